@@ -1,0 +1,45 @@
+# Everything starts from a bare machine with Python >= 3.11: each target makes its own environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test quick run format clean
+
+help:
+	@echo "make demo    both sandbox regions, the gateway, one photograph edited as two tenants"
+	@echo "make test    every gate and every test"
+	@echo "make quick   format, lint, types, contracts, and the tests that take no seconds"
+	@echo "make run     serve for real; needs DASHSCOPE_API_KEY"
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/wan-gateway demo
+
+run: $(VENV)/.ready
+	$(BIN)/wan-gateway serve
+
+format: $(VENV)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+gates: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+quick: gates
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test: gates
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=100
+
+clean:
+	rm -rf $(VENV) .coverage* build dist demo-output state

@@ -1,0 +1,1 @@
+"""What a TOML config file means."""

@@ -1,0 +1,1 @@
+"""Nouns and errors; imports only itself."""

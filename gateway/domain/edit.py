@@ -1,0 +1,91 @@
+"""The nouns of what a customer asks for."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        """Return OpenAI's spelling, ``1024x1024``."""
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """
+    One input picture: either bytes, which travel inline, or an URL, which goes on unread.
+
+    Exactly one of *content* and *url* is set.
+    """
+
+    content: bytes = field(default=b"", repr=False)
+    media_type: str = ""
+    """``image/png`` …, decided by the bytes themselves; empty for an URL."""
+    url: str = field(default="", repr=False)
+    size: Size | None = None
+
+
+class ResponseFormat(StrEnum):
+    B64_JSON = "b64_json"
+    URL = "url"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """How the pictures go back."""
+
+    response_format: ResponseFormat = ResponseFormat.B64_JSON
+    output_format: str = "png"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """
+    One validated request without its pictures, whose bytes live shorter than it does.
+
+    ``None`` means: not asked for, left out upstream.
+    """
+
+    model: str
+    """DashScope's name."""
+    prompt: str = field(repr=False)
+    n: int = 1
+    negative_prompt: str | None = field(default=None, repr=False)
+    size: Size | None = None
+    seed: int | None = None
+    watermark: bool | None = None
+    prompt_extend: bool | None = None
+    answer: AnswerForm = AnswerForm()
+    ignored: tuple[str, ...] = ()
+    """Fields that were accepted without effect, for ``x-wan-ignored-params``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The share of an edit that one task makes: at most 4 pictures."""
+
+    index: int
+    n: int
+    seed: int | None = None
+
+
+MOST_PICTURES_OF_A_TASK = 4  # dashscope.md 1.3: parameters.n
+
+
+def parts_of(edit: Edit) -> tuple[Part, ...]:
+    """Share *edit* out among tasks, in order; seeds go on where the last task's end."""
+    counts = [MOST_PICTURES_OF_A_TASK] * (edit.n // MOST_PICTURES_OF_A_TASK)
+    if edit.n % MOST_PICTURES_OF_A_TASK:
+        counts.append(edit.n % MOST_PICTURES_OF_A_TASK)
+    parts, made = [], 0
+    for index, n in enumerate(counts):
+        seed = None if edit.seed is None else (edit.seed + made) % (2**31)
+        parts.append(Part(index=index, n=n, seed=seed))
+        made += n
+    return tuple(parts)

@@ -1,0 +1,191 @@
+"""
+Every way a request can end badly, as the customer sees it.
+
+GatewayError                 status  type                         code                      retry
+├── UnknownKey                  401  invalid_request_error        invalid_api_key           no
+├── InvalidRequest              400  invalid_request_error        invalid_value (1)         no
+│   ├── UnknownModel            400  image_generation_user_error  invalid_value             no
+│   ├── InvalidImage            400  image_generation_user_error  invalid_image_file        no
+│   ├── ContentRefused          400  image_generation_user_error  moderation_blocked        no
+│   ├── RequestTooLarge         413  invalid_request_error        request_too_large         no
+│   ├── KeyReused               422  invalid_request_error        idempotency_key_reused    no
+│   ├── NotFound                404  invalid_request_error        not_found (1)             no
+│   └── MethodNotAllowed        405  invalid_request_error        method_not_allowed        no
+├── BodyTooSlow                 408  invalid_request_error        request_timeout           yes
+├── RateLimited                 429  rate_limit_error             rate_limit_exceeded       yes
+├── Overloaded                  503  service_unavailable_error    server_is_overloaded      yes
+├── Draining                    503  service_unavailable_error    server_is_draining        yes
+├── UpstreamUnavailable         503  server_error                 upstream_unavailable      yes
+├── UpstreamUnreachable         503  server_error                 upstream_unreachable      yes
+├── LedgerUnavailable           503  server_error                 ledger_unavailable        yes
+├── SubmitUncertain             503  server_error                 submit_uncertain          yes
+├── StillRunning                503  server_error                 still_running             yes
+├── ResultUnavailable           503  server_error                 result_unavailable        yes
+├── UpstreamFailed              500  server_error                 upstream_failed           yes
+├── TaskLost                    500  server_error                 upstream_task_lost        no (2)
+└── InternalError               500  server_error                 internal_error            no
+
+(1) or the code that the instance names. (2) yes after a CANCELED task: it cost nothing.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """
+    A refusal with its place in OpenAI's envelope.
+
+    Args:
+        message: One sentence for the customer: what is wrong and what to do.
+        param: The OpenAI field to change, if one is at fault.
+        code: Overrides the class's code.
+        retry: Whether the SDK should repeat the call; overrides the class's.
+        retry_after: Seconds after which a repeat makes sense, 0 to 60.
+        upstream_code: DashScope's own code, for the log line and the operator.
+        upstream_request_id: DashScope's request id, the same.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str = "internal_error"
+    retry: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry: bool | None = None,
+        retry_after: float | None = None,
+        upstream_code: str | None = None,
+        upstream_request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+        if retry is not None:
+            self.retry = retry
+        self.retry_after = retry_after
+        self.upstream_code = upstream_code
+        self.upstream_request_id = upstream_request_id
+        self.edit_id: str | None = None
+        """The edit that this refusal belongs to; set where the edit is known."""
+
+
+class UnknownKey(GatewayError):
+    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+
+class InvalidRequest(GatewayError):
+    """The customer's fault: the same request will be refused again."""
+
+    status, type, code = 400, "invalid_request_error", "invalid_value"
+
+
+class UnknownModel(InvalidRequest):
+    type = "image_generation_user_error"
+
+
+class InvalidImage(InvalidRequest):
+    type, code = "image_generation_user_error", "invalid_image_file"
+
+
+class ContentRefused(InvalidRequest):
+    type, code = "image_generation_user_error", "moderation_blocked"
+
+
+class RequestTooLarge(InvalidRequest):
+    status, code = 413, "request_too_large"
+
+
+class KeyReused(InvalidRequest):
+    """An ``Idempotency-Key`` came back with other content."""
+
+    status, code = 422, "idempotency_key_reused"
+
+
+class NotFound(InvalidRequest):
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    status, code = 405, "method_not_allowed"
+
+
+class BodyTooSlow(GatewayError):
+    status, type, code, retry = 408, "invalid_request_error", "request_timeout", True
+
+
+class RateLimited(GatewayError):
+    """The line is full or the wait over the patience; nothing was submitted."""
+
+    status, type, code, retry = 429, "rate_limit_error", "rate_limit_exceeded", True
+
+
+class Overloaded(GatewayError):
+    """Our bytes in flight are over the budget; nothing was submitted."""
+
+    status, type, code, retry = 503, "service_unavailable_error", "server_is_overloaded", True
+
+
+class Draining(GatewayError):
+    status, type, code, retry = 503, "service_unavailable_error", "server_is_draining", True
+
+
+class UpstreamUnavailable(GatewayError):
+    """The upstream key is refused, in arrears or out of quota: the operator's to mend."""
+
+    status, code, retry = 503, "upstream_unavailable", True
+
+
+class UpstreamUnreachable(GatewayError):
+    """No connection was made: the upstream saw no byte, so another may be tried."""
+
+    status, code, retry = 503, "upstream_unreachable", True
+
+
+class LedgerUnavailable(GatewayError):
+    """The ledger cannot be written: refused before money is spent."""
+
+    status, code, retry = 503, "ledger_unavailable", True
+
+
+class SubmitUncertain(GatewayError):
+    """A byte of a submit may have arrived: a task may or may not exist."""
+
+    status, code, retry = 503, "submit_uncertain", True
+
+
+class StillRunning(GatewayError):
+    """The deadline came before the task's end; the retry joins."""
+
+    status, code, retry = 503, "still_running", True
+
+
+class ResultUnavailable(GatewayError):
+    """The picture exists but cannot be downloaded; the retry joins."""
+
+    status, code, retry = 503, "result_unavailable", True
+
+
+class UpstreamFailed(GatewayError):
+    """The task failed for a reason of theirs: unbilled, so a retry may make a new one."""
+
+    status, code, retry = 500, "upstream_failed", True
+
+
+class TaskLost(GatewayError):
+    """The task is CANCELED or UNKNOWN."""
+
+    status, code = 500, "upstream_task_lost"
+
+
+class InternalError(GatewayError):
+    """A bug of ours; the customer sees the request id and nothing else."""
+
+
+class Throttled(RateLimited):
+    """DashScope throttles the account (HTTP 429): the edit waits, it does not fail."""

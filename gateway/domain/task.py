@@ -1,0 +1,86 @@
+"""The nouns of what DashScope makes of an edit."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.domain.errors import GatewayError
+
+
+class TaskStatus(StrEnum):
+    """DashScope's own words (dashscope.md 3.1)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a submit: from here on the task may cost money."""
+
+    task_id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One picture that a task made."""
+
+    url: str = field(repr=False)
+    """Signed; lives 24 h; never logged, never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Upstream's own clock, in seconds since the epoch; ``None`` where it did not say."""
+
+    submitted: float | None = None
+    scheduled: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one fetch tells."""
+
+    task_id: str
+    status: TaskStatus
+    results: tuple[Made | GatewayError, ...] = ()
+    """In order, of a SUCCEEDED task: a picture, or why there is none."""
+    fault: GatewayError | None = None
+    """Why a FAILED, CANCELED or UNKNOWN task made nothing."""
+    times: Times = Times()
+    orig_prompt: str | None = field(default=None, repr=False)
+    """The prompt as submitted; only SUCCEEDED tasks tell it."""
+    request_id: str = ""
+
+    @property
+    def made(self) -> tuple[Made, ...]:
+        return tuple(result for result in self.results if isinstance(result, Made))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One row of the task list: no prompt, no pictures."""
+
+    task_id: str
+    status: TaskStatus
+    model: str
+    created: float
+    """Seconds since the epoch, by upstream's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """One page of the task list; its order and page size are upstream's."""
+
+    rows: tuple[TaskRow, ...]
+    total: int
+    pages: int

@@ -1,0 +1,65 @@
+"""The nouns of who asks and who is paid: frozen, made once from the config."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A DashScope region: its base URL, and whence its results may be downloaded."""
+
+    name: str
+    base_url: str
+    """Without a trailing slash: ``https://dashscope.aliyuncs.com/api/v1``."""
+    result_hosts: tuple[str, ...]
+    """Patterns such as ``*.aliyuncs.com``, matched against ``host`` or ``host:port``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An Alibaba account in one region: all of its keys share these limits."""
+
+    name: str
+    region: str
+    submits_per_second: float = 5
+    running_tasks: int = 5
+    polls_per_second: float = 20
+    """Fetches, lists and cancels together."""
+    pending_ahead: int = 1
+    """Tasks submitted beyond *running_tasks*, so that no slot idles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One DashScope key in one region: key and base URL are never apart."""
+
+    name: str
+    region: Region
+    account: Account
+    key: str = field(repr=False)
+
+
+class MaskRule(StrEnum):
+    REFUSE = "refuse"
+    COMPOSITE = "composite"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whom a customer's key belongs to."""
+
+    name: str
+    region: str
+    upstreams: tuple[Upstream, ...]
+    """Tried in order; all of *region*."""
+    fit: bool = True
+    mask: MaskRule = MaskRule.COMPOSITE
+    strict: bool = False
+    cut_off_seconds: float = 0
+    """The proxy in front cuts after so long; 0: none."""
+    weight: int = 1
+    """The share of a crowded account, relative to its other tenants."""
+    max_waiting: int = 1000
+    """Edits in line; one more is refused with 429."""
+    max_running: int = 0
+    """Tasks submitted and not ended; 0: as many as the account has."""

@@ -1,0 +1,1 @@
+"""The door in: OpenAI's HTTP, served by Starlette."""

@@ -1,0 +1,1 @@
+"""Pictures: checked, fitted and re-encoded off the event loop."""

@@ -1,0 +1,57 @@
+"""What the door in hands to the journey, and what it gets back."""
+
+from dataclasses import dataclass, field
+
+from gateway.domain.edit import AnswerForm, Edit, Picture
+from gateway.domain.phases import Phases
+from gateway.domain.tenant import Tenant
+
+
+@dataclass(slots=True)
+class Ask:
+    """One customer's call, read, authenticated and checked."""
+
+    tenant: Tenant
+    edit: Edit
+    pictures: tuple[Picture, ...] = field(repr=False)
+    digest: str
+    """Of fields and pictures in order: equal for equal content (journey.digest)."""
+    patience: float
+    """Seconds from now on that this customer waits (journey.patience)."""
+    phases: Phases
+    retry_count: int = 0
+    """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of an edit for the headers, whether it ended well, ill or not yet."""
+
+    edit_id: str
+    region: str
+    task_ids: tuple[str, ...] = ()
+    upstream_request_ids: tuple[str, ...] = ()
+    status: str = "waiting"
+    """waiting, submitting, running, succeeded, failed: for 202 answers."""
+    created: int = 0
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An edit that ended well: at least one picture."""
+
+    told: Told
+    form: AnswerForm
+    pictures: tuple[bytes, ...] = field(repr=False)
+    """In order; empty when *urls* are asked for."""
+    urls: tuple[str, ...] = field(repr=False)
+    requested: int
+    ignored: tuple[str, ...] = ()
+    replayed: bool = False
+    """Whether an ``Idempotency-Key`` brought back an edit that was delivered before."""
+
+    @property
+    def delivered(self) -> int:
+        return len(self.pictures) or len(self.urls)

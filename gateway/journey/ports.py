@@ -1,0 +1,107 @@
+"""What the journey asks of the world around it; the app hands in who answers."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.errors import GatewayError
+from gateway.domain.phases import Phase
+from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
+from gateway.domain.tenant import Upstream
+
+
+class DashScope(Protocol):
+    """The far side; gateway.upstream.dashscope answers it."""
+
+    async def submit(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> Accepted:
+        """
+        Start a task. Never repeated in here: it may cost money.
+
+        Raises:
+            UpstreamUnreachable: no byte was sent.
+            SubmitUncertain: a byte may have arrived and no clear answer came back
+                (timeout, cut, 5xx, 2xx without a task id).
+            GatewayError: any other: DashScope refused, no task exists.
+        """
+        ...
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        """
+        Ask after one task; harmless to repeat.
+
+        Raises:
+            GatewayError: no answer, or one that says nothing about the task
+                (Throttled for 429, UpstreamUnavailable for a refused key).
+        """
+        ...
+
+    async def cancel(self, upstream: Upstream, task_id: str) -> bool:
+        """Return whether a PENDING task was cancelled; False once it runs or has ended."""
+        ...
+
+    async def tasks(
+        self,
+        upstream: Upstream,
+        *,
+        since: float,
+        until: float,
+        status: TaskStatus | None = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> TaskPage:
+        """
+        List the account's tasks of a window of at most 24 h, in epoch seconds.
+
+        Raises:
+            GatewayError: as fetch.
+        """
+        ...
+
+    async def download(self, upstream: Upstream, url: str) -> bytes:
+        """
+        Bring one result picture home, checked by signature and length.
+
+        Raises:
+            ResultUnavailable: not allowed, not there, cut short, not a picture.
+        """
+        ...
+
+
+class Observer(Protocol):
+    """Who counts; gateway.observe.metrics answers it. Nothing here may raise."""
+
+    def queued(self, region: str, tenant: str, change: int) -> None: ...
+    def queue_waited(self, region: str, seconds: float) -> None: ...
+    def queue_rejected(self, tenant: str, reason: str) -> None: ...
+    def task_state(self, region: str, leaves: str | None, enters: str | None) -> None:
+        """States: submitting, pending, running, downloading."""
+        ...
+
+    def task_ended(
+        self, tenant: str, region: str, model: str, outcome: str, seconds: float
+    ) -> None:
+        """Outcomes: succeeded, partial, failed, canceled, timed_out, lost."""
+        ...
+
+    def task_failed(self, region: str, model: str, error: GatewayError) -> None: ...
+    def phases_spent(self, region: str, model: str, spent: Mapping[Phase, float]) -> None: ...
+    def end_detected(self, region: str, model: str, lag: float) -> None: ...
+    def polls_spent(self, region: str, polls: int) -> None: ...
+    def poll_budget_used(self, account: str, ratio: float) -> None: ...
+    def upstream_throttled(self, region: str, operation: str) -> None: ...
+    def upstream_key(self, region: str, upstream: str, *, up: bool) -> None: ...
+    def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
+        """Dispositions: delivered, undelivered, failed."""
+        ...
+
+    def undelivered(self, reason: str) -> None: ...
+    def recovered(self, how: str) -> None: ...
+    def duplicate_prevented(self, how: str) -> None:
+        """How: retry_joined, in_flight_joined, key_replayed, ambiguous_found."""
+        ...
+
+    def idempotency(self, result: str) -> None:
+        """Results: new, joined, replayed, conflict."""
+        ...

@@ -1,0 +1,1 @@
+"""What was asked, submitted and delivered."""

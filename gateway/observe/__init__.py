@@ -1,0 +1,1 @@
+"""Every number and every log line."""

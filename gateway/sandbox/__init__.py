@@ -1,0 +1,1 @@
+"""A simulated DashScope region: an ASGI app of its own."""

@@ -1,0 +1,1 @@
+"""The door out: DashScope's HTTP, carried by httpx."""
