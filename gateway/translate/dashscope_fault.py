@@ -1,0 +1,112 @@
+"""DashScope's error code and message → GatewayError, with a stated default."""
+
+import re
+
+import orjson
+
+from gateway.domain.errors import GatewayError
+from gateway.translate.dashscope_codes import (
+    ROWS,
+    Make,
+    access_refused,
+    failed,
+    refused_unknown,
+    throttled,
+    too_large,
+)
+
+_LONGEST_SHOWN = 300  # characters of upstream's text that a customer is shown
+
+
+def fault(
+    code: str, message: str, *, request_id: str = "", http_status: int | None = None
+) -> GatewayError:
+    """
+    Return the customer's error for DashScope's ``code`` and ``message``.
+
+    The same table serves a refused submit, a FAILED task and a failed picture of a task
+    (dashscope.md 7). A code that is not in it is the upstream's fault, never the
+    customer's: better a 500 to look into than a 400 that blames a good request. Only the
+    HTTP status may then still tell of a refused key (401, 403), a throttle (429) or too
+    big a body (413).
+
+    Args:
+        code: As it came, dotted or in snake case; may be empty.
+        message: As it came. Keys, signatures and data URIs in it never reach the customer.
+        request_id: DashScope's, for the log line.
+        http_status: Of the answer that brought the code; ``None`` inside a task.
+    """
+    said = _unwrapped(message)
+    make = _listed(code, said) or _unlisted(http_status)
+    error = make(fit_to_show(said) or fit_to_show(code) or "No reason was given.")
+    error.upstream_code = code or (f"HTTP {http_status}" if http_status else None)
+    error.upstream_request_id = request_id or None
+    return error
+
+
+def fit_to_show(said: str) -> str:
+    """Return *said* as one short sentence without keys, signatures and data URIs."""
+    for pattern, instead in _NOT_TO_SHOW:
+        said = pattern.sub(instead, said)
+    said = " ".join(said.split())
+    if len(said) > _LONGEST_SHOWN:
+        return said[:_LONGEST_SHOWN] + "…"
+    return said if not said or said.endswith((".", "!", "！", "。")) else said + "."
+
+
+_NOT_TO_SHOW = (
+    # Newer gateways append it, for developers of DashScope programs.
+    (re.compile(r"\s*For details, see:.*", re.IGNORECASE | re.DOTALL), ""),
+    (re.compile(r"\bdata:[^,\s]{0,100},[^\s'\"]*"), "data:…"),
+    # The query of a URL holds its signature, what stands before @ a password.
+    (re.compile(r"(\w+://)[^/\s@]*@"), r"\1"),
+    (re.compile(r"(\w+://[^\s?#'\"]*)[?#][^\s'\"]*"), r"\1"),
+    (re.compile(r"\bsk-[\w-]+"), "[key]"),
+    (re.compile(r"\b(LTAI|Bearer\s+)[\w.-]+"), "[key]"),
+)
+_PREFIX = re.compile(r"\s*(?:<\d+>\s*)?(?:\w+(?:\.\w+)+:\s*)?")
+"""Some services repeat status and code before the message: ``<400> InternalError.Algo: …``."""
+
+
+def _listed(code: str, said: str) -> Make | None:
+    code, said = _folded(code), said.casefold()
+    for head, row in _TABLE:
+        covered = code == head or code.startswith(head + ".")
+        if covered and (not row.starts or said.startswith(row.starts)):
+            return row.make
+    return None
+
+
+def _unlisted(http_status: int | None) -> Make:
+    match http_status:
+        case 401 | 403:
+            return access_refused
+        case 413:
+            return too_large
+        case 429:
+            return throttled
+        case int() if http_status < 500:
+            return refused_unknown
+        case _:
+            return failed
+
+
+def _unwrapped(message: str) -> str:
+    """Return the text; it may come inside a JSON string, and behind its own code."""
+    if message.lstrip().startswith("{"):
+        try:
+            inner = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            return message
+        inner = inner.get("error", inner)
+        said = inner.get("message") if isinstance(inner, dict) else inner
+        message = said if isinstance(said, str) else ""
+    return _PREFIX.sub("", message, count=1)
+
+
+def _folded(code: str) -> str:
+    """Fold ``InvalidApiKey``, ``invalid_api_key`` and the like into one spelling."""
+    return code.replace("_", "").replace(" ", "").casefold()
+
+
+_TABLE = tuple((_folded(row.code), row) for row in ROWS)

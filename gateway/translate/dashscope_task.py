@@ -1,0 +1,184 @@
+"""DashScope's answers about tasks → Accepted, Task, TaskPage; nonsense is UpstreamFailed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
+from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
+from gateway.translate.dashscope_fault import fault
+from gateway.translate.dashscope_request import BEIJING
+
+
+def read_accepted(body: object) -> Accepted:
+    """
+    Read the answer to a submit.
+
+    Raises:
+        UpstreamFailed: there is no task id in it; a task may have been made all the same.
+        GatewayError: a ``code`` stands in it, which a 200 may have too (dashscope.md 2.2).
+    """
+    said = _unless_refused(body)
+    match said:
+        case {"output": {"task_id": str(task_id)}} if task_id:
+            return Accepted(task_id=task_id, request_id=_text(said, "request_id"))
+        case _:
+            raise UpstreamFailed("The upstream's answer names no task.")
+
+
+def read_task(body: object) -> Task:
+    """
+    Read the answer of ``GET /tasks/{task_id}`` (dashscope.md 3.3).
+
+    A SUCCEEDED task may lack some of its pictures: such an entry of ``output.results`` has
+    ``code`` and ``message`` in place of ``url`` and becomes a GatewayError in its place.
+    If none was made at all, ``fault`` tells why. A status that no document knows
+    (``SUSPENDED``) is read as RUNNING: asking again is cheap, giving up is not.
+
+    Raises:
+        UpstreamFailed: the body has not the documented shape; nothing is known of the task.
+        GatewayError: the fetch itself was refused.
+    """
+    said = _unless_refused(body)
+    output = said.get("output")
+    if not isinstance(output, Mapping):
+        raise UpstreamFailed("The upstream's answer tells of no task.")
+    status = _status(output.get("task_status"))
+    if status is None:
+        raise UpstreamFailed("The upstream's answer tells of no status.")
+    results = _results(output.get("results")) if status is TaskStatus.SUCCEEDED else ()
+    return Task(
+        task_id=_text(output, "task_id"),
+        status=status,
+        results=results,
+        fault=_why_none(status, output, results),
+        times=Times(
+            submitted=_epoch(output.get("submit_time")),
+            scheduled=_epoch(output.get("scheduled_time")),
+            ended=_epoch(output.get("end_time")),
+        ),
+        orig_prompt=_orig_prompt(output.get("results")),
+        request_id=_text(said, "request_id"),
+    )
+
+
+def read_page(body: object) -> TaskPage:
+    """
+    Read one page of ``GET /tasks`` (dashscope.md 4.2).
+
+    A row without id, time or status is left out; ``total`` still counts it, so that a
+    caller can see that one is missing.
+
+    Raises:
+        UpstreamFailed: there is no list in it; that is not the same as an empty list.
+        GatewayError: the call was refused.
+    """
+    said = _unless_refused(body)
+    data = said.get("data")
+    if data is None and said.get("total") == 0:
+        data = []
+    if not isinstance(data, Sequence) or isinstance(data, str):
+        raise UpstreamFailed("The upstream's answer holds no list of tasks.")
+    rows = tuple(row for entry in data if (row := _row(entry)) is not None)
+    total, pages = said.get("total"), said.get("total_page")
+    return TaskPage(
+        rows=rows,
+        total=total if isinstance(total, int) else len(data),
+        pages=pages if isinstance(pages, int) else 1,
+    )
+
+
+def _unless_refused(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping):
+        raise UpstreamFailed("The upstream's answer is no JSON object.")
+    if code := _text(body, "code"):
+        raise fault(code, _text(body, "message"), request_id=_text(body, "request_id"))
+    return body
+
+
+def _results(said: object) -> tuple[Made | GatewayError, ...]:
+    entries = said if isinstance(said, list) else []
+    # A SUCCEEDED task was billed: a new one would be paid for again, so never ask for a retry.
+    return tuple(_result(entry) for entry in entries) or (
+        UpstreamFailed("The upstream made no picture.", retry=False),
+    )
+
+
+def _result(entry: Any) -> Made | GatewayError:
+    match entry:
+        case {"url": str(url)} if url:
+            return Made(url=url)
+        case {"code": str(code)} if code:
+            return fault(code, _text(entry, "message"))
+        case _:
+            return UpstreamFailed("The upstream left out a picture without a reason.", retry=False)
+
+
+def _why_none(
+    status: TaskStatus, output: Mapping[str, Any], results: Sequence[Made | GatewayError]
+) -> GatewayError | None:
+    code, message = _text(output, "code"), _text(output, "message")
+    match status:
+        case TaskStatus.SUCCEEDED:
+            faults = [result for result in results if isinstance(result, GatewayError)]
+            return faults[0] if len(faults) == len(results) else None
+        case TaskStatus.FAILED:
+            return fault(code, message)
+        case TaskStatus.CANCELED:
+            # Only a PENDING task can be cancelled: it cost nothing.
+            return TaskLost("The edit was cancelled; send it again.", retry=True)
+        case TaskStatus.UNKNOWN:
+            return TaskLost(
+                "The upstream does not know this edit any more.", upstream_code=code or None
+            )
+        case _:
+            return None
+
+
+def _row(said: object) -> TaskRow | None:
+    if not isinstance(said, Mapping):
+        return None
+    task_id, status = _text(said, "task_id"), _status(said.get("status"))
+    made = said.get("gmt_create", said.get("start_time"))
+    if not task_id or status is None or not isinstance(made, int | float):
+        return None
+    return TaskRow(
+        task_id=task_id,
+        status=status,
+        model=_text(said, "model_name"),
+        created=made / 1000,  # epoch milliseconds, unlike the single fetch
+    )
+
+
+def _status(said: object) -> TaskStatus | None:
+    if not isinstance(said, str) or not said:
+        return None
+    try:
+        return TaskStatus(said)
+    except ValueError:
+        return TaskStatus.RUNNING
+
+
+def _epoch(said: object) -> float | None:
+    """Return epoch seconds of ``2025-09-23 22:14:10.800``, which is Beijing's time."""
+    if not isinstance(said, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=BEIJING)).timestamp()
+
+
+def _orig_prompt(results: object) -> str | None:
+    for entry in results if isinstance(results, list) else []:
+        match entry:
+            case {"orig_prompt": str(prompt)}:
+                return prompt
+    return None
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    """Return a text, or an empty one where there is none."""
+    value = said.get(name)
+    return value if isinstance(value, str) else ""
