@@ -1,0 +1,153 @@
+"""Each plain field of an edit: how its text is read and what is refused. One table."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from gateway.domain.edit import ResponseFormat, Size
+from gateway.domain.errors import InvalidRequest
+from gateway.translate import size_rule
+
+Reader = Callable[[str, str], object]
+"""From the field's name and text to its value; raises InvalidRequest."""
+
+
+def too_long(name: str, most: int, length: int) -> InvalidRequest:
+    """Return OpenAI's refusal of a text that is too long."""
+    return InvalidRequest(
+        f"Invalid '{name}': string too long. Expected a string with maximum length {most},"
+        f" but got a string with length {length} instead.",
+        param=name,
+        code="string_above_max_length",
+    )
+
+
+def shown(text: str) -> str:
+    """Return the customer's own text, short and on one line, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= 64 else line[:64] + "…"
+
+
+def _text(*, most: int) -> Reader:
+    def read(name: str, text: str) -> str:
+        # Node's FormData makes \r\n of each \n: equal prompts shall be equal.
+        text = text.replace("\r\n", "\n")
+        if len(text) > most:
+            # DashScope would cut it in silence.
+            raise too_long(name, most, len(text))
+        return text
+
+    return read
+
+
+def _whole(*, least: int, most: int, remedy: str = "") -> Reader:
+    def read(name: str, text: str) -> int:
+        # Some clients send 2.0 for 2.
+        if (match := re.fullmatch(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*", text, re.ASCII)) is None:
+            raise _invalid(name, text, f"a whole number from {least} to {most}{remedy}")
+        if not least <= int(match[1]) <= most:
+            raise _invalid(name, text, f"a whole number from {least} to {most}{remedy}")
+        return int(match[1])
+
+    return read
+
+
+def _truth(name: str, text: str) -> bool:
+    match text.strip().casefold():
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+        case _:
+            raise _invalid(name, text, "true or false")
+
+
+def _one_of(*choices: str, instead: str = "") -> Reader:
+    def read(name: str, text: str) -> str:
+        choice = text.strip().casefold()
+        if choice not in choices:
+            raise _invalid(name, text, (instead or " or ".join(f"'{c}'" for c in choices)))
+        return choice
+
+    return read
+
+
+def _size(name: str, text: str) -> Size | None:
+    """Read OpenAI's ``WxH`` or DashScope's ``W*H``; ``auto`` is None."""
+    if text.strip().casefold() == "auto":
+        return None
+    match = re.fullmatch(r"\s*(\d{1,5})[xX*](\d{1,5})\s*", text, re.ASCII)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise _invalid(name, text, "WIDTHxHEIGHT in pixels, such as 1024x1024, or 'auto'")
+    size = Size(int(match[1]), int(match[2]))
+    if not size_rule.is_legal(size):
+        nearest = size_rule.nearest_legal(size)
+        raise InvalidRequest(
+            f"Invalid size '{size}': {size_rule.RULE}. The nearest is {nearest}.", param=name
+        )
+    return size
+
+
+def _stream(name: str, text: str) -> bool:
+    if _truth(name, text):
+        raise InvalidRequest(
+            "Streaming is not supported here: leave 'stream' out or send false.", param=name
+        )
+    return False
+
+
+def _response_format(name: str, text: str) -> ResponseFormat:
+    try:
+        return ResponseFormat(text.strip().casefold())
+    except ValueError:
+        raise _invalid(name, text, "'b64_json' or 'url'") from None
+
+
+def _as_sent(_: str, text: str) -> str:
+    return text.strip()
+
+
+def _invalid(name: str, text: str, expected: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid value for '{name}': '{shown(text)}'. Expected {expected}.", param=name
+    )
+
+
+FIELDS: Mapping[str, Reader] = {
+    # OpenAI's (openai.md 2.1)
+    "prompt": _text(most=2000),
+    "model": _as_sent,
+    "n": _whole(least=1, most=10),
+    "size": _size,
+    "response_format": _response_format,
+    "output_format": _one_of("png", instead="'png': only png is made here today"),
+    "output_compression": _whole(least=0, most=100),
+    "background": _one_of(
+        "auto", "opaque", instead="'auto' or 'opaque': a transparent background cannot be made"
+    ),
+    "stream": _stream,
+    "partial_images": _whole(least=0, most=3),
+    "quality": _as_sent,
+    "input_fidelity": _as_sent,
+    "moderation": _as_sent,
+    "user": _as_sent,
+    "safety_identifier": _as_sent,
+    # DashScope's own (dashscope.md 1.3)
+    "negative_prompt": _text(most=500),
+    "seed": _whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
+    "watermark": _truth,
+    "prompt_extend": _truth,
+}
+
+WITHOUT_EFFECT = frozenset(
+    {
+        "background",
+        "input_fidelity",
+        "moderation",
+        "output_compression",  # nothing that is made here is lossy
+        "partial_images",  # nothing is streamed here
+        "quality",
+        "safety_identifier",
+        "user",
+    }
+)
+"""Accepted and listed in ``x-wan-ignored-params``."""

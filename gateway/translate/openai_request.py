@@ -1,0 +1,158 @@
+"""Plain fields of a customer's request → Edit: mapped, refused or listed, never dropped."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.domain.edit import AnswerForm, Edit, ResponseFormat
+from gateway.domain.errors import InvalidRequest, UnknownModel
+from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, shown
+from gateway.translate.openai_json import flattened
+from gateway.translate.openai_pictures import is_file_id, is_picture
+
+_NESTED = re.compile(r"(?:extra_body|parameters|input)\[([^\[\]]+)\](.*)", re.DOTALL)
+_AS_JSON = frozenset({"extra_body", "parameters"})
+_LONGEST_NAME = 200
+_MOST_IGNORED = 32  # they are listed in a header, and proxies take headers of 4 KiB
+
+
+def edit_of(
+    fields: Sequence[tuple[str, str]],
+    *,
+    models: Mapping[str, str],
+    default_model: str,
+    strict: bool,
+) -> Edit:
+    """
+    Check the fields of one request; product.md section 4 is the contract.
+
+    DashScope's own fields may also come as ``parameters[seed]``, ``extra_body[seed]`` (the
+    SDK's flattening of nested values) or as JSON in the text of ``parameters``. An empty
+    text and ``null`` count as absent. Pictures among the fields are passed over: see
+    openai_pictures.
+
+    Args:
+        fields: Name and text, in the order sent, repeated names and all.
+        models: Every name that a customer may send, and DashScope's name for it.
+        default_model: One of those names, where none was sent.
+        strict: Whether an unknown field is refused; else it is listed as ignored.
+
+    Raises:
+        InvalidRequest: ``param`` is the field to change.
+        UnknownModel: ``model`` is none of *models*.
+    """
+    values, ignored = _read(fields, strict=strict)
+    if "prompt" not in values:
+        raise InvalidRequest(
+            "Missing required parameter: 'prompt'.",
+            param="prompt",
+            code="missing_required_parameter",
+        )
+    return Edit(
+        model=_model(values.get("model", default_model), models),
+        prompt=values["prompt"],
+        n=values.get("n", 1),
+        negative_prompt=values.get("negative_prompt"),
+        size=values.get("size"),
+        seed=values.get("seed"),
+        watermark=values.get("watermark"),
+        prompt_extend=values.get("prompt_extend"),
+        answer=AnswerForm(
+            response_format=values.get("response_format", ResponseFormat.B64_JSON),
+            output_format=values.get("output_format", "png"),
+        ),
+        ignored=tuple(ignored),
+    )
+
+
+def _read(
+    fields: Sequence[tuple[str, str]], *, strict: bool
+) -> tuple[dict[str, Any], dict[str, None]]:
+    """Return the values by field, and the ignored names in the order sent."""
+    values: dict[str, Any] = {}
+    ignored: dict[str, None] = {}
+    for sent, text in _spread(fields):
+        name = _plain_name(sent)
+        if is_picture(name):
+            continue
+        if (read := FIELDS.get(name)) is None:
+            _refuse_unknown(sent, name, strict=strict)
+            ignored[_fit_for_header(sent)] = None
+            continue
+        value = read(name, text)
+        if values.setdefault(name, value) != value:
+            raise InvalidRequest(
+                f"Duplicate parameter: '{name}'. You provided several different values for it;"
+                " send one.",
+                param=name,
+            )
+        if name in WITHOUT_EFFECT:
+            ignored[_fit_for_header(sent)] = None
+    if len(ignored) > _MOST_IGNORED:
+        raise InvalidRequest(
+            f"Too many parameters without a meaning here: {len(ignored)}, such as"
+            f" '{next(iter(ignored))}'.",
+            code="unknown_parameter",
+        )
+    return values, ignored
+
+
+def _spread(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the fields that are there, those inside a JSON text one by one."""
+    for name, text in fields:
+        if text.strip() in ("", "null"):
+            continue
+        if _plain_name(name) in _AS_JSON:
+            yield from _spread(_opened(name, text))
+        else:
+            yield name, text
+
+
+def _opened(name: str, text: str) -> list[tuple[str, str]]:
+    try:
+        said = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        said = None
+    if not isinstance(said, dict):
+        raise InvalidRequest(
+            f"Invalid value for '{name}': '{shown(text)}'. Expected a JSON object, or its"
+            f" members as fields of their own such as '{name}[seed]'.",
+            param=name,
+        )
+    return list(flattened(name, said))
+
+
+def _plain_name(sent: str) -> str:
+    """Return ``seed`` for ``parameters[seed]`` and for ``extra_body[parameters][seed]``."""
+    name = sent
+    while len(name) <= _LONGEST_NAME and (match := _NESTED.fullmatch(name)):
+        name = match[1] + match[2]
+    return name
+
+
+def _model(name: str, models: Mapping[str, str]) -> str:
+    if (model := models.get(name)) is None:
+        raise UnknownModel(
+            f"The model '{shown(name)}' does not exist. Use one of: {', '.join(models)}.",
+            param="model",
+        )
+    return model
+
+
+def _refuse_unknown(sent: str, name: str, *, strict: bool) -> None:
+    if is_file_id(name):
+        raise InvalidRequest(
+            "A 'file_id' cannot be used here: send the image itself, a data URL or an https URL.",
+            param="images",
+        )
+    if strict:
+        raise InvalidRequest(
+            f"Unknown parameter: '{shown(sent)}'.", param=shown(sent), code="unknown_parameter"
+        )
+
+
+def _fit_for_header(name: str) -> str:
+    """Return *name* without what would break a header or its list."""
+    return re.sub(r"[^\w.\[\]-]", "?", name, flags=re.ASCII)[:64]
