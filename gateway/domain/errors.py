@@ -189,3 +189,16 @@ class InternalError(GatewayError):
 
 class Throttled(RateLimited):
     """DashScope throttles the account (HTTP 429): the edit waits, it does not fail."""
+
+
+def remembered(
+    kind: str | None, code: str | None, message: str | None, *, retry: bool
+) -> GatewayError:
+    """Rebuild an error that the ledger kept: *kind* is the name of its class."""
+    known = {cls.__name__: cls for cls in _below(GatewayError)}
+    cls = known.get(kind or "", InternalError)
+    return cls(message or "The edit failed.", code=code, retry=retry)
+
+
+def _below(cls: type[GatewayError]) -> list[type[GatewayError]]:
+    return [below for child in cls.__subclasses__() for below in (child, *_below(child))]

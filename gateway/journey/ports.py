@@ -1,11 +1,12 @@
 """What the journey asks of the world around it; the app hands in who answers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
+from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 
@@ -59,6 +60,10 @@ class DashScope(Protocol):
         """
         ...
 
+    def clock_offset(self, region: str) -> float:
+        """Return upstream's clock minus ours, in seconds, by its ``Date`` headers; 0 if unknown."""
+        ...
+
     async def download(self, upstream: Upstream, url: str) -> bytes:
         """
         Bring one result picture home, checked by signature and length.
@@ -104,4 +109,40 @@ class Observer(Protocol):
 
     def idempotency(self, result: str) -> None:
         """Results: new, joined, replayed, conflict."""
+        ...
+
+
+class Ledger(Protocol):
+    """
+    The memory that outlives us; gateway.ledger answers it.
+
+    Each call returns when its write is as durable as configured. It raises
+    LedgerUnavailable when it is not.
+    """
+
+    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
+        """Keep *edit* (again) and that *task* is about to be submitted."""
+        ...
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None: ...
+    async def void(self, edit_id: str, part: int) -> None:
+        """Forget an intent: it is certain that no task was made."""
+        ...
+
+    async def end_task(self, edit_id: str, part: int, outcome: str) -> None: ...
+    async def end_edit(
+        self, edit_id: str, state: EditState, error: GatewayError | None = None
+    ) -> None: ...
+    async def deliver(self, edit_id: str) -> None: ...
+    async def find(self, edit_id: str) -> EditRecord | None: ...
+    async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
+        """Return the youngest edit of that key that can be joined or replayed."""
+        ...
+
+    async def owed(self) -> list[EditRecord]:
+        """Return every edit that is open, or succeeded and not delivered."""
+        ...
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        """Return those of *task_ids* that belong to an edit of ours."""
         ...

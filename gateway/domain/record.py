@@ -1,0 +1,68 @@
+"""What the ledger keeps of an edit: enough to finish it, answer for it and not pay twice."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EditState(StrEnum):
+    """See docs/ledger.md for the diagram."""
+
+    OPEN = "open"
+    """At least one of its tasks is not settled."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DROPPED = "dropped"
+    """Ended without a task: nothing was paid, nothing is owed."""
+
+
+class TaskState(StrEnum):
+    SUBMITTING = "submitting"
+    """A submit was intended: bytes may have left. After a death: uncertain."""
+    ACCEPTED = "accepted"
+    """DashScope gave a task id: from here on it may cost money."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One submit of one part of an edit."""
+
+    part: int
+    n: int
+    upstream: str
+    account: str
+    state: TaskState
+    intended_at: float
+    """Epoch seconds by our clock: the start of the window in which the task may have been made."""
+    seed: int | None = None
+    task_id: str | None = None
+    outcome: str | None = None
+    """A TaskStatus in lower case, once ENDED."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditRecord:
+    """One edit; no picture, no prompt, no URL."""
+
+    edit_id: str
+    tenant: str
+    region: str
+    digest: str
+    prompt_digest: str
+    model: str
+    n: int
+    response_format: str
+    output_format: str
+    created: float
+    """Epoch seconds."""
+    state: EditState = EditState.OPEN
+    idempotency_key: str | None = None
+    ignored: tuple[str, ...] = ()
+    delivered: bool = False
+    error_code: str | None = None
+    error_message: str | None = None
+    """Of a FAILED edit, as it was told."""
+    error_kind: str | None = None
+    """The class of the error, in gateway.domain.errors."""
+    error_retry: bool = False
+    tasks: tuple[TaskRecord, ...] = field(default=())

@@ -1,0 +1,102 @@
+"""Bringing the pictures of an ended edit home, in order, however often it takes."""
+
+import asyncio
+
+from gateway.domain.clock import Clock
+from gateway.domain.edit import ResponseFormat
+from gateway.domain.errors import GatewayError, ResultUnavailable
+from gateway.domain.task import Made, TaskStatus
+from gateway.journey.errand import Errand, Leg
+from gateway.journey.lane import Lane
+from gateway.journey.ports import DashScope, Observer
+
+_AT_ONCE = 4
+_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+class Collector:
+    """Fetches result URLs again when they are old or were forgotten, and downloads them."""
+
+    def __init__(
+        self,
+        lanes: dict[tuple[str, str], Lane],
+        *,
+        dashscope: DashScope,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._lanes = lanes
+        self._dashscope = dashscope
+        self._clock = clock
+        self._observer = observer
+
+    async def collect(self, errand: Errand) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """
+        Return the pictures, or the URLs if those were asked for, in the order of the parts.
+
+        Tries for ever: the caller's deadline ends it.
+        """
+        if errand.edit.answer.response_format is ResponseFormat.URL:
+            urls = [made.url for leg in errand.legs for made in await self._made(leg)]
+            return (), tuple(urls)
+        region = errand.tenant.region
+        self._observer.task_state(region, None, "downloading")
+        try:
+            shares = [await self._leg(leg) for leg in errand.legs]
+        finally:
+            self._observer.task_state(region, "downloading", None)
+        return tuple(picture for share in shares for picture in share), ()
+
+    async def _leg(self, leg: Leg) -> list[bytes]:
+        """Download one part's pictures, a few at a time; again, with fresh URLs, if one fails."""
+        tried = 0
+        while True:
+            made = await self._made(leg)
+            try:
+                return await self._download(leg, made)
+            except ResultUnavailable:
+                leg.task = None  # its URLs may have expired
+                await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
+                tried += 1
+
+    async def _download(self, leg: Leg, made: tuple[Made, ...]) -> list[bytes]:
+        upstream = leg.upstream
+        if upstream is None:
+            return []
+        if len(made) == 1:
+            return [await self._dashscope.download(upstream, made[0].url)]
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(result: Made) -> bytes:
+            async with room:
+                return await self._dashscope.download(upstream, result.url)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(result)) for result in made]
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
+        return [task.result() for task in tasks]
+
+    async def _made(self, leg: Leg) -> tuple[Made, ...]:
+        """Return what the part's task made, asking DashScope when we do not know (any more)."""
+        if leg.task_id is None or leg.upstream is None:
+            return ()
+        lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
+        tried = 0
+        while leg.task is None:
+            await lane.calls.turn()
+            try:
+                task = await self._dashscope.fetch(leg.upstream, leg.task_id)
+            except GatewayError:
+                task = None
+            if task is not None and task.status.ended:
+                if task.status is TaskStatus.UNKNOWN:
+                    raise ResultUnavailable(
+                        "DashScope keeps pictures for 24 hours; this one is gone.", retry=False
+                    )
+                leg.task = task
+                break
+            await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
+            tried += 1
+        return leg.task.made

@@ -1,0 +1,302 @@
+"""Where customers come to the edits: joining or beginning, leaving, coming back, restarting."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import (
+    Draining,
+    GatewayError,
+    LedgerUnavailable,
+    NotFound,
+    StillRunning,
+    remembered,
+)
+from gateway.domain.phases import Phases
+from gateway.domain.record import EditRecord, EditState
+from gateway.domain.tenant import Account, Tenant
+from gateway.journey.ask import Ask, Told
+from gateway.journey.carry import Carrier, bug
+from gateway.journey.collect import Collector
+from gateway.journey.errand import Errand, Stage
+from gateway.journey.lane import Lane
+from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.register import Register
+from gateway.journey.schedule import rest
+from gateway.journey.visit import Visit
+
+_GRACE_SECONDS = 3.0  # product.md P4
+_KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
+
+
+class Desk:
+    """The one object that the door in talks to. Use as an async context manager."""
+
+    def __init__(
+        self,
+        *,
+        tenants: Iterable[Tenant],
+        dashscope: DashScope,
+        ledger: Ledger,
+        clock: Clock,
+        observer: Observer,
+        on_bug: Callable[[BaseException], None],
+    ) -> None:
+        self._tenants = {tenant.name: tenant for tenant in tenants}
+        self._upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
+        accounts = {u.account for u in self._upstreams.values()}
+        self._lanes = {
+            (account.region, account.name): _lane(account, dashscope, clock, observer)
+            for account in accounts
+        }
+        self._ledger = ledger
+        self._clock = clock
+        self._observer = observer
+        self._on_bug = on_bug
+        self._register = Register(ledger, self._remember, observer)
+        self._carrier = Carrier(
+            self._lanes, dashscope=dashscope, ledger=ledger, clock=clock, observer=observer
+        )
+        self._collector = Collector(
+            self._lanes, dashscope=dashscope, clock=clock, observer=observer
+        )
+        self._group = asyncio.TaskGroup()
+        self._running: set[asyncio.Task[None]] = set()
+        self.draining = False
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        for lane in self._lanes.values():
+            self._start(lane.poller.run())
+        for record in await self._ledger.owed():
+            self._recover(record)
+        self._start(self._sweep())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop where we are: what is unfinished is in the ledger."""
+        for task in list(self._running):
+            task.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    @property
+    def busy(self) -> int:
+        """How many customers are connected to edits."""
+        return sum(errand.visitors for errand in self._register)
+
+    def turn_away(self) -> None:
+        """Send every connected customer home, with the way back to its edit."""
+        for errand in list(self._register):
+            error: GatewayError
+            if errand.stage is Stage.WAITING:
+                error = Draining("The gateway restarts; send the edit again.", retry_after=1.0)
+            else:
+                error = StillRunning(
+                    "The gateway restarts and the edit goes on. Send the same request again to get "
+                    "its picture.",
+                    retry_after=2.0,
+                )
+                errand.kept = True
+            error.edit_id = errand.edit_id
+            errand.turn_away(error)
+
+    @asynccontextmanager
+    async def attend(self, ask: Ask) -> AsyncIterator[Visit]:
+        """
+        Join the edit that *ask* repeats, or begin it; the customer is connected inside.
+
+        Raises:
+            GatewayError: refused before anything was submitted.
+        """
+        errand, replayed = await self._join_or_begin(ask)
+        visit = self._visit(errand, ask.patience, ask.phases, replayed=replayed)
+        self._arrive(errand, ask)
+        try:
+            yield visit
+        finally:
+            self._leave(errand)
+
+    @asynccontextmanager
+    async def collect(
+        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
+    ) -> AsyncIterator[Visit]:
+        """
+        Look at a known edit; coming and leaving change nothing about it.
+
+        Raises:
+            NotFound: this tenant has no such edit (any more).
+        """
+        errand = await self._register.find(tenant, edit_id)
+        yield self._visit(errand, patience, phases, replayed=False)
+
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
+        """Cancel what can be cancelled at no cost; a running task goes on."""
+        errand = await self._register.find(tenant, edit_id)
+        if not errand.ended:
+            errand.kept = False
+            await self._abandon(errand)
+        return errand.told
+
+    def expected_rest(self, errand: Errand) -> float:
+        """Return the seconds until *errand* probably ends."""
+        lanes = [leg.upstream for leg in errand.legs if leg.upstream]
+        key = (lanes[0].region.name, lanes[0].account.name) if lanes else None
+        if errand.stage is Stage.WAITING or key is None:
+            own = {(u.region.name, u.account.name) for u in errand.tenant.upstreams}
+            return min(self._lanes[key].expected_wait() for key in own)
+        lane = self._lanes[key]
+        age = max(0.0, self._clock.epoch() - min(leg.intended_at or 1e18 for leg in errand.legs))
+        # The last try of an SDK (its third) should rather find the picture than be early.
+        return rest(lane.durations.known(errand.kind), age, 0.5 if errand.retry_count < 1 else 0.95)
+
+    async def _join_or_begin(self, ask: Ask) -> tuple[Errand, bool]:
+        found = await self._register.match(ask)
+        if found is not None:
+            replayed = found.delivered or found.replay
+            how = "retry_joined" if ask.retry_count else "in_flight_joined"
+            self._observer.duplicate_prevented("key_replayed" if replayed else how)
+            if ask.idempotency_key:
+                self._observer.idempotency("replayed" if replayed else "joined")
+            return found, replayed
+        if self.draining:
+            raise Draining(
+                "The gateway restarts; send the edit again in a moment.", retry_after=2.0
+            )
+        errand = Errand.begin("edit_" + secrets.token_hex(16), ask, created=self._clock.epoch())
+        self._register.add(errand)
+        if ask.idempotency_key:
+            self._observer.idempotency("new")
+        self._start(self._carry(errand))
+        return errand, False
+
+    def _visit(self, errand: Errand, patience: float, phases: Phases, *, replayed: bool) -> Visit:
+        now = self._clock.now()
+        return Visit(
+            errand=errand,
+            deadline=now + patience,
+            phases=phases,
+            clock=self._clock,
+            collector=self._collector,
+            expected_rest=self.expected_rest,
+            on_delivered=self._delivered,
+            since=now,
+            replayed=replayed,
+        )
+
+    def _arrive(self, errand: Errand, ask: Ask) -> None:
+        errand.visitors += 1
+        errand.retry_count = ask.retry_count
+        errand.bring(ask)
+        for leg in errand.legs:
+            if leg.place is not None:
+                leg.place.line.come_back(leg.place)
+
+    def _leave(self, errand: Errand) -> None:
+        errand.visitors -= 1
+        errand.left_at = self._clock.now()
+        if errand.visitors or errand.ended or errand.kept or self.draining:
+            return
+        for leg in errand.legs:
+            if leg.place is not None:
+                leg.place.away = True
+        self._start(self._grace(errand))
+
+    async def _grace(self, errand: Errand) -> None:
+        """Give a retry the time to come back before the edit is given up."""
+        left = errand.left_at
+        held = max(0.0, errand.held_until - left)
+        await self._clock.sleep(held + _GRACE_SECONDS)
+        came_back = errand.visitors or errand.left_at != left
+        if not came_back and not errand.kept and not errand.ended:
+            await self._abandon(errand)
+
+    async def _abandon(self, errand: Errand) -> None:
+        """Nobody wants it: out of the line, or cancelled upstream while it is PENDING."""
+        errand.abandoned = True
+        for leg in errand.legs:
+            if leg.stage is Stage.WAITING and leg.runner is not None:
+                leg.runner.cancel()
+            elif leg.stage is Stage.RUNNING:
+                await self._carrier.cancel(leg)
+        if not all(leg.stage is Stage.WAITING for leg in errand.legs):
+            # A task that runs on is paid for, so a retry may still have its picture.
+            errand.abandoned = any(leg.stage is Stage.SUBMITTING for leg in errand.legs)
+
+    async def _carry(self, errand: Errand) -> None:
+        try:
+            await self._carrier.carry(errand)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - one edit's bug must not end the others
+            self._on_bug(error)
+            errand.end(Stage.FAILED, bug(error))
+        if errand.stage is Stage.FAILED:
+            self._register.remove(errand)
+
+    async def _delivered(self, errand: Errand) -> None:
+        if errand.delivered:
+            return
+        errand.delivered = True
+        self._register.remove(errand)
+        try:
+            await self._ledger.deliver(errand.edit_id)
+        except LedgerUnavailable:
+            return  # at worst a later equal edit gets this picture again, for nothing
+        finally:
+            n = sum(len(leg.task.made) for leg in errand.legs if leg.task)
+            region, model = errand.tenant.region, errand.edit.model
+            self._observer.pictures(errand.tenant.name, region, model, "delivered", n)
+
+    def _remember(self, record: EditRecord) -> Errand:
+        """Rebuild an edit from the ledger, to be looked at or answered again."""
+        tenant = self._tenants.get(record.tenant)
+        if tenant is None or any(task.upstream not in self._upstreams for task in record.tasks):
+            raise NotFound("This edit's tenant or upstream is no longer configured.")
+        errand = Errand.remembered(record, tenant, self._upstreams)
+        errand.replay = True
+        if record.state is EditState.FAILED:
+            errand.end(
+                Stage.FAILED,
+                remembered(
+                    record.error_kind,
+                    record.error_code,
+                    record.error_message,
+                    retry=record.error_retry,
+                ),
+            )
+        elif record.state is EditState.SUCCEEDED:
+            errand.end(Stage.SUCCEEDED)
+        return errand
+
+    def _recover(self, record: EditRecord) -> None:
+        """Take over what another process left unfinished or undelivered."""
+        try:
+            errand = self._remember(record)
+        except NotFound as gone:
+            self._on_bug(gone)
+            return
+        errand.replay = False
+        self._register.add(errand)
+        if record.state is EditState.OPEN:
+            self._start(self._carry(errand))
+
+    async def _sweep(self) -> None:
+        """Forget, every minute, the edits whose pictures are gone upstream."""
+        while True:
+            await self._clock.sleep(60.0)
+            old = self._clock.epoch() - _KEPT_SECONDS
+            for errand in [e for e in self._register if e.ended and e.created < old]:
+                self._register.remove(errand)
+                self._observer.undelivered("expired")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+def _lane(account: Account, dashscope: DashScope, clock: Clock, observer: Observer) -> Lane:
+    return Lane(account, dashscope=dashscope, clock=clock, observer=observer)

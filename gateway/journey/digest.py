@@ -1,0 +1,43 @@
+"""The content digest of an edit: equal for equal content, whatever its encoding was."""
+
+import hashlib
+
+from gateway.domain.edit import Edit, Picture
+
+
+def digest_of(edit: Edit, pictures: tuple[Picture, ...]) -> str:
+    """
+    Return 64 hex digits over the fields that matter and the pictures, in order.
+
+    Part order, boundaries, file names and ignored fields play no part: a retry by another
+    HTTP library is the same content. sha256 costs about 0.6 ms a megabyte.
+    """
+    whole = hashlib.sha256()
+    for field in (
+        edit.model,
+        edit.prompt,
+        edit.n,
+        edit.negative_prompt,
+        edit.size,
+        edit.seed,
+        edit.watermark,
+        edit.prompt_extend,
+        edit.answer.response_format,
+        edit.answer.output_format,
+    ):
+        said = b"" if field is None else str(field).encode()
+        whole.update(b"%d:%d:" % (field is not None, len(said)))
+        whole.update(said)
+    for picture in pictures:
+        whole.update(b"u" if picture.url else b"b")
+        whole.update(hashlib.sha256(picture.url.encode() or picture.content).digest())
+    return whole.hexdigest()
+
+
+def prompt_digest(prompt: str) -> str:
+    """
+    Return 64 hex digits by which a task's ``orig_prompt`` is known as ours.
+
+    The ledger keeps this instead of the prompt, so that no prompt lies on the disk.
+    """
+    return hashlib.sha256(prompt.strip().encode()).hexdigest()

@@ -1,0 +1,232 @@
+"""One edit on its way, whoever waits for it: its parts, its customers, its phases."""
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.domain.edit import AnswerForm, Edit, Part, Picture, ResponseFormat, parts_of
+from gateway.domain.errors import GatewayError
+from gateway.domain.phases import Phase, Phases
+from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.domain.task import Task
+from gateway.domain.tenant import Tenant, Upstream
+from gateway.journey.ask import Ask, Told
+from gateway.journey.digest import prompt_digest
+from gateway.journey.line import Place
+from gateway.journey.poller import Watch
+from gateway.journey.schedule import Kind
+
+
+class Stage(StrEnum):
+    """How far an edit, or the furthest of its parts, has come."""
+
+    WAITING = "waiting"
+    SUBMITTING = "submitting"
+    UNCERTAIN = "uncertain"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(slots=True, eq=False)
+class Leg:
+    """One part of an edit, on its way through one task."""
+
+    part: Part
+    stage: Stage = Stage.WAITING
+    upstream: Upstream | None = None
+    intended_at: float = 0.0
+    task_id: str | None = None
+    request_id: str = ""
+    task: Task | None = None
+    """The ended task, if it ended while we watched."""
+    error: GatewayError | None = None
+    place: Place | None = None
+    watch: Watch | None = None
+    runner: "asyncio.Task[None] | None" = None
+
+    def record(self) -> TaskRecord:
+        assert self.upstream is not None
+        return TaskRecord(
+            part=self.part.index,
+            n=self.part.n,
+            seed=self.part.seed,
+            upstream=self.upstream.name,
+            account=self.upstream.account.name,
+            state=TaskState.SUBMITTING,
+            intended_at=self.intended_at,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Errand:
+    """An edit in this process. The customers that wait for it come and go."""
+
+    edit_id: str
+    tenant: Tenant
+    edit: Edit
+    digest: str
+    prompt_digest: str
+    created: float
+    """Epoch seconds."""
+    pictures: tuple[Picture, ...] | None = field(repr=False)
+    """Let go once every part has its task; ``None`` also after a restart."""
+    legs: tuple[Leg, ...]
+    idempotency_key: str | None = None
+    stage: Stage = Stage.WAITING
+    error: GatewayError | None = None
+    visitors: int = 0
+    retry_count: int = 0
+    """Of the customer that came last."""
+    kept: bool = False
+    """Somebody means to come back for it, so nothing is cancelled."""
+    left_at: float = 0.0
+    """Monotonic: when the last customer left."""
+    held_until: float = 0.0
+    """Monotonic: until then its place in line is held though nobody is connected."""
+    abandoned: bool = False
+    delivered: bool = False
+    replay: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the edit has ended, or its customers are turned away."""
+    turned_away: GatewayError | None = None
+    marks: list[tuple[float, Phase]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, edit_id: str, ask: Ask, *, created: float) -> "Errand":
+        return cls(
+            edit_id=edit_id,
+            tenant=ask.tenant,
+            edit=ask.edit,
+            digest=ask.digest,
+            prompt_digest=prompt_digest(ask.edit.prompt),
+            created=created,
+            pictures=ask.pictures,
+            legs=tuple(Leg(part) for part in parts_of(ask.edit)),
+            idempotency_key=ask.idempotency_key,
+        )
+
+    @classmethod
+    def remembered(
+        cls, record: EditRecord, tenant: Tenant, upstreams: dict[str, Upstream]
+    ) -> "Errand":
+        """Rebuild an errand from the ledger; parts without a record were never submitted."""
+        edit = Edit(
+            model=record.model,
+            prompt="",
+            n=record.n,
+            answer=AnswerForm(ResponseFormat(record.response_format), record.output_format),
+            ignored=record.ignored,
+        )
+        stages = {EditState.OPEN: Stage.RUNNING, EditState.SUCCEEDED: Stage.SUCCEEDED}
+        return cls(
+            edit_id=record.edit_id,
+            tenant=tenant,
+            edit=edit,
+            digest=record.digest,
+            prompt_digest=record.prompt_digest,
+            created=record.created,
+            pictures=None,
+            legs=tuple(_remembered_leg(task, upstreams) for task in record.tasks),
+            idempotency_key=record.idempotency_key,
+            stage=stages.get(record.state, Stage.FAILED),
+            kept=True,
+            delivered=record.delivered,
+        )
+
+    def record(self) -> EditRecord:
+        return EditRecord(
+            edit_id=self.edit_id,
+            tenant=self.tenant.name,
+            region=self.tenant.region,
+            digest=self.digest,
+            prompt_digest=self.prompt_digest,
+            model=self.edit.model,
+            n=self.edit.n,
+            response_format=self.edit.answer.response_format,
+            output_format=self.edit.answer.output_format,
+            created=self.created,
+            idempotency_key=self.idempotency_key,
+            ignored=self.edit.ignored,
+        )
+
+    @property
+    def told(self) -> Told:
+        shown = Stage.SUBMITTING if self.stage is Stage.UNCERTAIN else self.stage
+        return Told(
+            edit_id=self.edit_id,
+            region=self.tenant.region,
+            task_ids=tuple(leg.task_id for leg in self.legs if leg.task_id),
+            upstream_request_ids=tuple(leg.request_id for leg in self.legs if leg.request_id),
+            status=shown,
+            created=int(self.created),
+        )
+
+    @property
+    def kind(self) -> Kind:
+        size = self.edit.size
+        pixels = -1 if size is None else round(size.width * size.height / 1e6)
+        return Kind(self.edit.model, min(4, self.edit.n), pixels)
+
+    @property
+    def ended(self) -> bool:
+        return self.stage in (Stage.SUCCEEDED, Stage.FAILED)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a retry gets this edit's answer: not once it was delivered, failed or dropped."""
+        return not self.delivered and not self.abandoned and self.stage is not Stage.FAILED
+
+    @property
+    def wants_bytes(self) -> bool:
+        """Whether a part may still have to be submitted though the bytes are gone."""
+        return self.pictures is None and any(leg.task_id is None for leg in self.legs)
+
+    def bring(self, ask: Ask) -> None:
+        """Take the bytes that a retry carries, if they are still needed."""
+        if self.wants_bytes:
+            self.edit, self.pictures = ask.edit, ask.pictures
+
+    def let_go(self) -> None:
+        """Let the bytes go once no part needs them any more."""
+        if all(leg.task_id or leg.error for leg in self.legs):
+            self.pictures = None
+
+    def mark(self, phase: Phase, at: float) -> None:
+        """Note that the edit, by its furthest part, entered *phase*."""
+        order = list(Phase)
+        if not self.marks or order.index(phase) > order.index(self.marks[-1][1]):
+            self.marks.append((at, phase))
+
+    def replay_marks(self, phases: Phases, *, since: float, now: float) -> None:
+        """Write the phases that went by since this customer came into its own stopwatch."""
+        current = Phase.QUEUE
+        for at, phase in self.marks:
+            if at <= since:
+                current = phase
+        phases.enter(current, since)
+        for at, phase in self.marks:
+            if since < at <= now:
+                phases.enter(phase, at)
+
+    def end(self, stage: Stage, error: GatewayError | None = None) -> None:
+        self.stage, self.error, self.pictures = stage, error, None
+        if error is not None:
+            error.edit_id = self.edit_id
+        self.news.set()
+
+    def turn_away(self, error: GatewayError) -> None:
+        """Send the connected customers home; the edit itself goes on, or is in the ledger."""
+        self.turned_away = error
+        self.news.set()
+
+
+def _remembered_leg(task: TaskRecord, upstreams: dict[str, Upstream]) -> Leg:
+    stages = {TaskState.SUBMITTING: Stage.UNCERTAIN, TaskState.ACCEPTED: Stage.RUNNING}
+    return Leg(
+        part=Part(task.part, task.n, task.seed),
+        stage=stages.get(task.state, Stage.SUCCEEDED),
+        upstream=upstreams[task.upstream],
+        intended_at=task.intended_at,
+        task_id=task.task_id,
+    )

@@ -1,0 +1,122 @@
+"""All that the edits of one Alibaba account share: limits, line, poller, resting keys, prompts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import GatewayError, UpstreamUnreachable
+from gateway.domain.tenant import Account, Tenant, Upstream
+from gateway.journey.line import Line
+from gateway.journey.pace import Pace
+from gateway.journey.poller import Poller
+from gateway.journey.ports import DashScope, Observer
+from gateway.journey.schedule import Durations
+
+_UNREACHABLE_REST = 5.0
+_REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator mends it, not time
+
+
+@dataclass(slots=True)
+class Rest:
+    """Why an upstream is left alone, and until when (monotonic)."""
+
+    until: float
+    reason: str
+
+
+@dataclass(slots=True)
+class _Prompt:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    holders: int = 0
+
+
+class Lane:
+    """An account in one region: every edit that it pays for goes through here."""
+
+    def __init__(
+        self, account: Account, *, dashscope: DashScope, clock: Clock, observer: Observer
+    ) -> None:
+        self.account = account
+        self.clock = clock
+        self.observer = observer
+        self.durations = Durations()
+        self.submits = Pace(account.submits_per_second, clock)
+        self.calls = Pace(account.polls_per_second, clock)
+        self.line = Line(account.running_tasks + account.pending_ahead)
+        self.resting: dict[str, Rest] = {}
+        self.poller = Poller(
+            account,
+            calls=self.calls,
+            dashscope=dashscope,
+            clock=clock,
+            durations=self.durations,
+            observer=observer,
+        )
+        self._prompts: dict[str, _Prompt] = {}
+
+    @asynccontextmanager
+    async def prompt(self, digest: str) -> AsyncIterator[None]:
+        """
+        Hold the only open submit of this prompt (P5).
+
+        An uncertain submit is settled by its prompt, so two of equal prompt must never be
+        open at once.
+        """
+        entry = self._prompts.setdefault(digest, _Prompt())
+        entry.holders += 1
+        try:
+            async with entry.lock:
+                yield
+        finally:
+            entry.holders -= 1
+            if not entry.holders:
+                del self._prompts[digest]
+
+    def upstreams_of(self, tenant: Tenant) -> list[Upstream]:
+        """Return the tenant's upstreams of this account, in its order, the resting ones last."""
+        own = [u for u in tenant.upstreams if u.account == self.account]
+        return sorted(own, key=self.rests)
+
+    def rests(self, upstream: Upstream) -> bool:
+        rest = self.resting.get(upstream.name)
+        return rest is not None and rest.until > self.clock.now()
+
+    def rest(self, upstream: Upstream, error: GatewayError) -> None:
+        """Leave *upstream* alone for a while: others are tried first."""
+        unreachable = isinstance(error, UpstreamUnreachable)
+        seconds = _UNREACHABLE_REST if unreachable else _REFUSED_REST
+        reason = error.upstream_code or error.code
+        self.resting[upstream.name] = Rest(self.clock.now() + seconds, reason)
+        if not unreachable:
+            self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
+
+    def works(self, upstream: Upstream) -> None:
+        """Take note that *upstream* accepted a submit."""
+        if self.resting.pop(upstream.name, None) is not None:
+            self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
+
+    def expected_wait(self) -> float:
+        """Return a guess, in seconds, of how long one who joins the line now will wait."""
+        slots = self.account.running_tasks + self.account.pending_ahead
+        ahead = self.line.waiting
+        return min(60.0, max(1.0, self.durations.typical() * (ahead + 1) / slots))
+
+
+def route(lanes: dict[tuple[str, str], Lane], tenant: Tenant) -> list[Lane]:
+    """
+    Return the lanes of the tenant's upstreams in the order to try them.
+
+    Those with a working upstream first; among them, in the tenant's order, those with a
+    free slot, then the shortest line for its slots.
+    """
+    seen = {(u.region.name, u.account.name): None for u in tenant.upstreams}
+    own = [lanes[key] for key in seen]
+
+    def order(lane: Lane) -> tuple[bool, bool, float]:
+        rests = all(lane.rests(upstream) for upstream in lane.upstreams_of(tenant))
+        crowded = lane.line.free == 0 or lane.line.waiting > 0
+        return rests, crowded, lane.line.waiting / lane.account.running_tasks if crowded else 0.0
+
+    return sorted(own, key=order)

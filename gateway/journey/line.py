@@ -1,0 +1,167 @@
+"""The waiting line of an account: fair among its tenants, full slots, nobody forgotten."""
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from gateway.domain.errors import RateLimited
+from gateway.domain.tenant import Tenant
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One edit's place: kept while its customer is away for a moment, never given up for it."""
+
+    line: "Line"
+    tenant: Tenant
+    cost: int
+    number: int
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
+    away: bool = False
+    """Nobody is connected: others go first, but the place in the order stays."""
+    queued: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    """One tenant's waiting edits, in order of arrival."""
+
+    tenant: Tenant
+    clock: float = 0.0
+    """Virtual time: what this tenant has had so far, by its weight."""
+    running: int = 0
+    waiting: int = 0
+    places: list[tuple[int, int, Place]] = field(default_factory=list)
+    """A heap by number; the second number only keeps places from being compared."""
+
+    @property
+    def may_run(self) -> bool:
+        return not self.tenant.max_running or self.running < self.tenant.max_running
+
+
+class Line:
+    """
+    Gives out *slots* turns at once, by start-time fair queueing over tenants.
+
+    The tenant that has had least, by cost and weight, goes next; a tenant with a hundred
+    edits in line moves another's by one turn. Each event costs O(log waiting) + O(tenants).
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._queues: dict[str, _Queue] = {}
+        self._clock = 0.0
+        self._number = 0
+        self._entries = 0
+
+    @asynccontextmanager
+    async def turn(self, place: Place) -> AsyncIterator[None]:
+        """Hold one slot for the length of the block, once it is this place's turn."""
+        queue = self._queue(place.tenant)
+        self._enter(queue, place)
+        try:
+            self._grant()
+            await place.granted.wait()
+        except BaseException:
+            self._quit(queue, place)
+            raise
+        try:
+            yield
+        finally:
+            self._release(queue)
+
+    def place(self, tenant: Tenant, cost: int) -> Place:
+        """
+        Take a number.
+
+        Raises:
+            RateLimited: the tenant has ``max_waiting`` edits in line already.
+        """
+        if self._queue(tenant).waiting >= tenant.max_waiting:
+            raise RateLimited(f"Too many edits are waiting: {tenant.max_waiting}. Try again later.")
+        self._number += 1
+        return Place(line=self, tenant=tenant, cost=cost, number=self._number)
+
+    def take(self, tenant: Tenant) -> None:
+        """Count a task that runs already (after a restart); may go over the slots."""
+        self._queue(tenant).running += 1
+        self._free -= 1
+
+    def give_back(self, tenant: Tenant) -> None:
+        """End what ``take`` began."""
+        self._release(self._queue(tenant))
+
+    def come_back(self, place: Place) -> None:
+        """Put a place whose customer was away back where it stood."""
+        place.away = False
+        if place.queued:
+            self._push(self._queue(place.tenant), place)
+            self._grant()
+
+    @property
+    def waiting(self) -> int:
+        return sum(queue.waiting for queue in self._queues.values())
+
+    @property
+    def free(self) -> int:
+        return max(0, self._free)
+
+    def waiting_of(self, tenant: Tenant) -> int:
+        return self._queue(tenant).waiting
+
+    def _queue(self, tenant: Tenant) -> _Queue:
+        queue = self._queues.get(tenant.name)
+        if queue is None:
+            queue = self._queues[tenant.name] = _Queue(tenant)
+        return queue
+
+    def _enter(self, queue: _Queue, place: Place) -> None:
+        if not queue.waiting:
+            # One who was away has saved nothing up.
+            queue.clock = max(queue.clock, self._clock)
+        place.granted.clear()
+        place.queued = True
+        queue.waiting += 1
+        self._push(queue, place)
+
+    def _push(self, queue: _Queue, place: Place) -> None:
+        self._entries += 1
+        heapq.heappush(queue.places, (place.number, self._entries, place))
+
+    def _quit(self, queue: _Queue, place: Place) -> None:
+        if place.queued:
+            place.queued = False
+            queue.waiting -= 1
+        else:  # granted in the same moment
+            self._release(queue)
+
+    def _release(self, queue: _Queue) -> None:
+        queue.running -= 1
+        self._free += 1
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._free > 0:
+            ready = [q for q in self._queues.values() if q.may_run and self._head(q) is not None]
+            if not ready:
+                return
+            queue = min(ready, key=lambda q: q.clock)
+            place = heapq.heappop(queue.places)[2]
+            place.queued = False
+            queue.waiting -= 1
+            queue.running += 1
+            self._free -= 1
+            self._clock = queue.clock
+            queue.clock += place.cost / queue.tenant.weight
+            place.granted.set()
+
+    def _head(self, queue: _Queue) -> Place | None:
+        """Return the first place whose customer is there; forget those that left or wait away."""
+        while queue.places:
+            place = queue.places[0][2]
+            if place.queued and not place.away:
+                return place
+            heapq.heappop(queue.places)
+        return None

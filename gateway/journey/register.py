@@ -1,0 +1,113 @@
+"""Who asked for what: finds the edit that a request repeats, by key or by content."""
+
+from collections.abc import Callable, Iterator
+
+from gateway.domain.errors import KeyReused, NotFound
+from gateway.domain.record import EditRecord
+from gateway.domain.tenant import Tenant
+from gateway.journey.ask import Ask
+from gateway.journey.errand import Errand
+from gateway.journey.ports import Ledger, Observer
+
+
+class Register:
+    """The edits that are unfinished or undelivered; the ledger knows the others for 24 h."""
+
+    def __init__(
+        self, ledger: Ledger, remember: Callable[[EditRecord], Errand], observer: Observer
+    ) -> None:
+        self._ledger = ledger
+        self._remember = remember
+        self._observer = observer
+        self._by_id: dict[str, Errand] = {}
+        self._by_digest: dict[tuple[str, str], list[Errand]] = {}
+        self._by_key: dict[tuple[str, str], Errand] = {}
+
+    def __iter__(self) -> Iterator[Errand]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, errand: Errand) -> None:
+        tenant = errand.tenant.name
+        self._by_id[errand.edit_id] = errand
+        if errand.idempotency_key is None:
+            self._by_digest.setdefault((tenant, errand.digest), []).append(errand)
+        else:
+            self._by_key[tenant, errand.idempotency_key] = errand
+
+    def remove(self, errand: Errand) -> None:
+        """Forget an edit that was delivered or has failed: nothing joins it any more."""
+        tenant = errand.tenant.name
+        if self._by_id.pop(errand.edit_id, None) is None:
+            return
+        if errand.idempotency_key is not None:
+            if self._by_key.get((tenant, errand.idempotency_key)) is errand:
+                del self._by_key[tenant, errand.idempotency_key]
+            return
+        equal = self._by_digest[tenant, errand.digest]
+        equal.remove(errand)
+        if not equal:
+            del self._by_digest[tenant, errand.digest]
+
+    async def match(self, ask: Ask) -> Errand | None:
+        """
+        Return the edit that *ask* joins or replays, or ``None``: it is a new one.
+
+        Raises:
+            KeyReused: the ``Idempotency-Key`` was used for other content.
+        """
+        if ask.idempotency_key is not None:
+            return await self._match_key(ask, ask.idempotency_key)
+        return self._match_content(ask)
+
+    async def find(self, tenant: Tenant, edit_id: str) -> Errand:
+        """
+        Return the tenant's own edit.
+
+        Raises:
+            NotFound: there is none; another tenant's is none.
+        """
+        errand = self._by_id.get(edit_id)
+        if errand is None:
+            record = await self._ledger.find(edit_id)
+            if record is not None and record.tenant == tenant.name:
+                return self._remember(record)
+        elif errand.tenant.name == tenant.name:
+            return errand
+        raise NotFound("There is no such edit; edits are kept for 24 hours.", param="edit_id")
+
+    async def _match_key(self, ask: Ask, key: str) -> Errand | None:
+        place = (ask.tenant.name, key)
+        errand = self._by_key.get(place)
+        if errand is None:
+            record = await self._ledger.find_key(*place)
+            errand = self._by_key.get(place)  # somebody may have come while we asked
+            if errand is None and record is not None:
+                errand = self._remember(record)
+        if errand is None or errand.abandoned:
+            return None
+        if errand.digest != ask.digest:
+            self._observer.idempotency("conflict")
+            raise KeyReused(
+                "This Idempotency-Key was used for another edit. Use a new key for new content."
+            )
+        return errand
+
+    def _match_content(self, ask: Ask) -> Errand | None:
+        """
+        Apply the rule of P2.
+
+        A retry by an SDK says so; one by a person, curl or the AI SDK does not, but then
+        nobody is connected to the edit any more. Of several, the one that was left comes
+        first, then the one whose last customer was the try before this, then the oldest.
+        """
+        equal = self._by_digest.get((ask.tenant.name, ask.digest), ())
+        marked = ask.retry_count > 0
+        open_ = [e for e in equal if e.joinable and (marked or not e.visitors)]
+
+        def order(errand: Errand) -> tuple[bool, bool, float]:
+            return bool(errand.visitors), errand.retry_count != ask.retry_count - 1, errand.created
+
+        return min(open_, key=order, default=None)

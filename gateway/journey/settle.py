@@ -1,0 +1,116 @@
+"""An uncertain submit is resolved, not guessed: the account's task list tells (P5)."""
+
+from dataclasses import dataclass, field
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import GatewayError, TaskLost, Throttled
+from gateway.domain.task import TaskRow, TaskStatus
+from gateway.domain.tenant import Upstream
+from gateway.journey.digest import prompt_digest
+from gateway.journey.lane import Lane
+from gateway.journey.ports import DashScope, Ledger
+
+_QUIET_SECONDS = 5.0  # product.md P5: no unclaimed task for so long means that none was made
+_SLACK_SECONDS = 2.0  # the Date header has whole seconds
+_LOOK_SECONDS = 1.0
+_PAGES = 20
+_GIVE_UP_SECONDS = 4 * 3600.0  # a task ends within 3 hours (dashscope.md 7.6)
+
+
+@dataclass(slots=True)
+class Doubt:
+    """One submit of which nobody knows whether it made a task."""
+
+    upstream: Upstream
+    model: str
+    prompt_digest: str
+    intended: float
+    """When its first byte may have left: on the monotonic clock, negative for before our start."""
+    broke: float
+    """When its connection was surely broken: on the monotonic clock."""
+    others: set[str] = field(default_factory=set)
+    """Tasks that the evidence has ruled out."""
+
+
+class Settlement:
+    """Finds out by the task list whether a doubtful submit made a task."""
+
+    def __init__(self, dashscope: DashScope, ledger: Ledger, clock: Clock) -> None:
+        self._dashscope = dashscope
+        self._ledger = ledger
+        self._clock = clock
+
+    async def resolve(self, lane: Lane, doubt: Doubt) -> str | None:
+        """
+        Return the id of the one task that can only be ours, or ``None``: none was made.
+
+        A candidate is a task of the window that the ledger does not know. It is ruled out
+        when it ends without a picture (unbilled) or with another prompt. It takes as long
+        as a candidate runs.
+
+        Raises:
+            TaskLost: two tasks of this very prompt: the evidence does not single one out.
+        """
+        while self._clock.now() - doubt.broke < _GIVE_UP_SECONDS:
+            looked_at = self._clock.now()
+            try:
+                rows = await self._candidates(lane, doubt)
+                matches = await self._matches(lane, doubt, rows)
+            except TaskLost:
+                raise
+            except GatewayError as error:
+                if isinstance(error, Throttled):
+                    lane.calls.throttled()
+                await self._clock.sleep(_LOOK_SECONDS)
+                continue
+            waiting = [row for row in rows if row.task_id not in doubt.others | set(matches)]
+            quiet = looked_at - doubt.broke >= _QUIET_SECONDS
+            if quiet and not waiting and len(matches) <= 1:
+                return matches[0] if matches else None
+            if quiet and not waiting:
+                break
+            await self._clock.sleep(_LOOK_SECONDS)
+        raise TaskLost(
+            "It cannot be told whether this edit was made; the operator can find it in the "
+            "task list of the account."
+        )
+
+    async def _candidates(self, lane: Lane, doubt: Doubt) -> list[TaskRow]:
+        """Return the tasks of the window that nobody has claimed and nothing has ruled out."""
+        offset = self._dashscope.clock_offset(doubt.upstream.region.name)
+        theirs = self._clock.epoch() + offset - self._clock.now()
+        since = theirs + doubt.intended - _SLACK_SECONDS
+        until = theirs + doubt.broke + _QUIET_SECONDS + _SLACK_SECONDS
+        found: dict[str, TaskRow] = {}
+        for number in range(1, _PAGES + 1):
+            await lane.calls.turn()
+            page = await self._dashscope.tasks(
+                doubt.upstream, since=since - 5.0, until=until + 5.0, page=number
+            )
+            found.update((row.task_id, row) for row in page.rows)
+            if number >= page.pages or not page.rows:
+                break
+        mine = [row for row in found.values() if since <= row.created <= until]
+        mine = [row for row in mine if row.model == doubt.model and row.task_id not in doubt.others]
+        known = await self._ledger.known([row.task_id for row in mine])
+        return [row for row in mine if row.task_id not in known]
+
+    async def _matches(self, lane: Lane, doubt: Doubt, rows: list[TaskRow]) -> list[str]:
+        """Return the ended candidates that carry our prompt; rule out those that do not."""
+        matches = []
+        for row in rows:
+            if not row.status.ended:
+                continue
+            await lane.calls.turn()
+            task = await self._dashscope.fetch(doubt.upstream, row.task_id)
+            if not task.status.ended:
+                continue
+            told = task.orig_prompt
+            if task.status is TaskStatus.SUCCEEDED and told is None:
+                # Ended, billed, and silent about its prompt: it can be anybody's.
+                raise TaskLost("A task that may be this edit's does not tell its prompt.")
+            if told is not None and prompt_digest(told) == doubt.prompt_digest:
+                matches.append(row.task_id)
+            else:
+                doubt.others.add(row.task_id)
+        return matches

@@ -1,0 +1,124 @@
+"""One customer's stay with an edit: from joining to the last byte, or to leaving."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import (
+    GatewayError,
+    RateLimited,
+    ResultUnavailable,
+    StillRunning,
+    SubmitUncertain,
+)
+from gateway.domain.phases import Phase, Phases
+from gateway.journey.ask import Answer, Told
+from gateway.journey.collect import Collector
+from gateway.journey.errand import Errand, Stage
+
+_LONGEST_RETRY = 60.0  # SDKs obey retry-after up to 60 s (openai.md 7.1)
+
+
+@dataclass(slots=True, eq=False)
+class Visit:
+    """A connected customer. Use within ``async with desk.attend(ask) as visit``."""
+
+    errand: Errand
+    deadline: float
+    """Monotonic."""
+    phases: Phases
+    clock: Clock
+    collector: Collector
+    expected_rest: Callable[[Errand], float]
+    """Seconds until this edit probably ends."""
+    on_delivered: Callable[[Errand], Awaitable[None]]
+    since: float
+    replayed: bool = False
+
+    @property
+    def told(self) -> Told:
+        return self.errand.told
+
+    async def answer(self) -> Answer:
+        """
+        Wait for the edit's end and bring its pictures home, until this customer's deadline.
+
+        Raises:
+            GatewayError: the edit failed, or the deadline came; then the edit goes on and
+                the error says when to come again.
+        """
+        errand = self.errand
+        try:
+            async with asyncio.timeout(max(0.0, self.deadline - self.clock.now())):
+                await errand.news.wait()
+                self._write_phases()
+                if errand.error is not None:
+                    raise errand.error
+                if errand.turned_away is not None and not errand.ended:
+                    raise errand.turned_away
+                self.phases.enter(Phase.DOWNLOAD, self.clock.now())
+                pictures, urls = await self.collector.collect(errand)
+        except TimeoutError:
+            if not errand.ended:
+                self._write_phases()
+            raise self._too_late() from None
+        except GatewayError as error:
+            error.edit_id = errand.edit_id
+            raise
+        return Answer(
+            told=errand.told,
+            form=errand.edit.answer,
+            pictures=pictures,
+            urls=urls,
+            requested=errand.edit.n,
+            ignored=errand.edit.ignored,
+            replayed=self.replayed,
+        )
+
+    def detach(self) -> None:
+        """Let the edit go on without its customer, who will come back for it."""
+        self.errand.kept = True
+
+    async def delivered(self) -> None:
+        """Say that the last byte of the answer was handed to the customer's socket."""
+        await self.on_delivered(self.errand)
+
+    def _write_phases(self) -> None:
+        self.errand.replay_marks(self.phases, since=self.since, now=self.clock.now())
+
+    def _too_late(self) -> GatewayError:
+        """Return what to say at the deadline; whatever it is, the retry joins."""
+        errand = self.errand
+        rest = min(_LONGEST_RETRY, max(0.5, self.expected_rest(errand)))
+        error: GatewayError
+        if errand.stage is Stage.WAITING:
+            errand.held_until = self.clock.now() + rest
+            error = RateLimited(
+                "The edit is still waiting in line; nothing was submitted. Send it again to go on "
+                "waiting at the same place.",
+                retry_after=rest,
+            )
+        elif errand.stage is Stage.UNCERTAIN:
+            errand.kept = True
+            error = SubmitUncertain(
+                "It is being found out whether the task was made. Send the same request again to "
+                "get its picture.",
+                retry_after=min(rest, 10.0),
+            )
+        elif errand.stage is Stage.SUCCEEDED:
+            errand.kept = True
+            error = ResultUnavailable(
+                "The picture is made but could not be downloaded yet. Send the same request again "
+                "to get it.",
+                retry_after=5.0,
+            )
+        else:
+            errand.kept = True
+            error = StillRunning(
+                "The edit is still running and nothing is lost. Send the same request again, or "
+                f"GET /v1/images/edits/{errand.edit_id}, to get its picture.",
+                retry_after=rest,
+            )
+        error.edit_id = errand.edit_id
+        return error
