@@ -1,0 +1,65 @@
+"""A simulated DashScope region as an ASGI app: every object made once, and the routes."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.sandbox.admin import admin_routes
+from gateway.sandbox.answers import Refusal, refuse
+from gateway.sandbox.checks import invalid
+from gateway.sandbox.clock import Clock, RealClock
+from gateway.sandbox.config import SandboxConfig
+from gateway.sandbox.doors import Call, door
+from gateway.sandbox.downloads import UPLOAD_PATH, closed, download, policy, upload
+from gateway.sandbox.faults import Operation
+from gateway.sandbox.region import Region
+from gateway.sandbox.submits import submit
+from gateway.sandbox.task_calls import cancel, list_tasks, query
+
+SUBMIT_PATH = "/api/v1/services/aigc/image2image/image-synthesis"
+
+
+def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None = None) -> Starlette:
+    """
+    Build a region. Neither this nor importing this module does any I/O.
+
+    Args:
+        config: What the region is told; None is one account with the key ``sk-sandbox``.
+        clock: Time; a test hands in one that it moves.
+
+    Returns:
+        An app without a lifespan: it can be mounted, served by `gateway.sandbox.serve`, or called
+        in process (where a cut connection raises `PeerCut`).
+    """
+    region = Region(config or SandboxConfig(), clock or RealClock())
+
+    def route(
+        path: str, on: Operation, answer: Callable[[Call], Awaitable[Response]], method: str = "GET"
+    ) -> Route:
+        return Route(path, door(region, on, answer), methods=[method])
+
+    async def not_found(_: Request, __: Exception) -> Response:
+        return refuse(region.request_id(), Refusal(404, "NotFound", "Not found!"))
+
+    async def wrong_method(request: Request, _: Exception) -> Response:
+        text = f"Request method '{request.method}' is not supported."
+        return refuse(region.request_id(), invalid(text))
+
+    return Starlette(
+        routes=[
+            route(SUBMIT_PATH, "submit", submit, "POST"),
+            route("/api/v1/tasks", "list", list_tasks),
+            route("/api/v1/tasks/", "list", list_tasks),
+            route("/api/v1/tasks/{task_id}", "query", query),
+            route("/api/v1/tasks/{task_id}/cancel", "cancel", cancel, "POST"),
+            route("/api/v1/uploads", "upload", policy),
+            route(UPLOAD_PATH, "upload", upload, "POST"),
+            route(f"{UPLOAD_PATH}/{{path:path}}", "upload", closed),
+            route("/results/{path:path}", "download", download),
+            *admin_routes(region),
+        ],
+        exception_handlers={404: not_found, 405: wrong_method},
+    )

@@ -1,0 +1,104 @@
+"""What a simulated region is told before it opens: accounts, limits, latency, faults, options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.sandbox.faults import Fault
+from gateway.sandbox.latency import Latency, Lognormal
+
+MODEL = "wan2.5-i2i-preview"
+DAY = 86400.0
+#: Of the figures known (reference section 11): 42 to 73 s.
+DEFAULT_LATENCY = Lognormal(45.0, 0.35)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What one account may do, all of its keys together.
+
+    Rates are counted in a sliding window of one second. ``task_calls_per_second`` covers query,
+    list and cancel together. Source: reference section 6.1 and 4.1.
+    """
+
+    submits_per_second: int = 5
+    running_tasks: int = 5
+    task_calls_per_second: int = 20
+    policies_per_second: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """
+    How the task list behaves where the documents are silent.
+
+    Attributes:
+        refused: Every list call is answered 403 ``AccessDenied``.
+        lag_seconds: The list shows the region as it was so long ago.
+        max_page_size: A larger ``page_size`` is answered with this many rows.
+        newest_first: Order by submit time, the newest on page 1.
+    """
+
+    refused: bool = False
+    lag_seconds: float = 0.0
+    max_page_size: int = 100
+    newest_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """
+    One simulated DashScope region.
+
+    Attributes:
+        region: Its name, shown in list rows and books.
+        accounts: Keys by account name. Keys of one account share its limits and see its tasks.
+        latency: Running time of a task, before *speed*.
+        speed: Divides the running time: 10 makes a 45 s task end after 4.5 s.
+        late_checks: Fields of a submit are checked in the task (FAILED) and not at POST (400).
+        refuse_alpha: A picture with an alpha channel is refused; else its alpha is ignored.
+        max_image_bytes: Of one decoded picture.
+        max_body_bytes: Of a whole submit; None for no limit.
+        picture: ``"made"`` renders each result from the picture sent; ``"plain"`` serves a canned
+            PNG of *plain_bytes* and looks at headers of pictures only, for load tests.
+        url_seconds: Life of a result URL's signature, from the task's end.
+        result_seconds: Life of a task and its result files, from the task's end.
+        upload_seconds: Life of an uploaded file.
+        policy_seconds: Life of an upload policy.
+        public_base: Scheme and authority of URLs handed out; None takes the request's Host.
+        seed: Of latencies and of faults with a probability, so that two runs are alike.
+    """
+
+    region: str = "beijing"
+    accounts: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"sandbox": ("sk-sandbox",)}, repr=False
+    )
+    models: tuple[str, ...] = (MODEL,)
+    latency: Latency = DEFAULT_LATENCY
+    speed: float = 1.0
+    limits: Limits = Limits()
+    listing: Listing = Listing()
+    faults: tuple[Fault, ...] = ()
+    late_checks: bool = False
+    refuse_alpha: bool = False
+    max_image_bytes: int = 10 * 1024 * 1024
+    max_body_bytes: int | None = None
+    picture: Literal["made", "plain"] = "made"
+    plain_bytes: int = 2_000_000
+    cache_bytes: int = 256 * 1024 * 1024
+    url_seconds: float = DAY
+    result_seconds: float = DAY
+    upload_seconds: float = 2 * DAY
+    policy_seconds: float = 300.0
+    public_base: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        owners: dict[str, str] = {}
+        for account, keys in self.accounts.items():
+            for key in keys:
+                if owners.setdefault(key, account) != account:
+                    raise ValueError(f"accounts: {owners[key]} and {account} share a key")
+        if self.speed <= 0:
+            raise ValueError("speed: must be over 0")

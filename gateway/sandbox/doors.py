@@ -1,0 +1,79 @@
+"""The doors that all calls come through: a request id, a count, and refusals turned to answers."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.sandbox.answers import Refusal, refuse
+from gateway.sandbox.callers import Caller
+from gateway.sandbox.faults import Action, Operation
+from gateway.sandbox.limits import Kind
+from gateway.sandbox.region import Region
+from gateway.sandbox.task import Task
+from gateway.sandbox.wire import play
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one operation of a region."""
+
+    region: Region
+    on: Operation
+    request: Request
+    request_id: str
+
+    def caller(self, kind: Kind) -> Caller:
+        """
+        Recognise who calls, within the account's limit of that kind.
+
+        Raises:
+            Refusal: 401 or 429.
+        """
+        caller = self.region.callers.recognise(self.request.headers.get("authorization"))
+        self.region.rates.count(caller.account, kind, self.region.now())
+        return caller
+
+    def task(self, caller: Caller) -> Task | None:
+        """Find the task that the path names, if *caller* may see it."""
+        return self.region.find(self.request.path_params["task_id"], caller.account)
+
+    def fault(self, *, prompt: str = "", number: int | None = None) -> Action | None:
+        """Tell which scripted fault hits this call, counting it."""
+        action = self.region.faults.hit(self.on, prompt=prompt, task=number)
+        if action is not None:
+            self.region.books.counts[f"{self.on}.faulted"] += 1
+        return action
+
+    def fault_about(self, task: Task | None) -> Action | None:
+        """Do the same for a call about *task*."""
+        if task is None:
+            return self.fault()
+        return self.fault(prompt=task.order.prompt, number=task.number)
+
+    async def play(
+        self, action: Action | None, work: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Do *work* and answer, or what *action* makes of that."""
+        return await play(
+            action, work, on=self.on, clock=self.region.clock, request_id=self.request_id
+        )
+
+
+def door(region: Region, on: Operation, answer: Callable[[Call], Awaitable[Response]]) -> Endpoint:
+    """Make *answer* an endpoint that counts, and answers its refusals in the region's shape."""
+
+    async def endpoint(request: Request) -> Response:
+        call = Call(region, on, request, region.request_id())
+        counts = region.books.counts
+        counts[f"{on}.received"] += 1
+        try:
+            return await answer(call)
+        except Refusal as refusal:
+            counts[f"{on}.throttled" if refusal.status == 429 else f"{on}.refused"] += 1
+            return refuse(call.request_id, refusal)
+
+    return endpoint

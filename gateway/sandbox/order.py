@@ -1,0 +1,59 @@
+"""What one submit asked for, after the checks."""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal
+
+Size = tuple[int, int]
+
+AREA = 1280 * 1280
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """
+    One picture as it was sent.
+
+    Attributes:
+        kind: How: inline, by a URL that the sandbox never fetches, or uploaded before.
+        sha256: Hex digest of the bytes; of the URL itself for ``"url"``.
+        data: The encoded file; None for ``"url"`` and where only digests are kept.
+    """
+
+    kind: Literal["data", "url", "oss"]
+    sha256: str
+    size: Size
+    data: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A submit's body with every default filled in (reference section 1.3)."""
+
+    model: str
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(default="", repr=False)
+    images: tuple[Sent, ...] = ()
+    n: int = 4
+    size: Size | None = None
+    seed: int | None = None
+    prompt_extend: bool = True
+    watermark: bool = False
+
+    @property
+    def made_size(self) -> Size:
+        """Width and height of the results: as asked, or 1280*1280 in area like the last picture."""
+        if self.size:
+            return self.size
+        width, height = self.images[-1].size
+        ratio = min(max(width / height, 0.25), 4.0)
+        return int((AREA * ratio) ** 0.5), int((AREA / ratio) ** 0.5)
+
+    @property
+    def prompt_sha256(self) -> str:
+        return sha256(self.prompt.encode()).hexdigest()
+
+    @property
+    def actual_prompt(self) -> str:
+        """What the language model made of the prompt."""
+        return f"{self.prompt}, natural light, fine detail"

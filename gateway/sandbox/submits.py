@@ -1,0 +1,83 @@
+"""POST image-synthesis: header checks, body checks, a task, its PENDING answer (sections 1, 2)."""
+
+from functools import partial
+
+from anyio import to_thread
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from gateway.sandbox.answers import Refusal, reply
+from gateway.sandbox.callers import Caller
+from gateway.sandbox.checks import Envelope, broken_order, invalid, read_envelope, read_order
+from gateway.sandbox.doors import Call
+from gateway.sandbox.faults import End, Late
+from gateway.sandbox.inputs import PictureRules, look_at
+from gateway.sandbox.order import Order
+from gateway.sandbox.prompt_script import end_by_prompt
+
+
+async def submit(call: Call) -> Response:
+    """
+    Make a task.
+
+    Raises:
+        Refusal: Whatever the headers, the body or the account's limit are refused for.
+    """
+    region, caller = call.region, call.caller("submit")
+    _check_headers(call.request.headers)
+    body = await call.request.body()
+    limit = region.config.max_body_bytes
+    if limit is not None and len(body) > limit:
+        raise Refusal(
+            400, "BadRequest.TooLarge", f"Exceeded limit on max bytes to request body : {limit}"
+        )
+    order, end = await _read(call, caller, read_envelope(body, region.config.models))
+    action = call.fault(prompt=order.prompt, number=region.books.made)
+    if isinstance(action, End):
+        end = action
+    delay = action.seconds if isinstance(action, Late) else 0.0
+
+    async def work() -> Response:
+        task = region.make(caller, order, end, call.request_id, delay)
+        output = {"task_status": "PENDING", "task_id": task.id}
+        return reply(call.request_id, {"output": output})
+
+    return await call.play(action, work)
+
+
+def _check_headers(headers: Headers) -> None:
+    if headers.get("x-dashscope-async") != "enable":
+        raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls.")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise invalid("Required body invalid, please check the request body format.")
+
+
+async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, End]:
+    config = call.region.config
+    rules = PictureRules(
+        max_bytes=config.max_image_bytes,
+        refuse_alpha=config.refuse_alpha,
+        decodes=config.picture == "made",
+    )
+    resolves = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
+
+    def uploaded(url: str) -> bytes:
+        if not resolves:
+            raise Refusal(
+                400,
+                "InvalidParameter.DataInspection",
+                "The media format is not supported or incorrect for the data inspection.",
+            )
+        uploads, epoch = call.region.uploads, call.region.epoch()
+        return uploads.read(url, caller.account, envelope.model, epoch)
+
+    read = partial(read_order, envelope, partial(look_at, rules=rules, uploaded=uploaded))
+    try:
+        order = await to_thread.run_sync(read) if rules.decodes else read()
+    except Refusal as refusal:
+        if not config.late_checks:
+            raise
+        end = End("FAILED", refusal.code, refusal.message, seconds=0.0)
+        return broken_order(envelope), end
+    return order, end_by_prompt(order.prompt)

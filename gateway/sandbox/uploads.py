@@ -1,0 +1,131 @@
+"""Uploaded pictures: the policy, the form post to object storage, ``oss://`` URLs (section 5)."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from gateway.sandbox.answers import OssRefusal, Refusal
+from gateway.sandbox.signed_urls import Signer
+from gateway.sandbox.task import wire_time
+
+MAX_FILE_MB = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """Whom a policy was given to; its JSON is the policy document."""
+
+    account: str
+    model: str
+    folder: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    policy: _Policy
+    stored: float
+    data: bytes = field(repr=False)
+
+
+class Uploads:
+    """
+    Files of all accounts. Times are epoch seconds.
+
+    Args:
+        signer: Signs policies.
+        policy_seconds: Life of a policy.
+        kept_seconds: Life of a file.
+    """
+
+    def __init__(self, signer: Signer, *, policy_seconds: float, kept_seconds: float) -> None:
+        self._signer = signer
+        self._policy_seconds = policy_seconds
+        self._kept_seconds = kept_seconds
+        self._policies: dict[str, _Policy] = {}
+        self._files: dict[str, _Upload] = {}
+
+    def policy(
+        self, account: str, model: str, host: str, request_id: str, epoch: float
+    ) -> dict[str, Any]:
+        """Give the ``data`` of ``action=getPolicy``: a right to upload, bound to both names."""
+        owner = sha256(account.encode()).hexdigest()[:32]
+        folder = f"dashscope-instant/{owner}/{wire_time(epoch)[:10]}/{request_id}"
+        policy = _Policy(account, model, folder, epoch + self._policy_seconds)
+        text = b64encode(
+            orjson.dumps({"expiration": policy.expires, "conditions": [["starts-with", folder]]})
+        ).decode()
+        self._policies[text] = policy
+        return {
+            "policy": text,
+            "signature": self._signer.sign(text),
+            "upload_dir": folder,
+            "upload_host": host,
+            "expire_in_seconds": int(self._policy_seconds),
+            "max_file_size_mb": MAX_FILE_MB,
+            "capacity_limit_mb": 999999999,
+            "oss_access_key_id": self._signer.key_id,
+            "x_oss_object_acl": "private",
+            "x_oss_forbid_overwrite": "true",
+        }
+
+    def store(self, form: Mapping[str, str], data: bytes | None, epoch: float) -> None:
+        """
+        Keep a file that was posted.
+
+        Args:
+            form: The fields in front of the file; those behind it do not count.
+            data: The file; None if the form has none.
+            epoch: The time.
+
+        Raises:
+            OssRefusal: 400, 403 or 409, as object storage would.
+        """
+        policy = self._policies.get(form.get("policy", ""))
+        if policy is None or form.get("OSSAccessKeyId") != self._signer.key_id:
+            raise OssRefusal(403, "AccessDenied", "Invalid according to Policy.")
+        if form.get("Signature") != self._signer.sign(form["policy"]):
+            raise OssRefusal(403, "SignatureDoesNotMatch", "The signature does not match.")
+        if epoch > policy.expires:
+            raise OssRefusal(403, "AccessDenied", "Invalid according to Policy: Policy expired.")
+        key = form.get("key", "")
+        if not key.startswith(f"{policy.folder}/"):
+            raise OssRefusal(403, "AccessDenied", "Invalid according to Policy: key.")
+        if data is None:
+            raise OssRefusal(400, "InvalidArgument", "The file must be the last field.")
+        if len(data) > MAX_FILE_MB * 1024 * 1024:
+            raise OssRefusal(400, "EntityTooLarge", "Your proposed upload exceeds the maximum.")
+        if key in self._files:
+            raise OssRefusal(409, "FileAlreadyExists", "The object you specified already exists.")
+        self._sweep(epoch)
+        self._files[key] = _Upload(policy, epoch, data)
+
+    def read(self, url: str, account: str, model: str, epoch: float) -> bytes:
+        """
+        Give the bytes behind an ``oss://`` URL.
+
+        Raises:
+            Refusal: 400; there is no such file for this account and model, or no more.
+        """
+        upload = self._files.get(url.removeprefix("oss://"))
+        if (
+            upload is None
+            or (upload.policy.account, upload.policy.model) != (account, model)
+            or epoch >= upload.stored + self._kept_seconds
+        ):
+            raise Refusal(400, "InvalidParameter", "oss download error.")
+        return upload.data
+
+    def _sweep(self, epoch: float) -> None:
+        self._policies = {
+            text: policy for text, policy in self._policies.items() if policy.expires >= epoch
+        }
+        self._files = {
+            key: upload
+            for key, upload in self._files.items()
+            if epoch < upload.stored + self._kept_seconds
+        }
