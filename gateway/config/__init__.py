@@ -1,1 +1,21 @@
 """What a TOML config file means."""
+
+from gateway.config.explain import explain
+from gateway.config.load import config_from_environ, listen_at, load_config
+from gateway.config.reference import ConfigKey, config_keys
+from gateway.config.schema import Config, Log, Server, State
+from gateway.config.table import ConfigError
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ConfigKey",
+    "Log",
+    "Server",
+    "State",
+    "config_from_environ",
+    "config_keys",
+    "explain",
+    "listen_at",
+    "load_config",
+]

@@ -1,0 +1,268 @@
+"""From the tables of a config to Config: the rules that hold across tables live here."""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.config.keys import read, take
+from gateway.config.rules import Choice
+from gateway.config.schema import (
+    MODEL,
+    MODELS,
+    Config,
+    Log,
+    ModelsTable,
+    RegionTable,
+    Server,
+    State,
+    TenantTable,
+    UpstreamTable,
+)
+from gateway.config.secret import secret
+from gateway.config.table import Table, one_of, shown
+from gateway.domain.tenant import Account, Region, Tenant, Upstream
+
+BASE_URLS = MappingProxyType(
+    {
+        "beijing": "https://dashscope.aliyuncs.com/api/v1",
+        "singapore": "https://dashscope-intl.aliyuncs.com/api/v1",
+    }
+)
+_ALIYUN = "aliyuncs.com"
+_BUILT_IN_ALIASES = (
+    "gpt-image-1",
+    "gpt-image-1-mini",
+    "gpt-image-1.5",
+    "gpt-image-2",
+    "chatgpt-image-latest",
+    "dall-e-2",
+)
+_TABLES = ("server", "state", "models", "regions", "upstreams", "tenants", "log")
+_LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
+
+
+def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """
+    Check *values*, the tables of a config, and join them.
+
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    root = Table(source, "", values)
+    root.only(_TABLES)
+    server = _server(root)
+    state, log = read(State, root.table("state")), read(Log, root.table("log"))
+    models, default_model = _models(root.table("models"))
+    regions = _regions(root.table("regions"))
+    upstreams = _upstreams(root.table("upstreams"), regions, environ)
+    tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams)
+    config = Config(
+        source=source,
+        server=server,
+        state=state,
+        log=log,
+        models=models,
+        default_model=default_model,
+        regions=MappingProxyType(regions),
+        accounts=MappingProxyType({up.account.name: up.account for up in upstreams.values()}),
+        upstreams=MappingProxyType(upstreams),
+        tenants=MappingProxyType(tenants),
+        tenant_by_key=MappingProxyType(tenant_by_key),
+        open_tenant=open_tenant,
+    )
+    refuse_open_to_the_network(config)
+    return config
+
+
+def refuse_open_to_the_network(config: Config) -> None:
+    """
+    Keep a tenant without keys on loopback: whoever reaches it spends the operator's money.
+
+    Raises:
+        ConfigError: anyone on the network could.
+    """
+    if config.open_tenant is None or is_loopback(config.server.host):
+        return
+    what = (
+        f"{shown(config.server.host)} is no loopback, and the tenant {config.open_tenant} is open"
+    )
+    remedy = "give the tenant keys (WAN_GATEWAY_KEY without a file), or use 127.0.0.1"
+    raise Table(config.source, "server", {}).wrong("host", what, remedy)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches *host*, a name or an address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _server(root: Table) -> Server:
+    table = root.table("server")
+    server = read(Server, table)
+    if server.max_bytes_in_flight < server.max_body_bytes:
+        what = f"got {server.max_bytes_in_flight}, less than one body of max_body_bytes"
+        raise table.wrong("max_bytes_in_flight", what, f"use at least {server.max_body_bytes}")
+    return server
+
+
+def _models(table: Table) -> tuple[Mapping[str, str], str]:
+    aliases = table.table("aliases")
+    plain = {key: value for key, value in table.values.items() if key != "aliases"}
+    names = {MODEL: MODEL} | dict.fromkeys(_BUILT_IN_ALIASES, MODEL)
+    names |= {name: take(aliases, name, Choice(MODELS)) for name in aliases.values}
+    default = read(ModelsTable, Table(table.source, table.path, plain)).default
+    if default not in names:
+        known = f"use {one_of(names)}"
+        raise table.wrong("default", f"{shown(default)} is no model", known)
+    return MappingProxyType(names), names[default]
+
+
+def _regions(table: Table) -> dict[str, Region]:
+    given = {name: Table(table.source, f"regions.{name}", {}) for name in BASE_URLS}
+    return {name: _region(name, one) for name, one in (given | table.tables()).items()}
+
+
+def _region(name: str, table: Table) -> Region:
+    said = read(RegionTable, table)
+    base_url = said.base_url or BASE_URLS.get(name)
+    if base_url is None:
+        raise table.wrong("base_url", "is missing", f"only {one_of(BASE_URLS)} have one built in")
+    return Region(name, base_url, said.result_hosts or _result_hosts(base_url))
+
+
+def _result_hosts(base_url: str) -> tuple[str, ...]:
+    """Aliyun's storage; and a sandbox, which serves its results itself."""
+    url = urlsplit(base_url)
+    own = () if f".{url.hostname}".endswith(f".{_ALIYUN}") else (url.netloc,)
+    return (f"*.{_ALIYUN}", *own)
+
+
+def _upstreams(
+    table: Table, regions: Mapping[str, Region], environ: Mapping[str, str]
+) -> dict[str, Upstream]:
+    if not table.values:
+        raise table.wrong("", "is empty", "add [upstreams.NAME] with a region and a key")
+    tables = table.tables()
+    said = {name: read(UpstreamTable, one) for name, one in tables.items()}
+    for name, one in tables.items():
+        _known_region(one, said[name].region, regions)
+    accounts = _accounts(tables, said)
+    return {
+        name: Upstream(
+            name=name,
+            region=regions[one.region],
+            account=accounts[one.account or name],
+            key=secret(tables[name], "key", one.key, environ),
+        )
+        for name, one in said.items()
+    }
+
+
+def _known_region(table: Table, region: str, regions: Iterable[str]) -> None:
+    if region not in regions:
+        raise table.wrong("region", f"{shown(region)} is no region", f"use {one_of(regions)}")
+
+
+def _accounts(tables: Mapping[str, Table], said: Mapping[str, UpstreamTable]) -> dict[str, Account]:
+    """Join what the upstreams of one account say of its limits: once, or alike."""
+    first_of: dict[str, str] = {}
+    limits: dict[str, dict[str, tuple[str, float]]] = {}
+    for name, one in said.items():
+        account = one.account or name
+        first = first_of.setdefault(account, name)
+        if one.region != said[first].region:
+            what = f"{shown(account)} is in {said[first].region} by upstreams.{first}"
+            remedy = f'name it apart by region, such as "{account}-{one.region}"'
+            raise tables[name].wrong("account", what, remedy)
+        stated = limits.setdefault(account, {})
+        for limit in _LIMITS:
+            value = getattr(one, limit)
+            if value is None:
+                continue
+            by, agreed = stated.setdefault(limit, (name, value))
+            if agreed != value:
+                what = f"got {value:g}, but upstreams.{by} of the same account says {agreed:g}"
+                raise tables[name].wrong(limit, what, "say it once, or alike")
+    return {
+        account: _account(account, said[first].region, limits[account])
+        for account, first in first_of.items()
+    }
+
+
+def _account(name: str, region: str, stated: Mapping[str, tuple[str, Any]]) -> Account:
+    return Account(name, region, **{limit: value for limit, (_, value) in stated.items()})
+
+
+def _tenants(
+    table: Table, regions: Mapping[str, Region], upstreams: Mapping[str, Upstream]
+) -> tuple[dict[str, Tenant], dict[bytes, str], str | None]:
+    if not table.values:
+        remedy = 'add [tenants.NAME]; "wan-gateway key --tenant NAME" prints one'
+        raise table.wrong("", "is empty", remedy)
+    tenants: dict[str, Tenant] = {}
+    tenant_by_key: dict[bytes, str] = {}
+    open_tenant: str | None = None
+    for name, one in table.tables().items():
+        said = read(TenantTable, one)
+        _known_region(one, said.region, regions)
+        tenants[name] = _tenant(name, one, said, upstreams)
+        if said.open:
+            open_tenant = _only_open(one, name, said, open_tenant)
+        elif not said.keys:
+            remedy = f'"wan-gateway key --tenant {name}" prints the line'
+            raise one.wrong("keys", "is missing", remedy)
+        _claim(one, name, said.keys, tenant_by_key)
+    return tenants, tenant_by_key, open_tenant
+
+
+def _only_open(table: Table, name: str, said: TenantTable, other: str | None) -> str:
+    if said.keys:
+        raise table.wrong("open", "an open tenant takes any key", "remove keys, or open")
+    if other is not None:
+        raise table.wrong("open", f"tenants.{other} is open too", "give one of them keys")
+    return name
+
+
+def _claim(table: Table, name: str, keys: Iterable[bytes], tenant_by_key: dict[bytes, str]) -> None:
+    for index, key in enumerate(keys, start=1):
+        owner = tenant_by_key.setdefault(key, name)
+        if owner != name:
+            what = f"entry {index} is a key of tenants.{owner} too"
+            raise table.wrong("keys", what, "a key belongs to one tenant: make another")
+
+
+def _tenant(
+    name: str, table: Table, said: TenantTable, upstreams: Mapping[str, Upstream]
+) -> Tenant:
+    return Tenant(
+        name=name,
+        region=said.region,
+        upstreams=_own_upstreams(table, said, upstreams),
+        fit=said.fit,
+        mask=said.mask,
+        strict=said.strict,
+        cut_off_seconds=said.cut_off_seconds,
+        weight=said.weight,
+        max_waiting=said.max_waiting,
+        max_running=said.max_running,
+    )
+
+
+def _own_upstreams(
+    table: Table, said: TenantTable, upstreams: Mapping[str, Upstream]
+) -> tuple[Upstream, ...]:
+    local = {name: up for name, up in upstreams.items() if up.region.name == said.region}
+    if not local:
+        remedy = f'add [upstreams.NAME] with region = "{said.region}"'
+        raise table.wrong("region", f"no upstream is in {said.region}", remedy)
+    for name in said.upstreams or ():
+        if name not in upstreams:
+            raise table.wrong("upstreams", f"{shown(name)} is no upstream", f"use {one_of(local)}")
+        if name not in local:
+            what = f"{name} is in {upstreams[name].region.name}, the tenant in {said.region}"
+            raise table.wrong("upstreams", what, f"use {one_of(local)}")
+    return tuple(local[name] for name in said.upstreams or local)

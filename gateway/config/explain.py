@@ -1,0 +1,98 @@
+"""What a config means, in words, for ``wan-gateway check``: without any key."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from gateway.config.build import is_loopback
+from gateway.config.schema import Config
+from gateway.domain.tenant import Account, MaskRule, Tenant
+
+_MIB = 1024 * 1024
+
+
+def explain(config: Config) -> str:
+    """Return some lines of text that say what *config* makes the gateway do."""
+    parts = [
+        [f"{config.source} is good."],
+        list(_process(config)),
+        *([*_region(config, name)] for name in _used_regions(config)),
+        [_tenant(config, tenant) for tenant in config.tenants.values()],
+        [f"mind: {warning}" for warning in _warnings(config)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _process(config: Config) -> Iterator[str]:
+    server, state, log = config.server, config.state, config.log
+    one, all_bodies = server.max_body_bytes / _MIB, server.max_bytes_in_flight / _MIB
+    aliases = [name for name, model in config.models.items() if name != model]
+    yield f"listens   on {_address(server.host)}:{server.port}"
+    yield f"reads     bodies of up to {one:g} MiB, {all_bodies:g} MiB of them at once"
+    yield f"waits     up to {server.max_wait_seconds:g} s for an edit"
+    yield f"drains    for up to {server.drain_seconds:g} s after SIGTERM"
+    yield f"remembers {_ledger(state.path, state.sync)}"
+    yield f"logs      from {log.level} on, format {log.format}"
+    yield f"models    {config.default_model}, also called {', '.join(aliases)}"
+
+
+def _address(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _ledger(path: str, sync: str) -> str:
+    if path == "memory":
+        return "edits until it exits"
+    survives = "a loss of power" if sync == "full" else "SIGKILL"
+    return f"edits in {path}, which survives {survives}"
+
+
+def _used_regions(config: Config) -> list[str]:
+    used = {upstream.region.name for upstream in config.upstreams.values()}
+    return [name for name in config.regions if name in used]
+
+
+def _region(config: Config, name: str) -> Iterator[str]:
+    region = config.regions[name]
+    yield f"region {name}: {region.base_url}, results from {', '.join(region.result_hosts)}"
+    for account in config.accounts.values():
+        if account.region == name:
+            keys = [up.name for up in config.upstreams.values() if up.account is account]
+            yield f"  account {account.name}: {_limits(account)}; keys {', '.join(keys)}"
+
+
+def _limits(account: Account) -> str:
+    return (
+        f"{account.submits_per_second:g} submits/s, "
+        f"{account.running_tasks} running and {account.pending_ahead} ahead, "
+        f"{account.polls_per_second:g} polls/s"
+    )
+
+
+def _tenant(config: Config, tenant: Tenant) -> str:
+    keys = sum(owner == tenant.name for owner in config.tenant_by_key.values())
+    says = [
+        "any key" if tenant.name == config.open_tenant else f"{keys} key{'s' * (keys != 1)}",
+        f"{tenant.region} by {', '.join(up.name for up in tenant.upstreams)}",
+        "pictures are fitted" if tenant.fit else "pictures are refused unless they fit",
+        "masks are kept" if tenant.mask is MaskRule.COMPOSITE else "masks are refused",
+        "unknown fields are refused" if tenant.strict else "unknown fields are ignored",
+        f"weight {tenant.weight}",
+        f"{tenant.max_waiting} may wait",
+        f"{tenant.max_running or 'as many as the account'} may run",
+    ]
+    if tenant.cut_off_seconds:
+        says.append(f"answered before its proxy cuts at {tenant.cut_off_seconds:g} s")
+    return f"tenant {tenant.name}: {'; '.join(says)}"
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    if config.state.path == "memory":
+        yield 'with state.path = "memory" a restart forgets edits that were paid for'
+    for name in _used_regions(config):
+        url = urlsplit(config.regions[name].base_url)
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
+            yield f"keys of {name} travel unencrypted: its base_url is http"
+    used = {up.name for tenant in config.tenants.values() for up in tenant.upstreams}
+    for name in config.upstreams:
+        if name not in used:
+            yield f"no tenant uses the upstream {name}"

@@ -1,0 +1,94 @@
+"""Where a config comes from: a TOML file, or the environment alone."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from gateway.config.build import BASE_URLS, build, refuse_open_to_the_network
+from gateway.config.keys import take
+from gateway.config.rules import BaseUrl, Choice, Rule
+from gateway.config.schema import Config
+from gateway.config.table import ConfigError, Table
+
+_ENVIRONMENT = "environment"
+
+
+def load_config(file: Path, environ: Mapping[str, str]) -> Config:
+    """
+    Read and check *file*; *environ* holds the keys that it refers to by ``env:NAME``.
+
+    Raises:
+        ConfigError: one line, ``FILE: key.path: what is wrong; what to do``.
+    """
+    return build(str(file), _toml(file), environ)
+
+
+def config_from_environ(environ: Mapping[str, str]) -> Config:
+    """
+    Make the config of one tenant, ``default``, on loopback, without a file.
+
+    ``DASHSCOPE_API_KEY`` is required; ``DASHSCOPE_REGION`` (beijing) and
+    ``DASHSCOPE_BASE_URL`` (that region's) say where it is valid. Customers use
+    ``WAN_GATEWAY_KEY`` if it is set; else any key is taken.
+
+    Raises:
+        ConfigError: a variable is missing or does not fit.
+    """
+    table = Table(_ENVIRONMENT, "", environ)
+    if not environ.get("DASHSCOPE_API_KEY", "").strip():
+        raise table.wrong("DASHSCOPE_API_KEY", "is not set", "set it, or give --config FILE")
+    region = _variable(table, "DASHSCOPE_REGION", Choice(tuple(BASE_URLS))) or "beijing"
+    base_url = _variable(table, "DASHSCOPE_BASE_URL", BaseUrl())
+    values = {
+        "regions": {region: {"base_url": base_url} if base_url else {}},
+        "upstreams": {"default": {"region": region, "key": "env:DASHSCOPE_API_KEY"}},
+        "tenants": {"default": {"region": region} | _customers(table)},
+    }
+    return build(_ENVIRONMENT, values, environ)
+
+
+def listen_at(config: Config, *, host: str | None = None, port: int | None = None) -> Config:
+    """
+    Return *config* for another address, as ``serve --host --port`` asks.
+
+    Raises:
+        ConfigError: an open tenant would leave loopback.
+    """
+    server = replace(
+        config.server,
+        host=host or config.server.host,
+        port=config.server.port if port is None else port,
+    )
+    moved = replace(config, server=server)
+    refuse_open_to_the_network(moved)
+    return moved
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        # Editors of some machines put a byte order mark first.
+        return tomllib.loads(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); mend --config") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: is no TOML: {error}; mend that line") from None
+
+
+def _variable(table: Table, name: str, rule: Rule) -> Any:
+    """Return the variable's value; an empty one counts as not set."""
+    return take(table, name, rule) if table.values.get(name) else None
+
+
+def _customers(table: Table) -> dict[str, Any]:
+    """Who may call. An empty key is a slip, not a wish to be open."""
+    key = table.values.get("WAN_GATEWAY_KEY")
+    if key is None:
+        return {"open": True}
+    if not key.strip():
+        raise table.wrong("WAN_GATEWAY_KEY", "is empty", "give it a value, or unset it")
+    return {"keys": [f"sha256:{sha256(key.strip().encode()).hexdigest()}"]}

@@ -1,0 +1,70 @@
+"""The list of all keys, made from the schema, so that a test can hold the README to it."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.keys import Declared, declared
+from gateway.config.schema import (
+    MODEL,
+    Log,
+    ModelsTable,
+    RegionTable,
+    Server,
+    State,
+    TenantTable,
+    UpstreamTable,
+)
+
+_TABLES = (
+    ("server", Server),
+    ("state", State),
+    ("models", ModelsTable),
+    ("regions.NAME", RegionTable),
+    ("upstreams.NAME", UpstreamTable),
+    ("tenants.NAME", TenantTable),
+    ("log", Log),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigKey:
+    """One key, as documentation says it."""
+
+    path: str
+    """``server.port``, ``tenants.NAME.fit``."""
+    takes: str
+    """``a whole number from 1``."""
+    default: str
+    """What an absent key means, in TOML's spelling or in words; ``required``."""
+    unit: str
+    """``seconds``, ``bytes`` …; empty for none."""
+    meaning: str
+
+
+def config_keys() -> list[ConfigKey]:
+    """Return every key that a config file may hold, in the file's order."""
+    keys = [_key(path, known) for path, kind in _TABLES for known in declared(kind)]
+    after = [key.path for key in keys].index("models.default") + 1
+    keys.insert(after, _ALIASES)
+    return keys
+
+
+_ALIASES = ConfigKey(
+    "models.aliases.NAME",
+    f'"{MODEL}"',
+    "OpenAI's names of image models",
+    "",
+    "Another name that customers may ask for.",
+)
+
+
+def _key(path: str, known: Declared) -> ConfigKey:
+    key = known.key
+    default = "required" if known.required else key.default or _spelled(known.default)
+    return ConfigKey(f"{path}.{known.name}", key.rule.takes, default, key.unit, key.meaning)
+
+
+def _spelled(default: Any) -> str:
+    """TOML writes texts, numbers and booleans as JSON does."""
+    return json.dumps(default)

@@ -1,0 +1,206 @@
+"""What one key of a config may hold: each rule reads a value, or says why not."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from gateway.config.table import one_of, shown
+
+
+class Unfit(Exception):
+    """A value breaks its rule; the text is the middle of a complaint."""
+
+
+class Rule(Protocol):
+    """One kind of value."""
+
+    @property
+    def takes(self) -> str:
+        """What fits, after the word "use"."""
+        ...
+
+    def read(self, value: object) -> Any:
+        """
+        Return *value* as the program wants it.
+
+        Raises:
+            Unfit: it does not fit.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of at least one character, without control characters."""
+
+    takes: str = "a text"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise Unfit(f"got {shown(value)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    options: tuple[str, ...]
+
+    @property
+    def takes(self) -> str:
+        return one_of(self.options)
+
+    def read(self, value: object) -> str:
+        for option in self.options:
+            if value == option:
+                return option
+        raise Unfit(f"got {shown(value)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    takes: str = "true or false"
+
+    def read(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise Unfit(f"got {shown(value)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    least: int
+    most: int | None = None
+
+    @property
+    def takes(self) -> str:
+        upto = "" if self.most is None else f" to {self.most}"
+        return f"a whole number from {self.least}{upto}"
+
+    def read(self, value: object) -> int:
+        # bool is an int to Python, not to an operator.
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise Unfit(f"got {shown(value)}")
+        if value < self.least or (self.most is not None and value > self.most):
+            raise Unfit(f"got {shown(value)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A finite number: TOML also has inf and nan, which no limit can be."""
+
+    least: float
+    or_least: bool = False
+    """Whether *least* itself fits."""
+
+    @property
+    def takes(self) -> str:
+        return f"a number {'from' if self.or_least else 'above'} {self.least:g}"
+
+    def read(self, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise Unfit(f"got {shown(value)}")
+        if not math.isfinite(value) or value < self.least:
+            raise Unfit(f"got {shown(value)}")
+        if value == self.least and not self.or_least:
+            raise Unfit(f"got {shown(value)}")
+        return float(value)
+
+
+def _texts(value: object) -> Iterable[str]:
+    """Return a list of different texts, at least one."""
+    if not isinstance(value, list):
+        raise Unfit(f"got {shown(value)}")
+    if not value:
+        raise Unfit("is empty")
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise Unfit(f"holds {shown(item)}")
+        if item in value[:index]:
+            raise Unfit(f"holds {shown(item)} twice")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    takes: str = "a list of names"
+
+    def read(self, value: object) -> tuple[str, ...]:
+        return tuple(_texts(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Patterns of hosts; a lone ``*`` would let a result come from anywhere."""
+
+    takes: str = 'a list of hosts such as "*.aliyuncs.com" or "127.0.0.1:8001"'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        hosts = tuple(_texts(value))
+        for host in hosts:
+            if not re.fullmatch(r"[a-z0-9*.-]*[a-z0-9](:[0-9]{1,5})?", host):
+                raise Unfit(f"holds {shown(host)}")
+        return hosts
+
+
+_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """Hashes of customers' keys. What does not fit may be a key itself: it is never shown."""
+
+    takes: str = 'the lines that "wan-gateway key" prints, as in ["sha256:<64 hex digits>"]'
+
+    def read(self, value: object) -> tuple[bytes, ...]:
+        if not isinstance(value, list):
+            raise Unfit("is not a list")
+        if not value:
+            raise Unfit("is empty")
+        hashes = tuple(self._hash(index, item) for index, item in enumerate(value, start=1))
+        if len(set(hashes)) < len(hashes):
+            raise Unfit("holds the same hash twice")
+        return hashes
+
+    @staticmethod
+    def _hash(index: int, item: object) -> bytes:
+        match = _HASH.fullmatch(item) if isinstance(item, str) else None
+        if match is None:
+            raise Unfit(f"entry {index} is not a sha256 hash")
+        digest = bytes.fromhex(match[1])
+        if digest == sha256(b"").digest():
+            raise Unfit(f"entry {index} is the hash of an empty key")
+        return digest
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReference:
+    """Where a key is kept. What does not fit may be the key itself: it is never shown."""
+
+    takes: str = '"env:NAME" or "file:PATH"'
+
+    def read(self, value: object) -> str:
+        fits = r"env:[A-Za-z_][A-Za-z0-9_]*|file:.*\S.*"
+        if not isinstance(value, str) or not re.fullmatch(fits, value):
+            raise Unfit("is not a reference to a key")
+        return value
+
+
+_URL = re.compile(
+    r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/[!$-;=A-Z_a-z~]*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUrl:
+    takes: str = 'an URL such as "https://dashscope.aliyuncs.com/api/v1"'
+
+    def read(self, value: object) -> str:
+        if isinstance(value, str) and "@" in value:
+            raise Unfit("holds a user name or password")
+        if not isinstance(value, str) or not _URL.fullmatch(value):
+            raise Unfit(f"got {shown(value)}")
+        return value.rstrip("/")

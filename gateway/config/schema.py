@@ -1,0 +1,192 @@
+"""
+Every key of a config file, one frozen dataclass for each table; the README mirrors it.
+
+A field is a key: its type is what the program gets, its default what an absent key
+means, and its Key what an operator may write. An absent default makes it required.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from gateway.config.keys import Key
+from gateway.config.rules import (
+    BaseUrl,
+    Choice,
+    Flag,
+    Hashes,
+    Hosts,
+    KeyReference,
+    Names,
+    Number,
+    Text,
+    Whole,
+)
+from gateway.domain.tenant import Account, MaskRule, Region, Tenant, Upstream
+
+MODEL = "wan2.5-i2i-preview"
+MODELS = (MODEL,)
+"""DashScope's names of what the gateway can translate to."""
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``[server]``"""
+
+    host: Annotated[str, Key(Text(), "The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Key(Whole(0, 65535), "The port; 0 takes a free one.")] = 8080
+    max_wait_seconds: Annotated[
+        float, Key(Number(0), "The longest that a customer is kept waiting.", "seconds")
+    ] = 540
+    drain_seconds: Annotated[
+        float, Key(Number(0, or_least=True), "How long SIGTERM lets edits run on.", "seconds")
+    ] = 150
+    max_body_bytes: Annotated[
+        int, Key(Whole(1024), "The largest request; a larger one is 413.", "bytes")
+    ] = 64 * _MIB
+    max_bytes_in_flight: Annotated[
+        int, Key(Whole(1024), "Of all requests together; beyond it: 503.", "bytes")
+    ] = 512 * _MIB
+    body_seconds: Annotated[float, Key(Number(0), "The longest time for a body.", "seconds")] = 120
+    idle_body_seconds: Annotated[
+        float, Key(Number(0), "The longest silence within a body.", "seconds")
+    ] = 20
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``[state]``"""
+
+    path: Annotated[
+        str, Key(Text('a file, or "memory"'), 'The ledger\'s file; "memory" forgets at exit.')
+    ] = "state/gateway.db"
+    sync: Annotated[
+        str,
+        Key(Choice(("normal", "full")), "normal survives SIGKILL, full also a loss of power."),
+    ] = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """``[log]``"""
+
+    level: Annotated[
+        str, Key(Choice(("debug", "info", "warning", "error")), "The least that is written.")
+    ] = "info"
+    format: Annotated[
+        str, Key(Choice(("auto", "json", "text")), "auto: text on a terminal, else JSON.")
+    ] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsTable:
+    """``[models]``, without its aliases"""
+
+    default: Annotated[
+        str, Key(Text("the name of a model"), "What an edit without a model gets.")
+    ] = MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTable:
+    """``[regions.NAME]``"""
+
+    base_url: Annotated[
+        str | None,
+        Key(BaseUrl(), "DashScope's API there.", default="built in for beijing, singapore"),
+    ] = None
+    result_hosts: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            Hosts(),
+            "Whence results may be downloaded.",
+            default='["*.aliyuncs.com"], and the host of another base_url',
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTable:
+    """``[upstreams.NAME]``: one DashScope key; limits left out are another's of its account."""
+
+    region: Annotated[str, Key(Text("the name of a region"), "Where the key is valid.")]
+    key: Annotated[str, Key(KeyReference(), "Where the key is kept; never the key itself.")]
+    account: Annotated[
+        str | None,
+        Key(
+            Text("the name of an account"),
+            "Upstreams of one account share its limits.",
+            default="its own name",
+        ),
+    ] = None
+    submits_per_second: Annotated[
+        float | None, Key(Number(0), "Of the account.", "per second", default="5")
+    ] = None
+    running_tasks: Annotated[
+        int | None, Key(Whole(1), "That the account runs at once.", "tasks", default="5")
+    ] = None
+    polls_per_second: Annotated[
+        float | None,
+        Key(Number(0), "Of the account: fetch, list, cancel.", "per second", default="20"),
+    ] = None
+    pending_ahead: Annotated[
+        int | None,
+        Key(Whole(0), "Submitted beyond running_tasks, so no slot idles.", "tasks", default="1"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantTable:
+    """``[tenants.NAME]``"""
+
+    region: Annotated[str, Key(Text("the name of a region"), "Where its edits are made.")]
+    keys: Annotated[
+        tuple[bytes, ...],
+        Key(Hashes(), "Of the customer's keys.", default="none: required unless open"),
+    ] = ()
+    open: Annotated[bool, Key(Flag(), "Take any key or none; on loopback only.")] = False
+    upstreams: Annotated[
+        tuple[str, ...] | None,
+        Key(Names(), "Tried in this order.", default="all of its region"),
+    ] = None
+    fit: Annotated[bool, Key(Flag(), "Bring pictures and sizes into DashScope's rules.")] = True
+    mask: Annotated[
+        MaskRule,
+        Key(Choice(tuple(MaskRule)), "composite: keep what the mask protects; refuse: 400."),
+    ] = MaskRule.COMPOSITE
+    strict: Annotated[bool, Key(Flag(), "true: an unknown field is 400.")] = False
+    cut_off_seconds: Annotated[
+        float,
+        Key(Number(0, or_least=True), "When the proxy in front cuts; 0: never.", "seconds"),
+    ] = 0
+    weight: Annotated[int, Key(Whole(1), "Its share of a crowded account.")] = 1
+    max_waiting: Annotated[
+        int, Key(Whole(0), "In line; one more is refused with 429.", "edits")
+    ] = 1000
+    max_running: Annotated[int, Key(Whole(0), "At once; 0: as many as the account.", "tasks")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that a config says, checked as a whole."""
+
+    source: str
+    """The file it came from, or ``environment``."""
+    server: Server
+    state: State
+    log: Log
+    models: Mapping[str, str]
+    """Every name that a customer may ask for → DashScope's name."""
+    default_model: str
+    """DashScope's name."""
+    regions: Mapping[str, Region]
+    accounts: Mapping[str, Account]
+    """By name; an account is in one region."""
+    upstreams: Mapping[str, Upstream]
+    tenants: Mapping[str, Tenant]
+    tenant_by_key: Mapping[bytes, str] = field(repr=False)
+    """The raw sha256 of a customer's key (32 bytes) → its tenant's name."""
+    open_tenant: str | None
+    """Who gets the edits of unknown keys; only ever set on loopback."""

@@ -1,0 +1,48 @@
+"""From ``env:NAME`` or ``file:PATH`` to the upstream key itself, which no complaint ever shows."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.config.table import Table, shown
+
+# What may stand in a header: anything else would break a request or smuggle one.
+_KEY = re.compile(rb"[!-~]+")
+
+
+def secret(table: Table, name: str, reference: str, environ: Mapping[str, str]) -> str:
+    """
+    Return the key that *reference* points at, stripped of blanks around it.
+
+    Raises:
+        ConfigError: there is none, or it is not one word of ASCII.
+    """
+    scheme, _, place = reference.partition(":")
+    if scheme == "env":
+        origin, value = (
+            f"the environment variable {place}",
+            _from_environ(table, name, place, environ),
+        )
+    else:
+        origin, value = f"the file {shown(place)}", _from_file(table, name, place)
+    value = value.strip()
+    if not value:
+        raise table.wrong(name, f"{origin} is empty", "put the key there")
+    if not _KEY.fullmatch(value):
+        raise table.wrong(name, f"{origin} holds no key", "put one word of ASCII there")
+    return value.decode("ascii")
+
+
+def _from_environ(table: Table, name: str, variable: str, environ: Mapping[str, str]) -> bytes:
+    if variable not in environ:
+        what = f"the environment variable {variable} is not set"
+        raise table.wrong(name, what, "set it, or use file:PATH")
+    return environ[variable].encode("utf-8", "surrogateescape")
+
+
+def _from_file(table: Table, name: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        what = f"the file {shown(path)} cannot be read ({error.strerror})"
+        raise table.wrong(name, what, "mend its path or its mode") from None

@@ -1,0 +1,89 @@
+"""A TOML table that knows its file and key path, so that every complaint can name them."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_KEYLIKE = re.compile(r"\b[sw]k-|[A-Za-z0-9_+/=-]{32,}")
+_LONGEST = 60
+
+
+class ConfigError(Exception):
+    """One line: ``FILE: key.path: what is wrong; what to do``. Never holds a key's value."""
+
+
+def shown(value: object) -> str:
+    """Spell *value* for a complaint: short, on one line, and nothing that looks like a key."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str() if _KEYLIKE.search(value):
+            return "what looks like a key"
+        case str():
+            text = json.dumps(value, ensure_ascii=False)
+            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        case int() | float():
+            return f"{value:.15g}"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or time"
+
+
+def spelled(key: str) -> str:
+    """Spell *key* as TOML does: bare where it can be, else quoted."""
+    return key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+
+
+def one_of(options: Iterable[str]) -> str:
+    """Return ``"a", "b" or "c"``."""
+    *most, last = [f'"{option}"' for option in options]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a config, with the place it stands at."""
+
+    source: str
+    """The file, or ``environment``."""
+    path: str
+    """Dotted; empty for the file itself."""
+    values: Mapping[str, Any] = field(repr=False)
+
+    def wrong(self, key: str, what: str, remedy: str) -> ConfigError:
+        """Return the complaint about *key*; an empty one means the table itself."""
+        place = ".".join(part for part in (self.path, key and spelled(key)) if part)
+        return ConfigError(f"{self.source}: {place}: {what}; {remedy}")
+
+    def table(self, key: str) -> "Table":
+        """Return the table at *key*; an absent one is empty."""
+        value = self.values.get(key, {})
+        if not isinstance(value, dict):
+            raise self.wrong(key, f"got {shown(value)}", "make it a table")
+        path = f"{self.path}.{spelled(key)}" if self.path else spelled(key)
+        return Table(self.source, path, value)
+
+    def tables(self) -> dict[str, "Table"]:
+        """Return the tables in here by name, each name checked, in the file's order."""
+        for name in self.values:
+            if not NAME.fullmatch(name):
+                remedy = "use up to 63 of a-z, 0-9, _ and -, a letter or digit first"
+                raise self.wrong(name, "is no name", remedy)
+        return {name: self.table(name) for name in self.values}
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse any key not *known*: a misspelt one must not be a silent default."""
+        names = tuple(known)
+        for key in self.values:
+            if key not in names:
+                near = get_close_matches(key, names, n=1)
+                remedy = f"write {near[0]}, or remove it" if near else "remove it"
+                raise self.wrong(key, "unknown key", remedy)

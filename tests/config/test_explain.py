@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from gateway.config import config_from_environ, explain, load_config
+
+ENVIRON = {"DASHSCOPE_API_KEY": "sk-canary"}
+
+
+def test_explain_says_it_all() -> None:
+    """The text says what an operator must know, from address to tenants."""
+    assert explain(config_from_environ(ENVIRON)) == (
+        "environment is good.\n"
+        "\n"
+        "listens   on 127.0.0.1:8080\n"
+        "reads     bodies of up to 64 MiB, 512 MiB of them at once\n"
+        "waits     up to 540 s for an edit\n"
+        "drains    for up to 150 s after SIGTERM\n"
+        "remembers edits in state/gateway.db, which survives SIGKILL\n"
+        "logs      from info on, format auto\n"
+        "models    wan2.5-i2i-preview, also called gpt-image-1, gpt-image-1-mini, gpt-image-1.5, "
+        "gpt-image-2, chatgpt-image-latest, dall-e-2\n"
+        "\n"
+        "region beijing: https://dashscope.aliyuncs.com/api/v1, results from *.aliyuncs.com\n"
+        "  account default: 5 submits/s, 5 running and 1 ahead, 20 polls/s; keys default\n"
+        "\n"
+        "tenant default: any key; beijing by default; pictures are fitted; masks are kept; "
+        "unknown fields are ignored; weight 1; 1000 may wait; as many as the account may run"
+    )
+
+
+def _explained(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "g.toml"
+    file.write_text(text)
+    return explain(load_config(file, {"K": "sk-canary"}))
+
+
+BEIJING = '[upstreams.bj]\nregion = "beijing"\nkey = "env:K"\n'
+SINGAPORE = '[upstreams.sg]\nregion = "singapore"\nkey = "env:K"\n'
+OPEN = '[tenants.any]\nregion = "beijing"\nopen = true\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(
+            '[state]\npath = "memory"\n' + BEIJING + OPEN,
+            'mind: with state.path = "memory" a restart forgets edits that were paid for',
+            id="memory",
+        ),
+        pytest.param(
+            '[state]\npath = "memory"\n' + BEIJING + OPEN,
+            "remembers edits until it exits",
+            id="ledger-memory",
+        ),
+        pytest.param(
+            '[state]\nsync = "full"\n' + BEIJING + OPEN,
+            "remembers edits in state/gateway.db, which survives a loss of power",
+            id="ledger-full",
+        ),
+        pytest.param(
+            BEIJING + SINGAPORE + OPEN, "mind: no tenant uses the upstream sg", id="idle-upstream"
+        ),
+        pytest.param(
+            '[regions.beijing]\nbase_url = "http://sandbox:8001/api/v1"\n' + BEIJING + OPEN,
+            "mind: keys of beijing travel unencrypted: its base_url is http",
+            id="plain-http",
+        ),
+        pytest.param('[server]\nhost = "::1"\n' + BEIJING + OPEN, "on [::1]:8080", id="ipv6"),
+        pytest.param(
+            BEIJING + OPEN + "fit = false\nmask = 'refuse'\nstrict = true\ncut_off_seconds = 60\n"
+            "max_running = 2",
+            "tenant any: any key; beijing by bj; pictures are refused unless they fit; "
+            "masks are refused; unknown fields are refused; weight 1; 1000 may wait; 2 may run; "
+            "answered before its proxy cuts at 60 s",
+            id="strict-tenant",
+        ),
+        pytest.param(
+            BEIJING + '[tenants.a]\nregion = "beijing"\nkeys = ["sha256:' + "ab" * 32 + '"]',
+            "tenant a: 1 key; ",
+            id="one-key",
+        ),
+        pytest.param(
+            BEIJING
+            + '[tenants.a]\nregion = "beijing"\nkeys = ["sha256:'
+            + "ab" * 32
+            + '", "sha256:'
+            + "cd" * 32
+            + '"]',
+            "tenant a: 2 keys; ",
+            id="two-keys",
+        ),
+    ],
+)
+def test_lines(tmp_path: Path, text: str, line: str) -> None:
+    """Each setting shows where it matters, and what is risky is called out."""
+    explained = _explained(tmp_path, text)
+
+    assert line in explained
+    assert "canary" not in explained
+
+
+def test_accounts_stand_under_their_region(tmp_path: Path) -> None:
+    """Each region lists its own accounts with the keys that share them."""
+    explained = _explained(tmp_path, BEIJING + SINGAPORE + OPEN)
+
+    regions = [line.split(":")[0].strip() for line in explained.splitlines()]
+    assert regions.index("region beijing") + 1 == regions.index("account bj")
+    assert regions.index("region singapore") + 1 == regions.index("account sg")
+
+
+def test_a_sandbox_on_loopback_is_no_risk(tmp_path: Path) -> None:
+    """Plain http that never leaves the machine is not worth a warning."""
+    sandbox = '[regions.beijing]\nbase_url = "http://[::1]:8001/api/v1"\n'
+
+    assert "mind" not in _explained(tmp_path, sandbox + BEIJING + OPEN)
