@@ -3,6 +3,7 @@
 from gateway.sandbox.app import create_sandbox
 from gateway.sandbox.clock import Clock, RealClock
 from gateway.sandbox.config import Limits, Listing, SandboxConfig
+from gateway.sandbox.fault_tables import read_fault
 from gateway.sandbox.faults import (
     Answer,
     Cut,
@@ -13,7 +14,6 @@ from gateway.sandbox.faults import (
     Hang,
     Late,
     Slow,
-    read_fault,
 )
 from gateway.sandbox.labels import read_labels
 from gateway.sandbox.latency import Constant, Lognormal, Uniform, read_latency

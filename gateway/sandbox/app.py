@@ -13,11 +13,12 @@ from gateway.sandbox.checks import invalid
 from gateway.sandbox.clock import Clock, RealClock
 from gateway.sandbox.config import SandboxConfig
 from gateway.sandbox.doors import Call, door
-from gateway.sandbox.downloads import UPLOAD_PATH, closed, download, policy, upload
+from gateway.sandbox.downloads import download
 from gateway.sandbox.faults import Operation
 from gateway.sandbox.region import Region
 from gateway.sandbox.submits import submit
 from gateway.sandbox.task_calls import cancel, list_tasks, query
+from gateway.sandbox.upload_calls import UPLOAD_PATH, closed, policy, upload
 
 SUBMIT_PATH = "/api/v1/services/aigc/image2image/image-synthesis"
 

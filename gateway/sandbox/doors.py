@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.sandbox.answers import Refusal, refuse
@@ -75,5 +75,8 @@ def door(region: Region, on: Operation, answer: Callable[[Call], Awaitable[Respo
         except Refusal as refusal:
             counts[f"{on}.throttled" if refusal.status == 429 else f"{on}.refused"] += 1
             return refuse(call.request_id, refusal)
+        except ClientDisconnect:
+            counts[f"{on}.left"] += 1
+            return Response(status_code=400)
 
     return endpoint

@@ -1,14 +1,11 @@
-"""Result downloads and the upload host: the object storage beside the region (sections 5, 8)."""
+"""GET of a result: the object storage beside the region (reference section 8)."""
 
 import re
 from hashlib import md5
-from io import BytesIO
 
-from multipart import MultipartError, MultipartParser, parse_options_header
-from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.sandbox.answers import OssRefusal, Refusal, reply
+from gateway.sandbox.answers import OssRefusal
 from gateway.sandbox.doors import Call
 from gateway.sandbox.region import Region
 from gateway.sandbox.signed_urls import result_path
@@ -16,7 +13,6 @@ from gateway.sandbox.task import Task
 
 _NAME = re.compile(r".*/([0-9a-f-]{36})-([0-9])\.png")
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
-UPLOAD_PATH = "/oss/uploads"
 
 
 async def download(call: Call) -> Response:
@@ -83,58 +79,3 @@ def _span(wanted: str, total: int) -> tuple[int, int] | None:
     else:
         first, last = int(match[1]), int(match[2]) if match[2] else total - 1
     return (first, last) if first <= last < total else None
-
-
-async def policy(call: Call) -> Response:
-    """
-    Hand out an upload policy.
-
-    Raises:
-        Refusal: 400 for another action, or without a model.
-    """
-    caller, query = call.caller("policy"), call.request.query_params
-    if query.get("action") != "getPolicy" or not query.get("model"):
-        raise Refusal(400, "InvalidParameter", "Invalid request parameters.")
-    host = f"{call.region.base(call.request)}{UPLOAD_PATH}"
-    data = call.region.uploads.policy(
-        caller.account, query["model"], host, call.request_id, call.region.epoch()
-    )
-    return reply(call.request_id, {"data": data})
-
-
-async def upload(call: Call) -> Response:
-    """
-    Store a posted file.
-
-    Raises:
-        OssRefusal: In XML, as object storage refuses.
-    """
-    form, data = await _form(call.request)
-
-    async def work() -> Response:
-        call.region.uploads.store(form, data, call.region.epoch())
-        return Response(status_code=200, headers={"server": "AliyunOSS"})
-
-    return await call.play(call.fault(), work)
-
-
-async def _form(request: Request) -> tuple[dict[str, str], bytes | None]:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get("boundary")
-    if kind != "multipart/form-data" or not boundary:
-        raise OssRefusal(400, "MalformedPOSTRequest", "The body is no multipart/form-data.")
-    body = BytesIO(await request.body())
-    form: dict[str, str] = {}
-    try:
-        for part in MultipartParser(body, boundary):
-            if part.name == "file":
-                return form, part.raw
-            form[part.name] = part.value
-    except MultipartError as exc:
-        raise OssRefusal(400, "MalformedPOSTRequest", "The body is not well-formed.") from exc
-    return form, None
-
-
-async def closed(call: Call) -> Response:
-    """Refuse to show an uploaded file: its access is private."""
-    raise OssRefusal(403, "AccessDenied", f"{call.request.method} is not allowed here.")

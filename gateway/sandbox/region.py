@@ -9,7 +9,8 @@ from gateway.sandbox.books import Books
 from gateway.sandbox.callers import Caller, Callers
 from gateway.sandbox.clock import Clock
 from gateway.sandbox.config import SandboxConfig
-from gateway.sandbox.faults import End, FaultBook
+from gateway.sandbox.fault_book import FaultBook
+from gateway.sandbox.faults import End
 from gateway.sandbox.latency import Latency
 from gateway.sandbox.limits import Rates
 from gateway.sandbox.order import Order

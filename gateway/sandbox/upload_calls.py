@@ -1,0 +1,67 @@
+"""The upload's two calls: the policy, and the form post to object storage (section 5)."""
+
+from io import BytesIO
+
+from multipart import MultipartError, MultipartParser, parse_options_header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.sandbox.answers import OssRefusal, Refusal, reply
+from gateway.sandbox.doors import Call
+
+UPLOAD_PATH = "/oss/uploads"
+
+
+async def policy(call: Call) -> Response:
+    """
+    Hand out an upload policy.
+
+    Raises:
+        Refusal: 400 for another action, or without a model.
+    """
+    caller, query = call.caller("policy"), call.request.query_params
+    if query.get("action") != "getPolicy" or not query.get("model"):
+        raise Refusal(400, "InvalidParameter", "Invalid request parameters.")
+    host = f"{call.region.base(call.request)}{UPLOAD_PATH}"
+    data = call.region.uploads.policy(
+        caller.account, query["model"], host, call.request_id, call.region.epoch()
+    )
+    return reply(call.request_id, {"data": data})
+
+
+async def upload(call: Call) -> Response:
+    """
+    Store a posted file.
+
+    Raises:
+        OssRefusal: In XML, as object storage refuses.
+    """
+    form, data = await _form(call.request)
+
+    async def work() -> Response:
+        call.region.uploads.store(form, data, call.region.epoch())
+        return Response(status_code=200, headers={"server": "AliyunOSS"})
+
+    return await call.play(call.fault(), work)
+
+
+async def _form(request: Request) -> tuple[dict[str, str], bytes | None]:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get("boundary")
+    if kind != "multipart/form-data" or not boundary:
+        raise OssRefusal(400, "MalformedPOSTRequest", "The body is no multipart/form-data.")
+    body = BytesIO(await request.body())
+    form: dict[str, str] = {}
+    try:
+        for part in MultipartParser(body, boundary):
+            if part.name == "file":
+                return form, part.raw
+            form[part.name] = part.value
+    except MultipartError as exc:
+        raise OssRefusal(400, "MalformedPOSTRequest", "The body is not well-formed.") from exc
+    return form, None
+
+
+async def closed(call: Call) -> Response:
+    """Refuse to show an uploaded file: its access is private."""
+    raise OssRefusal(403, "AccessDenied", f"{call.request.method} is not allowed here.")
