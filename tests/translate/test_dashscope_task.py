@@ -1,0 +1,261 @@
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import (
+    ContentRefused,
+    GatewayError,
+    TaskLost,
+    Throttled,
+    UpstreamFailed,
+    UpstreamUnavailable,
+)
+from gateway.domain.task import Accepted, Made, TaskRow, TaskStatus, Times
+from gateway.translate.dashscope_task import read_accepted, read_page, read_task
+
+URL = "https://dashscope-result-sh.oss-cn-shanghai.aliyuncs.com/xxx.png?Expires=1&Signature=a%2Bb"
+# The official sample of dashscope.md 3.3.
+SUCCEEDED: dict[str, Any] = {
+    "request_id": "d1f2a1be",
+    "output": {
+        "task_id": "7f4836cd",
+        "task_status": "SUCCEEDED",
+        "submit_time": "2025-09-23 22:14:10.800",
+        "scheduled_time": "2025-09-23 22:14:10.825",
+        "end_time": "2025-09-23 22:15:23.456",
+        "results": [{"orig_prompt": "a cat", "actual_prompt": "A cat.", "url": URL}],
+        "task_metrics": {"TOTAL": 1, "FAILED": 0, "SUCCEEDED": 1},
+    },
+    "usage": {"image_count": 1},
+}
+
+
+def told(status: object, **more: object) -> dict[str, Any]:
+    return {"request_id": "r", "output": {"task_id": "t", "task_status": status, **more}}
+
+
+def test_an_accepted_submit() -> None:
+    """A submit's answer gives the task id, and the request id for the logs."""
+    body = {"output": {"task_status": "PENDING", "task_id": "0385dc79"}, "request_id": "4909100c"}
+
+    assert read_accepted(body) == Accepted(task_id="0385dc79", request_id="4909100c")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({}, id="empty"),
+        pytest.param([], id="a list"),
+        pytest.param(None, id="null"),
+        pytest.param({"output": {}}, id="no task id"),
+        pytest.param({"output": {"task_id": ""}}, id="empty task id"),
+        pytest.param({"output": {"task_id": 7}}, id="a number"),
+        pytest.param({"output": "t"}, id="output is text"),
+        pytest.param({"code": "", "message": "", "output": None}, id="decorated by an SDK"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_accepted, read_task, read_page])
+def test_nonsense_is_the_upstreams_failure(read: Any, body: object) -> None:
+    """An answer that is not of the documented shape never passes for one."""
+    if read is read_task and isinstance(body, dict) and isinstance(body.get("output"), dict):
+        body["output"].pop("task_status", None)
+
+    with pytest.raises(UpstreamFailed):
+        read(body)
+
+
+@pytest.mark.parametrize("read", [read_accepted, read_task, read_page])
+def test_a_200_with_a_code_is_an_error(read: Any) -> None:
+    """A business code at top level is an error even under HTTP 200."""
+    body = {"code": "Throttling.RateQuota", "message": "Slow down.", "request_id": "r"}
+
+    with pytest.raises(Throttled) as refused:
+        read(body)
+
+    assert refused.value.upstream_request_id == "r"
+
+
+def test_a_succeeded_task() -> None:
+    """The sample of the documentation, read to the last field; its times are Beijing's."""
+    task = read_task(SUCCEEDED)
+
+    assert (task.task_id, task.status, task.request_id) == (
+        "7f4836cd",
+        TaskStatus.SUCCEEDED,
+        "d1f2a1be",
+    )
+    assert task.results == task.made == (Made(url=URL),)
+    assert task.fault is None
+    assert task.orig_prompt == "a cat"
+    assert task.times == Times(
+        submitted=1758636850.8, scheduled=1758636850.825, ended=1758636923.456
+    )
+
+
+def test_a_partial_failure_keeps_its_order() -> None:
+    """A picture that failed is an error in its place; the task has no fault of its own."""
+    entries = [
+        {"code": "InternalError.Timeout", "message": "An internal timeout error has occured."},
+        {"url": URL, "orig_prompt": "a cat"},
+        {"code": "DataInspectionFailed"},
+        {},
+        "nonsense",
+    ]
+
+    task = read_task(told("SUCCEEDED", results=entries))
+
+    assert [type(result) for result in task.results] == [
+        UpstreamFailed,
+        Made,
+        ContentRefused,
+        UpstreamFailed,
+        UpstreamFailed,
+    ]
+    assert task.fault is None
+    assert task.orig_prompt == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("results", "kind"),
+    [
+        pytest.param([{"code": "DataInspectionFailed"}], ContentRefused, id="all failed"),
+        pytest.param([], UpstreamFailed, id="empty"),
+        pytest.param(None, UpstreamFailed, id="null"),
+        pytest.param("x", UpstreamFailed, id="text"),
+    ],
+)
+def test_a_succeeded_task_without_a_picture_tells_why(
+    results: object, kind: type[GatewayError]
+) -> None:
+    """If no picture was made, the task's fault is the first picture's."""
+    task = read_task(told("SUCCEEDED", results=results))
+
+    assert task.made == ()
+    assert type(task.fault) is kind
+    assert not task.fault.retry
+    assert len(task.results) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "retry"),
+    [
+        pytest.param(
+            {"task_status": "FAILED", "code": "DataInspectionFailed", "message": "x"},
+            ContentRefused,
+            False,
+            id="FAILED: content",
+        ),
+        pytest.param(
+            {"task_status": "FAILED", "code": "Arrearage"}, UpstreamUnavailable, False, id="account"
+        ),
+        pytest.param({"task_status": "FAILED"}, UpstreamFailed, True, id="FAILED without a code"),
+        pytest.param({"task_status": "CANCELED"}, TaskLost, True, id="CANCELED: it cost nothing"),
+        pytest.param({"task_status": "UNKNOWN"}, TaskLost, False, id="UNKNOWN: it may have"),
+    ],
+)
+def test_a_task_that_made_nothing(
+    output: dict[str, str], kind: type[GatewayError], retry: bool
+) -> None:
+    """A task that ended without pictures has a fault that says whether to try again."""
+    task = read_task({"request_id": "r", "output": {"task_id": "t", **output}})
+
+    assert type(task.fault) is kind
+    assert task.fault.retry is retry
+    assert task.status.ended
+    assert task.results == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        pytest.param("PENDING", TaskStatus.PENDING, id="pending"),
+        pytest.param("RUNNING", TaskStatus.RUNNING, id="running"),
+        pytest.param("SUSPENDED", TaskStatus.RUNNING, id="an SDK's constant"),
+        pytest.param("PAUSED", TaskStatus.RUNNING, id="a word of the future"),
+    ],
+)
+def test_a_task_that_goes_on(said: str, status: TaskStatus) -> None:
+    """A status that is not an end is asked after again; it brings no results."""
+    task = read_task(told(said, results=[{"url": URL}]))
+
+    assert (task.status, task.results, task.fault) == (status, (), None)
+
+
+@pytest.mark.parametrize("status", [pytest.param(s, id=repr(s)) for s in (None, "", 7, ["x"])])
+def test_a_task_without_a_status_tells_nothing(status: object) -> None:
+    """Without a status nothing is known of the task."""
+    with pytest.raises(UpstreamFailed):
+        read_task(told(status))
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        pytest.param("2025-09-23 22:14:10.800", 1758636850.8, id="documented"),
+        pytest.param("2025-09-23 22:14:10", 1758636850.0, id="without milliseconds"),
+        pytest.param("2025-09-23T14:14:10+00:00", 1758636850.0, id="with an offset"),
+        pytest.param("yesterday", None, id="nonsense"),
+        pytest.param("", None, id="empty"),
+        pytest.param(1758636850, None, id="a number"),
+        pytest.param(None, None, id="null"),
+    ],
+)
+def test_times(said: object, seconds: float | None) -> None:
+    """Times without an offset are Beijing's; one that cannot be read is not there."""
+    assert read_task(told("RUNNING", end_time=said)).times.ended == seconds
+
+
+ROW = {"task_id": "t", "status": "RUNNING", "model_name": "wan2.5-i2i-preview"}
+
+
+def test_a_page() -> None:
+    """A page's times are epoch milliseconds; its rows become nouns in order."""
+    body = {
+        "total": 12,
+        "total_page": 2,
+        "page_no": 1,
+        "page_size": 10,
+        "request_id": "r",
+        "data": [
+            {**ROW, "gmt_create": 1745568428109, "start_time": 1},
+            {"task_id": "u", "status": "SUSPENDED", "start_time": 1745568428000},
+        ],
+    }
+
+    page = read_page(body)
+
+    assert (page.total, page.pages) == (12, 2)
+    assert page.rows == (
+        TaskRow("t", TaskStatus.RUNNING, "wan2.5-i2i-preview", 1745568428.109),
+        TaskRow("u", TaskStatus.RUNNING, "", 1745568428.0),
+    )
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param("x", id="text"),
+        pytest.param({**ROW, "gmt_create": 1, "task_id": None}, id="no id"),
+        pytest.param({**ROW, "gmt_create": 1, "status": None}, id="no status"),
+        pytest.param(ROW, id="no time"),
+        pytest.param({**ROW, "gmt_create": "soon"}, id="time is text"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_left_out_but_counted(row: object) -> None:
+    """Such a row is skipped, and the total still tells that there is one more."""
+    page = read_page({"data": [row, {**ROW, "gmt_create": 1000}]})
+
+    assert (len(page.rows), page.total, page.pages) == (1, 2, 1)
+
+
+def test_an_empty_account() -> None:
+    """A list of nothing is a page without rows."""
+    assert read_page({"data": None, "total": 0}).rows == ()
+    assert read_page({"data": [], "total": 0, "total_page": 0}).pages == 0
+
+
+@pytest.mark.parametrize("data", [pytest.param(d, id=repr(d)) for d in (None, "t", 7, {"a": 1})])
+def test_a_missing_list_is_not_an_empty_one(data: object) -> None:
+    """No list is no proof that there is no task: it must not look like one."""
+    with pytest.raises(UpstreamFailed):
+        read_page({"data": data})
