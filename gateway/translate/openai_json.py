@@ -1,6 +1,5 @@
 """A JSON body → the same plain fields as a form has, and its pictures."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +93,7 @@ def _text(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
-        case float() if math.isfinite(value) and value.is_integer():
+        case float() if value.is_integer():
             return str(int(value))  # 2.0 is how some languages write 2
         case _:
             return str(value)

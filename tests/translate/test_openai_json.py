@@ -1,0 +1,158 @@
+import base64
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.domain.errors import InvalidImage, InvalidRequest
+from gateway.translate.openai_json import flattened, read_json
+from gateway.translate.openai_pictures import PictureRef
+
+PNG = b"\x89PNG\r\n\x1a\n"
+DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()
+WEB = "https://a.b/c.png"
+OF_DATA, OF_WEB = PictureRef(content=PNG), PictureRef(url=WEB)
+
+
+def body(**said: object) -> bytes:
+    return orjson.dumps(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "pictures"),
+    [
+        pytest.param({"images": [{"image_url": DATA}]}, [OF_DATA], id="OpenAI's"),
+        pytest.param({"images": [{"image_url": WEB}, DATA]}, [OF_WEB, OF_DATA], id="in order"),
+        pytest.param({"images": WEB}, [OF_WEB], id="images: text"),
+        pytest.param({"image": DATA}, [OF_DATA], id="image: text"),
+        pytest.param({"image": [DATA, WEB]}, [OF_DATA, OF_WEB], id="image: list"),
+        pytest.param(
+            {"image": {"url": WEB, "type": "image_url"}}, [OF_WEB], id="another vendor's object"
+        ),
+        pytest.param({"images": [{"image_url": {"url": WEB}}]}, [OF_WEB], id="the chat API's"),
+        pytest.param({"image": None, "images": [WEB, None]}, [OF_WEB], id="null is absent"),
+        pytest.param(
+            {"images": [{"image_url": WEB, "file_id": None}]}, [OF_WEB], id="file_id: null"
+        ),
+    ],
+)
+def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
+    """Pictures are found in OpenAI's shape and in those of hand-written clients."""
+    read = read_json(body(**said))
+
+    assert read.pictures == tuple(pictures)
+    assert read.fields == ()
+
+
+@pytest.mark.parametrize(
+    ("mask", "ref"),
+    [
+        pytest.param({"image_url": DATA}, OF_DATA, id="object"),
+        pytest.param(WEB, OF_WEB, id="text"),
+        pytest.param(None, None, id="null"),
+    ],
+)
+def test_a_mask(mask: object, ref: PictureRef | None) -> None:
+    """A mask comes as an object or as an URL."""
+    assert read_json(body(image=WEB, mask=mask)).mask == ref
+
+
+def test_fields_become_the_text_of_a_form() -> None:
+    """Numbers, truths and nested objects become what an SDK would make of them in a form."""
+    read = read_json(
+        b'{"images":["https://a.b/c.png"],"prompt":"a\\ncat","n":2.0,"seed":7,"x":0.5,'
+        b'"watermark":false,"stream":true,"user":null,"z":1e20,'
+        b'"parameters":{"prompt_extend":true,"deep":{"er":[1,{"k":"v"}]}},'
+        b'"extra_body":{"negative_prompt":""}}'
+    )
+
+    assert read.fields == (
+        ("prompt", "a\ncat"),
+        ("n", "2"),
+        ("seed", "7"),
+        ("x", "0.5"),
+        ("watermark", "false"),
+        ("stream", "true"),
+        ("z", "100000000000000000000"),
+        ("parameters[prompt_extend]", "true"),
+        ("parameters[deep][er][]", "1"),
+        ("parameters[deep][er][][k]", "v"),
+        ("extra_body[negative_prompt]", ""),
+    )
+
+
+def test_what_stands_beside_a_picture_is_not_lost() -> None:
+    """An unknown member of a picture's object becomes a field, to be refused or listed."""
+    read = read_json(body(images=[WEB, {"image_url": WEB, "detail": "high", "type": "x"}]))
+
+    assert read.fields == (("images[1][detail]", "high"),)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"prompt": "a', id="cut short"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"prompt": "\xff"}', id="not UTF-8"),
+        pytest.param(b'{"prompt": "\\ud800"}', id="half a character"),
+        pytest.param(b'{"n": NaN}', id="not a number"),
+        pytest.param(b'{"n": 1e400}', id="an endless number"),
+        pytest.param(
+            b'{"image":"https://a.b","x":' + b'{"x":' * 500 + b"1" + b"}" * 501, id="too deep"
+        ),
+        pytest.param(
+            b'{"image":"https://a.b","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="abyss"
+        ),
+        pytest.param(json.dumps({"image": WEB, "x": [1] * 201}).encode(), id="too many fields"),
+    ],
+)
+def test_a_body_that_is_no_request(raw: bytes) -> None:
+    """A body that cannot be read is refused as such."""
+    with pytest.raises(InvalidRequest) as refused:
+        read_json(raw)
+
+    assert (refused.value.status, refused.value.code) == (400, "invalid_request_body")
+    assert refused.value.param is None
+
+
+@pytest.mark.parametrize(
+    ("said", "param", "code"),
+    [
+        pytest.param({}, "images", "missing_required_parameter", id="none"),
+        pytest.param({"images": []}, "images", "missing_required_parameter", id="an empty list"),
+        pytest.param({"images": [WEB] * 4}, "images", "invalid_value", id="too many"),
+        pytest.param({"image": [WEB] * 4}, "image", "invalid_value", id="too many of image"),
+        pytest.param({"images": [{"file_id": "file-1"}]}, "images", "invalid_value", id="file_id"),
+        pytest.param(
+            {"image": WEB, "mask": {"file_id": "file-1"}},
+            "mask",
+            "invalid_value",
+            id="mask file_id",
+        ),
+        pytest.param({"images": [7]}, "images", "invalid_value", id="a number"),
+        pytest.param({"images": [{}]}, "images", "invalid_value", id="an empty object"),
+        pytest.param({"images": [[WEB]]}, "images", "invalid_value", id="a list in a list"),
+        pytest.param({"images": ["ftp://a/b"]}, "images", "invalid_value", id="a bad scheme"),
+        pytest.param({"image": WEB, "mask": "x"}, "mask", "invalid_value", id="a bad mask"),
+    ],
+)
+def test_pictures_that_are_refused(said: dict[str, Any], param: str, code: str) -> None:
+    """No picture, too many, a file of OpenAI's storage or a bad URL: refused with its field."""
+    with pytest.raises(InvalidRequest) as refused:
+        read_json(body(**said))
+
+    assert (refused.value.param, refused.value.code) == (param, code)
+
+
+def test_a_broken_data_url_is_named_by_its_place() -> None:
+    """Which image is broken is said as the prompt would count it."""
+    with pytest.raises(InvalidImage, match="image 2"):
+        read_json(body(images=[DATA, "data:image/png;base64,%"]))
+
+
+def test_flattening_drops_null() -> None:
+    """Null is what SDKs leave out of a form."""
+    assert list(flattened("a", {"b": None, "c": [None]})) == []
