@@ -38,6 +38,13 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type)]
         pytest.param(
             errors.UpstreamUnavailable, "InvalidParameter", "region_mismatch", id="url error"
         ),
+        pytest.param(
+            errors.UpstreamUnavailable, "Model.NotExist", "region_mismatch", id="an SDK's spelling"
+        ),
+        pytest.param(errors.UpstreamUnavailable, "NotFound", "region_mismatch", id="no such path"),
+        pytest.param(
+            errors.UpstreamUnavailable, "WorkSpaceNotFound", "region_mismatch", id="no workspace"
+        ),
         pytest.param(errors.UpstreamFailed, "InternalError.Algo", "upstream_internal", id="theirs"),
         pytest.param(errors.UpstreamFailed, "InternalError.Timeout", "timeout", id="3 hours"),
         pytest.param(errors.UpstreamFailed, "RequestTimeOut", "timeout", id="300 s"),

@@ -150,6 +150,7 @@ IMAGE_INPUT: list[Row] = [
         InvalidImage,
         False,
     ),
+    ("InvalidParameter.DataInspection", "Any other text.", InvalidImage, False),
     ("InvalidURL", "Invalid URL provided in your request.", InvalidImage, False),
     ("InvalidURL.ConnectionRefused", "Connection to xxx refused.", InvalidImage, False),
     ("InvalidURL.Timeout", "Download xxx timeout.", InvalidImage, False),
