@@ -1,0 +1,131 @@
+"""
+The command line: which verbs there are, what they take, and how they end.
+
+Exit codes: 0 well, 1 a fault was found, 2 wrong usage or config, 130 Ctrl-C, 141 when
+the reader of our output left.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gateway import __version__
+from gateway.config import ConfigError
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """
+    Run one verb.
+
+    Args:
+        argv: What follows the program's name; default: the process's own.
+        environ: Variables; default: the process's own.
+
+    Returns:
+        The exit code.
+    """
+    asked = _parser().parse_args(argv)
+    # Only the verb asked for is imported: `key` need not wait for a web server.
+    verb = import_module(f"gateway.commands.{asked.verb}")
+    try:
+        code = int(verb.run(asked, os.environ if environ is None else environ))
+        sys.stdout.flush()
+        return code
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Else the interpreter would complain when it flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wan-gateway",
+        description="OpenAI's image edits in, DashScope's tasks out, each paid for once.",
+        epilog="Without --config, DASHSCOPE_API_KEY alone runs it for one tenant on loopback.",
+    )
+    parser.add_argument("--version", action="version", version=f"wan-gateway {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _serve(verbs)
+    _check(verbs)
+    _key(verbs)
+    _doctor(verbs)
+    _sandbox(verbs)
+    _demo(verbs)
+    return parser
+
+
+def _serve(verbs: Any) -> None:
+    verb = _verb(verbs, "serve", "run the gateway")
+    _config(verb)
+    verb.add_argument("--host", help="listen here instead of server.host")
+    verb.add_argument("--port", type=_port, help="listen here instead of server.port")
+
+
+def _check(verbs: Any) -> None:
+    verb = _verb(verbs, "check", "check a config and say what it means")
+    _config(verb)
+
+
+def _key(verbs: Any) -> None:
+    verb = _verb(verbs, "key", "make a key for a customer, and the line for the config")
+    verb.add_argument("--tenant", metavar="NAME", help="whom it is for; adds the table's head")
+
+
+def _doctor(verbs: Any) -> None:
+    verb = _verb(verbs, "doctor", "try every upstream key against its region; costs nothing")
+    _config(verb)
+
+
+def _sandbox(verbs: Any) -> None:
+    verb = _verb(verbs, "sandbox", "run two simulated DashScope regions")
+    verb.add_argument("--host", default="127.0.0.1", help="listen here (%(default)s)")
+    for region, port in (("beijing", 8001), ("singapore", 8002)):
+        verb.add_argument(
+            f"--{region}-port", type=_port, default=port, help="%(default)s; 0: a free one"
+        )
+    verb.add_argument("--speed", type=_factor, default=1.0, help="times real speed (1)")
+    verb.add_argument("--seed", type=int, default=0, help="of latencies and pictures (0)")
+    verb.add_argument("--faults", type=Path, metavar="FILE", help="faults to play: a JSON list")
+
+
+def _demo(verbs: Any) -> None:
+    verb = _verb(verbs, "demo", "edit one photograph as two tenants; no key, no cost")
+    verb.add_argument(
+        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="%(default)s"
+    )
+    verb.add_argument("--photo", type=Path, metavar="FILE", help="yours instead of ours")
+
+
+def _verb(verbs: Any, name: str, says: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=says, description=f"{says[0].upper()}{says[1:]}."
+    )
+    return parser
+
+
+def _config(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML; default: the environment alone"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: use 0 to 65535")
+    return int(text)
+
+
+def _factor(text: str) -> float:
+    factor = float(text)
+    if not 0 < factor < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no speed: use a number above 0")
+    return factor

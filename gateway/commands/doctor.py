@@ -1,0 +1,138 @@
+"""``wan-gateway doctor``: is every upstream key valid in its region? Costs nothing."""
+
+import asyncio
+import re
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from gateway.commands.settings import settings
+from gateway.config import Config
+from gateway.config.build import is_loopback
+from gateway.domain.tenant import Region, Upstream
+
+_PATIENCE = 10.0
+"""Seconds for one probe: a list call answers in well under one."""
+# DashScope's codes are dotted words; anything else is not printed.
+_CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a probe of one upstream found."""
+
+    upstream: str
+    region: str
+    well: bool
+    says: str
+
+
+def run(
+    asked: Namespace,
+    environ: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> int:
+    """
+    Print one row for each upstream; 0 if all are well, else 1.
+
+    Args:
+        asked: The command line: ``config``.
+        environ: Where the keys are.
+        transport: How bytes reach DashScope; a test hands in its own.
+    """
+    config = settings(asked.config, environ)
+    findings = asyncio.run(examine(config, transport))
+    print(_table([("UPSTREAM", "REGION", ""), *((f.upstream, f.region, f.says) for f in findings)]))
+    return 0 if all(finding.well for finding in findings) else 1
+
+
+async def examine(
+    config: Config, transport: httpx.AsyncBaseTransport | None = None
+) -> list[Finding]:
+    """Probe every upstream of *config* at once, in its order."""
+    async with (
+        httpx.AsyncClient(transport=transport, timeout=_PATIENCE) as http,
+        asyncio.TaskGroup() as group,
+    ):
+        probes = [
+            group.create_task(_examine(http, upstream, config.regions))
+            for upstream in config.upstreams.values()
+        ]
+    return [probe.result() for probe in probes]
+
+
+async def _examine(
+    http: httpx.AsyncClient, upstream: Upstream, regions: Mapping[str, Region]
+) -> Finding:
+    says = await _probe(http, upstream.region, upstream.key)
+    if says.startswith("key refused"):
+        others = [region for region in regions.values() if region != upstream.region]
+        says += await _elsewhere(http, upstream.key, others)
+    return Finding(upstream.name, upstream.region.name, says == "ok", says)
+
+
+async def _elsewhere(http: httpx.AsyncClient, key: str, regions: Iterable[Region]) -> str:
+    """Say where the key is valid: keys belong to one region, and are easily mixed up."""
+    for region in regions:
+        if _is_private(region.base_url) and await _probe(http, region, key) == "ok":
+            return f"; valid in {region.name}"
+    return ""
+
+
+def _is_private(base_url: str) -> bool:
+    """Whether nobody on the way can read a key that is tried there on a mere suspicion."""
+    url = urlsplit(base_url)
+    return url.scheme == "https" or is_loopback(url.hostname or "")
+
+
+async def _probe(http: httpx.AsyncClient, region: Region, key: str) -> str:
+    """List one task, which is free; return ``ok``, or what is wrong."""
+    try:
+        answer = await http.get(
+            f"{region.base_url}/tasks",
+            params={"page_no": "1", "page_size": "1"},
+            headers={"authorization": f"Bearer {key}"},
+        )
+    except httpx.TimeoutException:
+        return f"unreachable: no answer in {_PATIENCE:g} s"
+    except httpx.RequestError as error:
+        return f"unreachable: {str(error) or type(error).__name__}"
+    return _verdict(answer)
+
+
+def _verdict(answer: httpx.Response) -> str:
+    code = _code(answer)
+    suffix = f" ({code})" if code else ""
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        return f"key refused{suffix}"
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return f"throttled{suffix}"
+    # DashScope's gateway also hides faults in a 200 (dashscope.md 2.2).
+    if answer.status_code != httpx.codes.OK or code:
+        return f"answered {answer.status_code}{suffix}"
+    return "ok" if "request_id" in _body(answer) else "answered 200, but not as DashScope does"
+
+
+def _body(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _code(answer: httpx.Response) -> str:
+    code = str(_body(answer).get("code") or "")
+    return code if _CODE.fullmatch(code) else ""
+
+
+def _table(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Align all columns but the last."""
+    cells = list(rows)
+    first, second = (max(len(row[column]) for row in cells) for column in (0, 1))
+    lines = (f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in cells)
+    return "\n".join(lines)

@@ -1,0 +1,30 @@
+"""``wan-gateway key``: a key for a customer, of which the config keeps only the hash."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from hashlib import sha256
+from secrets import token_urlsafe
+
+from gateway.config import ConfigError
+from gateway.config.table import NAME
+
+_RANDOM_BYTES = 32  # 43 characters; too many to guess, so a plain hash keeps it safe
+
+
+def run(asked: Namespace, _environ: Mapping[str, str]) -> int:
+    """Print a new key once, and the line for the config."""
+    if asked.tenant is not None and not NAME.fullmatch(asked.tenant):
+        raise ConfigError("--tenant: is no name; use up to 63 of a-z, 0-9, _ and -")
+    key = f"wk-{token_urlsafe(_RANDOM_BYTES)}"
+    print("For the customer, shown only now:\n")
+    print(f"  {key}\n")
+    print("For the config:\n")
+    if asked.tenant is not None:
+        print(f"  [tenants.{asked.tenant}]")
+    print(f'  keys = ["{hash_of(key)}"]')
+    return 0
+
+
+def hash_of(key: str) -> str:
+    """Return what the config keeps of *key*: ``sha256:`` and 64 hex digits."""
+    return f"sha256:{sha256(key.encode()).hexdigest()}"

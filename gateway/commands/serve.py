@@ -1,0 +1,25 @@
+"""``wan-gateway serve``: the gateway itself."""
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+
+from gateway.commands.settings import settings
+from gateway.config import Config, listen_at
+from gateway.server import run as run_server
+
+
+def run(
+    asked: Namespace,
+    environ: Mapping[str, str],
+    serve: Callable[[Config], int] = run_server,
+) -> int:
+    """
+    Serve until told to stop; raise ConfigError before a socket opens.
+
+    Args:
+        asked: The command line: ``config``, ``host``, ``port``.
+        environ: Where keys are, and the config if there is no file.
+        serve: Runs the gateway to its end; a test hands in its own.
+    """
+    config = settings(asked.config, environ)
+    return serve(listen_at(config, host=asked.host, port=asked.port))

@@ -1,0 +1,16 @@
+"""Where a verb's config comes from: ``--config FILE``, or the environment alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.config import Config, config_from_environ, load_config
+
+
+def settings(file: Path | None, environ: Mapping[str, str]) -> Config:
+    """
+    Return the config of *file*, or of *environ* if there is none.
+
+    Raises:
+        ConfigError: it is wrong, or there is neither a file nor a key.
+    """
+    return config_from_environ(environ) if file is None else load_config(file, environ)

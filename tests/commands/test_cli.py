@@ -1,0 +1,131 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+from gateway.cli import main
+
+MINIMAL = '[upstreams.main]\nregion = "beijing"\nkey = "env:K"\n[tenants.a]\nregion = "beijing"\n'
+
+
+def test_check_says_what_a_config_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A good config is explained, without its keys."""
+    file = tmp_path / "g.toml"
+    file.write_text(MINIMAL + "open = true\n")
+
+    code = main(["check", "--config", str(file)], {"K": "sk-canary"})
+
+    said = capsys.readouterr()
+    assert code == 0
+    assert said.out.startswith(f"{file} is good.\n")
+    assert "canary" not in said.out + said.err
+
+
+def test_check_without_a_file_reads_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    """The environment alone is a config that can be checked too."""
+    code = main(["check"], {"DASHSCOPE_API_KEY": "sk-canary"})
+
+    assert code == 0
+    assert capsys.readouterr().out.startswith("environment is good.\n")
+
+
+def test_bad_config_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad config ends with code 2 and nothing but its one line on stderr."""
+    file = tmp_path / "g.toml"
+    file.write_text(MINIMAL)
+
+    code = main(["check", "--config", str(file)], {"K": "sk-canary"})
+
+    said = capsys.readouterr()
+    assert code == 2
+    assert said.out == ""
+    assert said.err == (
+        f'{file}: tenants.a.keys: is missing; "wan-gateway key --tenant a" prints the line\n'
+    )
+
+
+def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no fault: code 130, no traceback."""
+
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.commands.key.run", interrupted)
+
+    assert main(["key"], {}) == 130
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    """`wan-gateway check | head -1` ends without a traceback."""
+    verb = "import sys; from gateway.cli import main; sys.stdin.readline(); sys.exit(main(['key']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", verb],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stdin
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+        assert process.stderr
+        complaint = process.stderr.read()
+
+    assert complaint == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        pytest.param([], "the following arguments are required: VERB", id="no-verb"),
+        pytest.param(["sell"], "invalid choice: 'sell'", id="unknown-verb"),
+        pytest.param(["serve", "--port", "99999"], "'99999' is no port: use 0 to 65535", id="port"),
+        pytest.param(["serve", "--port", "http"], "'http' is no port: use 0 to 65535", id="word"),
+        pytest.param(["sandbox", "--speed", "0"], "'0' is no speed: use a number", id="speed"),
+        pytest.param(["sandbox", "--speed", "nan"], "'nan' is no speed: use a number", id="nan"),
+    ],
+)
+def test_wrong_usage_is_2(
+    argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage ends with code 2 and says what is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        main(argv, {})
+
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["serve", "check", "key", "doctor", "sandbox", "demo"])
+def test_each_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each verb explains itself."""
+    with pytest.raises(SystemExit) as caught:
+        main([verb, "--help"], {})
+
+    assert caught.value.code == 0
+    assert f"wan-gateway {verb}" in capsys.readouterr().out
+
+
+def test_version() -> None:
+    """`python -m gateway --version` is the same program and names its version."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == f"wan-gateway {__version__}\n"
+
+
+def test_importing_the_command_line_brings_nothing_heavy() -> None:
+    """`wan-gateway key` does not wait for a web server, an HTTP client or a picture library."""
+    heavy = {"starlette", "uvicorn", "httpx", "aiohttp", "PIL", "openai", "prometheus_client"}
+    program = "import sys, gateway.cli, gateway.commands.key; print(*sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert heavy.isdisjoint(done.stdout.split())

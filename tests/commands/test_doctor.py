@@ -1,0 +1,183 @@
+import socket
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.cli import main
+from gateway.commands import doctor
+
+TABLES = """
+[upstreams.bj]
+region = "beijing"
+key = "env:BJ"
+[upstreams.sg]
+region = "singapore"
+key = "env:SG"
+[tenants.any]
+region = "beijing"
+open = true
+"""
+ENVIRON = {"BJ": "sk-bj-canary", "SG": "sk-sg-canary"}
+LISTED = {"request_id": "r", "data": [], "total": 0, "total_page": 0}
+REFUSED = {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "r"}
+HOSTS = {"dashscope.aliyuncs.com": "sk-bj-canary", "dashscope-intl.aliyuncs.com": "sk-sg-canary"}
+
+Door = Callable[[httpx.Request], httpx.Response]
+
+
+def region(request: httpx.Request) -> httpx.Response:
+    """DashScope: a key is valid in its own region."""
+    valid = request.headers["authorization"] == f"Bearer {HOSTS.get(request.url.host)}"
+    return httpx.Response(200, json=LISTED) if valid else httpx.Response(401, json=REFUSED)
+
+
+def run(tmp_path: Path, door: Door, environ: dict[str, str] = ENVIRON, text: str = TABLES) -> int:
+    file = tmp_path / "g.toml"
+    file.write_text(text)
+    return doctor.run(Namespace(config=file), environ, httpx.MockTransport(door))
+
+
+def test_all_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys in their own regions: a row each, exit code 0."""
+    code = run(tmp_path, region)
+
+    assert code == 0
+    assert capsys.readouterr().out == (
+        "UPSTREAM  REGION\nbj        beijing    ok\nsg        singapore  ok\n"
+    )
+
+
+def test_probe_is_a_free_call(tmp_path: Path) -> None:
+    """A probe lists one task: it makes none and costs nothing."""
+    seen: list[httpx.Request] = []
+
+    def door(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return region(request)
+
+    run(tmp_path, door)
+
+    assert sorted((request.method, str(request.url)) for request in seen) == [
+        ("GET", "https://dashscope-intl.aliyuncs.com/api/v1/tasks?page_no=1&page_size=1"),
+        ("GET", "https://dashscope.aliyuncs.com/api/v1/tasks?page_no=1&page_size=1"),
+    ]
+
+
+def test_swapped_keys_are_told_where_they_belong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key of the other region, the commonest slip, is named as such."""
+    swapped = {"BJ": ENVIRON["SG"], "SG": ENVIRON["BJ"]}
+
+    code = run(tmp_path, region, swapped)
+
+    assert code == 1
+    assert capsys.readouterr().out == (
+        "UPSTREAM  REGION\n"
+        "bj        beijing    key refused (InvalidApiKey); valid in singapore\n"
+        "sg        singapore  key refused (InvalidApiKey); valid in beijing\n"
+    )
+
+
+def test_a_refused_key_is_not_tried_where_it_could_be_read(tmp_path: Path) -> None:
+    """A refused key is never sent on suspicion over plain http."""
+    seen: list[str] = []
+
+    def door(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.host)
+        return httpx.Response(401, json=REFUSED)
+
+    run(
+        tmp_path,
+        door,
+        text=f'[regions.eve]\nbase_url = "http://eve:80"\n'
+        f'[regions.box]\nbase_url = "http://127.0.0.1:8001"\n{TABLES}',
+    )
+
+    assert "eve" not in seen
+    assert "127.0.0.1" in seen
+
+
+def answers(status: int, body: object) -> Door:
+    return lambda _: httpx.Response(status, json=body)
+
+
+def raises(error: Exception) -> Door:
+    def door(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return door
+
+
+ONE = TABLES.partition("[upstreams.sg]")[0] + '[tenants.any]\nregion = "beijing"\nopen = true\n'
+
+
+@pytest.mark.parametrize(
+    ("door", "says"),
+    [
+        pytest.param(answers(401, REFUSED), "key refused (InvalidApiKey)", id="refused"),
+        pytest.param(answers(401, "who?"), "key refused", id="refused-without-a-code"),
+        pytest.param(
+            answers(429, {"code": "Throttling.RateQuota"}),
+            "throttled (Throttling.RateQuota)",
+            id="throttled",
+        ),
+        pytest.param(
+            answers(400, {"code": "Arrearage"}), "answered 400 (Arrearage)", id="in-arrears"
+        ),
+        pytest.param(
+            answers(200, {"code": "AccessDenied", "request_id": "r"}),
+            "answered 200 (AccessDenied)",
+            id="fault-in-a-200",
+        ),
+        pytest.param(
+            answers(500, {"code": "\x1b[2J sk-bj-canary"}), "answered 500", id="hostile-code"
+        ),
+        pytest.param(
+            answers(200, []), "answered 200, but not as DashScope does", id="json-but-no-object"
+        ),
+        pytest.param(
+            lambda _: httpx.Response(200, text="<html>"),
+            "answered 200, but not as DashScope does",
+            id="a-web-page",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(302, headers={"location": "http://eve/"}),
+            "answered 302",
+            id="redirect-not-followed",
+        ),
+        pytest.param(
+            raises(httpx.ReadTimeout("slow")), "unreachable: no answer in 10 s", id="timeout"
+        ),
+        pytest.param(
+            raises(httpx.ConnectError("no route")), "unreachable: no route", id="no-route"
+        ),
+        pytest.param(raises(httpx.ReadError("")), "unreachable: ReadError", id="cut"),
+    ],
+)
+def test_findings(
+    tmp_path: Path, door: Door, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each way to be unwell has its words; the exit code is 1 and no key is shown."""
+    code = run(tmp_path, door, text=ONE)
+
+    said = capsys.readouterr().out
+    assert code == 1
+    assert said == f"UPSTREAM  REGION\nbj        beijing  {says}\n"
+
+
+def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the command line, over real sockets: a region that is not there is unreachable."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    file = tmp_path / "g.toml"
+    file.write_text(f'[regions.beijing]\nbase_url = "http://127.0.0.1:{port}/api/v1"\n{ONE}')
+
+    code = main(["doctor", "--config", str(file)], ENVIRON)
+
+    assert code == 1
+    assert "unreachable: " in capsys.readouterr().out

@@ -1,0 +1,147 @@
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from gateway.cli import main
+from gateway.commands import doctor, sandbox
+from gateway.config import load_config
+
+PORTS = ["--beijing-port", "0", "--singapore-port", "0"]
+
+
+@pytest.fixture
+def welcome() -> Iterator[str]:
+    """What a running sandbox said when it opened; it is ended with SIGINT."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "sandbox", *PORTS, "--speed", "50"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        lines = []
+        while "Ctrl-C" not in (line := process.stdout.readline()):
+            assert line, "ended early"
+            lines.append(line)
+        yield "".join(lines)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+def test_what_it_prints_works(
+    welcome: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The printed tables and keys are a config that the doctor finds well."""
+    tables = textwrap.dedent(welcome[welcome.index("  [regions.beijing]") :])
+    environ = dict(re.findall(r"export (\w+)=(\S+)", welcome))
+    file = tmp_path / "g.toml"
+    file.write_text(f'{tables}\n[tenants.any]\nregion = "beijing"\nopen = true\n')
+
+    code = doctor.run(Namespace(config=file), environ)
+
+    assert code == 0, capsys.readouterr().out
+    assert sorted(load_config(file, environ).upstreams) == ["beijing", "singapore"]
+
+
+def test_keys_belong_to_one_region(welcome: str) -> None:
+    """The key of one region is refused by the other, as with DashScope."""
+    url, key = re.findall(r"^(?:beijing|singapore) +(\S+)  key (\S+)$", welcome, re.MULTILINE)[0]
+
+    def status(of: str) -> int:
+        return httpx.get(f"{url}/tasks", headers={"authorization": f"Bearer {of}"}).status_code
+
+    assert status(key) == 200
+    assert status(key.replace("beijing", "singapore")) == 401
+
+
+def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port in use is named, with the option to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        code = main(["sandbox", "--beijing-port", str(port)], {})
+
+    assert code == 2
+    assert capsys.readouterr().err == (
+        f"--beijing-port: 127.0.0.1:{port} cannot be listened on (Address already in use); "
+        "take another, or 0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("[", "is no JSON: Expecting value: line 1 column 2 (char 1)", id="no-json"),
+        pytest.param("{}", "is no list; put the faults between [ and ]", id="no-list"),
+        pytest.param("[1]", "[0]: is no object; put it between { and }", id="no-object"),
+        pytest.param(
+            '[{"on": "query", "do": "forget"}, {"on": "lunch"}]',
+            "[1]: fault.on: 'lunch' is none of",
+            id="unknown-operation",
+        ),
+    ],
+)
+def test_bad_faults(
+    tmp_path: Path, text: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in the faults' file stops the start with one line."""
+    file = tmp_path / "faults.json"
+    file.write_text(text)
+
+    code = main(["sandbox", "--faults", str(file), *PORTS], {})
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.startswith(f"{file}: {complaint}")
+    assert said.count("\n") == 1
+
+
+def test_no_faults_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there is named."""
+    file = tmp_path / "no.json"
+
+    code = main(["sandbox", "--faults", str(file), *PORTS], {})
+
+    assert code == 2
+    assert capsys.readouterr().err == (
+        f"{file}: cannot be read (No such file or directory); mend --faults\n"
+    )
+
+
+def test_faults_are_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Faults, speed and seed reach both regions, each on its own socket."""
+    file = tmp_path / "faults.json"
+    file.write_text('[{"on": "list", "do": "answer", "status": 503, "code": "Busy"}]')
+    asked = Namespace(
+        host="127.0.0.1", beijing_port=0, singapore_port=0, speed=2.0, seed=3, faults=file
+    )
+    keys = ["sk-sandbox-beijing", "sk-sandbox-singapore"]
+    found: list[tuple[int, str]] = []
+
+    async def serve(places: Sequence[tuple[ASGIApp, socket.socket]]) -> None:
+        for app, listener in places:
+            assert listener.getsockname()[1] > 0
+            region = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=region, base_url="http://it") as http:
+                answer = await http.get(
+                    "/api/v1/tasks", headers={"authorization": f"Bearer {keys.pop(0)}"}
+                )
+            found.append((answer.status_code, answer.json()["code"]))
+
+    code = sandbox.run(asked, {}, serve)
+
+    assert code == 0
+    assert found == [(503, "Busy"), (503, "Busy")]
+    assert "Ctrl-C ends it." in capsys.readouterr().out
