@@ -15,7 +15,7 @@ GatewayError                 status  type                         code          
 ├── RateLimited                 429  rate_limit_error             rate_limit_exceeded       yes
 ├── Overloaded                  503  service_unavailable_error    server_is_overloaded      yes
 ├── Draining                    503  service_unavailable_error    server_is_draining        yes
-├── UpstreamUnavailable         503  server_error                 upstream_unavailable      yes
+├── UpstreamUnavailable         503  server_error                 upstream_unavailable      no
 ├── UpstreamUnreachable         503  server_error                 upstream_unreachable      yes
 ├── LedgerUnavailable           503  server_error                 ledger_unavailable        yes
 ├── SubmitUncertain             503  server_error                 submit_uncertain          yes
@@ -138,7 +138,7 @@ class Draining(GatewayError):
 class UpstreamUnavailable(GatewayError):
     """The upstream key is refused, in arrears or out of quota: the operator's to mend."""
 
-    status, code, retry = 503, "upstream_unavailable", True
+    status, code = 503, "upstream_unavailable"
 
 
 class UpstreamUnreachable(GatewayError):

@@ -1,5 +1,6 @@
 """What the door in hands to the journey, and what it gets back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.edit import AnswerForm, Edit, Picture
@@ -22,6 +23,8 @@ class Ask:
     retry_count: int = 0
     """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
     idempotency_key: str | None = None
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called once when the bytes are let go: when the task exists, or they were not needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,9 +111,9 @@ class Desk:
         Raises:
             GatewayError: refused before anything was submitted.
         """
-        errand, replayed = await self._join_or_begin(ask)
+        errand, replayed, joined = await self._join_or_begin(ask)
         visit = self._visit(errand, ask.patience, ask.phases, replayed=replayed)
-        self._arrive(errand, ask)
+        self._arrive(errand, ask, joined=joined)
         try:
             yield visit
         finally:
@@ -152,7 +152,7 @@ class Desk:
         # The last try of an SDK (its third) should rather find the picture than be early.
         return rest(lane.durations.known(errand.kind), age, 0.5 if errand.retry_count < 1 else 0.95)
 
-    async def _join_or_begin(self, ask: Ask) -> tuple[Errand, bool]:
+    async def _join_or_begin(self, ask: Ask) -> tuple[Errand, bool, bool]:
         found = await self._register.match(ask)
         if found is not None:
             replayed = found.delivered or found.replay
@@ -160,7 +160,7 @@ class Desk:
             self._observer.duplicate_prevented("key_replayed" if replayed else how)
             if ask.idempotency_key:
                 self._observer.idempotency("replayed" if replayed else "joined")
-            return found, replayed
+            return found, replayed, True
         if self.draining:
             raise Draining(
                 "The gateway restarts; send the edit again in a moment.", retry_after=2.0
@@ -170,7 +170,7 @@ class Desk:
         if ask.idempotency_key:
             self._observer.idempotency("new")
         self._start(self._carry(errand))
-        return errand, False
+        return errand, False, False
 
     def _visit(self, errand: Errand, patience: float, phases: Phases, *, replayed: bool) -> Visit:
         now = self._clock.now()
@@ -186,10 +186,11 @@ class Desk:
             replayed=replayed,
         )
 
-    def _arrive(self, errand: Errand, ask: Ask) -> None:
+    def _arrive(self, errand: Errand, ask: Ask, *, joined: bool) -> None:
         errand.visitors += 1
         errand.retry_count = ask.retry_count
-        errand.bring(ask)
+        if joined:
+            errand.bring(ask)
         for leg in errand.legs:
             if leg.place is not None:
                 leg.place.line.come_back(leg.place)
@@ -236,7 +237,10 @@ class Desk:
         if errand.stage is Stage.FAILED:
             self._register.remove(errand)
 
-    async def _delivered(self, errand: Errand) -> None:
+    async def _delivered(self, visit: Visit) -> None:
+        errand = visit.errand
+        spent = visit.phases.spent(self._clock.now())
+        self._observer.phases_spent(errand.tenant.region, errand.edit.model, spent)
         if errand.delivered:
             return
         errand.delivered = True

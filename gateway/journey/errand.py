@@ -1,6 +1,7 @@
 """One edit on its way, whoever waits for it: its parts, its customers, its phases."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,7 +14,7 @@ from gateway.domain.tenant import Tenant, Upstream
 from gateway.journey.ask import Ask, Told
 from gateway.journey.digest import prompt_digest
 from gateway.journey.line import Place
-from gateway.journey.poller import Watch
+from gateway.journey.watch import Watch
 from gateway.journey.schedule import Kind
 
 
@@ -72,6 +73,7 @@ class Errand:
     pictures: tuple[Picture, ...] | None = field(repr=False)
     """Let go once every part has its task; ``None`` also after a restart."""
     legs: tuple[Leg, ...]
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
     idempotency_key: str | None = None
     stage: Stage = Stage.WAITING
     error: GatewayError | None = None
@@ -103,6 +105,7 @@ class Errand:
             created=created,
             pictures=ask.pictures,
             legs=tuple(Leg(part) for part in parts_of(ask.edit)),
+            release=ask.release,
             idempotency_key=ask.idempotency_key,
         )
 
@@ -183,14 +186,17 @@ class Errand:
         return self.pictures is None and any(leg.task_id is None for leg in self.legs)
 
     def bring(self, ask: Ask) -> None:
-        """Take the bytes that a retry carries, if they are still needed."""
-        if self.wants_bytes:
-            self.edit, self.pictures = ask.edit, ask.pictures
+        """Take the bytes that a retry carries, if they are still needed; else let them go."""
+        if self.wants_bytes and not self.ended:
+            self.edit, self.pictures, self.release = ask.edit, ask.pictures, ask.release
+        else:
+            ask.release()
 
     def let_go(self) -> None:
         """Let the bytes go once no part needs them any more."""
         if all(leg.task_id or leg.error for leg in self.legs):
             self.pictures = None
+            self.release()
 
     def mark(self, phase: Phase, at: float) -> None:
         """Note that the edit, by its furthest part, entered *phase*."""
@@ -211,6 +217,7 @@ class Errand:
 
     def end(self, stage: Stage, error: GatewayError | None = None) -> None:
         self.stage, self.error, self.pictures = stage, error, None
+        self.release()
         if error is not None:
             error.edit_id = self.edit_id
         self.news.set()

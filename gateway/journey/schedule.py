@@ -58,6 +58,18 @@ class Durations:
         return known[len(known) // 2] if known else 45.0
 
 
+def hazard(known: list[float], age: float) -> float:
+    """Return how many ends a second are to be expected of a task of *age* seconds."""
+    if not known:
+        return 0.5 / max(5.0, age)
+    later = bisect_right(known, age)
+    left = len(known) - later
+    if not left:
+        return 1.0 / max(10.0, age)
+    soon = max(1.0, 0.15 * age)
+    return (bisect_right(known, age + soon) - later) / left / soon
+
+
 def pause(known: list[float], age: float) -> float:
     """
     Return the seconds to wait before looking again at a task of *age* seconds.
@@ -72,13 +84,11 @@ def pause(known: list[float], age: float) -> float:
     left = len(known) - later
     if not left:  # older than all that is known
         return min(5.0, max(0.5, 0.05 * age))
-    soon = max(1.0, 0.15 * age)
-    ending = bisect_right(known, age + soon) - later
-    if not ending:
+    rate = hazard(known, age)
+    if not rate:
         # Nothing ended in this stretch so far: skip most of it, but never sleep through a change.
         gap = known[later] - age
         return min(max(0.25, 0.9 * gap), max(2.0, 0.5 * age), 10.0)
-    rate = ending / left / soon
     return float(min(5.0, max(0.2, (2 * _KAPPA / rate) ** 0.5)))
 
 

@@ -32,7 +32,7 @@ class Visit:
     collector: Collector
     expected_rest: Callable[[Errand], float]
     """Seconds until this edit probably ends."""
-    on_delivered: Callable[[Errand], Awaitable[None]]
+    on_delivered: Callable[["Visit"], Awaitable[None]]
     since: float
     replayed: bool = False
 
@@ -82,7 +82,7 @@ class Visit:
 
     async def delivered(self) -> None:
         """Say that the last byte of the answer was handed to the customer's socket."""
-        await self.on_delivered(self.errand)
+        await self.on_delivered(self)
 
     def _write_phases(self) -> None:
         self.errand.replay_marks(self.phases, since=self.since, now=self.clock.now())

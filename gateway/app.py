@@ -1,0 +1,170 @@
+"""The composition root: every object is made once, here, and handed to whoever needs it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from gateway.config.schema import Config
+from gateway.domain.clock import Clock, SystemClock
+from gateway.downstream.body import Limits
+from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.edits import Edits
+from gateway.downstream.keys import Keyring
+from gateway.downstream.models import Models
+from gateway.downstream.ops import Ops
+from gateway.downstream.readiness import Readiness
+from gateway.downstream.reception import Reception
+from gateway.downstream.refuse import exception_handlers
+from gateway.downstream.request_line import RequestLine, fields_of
+from gateway.downstream.request_log import RequestLog
+from gateway.downstream.routes import routes
+from gateway.imaging.inspect import pixels_of
+from gateway.imaging.workers import Imaging
+from gateway.journey.desk import Desk
+from gateway.ledger.open import open_ledger
+from gateway.observe.labels import configured
+from gateway.observe.logs import log_line
+from gateway.observe.loop_lag import measure_loop_lag
+from gateway.observe.metrics import Metrics
+from gateway.upstream.clients import Clients, Transports
+from gateway.upstream.dashscope import DashScopeApi
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The app and the three levers that the server pulls around it."""
+
+    app: Starlette
+    clock: Clock
+    desk: Desk
+    readiness: Readiness
+    metrics: Metrics
+
+    @property
+    def busy(self) -> bool:
+        """Whether customers are connected to edits."""
+        return self.desk.busy > 0
+
+    def drain(self) -> None:
+        """Refuse new edits from now on; the running ones go on."""
+        self.readiness.draining = self.desk.draining = True
+        self.metrics.draining(True)
+        self.metrics.ready(False)
+
+    def turn_away(self) -> None:
+        """Send the customers that are left home, with the way back to their edits."""
+        self.desk.turn_away()
+
+
+def create_app(
+    config: Config, *, clock: Clock | None = None, transports: Transports | None = None
+) -> Starlette:
+    """Return only the app of ``build``."""
+    return build(config, clock=clock, transports=transports).app
+
+
+def build(
+    config: Config, *, clock: Clock | None = None, transports: Transports | None = None
+) -> Gateway:
+    """
+    Build the gateway. No I/O happens before the app's lifespan begins.
+
+    Args:
+        config: Checked, from gateway.config.load.
+        clock: Time; a test hands in its own.
+        transports: How bytes travel upstream; a test hands in its own.
+    """
+    clock = clock or SystemClock()
+    tenants = tuple(config.tenants.values())
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, configured(tenants, sorted(set(config.models.values()))))
+    metrics.ready(True)
+    metrics.inflight_limit(config.server.max_bytes_in_flight)
+    readiness = Readiness()
+    clients = Clients(transports)
+    imaging = Imaging()
+    ledger = open_ledger(config.state.path, config.state.sync, clock)
+    desk = Desk(
+        tenants=tenants,
+        dashscope=DashScopeApi(clients, clock, metrics),
+        ledger=ledger,
+        clock=clock,
+        observer=metrics,
+        on_bug=_write_bug,
+    )
+    budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
+    reception = Reception(
+        check=imaging.check,
+        limits=Limits(
+            max_body_bytes=config.server.max_body_bytes,
+            body_seconds=config.server.body_seconds,
+            idle_body_seconds=config.server.idle_body_seconds,
+        ),
+        models=config.models,
+        default_model=config.default_model,
+        max_wait_seconds=config.server.max_wait_seconds,
+        clock=clock,
+        observer=metrics,
+    )
+    keyring = Keyring(
+        config.tenants,
+        config.tenant_by_key,
+        config.tenants[config.open_tenant] if config.open_tenant else None,
+    )
+    edits = Edits(keyring, readiness, reception, desk, budget, pixels_of, clock, metrics)
+    models = Models(keyring, _names(config))
+    ops = Ops(readiness, registry)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(imaging.close)
+            await stack.enter_async_context(clients)
+            await stack.enter_async_context(ledger)
+            await stack.enter_async_context(desk)
+            await stack.enter_async_context(
+                _beside(measure_loop_lag(clock, metrics.event_loop_lag))
+            )
+            yield
+
+    app = Starlette(
+        routes=routes(edits, models, ops, metrics),
+        exception_handlers=exception_handlers(),
+        middleware=[Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return Gateway(app, clock, desk, readiness, metrics)
+
+
+class _Lines:
+    """RequestLine → the log."""
+
+    def log_line(self, record: RequestLine) -> None:
+        log_line(fields_of(record))
+
+
+def _names(config: Config) -> list[str]:
+    """Return every model name that a customer may send, DashScope's own first."""
+    own = sorted(set(config.models.values()))
+    return [*own, *sorted(set(config.models) - set(own))]
+
+
+def _write_bug(error: BaseException) -> None:
+    structlog.get_logger("gateway.journey").error("bug", exc_info=error)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run *work* beside the block, and end it with the block."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        task.cancel()
