@@ -72,7 +72,10 @@ class Desk:
         for lane in self._lanes.values():
             self._start(lane.poller.run())
         for record in await self._ledger.owed():
-            self._recover(record)
+            if record.tasks:
+                self._recover(record)
+            else:  # its only intent was voided, then the process died: nothing is owed
+                await self._ledger.end_edit(record.edit_id, EditState.DROPPED)
         self._start(self._sweep())
         return self
 

@@ -1,0 +1,135 @@
+"""A process that dies at a chosen moment, as by SIGKILL: from then on it does nothing at all."""
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from typing import TypeVar
+
+from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.errors import GatewayError
+from gateway.domain.record import EditRecord, EditState, TaskRecord
+from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
+from gateway.domain.tenant import Upstream
+from gateway.journey.ports import DashScope, Ledger
+
+T = TypeVar("T")
+
+
+class Life:
+    """
+    Ends at the *last* step, counted from 1; every call is two steps, before and after.
+
+    What was called before the end goes on in the world, but its answer reaches nobody.
+    """
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.steps = 0
+        self.where = ""
+        self.over = asyncio.Event()
+        self._buried = asyncio.Event()
+
+    def bury(self) -> None:
+        """Let everything that hangs in this life be cancelled."""
+        self._buried.set()
+
+    async def call(self, name: str, work: Awaitable[T]) -> T:
+        """Do *work* if there is life before it; return if there is life after it."""
+        try:
+            await self._step(f"before {name}")
+        except asyncio.CancelledError:
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise
+        result = await asyncio.shield(asyncio.ensure_future(work))  # noqa: TID251 - outlives its caller
+        await self._step(f"after {name}")
+        return result
+
+    async def _step(self, where: str) -> None:
+        if not self.over.is_set():
+            self.steps += 1
+            if self.steps == self.last:
+                self.where = where
+                self.over.set()
+        if self.over.is_set():
+            await self._buried.wait()
+            raise asyncio.CancelledError
+
+
+class MortalDashScope:
+    """Calls of one life to a world that outlives it."""
+
+    def __init__(self, world: DashScope, life: Life) -> None:
+        self._world = world
+        self._life = life
+
+    async def submit(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> Accepted:
+        return await self._life.call("submit", self._world.submit(upstream, edit, part, pictures))
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        return await self._life.call("fetch", self._world.fetch(upstream, task_id))
+
+    async def cancel(self, upstream: Upstream, task_id: str) -> bool:
+        return await self._life.call("cancel", self._world.cancel(upstream, task_id))
+
+    async def tasks(
+        self,
+        upstream: Upstream,
+        *,
+        since: float,
+        until: float,
+        status: TaskStatus | None = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> TaskPage:
+        work = self._world.tasks(
+            upstream, since=since, until=until, status=status, page=page, page_size=page_size
+        )
+        return await self._life.call("tasks", work)
+
+    def clock_offset(self, region: str) -> float:
+        return self._world.clock_offset(region)
+
+    async def download(self, upstream: Upstream, url: str) -> bytes:
+        return await self._life.call("download", self._world.download(upstream, url))
+
+
+class MortalLedger:
+    """Writes of one life to a ledger that outlives it."""
+
+    def __init__(self, ledger: Ledger, life: Life) -> None:
+        self._ledger = ledger
+        self._life = life
+
+    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
+        await self._life.call("intend", self._ledger.intend(edit, task))
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        await self._life.call("accept", self._ledger.accept(edit_id, part, upstream, task_id))
+
+    async def void(self, edit_id: str, part: int) -> None:
+        await self._life.call("void", self._ledger.void(edit_id, part))
+
+    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+        await self._life.call("end_task", self._ledger.end_task(edit_id, part, outcome))
+
+    async def end_edit(
+        self, edit_id: str, state: EditState, error: GatewayError | None = None
+    ) -> None:
+        await self._life.call("end_edit", self._ledger.end_edit(edit_id, state, error))
+
+    async def deliver(self, edit_id: str) -> None:
+        await self._life.call("deliver", self._ledger.deliver(edit_id))
+
+    async def find(self, edit_id: str) -> EditRecord | None:
+        return await self._ledger.find(edit_id)
+
+    async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
+        return await self._ledger.find_key(tenant, idempotency_key)
+
+    async def owed(self) -> list[EditRecord]:
+        return await self._ledger.owed()
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        return await self._life.call("known", self._ledger.known(task_ids))

@@ -1,0 +1,72 @@
+"""A desk with everything around it, and customers who come to it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.tenant import Tenant
+from gateway.journey.ask import Answer, Ask
+from gateway.journey.desk import Desk
+from gateway.journey.ports import DashScope, Ledger
+from tests.fakes import FakeDashScope, OwingLedger, a_tenant, an_ask
+from tests.recording_observer import RecordingObserver
+from tests.warp import WarpClock
+
+
+class House:
+    """One world, one ledger; desks, that is processes, come and go in it."""
+
+    def __init__(
+        self, *tenants: Tenant, running_limit: int = 0, clock: WarpClock | None = None
+    ) -> None:
+        self.clock = clock or WarpClock()
+        self.tenants = tenants or (a_tenant(),)
+        self.world = FakeDashScope(self.clock, running_limit=running_limit)
+        self.ledger = OwingLedger(self.clock.epoch)
+        self.observer = RecordingObserver()
+        self.bugs: list[BaseException] = []
+
+    def desk(self, *, dashscope: DashScope | None = None, ledger: Ledger | None = None) -> Desk:
+        return Desk(
+            tenants=self.tenants,
+            dashscope=dashscope or self.world,
+            ledger=ledger or self.ledger,
+            clock=self.clock,
+            observer=self.observer,
+            on_bug=self.bugs.append,
+        )
+
+    def ask(self, prompt: str = "a red cat", **changes: Any) -> Ask:
+        changes.setdefault("tenant", self.tenants[0])
+        return an_ask(self.clock, prompt=prompt, **changes)
+
+
+async def buy(desk: Desk, ask: Ask) -> Answer:
+    """Come, wait, take the answer and say so."""
+    async with desk.attend(ask) as visit:
+        answer = await visit.answer()
+        await visit.delivered()
+        return answer
+
+
+async def insist(
+    desk: Desk, ask: Callable[[int], Ask], clock: WarpClock, *, tries: int = 6
+) -> Answer:
+    """Buy as an SDK does: again, marked, for as long as the refusal says that it may help."""
+    for count in range(tries):
+        try:
+            return await buy(desk, ask(count))
+        except GatewayError as refused:
+            if not refused.retry or count == tries - 1:
+                raise
+            await clock.sleep(refused.retry_after or 0.5)
+    raise AssertionError
+
+
+async def refusal(work: Awaitable[object]) -> GatewayError:
+    """Return the refusal that *work* ends with."""
+    try:
+        result = await work
+    except GatewayError as refused:
+        return refused
+    raise AssertionError(f"not refused: {result}")

@@ -1,0 +1,100 @@
+"""Wherever the process dies on an edit's way: paid at most once, delivered, the right picture."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import SubmitUncertain, Throttled, UpstreamFailed
+from gateway.domain.task import TaskStatus
+from gateway.journey.ask import Answer, Ask
+from tests.fakes import Run, Submit
+from tests.journey.dying import Life, MortalDashScope, MortalLedger
+from tests.journey.house import House, insist
+
+pytestmark = pytest.mark.anyio
+
+_MOST = 150
+"""More steps than any of these ways has."""
+WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
+    # what is asked for, and how the first submits go
+    "smooth": ({}, ()),
+    "keyed": ({"idempotency_key": "k1"}, ()),
+    "answer lost": ({}, (Submit(SubmitUncertain("cut")),)),
+    "appears late": ({}, (Submit(SubmitUncertain("cut"), after=1.5),)),
+    "never arrived": ({}, (Submit(SubmitUncertain("cut"), makes=False),)),
+    "throttled": ({}, (Submit(Throttled("slow"), makes=False),)),
+    "failed first": ({}, (Submit(run=Run(end=TaskStatus.FAILED)),)),
+    "three parts": ({"n": 10}, ()),
+}
+
+
+async def one_life(
+    house: House, ask: Callable[[int], Ask], last: int
+) -> tuple[Life, Answer | None]:
+    """Let a customer come to a process that dies at step *last*."""
+    life = Life(last)
+    desk = house.desk(
+        dashscope=MortalDashScope(house.world, life), ledger=MortalLedger(house.ledger, life)
+    )
+    answer: list[Answer] = []
+
+    async def come() -> None:
+        with suppress(UpstreamFailed):
+            async with desk.attend(ask(0)) as visit:
+                answer.append(await visit.answer())  # from here on the customer has it
+                await visit.delivered()
+        life.over.set()
+
+    async with desk, asyncio.TaskGroup() as group:
+        customer = group.create_task(come())
+        await life.over.wait()
+        customer.cancel()
+        life.bury()
+    return life, answer[0] if answer else None
+
+
+async def two_lives(
+    house: House, ask: Callable[[int], Ask], last: int, *, down_for: float
+) -> tuple[Life, Answer]:
+    """Let the process die, start the next one, and let the customer's retries come to it."""
+    life, answer = await one_life(house, ask, last)
+    await house.clock.sleep(down_for)
+    async with house.desk() as desk:
+        if answer is None:
+            answer = await insist(desk, lambda count: ask(count + 1), house.clock)
+        await house.clock.sleep(300.0)  # whatever is still under way, let it come
+    return life, answer
+
+
+@pytest.mark.parametrize("down_for", [0.5, 30.0])
+@pytest.mark.parametrize("name", WORLDS)
+async def test_dies_anywhere(name: str, down_for: float) -> None:
+    """For each moment of death the retry gets the one paid picture of its own edit."""
+    changes, submits = WORLDS[name]
+    deaths: list[str] = []
+    for last in range(1, _MOST):
+        house = House()
+        house.world.submits.extend(submits)
+
+        def ask(count: int, house: House = house) -> Ask:
+            return house.ask(**changes, retry_count=count)
+
+        life, answer = await two_lives(house, ask, last, down_for=down_for)
+        if not life.where:  # it lived to the end
+            break
+        deaths.append(life.where)
+
+        at = f"{name}, died {life.where} (step {last})"
+        n = ask(0).edit.n
+        assert not house.bugs, at
+        paid = sum(task.n for task in house.world.paid)
+        assert paid == len(answer.pictures), at
+        assert paid == n or (n > 4 and 0 < paid < n), at  # parts not yet submitted may be lost
+        assert all(b"|a red cat|in|" in picture for picture in answer.pictures), at
+        assert len(set(answer.pictures)) == paid, at
+
+    assert {"before intend", "before submit", "after fetch", "after end_edit"} <= set(deaths)
+    assert last < _MOST - 1, "the way is longer than was tried"
