@@ -27,7 +27,7 @@ class Outcome:
 
 async def play(name: str, photo: bytes, out: Path) -> int:
     """Edit *photo*, a file called *name*, for each customer into *out*; 0 if all came home."""
-    async with stage() as url, httpx.AsyncClient(base_url=url) as http:
+    async with stage() as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
         print(f"Two simulated DashScope regions are up, and the gateway: {url}/v1\n")
         for customer in CUSTOMERS:
             print(f"  {customer.tenant:<7} {customer.region:<10} {customer.prompt}")
@@ -60,8 +60,10 @@ async def _edit(url: str, customer: Customer, name: str, photo: bytes, out: Path
     """Do what any program with an OpenAI SDK does, with another base_url."""
     clock = asyncio.get_running_loop()
     began = clock.time()
+    # A proxy of the environment has no business on loopback.
+    direct = openai.DefaultAsyncHttpxClient(trust_env=False)
     async with openai.AsyncOpenAI(
-        base_url=f"{url}/v1", api_key=customer.key, timeout=_PATIENCE
+        base_url=f"{url}/v1", api_key=customer.key, timeout=_PATIENCE, http_client=direct
     ) as sdk:
         try:
             answer = await sdk.images.with_raw_response.edit(

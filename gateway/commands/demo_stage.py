@@ -80,7 +80,7 @@ def _serve(running: Any, listener: socket.socket) -> None:
 
 async def _ready(url: str) -> None:
     """Ask once: the listener is bound, so the question waits until the gateway answers."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(trust_env=False) as http:
         (await http.get(f"{url}/readyz")).raise_for_status()
 
 

@@ -1,5 +1,6 @@
 """From the tables of a config to Config: the rules that hold across tables live here."""
 
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -31,6 +32,7 @@ BASE_URLS = MappingProxyType(
     }
 )
 _ALIYUN = "aliyuncs.com"
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _BUILT_IN_ALIASES = (
     "gpt-image-1",
     "gpt-image-1-mini",
@@ -113,12 +115,19 @@ def _models(table: Table) -> tuple[Mapping[str, str], str]:
     aliases = table.table("aliases")
     plain = {key: value for key, value in table.values.items() if key != "aliases"}
     names = {MODEL: MODEL} | dict.fromkeys(_BUILT_IN_ALIASES, MODEL)
-    names |= {name: take(aliases, name, Choice(MODELS)) for name in aliases.values}
+    names |= {name: _alias(aliases, name) for name in aliases.values}
     default = read(ModelsTable, Table(table.source, table.path, plain)).default
     if default not in names:
         known = f"use {one_of(names)}"
         raise table.wrong("default", f"{shown(default)} is no model", known)
     return MappingProxyType(names), names[default]
+
+
+def _alias(table: Table, name: str) -> str:
+    """Return what the alias *name*, which stands in URLs and metrics, is for."""
+    if not _MODEL_NAME.fullmatch(name):
+        raise table.wrong(name, "is no name of a model", "use letters, digits and . _ : / -")
+    return str(take(table, name, Choice(MODELS)))
 
 
 def _regions(table: Table) -> dict[str, Region]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
-from gateway.config.table import one_of, shown
+from gateway.config.table import NAME, one_of, shown
 
 
 class Unfit(Exception):
@@ -40,6 +40,18 @@ class Text:
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not value or not value.isprintable():
+            raise Unfit(f"got {shown(value)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that becomes a label of metrics."""
+
+    takes: str = "up to 63 of a-z, 0-9, _ and -, a letter or digit first"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not NAME.fullmatch(value):
             raise Unfit(f"got {shown(value)}")
         return value
 

@@ -17,6 +17,7 @@ from gateway.config.rules import (
     Hashes,
     Hosts,
     KeyReference,
+    Name,
     Names,
     Number,
     Text,
@@ -116,7 +117,7 @@ class UpstreamTable:
     account: Annotated[
         str | None,
         Key(
-            Text("the name of an account"),
+            Name(),
             "Upstreams of one account share its limits.",
             default="its own name",
         ),

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, ConfigError, config_from_environ, listen_at, load_config
+from gateway.config import (
+    Config,
+    ConfigError,
+    config_from_environ,
+    config_keys,
+    listen_at,
+    load_config,
+)
 from gateway.domain.tenant import Account, MaskRule, Region
 
 HASH = "sha256:" + "ab" * 32
@@ -114,6 +121,20 @@ def test_tenant_is_joined_with_its_upstreams(tmp_path: Path) -> None:
     assert (tenant.fit, tenant.mask, tenant.strict) == (False, MaskRule.REFUSE, True)
     assert (tenant.cut_off_seconds, tenant.weight) == (60, 2)
     assert (tenant.max_waiting, tenant.max_running) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "limit", ["submits_per_second", "running_tasks", "polls_per_second", "pending_ahead"]
+)
+def test_a_limit_said_once_holds_for_the_account(tmp_path: Path, limit: str) -> None:
+    """Whichever upstream of an account states a limit, all of them obey it."""
+    silent, stating = up("account = 'one'"), up(f"account = 'one'\n{limit} = 7", "b")
+
+    config = load(tmp_path, silent + stating + ACME)
+
+    expected = replace(Account("one", "beijing"), **{limit: 7})
+    assert config.accounts == {"one": expected}
+    assert [it.account for it in config.upstreams.values()] == [expected, expected]
 
 
 def test_default_upstreams_are_all_of_the_region(tmp_path: Path) -> None:
@@ -305,6 +326,17 @@ COMPLAINTS = [
         '[models.aliases]\n"a.b" = "wan9"',
         ': models.aliases."a.b": got "wan9"; use "wan2.5-i2i-preview"',
         id="alias-target",
+    ),
+    pytest.param(
+        '[models.aliases]\n"a b" = "wan2.5-i2i-preview"',
+        ': models.aliases."a b": is no name of a model; use letters, digits and . _ : / -',
+        id="alias-name",
+    ),
+    pytest.param(
+        up("account = 'Acme Corp'"),
+        ': upstreams.main.account: got "Acme Corp"; '
+        "use up to 63 of a-z, 0-9, _ and -, a letter or digit first",
+        id="account-name",
     ),
     pytest.param(
         '[regions."Bei Jing"]',
@@ -566,6 +598,21 @@ def test_complaints(tmp_path: Path, text: str, complaint: str) -> None:
     assert str(caught.value) == f"{tmp_path / 'g.toml'}{complaint}"
     assert "canary" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("path", [known.path for known in config_keys()])
+def test_a_key_in_the_wrong_place_is_not_shown(tmp_path: Path, path: str) -> None:
+    """Whichever setting a key is pasted into, no complaint repeats it."""
+    table, _, name = path.replace("NAME", "x").rpartition(".")
+    values = {"region": "beijing", "key": "env:K"} if table == "upstreams.x" else {}
+    values |= {"region": "beijing"} if table == "tenants.x" else {}
+    values[name] = "sk-canary0123456789abcdef0123456789"
+    lines = [f'{key} = "{value}"' for key, value in values.items()]
+
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "\n".join([f"[{table}]", *lines]))
+
+    assert "canary" not in str(caught.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:
