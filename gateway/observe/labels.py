@@ -1,0 +1,93 @@
+"""
+Every label's values are a closed set: what is not in it is counted under one name.
+
+Nothing that a customer types becomes a label, nor an id, a key or free text.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway.domain.phases import Phase
+from gateway.domain.record import EditState
+from gateway.domain.tenant import Tenant
+
+UNKNOWN = "_unknown"
+"""A tenant that is not configured, such as nobody's key."""
+OTHER = "_other"
+"""A value that no set holds."""
+
+ROUTES = (
+    "/v1/images/edits",
+    "/v1/images/edits/{edit_id}",
+    "/v1/models",
+    "/v1/models/{id}",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+)
+METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
+CODES = tuple(str(code) for code in range(100, 600))
+CODE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+DISCONNECT_PHASES = ("reading", "queued", "submitting", "polling", "downloading", "writing")
+ATTEMPTS = ("1", "2", "3+")
+REJECTIONS = ("full", "tenant_limit", "deadline", "bytes", "draining")
+TASK_STATES = ("submitting", "pending", "running", "downloading")
+OUTCOMES = ("succeeded", "partial", "failed", "canceled", "timed_out", "lost")
+PHASES = tuple(phase.value for phase in Phase)
+OPERATIONS = ("submit", "poll", "list", "cancel", "download")
+RETRY_REASONS = ("network", "status", "content")
+DISPOSITIONS = ("delivered", "undelivered", "failed")
+UNDELIVERED = ("customer_left", "result_unavailable", "expired")
+RECOVERED = ("task_followed", "submit_resolved", "submit_void")
+DUPLICATES = ("retry_joined", "in_flight_joined", "key_replayed", "ambiguous_found")
+IDEMPOTENCY = ("new", "joined", "replayed", "conflict")
+JOURNAL_STATES = tuple(state.value for state in EditState)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What upstream charges for one picture; only pictures that were made are billed."""
+
+    amount: float
+    currency: str
+    """ISO 4217: ``CNY``, ``USD``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The names that the config gives: they bound the series."""
+
+    tenants: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    upstreams: tuple[tuple[str, str], ...] = ()
+    """Region and name of each."""
+    accounts: tuple[str, ...] = ()
+    prices: dict[tuple[str, str], Price] = field(default_factory=dict)
+    """By region and model; without one no cost is estimated."""
+
+
+def configured(
+    tenants: Iterable[Tenant],
+    models: Iterable[str],
+    prices: dict[tuple[str, str], Price] | None = None,
+) -> Configured:
+    """Read the names off the nouns of the config."""
+    tenants = tuple(tenants)
+    upstreams = {upstream for tenant in tenants for upstream in tenant.upstreams}
+    return Configured(
+        tenants=tuple(sorted(tenant.name for tenant in tenants)),
+        regions=tuple(sorted({tenant.region for tenant in tenants})),
+        models=tuple(models),
+        upstreams=tuple(sorted((upstream.region.name, upstream.name) for upstream in upstreams)),
+        accounts=tuple(sorted({upstream.account.name for upstream in upstreams})),
+        prices=prices or {},
+    )
+
+
+def code_class(code: int) -> str:
+    return f"{code // 100}xx"
+
+
+def attempt(count: int) -> str:
+    return str(count) if count < 3 else "3+"

@@ -1,0 +1,49 @@
+"""DashScope's HTTP answers: a mapping if there is one, and its refusal in our words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from gateway.domain.errors import GatewayError
+from gateway.translate.dashscope_fault import fault
+
+_LONGEST_PAUSE = 60.0  # seconds; the bound of GatewayError.retry_after
+
+
+def body_of(answer: httpx.Response) -> Mapping[str, Any]:
+    """Return the JSON object of *answer*; empty for anything else, such as a proxy's page."""
+    try:
+        said = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def request_id_of(answer: httpx.Response, body: Mapping[str, Any]) -> str:
+    """Return DashScope's request id, of the body or else of the header; empty if none."""
+    return str(body.get("request_id") or answer.headers.get("x-request-id", ""))
+
+
+def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
+    """Return what *answer*, which brings no success, means to the customer."""
+    error = fault(
+        str(body.get("code") or ""),
+        str(body.get("message") or ""),
+        request_id=request_id_of(answer, body),
+        # A 2xx says nothing of whose fault it is: an unlisted code is then upstream's own.
+        http_status=None if answer.is_success else answer.status_code,
+    )
+    if error.retry and (pause := _pause(answer)) is not None:
+        error.retry_after = pause
+    return error
+
+
+def _pause(answer: httpx.Response) -> float | None:
+    # Not documented; the vendor's own SDK honours both (dashscope.md 2.2).
+    for name, per_second in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        said = answer.headers.get(name, "")
+        if said.isdecimal():
+            return min(float(said) / per_second, _LONGEST_PAUSE)
+    return None

@@ -1,0 +1,108 @@
+"""One httpx client per region, key and purpose, so that no key meets another's connection."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from gateway import __version__
+from gateway.domain.tenant import Upstream
+from gateway.upstream.transport import AiohttpTransport
+
+
+class Purpose(StrEnum):
+    CALL = "call"
+    """Fetch, list, cancel."""
+    SUBMIT = "submit"
+    DOWNLOAD = "download"
+    """Carries no key."""
+
+
+Transports = Callable[[Purpose], httpx.AsyncBaseTransport]
+
+
+@dataclass(frozen=True, slots=True)
+class _Habits:
+    read: float
+    """Seconds of silence until a call is given up, once its body has gone out."""
+    keep_alive: float
+    """Seconds that an idle connection may be used again."""
+
+
+_CONNECT = 5.0  # seconds for name, TCP, TLS and proxy together
+_HABITS = {
+    Purpose.CALL: _Habits(read=10, keep_alive=15),
+    # A POST on a connection that the server is just closing is an uncertain submit:
+    # one that idled for 2 s is not used again.
+    Purpose.SUBMIT: _Habits(read=60, keep_alive=1.5),
+    Purpose.DOWNLOAD: _Habits(read=30, keep_alive=15),
+}
+
+
+class Clients:
+    """
+    The clients, made when first asked for, closed together.
+
+    Args:
+        transports: How bytes travel for a purpose; a test hands in its own.
+    """
+
+    def __init__(self, transports: Transports | None = None) -> None:
+        self._transports = transports or self._aiohttp
+        self._client_by_use: dict[tuple[str, str, str, Purpose], httpx.AsyncClient] = {}
+
+    def of(self, upstream: Upstream, purpose: Purpose) -> httpx.AsyncClient:
+        """Return the client that carries *purpose* for the region and key of *upstream*."""
+        region = upstream.region
+        use = (region.name, region.base_url, upstream.key, purpose)
+        if use not in self._client_by_use:
+            self._client_by_use[use] = self._made(upstream, purpose)
+        return self._client_by_use[use]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for client in self._client_by_use.values():
+            await client.aclose()
+        self._client_by_use.clear()
+
+    def _made(self, upstream: Upstream, purpose: Purpose) -> httpx.AsyncClient:
+        headers = {"User-Agent": f"wan-gateway/{__version__}"}
+        if purpose is Purpose.DOWNLOAD:
+            # Result storage needs no key and must not see one; bytes as they lie there.
+            headers["Accept-Encoding"] = "identity"
+            base_url = ""
+        else:
+            headers["Authorization"] = f"Bearer {upstream.key}"
+            base_url = upstream.region.base_url
+        return httpx.AsyncClient(
+            base_url=base_url,
+            headers=headers,
+            timeout=httpx.Timeout(_HABITS[purpose].read, connect=_CONNECT),
+            transport=self._transports(purpose),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def _aiohttp(self, purpose: Purpose) -> httpx.AsyncBaseTransport:
+        return AiohttpTransport(
+            keep_alive=_HABITS[purpose].keep_alive, ssl_context=lambda: self._ssl_context
+        )
+
+    @cached_property
+    def _ssl_context(self) -> ssl.SSLContext:
+        # Some 20 ms and 1 MB: once for all. Honours SSL_CERT_FILE and SSL_CERT_DIR.
+        return httpx.create_ssl_context()

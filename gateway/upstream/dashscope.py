@@ -1,0 +1,163 @@
+"""DashScope's task calls over HTTP; no httpx exception and no status leaves this room."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from gateway.domain.clock import Clock
+from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.errors import GatewayError, UpstreamUnavailable, UpstreamUnreachable
+from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
+from gateway.domain.tenant import Upstream
+from gateway.translate.dashscope_request import list_query, submit_body
+from gateway.translate.dashscope_task import read_page, read_task
+from gateway.upstream.answers import body_of, refusal, request_id_of
+from gateway.upstream.clients import Clients, Purpose
+from gateway.upstream.ports import UpstreamCalls
+from gateway.upstream.results import Results
+from gateway.upstream.server_clock import ServerClock
+from gateway.upstream.submission import Outgoing, broken, settled
+
+_SUBMIT = "/services/aigc/image2image/image-synthesis"
+_TASKS = "/tasks"
+# The read timeout starts when the body has gone out; a line slower than this, or one that
+# stands still, is given up as well.
+_SUBMIT_PATIENCE = 90.0  # seconds
+_SLOWEST_UPLOAD = 64 * 1024  # bytes a second
+_CALL_PATIENCE = 15.0  # seconds for a fetch, list or cancel from first to last byte
+
+
+class DashScopeApi:
+    """
+    Answers gateway.journey.ports.DashScope.
+
+    Args:
+        clients: Carry the calls; closed by their owner.
+        clock: Times the calls and paces the downloads.
+        calls: Told of every call.
+    """
+
+    def __init__(self, clients: Clients, clock: Clock, calls: UpstreamCalls) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._calls = calls
+        self._results = Results(clients, clock, calls)
+        self._server_clock_by_region: dict[str, ServerClock] = defaultdict(ServerClock)
+
+    async def submit(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> Accepted:
+        """Start a task, once; gateway.upstream.submission tells what each end proves."""
+        body = submit_body(edit, part, pictures)
+        outgoing = Outgoing(body)
+        patience = _SUBMIT_PATIENCE + body.length / _SLOWEST_UPLOAD
+        request = self._clients.of(upstream, Purpose.SUBMIT).build_request(
+            "POST",
+            _SUBMIT,
+            content=outgoing,
+            headers={
+                "Content-Type": "application/json",
+                "Content-Length": str(body.length),
+                "X-DashScope-Async": "enable",
+            },
+        )
+        try:
+            answer = await self._send(upstream, Purpose.SUBMIT, "submit", request, patience)
+        except Exception as exc:
+            # Whatever broke, foreseen or not: a byte may have gone out.
+            raise broken(exc, outgoing) from exc
+        return settled(answer)
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        path = f"{_TASKS}/{quote(task_id, safe='')}"
+        return read_task(await self._call(upstream, "poll", "GET", path))
+
+    async def cancel(self, upstream: Upstream, task_id: str) -> bool:
+        path = f"{_TASKS}/{quote(task_id, safe='')}/cancel"
+        try:
+            await self._call(upstream, "cancel", "POST", path)
+        except GatewayError as exc:
+            # dashscope.md 4.3: it runs or has ended.
+            if exc.upstream_code == "UnsupportedOperation":
+                return False
+            raise
+        return True
+
+    async def tasks(
+        self,
+        upstream: Upstream,
+        *,
+        since: float,
+        until: float,
+        status: TaskStatus | None = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> TaskPage:
+        query = list_query(since, until, status, page, page_size)
+        return read_page(await self._call(upstream, "list", "GET", _TASKS, query))
+
+    async def download(self, upstream: Upstream, url: str) -> bytes:
+        return await self._results.download(upstream, url)
+
+    def clock_offset(self, region: str) -> float:
+        """Return how many seconds the clock of *region* is ahead of ours; 0 until it is known."""
+        return self._server_clock_by_region[region].offset
+
+    async def _call(
+        self,
+        upstream: Upstream,
+        operation: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+    ) -> Mapping[str, Any]:
+        """
+        Return the JSON object of a call that costs nothing and may be repeated.
+
+        Raises:
+            GatewayError: no answer, or one that is no success.
+        """
+        client = self._clients.of(upstream, Purpose.CALL)
+        request = client.build_request(method, path, params=query)
+        try:
+            answer = await self._send(upstream, Purpose.CALL, operation, request, _CALL_PATIENCE)
+        except (httpx.HTTPError, TimeoutError) as exc:
+            raise UpstreamUnreachable(
+                "The upstream cannot be reached.", upstream_code=type(exc).__name__
+            ) from exc
+        body = body_of(answer)
+        if answer.is_redirect:
+            raise UpstreamUnavailable(
+                "The upstream's address is wrong; the operator of this gateway has to look"
+                " into it.",
+                upstream_code=f"HTTP {answer.status_code}",
+            )
+        if not answer.is_success or body.get("code"):
+            raise refusal(answer, body)
+        return {**body, "request_id": request_id_of(answer, body)}
+
+    async def _send(
+        self,
+        upstream: Upstream,
+        purpose: Purpose,
+        operation: str,
+        request: httpx.Request,
+        patience: float,
+    ) -> httpx.Response:
+        """Send *request* within *patience* seconds, count it, and learn upstream's time."""
+        began, asked, code = self._clock.now(), self._clock.epoch(), "error"
+        try:
+            async with asyncio.timeout(patience):
+                answer = await self._clients.of(upstream, purpose).send(request)
+            code = str(answer.status_code)
+        finally:
+            self._calls.upstream_call(
+                upstream.region.name, operation, code, self._clock.now() - began
+            )
+        clock = self._server_clock_by_region[upstream.region.name]
+        clock.learn(answer, asked=asked, answered=self._clock.epoch())
+        return answer

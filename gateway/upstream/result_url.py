@@ -1,0 +1,74 @@
+"""Which result URLs may be fetched: a pure rule over hosts, and the bytes that go on the wire."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway.domain.errors import ResultUnavailable
+
+# Printable ASCII only; no userinfo, no IPv6, no backslash: what parsers disagree about is refused.
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>[/?][!\"$-~]*)?"
+)
+_LONGEST = 4096  # characters; a signed URL has some 400
+_DEFAULT_PORT = {"http": "80", "https": "443"}
+# What the system's resolver may read as an address: 127.0.0.1, 2130706433, 0x7f.1.
+_ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultUrl:
+    """An allowed URL in two halves; only *origin* may be shown to anybody."""
+
+    origin: str
+    """``https://host`` or ``https://host:port``."""
+    target: bytes = field(repr=False)
+    """Path and signed query, untouched."""
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.target.decode("ascii")
+
+
+def allowed(url: str, hosts: Iterable[str]) -> ResultUrl:
+    """
+    Split *url* for the wire if its host is one of *hosts*.
+
+    Args:
+        url: As DashScope gave it.
+        hosts: Patterns. ``*`` stands for any run of letters, digits, dots and hyphens in
+            the host, for any number behind the colon. One without a port means the
+            scheme's own. An address is matched only by itself, never by a ``*``.
+
+    Raises:
+        ResultUnavailable: the URL is not one, or leads elsewhere.
+    """
+    parts = _URL.fullmatch(url)
+    if parts is None or len(url) > _LONGEST or int(parts["port"] or 0) > 65535:
+        raise _refused("The upstream gave an address that is no plain http or https URL.")
+    scheme, host = parts["scheme"], parts["host"].lower()
+    own = _DEFAULT_PORT[scheme]
+    port = parts["port"] or own
+    if not any(_matches(host, port, pattern.lower(), own) for pattern in hosts):
+        raise _refused(f"The upstream gave a result on {host}, which is not in result_hosts.")
+    authority = host if parts["port"] is None else f"{host}:{port}"
+    target = parts["target"] or "/"
+    # An empty path with a query has no slash of its own.
+    target = target if target.startswith("/") else f"/{target}"
+    return ResultUrl(f"{scheme}://{authority}", target.encode("ascii"))
+
+
+def _matches(host: str, port: str, pattern: str, own_port: str) -> bool:
+    wanted_host, _, wanted_port = pattern.partition(":")
+    if wanted_port != "*" and (wanted_port or own_port) != port:
+        return False
+    if "*" not in wanted_host:
+        return host == wanted_host
+    shape = re.escape(wanted_host).replace(r"\*", "[a-z0-9.-]+")
+    return _ADDRESS.fullmatch(host) is None and re.fullmatch(shape, host) is not None
+
+
+def _refused(message: str) -> ResultUnavailable:
+    # The same URL will be refused again: a repeat is no use.
+    return ResultUnavailable(message, retry=False)

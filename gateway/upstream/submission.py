@@ -1,0 +1,109 @@
+"""
+What the end of a submit proves about money: refused, accepted, never sent, or uncertain.
+
+    what came back                                a task exists     raised
+    ------------------------------------------    --------------    --------------------
+    no connection, and no piece was asked for     no                UpstreamUnreachable
+    anything that broke after that                perhaps           SubmitUncertain
+    2xx with output.task_id, code or not          yes               (Accepted)
+    2xx with the code of a refusal                no                as dashscope_fault
+    2xx with another code, or with neither        perhaps           SubmitUncertain
+    408, 499: somebody in between lost patience   perhaps           SubmitUncertain
+    other 4xx, JSON or not                        no                as dashscope_fault
+    3xx                                           no                UpstreamUnavailable
+    5xx                                           perhaps           SubmitUncertain
+"""
+
+from collections.abc import AsyncIterator
+
+import httpx
+
+from gateway.domain.errors import (
+    GatewayError,
+    InvalidRequest,
+    RateLimited,
+    SubmitUncertain,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
+from gateway.domain.task import Accepted
+from gateway.translate.dashscope_request import SubmitBody
+from gateway.upstream.answers import body_of, refusal, request_id_of
+
+_NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_LOST_PATIENCE = (408, 499)
+# With a 2xx only these are believed to be refusals: InternalError and its kind may have
+# come after the task was made.
+_CLEAR_REFUSALS = (InvalidRequest, UpstreamUnavailable, RateLimited)
+
+
+class Outgoing(httpx.AsyncByteStream):
+    """A submit's body on its way; it remembers whether any of it was asked for."""
+
+    def __init__(self, body: SubmitBody) -> None:
+        self.asked_for = False
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.asked_for = True
+        for piece in self._body.pieces():
+            yield piece
+
+
+def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:
+    """
+    Return what an exception in place of an answer proves.
+
+    Two witnesses must agree that nothing was sent: the transport's word, and the body,
+    of which no piece was asked for. Transports have been seen to call a connection that
+    broke in mid-request a ConnectTimeout.
+    """
+    if isinstance(exc, _NO_CONNECTION) and not outgoing.asked_for:
+        return UpstreamUnreachable("The upstream cannot be reached; nothing was submitted.")
+    return _uncertain(type(exc).__name__)
+
+
+def settled(answer: httpx.Response) -> Accepted:
+    """
+    Return the task that *answer* tells of.
+
+    Raises:
+        SubmitUncertain: it does not say whether a task was made.
+        GatewayError: any other: none was made.
+    """
+    status, body = answer.status_code, body_of(answer)
+    if answer.is_success:
+        return _accepted(answer)
+    if answer.is_redirect:
+        raise UpstreamUnavailable(
+            "The upstream's address is wrong; the operator of this gateway has to look into it.",
+            retry=False,
+            upstream_code=f"HTTP {status}",
+        )
+    if answer.is_client_error and status not in _LOST_PATIENCE:
+        raise refusal(answer, body)
+    code = str(body.get("code") or f"HTTP {status}")
+    raise _uncertain(code, request_id_of(answer, body))
+
+
+def _accepted(answer: httpx.Response) -> Accepted:
+    body = body_of(answer)
+    request_id = request_id_of(answer, body)
+    match body:
+        case {"output": {"task_id": str(task_id)}} if task_id:
+            return Accepted(task_id=task_id, request_id=request_id)
+        case {"code": str(code)} if code:
+            said = refusal(answer, body)
+            if isinstance(said, _CLEAR_REFUSALS):
+                raise said
+            raise _uncertain(code, request_id)
+        case _:
+            raise _uncertain("no task id", request_id)
+
+
+def _uncertain(upstream_code: str, request_id: str = "") -> SubmitUncertain:
+    return SubmitUncertain(
+        "The upstream gave no clear answer; whether a task was made is being found out.",
+        upstream_code=upstream_code,
+        upstream_request_id=request_id or None,
+    )

@@ -1,0 +1,259 @@
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.domain.edit import Size
+from gateway.domain.errors import (
+    GatewayError,
+    SubmitUncertain,
+    Throttled,
+    UpstreamFailed,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
+from gateway.domain.task import TaskStatus
+from gateway.upstream.clients import Clients
+from gateway.upstream.dashscope import DashScopeApi
+from tests.upstream.wire import EDIT, PART, PICTURES, PNG, HandClock, Tally, upstream
+
+pytestmark = pytest.mark.anyio
+
+_RUNNING = {"request_id": "r-1", "output": {"task_id": "t-1", "task_status": "RUNNING"}}
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+class World:
+    """An API over a scripted upstream, with what it saw and counted."""
+
+    def __init__(self, *script: httpx.Response | Exception, clock: HandClock | None = None) -> None:
+        self.script = list(script)
+        self.seen: list[httpx.Request] = []
+        self.tally = Tally()
+        self.clients = Clients(lambda _: httpx.MockTransport(self._handle))
+        self.api = DashScopeApi(self.clients, clock or HandClock(), self.tally)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+async def test_submit_request() -> None:
+    """A submit goes to the image2image path, async, with key and exact length, once."""
+    world = World(httpx.Response(200, json={"output": {"task_id": "t-1"}, "request_id": "r-1"}))
+
+    accepted = await world.api.submit(upstream(), EDIT, PART, PICTURES)
+
+    (request,) = world.seen
+    assert (accepted.task_id, accepted.request_id) == ("t-1", "r-1")
+    assert request.method == "POST"
+    assert (
+        str(request.url) == "http://upstream.test/api/v1/services/aigc/image2image/image-synthesis"
+    )
+    assert request.headers["x-dashscope-async"] == "enable"
+    assert request.headers["authorization"] == "Bearer sk-canary-0123456789"
+    assert request.headers["content-type"] == "application/json"
+    assert int(request.headers["content-length"]) == len(request.content)
+    assert "transfer-encoding" not in request.headers
+    assert json.loads(request.content)["input"]["prompt"] == "add a hat"
+    assert world.tally.calls == [("beijing", "submit", "200")]
+
+
+async def test_broken_submit_is_uncertain_and_counted() -> None:
+    """What breaks after the body was asked for is uncertain, and counts as an error."""
+    world = World(httpx.ReadTimeout(""))
+
+    with pytest.raises(SubmitUncertain):
+        await world.api.submit(upstream(), EDIT, PART, PICTURES)
+
+    assert world.tally.calls == [("beijing", "submit", "error")]
+
+
+async def test_a_body_that_cannot_be_made_is_no_submit() -> None:
+    """A fault before the first call is itself: nothing was sent, nothing is uncertain."""
+    world = World()
+
+    with pytest.raises(AttributeError):
+        await world.api.submit(upstream(), Size(1, 1), PART, PICTURES)  # type: ignore[arg-type]  # the fault
+
+    assert world.tally.calls == []
+
+
+async def test_fetch() -> None:
+    """A fetch asks for one task by its id, quoted, and reads it."""
+    world = World(httpx.Response(200, json=_RUNNING))
+
+    task = await world.api.fetch(upstream(), "t-1/../x")
+
+    assert task.status is TaskStatus.RUNNING
+    assert world.seen[0].url.raw_path == b"/api/v1/tasks/t-1%2F..%2Fx"
+    assert world.tally.calls == [("beijing", "poll", "200")]
+
+
+async def test_request_id_of_the_header_is_kept() -> None:
+    """A body without a request id borrows the header's."""
+    said = {"output": {"task_id": "t-1", "task_status": "PENDING"}}
+    world = World(httpx.Response(200, json=said, headers={"x-request-id": "r-head"}))
+
+    assert (await world.api.fetch(upstream(), "t-1")).request_id == "r-head"
+
+
+async def test_tasks() -> None:
+    """A list call carries window, page and status, and reads the rows."""
+    rows = [{"task_id": "t-1", "status": "SUCCEEDED", "gmt_create": 1745568428109}]
+    world = World(httpx.Response(200, json={"total": 1, "total_page": 1, "data": rows}))
+
+    page = await world.api.tasks(
+        upstream(), since=0, until=60, status=TaskStatus.RUNNING, page=2, page_size=50
+    )
+
+    assert [row.task_id for row in page.rows] == ["t-1"]
+    assert dict(world.seen[0].url.params) == {
+        "start_time": "19700101080000",
+        "end_time": "19700101080100",
+        "page_no": "2",
+        "page_size": "50",
+        "status": "RUNNING",
+    }
+    assert world.tally.calls == [("beijing", "list", "200")]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cancelled"),
+    [
+        pytest.param(200, {"request_id": "r-1"}, True, id="was-pending"),
+        pytest.param(400, {"code": "UnsupportedOperation"}, False, id="runs-or-ended"),
+    ],
+)
+async def test_cancel(status: int, body: dict[str, str], *, cancelled: bool) -> None:
+    """Only a PENDING task can be cancelled; the answer says whether it was one."""
+    world = World(httpx.Response(status, json=body))
+
+    assert await world.api.cancel(upstream(), "t-1") is cancelled
+
+    assert world.seen[0].url.path == "/api/v1/tasks/t-1/cancel"
+    assert world.seen[0].content == b""
+    assert world.tally.calls == [("beijing", "cancel", str(status))]
+
+
+async def test_cancel_that_was_refused_otherwise() -> None:
+    """A cancel that a bad key stops says nothing about the task."""
+    world = World(httpx.Response(401, json={"code": "InvalidApiKey"}))
+
+    with pytest.raises(UpstreamUnavailable):
+        await world.api.cancel(upstream(), "t-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "code"),
+    [
+        pytest.param(
+            httpx.Response(401, json={"code": "InvalidApiKey"}),
+            UpstreamUnavailable,
+            "InvalidApiKey",
+            id="key",
+        ),
+        pytest.param(
+            httpx.Response(429, json={"code": "Throttling.RateQuota"}),
+            Throttled,
+            "Throttling.RateQuota",
+            id="throttled",
+        ),
+        pytest.param(httpx.Response(429, text="slow"), Throttled, "HTTP 429", id="429-page"),
+        pytest.param(httpx.Response(502, text="<html>"), UpstreamFailed, "HTTP 502", id="page"),
+        pytest.param(
+            httpx.Response(200, json={"code": "InternalError"}),
+            UpstreamFailed,
+            "InternalError",
+            id="code-with-200",
+        ),
+        pytest.param(httpx.Response(200, text="hm"), UpstreamFailed, None, id="200-no-json"),
+        pytest.param(httpx.Response(302), UpstreamUnavailable, "HTTP 302", id="redirect"),
+        pytest.param(httpx.ReadTimeout("x"), UpstreamUnreachable, "ReadTimeout", id="read-timeout"),
+        pytest.param(httpx.ConnectError("x"), UpstreamUnreachable, "ConnectError", id="no-route"),
+        pytest.param(TimeoutError(), UpstreamUnreachable, "TimeoutError", id="patience-over"),
+    ],
+)
+async def test_fetch_faults(
+    answer: httpx.Response | Exception, error: type[GatewayError], code: str | None
+) -> None:
+    """Whatever comes in place of a task is a refusal that names upstream's code."""
+    world = World(answer)
+
+    with pytest.raises(error) as caught:
+        await world.api.fetch(upstream(), "t-1")
+
+    assert type(caught.value) is error
+    assert caught.value.upstream_code == code
+
+
+async def test_call_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that trickles for ever is given up as a whole."""
+    monkeypatch.setattr("gateway.upstream.dashscope._CALL_PATIENCE", 0.01)
+
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    tally = Tally()
+    async with Clients(lambda _: httpx.MockTransport(never)) as clients:
+        api = DashScopeApi(clients, HandClock(), tally)
+        with pytest.raises(UpstreamUnreachable):
+            await api.fetch(upstream(), "t-1")
+
+    assert tally.calls == [("beijing", "poll", "error")]
+
+
+async def test_clock_offset_is_of_the_region() -> None:
+    """Upstream's Date tells how far its clock is; another region's stays unknown."""
+    clock = HandClock()
+    date = formatdate(clock.epoch() + 30, usegmt=True)
+    world = World(httpx.Response(200, json=_RUNNING, headers={"date": date}), clock=clock)
+
+    await world.api.fetch(upstream(), "t-1")
+
+    assert world.api.clock_offset("beijing") == pytest.approx(30.5)
+    assert world.api.clock_offset("singapore") == 0
+
+
+async def test_download() -> None:
+    """A picture is brought home through the same door."""
+    world = World(httpx.Response(200, content=PNG))
+
+    assert await world.api.download(upstream(), "https://a.aliyuncs.com/x.png") == PNG
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda api: api.fetch(upstream(), "t-1"), id="fetch"),
+        pytest.param(lambda api: api.submit(upstream(), EDIT, PART, PICTURES), id="submit"),
+        pytest.param(
+            lambda api: api.download(upstream(), "https://a.aliyuncs.com/x?Signature=canary-s"),
+            id="download",
+        ),
+    ],
+)
+async def test_no_secret_is_logged_or_raised(
+    call: Callable[[DashScopeApi], Coroutine[Any, Any, object]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Key, prompt and signature are in no error and, with httpx quiet, in no log line."""
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    world = World(*[httpx.Response(500, json={"code": "InternalError"})] * 5)
+
+    with pytest.raises(GatewayError) as caught:
+        await call(world.api)
+
+    said = f"{caught.value!r} {caught.value.upstream_code} {caplog.text}"
+    assert "canary" not in said
+    assert "add a hat" not in said

@@ -1,0 +1,297 @@
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from gateway.domain.errors import ResultUnavailable
+from gateway.upstream import results
+from gateway.upstream.clients import Clients
+from gateway.upstream.results import Results
+from tests.upstream.wire import (
+    PNG,
+    HandClock,
+    Heard,
+    Serve,
+    Tally,
+    listening,
+    read_request,
+    upstream,
+)
+
+pytestmark = pytest.mark.anyio
+
+_URL = "https://dashscope-result-bj.oss-cn-beijing.aliyuncs.com/1d/a.png?Expires=1&Signature=a%2Bb"
+_HALF = len(PNG) // 2
+_RANGES = {"accept-ranges": "bytes", "etag": '"v1"'}
+
+
+class _Cut(httpx.AsyncByteStream):
+    """A body that breaks off."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+        raise httpx.ReadError("cut")
+
+
+def _cut(
+    content: bytes, headers: dict[str, str] | None = None, status: int = 200
+) -> httpx.Response:
+    said = {"content-length": str(len(PNG))} | (headers or {})
+    return httpx.Response(status, headers=said, stream=_Cut(content))
+
+
+def _rest(start: int, total: int | None = None) -> httpx.Response:
+    total = len(PNG) if total is None else total
+    said = {"content-range": f"bytes {start}-{total - 1}/{total}"}
+    return httpx.Response(206, headers=said, content=PNG[start:])
+
+
+class World:
+    """A storage that plays a script."""
+
+    def __init__(self, *script: httpx.Response | Exception) -> None:
+        self.script = list(script)
+        self.seen: list[httpx.Request] = []
+        self.tally, self.clock = Tally(), HandClock()
+        clients = Clients(lambda _: httpx.MockTransport(self._handle))
+        self.results = Results(clients, self.clock, self.tally)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    async def download(self, url: str = _URL) -> bytes:
+        return await self.results.download(upstream(), url)
+
+    @property
+    def ranges(self) -> list[str | None]:
+        return [request.headers.get("range") for request in self.seen]
+
+
+async def test_download() -> None:
+    """One GET without a key brings the picture as it is."""
+    world = World(httpx.Response(200, content=PNG))
+
+    assert await world.download() == PNG
+
+    assert "authorization" not in world.seen[0].headers
+    assert world.tally.calls == [("beijing", "download", "200")]
+    assert world.clock.slept == []
+
+
+async def test_signed_url_is_untouched_on_the_wire() -> None:
+    """Every escape of a signed URL arrives as upstream wrote it, over a real socket."""
+    target = "/1d%2fa/./b%20c.png?Expires=1&OSSAccessKeyId=LTAI'x&Signature=a%2Bb%2fc%3d%3D~[]"
+
+    def serve(heard: Heard) -> Serve:
+        async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(heard, reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PNG) + PNG)
+            await writer.drain()
+
+        return picture
+
+    async with listening(serve) as heard, Clients() as clients:
+        storage = Results(clients, HandClock(), Tally())
+        content = await storage.download(upstream(), heard.base_url + target)
+
+    assert content == PNG
+    assert heard.bytes.startswith(b"GET " + target.encode() + b" HTTP/1.1\r\n")
+    assert b"authorization" not in heard.bytes.lower()
+
+
+async def test_resumed_over_a_real_socket() -> None:
+    """A connection cut in mid-picture is resumed at the byte where it stopped."""
+
+    def serve(heard: Heard) -> Serve:
+        async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await read_request(heard, reader)
+            said = b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % len(PNG)
+            if b"range: bytes=" in head.lower():
+                start = int(head.lower().partition(b"range: bytes=")[2].partition(b"-")[0])
+                rest = PNG[start:]
+                said = b"Content-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n" % (
+                    len(rest),
+                    start,
+                    len(PNG) - 1,
+                    len(PNG),
+                )
+                writer.write(b"HTTP/1.1 206 Partial Content\r\n" + said + b"\r\n" + rest)
+            else:
+                writer.write(b"HTTP/1.1 200 OK\r\n" + said + b"\r\n" + PNG[:_HALF])
+            await writer.drain()
+
+        return picture
+
+    async with listening(serve) as heard, Clients() as clients:
+        storage = Results(clients, HandClock(), Tally())
+        content = await storage.download(upstream(), heard.base_url + "/a.png")
+
+    assert content == PNG
+    assert (
+        b"Range: bytes=%d-\r\n" % _HALF in heard.bytes
+        or b"range: bytes=%d-\r\n" % _HALF in heard.bytes
+    )
+    assert heard.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "ranges"),
+    [
+        pytest.param(
+            [_cut(PNG[:_HALF], _RANGES), _rest(_HALF)], [None, f"bytes={_HALF}-"], id="resumed"
+        ),
+        pytest.param(
+            [
+                _cut(PNG[:99], _RANGES),
+                _cut(PNG[99:_HALF], {"content-range": f"bytes 99-{len(PNG) - 1}/{len(PNG)}"}, 206),
+                _rest(_HALF),
+            ],
+            [None, "bytes=99-", f"bytes={_HALF}-"],
+            id="resumed-twice",
+        ),
+        pytest.param(
+            [_cut(PNG[:_HALF]), httpx.Response(200, content=PNG)], [None, None], id="no-ranges"
+        ),
+        pytest.param(
+            [_cut(PNG[:_HALF], _RANGES), httpx.Response(200, content=PNG)],
+            [None, f"bytes={_HALF}-"],
+            id="range-ignored",
+        ),
+        pytest.param(
+            [_cut(PNG[:_HALF], _RANGES), _rest(_HALF + 1), httpx.Response(200, content=PNG)],
+            [None, f"bytes={_HALF}-", None],
+            id="resumed-elsewhere",
+        ),
+        pytest.param(
+            [_cut(PNG[:_HALF], _RANGES), _rest(_HALF, 9999999), httpx.Response(200, content=PNG)],
+            [None, f"bytes={_HALF}-", None],
+            id="another-picture",
+        ),
+        pytest.param(
+            [_cut(PNG[:_HALF], _RANGES), httpx.Response(416), httpx.Response(200, content=PNG)],
+            [None, f"bytes={_HALF}-", None],
+            id="range-refused",
+        ),
+        pytest.param(
+            [_cut(b"", _RANGES), httpx.Response(200, content=PNG)], [None, None], id="cut-at-0"
+        ),
+        pytest.param(
+            [httpx.Response(206, content=PNG), httpx.Response(200, content=PNG)],
+            [None, None],
+            id="part-unasked",
+        ),
+        pytest.param(
+            [
+                httpx.Response(200, headers={"content-length": "9999"}, content=PNG),
+                httpx.Response(200, content=PNG),
+            ],
+            [None, None],
+            id="short",
+        ),
+        pytest.param(
+            [httpx.Response(200, content=b"<Error/>"), httpx.Response(200, content=PNG)],
+            [None, None],
+            id="no-picture",
+        ),
+        pytest.param(
+            [httpx.ConnectError("x"), httpx.Response(503), httpx.Response(200, content=PNG)],
+            [None, None, None],
+            id="down-and-up",
+        ),
+    ],
+)
+async def test_tried_again(
+    script: list[httpx.Response | Exception], ranges: list[str | None]
+) -> None:
+    """A broken download goes on where it stopped if that is safe, else begins anew."""
+    world = World(*script)
+
+    assert await world.download() == PNG
+
+    assert world.ranges == ranges
+    assert len(world.tally.retries) == len(ranges) - 1
+
+
+async def test_compressed_all_the_same() -> None:
+    """Storage that compresses unasked is understood; its length counts other bytes."""
+    world = World(
+        httpx.Response(
+            200,
+            headers={"content-encoding": "gzip", "accept-ranges": "bytes"},
+            content=gzip.compress(PNG),
+        )
+    )
+
+    assert await world.download() == PNG
+
+
+async def test_resume_is_of_the_same_version() -> None:
+    """A strong ETag goes along as If-Range; a weak one cannot name bytes."""
+    strong = World(_cut(PNG[:9], _RANGES), _rest(9))
+    weak = World(_cut(PNG[:9], {"accept-ranges": "bytes", "etag": 'W/"v1"'}), _rest(9))
+
+    await strong.download()
+    await weak.download()
+
+    assert strong.seen[1].headers["if-range"] == '"v1"'
+    assert "if-range" not in weak.seen[1].headers
+
+
+async def test_given_up_after_five_tries() -> None:
+    """Four repeats with growing pauses, then the picture is unavailable."""
+    world = World(*[httpx.Response(503)] * 5)
+
+    with pytest.raises(ResultUnavailable) as caught:
+        await world.download()
+
+    assert world.clock.slept == [0.25, 0.5, 1.0, 2.0]
+    assert world.tally.calls == [("beijing", "download", "503")] * 5
+    assert world.tally.retries == [("beijing", "download", "status")] * 4
+    assert "Signature" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(403, id="expired"),
+        pytest.param(404, id="deleted"),
+        pytest.param(302, id="redirect"),
+    ],
+)
+async def test_final(status: int) -> None:
+    """What is not there will not come; a redirect is not followed."""
+    world = World(httpx.Response(status, headers={"location": "https://a.aliyuncs.com/x"}))
+
+    with pytest.raises(ResultUnavailable, match=f"HTTP {status}"):
+        await world.download()
+
+    assert len(world.seen) == 1
+    assert world.tally.calls == [("beijing", "download", str(status))]
+
+
+async def test_elsewhere_is_never_asked() -> None:
+    """A host outside result_hosts gets no request at all."""
+    world = World()
+
+    with pytest.raises(ResultUnavailable):
+        await world.download("https://evil.com/x")
+
+    assert world.seen == []
+
+
+async def test_size_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body over the cap is cut off and not tried again."""
+    monkeypatch.setattr(results, "MOST_BYTES", len(PNG) - 1)
+    world = World(httpx.Response(200, content=PNG))
+
+    with pytest.raises(ResultUnavailable, match="64 MiB"):
+        await world.download()

@@ -1,0 +1,143 @@
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from gateway.upstream.transport import AiohttpTransport, environment_proxy
+from tests.upstream.wire import Heard, Serve, listening, read_request
+
+pytestmark = pytest.mark.anyio
+
+
+def _echo(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(heard, reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok")
+            await writer.drain()
+
+    return serve
+
+
+def _no_tls() -> ssl.SSLContext:
+    raise AssertionError
+
+
+def _transport(proxy: str | None = None) -> AiohttpTransport:
+    return AiohttpTransport(keep_alive=5, ssl_context=_no_tls, proxy_of=lambda _: proxy)
+
+
+_ODD = b"/a%2fb/./c%2B?Signature=x%2By%3d&q='%41%2f~[]"
+
+
+async def test_target_goes_out_byte_for_byte() -> None:
+    """A target handed in is on the wire as it was: no escape is changed, no dot resolved."""
+    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
+        await client.get(heard.base_url, extensions={"target": _ODD})
+
+    assert heard.bytes.startswith(b"GET " + _ODD + b" HTTP/1.1\r\n")
+
+
+async def test_connection_is_used_again_and_keeps_no_cookie() -> None:
+    """Two calls share a connection; what the first set as cookie is not in the second."""
+    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
+        first = await client.get(heard.base_url)
+        client.cookies.clear()
+        await client.get(heard.base_url)
+
+    assert first.text == "ok"
+    assert heard.connections == 1
+    assert b"a=b" not in heard.bytes
+
+
+async def test_buffered_and_streamed_bodies_arrive_with_their_length() -> None:
+    """A body of bytes and one of pieces are both sent with Content-Length, not chunked."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"pie"
+        yield b"ces"
+
+    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
+        await client.post(heard.base_url, content=b"bytes")
+        await client.post(heard.base_url, content=pieces(), headers={"Content-Length": "6"})
+
+    assert heard.bytes.count(b"\r\n\r\nbytes") == 1
+    assert heard.bytes.endswith(b"\r\n\r\npieces")
+    assert b"chunked" not in heard.bytes
+
+
+async def test_proxy_gets_its_password_and_the_whole_url() -> None:
+    """A plain http request goes through the proxy, with the credentials of the proxy's URL."""
+    async with listening(_echo) as heard:
+        proxy = f"http://us:pw@127.0.0.1:{heard.port}"
+        async with httpx.AsyncClient(transport=_transport(proxy)) as client:
+            await client.get("http://far.test/x")
+
+    assert heard.bytes.startswith(b"GET http://far.test/x HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXM6cHc=" in heard.bytes
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "proxy"),
+    [
+        pytest.param({}, "https://a.test/", None, id="none"),
+        pytest.param({"https_proxy": "http://p:1"}, "https://a.test/", "http://p:1", id="https"),
+        pytest.param({"https_proxy": "http://p:1"}, "http://a.test/", None, id="other-scheme"),
+        pytest.param({"all_proxy": "http://p:2"}, "http://a.test/", "http://p:2", id="all"),
+        pytest.param(
+            {"https_proxy": "http://p:1", "no_proxy": "a.test"}, "https://a.test/", None, id="no"
+        ),
+        pytest.param(
+            {"http_proxy": "http://p:1", "no_proxy": "a.test:81"},
+            "http://a.test:81/",
+            None,
+            id="no-by-port",
+        ),
+    ],
+)
+def test_environment_proxy(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], url: str, proxy: str | None
+) -> None:
+    """The usual variables decide, whatever else is set."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert environment_proxy(httpx.URL(url)) == proxy
+
+
+async def test_errors_name_no_url() -> None:
+    """A connection that fails says which kind of failure, never the signed URL."""
+    async with listening(_echo) as heard:
+        gone = heard.base_url
+    async with httpx.AsyncClient(transport=_transport()) as client:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.get(gone, extensions={"target": b"/x?Signature=canary"})
+
+    assert str(caught.value) == "ClientConnectorError"
+    assert caught.value.__cause__ is None
+
+
+async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
+    """A body that ends too early is an error, not a shorter body."""
+
+    def cut(heard: Heard) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(heard, reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+            await writer.drain()
+
+        return serve
+
+    async with listening(cut) as heard, httpx.AsyncClient(transport=_transport()) as client:
+        with pytest.raises(httpx.ReadError):
+            await client.get(heard.base_url)
+
+
+async def test_closing_unused_is_nothing() -> None:
+    """A transport that never carried anything closes without a session."""
+    await _transport().aclose()
