@@ -17,6 +17,8 @@ from gateway.config.build import build as build_config
 from gateway.observe.logs import configure_logs
 from gateway.sandbox import SandboxConfig, Uniform, bind, create_sandbox, running_regions
 from gateway.server import server
+from gateway.upstream.clients import Purpose
+from gateway.upstream.transport import AiohttpTransport
 
 # The real model takes about ten times as long, which nobody would watch.
 _TASK = Uniform(4.0, 6.0)
@@ -62,7 +64,7 @@ async def _gateway(config: Config) -> AsyncIterator[str]:
     """Serve the gateway from a thread of its own: uvicorn then leaves our signals alone."""
     with bind() as listener:
         host, port = listener.getsockname()[:2]
-        running = server(build_gateway(config), config)
+        running = server(build_gateway(config, transports=_direct), config)
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(_serve, running, listener))
             try:
@@ -70,6 +72,13 @@ async def _gateway(config: Config) -> AsyncIterator[str]:
                 yield f"http://{host}:{port}"
             finally:
                 running.should_exit = True
+
+
+def _direct(_: Purpose) -> httpx.AsyncBaseTransport:
+    """Reach the regions, which are on loopback, past any proxy of the environment."""
+    return AiohttpTransport(
+        keep_alive=1.5, ssl_context=httpx.create_ssl_context, proxy_of=lambda _: None
+    )
 
 
 def _serve(running: Any, listener: socket.socket) -> None:

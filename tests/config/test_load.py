@@ -1,6 +1,7 @@
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,8 @@ def test_a_limit_said_once_holds_for_the_account(tmp_path: Path, limit: str) -> 
 
     config = load(tmp_path, silent + stating + ACME)
 
-    expected = replace(Account("one", "beijing"), **{limit: 7})
+    said: dict[str, Any] = {limit: 7}
+    expected = Account("one", "beijing", **said)
     assert config.accounts == {"one": expected}
     assert [it.account for it in config.upstreams.values()] == [expected, expected]
 
