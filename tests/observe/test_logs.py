@@ -1,0 +1,183 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from gateway.observe.logs import configure_logs, log_line
+
+pytestmark = pytest.mark.anyio
+
+_CANARY = "canary0123456789"
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Give the process's loggers back as they were."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("gateway", "httpx", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_request_is_one_json_line() -> None:
+    """A request's fields stand flat in one object, without the empty ones."""
+    stream = io.StringIO()
+    configure_logs("info", "json", stream)
+
+    log_line({"request_id": "r-1", "status": 200, "tenant": "", "task": None, "event": "x"})
+
+    (line,) = _lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "logger": "gateway.request",
+        "request_id": "r-1",
+        "status": 200,
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        pytest.param("debug", 3, id="debug"),
+        pytest.param("info", 2, id="info"),
+        pytest.param("warning", 1, id="warning"),
+        pytest.param("error", 0, id="error"),
+    ],
+)
+def test_level(level: str, written: int) -> None:
+    """Our own lines are written from the configured level on."""
+    stream = io.StringIO()
+    configure_logs(level, "json", stream)
+
+    log = structlog.get_logger("gateway.x")
+    log.debug("d")
+    log.info("i")
+    log.warning("w")
+
+    assert len(_lines(stream)) == written
+
+
+def test_no_canary_at_debug_level() -> None:
+    """At the most talkative level no key, prompt, signature or picture is written."""
+    stream = io.StringIO()
+    configure_logs("debug", "json", stream)
+    log = structlog.get_logger("gateway.x")
+
+    log.debug("sent Bearer %s", _CANARY, prompt=_CANARY, authorization=_CANARY)
+    log.info("got", url=f"https://a.test/x?Signature={_CANARY}&OSSAccessKeyId={_CANARY}")
+    logging.getLogger("gateway.y").debug("key %s", f"sk-{_CANARY}")
+    logging.getLogger("uvicorn.error").error("data:image/png;base64,%s", _CANARY)
+
+    assert len(_lines(stream)) == 4
+    assert _CANARY not in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", [pytest.param("json", id="json"), pytest.param("text", id="text")])
+def test_tracebacks_show_no_locals_and_no_secrets(form: str) -> None:
+    """A traceback names files and lines; values of variables and keys in texts are out."""
+    stream = io.StringIO()
+    configure_logs("info", form, stream)
+    hidden = "in-a-local"
+
+    try:
+        _refuse(f"sk-{_CANARY}")
+    except ValueError:
+        structlog.get_logger("gateway.x").exception("broke", n=len(hidden))
+        logging.getLogger("asyncio").exception("broke too")
+
+    said = stream.getvalue()
+    assert said.count("ValueError: bad key sk-***") == 2
+    assert "test_logs.py" in said
+    assert _CANARY not in said
+    assert hidden not in said
+
+
+def _refuse(key: str) -> None:
+    raise ValueError(f"bad key {key}")
+
+
+async def test_httpx_does_not_tell_urls() -> None:
+    """httpx writes each URL with its signature at INFO: that is off, even at debug."""
+    stream = io.StringIO()
+    configure_logs("debug", "json", stream)
+    storage = httpx.MockTransport(lambda _: httpx.Response(200))
+
+    async with httpx.AsyncClient(transport=storage) as client:
+        await client.get(f"https://a.test/x?Signature={_CANARY}")
+
+    assert stream.getvalue() == ""
+
+
+def test_others_are_heard_from_warning_on() -> None:
+    """A library's warning is a line of the same shape; its chatter is none."""
+    stream = io.StringIO()
+    configure_logs("debug", "json", stream)
+
+    logging.getLogger("uvicorn.access").info("GET /")
+    logging.getLogger("some.library").warning("odd: %s", "thing")
+
+    (line,) = _lines(stream)
+    assert (line["event"], line["level"], line["logger"]) == (
+        "odd: thing",
+        "warning",
+        "some.library",
+    )
+
+
+def test_configured_twice_writes_once() -> None:
+    """A second configuration replaces the first."""
+    first, second = io.StringIO(), io.StringIO()
+    configure_logs("info", "json", first)
+    configure_logs("info", "json", second)
+
+    structlog.get_logger("gateway.x").info("once")
+
+    assert first.getvalue() == ""
+    assert len(_lines(second)) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "stream", "colours"),
+    [
+        pytest.param("auto", _Terminal(), True, id="terminal"),
+        pytest.param("text", io.StringIO(), False, id="text-in-a-file"),
+    ],
+)
+def test_text(form: str, stream: io.StringIO, *, colours: bool) -> None:
+    """On a terminal a line is for eyes; colours only where somebody looks."""
+    configure_logs("info", form, stream)
+
+    log_line({"request_id": "r-1"})
+
+    assert "request_id" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+    assert ("\x1b[" in stream.getvalue()) is colours
+
+
+def test_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a stream, lines go to standard output, as JSON when it is no terminal."""
+    configure_logs()
+
+    log_line({"request_id": "r-1"})
+
+    assert json.loads(capsys.readouterr().out)["request_id"] == "r-1"

@@ -1,0 +1,84 @@
+import json
+
+import orjson
+import pytest
+
+from gateway.observe.redact import redact, redacted
+
+_CANARY = "canary0123456789"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"key sk-{_CANARY}", id="upstream-key"),
+        pytest.param(f"key sk-ws-{_CANARY}", id="workspace-key"),
+        pytest.param(f"key wk-{_CANARY} refused", id="customer-key"),
+        pytest.param(f"authorization: Bearer {_CANARY}", id="bearer"),
+        pytest.param(f"bearer {_CANARY}", id="bearer-alone"),
+        pytest.param(f"{{'api-key': '{_CANARY}'}}", id="api-key-header"),
+        pytest.param(f"(b'Authorization', b'{_CANARY}')".replace("', b", ": b"), id="raw-header"),
+        pytest.param(f"GET https://a.test/x?Expires=1&Signature={_CANARY}%3D", id="signature"),
+        pytest.param(f"https://a.test/x?OSSAccessKeyId={_CANARY}&b=1", id="access-key-id"),
+        pytest.param(f"id LTAI{_CANARY}", id="access-key"),
+        pytest.param(f"data:image/png;base64,{_CANARY}/+==", id="picture"),
+    ],
+)
+def test_secret_texts(text: str) -> None:
+    """Keys, signatures and pictures are taken out of any text."""
+    assert _CANARY not in redacted(text)
+
+
+def test_other_texts_stay() -> None:
+    """What is no secret is left as it was."""
+    text = "task-0385dc79 of wan2.5-i2i-preview took 42 s: disk-full, metadata: none"
+
+    assert redacted(text) == text
+
+
+def test_secret_fields_are_dropped_at_any_depth() -> None:
+    """A prompt or a key does not reach the line, wherever it stands."""
+    event = {
+        "prompt": _CANARY,
+        "X-Api-Key": _CANARY,
+        "body": {"negative_prompt": _CANARY, "n": 1, "headers": [{"Authorization": _CANARY}]},
+    }
+
+    said = redact(None, "", event)
+
+    assert said == {"body": {"n": 1, "headers": [{}]}}
+
+
+class _Odd:
+    def __str__(self) -> str:
+        return f"Bearer {_CANARY}"
+
+
+def test_every_value_becomes_json() -> None:
+    """Whatever is handed in can be written, and nothing is shown that should not be."""
+    deep: dict[str, object] = {}
+    inner = deep
+    for _ in range(10):
+        inner["in"] = inner = {}
+    event = {
+        "none": None,
+        "yes": True,
+        "half": 0.5,
+        "big": 2**70,
+        "n": 7,
+        "bytes": b"secret",
+        "set": {1},
+        "odd": _Odd(),
+        "deep": deep,
+        "surrogate": "\ud800",
+        5: "number",
+    }
+
+    said = json.loads(orjson.dumps(redact(None, "", event)))  # type: ignore[arg-type]  # a key that is no text
+
+    assert said["bytes"] == "<6 bytes>"
+    assert said["big"] == str(2**70)
+    assert said["odd"] == "Bearer ***"
+    assert said["set"] == [1]
+    assert said["5"] == "number"
+    assert said["surrogate"] == "?"
