@@ -1,0 +1,109 @@
+"""What a picture is, told by its own bytes; reads the head only and decodes nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+from gateway.domain.edit import Size
+from gateway.domain.errors import InvalidImage
+from gateway.imaging import jpeg, png, webp
+from gateway.imaging.formats import HEIF, PNG, Format, format_of, heif_readable
+from gateway.imaging.metadata import Metadata, orientation
+from gateway.imaging.opening import check_size, opened
+
+_READABLE = "JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF"
+_METADATA: Mapping[str, Callable[[bytes], Metadata]] = {
+    "JPEG": jpeg.metadata,
+    "PNG": png.metadata,
+    "WEBP": webp.metadata,
+}
+_TURNS_ITSELF = frozenset({"TIFF", "HEIF"})
+"""Decoders that hand out the picture upright already."""
+_PNG_DEPTH = 24
+"""Where IHDR, always the first chunk, has its bits per sample."""
+_FRAMES_IN_HEAD = frozenset({"PNG", "WEBP", "AVIF", "HEIF"})
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """
+    A picture's head.
+
+    *size* is as stored, before *orientation* (Exif, 1 to 8) is applied. *mode* is
+    Pillow's, or ``RGB;16`` and the like for a PNG of 16 bits. *frames* above 1 means that
+    only the first can be used; those of GIF and TIFF, which are converted anyway, are not
+    counted: they stand all over the file.
+    """
+
+    format: str
+    media_type: str
+    size: Size
+    mode: str
+    has_alpha: bool
+    orientation: int = 1
+    has_metadata: bool = False
+    frames: int = 1
+
+    @property
+    def upright(self) -> Size:
+        """The size as a person sees it."""
+        if self.orientation < 5:
+            return self.size
+        return Size(self.size.height, self.size.width)
+
+    @property
+    def shortest_side(self) -> int:
+        return min(self.size.width, self.size.height)
+
+    @property
+    def longest_side(self) -> int:
+        return max(self.size.width, self.size.height)
+
+
+def inspect(content: bytes) -> Inspected:
+    """
+    Read the head of *content*; what a customer said of it plays no part.
+
+    Raises:
+        InvalidImage: not a picture that we read, or over 100 million pixels. The message
+            is the reason alone, ``it has no bytes``: who knows its number adds that.
+    """
+    known = _format(content)
+    if known.name == "WEBP" and (canvas := webp.canvas(content)):
+        check_size(canvas)
+    with opened(content, known.name) as picture:
+        found = _metadata(content, known, picture)
+        return Inspected(
+            format=known.name,
+            media_type=known.media_type,
+            size=Size(*picture.size),
+            mode=_mode(content, known, picture),
+            has_alpha=picture.has_transparency_data,
+            orientation=1 if known.name in _TURNS_ITSELF else orientation(found.exif),
+            has_metadata=found.present,
+            frames=getattr(picture, "n_frames", 1) if known.name in _FRAMES_IN_HEAD else 1,
+        )
+
+
+def _format(content: bytes) -> Format:
+    if not content:
+        raise InvalidImage("it has no bytes")
+    known = format_of(content)
+    if known is None:
+        raise InvalidImage(f"its bytes are not a {_READABLE} picture")
+    if known is HEIF and not heif_readable():
+        raise InvalidImage(f"HEIC cannot be read here; send {_READABLE}")
+    return known
+
+
+def _mode(content: bytes, known: Format, picture: Image.Image) -> str:
+    # Pillow hands out 8 bits of 16 where there is more than gray, and does not say so.
+    deep = known is PNG and content[_PNG_DEPTH] == 16 and not picture.mode.startswith("I")
+    return f"{picture.mode};16" if deep else picture.mode
+
+
+def _metadata(content: bytes, known: Format, picture: Image.Image) -> Metadata:
+    if known.name in _METADATA:
+        return _METADATA[known.name](content)
+    return Metadata(exif=picture.info.get("exif") or b"")

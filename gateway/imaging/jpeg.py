@@ -1,0 +1,106 @@
+"""JPEG seen from outside: its segments, and the file without those that no decoder needs."""
+
+import re
+from typing import NamedTuple
+
+from gateway.domain.errors import InvalidImage
+from gateway.imaging.metadata import Metadata
+
+_START_BYTES = 2
+_END, _SCAN = 0xD9, 0xDA
+_APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_EXIF, _ICC = b"Exif\x00\x00", b"ICC_PROFILE\x00"
+
+_MOST_SEGMENTS = 4096
+"""An honest file has tens; one of millions of empty ones would only cost time."""
+_MOST_SCANS = 100
+"""Progressive encoders write about ten; each makes the decoder walk the whole picture."""
+
+# In coded data FF is followed by 00 or a restart marker; a fill FF says nothing yet.
+_AFTER_CODED = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+class _Segment(NamedTuple):
+    marker: int
+    start: int
+    end: int
+
+
+def metadata(content: bytes) -> Metadata:
+    """
+    Read the segments before the first scan.
+
+    Raises:
+        InvalidImage: there are absurdly many.
+    """
+    exif, present = b"", False
+    for segment in _head(content):
+        present = present or _tells(content, segment)
+        if not exif and segment.marker == _APP1 and content.startswith(_EXIF, segment.start + 4):
+            exif = content[segment.start + 4 : segment.end]
+    return Metadata(exif, present)
+
+
+def stripped(content: bytes) -> bytes:
+    """
+    Return the same picture without metadata; its coded data stays byte for byte.
+
+    JFIF, ICC profile and Adobe's colour transform stay, since colours are wrong without
+    them. What comes after the picture's end goes: phones hang a second picture or a film
+    there, with a position of its own.
+    """
+    head = _head(content)
+    coded = head[-1].end if head else _START_BYTES
+    kept = [content[part.start : part.end] for part in head if not _tells(content, part)]
+    return b"".join((content[:_START_BYTES], *kept, content[coded : _end(content, coded)]))
+
+
+def scans(content: bytes) -> int:
+    """Count the scans: one in a baseline file; a thumbnail's are counted too."""
+    return content.count(bytes((0xFF, _SCAN)))
+
+
+def check_scans(content: bytes) -> None:
+    """
+    Refuse a file that keeps a decoder busy with scan after scan.
+
+    Raises:
+        InvalidImage: with the reason.
+    """
+    if scans(content) > _MOST_SCANS:
+        raise InvalidImage(f"a JPEG may have at most {_MOST_SCANS} scans")
+
+
+def _head(content: bytes) -> list[_Segment]:
+    """Return what stands before the first scan; a broken head just ends early."""
+    segments: list[_Segment] = []
+    at = _START_BYTES
+    while content[at : at + 1] == b"\xff" and at + 4 <= len(content):
+        marker = content[at + 1]
+        if marker in (_SCAN, _END):
+            break
+        # 0xFF: a fill byte, which stands alone.
+        length = 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        segments.append(_Segment(marker, at, at + length))
+        if len(segments) > _MOST_SEGMENTS:
+            raise InvalidImage(f"a JPEG may have at most {_MOST_SEGMENTS} segments")
+        at += length
+    return segments
+
+
+def _tells(content: bytes, segment: _Segment) -> bool:
+    if segment.marker == _APP2:
+        return not content.startswith(_ICC, segment.start + 4)
+    if segment.marker in (_APP0, _APP14):
+        return False
+    return _APP1 <= segment.marker <= _APP15 or segment.marker == _COMMENT
+
+
+def _end(content: bytes, at: int) -> int:
+    """Return where the picture ends that has its first scan at *at*."""
+    while found := _AFTER_CODED.search(content, at):
+        start = found.start()
+        if content[start + 1] == _END:
+            return start + 2
+        at = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    return len(content)

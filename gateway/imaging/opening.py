@@ -1,0 +1,97 @@
+"""Pillow behind a door: foreign bytes in, a picture or InvalidImage out, within our limits."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+# Named, so that each format is there from the start and Pillow need not search for it.
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from gateway.domain.edit import Size
+from gateway.domain.errors import GatewayError, InvalidImage
+from gateway.imaging import jpeg, png
+
+MOST_PIXELS = 100_000_000
+
+# Pillow's own limit warns at 89 and refuses at 179 million; ours refuses, before any decoding.
+Image.MAX_IMAGE_PIXELS = None
+# A damaged note beside a good picture is nothing that an operator has to see.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+PLUGINS = (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+_RUN_LENGTH_CODED = (1, 2)
+
+
+@contextmanager
+def reading(error: type[GatewayError] = InvalidImage, message: str = "") -> Iterator[None]:
+    """
+    Turn whatever a decoder raises over foreign bytes into *error*.
+
+    Pillow's decoders have no closed list of what they raise: ValueError, struct.error,
+    IndexError, MemoryError … each means the same here. So keep the block small.
+    """
+    try:
+        yield
+    except error:
+        raise
+    except Exception as exc:
+        raise error(message or "it is damaged or cut short") from exc
+
+
+@contextmanager
+def opened(content: bytes, name: str) -> Iterator[Image.Image]:
+    """
+    Open *content* as the format *name*; its pixels are not decoded yet.
+
+    Raises:
+        InvalidImage: the head is damaged, or it promises more pixels than we decode.
+    """
+    with reading():
+        picture = Image.open(BytesIO(content), formats=(name,))
+    with picture:
+        check_size(Size(*picture.size))
+        yield picture
+
+
+def check_size(size: Size) -> None:
+    """Raise InvalidImage unless *size* has pixels, and not more than we decode."""
+    pixels = size.width * size.height
+    if pixels < 1:
+        raise InvalidImage("it has no pixels")
+    if pixels > MOST_PIXELS:
+        raise InvalidImage(f"{size} is over {MOST_PIXELS // 1_000_000} million pixels")
+
+
+def check_cost(content: bytes, name: str) -> None:
+    """
+    Find what a decoder would not, and what would cost it out of all proportion.
+
+    Raises:
+        InvalidImage: a JPEG of endless scans, a PNG with a wrong checksum, a BMP for
+            which Pillow has only a slow decoder.
+    """
+    if name == "JPEG":
+        jpeg.check_scans(content)
+    elif name == "PNG":
+        png.check_sums(content)
+    elif name == "BMP" and int.from_bytes(content[30:34], "little") in _RUN_LENGTH_CODED:
+        raise InvalidImage("run-length coded BMP is not taken; send PNG")

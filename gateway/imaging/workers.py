@@ -1,0 +1,166 @@
+"""Pictures off the event loop: a few threads, bounded waits, and the number of the culprit."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from gateway.domain.edit import Picture, Size
+from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.domain.tenant import Tenant
+from gateway.imaging import jpeg, mask, resize
+from gateway.imaging.fit import Fitted, drawn_anew, keeps_pixels, without_drawing
+from gateway.imaging.formats import JPEG, format_of
+from gateway.imaging.inspect import Inspected, inspect
+from gateway.imaging.rules import broken_rules
+from gateway.imaging.verify import verify
+
+_Result = TypeVar("_Result")
+
+_INLINE_BYTES = 64_000
+_INLINE_PIXELS = 1_100_000
+"""A JPEG up to both is decoded in under a millisecond: less than a thread costs to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """*threads* decode at once; *waiting* more may stand in line; times are in seconds."""
+
+    threads: int = 2
+    waiting: int = 256
+    patience: float = 30.0
+    """In line, for a thread."""
+    decode: float = 20.0
+    """For one picture; a thread cannot be stopped, so it only stops being waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Pictures that DashScope takes, and what was done to each, in order."""
+
+    pictures: tuple[Picture, ...]
+    adjusted: tuple[tuple[str, ...], ...]
+
+
+class Imaging:
+    """Pillow's work, done in threads; Pillow lets go of the interpreter while it decodes."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="imaging")
+        self._free = asyncio.Semaphore(limits.threads)
+        self._waiting = 0
+
+    async def check(self, contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
+        """
+        Decode each picture, and bring it into DashScope's rules if *tenant* has ``fit``.
+
+        One after another, so that a customer holds one thread and the first bad picture is
+        the one that is named. A Picture is one with an URL: it goes on unread, and counts.
+
+        Raises:
+            InvalidImage: names the picture, counted from 1, and the reason or rule.
+            Overloaded: no thread came free; nothing was decoded.
+        """
+        done = [
+            await self._checked(content, number, tenant)
+            for number, content in enumerate(contents, start=1)
+        ]
+        return Checked(tuple(made for made, _ in done), tuple(notes for _, notes in done))
+
+    async def check_mask(self, content: bytes, original: bytes) -> None:
+        """As gateway.imaging.mask.check_mask."""
+        await self._run(lambda: mask.check_mask(content, original))
+
+    async def composite(self, original: bytes, result: bytes, content: bytes) -> bytes:
+        """As gateway.imaging.mask.composite; *content* is the mask."""
+        return await self._run(lambda: mask.composite(original, result, content))
+
+    async def scale_to(self, content: bytes, size: Size) -> bytes:
+        """As gateway.imaging.resize.scale_to."""
+        return await self._run(lambda: resize.scale_to(content, size))
+
+    async def encode(
+        self, content: bytes, output_format: Literal["jpeg", "webp"], quality: int
+    ) -> bytes:
+        """As gateway.imaging.resize.encode."""
+        return await self._run(lambda: resize.encode(content, output_format, quality))
+
+    async def close(self) -> None:
+        """Let running work end in its thread; what waits is forgotten."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _checked(
+        self, content: bytes | Picture, number: int, tenant: Tenant
+    ) -> tuple[Picture, tuple[str, ...]]:
+        if isinstance(content, Picture):
+            return content, ()
+        try:
+            fitted = await self._fitted(content, tenant)
+        except InvalidImage as exc:
+            raise _named(exc, number) from exc
+        picture = Picture(content=fitted.content, media_type=fitted.media_type, size=fitted.size)
+        return picture, fitted.adjusted
+
+    async def _fitted(self, content: bytes, tenant: Tenant) -> Fitted:
+        if _is_light(content):
+            inspected = inspect(content)
+            if _is_quick(inspected):
+                return _check(content, inspected, tenant)
+        return await self._run(lambda: _check(content, inspect(content), tenant))
+
+    async def _run(self, work: Callable[[], _Result]) -> _Result:
+        await self._take_thread()
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # The thread is free when the work ends, not when its customer leaves.
+        running.add_done_callback(lambda _: self._free.release())
+        try:
+            async with asyncio.timeout(self._limits.decode):
+                return await asyncio.shield(running)
+        except TimeoutError as exc:
+            raise InvalidImage("it takes too long to decode") from exc
+
+    async def _take_thread(self) -> None:
+        if self._waiting >= self._limits.waiting:
+            raise Overloaded("Too many pictures are being read; try again.", retry_after=1)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._limits.patience):
+                await self._free.acquire()
+        except TimeoutError as exc:
+            message = "Pictures are being read too slowly; try again."
+            raise Overloaded(message, retry_after=5) from exc
+        finally:
+            self._waiting -= 1
+
+
+def _check(content: bytes, inspected: Inspected, tenant: Tenant) -> Fitted:
+    """Return *content* as it may go upstream, all of it decoded; InvalidImage if it may not."""
+    if not tenant.fit:
+        if rules := broken_rules(inspected, len(content)):
+            raise InvalidImage("it " + ", and ".join(rule.text for rule in rules))
+        verify(content, inspected)
+        return Fitted(content, inspected.media_type, inspected.size)
+    if fitted := without_drawing(content, inspected):
+        verify(content, inspected)
+        return fitted
+    return drawn_anew(content, inspected)
+
+
+def _is_light(content: bytes) -> bool:
+    return len(content) <= _INLINE_BYTES and format_of(content) is JPEG and jpeg.scans(content) == 1
+
+
+def _is_quick(inspected: Inspected) -> bool:
+    pixels = inspected.size.width * inspected.size.height
+    return pixels <= _INLINE_PIXELS and keeps_pixels(inspected)
+
+
+def _named(error: InvalidImage, number: int) -> InvalidImage:
+    # OpenAI's words (openai.md 4), and the reason, which theirs lacks.
+    return InvalidImage(
+        f"Invalid image file or mode for image {number}, "
+        f"please check your image file: {error.message}.",
+        param="image",
+    )

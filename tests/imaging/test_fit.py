@@ -1,0 +1,271 @@
+"""gateway.imaging.fit."""
+
+import random
+from io import BytesIO
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from gateway.domain.edit import Size
+from gateway.domain.errors import InvalidImage
+from gateway.imaging import fit as room
+from gateway.imaging.fit import Fitted, Frame, drawn_anew, fit, frame_of
+from gateway.imaging.inspect import inspect
+from gateway.imaging.rules import broken_rules
+from tests.imaging.pictures import drawn, pixels, read, saved
+
+L, P = Size(480, 400), Size(400, 480)
+AS_IS = (
+    *("plain.jpg", "progressive.jpg", "icc.jpg", "rgb.png", "interlaced.png", "rgb.bmp"),
+    *("lossy.webp", "lossless.webp"),
+)
+STRIPPED = ("exif_gps.jpg", "exif_gps.webp", "notes.png")
+DRAWN = {
+    "gray.jpg": (L, ("converted:gray",)),
+    "cmyk.jpg": (L, ("converted:cmyk",)),
+    "small.jpg": (Size(576, 384), ("scaled:300x200->576x384",)),
+    "wide.jpg": (
+        Size(5000, 384),
+        ("scaled:5400x400->5000x370", "padded:5000x370->5000x384"),
+    ),
+    "sliver.jpg": (Size(2000, 384), ("padded:2000x100->2000x384",)),
+    "exif_3.jpg": (L, ("rotated", "metadata_removed")),
+    "exif_6.jpg": (P, ("rotated", "metadata_removed")),
+    "exif_8.jpg": (P, ("rotated", "metadata_removed")),
+    "rgba.png": (L, ("alpha_flattened",)),
+    "palette.png": (L, ("converted:palette",)),
+    "palette_clear.png": (L, ("converted:palette", "alpha_flattened")),
+    "gray.png": (L, ("converted:gray",)),
+    "gray_alpha.png": (L, ("converted:gray", "alpha_flattened")),
+    "bilevel.png": (L, ("converted:gray",)),
+    "gray16.png": (L, ("converted:16bit",)),
+    "rgb16.png": (L, ("converted:16bit",)),
+    "exif_6.png": (P, ("rotated", "metadata_removed")),
+    "animated.png": (L, ("first_frame",)),
+    "palette.bmp": (Size(384, 384), ("converted:palette",)),
+    "alpha.webp": (L, ("alpha_flattened",)),
+    "animated.webp": (L, ("first_frame", "alpha_flattened")),
+    "exif_8.webp": (P, ("rotated", "metadata_removed")),
+    "still.gif": (L, ("converted:gif",)),
+    "animated.gif": (L, ("converted:gif",)),
+    "lzw.tiff": (L, ("converted:tiff",)),
+    "exif_6.tiff": (P, ("converted:tiff",)),
+    "photo.avif": (L, ("converted:avif",)),
+    "exif_6.avif": (P, ("converted:avif", "rotated")),
+}
+
+
+def fitted(content: bytes) -> Fitted:
+    return fit(content, inspect(content))
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """The mean difference of two pictures, in steps of 255."""
+    return max(ImageStat.Stat(ImageChops.difference(one, other)).mean)
+
+
+def opened(content: bytes) -> Image.Image:
+    with Image.open(BytesIO(content)) as picture:
+        return picture.convert("RGB")
+
+
+@pytest.mark.parametrize("name", AS_IS)
+def test_what_fits_passes_on(name: str) -> None:
+    """A picture within the rules and without metadata is the same object."""
+    content = read(name)
+
+    made = fitted(content)
+
+    assert made.content is content
+    assert made.adjusted == ()
+    assert (made.media_type, made.size) == (inspect(content).media_type, inspect(content).size)
+
+
+@pytest.mark.parametrize("name", STRIPPED)
+def test_metadata_goes_without_loss(name: str) -> None:
+    """Where only metadata is too much, format, coded data and pixels stay."""
+    content = read(name)
+
+    made = fitted(content)
+
+    assert made.adjusted == ("metadata_removed",)
+    assert made.media_type == inspect(content).media_type
+    assert b"Ada Example" in content
+    assert b"Ada" not in made.content
+    assert pixels(made.content) == pixels(content)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_does_not_fit_is_drawn_anew(name: str) -> None:
+    """Each other file becomes a JPEG that breaks no rule, and what was done is told."""
+    size, adjusted = DRAWN[name]
+
+    made = fitted(read(name))
+
+    now = inspect(made.content)
+    assert (made.size, made.adjusted, made.media_type) == (size, adjusted, "image/jpeg")
+    assert (now.size, now.mode, now.format, now.has_metadata) == (size, "RGB", "JPEG", False)
+    assert broken_rules(now, len(made.content)) == []
+    assert fitted(made.content).content is made.content
+
+
+@pytest.mark.parametrize(
+    "name", ["lzw.tiff", "still.gif", "palette.png", "cmyk.jpg", "rgba.png", "photo.avif"]
+)
+def test_it_looks_the_same(name: str) -> None:
+    """What is drawn anew differs from the source by less than an eye sees."""
+    with Image.open(BytesIO(read(name))) as source:
+        clear = source.convert("RGBA")
+    wanted = Image.new("RGB", clear.size, (255, 255, 255))
+    wanted.paste(clear, mask=clear.getchannel("A"))
+
+    made = opened(fitted(read(name)).content)
+
+    assert difference(made, wanted) < 2
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_every_turn_is_applied(orientation: int) -> None:
+    """Each Exif orientation comes out as Pillow's own transposition would show it."""
+    plain = drawn(600, 400)
+    plain.paste((20, 40, 220), (0, 0, 200, 100))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(plain, "PNG", exif=exif)
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+
+    made = fitted(content)
+
+    wanted = plain.transpose(Image.Transpose(turns[orientation]))
+    assert "rotated" in made.adjusted
+    assert difference(opened(made.content), wanted) < 2
+
+
+def test_background_shows_through() -> None:
+    """Transparent parts take the colour that was asked for."""
+    content = saved(drawn(400, 400, (0, 0, 0, 0), "RGBA"))
+
+    made = fit(content, inspect(content), background=(10, 200, 30))
+
+    pixel = opened(made.content).getpixel((200, 200))
+    assert isinstance(pixel, tuple)
+    assert all(abs(a - b) < 3 for a, b in zip(pixel, (10, 200, 30), strict=True))
+
+
+def test_padding_is_even_and_of_the_background() -> None:
+    """A sliver stands in the middle of its canvas."""
+    made = opened(fitted(saved(drawn(1000, 50), "PNG")).content)
+
+    assert made.size == (1000, 384)
+    assert made.getpixel((500, 5)) == (255, 255, 255)
+    assert made.getpixel((500, 379)) == (255, 255, 255)
+    assert difference(made.crop((0, 170, 1000, 214)), drawn(1000, 44)) < 3
+
+
+def test_sixteen_bit_gray_keeps_its_shades() -> None:
+    """Sixteen bits are scaled to eight, not cut off."""
+    made = opened(fitted(read("gray16.png")).content).convert("L")
+
+    shades = [made.getpixel((x, 200)) for x in (0, 120, 240, 360, 479)]
+
+    assert shades == pytest.approx([0, 64, 128, 191, 255], abs=3)
+
+
+def test_icc_profile_is_kept_while_drawing_anew() -> None:
+    """An RGB profile travels with the new picture."""
+    with Image.open(BytesIO(read("icc.jpg"))) as source:
+        profile = source.info["icc_profile"]
+        small = saved(source.resize((200, 200)), "PNG", icc_profile=profile)
+
+    with Image.open(BytesIO(fitted(small).content)) as made:
+        assert made.info["icc_profile"] == profile
+
+
+def test_a_large_jpeg_is_decoded_small() -> None:
+    """A picture over 5000 pixels is brought to 5000, turned the right way."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = saved(drawn(10_400, 800), "JPEG", exif=exif)
+
+    made = fitted(content)
+
+    assert made.size == Size(385, 5000)
+    assert made.adjusted == ("rotated", "scaled:800x10400->385x5000", "metadata_removed")
+
+
+def test_damage_is_found_while_drawing_anew() -> None:
+    """A corrupt picture that must be drawn anew is refused."""
+    content = read("truncated.gif")
+
+    with pytest.raises(InvalidImage, match="damaged or cut short"):
+        fitted(content)
+
+
+@pytest.mark.parametrize(
+    ("size", "frame"),
+    [
+        pytest.param((1024, 768), Frame(Size(1024, 768), Size(1024, 768)), id="legal"),
+        pytest.param((384, 5000), Frame(Size(384, 5000), Size(384, 5000)), id="both limits"),
+        pytest.param((300, 200), Frame(Size(576, 384), Size(576, 384)), id="small"),
+        pytest.param((1, 1), Frame(Size(384, 384), Size(384, 384)), id="one pixel"),
+        pytest.param((8000, 6000), Frame(Size(5000, 3750), Size(5000, 3750)), id="large"),
+        pytest.param((10_000, 768), Frame(Size(5000, 384), Size(5000, 384)), id="widest"),
+        pytest.param((100, 1300), Frame(Size(384, 4992), Size(384, 4992)), id="narrow"),
+        pytest.param((100, 1303), Frame(Size(100, 1303), Size(384, 1303)), id="too narrow"),
+        pytest.param((9000, 100), Frame(Size(5000, 56), Size(5000, 384)), id="sliver"),
+        pytest.param((60_000, 1), Frame(Size(5000, 1), Size(5000, 384)), id="line"),
+    ],
+)
+def test_frame_of(size: tuple[int, int], frame: Frame) -> None:
+    """Sides come within 384 to 5000 with the ratio kept; where none fits, there is padding."""
+    assert frame_of(Size(*size)) == frame
+
+
+NOISE = random.Random(1).randbytes(500 * 400 * 3)
+
+
+def noisy(kind: str) -> bytes:
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    return saved(Image.frombytes("RGB", (500, 400), NOISE), kind, **options)
+
+
+@pytest.mark.parametrize(
+    ("limit", "adjusted", "size"),
+    [
+        pytest.param(400_000, ("reencoded",), Size(500, 400), id="first quality"),
+        pytest.param(150_000, ("reencoded",), Size(500, 400), id="lower quality"),
+        pytest.param(
+            60_000, ("reencoded", "scaled:500x400->320x256"), Size(320, 256), id="smaller"
+        ),
+    ],
+)
+def test_a_heavy_picture_is_made_lighter(
+    monkeypatch: pytest.MonkeyPatch, limit: int, adjusted: tuple[str, ...], size: Size
+) -> None:
+    """Quality goes down in steps, then size, until the length is legal."""
+    monkeypatch.setattr(room, "MOST_BYTES", limit)
+    content = noisy("BMP")
+
+    made = fitted(content)
+
+    assert len(made.content) <= limit < len(content)
+    assert (made.adjusted, made.size) == (adjusted, size)
+
+
+def test_a_picture_that_metadata_makes_heavy_only_loses_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If it fits without metadata, nothing is drawn anew."""
+    content = read("exif_gps.jpg")
+    monkeypatch.setattr(room, "MOST_BYTES", len(content) - 100)
+
+    assert fitted(content).adjusted == ("metadata_removed",)
+
+
+def test_drawing_anew_can_be_asked_for() -> None:
+    """A picture that fits comes out as JPEG of the same size, with nothing to tell."""
+    content = read("rgb.png")
+
+    made = drawn_anew(content, inspect(content))
+
+    assert (made.size, made.adjusted) == (L, ())

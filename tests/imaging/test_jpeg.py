@@ -1,0 +1,121 @@
+"""gateway.imaging.jpeg."""
+
+import pytest
+
+from gateway.domain.errors import InvalidImage
+from gateway.imaging import jpeg
+from tests.imaging.pictures import drawn, pixels, read, saved
+
+PLAIN = read("plain.jpg")
+
+
+def with_segment(marker: int, data: bytes) -> bytes:
+    """The plain picture with one more segment in front."""
+    segment = bytes((0xFF, marker)) + (len(data) + 2).to_bytes(2, "big") + data
+    return PLAIN[:2] + segment + PLAIN[2:]
+
+
+@pytest.mark.parametrize(
+    ("marker", "data"),
+    [
+        pytest.param(0xE1, b"Exif\x00\x00II*\x00", id="exif"),
+        pytest.param(0xE1, b"http://ns.adobe.com/xap/1.0/\x00<x/>", id="xmp"),
+        pytest.param(0xE2, b"MPF\x00II*\x00", id="index of more pictures"),
+        pytest.param(0xED, b"Photoshop 3.0\x008BIM", id="iptc"),
+        pytest.param(0xEB, b"JP\x00\x01c2pa", id="provenance"),
+        pytest.param(0xFE, b"by Ada Example", id="comment"),
+    ],
+)
+def test_what_no_decoder_needs_is_removed(marker: int, data: bytes) -> None:
+    """A segment that may tell about the customer is seen and cut out, and nothing else."""
+    content = with_segment(marker, data)
+
+    found, clean = jpeg.metadata(content), jpeg.stripped(content)
+
+    assert found.present
+    assert clean == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("marker", "data"),
+    [
+        pytest.param(0xE2, b"ICC_PROFILE\x00\x01\x01profile", id="icc profile"),
+        pytest.param(0xEE, b"Adobe\x00\x64\x00\x00\x00\x00\x01", id="adobe's transform"),
+        pytest.param(0xE0, b"JFXX\x00\x10", id="jfif extension"),
+    ],
+)
+def test_what_colours_need_stays(marker: int, data: bytes) -> None:
+    """A segment that changes how pixels look is not metadata."""
+    content = with_segment(marker, data)
+
+    found, clean = jpeg.metadata(content), jpeg.stripped(content)
+
+    assert not found.present
+    assert clean == content
+
+
+def test_the_first_exif_block_counts() -> None:
+    """Of two Exif blocks the first is read, as viewers do."""
+    content = with_segment(0xE1, b"Exif\x00\x00second")
+    content = content[:2] + b"\xff\xe1\x00\x0dExif\x00\x00first" + content[2:]
+
+    assert jpeg.metadata(content).exif == b"Exif\x00\x00first"
+
+
+def test_what_hangs_behind_the_picture_goes() -> None:
+    """A second picture or film after the end, with its own position, is cut off."""
+    content = with_segment(0xE1, b"Exif\x00\x00") + read("exif_gps.jpg")
+
+    assert jpeg.stripped(content) == PLAIN
+
+
+def test_all_scans_of_a_progressive_picture_stay() -> None:
+    """The tables and scans after the first scan are kept byte for byte."""
+    content = read("progressive.jpg")
+
+    assert jpeg.scans(content) > 1
+    assert jpeg.stripped(content + b"tail") == content
+
+
+def test_a_missing_end_keeps_everything() -> None:
+    """A file without an end marker is kept to its last byte."""
+    assert jpeg.stripped(PLAIN[:-2]) == PLAIN[:-2]
+
+
+def test_a_file_of_nothing_but_a_start_stays() -> None:
+    """Where no segment is found, nothing is cut."""
+    assert jpeg.stripped(b"\xff\xd8\xff\xd9") == b"\xff\xd8\xff\xd9"
+
+
+def test_fill_bytes_before_a_marker_are_passed_over() -> None:
+    """Fill bytes are legal; the segment after them is still seen."""
+    content = with_segment(0xFE, b"note")
+
+    assert jpeg.metadata(content[:2] + b"\xff\xff" + content[2:]).present
+
+
+def test_pixels_stay_when_metadata_goes() -> None:
+    """Without Exif, XMP and comment the picture decodes to the same pixels."""
+    content = read("exif_gps.jpg")
+
+    clean = jpeg.stripped(content)
+
+    assert b"Ada" not in clean
+    assert b"ICC_PROFILE" in clean
+    assert pixels(clean) == pixels(content)
+
+
+def test_endless_segments_are_refused() -> None:
+    """A head of thousands of empty segments is refused."""
+    content = PLAIN[:2] + b"\xff\xe5\x00\x02" * 5000 + PLAIN[2:]
+
+    with pytest.raises(InvalidImage, match="at most 4096 segments"):
+        jpeg.metadata(content)
+
+
+def test_endless_scans_are_refused() -> None:
+    """A file of a hundred and one scans is refused; an honest progressive one is not."""
+    jpeg.check_scans(read("progressive.jpg"))
+
+    with pytest.raises(InvalidImage, match="at most 100 scans"):
+        jpeg.check_scans(saved(drawn(8, 8), "JPEG") + b"\xff\xda\x00\x02" * 100)

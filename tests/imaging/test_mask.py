@@ -1,0 +1,200 @@
+"""gateway.imaging.mask."""
+
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from gateway.domain.errors import InvalidImage, ResultUnavailable
+from gateway.imaging.mask import check_mask, composite
+from tests.imaging.pictures import drawn, read, saved
+
+RED, BLUE = (200, 60, 40), (10, 20, 220)
+
+
+def mask(
+    size: tuple[int, int], hole: tuple[int, int, int, int], rim: int | None = None
+) -> Image.Image:
+    """A mask, black and opaque but for its *hole*; with a half transparent *rim* around it."""
+    alpha = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(alpha)
+    left, top, right, bottom = hole
+    if rim:
+        draw.rectangle((left - rim, top - rim, right + rim, bottom + rim), fill=128)
+    draw.rectangle(hole, fill=0)
+    picture = Image.new("RGB", size)
+    picture.putalpha(alpha)
+    return picture
+
+
+def opened(content: bytes) -> Image.Image:
+    with Image.open(BytesIO(content)) as picture:
+        assert picture.format == "PNG"
+        return picture.convert("RGB")
+
+
+def noise(size: tuple[int, int]) -> Image.Image:
+    return Image.effect_noise(size, 80).convert("RGB")
+
+
+def test_pixels_outside_are_the_originals() -> None:
+    """Each pixel that is not fully transparent in the mask equals the original's exactly."""
+    original, hole = noise((120, 100)), mask((120, 100), (30, 30, 80, 70), rim=6)
+
+    made = opened(composite(saved(original), saved(drawn(120, 100, BLUE)), saved(hole)))
+
+    alpha = hole.getchannel("A")
+    for x in range(120):
+        for y in range(100):
+            if alpha.getpixel((x, y)) != 0:
+                assert made.getpixel((x, y)) == original.getpixel((x, y))
+
+
+def test_pixels_deep_inside_are_the_results() -> None:
+    """From the feather's depth on, the result shows unmixed."""
+    hole = mask((120, 100), (30, 30, 80, 70))
+
+    made = opened(composite(saved(drawn(120, 100, RED)), saved(drawn(120, 100, BLUE)), saved(hole)))
+
+    assert made.crop((33, 33, 78, 68)).getcolors() == [(45 * 35, BLUE)]
+
+
+def test_the_result_fades_in_from_the_rim() -> None:
+    """Over the feather's pixels the share of the result grows evenly, from the first on."""
+    result = saved(drawn(120, 100, (255, 255, 255)))
+    original = saved(drawn(120, 100, (0, 0, 0)))
+    hole = saved(mask((120, 100), (30, 30, 80, 70)))
+
+    made = opened(composite(original, result, hole, feather=3))
+
+    assert [made.getpixel((x, 50)) for x in range(28, 35)] == [
+        (share, share, share) for share in (0, 0, 63, 127, 191, 255, 255)
+    ]
+
+
+@pytest.mark.parametrize("feather", [0, -1])
+def test_no_feather(feather: int) -> None:
+    """Without feather the edge is sharp."""
+    hole = saved(mask((120, 100), (30, 30, 80, 70)))
+
+    made = opened(
+        composite(saved(drawn(120, 100, RED)), saved(drawn(120, 100, BLUE)), hole, feather)
+    )
+
+    assert made.getpixel((30, 30)) == BLUE
+    assert made.getpixel((29, 30)) == RED
+
+
+def test_a_thin_stroke_is_still_edited() -> None:
+    """A line of two pixels, thinner than the feather, takes something of the result."""
+    hole = saved(mask((120, 100), (60, 10, 61, 90)))
+
+    made = opened(composite(saved(drawn(120, 100, RED)), saved(drawn(120, 100, BLUE)), hole))
+
+    assert made.getpixel((60, 50)) not in (RED, BLUE)
+
+
+def test_a_hole_at_the_picture_s_edge_is_not_faded_there() -> None:
+    """The picture's own edge is no rim of the mask."""
+    hole = saved(mask((120, 100), (0, 0, 60, 99)))
+
+    made = opened(composite(saved(drawn(120, 100, RED)), saved(drawn(120, 100, BLUE)), hole))
+
+    assert made.getpixel((0, 0)) == BLUE
+
+
+def test_everything_comes_to_the_result_s_size() -> None:
+    """A larger result: outside, pixels equal the original scaled to it; the rim stays outside."""
+    original, hole = noise((120, 100)), mask((120, 100), (30, 30, 80, 70))
+    scaled = original.resize((250, 190), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+    made = opened(composite(saved(original), saved(drawn(250, 190, BLUE)), saved(hole)))
+
+    assert made.size == (250, 190)
+    assert made.getpixel((120, 95)) == BLUE
+    for x in range(250):
+        for y in range(190):
+            # 30..80 of 120 wide is 62.5..168.75 of 250; 30..70 of 100 high is 57..134.9 of 190.
+            if not (63 <= x <= 168 and 57 <= y <= 134):
+                assert made.getpixel((x, y)) == scaled.getpixel((x, y))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.tuples(st.integers(8, 60), st.integers(8, 60)),
+    st.tuples(st.integers(8, 60), st.integers(8, 60)),
+    st.integers(0, 6),
+)
+def test_an_opaque_mask_keeps_the_original(
+    size: tuple[int, int], made_size: tuple[int, int], feather: int
+) -> None:
+    """At any pair of sizes, where nothing is transparent nothing changes."""
+    original, hole = noise(size), Image.new("RGBA", size, (0, 0, 0, 255))
+    scaled = original.resize(made_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+    made = composite(saved(original), saved(drawn(*made_size)), saved(hole), feather)
+
+    wanted = original if size == made_size else scaled
+    assert opened(made).tobytes() == wanted.tobytes()
+
+
+def test_a_turned_original_stands_upright() -> None:
+    """An original with Exif orientation is kept as a person sees it."""
+    original = read("exif_6.png")
+    hole = saved(mask((400, 480), (100, 100, 200, 200)))
+    with Image.open(BytesIO(original)) as lying:
+        upright = lying.convert("RGB").transpose(Image.Transpose.ROTATE_270)
+
+    made = opened(composite(original, saved(drawn(400, 480)), hole))
+
+    assert made.crop((210, 0, 400, 480)).tobytes() == upright.crop((210, 0, 400, 480)).tobytes()
+
+
+def test_a_broken_result_is_the_upstreams_fault() -> None:
+    """A damaged result is not the customer's fault; a damaged original is."""
+    hole, picture = saved(mask((480, 400), (30, 30, 80, 70))), read("rgb.png")
+
+    with pytest.raises(ResultUnavailable, match="The upstream's picture"):
+        composite(picture, read("corrupt.png"), hole)
+    with pytest.raises(InvalidImage, match="checksum"):
+        composite(read("corrupt.png"), picture, hole)
+
+
+@pytest.mark.parametrize("original", ["rgb.png", "plain.jpg", "lossy.webp"])
+def test_a_good_mask(original: str) -> None:
+    """A mask of the original's size with a transparent part passes."""
+    check_mask(read("rgba.png"), read(original))
+
+
+def test_a_mask_for_a_turned_original() -> None:
+    """The mask is as large as the original as a person sees it."""
+    check_mask(saved(mask((400, 480), (9, 9, 99, 99))), read("exif_6.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(read("rgb.png"), "it has no transparency (alpha channel)", id="no alpha"),
+        pytest.param(
+            saved(mask((400, 400), (9, 9, 99, 99))),
+            "it is 400x400, but the image is 480x400",
+            id="other size",
+        ),
+        pytest.param(
+            saved(Image.new("RGBA", (480, 400), (0, 0, 0, 1))),
+            "it is nowhere fully transparent, so nothing would be edited",
+            id="nothing to edit",
+        ),
+        pytest.param(read("rgba.png")[:-500], "it is cut short", id="cut short"),
+        pytest.param(b"", "it has no bytes", id="empty"),
+    ],
+)
+def test_a_bad_mask(content: bytes, reason: str) -> None:
+    """Each fault of a mask is named, and the field with it."""
+    with pytest.raises(InvalidImage) as caught:
+        check_mask(content, read("plain.jpg"))
+
+    assert caught.value.message == f"Invalid mask, please check your image file: {reason}."
+    assert caught.value.param == "mask"

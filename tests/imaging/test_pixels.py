@@ -1,0 +1,71 @@
+"""gateway.imaging.pixels."""
+
+from typing import Any
+
+import pytest
+from PIL import Image, ImageCms
+
+from gateway.imaging.pixels import flattened, turned
+
+WHITE = (255, 255, 255)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "rgb"),
+    [
+        pytest.param("RGB", (1, 2, 3), (1, 2, 3), id="rgb"),
+        pytest.param("RGBA", (1, 2, 3, 255), (1, 2, 3), id="opaque"),
+        pytest.param("RGBA", (1, 2, 3, 0), WHITE, id="transparent"),
+        pytest.param("LA", (0, 0), WHITE, id="transparent gray"),
+        pytest.param("L", 7, (7, 7, 7), id="gray"),
+        pytest.param("1", 1, WHITE, id="bilevel"),
+        pytest.param("I;16", 0x8080, (128, 128, 128), id="16 bits"),
+        pytest.param("I", 65535, WHITE, id="32 bits"),
+        pytest.param("CMYK", (0, 255, 255, 0), (255, 0, 0), id="cmyk"),
+    ],
+)
+def test_flattened(mode: str, colour: Any, rgb: tuple[int, int, int]) -> None:
+    """Every mode becomes RGB of 8 bits."""
+    made = flattened(Image.new(mode, (4, 4), colour), WHITE)
+
+    assert made.mode == "RGB"
+    assert made.getpixel((1, 1)) == rgb
+
+
+def test_rgb_is_not_copied() -> None:
+    """What is RGB already is the same object: a copy would cost its memory again."""
+    picture = Image.new("RGB", (4, 4))
+
+    assert flattened(picture, WHITE) is picture
+    assert turned(picture, 1) is picture
+
+
+def test_printed_colours_follow_their_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CMYK picture with a profile goes through colour management."""
+    asked: list[dict[str, str]] = []
+
+    def converted(picture: Image.Image, *_: object, **options: str) -> Image.Image:
+        asked.append(options)
+        return Image.new("RGB", picture.size, (9, 9, 9))
+
+    monkeypatch.setattr(ImageCms, "profileToProfile", converted)
+    picture = Image.new("CMYK", (4, 4))
+    picture.info["icc_profile"] = SRGB
+
+    made = flattened(picture, WHITE)
+
+    assert asked == [{"outputMode": "RGB"}]
+    assert made.getpixel((0, 0)) == (9, 9, 9)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [pytest.param(b"nonsense", id="broken"), pytest.param(SRGB, id="not of a printer")],
+)
+def test_a_useless_profile_is_passed_over(profile: bytes) -> None:
+    """Where the profile cannot be used, the plain conversion is."""
+    picture = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
+    picture.info["icc_profile"] = profile
+
+    assert flattened(picture, WHITE).getpixel((1, 1)) == (255, 0, 0)

@@ -1,0 +1,249 @@
+"""gateway.imaging.workers."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.domain.edit import Picture, Size
+from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.imaging import workers as room
+from gateway.imaging.inspect import Inspected
+from gateway.imaging.workers import Checked, Imaging, Limits
+from tests.imaging.pictures import AS_IS, FITS, drawn, read, saved
+from tests.imaging.test_mask import mask
+
+pytestmark = pytest.mark.anyio
+
+LARGE = read("rgb.bmp")
+"""Never read on the loop."""
+
+
+@pytest.fixture
+async def imaging() -> AsyncIterator[Imaging]:
+    made = Imaging()
+    yield made
+    await made.close()
+
+
+class Gate:
+    """Stands in for verify: holds each thread until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.inside = threading.Semaphore(0)
+        self.names: list[str] = []
+
+    def __call__(self, content: bytes, inspected: Inspected) -> None:
+        self.names.append(threading.current_thread().name)
+        self.inside.release()
+        assert self.open.wait(20)
+
+    async def entered(self) -> None:
+        assert await asyncio.to_thread(self.inside.acquire, timeout=20)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    made = Gate()
+    monkeypatch.setattr(room, "verify", made)
+    return made
+
+
+async def test_what_fits_passes_on(imaging: Imaging) -> None:
+    """Pictures that fit come back in order, byte for byte the same objects."""
+    contents = [read("plain.jpg"), read("rgb.png"), LARGE]
+
+    checked = await imaging.check(contents, FITS)
+
+    assert checked == Checked(
+        pictures=(
+            Picture(content=contents[0], media_type="image/jpeg", size=Size(480, 400)),
+            Picture(content=contents[1], media_type="image/png", size=Size(480, 400)),
+            Picture(content=contents[2], media_type="image/bmp", size=Size(384, 384)),
+        ),
+        adjusted=((), (), ()),
+    )
+    assert all(made.content is sent for made, sent in zip(checked.pictures, contents, strict=True))
+
+
+async def test_what_does_not_fit_is_brought_into_the_rules(imaging: Imaging) -> None:
+    """With fit a picture is changed, and what was done is told beside it."""
+    checked = await imaging.check([read("plain.jpg"), read("small.jpg")], FITS)
+
+    assert checked.adjusted == ((), ("scaled:300x200->576x384",))
+    assert checked.pictures[1].size == Size(576, 384)
+    assert checked.pictures[1].media_type == "image/jpeg"
+
+
+async def test_an_url_goes_on_unread(imaging: Imaging) -> None:
+    """A picture by URL is not touched, and counts when another is at fault."""
+    by_url = Picture(url="https://pictures.example/cat.jpg")
+
+    checked = await imaging.check([by_url], FITS)
+
+    assert checked == Checked((by_url,), ((),))
+    with pytest.raises(InvalidImage, match="for image 2,"):
+        await imaging.check([by_url, b""], FITS)
+
+
+async def test_without_fit_everything_is_left_as_it_is(imaging: Imaging) -> None:
+    """Without fit a legal picture goes on with its metadata."""
+    content = read("exif_gps.jpg")
+
+    checked = await imaging.check([content], AS_IS)
+
+    assert checked.pictures[0].content is content
+    assert checked.adjusted == ((),)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("rgba.png", "it must have no transparency (alpha channel)", id="alpha"),
+        pytest.param("small.jpg", "it must be at least 384 pixels wide and high", id="too small"),
+        pytest.param(
+            "exif_6.avif",
+            "it must be JPEG, PNG, BMP or WEBP, "
+            "and must be stored upright, not turned by Exif orientation",
+            id="two rules",
+        ),
+        pytest.param("truncated.jpg", "it is damaged or cut short", id="cut short"),
+    ],
+)
+async def test_without_fit_the_rule_is_named(imaging: Imaging, name: str, reason: str) -> None:
+    """Without fit a picture is refused with its number and the rules it breaks."""
+    with pytest.raises(InvalidImage) as caught:
+        await imaging.check([read("plain.jpg"), read(name)], AS_IS)
+
+    assert caught.value.message == (
+        f"Invalid image file or mode for image 2, please check your image file: {reason}."
+    )
+    assert caught.value.param == "image"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["truncated.jpg", "truncated.png", "truncated.gif", "corrupt.png", "bomb.png", "text.png"],
+)
+async def test_with_fit_damage_is_found(imaging: Imaging, name: str) -> None:
+    """Whether it would pass on or be drawn anew, a damaged picture is refused by number."""
+    with pytest.raises(InvalidImage, match=r"^Invalid image file or mode for image 1, please"):
+        await imaging.check([read(name)], FITS)
+
+
+async def test_a_light_jpeg_is_checked_on_the_loop(imaging: Imaging, gate: Gate) -> None:
+    """A small plain JPEG costs less than asking a thread; others are not decoded there."""
+    gate.open.set()
+
+    await imaging.check([read("plain.jpg"), read("progressive.jpg"), LARGE], FITS)
+
+    assert gate.names[0] == threading.current_thread().name
+    assert all(name.startswith("imaging") for name in gate.names[1:])
+
+
+async def test_a_light_jpeg_of_many_pixels_is_not_checked_on_the_loop(
+    imaging: Imaging, gate: Gate
+) -> None:
+    """Few bytes may be many pixels."""
+    gate.open.set()
+
+    await imaging.check([saved(drawn(2000, 2000), "JPEG")], FITS)
+
+    assert gate.names[0].startswith("imaging")
+
+
+async def test_no_more_than_so_many_threads_at_once(gate: Gate) -> None:
+    """A third picture waits until one of two threads is free."""
+    imaging = Imaging(Limits(threads=2))
+
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(imaging.check([LARGE], FITS)) for _ in range(3)]
+        await gate.entered()
+        await gate.entered()
+        inside = len(gate.names)
+        gate.open.set()
+
+    await imaging.close()
+    assert inside == 2
+    assert all(task.result().adjusted == ((),) for task in asked)
+
+
+async def test_a_long_line_refuses(gate: Gate) -> None:
+    """When as many wait as may, one more is refused at once, to be repeated."""
+    imaging = Imaging(Limits(threads=1, waiting=1))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(imaging.check([LARGE], FITS))
+        await gate.entered()
+        group.create_task(imaging.check([LARGE], FITS))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as caught:
+            await imaging.check([LARGE], FITS)
+        gate.open.set()
+
+    await imaging.close()
+    assert caught.value.retry_after == 1
+
+
+async def test_patience_in_line_ends(gate: Gate) -> None:
+    """Who waits for a thread longer than the patience is refused, to be repeated."""
+    imaging = Imaging(Limits(threads=1, patience=0.01))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(imaging.check([LARGE], FITS))
+        await gate.entered()
+        with pytest.raises(Overloaded, match="too slowly"):
+            await imaging.check([LARGE], FITS)
+        gate.open.set()
+
+    await imaging.close()
+
+
+async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
+    """It is refused by number; its thread counts as taken until it really ends."""
+    imaging = Imaging(Limits(threads=1, decode=0.05, patience=0.05))
+
+    with pytest.raises(InvalidImage, match=r"image 1, .* it takes too long to decode"):
+        await imaging.check([LARGE], FITS)
+    with pytest.raises(Overloaded):
+        await imaging.check([LARGE], FITS)
+    gate.open.set()
+    await imaging._free.acquire()
+    imaging._free.release()
+
+    await imaging.check([LARGE], FITS)
+    await imaging.close()
+
+
+async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
+    """A customer who leaves while a thread works: it is free once the work ends."""
+    imaging = Imaging(Limits(threads=1))
+
+    async with asyncio.TaskGroup() as group:
+        asked = group.create_task(imaging.check([LARGE], FITS))
+        await gate.entered()
+        asked.cancel()
+    taken = imaging._free.locked()
+    gate.open.set()
+
+    await imaging.check([LARGE], FITS)
+    await imaging.close()
+    assert asked.cancelled()
+    assert taken
+
+
+async def test_the_way_out(imaging: Imaging) -> None:
+    """Masks, sizes and formats are done in threads, too."""
+    original, hole = read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99)))
+    result = saved(drawn(480, 400))
+
+    await imaging.check_mask(hole, original)
+    mixed = await imaging.composite(original, result, hole)
+    scaled = await imaging.scale_to(result, Size(480, 400))
+    encoded = await imaging.encode(result, "webp", 80)
+
+    assert mixed.startswith(b"\x89PNG")
+    assert scaled is result
+    assert encoded[8:12] == b"WEBP"
