@@ -1,0 +1,125 @@
+"""A region in a test's hand: a clock that moves when told, pictures, and a caller."""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+import httpx
+from anyio.lowlevel import checkpoint
+from PIL import Image
+from starlette.types import ASGIApp
+
+from gateway.sandbox import Constant, SandboxConfig, create_sandbox
+
+SUBMIT = "/api/v1/services/aigc/image2image/image-synthesis"
+KEY = "sk-one"
+#: 2025-09-23 22:14:10.800 in Beijing, as in the vendor's sample.
+EPOCH = 1758636850.8
+CONFIG = SandboxConfig(
+    accounts={"one": (KEY, "sk-one-more"), "two": ("sk-two",)}, latency=Constant(10.0)
+)
+
+
+class FakeClock:
+    """Moves by `forward`, and by whoever sleeps."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def epoch(self) -> float:
+        return EPOCH + self.time - 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        await checkpoint()
+
+    def forward(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@cache
+def picture(size: tuple[int, int] = (640, 480), kind: str = "PNG", mode: str = "RGB") -> bytes:
+    """An encoded picture of two colours."""
+    file = BytesIO()
+    image = Image.new(mode, size, "teal")
+    image.paste("orange", (0, 0, size[0] // 2, size[1] // 2))
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def data_url(data: bytes, mime: str = "image/png") -> str:
+    return f"data:{mime};base64,{b64encode(data).decode()}"
+
+
+def body(prompt: str = "a hat", **parameters: Any) -> dict[str, Any]:
+    """A good submit; *parameters* go where the wire has them."""
+    return {
+        "model": "wan2.5-i2i-preview",
+        "input": {"prompt": prompt, "images": ["https://pictures.example/a.png"]},
+        "parameters": {"n": 1, **parameters},
+    }
+
+
+class Visitor:
+    """Calls one region with one key."""
+
+    def __init__(self, http: httpx.AsyncClient, clock: FakeClock, key: str = KEY) -> None:
+        self.http = http
+        self.clock = clock
+        self.headers = {"authorization": f"Bearer {key}"}
+
+    def as_(self, key: str) -> "Visitor":
+        return Visitor(self.http, self.clock, key)
+
+    async def get(self, path: str, **params: str) -> httpx.Response:
+        return await self.http.get(path, params=params or None, headers=self.headers)
+
+    async def post(self, table: Any, **headers: str) -> httpx.Response:
+        """Submit a whole body."""
+        return await self.http.post(
+            SUBMIT, json=table, headers={**self.headers, "x-dashscope-async": "enable", **headers}
+        )
+
+    async def submit(self, prompt: str = "a hat", **parameters: Any) -> str:
+        """Submit a good body; gives the task id."""
+        answer = await self.post(body(prompt, **parameters))
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["output"]["task_id"])
+
+    async def query(self, task_id: str) -> dict[str, Any]:
+        answer = await self.get(f"/api/v1/tasks/{task_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def status(self, task_id: str) -> str:
+        return str((await self.query(task_id))["output"]["task_status"])
+
+    async def rows(self, **params: str) -> list[dict[str, Any]]:
+        return list((await self.get("/api/v1/tasks", **params)).json()["data"])
+
+    async def cancel(self, task_id: str) -> httpx.Response:
+        return await self.http.post(f"/api/v1/tasks/{task_id}/cancel", headers=self.headers)
+
+    async def fault(self, **rule: Any) -> None:
+        answer = await self.http.post("/_sandbox/faults", json=rule)
+        assert answer.status_code == 200, answer.text
+
+    async def books(self) -> dict[str, Any]:
+        return dict((await self.http.get("/_sandbox/books")).json())
+
+
+@asynccontextmanager
+async def region(config: SandboxConfig = CONFIG, **changes: Any) -> AsyncIterator[Visitor]:
+    """A region in process, visited by the first key of account *one*."""
+    clock = FakeClock()
+    app: ASGIApp = create_sandbox(replace(config, **changes), clock=clock)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://region.test:81") as http:
+        yield Visitor(http, clock)

@@ -1,0 +1,67 @@
+"""The app around the operations."""
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from gateway.sandbox import Constant, SandboxConfig, create_sandbox
+from tests.sandbox.stage import SUBMIT, FakeClock, Visitor, region
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "message"),
+    [
+        pytest.param("GET", "/api/v1/dance", 404, "NotFound", "Not found!", id="path"),
+        pytest.param(
+            "GET",
+            SUBMIT,
+            400,
+            "InvalidParameter",
+            "Request method 'GET' is not supported.",
+            id="method",
+        ),
+    ],
+)
+async def test_no_such_call(method: str, path: str, status: int, code: str, message: str) -> None:
+    """An unknown path and a wrong method have the flat shape too."""
+    async with region() as visitor:
+        answer = await visitor.http.request(method, path)
+
+        assert answer.status_code == status
+        assert (answer.json()["code"], answer.json()["message"]) == (code, message)
+
+
+async def test_without_a_config() -> None:
+    """A region without a config takes the key sk-sandbox and runs on the real clock."""
+    transport = httpx.ASGITransport(create_sandbox())
+    async with httpx.AsyncClient(transport=transport, base_url="http://region") as http:
+        visitor = Visitor(http, FakeClock(), "sk-sandbox")
+
+        assert await visitor.status(await visitor.submit()) == "RUNNING"
+
+
+async def test_two_regions_mounted_in_one_app() -> None:
+    """Regions can be mounted: keys are good in one of them, and result URLs lead back to it."""
+    clock = FakeClock()
+    regions = {
+        name: create_sandbox(
+            SandboxConfig(region=name, accounts={name: (f"sk-{name}",)}, latency=Constant(1)),
+            clock=clock,
+        )
+        for name in ("beijing", "singapore")
+    }
+    app = Starlette(routes=[Mount(f"/{name}", each) for name, each in regions.items()])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x/singapore/") as http:
+        visitor = Visitor(http, clock, "sk-singapore")
+        task_id = await visitor.submit()
+        clock.forward(1)
+        (result,) = (await visitor.query(task_id))["output"]["results"]
+
+        assert result["url"].startswith("http://x/singapore/results/")
+        assert (await http.get(result["url"])).status_code == 200
+        other = await http.get("http://x/beijing/api/v1/tasks", headers=visitor.headers)
+        assert (other.status_code, other.json()["message"]) == (401, "Invalid API-key provided.")

@@ -1,0 +1,35 @@
+"""Sliding windows of one second."""
+
+import pytest
+
+from gateway.sandbox.answers import Refusal
+from gateway.sandbox.config import Limits
+from gateway.sandbox.limits import Rates
+
+
+def test_sliding_window() -> None:
+    """In any second at most so many calls pass, and a refused call does not count."""
+    rates = Rates(Limits(submits_per_second=2))
+    passed = []
+
+    for tenth in range(25):
+        try:
+            rates.count("one", "submit", tenth / 10)
+        except Refusal as refusal:
+            assert (refusal.status, refusal.code) == (429, "Throttling.RateQuota")
+        else:
+            passed.append(tenth)
+
+    assert passed == [0, 1, 10, 11, 20, 21]
+
+
+def test_accounts_and_kinds_are_apart() -> None:
+    """Another account and another kind of call have windows of their own."""
+    rates = Rates(Limits(submits_per_second=1, task_calls_per_second=1))
+    rates.count("one", "submit", 0)
+
+    rates.count("two", "submit", 0)
+    rates.count("one", "task_call", 0)
+
+    with pytest.raises(Refusal):
+        rates.count("one", "submit", 0)
