@@ -58,6 +58,8 @@ def configure_logs(level: str = "info", format: str = "auto", stream: TextIO | N
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            # Else arguments stand beside their text, where no pattern knows them.
+            structlog.stdlib.PositionalArgumentsFormatter(),
             *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

@@ -138,6 +138,37 @@ async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
             await client.get(heard.base_url)
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        pytest.param(b"", httpx.RemoteProtocolError, id="closed-without-a-word"),
+        pytest.param(b"nonsense\r\n\r\n", httpx.RemoteProtocolError, id="not-http"),
+        pytest.param(None, httpx.ReadError, id="reset"),
+    ],
+)
+async def test_what_broke_later_is_no_connect_error(
+    said: bytes | None, error: type[httpx.TransportError]
+) -> None:
+    """Once connected, no failure is called a ConnectError or ConnectTimeout."""
+
+    def broken(heard: Heard) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(heard, reader)
+            if said is None:
+                writer.transport.abort()
+            else:
+                writer.write(said)
+                await writer.drain()
+
+        return serve
+
+    async with listening(broken) as heard, httpx.AsyncClient(transport=_transport()) as client:
+        with pytest.raises(error) as caught:
+            await client.post(heard.base_url, content=b"bytes")
+
+    assert type(caught.value) is error
+
+
 async def test_closing_unused_is_nothing() -> None:
     """A transport that never carried anything closes without a session."""
     await _transport().aclose()
