@@ -139,15 +139,15 @@ async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    "said",
     [
-        pytest.param(b"", httpx.RemoteProtocolError, id="closed-without-a-word"),
-        pytest.param(b"nonsense\r\n\r\n", httpx.RemoteProtocolError, id="not-http"),
-        pytest.param(None, httpx.ReadError, id="reset"),
+        pytest.param(b"", id="closed-without-a-word"),
+        pytest.param(b"nonsense\r\n\r\n", id="not-http"),
+        pytest.param(None, id="reset"),
     ],
 )
 async def test_what_broke_later_is_no_connect_error(
-    said: bytes | None, error: type[httpx.TransportError]
+    said: bytes | None,
 ) -> None:
     """Once connected, no failure is called a ConnectError or ConnectTimeout."""
 
@@ -163,10 +163,10 @@ async def test_what_broke_later_is_no_connect_error(
         return serve
 
     async with listening(broken) as heard, httpx.AsyncClient(transport=_transport()) as client:
-        with pytest.raises(error) as caught:
+        with pytest.raises(httpx.TransportError) as caught:
             await client.post(heard.base_url, content=b"bytes")
 
-    assert type(caught.value) is error
+    assert not isinstance(caught.value, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 async def test_closing_unused_is_nothing() -> None:
