@@ -1,0 +1,39 @@
+"""What the headers of an answer tell of its edit, whether it ended well or ill."""
+
+from collections.abc import Mapping
+
+from gateway.domain.phases import Phase
+from gateway.journey.ask import Answer, Told
+
+
+def edit_headers(told: Told) -> dict[str, str]:
+    """Return what is known of the edit; unknown values have no header."""
+    known = {
+        "x-wan-edit-id": told.edit_id,
+        "x-wan-region": told.region,
+        "x-wan-task-id": ", ".join(told.task_ids),
+        "x-wan-upstream-request-id": ", ".join(told.upstream_request_ids),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def answer_headers(answer: Answer) -> dict[str, str]:
+    """Return the same with what became of the pictures and of ignored fields."""
+    headers = edit_headers(answer.told)
+    if answer.ignored:
+        headers["x-wan-ignored-params"] = ", ".join(map(_plain, answer.ignored))
+    if answer.delivered < answer.requested:
+        headers["x-wan-images"] = f"requested={answer.requested}, delivered={answer.delivered}"
+    if answer.replayed:
+        headers["idempotent-replayed"] = "true"
+    return headers
+
+
+def server_timing(spent: Mapping[Phase, float]) -> str:
+    """Return *spent* seconds as the ``server-timing`` value, in milliseconds."""
+    return ", ".join(f"{phase};dur={1000 * seconds:.1f}" for phase, seconds in spent.items())
+
+
+def _plain(name: str) -> str:
+    """Make a field name that a customer typed safe for a header line."""
+    return "".join(c if " " < c < "\x7f" and c != "," else "?" for c in name[:64])

@@ -1,0 +1,48 @@
+"""One path of the gateway: its label in metrics, and who answers each method."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.downstream.body import CustomerLeft
+from gateway.downstream.ports import EdgeObserver
+from gateway.downstream.request_line import line_of
+
+Endpoint = Callable[[Request], Awaitable[ASGIApp]]
+"""What it returns is called next: a Response, or what answers at length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    An ASGI app for a Starlette Route; every request passes exactly one.
+
+    Starlette's own Route knows one endpoint a path, so that its 405 would allow too little.
+    """
+
+    route: str
+    """A template: what a customer types never becomes a label."""
+    by_method: Mapping[str, Endpoint]
+    """Empty: nothing is here."""
+    observer: EdgeObserver
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        line = line_of(scope)
+        line.route = self.route
+        self.observer.http_request_started(self.route)
+        request = Request(scope, receive, send)
+        try:
+            response = await self._endpoint(request)(request)
+            await response(scope, receive, send)
+        except CustomerLeft:
+            line.outcome = "customer_left"
+
+    def _endpoint(self, request: Request) -> Endpoint:
+        if not self.by_method:
+            raise HTTPException(404)
+        if (endpoint := self.by_method.get(request.method)) is None:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.by_method))})
+        return endpoint

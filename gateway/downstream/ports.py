@@ -1,0 +1,119 @@
+"""What the door in asks of the world around it; the app hands in who answers."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from gateway.domain.edit import Picture
+from gateway.domain.phases import Phases
+from gateway.domain.tenant import Tenant
+from gateway.downstream.request_line import RequestLine
+from gateway.journey.ask import Answer, Ask, Told
+
+Check = Callable[[Sequence[bytes], Tenant], Awaitable[tuple[Picture, ...]]]
+"""
+Decode pictures and bring them into DashScope's rules; gateway.imaging answers it.
+
+Raises InvalidImage, with the index of the picture and the rule.
+"""
+
+
+class Visit(Protocol):
+    """One customer at one edit, for the length of a block."""
+
+    @property
+    def told(self) -> Told: ...
+
+    async def answer(self) -> Answer:
+        """
+        Wait for the edit's end, at most until the customer's deadline.
+
+        Raises:
+            GatewayError: the edit ended badly, or has not ended yet.
+        """
+        ...
+
+    async def delivered(self) -> None:
+        """Say that the last byte of the answer was handed to the socket."""
+        ...
+
+    def detach(self) -> None:
+        """Let the edit run on without a customer."""
+        ...
+
+
+class Desk(Protocol):
+    """Where edits are handed in; gateway.journey.desk answers it."""
+
+    def attend(self, ask: Ask) -> AbstractAsyncContextManager[Visit]:
+        """Begin an edit or join one; leaving without delivered() is the customer's leaving."""
+        ...
+
+    def collect(
+        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
+    ) -> AbstractAsyncContextManager[Visit]:
+        """
+        Look at a known edit; coming and leaving change nothing about it.
+
+        Raises:
+            NotFound: the tenant has no such edit.
+        """
+        ...
+
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
+        """
+        Cancel what can be cancelled at no cost, and tell what became of it.
+
+        Raises:
+            NotFound: the tenant has no such edit.
+        """
+        ...
+
+
+class EdgeObserver(Protocol):
+    """Who counts at the edge; gateway.observe.metrics answers it. Nothing here may raise."""
+
+    def http_request_started(self, route: str) -> None: ...
+
+    def http_request_ended(
+        self,
+        route: str,
+        method: str,
+        code: int,
+        tenant: str,
+        seconds: float,
+        body_in: int,
+        body_out: int,
+    ) -> None:
+        """
+        Count one request; each started one ends once.
+
+        Args:
+            route: A template of routes.py, ``_other`` for an unknown path.
+            method: One of HTTP's own; ``_OTHER`` for any that is not.
+            code: The status; 499 where the customer left before there was one.
+            tenant: Its name; ``_unknown`` where no key told.
+            seconds: From the head's arrival to the last byte out.
+            body_in: Bytes read.
+            body_out: Bytes written.
+        """
+        ...
+
+    def client_disconnected(self, phase: str) -> None:
+        """Phases: reading, queued, submitting, polling, downloading, writing."""
+        ...
+
+    def client_retry(self, attempt: int) -> None: ...
+    def client_patience(self, seconds: float) -> None: ...
+
+    def gateway_overhead(self, route: str, seconds: float) -> None:
+        """From the body's last byte to the desk, and from the answer to the first byte out."""
+        ...
+
+    def inflight_bytes(self, change: int) -> None: ...
+
+
+class LineLog(Protocol):
+    """Who writes; gateway.observe.logs answers it. Nothing here may raise."""
+
+    def log_line(self, record: RequestLine) -> None: ...

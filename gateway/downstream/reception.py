@@ -1,0 +1,117 @@
+"""One request → one Ask: read, checked, and said how long it may take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from gateway.domain.clock import Clock
+from gateway.domain.edit import Picture
+from gateway.domain.errors import InvalidRequest
+from gateway.domain.phases import Phases
+from gateway.domain.tenant import Tenant
+from gateway.downstream.body import Limits
+from gateway.downstream.bytes_budget import Share
+from gateway.downstream.form import Form, read_form
+from gateway.downstream.ports import Check, EdgeObserver
+from gateway.downstream.request_line import line_of
+from gateway.journey.ask import Ask
+from gateway.journey.digest import digest_of
+from gateway.journey.patience import patience, sdk_patience
+from gateway.translate.openai_pictures import PictureRef
+from gateway.translate.openai_request import edit_of
+
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    check: Check
+    limits: Limits
+    models: Mapping[str, str]
+    """Every name that a customer may send, and DashScope's name for it."""
+    default_model: str
+    max_wait_seconds: float
+    clock: Clock
+    observer: EdgeObserver
+
+    async def ask_of(self, request: Request, tenant: Tenant, share: Share) -> Ask:
+        """
+        Read the body and check everything that can be checked before money is spent.
+
+        Raises:
+            InvalidRequest: a field, a picture or the body itself; see read_form, edit_of.
+            CustomerLeft: nobody waits for it any more.
+        """
+        line = line_of(request.scope)
+        line.phases = phases = Phases(started=line.started)
+        key = idempotency_key(request.headers)
+        form = await read_form(request.receive, request.headers, self.limits, share)
+        read_at = self.clock.now()
+        _refuse_mask(form)
+        edit = edit_of(
+            form.fields,
+            models=self.models,
+            default_model=self.default_model,
+            strict=tenant.strict,
+        )
+        pictures = await self._checked(form.pictures, tenant)
+        ask = Ask(
+            tenant=tenant,
+            edit=edit,
+            pictures=pictures,
+            digest=digest_of(edit, pictures),
+            patience=self.patience_of(request, tenant),
+            phases=phases,
+            retry_count=line.retry_count,
+            idempotency_key=key,
+            release=share.release,
+        )
+        line.overhead += self.clock.now() - read_at
+        return ask
+
+    def patience_of(self, request: Request, tenant: Tenant) -> float:
+        """Return the seconds from now on that this customer waits."""
+        if (told := sdk_patience(request.headers)) is not None:
+            self.observer.client_patience(told)
+        return patience(
+            request.headers,
+            server_cap=self.max_wait_seconds,
+            cut_off_seconds=tenant.cut_off_seconds,
+        )
+
+    async def _checked(
+        self, references: Sequence[PictureRef], tenant: Tenant
+    ) -> tuple[Picture, ...]:
+        """Have those that came as bytes checked; the others go on as URLs, unread."""
+        checked = iter(await self.check([ref.content for ref in references if not ref.url], tenant))
+        return tuple(Picture(url=ref.url) if ref.url else next(checked) for ref in references)
+
+
+def retry_count(headers: Mapping[str, str]) -> int:
+    """Return which blind repeat by an SDK this is; 0 for the first try and for nonsense."""
+    text = headers.get("x-stainless-retry-count", "")
+    return int(text) if len(text) < 4 and text.isascii() and text.isdigit() else 0
+
+
+def idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """
+    Return the customer's own name for this request, if it gave one.
+
+    Raises:
+        InvalidRequest: it is too long.
+    """
+    key = headers.get("idempotency-key", "").strip()
+    if len(key) > _LONGEST_KEY:
+        raise InvalidRequest(
+            f"The header 'Idempotency-Key' is over {_LONGEST_KEY} characters long. Send fewer."
+        )
+    return key or None
+
+
+def _refuse_mask(form: Form) -> None:
+    if form.mask is not None:
+        raise InvalidRequest(
+            "A mask cannot be applied here: say in the prompt what shall stay as it is.",
+            param="mask",
+        )

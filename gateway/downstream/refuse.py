@@ -1,0 +1,122 @@
+"""Exception → OpenAI's error reply: the only place that makes one."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler, Receive, Scope, Send
+
+from gateway.domain.errors import (
+    BodyTooSlow,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    UnknownKey,
+)
+from gateway.downstream.edit_headers import edit_headers
+from gateway.downstream.request_line import RequestLine, line_of
+from gateway.translate.openai_error import error_body, error_headers
+
+_LINGER_SECONDS = 5.0
+
+
+def exception_handlers() -> Mapping[Any, ExceptionHandler]:
+    """
+    Return what Starlette's constructor takes.
+
+    A bug is not among them: for Exception Starlette raises again after the answer, and
+    uvicorn would write a traceback with whatever its message quotes. See RequestLog.
+    """
+    return {
+        GatewayError: refuse,
+        HTTPException: refuse_as_http,
+    }
+
+
+async def refuse(request: Request, exc: Exception) -> Response:
+    """Answer a GatewayError."""
+    if not isinstance(exc, GatewayError):
+        raise exc
+    line = line_of(request.scope)
+    line.outcome = exc.code
+    line.upstream_code = exc.upstream_code or ""
+    line.upstream_request_id = exc.upstream_request_id or ""
+    return _reply(line, exc, _headers(line, exc))
+
+
+async def refuse_as_http(request: Request, exc: Exception) -> Response:
+    """Answer what Starlette itself refuses: an unknown path, a wrong method."""
+    if not isinstance(exc, HTTPException):
+        raise exc
+    line = line_of(request.scope)
+    error = _error(exc, request.method, line.path)
+    line.outcome = error.code
+    return _reply(line, error, {**(exc.headers or {}), **_headers(line, error)})
+
+
+def refuse_a_bug(line: RequestLine) -> Response:
+    """Answer anything unforeseen with the request id and nothing else."""
+    error = InternalError("")
+    return _reply(line, error, _headers(line, error))
+
+
+def _error(exc: HTTPException, method: str, path: str) -> GatewayError:
+    match exc.status_code:
+        case 404:
+            return NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
+        case 405:
+            return MethodNotAllowed(
+                f"Not allowed to {method} on {path}. "
+                "(HINT: Perhaps you meant to use a different HTTP method?)"
+            )
+        case 413:
+            return RequestTooLarge("The request is too large.")
+        case _:
+            return InvalidRequest(str(exc.detail), code="invalid_request")
+
+
+def _headers(line: RequestLine, error: GatewayError) -> dict[str, str]:
+    headers = error_headers(error)
+    if line.told is not None:
+        headers |= edit_headers(line.told)
+    if error.upstream_request_id:
+        headers["x-wan-upstream-request-id"] = error.upstream_request_id
+    if isinstance(error, UnknownKey):
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def _reply(line: RequestLine, error: GatewayError, headers: Mapping[str, str]) -> Response:
+    kind = _LastReply if isinstance(error, RequestTooLarge | BodyTooSlow) else Response
+    return kind(
+        error_body(error, line.request_id),
+        status_code=error.status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+class _LastReply(Response):
+    """
+    A reply that closes the connection, since the rest of the body is not wanted.
+
+    Closing with bytes unread makes the kernel send a reset, which may overtake the reply:
+    so the reply goes out whole, and then what still comes is thrown away for a while.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError):  # it had its time to read
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not line_of(scope).body_ended:
+                    await receive()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,80 @@
+"""What one request's log line will say: filled on its way, written at its end."""
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.domain.phases import Phases
+from gateway.journey.ask import Told
+
+_KEY = "gateway.request_line"
+
+
+@dataclass(slots=True)
+class RequestLine:
+    """One request. Holds nothing that is secret: no key, no prompt, no URL of a picture."""
+
+    request_id: str
+    method: str
+    path: str
+    """As the customer wrote it, without the query."""
+    started: float
+    """By the monotonic clock."""
+    route: str = ""
+    """The path's template; empty until a page took the request."""
+    tenant: str = ""
+    told: Told | None = None
+    """The edit, once there is one."""
+    retry_count: int = 0
+    phases: Phases | None = None
+    overhead: float = 0.0
+    """Seconds that were neither the customer's, nor the line's, nor upstream's."""
+    status: int = 0
+    """Of the answer; 0 while there is none."""
+    outcome: str = ""
+    """``ok``, ``customer_left``, or the code of the refusal."""
+    upstream_code: str = ""
+    upstream_request_id: str = ""
+    bug: str = ""
+    """Where an unforeseen exception came from: names and lines, no values."""
+    seconds: float = 0.0
+    body_in: int = 0
+    body_ended: bool = False
+    """Whether the last byte of the request was read."""
+    body_out: int = 0
+
+
+def attach(scope: MutableMapping[str, Any], line: RequestLine) -> None:
+    scope[_KEY] = line
+
+
+def line_of(scope: MutableMapping[str, Any]) -> RequestLine:
+    """Return the line of the request that *scope* belongs to."""
+    line: RequestLine = scope[_KEY]
+    return line
+
+
+def fields_of(line: RequestLine) -> dict[str, Any]:
+    """Return what the log says of a request; names are those of the metric labels."""
+    told = line.told
+    spent = line.phases.spent(line.started + line.seconds) if line.phases else {}
+    return {
+        "request_id": line.request_id,
+        "method": line.method,
+        "path": line.path,
+        "route": line.route,
+        "code": line.status,
+        "outcome": line.outcome,
+        "tenant": line.tenant,
+        "seconds": round(line.seconds, 4),
+        "body_in": line.body_in,
+        "body_out": line.body_out,
+        "retry_count": line.retry_count or None,
+        "edit_id": told.edit_id if told else None,
+        "region": told.region if told else None,
+        "task_ids": list(told.task_ids) if told else None,
+        "upstream_code": line.upstream_code,
+        "upstream_request_id": line.upstream_request_id,
+        "phase_seconds": {phase: round(seconds, 4) for phase, seconds in spent.items()},
+        "bug": line.bug,
+    }

@@ -1,0 +1,115 @@
+"""ASGI middleware: gives each request its id, counts its bytes, writes its line at its end."""
+
+import re
+from dataclasses import dataclass
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import InternalError
+from gateway.downstream.ports import EdgeObserver, LineLog
+from gateway.downstream.refuse import refuse_a_bug
+from gateway.downstream.request_line import RequestLine, attach
+from gateway.downstream.whence import whence
+
+CUSTOMER_LEFT = 499
+"""nginx's number for a customer who left before there was an answer; never sent."""
+
+_OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_LONGEST_PATH = 200
+
+
+class RequestLog:
+    """
+    Pure ASGI: Starlette's BaseHTTPMiddleware would hide the customer's leaving.
+
+    Args:
+        app: What is within.
+        clock: Time.
+        observer: Who counts.
+        log: Who writes.
+    """
+
+    def __init__(self, app: ASGIApp, *, clock: Clock, observer: EdgeObserver, log: LineLog) -> None:
+        self._app = app
+        self._clock = clock
+        self._observer = observer
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        line = _begin(scope, self._clock.now())
+        attach(scope, line)
+        wire = _Wire(line, self._clock, receive, send)
+        try:
+            await self._app(scope, wire.receive, wire.send)
+        except Exception as exc:  # noqa: BLE001 - every bug ends here
+            # Not raised again: the server would write a traceback with whatever the message
+            # quotes. An answer that has begun stays without an end, so that the server cuts it.
+            line.outcome, line.bug = InternalError.code, whence(exc)
+            if not line.status:
+                await refuse_a_bug(line)(scope, wire.receive, wire.send)
+        finally:
+            self._end(line)
+
+    def _end(self, line: RequestLine) -> None:
+        line.seconds = self._clock.now() - line.started
+        line.outcome = line.outcome or "ok"
+        if line.route:
+            self._observer.http_request_ended(
+                line.route,
+                line.method if line.method in _METHODS else "_OTHER",
+                line.status or CUSTOMER_LEFT,
+                line.tenant or "_unknown",
+                line.seconds,
+                line.body_in,
+                line.body_out,
+            )
+        self._log.log_line(line)
+
+
+def _begin(scope: Scope, now: float) -> RequestLine:
+    own = Headers(scope=scope).get("x-request-id", "")
+    return RequestLine(
+        request_id=own if _OWN_ID.fullmatch(own) else f"req_{uuid4().hex}",
+        method=scope["method"],
+        path=scope["path"][:_LONGEST_PATH],
+        started=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """The connection, with counters."""
+
+    line: RequestLine
+    clock: Clock
+    _receive: Receive
+    _send: Send
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.line.body_in += len(message.get("body", b""))
+        self.line.body_ended = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.line.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers()]}
+        else:
+            self.line.body_out += len(message.get("body", b""))
+        await self._send(message)
+
+    def _headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        spent = max(0.0, self.clock.now() - self.line.started)
+        return (
+            (b"x-request-id", self.line.request_id.encode("ascii")),
+            (b"openai-processing-ms", str(round(1000 * spent)).encode("ascii")),
+            (b"openai-version", b"2020-10-01"),
+        )

@@ -1,0 +1,297 @@
+"""The door in with fakes behind it: a desk with a script, a recorder, a clock in the hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import Message
+
+from gateway.domain.edit import AnswerForm, Picture, Size
+from gateway.domain.errors import NotFound
+from gateway.domain.phases import Phase, Phases
+from gateway.domain.tenant import Tenant
+from gateway.downstream.body import Limits
+from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.edits import Edits
+from gateway.downstream.keys import Keyring
+from gateway.downstream.models import Models
+from gateway.downstream.ops import Ops
+from gateway.downstream.readiness import Readiness
+from gateway.downstream.reception import Reception
+from gateway.downstream.refuse import exception_handlers
+from gateway.downstream.request_line import RequestLine
+from gateway.downstream.request_log import RequestLog
+from gateway.downstream.routes import routes
+from gateway.journey.ask import Answer, Ask, Told
+
+KEY = "sk-canary-0123456789"
+ACME = Tenant(name="acme", region="beijing", upstreams=())
+MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
+TOLD = Told(
+    edit_id="edit_1",
+    region="beijing",
+    task_ids=("task-1", "task-2"),
+    upstream_request_ids=("up-1",),
+    status="running",
+    created=1_700_000_000,
+)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+FORM = {"prompt": "a hat", "model": "gpt-image-1"}
+FILES = {"image": ("cat.png", PNG, "image/png")}
+
+
+def answer(**changes: Any) -> Answer:
+    whole: dict[str, Any] = {
+        "told": TOLD,
+        "form": AnswerForm(),
+        "pictures": (b"one",),
+        "urls": (),
+        "requested": 1,
+    }
+    return Answer(**{**whole, **changes})
+
+
+@dataclass
+class FakeClock:
+    """Moves only when told to."""
+
+    time: float = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def epoch(self) -> float:
+        return 1_700_000_500.0 + self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class FakeVisit:
+    """Ends as its script says, and remembers what became of it."""
+
+    ends: Callable[[], Awaitable[Answer]]
+    told: Told = TOLD
+    was_delivered: bool = False
+    detached: bool = False
+    cancelled: bool = False
+
+    async def answer(self) -> Answer:
+        try:
+            return await self.ends()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+    async def delivered(self) -> None:
+        self.was_delivered = True
+
+    def detach(self) -> None:
+        self.detached = True
+
+
+async def ends_well() -> Answer:
+    return answer()
+
+
+@dataclass
+class FakeDesk:
+    """Hands out *visit* and remembers who asked."""
+
+    visit: FakeVisit = field(default_factory=lambda: FakeVisit(ends_well))
+    asks: list[Ask] = field(default_factory=list)
+    pictures: list[tuple[Picture, ...]] = field(default_factory=list)
+    refusal: Exception | None = None
+    left: int = 0
+    keeps: bool = False
+    """Whether the bytes are still needed after the visit, as by a detached edit in line."""
+
+    @asynccontextmanager
+    async def attend(self, ask: Ask) -> AsyncIterator[FakeVisit]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asks.append(ask)
+        self.pictures.append(ask.pictures)
+        ask.phases.enter(Phase.QUEUE, ask.phases.started + 0.25)
+        try:
+            yield self.visit
+        finally:
+            self.left += 1
+            if not self.keeps:
+                ask.release()
+
+    @asynccontextmanager
+    async def collect(
+        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
+    ) -> AsyncIterator[FakeVisit]:
+        self._find(tenant, edit_id)
+        yield self.visit
+
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
+        self._find(tenant, edit_id)
+        return self.visit.told
+
+    def _find(self, tenant: Tenant, edit_id: str) -> None:
+        if (tenant.name, edit_id) != ("acme", self.visit.told.edit_id):
+            raise NotFound("There is no such edit.")
+
+
+@dataclass
+class Recorder:
+    """The observer and the log, as a list of what they were told."""
+
+    said: list[tuple[Any, ...]] = field(default_factory=list)
+    lines: list[RequestLine] = field(default_factory=list)
+    inflight: int = 0
+
+    def http_request_started(self, route: str) -> None:
+        self.said.append(("started", route))
+
+    def http_request_ended(self, *what: Any) -> None:
+        self.said.append(("ended", *what))
+
+    def client_disconnected(self, phase: str) -> None:
+        self.said.append(("disconnected", phase))
+
+    def client_retry(self, attempt: int) -> None:
+        self.said.append(("retry", attempt))
+
+    def client_patience(self, seconds: float) -> None:
+        self.said.append(("patience", seconds))
+
+    def gateway_overhead(self, route: str, seconds: float) -> None:
+        self.said.append(("overhead", route, seconds))
+
+    def inflight_bytes(self, change: int) -> None:
+        self.inflight += change
+
+    def log_line(self, record: RequestLine) -> None:
+        self.lines.append(record)
+
+    def told(self, what: str) -> list[tuple[Any, ...]]:
+        return [entry for entry in self.said if entry[0] == what]
+
+
+async def passes(contents: Sequence[bytes], tenant: Tenant) -> tuple[Picture, ...]:
+    return tuple(Picture(content=content, media_type="image/png") for content in contents)
+
+
+@dataclass
+class House:
+    """One gateway's door, with everything behind it in reach."""
+
+    tenant: Tenant = ACME
+    limits: Limits = field(default_factory=Limits)
+    most_bytes: int = 2**24
+    measure: Callable[[bytes], Size | None] = lambda _: None
+    open_tenant: Tenant | None = None
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.seen = Recorder()
+        self.desk = FakeDesk()
+        self.readiness = Readiness()
+        self.budget = Bytes(self.most_bytes, self.seen.inflight_bytes)
+        self.check = passes
+        self.registry = CollectorRegistry()
+        keyring = Keyring(
+            {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
+        )
+        reception = Reception(
+            check=self._checked,
+            limits=self.limits,
+            models=MODELS,
+            default_model="gpt-image-1",
+            max_wait_seconds=540.0,
+            clock=self.clock,
+            observer=self.seen,
+        )
+        edits = Edits(
+            keyring=keyring,
+            readiness=self.readiness,
+            reception=reception,
+            desk=self.desk,
+            budget=self.budget,
+            measure=self.measure,
+            clock=self.clock,
+            observer=self.seen,
+        )
+        pages = routes(
+            edits,
+            Models(keyring, tuple(MODELS)),
+            Ops(self.readiness, self.registry),
+            self.seen,
+        )
+        log = Middleware(RequestLog, clock=self.clock, observer=self.seen, log=self.seen)
+        self.app = Starlette(
+            routes=pages, middleware=[log], exception_handlers=exception_handlers()
+        )
+        self.app.router.redirect_slashes = False
+
+    async def _checked(self, contents: Sequence[bytes], tenant: Tenant) -> tuple[Picture, ...]:
+        return await self.check(contents, tenant)
+
+    def customer(self, key: str | None = KEY) -> httpx.AsyncClient:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+
+
+class Wire:
+    """A connection by hand: *script* is received, what is sent is kept."""
+
+    def __init__(self, *script: Message) -> None:
+        self.script = list(script)
+        self.sent: list[Message] = []
+        self.hang_up = asyncio.Event()
+        self.on_send: Callable[[Message], None] = lambda message: None
+        self.waits = False
+        """Whether a send waits for the socket, as it does with a slow customer."""
+
+    async def receive(self) -> Message:
+        if self.script:
+            return self.script.pop(0)
+        await self.hang_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+        self.on_send(message)
+        if self.waits:
+            await asyncio.sleep(0)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+
+def request_of(
+    request: httpx.Request, *, pieces: Sequence[bytes] | None = None
+) -> tuple[dict[str, Any], list[Message]]:
+    """Return the scope and the messages of *request*; with *pieces*, only those of its body."""
+    scope = {
+        "type": "http",
+        "method": request.method,
+        "path": request.url.path,
+        "raw_path": request.url.raw_path,
+        "query_string": b"",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+    }
+    parts = [request.read()] if pieces is None else list(pieces)
+    messages: list[Message] = [
+        {"type": "http.request", "body": part, "more_body": nth < len(parts)}
+        for nth, part in enumerate(parts, 1)
+    ]
+    return scope, messages

@@ -1,0 +1,90 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from starlette.types import Message
+
+from gateway.domain.errors import BodyTooSlow, RequestTooLarge
+from gateway.downstream.body import CustomerLeft, Limits, announced, pour
+from gateway.downstream.bytes_budget import Bytes
+
+pytestmark = pytest.mark.anyio
+
+
+def playing(*script: Message | float) -> Callable[[], Awaitable[Message]]:
+    """Receive *script*; a number in it is a pause in seconds, past its end is silence."""
+    rest = list(script)
+
+    async def receive() -> Message:
+        while rest:
+            step = rest.pop(0)
+            if not isinstance(step, float):
+                return step
+            await asyncio.sleep(step)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return receive
+
+
+def piece(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+async def poured(*script: Message | float, limits: Limits) -> list[bytes]:
+    pieces: list[bytes] = []
+    with Bytes(1000, lambda _: None).reserve() as share:
+        await pour(playing(*script), pieces.append, limits, share)
+        assert share.held == sum(map(len, pieces))
+    return pieces
+
+
+async def test_pieces_come_as_they_are() -> None:
+    """The pieces are handed on in order, empty ones left out, until the last."""
+    pieces = await poured(piece(b"a"), piece(b""), piece(b"bc", more=False), limits=Limits())
+
+    assert pieces == [b"a", b"bc"]
+
+
+@pytest.mark.parametrize(
+    ("script", "limits"),
+    [
+        pytest.param([piece(b"a")], Limits(idle_body_seconds=0.01), id="silence"),
+        pytest.param([], Limits(idle_body_seconds=0.01), id="nothing-at-all"),
+        pytest.param(
+            [piece(b"a"), 0.02, piece(b"b"), 0.02, piece(b"c"), 0.02, piece(b"d", more=False)],
+            Limits(body_seconds=0.03),
+            id="drop-by-drop",
+        ),
+    ],
+)
+async def test_too_slow(script: list[Message | float], limits: Limits) -> None:
+    """Silence, and a body that takes too long as a whole, end with 408."""
+    with pytest.raises(BodyTooSlow):
+        await poured(*script, limits=limits)
+
+
+async def test_too_large_on_the_way() -> None:
+    """A chunked body is refused once it is over the limit."""
+    with pytest.raises(RequestTooLarge, match=r"limit \(4\) exceeded"):
+        await poured(piece(b"abc"), piece(b"de"), limits=Limits(max_body_bytes=4))
+
+
+async def test_customer_leaves() -> None:
+    """A customer who hangs up while sending is no fault of anybody."""
+    with pytest.raises(CustomerLeft):
+        await poured(piece(b"a"), {"type": "http.disconnect"}, limits=Limits())
+
+
+@pytest.mark.parametrize(
+    ("length", "n"),
+    [
+        pytest.param(None, 0, id="chunked"),
+        pytest.param("12", 12, id="known"),
+        pytest.param("-1", 0, id="negative"),
+        pytest.param("²", 0, id="no-number"),
+    ],
+)
+def test_announced(length: str | None, n: int) -> None:
+    """Content-Length is a number of bytes or nothing."""
+    assert announced({} if length is None else {"content-length": length}) == n

@@ -1,0 +1,145 @@
+import re
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.downstream.request_line import line_of
+from gateway.downstream.request_log import RequestLog
+from tests.downstream.house import FILES, FORM, KEY, FakeClock, House, Recorder, Wire
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        pytest.param("trace-1.a_B", True, id="own"),
+        pytest.param("a" * 128, True, id="longest"),
+        pytest.param("a" * 129, False, id="too-long"),
+        pytest.param("a b", False, id="space"),
+        pytest.param('a"b', False, id="quote"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+async def test_request_id(given: str, kept: bool) -> None:
+    """A harmless id of the customer's is kept; else there is a new one of OpenAI's form."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.get("/healthz", headers={"x-request-id": given})
+
+    told = reply.headers["x-request-id"]
+    assert told == house.seen.lines[0].request_id
+    assert told == given if kept else re.fullmatch("req_[0-9a-f]{32}", told)
+
+
+async def test_one_line_for_each_request() -> None:
+    """A line tells who, what, how long and how much, and no secret."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.post("/v1/images/edits?x=1", data=FORM, files=FILES)
+
+    (line,) = house.seen.lines
+    assert (line.method, line.path, line.route) == ("POST", "/v1/images/edits", "/v1/images/edits")
+    assert (line.tenant, line.status, line.outcome) == ("acme", 200, "ok")
+    assert line.told is not None
+    assert line.body_in == int(reply.request.headers["content-length"])
+    assert line.body_out == len(reply.content)
+    assert line.body_ended
+    assert house.seen.told("ended") == [
+        ("ended", line.route, "POST", 200, "acme", 0.0, line.body_in, line.body_out)
+    ]
+    assert KEY not in repr(line)
+    assert FORM["prompt"] not in repr(line)
+
+
+async def test_a_bug_before_the_first_byte() -> None:
+    """A bug is 500 with the request id and nothing else; the line tells where it is."""
+    house = House()
+
+    async def breaks(contents: Any, tenant: Any) -> Any:
+        try:
+            return dict[str, str]()[FORM["prompt"]]
+        except KeyError as exc:
+            raise ValueError(FORM["prompt"]) from exc
+
+    house.check = breaks
+    async with house.customer() as customer:
+        reply = await customer.post("/v1/images/edits", data=FORM, files=FILES)
+
+    (line,) = house.seen.lines
+    assert (reply.status_code, line.outcome) == (500, "internal_error")
+    assert reply.json() == {
+        "error": {
+            "message": "The server had an error while processing your request. Quote the request "
+            f"id {line.request_id} when you ask about it.",
+            "type": "server_error",
+            "param": None,
+            "code": "internal_error",
+        }
+    }
+    assert reply.headers["x-request-id"] == line.request_id
+    assert reply.headers["x-should-retry"] == "false"
+    assert "ValueError" in line.bug
+    assert "KeyError" in line.bug
+    assert FORM["prompt"] not in line.bug
+
+
+async def test_time_and_headers() -> None:
+    """The answer tells how long it took; the line, how long until the last byte."""
+    clock, seen = FakeClock(), Recorder()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        line_of(scope).route = "/x"
+        await clock.sleep(1.5)
+        await send({"type": "http.response.start", "status": 204})
+        await clock.sleep(1)
+        await send({"type": "http.response.body"})
+
+    wire = Wire()
+    scope = {"type": "http", "method": "GET", "path": "/x" * 200, "headers": []}
+    await RequestLog(app, clock=clock, observer=seen, log=seen)(scope, wire.receive, wire.send)
+
+    assert wire.headers["openai-processing-ms"] == "1500"
+    assert wire.headers["openai-version"] == "2020-10-01"
+    assert seen.lines[0].seconds == 2.5
+    assert len(seen.lines[0].path) == 200
+
+
+async def test_no_page_no_count() -> None:
+    """A request that no page took was never counted as started, so it is not counted as ended."""
+    seen = Recorder()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError
+
+    wire = Wire()
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
+    await log(scope, wire.receive, wire.send)
+
+    assert wire.sent[0]["status"] == 500
+    assert seen.said == []
+    assert seen.lines[0].outcome == "internal_error"
+
+
+async def test_other_protocols_pass() -> None:
+    """What is no HTTP request goes through untouched."""
+    seen = Recorder()
+    passed: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope["type"])
+
+    async def nothing(*_: Any) -> Message:
+        raise AssertionError
+
+    await RequestLog(app, clock=FakeClock(), observer=seen, log=seen)(
+        {"type": "lifespan"},
+        nothing,
+        nothing,  # type: ignore[arg-type]  # never called
+    )
+
+    assert (passed, seen.lines) == (["lifespan"], [])

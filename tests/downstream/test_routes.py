@@ -1,0 +1,148 @@
+from typing import Any
+
+import pytest
+from prometheus_client import Counter
+
+from tests.downstream.house import FILES, FORM, House
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/images/edits", "/v1/images/edits/"])
+async def test_edits_are_served_without_redirects(path: str) -> None:
+    """A base URL without /v1 and a slash at the end lead to the same page, in one step."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.post(path, data=FORM, files=FILES)
+
+    assert reply.status_code == 200
+    assert house.seen.told("started") == [("started", "/v1/images/edits")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "says", "allow"),
+    [
+        pytest.param("POST", "/v1/foo", 404, "Invalid URL (POST /v1/foo)", None, id="unknown-path"),
+        pytest.param("GET", "/", 404, "Invalid URL (GET /)", None, id="root"),
+        pytest.param(
+            "GET",
+            "/v1/images/edits",
+            405,
+            "Not allowed to GET on /v1/images/edits. "
+            "(HINT: Perhaps you meant to use a different HTTP method?)",
+            "POST",
+            id="get",
+        ),
+        pytest.param("HEAD", "/v1/images/edits", 405, None, "POST", id="head"),
+        pytest.param("BREW", "/v1/images/edits/1", 405, None, "DELETE, GET", id="made-up"),
+        pytest.param("POST", "/healthz", 405, None, "GET, HEAD", id="ops"),
+    ],
+)
+async def test_nothing_here(
+    method: str, path: str, status: int, says: str | None, allow: str | None
+) -> None:
+    """Unknown paths and wrong methods are refused in OpenAI's envelope, and name no new label."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.request(method, path)
+
+    assert reply.status_code == status
+    assert reply.headers.get("allow") == allow
+    assert reply.headers["x-should-retry"] == "false"
+    if says:
+        assert reply.json()["error"]["message"] == says
+        assert reply.json()["error"]["type"] == "invalid_request_error"
+    (ended,) = house.seen.told("ended")
+    assert ended[1] in {"_other", "/v1/images/edits", "/v1/images/edits/{edit_id}", "/healthz"}
+    assert ended[2] in {"GET", "POST", "HEAD", "_OTHER"}
+
+
+def model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 1_758_585_600, "owned_by": "wan-gateway"}
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/"])
+async def test_models(path: str) -> None:
+    """The list holds DashScope's name and its aliases."""
+    async with House().customer() as customer:
+        reply = await customer.get(path)
+
+    assert reply.json() == {
+        "object": "list",
+        "data": [model("wan2.5-i2i-preview"), model("gpt-image-1")],
+    }
+    assert reply.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/gpt-image-1", "/models/gpt-image-1/"])
+async def test_model(path: str) -> None:
+    """One model is the bare object."""
+    async with House().customer() as customer:
+        reply = await customer.get(path)
+
+    assert reply.json() == model("gpt-image-1")
+
+
+@pytest.mark.parametrize("name", ["dall-e-9", "a%2Fb%20c", "a/b%20c"])
+async def test_unknown_model(name: str) -> None:
+    """An unknown name, whatever slashes it has, is OpenAI's 404 and not an unknown path."""
+    async with House().customer() as customer:
+        reply = await customer.get(f"/v1/models/{name}")
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-image-1", "/v1/images/edits/1"])
+async def test_no_key(path: str) -> None:
+    """Without a key nothing of OpenAI's API answers."""
+    house = House()
+
+    async with house.customer(key=None) as customer:
+        reply = await customer.get(path)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert house.seen.told("ended")[0][4] == "_unknown"
+
+
+async def test_health_and_readiness() -> None:
+    """Draining ends readiness, not life; nobody needs a key to ask."""
+    house = House()
+
+    async with house.customer(key=None) as customer:
+        ready = await customer.get("/readyz")
+        house.readiness.draining = True
+        draining = await customer.get("/readyz")
+        health = await customer.get("/healthz")
+
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+    assert (draining.status_code, draining.json()) == (503, {"status": "draining"})
+    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "end"),
+    [
+        pytest.param("*/*", "text/plain; version=0.0.4", b"cats_total 1.0\n", id="text"),
+        pytest.param(
+            "application/openmetrics-text; version=1.0.0",
+            "application/openmetrics-text; version=1.0.0",
+            b"# EOF\n",
+            id="openmetrics",
+        ),
+    ],
+)
+async def test_metrics(accept: str, content_type: str, end: bytes) -> None:
+    """The exposition comes in the format that the scraper asks for."""
+    house = House()
+    Counter("cats", "Seen.", registry=house.registry).inc()
+
+    async with house.customer(key=None) as customer:
+        reply = await customer.get("/metrics", headers={"accept": accept})
+
+    assert reply.headers["content-type"].startswith(content_type)
+    assert reply.headers["content-type"].count("charset") == 1
+    assert b"cats_total 1.0\n" in reply.content
+    assert end in reply.content
