@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Self
 
-from cachetools import TTLCache
+from cachetools import TLRUCache
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
@@ -13,12 +14,31 @@ _MOST = 200_000  # about 100 MB; the oldest leave first
 
 
 class MemoryLedger:
-    """Answers gateway.journey.ports.Ledger without durability."""
+    """
+    Answers gateway.journey.ports.Ledger without durability.
 
-    def __init__(self, now: Callable[[], float], *, most: int = _MOST) -> None:
-        self._edits: TTLCache[str, EditRecord] = TTLCache(most, _KEPT_SECONDS, timer=now)
-        self._id_by_key: TTLCache[tuple[str, str], str] = TTLCache(most, _KEPT_SECONDS, timer=now)
-        self._id_by_task: TTLCache[str, str] = TTLCache(most, _KEPT_SECONDS, timer=now)
+    Args:
+        epoch: Seconds since 1970.
+        most: Of edits that are kept.
+    """
+
+    def __init__(self, epoch: Callable[[], float], *, most: int = _MOST) -> None:
+        def end_of_edit(_: str, edit: EditRecord, _now: float) -> float:
+            return edit.created + _KEPT_SECONDS
+
+        def end_of_name(_: object, _ids: object, now: float) -> float:
+            return now + _KEPT_SECONDS
+
+        self._edits: TLRUCache[str, EditRecord] = TLRUCache(most, end_of_edit, timer=epoch)
+        self._ids_by_key: TLRUCache[tuple[str, str], tuple[str, ...]] = TLRUCache(
+            most, end_of_name, timer=epoch
+        )
+        self._id_by_task: TLRUCache[str, str] = TLRUCache(most, end_of_name, timer=epoch)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         known = self._edits.get(edit.edit_id)
@@ -26,9 +46,12 @@ class MemoryLedger:
         tasks = sorted((*others, task), key=lambda t: t.part)
         self._edits[edit.edit_id] = replace(edit, tasks=tuple(tasks))
         if edit.idempotency_key is not None:
-            self._id_by_key[edit.tenant, edit.idempotency_key] = edit.edit_id
+            key = edit.tenant, edit.idempotency_key
+            before = [i for i in self._ids_by_key.get(key, ()) if i in self._edits]
+            self._ids_by_key[key] = tuple(dict.fromkeys((*before, edit.edit_id)))
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        self._id_by_task[task_id] = edit_id
         self._change(edit_id, part, upstream=upstream, task_id=task_id, state=TaskState.ACCEPTED)
 
     async def void(self, edit_id: str, part: int) -> None:
@@ -69,16 +92,29 @@ class MemoryLedger:
         return self._edits.get(edit_id)
 
     async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
-        edit = self._edits.get(self._id_by_key.get((tenant, idempotency_key), ""))
-        if edit is None or (edit.state is EditState.FAILED and edit.error_retry):
-            return None
-        return edit
+        ids = self._ids_by_key.get((tenant, idempotency_key), ())
+        edits = [edit for edit_id in reversed(ids) if (edit := self._edits.get(edit_id))]
+        usable = [e for e in edits if not (e.state is EditState.FAILED and e.error_retry)]
+        return max(usable, key=lambda edit: edit.created, default=None)
 
     async def owed(self) -> list[EditRecord]:
-        return []
+        return sorted(filter(_is_owed, self._kept()), key=lambda edit: edit.created)
 
     async def known(self, task_ids: Collection[str]) -> set[str]:
-        return {task_id for task_id in task_ids if task_id in self._id_by_task}
+        return {task_id for task_id in task_ids if self._knows(task_id)}
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many edits are kept in each state."""
+        states = [edit.state for edit in self._kept()]
+        kept = (EditState.OPEN, EditState.SUCCEEDED, EditState.FAILED)
+        return {state.value: states.count(state) for state in kept}
+
+    def _kept(self) -> list[EditRecord]:
+        return [edit for edit_id in list(self._edits) if (edit := self._edits.get(edit_id))]
+
+    def _knows(self, task_id: str) -> bool:
+        edit = self._edits.get(self._id_by_task.get(task_id, ""))
+        return edit is not None and any(task.task_id == task_id for task in edit.tasks)
 
     def _change(
         self,
@@ -93,8 +129,6 @@ class MemoryLedger:
         known = self._edits.get(edit_id)
         if known is None:
             return
-        if task_id is not None:
-            self._id_by_task[task_id] = edit_id
         self._edits[edit_id] = replace(
             known,
             tasks=tuple(
@@ -110,3 +144,9 @@ class MemoryLedger:
                 for task in known.tasks
             ),
         )
+
+
+def _is_owed(edit: EditRecord) -> bool:
+    if edit.state is EditState.OPEN:
+        return bool(edit.tasks)
+    return edit.state is EditState.SUCCEEDED and not edit.delivered

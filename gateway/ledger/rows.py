@@ -1,0 +1,108 @@
+"""Pure: records ⇄ rows of the two tables."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+
+EDIT_COLUMNS = (
+    "edit_id",
+    "tenant",
+    "region",
+    "digest",
+    "prompt_digest",
+    "model",
+    "n",
+    "response_format",
+    "output_format",
+    "created",
+    "state",
+    "idempotency_key",
+    "ignored",
+    "delivered",
+    "error_code",
+    "error_message",
+    "error_kind",
+    "error_retry",
+)
+TASK_COLUMNS = (
+    "edit_id",
+    "part",
+    "n",
+    "upstream",
+    "account",
+    "state",
+    "intended_at",
+    "seed",
+    "task_id",
+    "outcome",
+)
+
+_URL = re.compile(r"\b\w+://\S+")
+
+
+def row_of_edit(edit: EditRecord) -> tuple[Any, ...]:
+    """Return *edit* in the order of EDIT_COLUMNS, as plain types: those bind fastest."""
+    return (
+        edit.edit_id,
+        edit.tenant,
+        edit.region,
+        edit.digest,
+        edit.prompt_digest,
+        edit.model,
+        edit.n,
+        str(edit.response_format),
+        edit.output_format,
+        edit.created,
+        edit.state.value,
+        edit.idempotency_key,
+        # ASCII, so that no name a customer makes up can break the write.
+        json.dumps(edit.ignored) if edit.ignored else "",
+        int(edit.delivered),
+        edit.error_code,
+        edit.error_message,
+        edit.error_kind,
+        int(edit.error_retry),
+    )
+
+
+def row_of_task(edit_id: str, task: TaskRecord) -> tuple[Any, ...]:
+    """Return *task* in the order of TASK_COLUMNS."""
+    return (
+        edit_id,
+        task.part,
+        task.n,
+        task.upstream,
+        task.account,
+        task.state.value,
+        task.intended_at,
+        task.seed,
+        task.task_id,
+        task.outcome,
+    )
+
+
+def edit_of_row(row: Sequence[Any], task_rows: Iterable[Sequence[Any]]) -> EditRecord:
+    """Return the record of a row in the order of EDIT_COLUMNS and of its tasks' rows."""
+    known = dict(zip(EDIT_COLUMNS, row, strict=True))
+    known["state"] = EditState(known["state"])
+    known["ignored"] = tuple(json.loads(known["ignored"] or "[]"))
+    known["delivered"] = bool(known["delivered"])
+    known["error_retry"] = bool(known["error_retry"])
+    return EditRecord(**known, tasks=tuple(_task_of_row(task) for task in task_rows))
+
+
+def _task_of_row(row: Sequence[Any]) -> TaskRecord:
+    _, *values = row
+    known = dict(zip(TASK_COLUMNS[1:], values, strict=True))
+    known["state"] = TaskState(known["state"])
+    return TaskRecord(**known)
+
+
+def message_to_keep(error: GatewayError) -> str:
+    """Return what was told, without URLs: none goes to the disk."""
+    kept = _URL.sub("[URL]", error.message)
+    return kept.encode("utf-8", "replace").decode()

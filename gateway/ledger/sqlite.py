@@ -1,0 +1,240 @@
+"""A ledger that outlives the process: SQLite, away from the event loop."""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.ledger.rows import (
+    EDIT_COLUMNS,
+    TASK_COLUMNS,
+    edit_of_row,
+    message_to_keep,
+    row_of_edit,
+    row_of_task,
+)
+from gateway.ledger.schema import opened, transaction
+from gateway.ledger.trouble import unusable
+from gateway.ledger.writer import Writer
+
+KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
+_PURGE_SECONDS = 300.0
+_PURGED_AT_ONCE = 500  # edits; about 5 ms in which no write is served
+_ASKED_AT_ONCE = 500  # SQLite takes at least 999 variables
+_KEPT_STATES = (EditState.OPEN.value, EditState.SUCCEEDED.value, EditState.FAILED.value)
+
+
+def _upsert(table: str, columns: Sequence[str], key: str) -> str:
+    marks = ", ".join("?" * len(columns))
+    news = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - our own names
+        f"ON CONFLICT ({key}) DO UPDATE SET {news}"
+    )
+
+
+_KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id")
+_KEEP_TASK = _upsert("tasks", TASK_COLUMNS, "edit_id, part")
+_EDITS = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits "  # noqa: S608 - our own column names
+_TASKS_OF = (
+    f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks "  # noqa: S608 - the same
+    "WHERE edit_id = ? ORDER BY part"
+)
+_HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
+_DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT {_HAS_TASK}"  # noqa: S608
+_OLD = "SELECT edit_id FROM edits WHERE created <= ? ORDER BY created LIMIT ?"
+
+
+class SqliteLedger:
+    """
+    Answers gateway.journey.ports.Ledger. Use as an async context manager.
+
+    Every write may be repeated without harm, and none is made from something that was
+    read before: another process on the same database could not make it wrong.
+
+    Args:
+        path: The file; it and its directory are made if they are not there.
+        sync: ``normal`` survives the death of the process, ``full`` also a loss of power.
+        epoch: Seconds since 1970.
+        on_failure: Told of writes that failed, for the operator.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        sync: str,
+        epoch: Callable[[], float],
+        on_failure: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        self._path = Path(path).resolve()  # one lock, by whatever name it is called
+        self._epoch = epoch
+        self._purge_at = 0.0
+        self._sync = sync
+        self._writer = Writer(self._opened, tidy=self._tidy, on_failure=on_failure)
+
+    async def __aenter__(self) -> Self:
+        """
+        Open the ledger.
+
+        Raises:
+            LedgerError: the file cannot be used; it says what to do.
+        """
+        await self._writer.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Write what is queued, then close."""
+        await self._writer.stop()
+
+    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
+        edit_row, task_row = row_of_edit(edit), row_of_task(edit.edit_id, task)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_KEEP_EDIT, edit_row)
+            connection.execute(_KEEP_TASK, task_row)
+
+        await self._writer.run(write, writes=True)
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        await self._write(
+            "UPDATE tasks SET state = ?, upstream = ?, task_id = ? WHERE edit_id = ? AND part = ?",
+            (TaskState.ACCEPTED.value, upstream, task_id, edit_id, part),
+        )
+
+    async def void(self, edit_id: str, part: int) -> None:
+        await self._write("DELETE FROM tasks WHERE edit_id = ? AND part = ?", (edit_id, part))
+
+    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+        await self._write(
+            "UPDATE tasks SET state = ?, outcome = ? WHERE edit_id = ? AND part = ?",
+            (TaskState.ENDED.value, outcome, edit_id, part),
+        )
+
+    async def end_edit(
+        self, edit_id: str, state: EditState, error: GatewayError | None = None
+    ) -> None:
+        if state is EditState.DROPPED:
+            await self._writer.run(lambda c: _forget(c, [edit_id]), writes=True)
+        elif error is None:
+            await self._write(
+                "UPDATE edits SET state = ? WHERE edit_id = ?", (state.value, edit_id)
+            )
+        else:
+            await self._write(
+                "UPDATE edits SET state = ?, error_code = ?, error_message = ?, error_kind = ?, "
+                "error_retry = ? WHERE edit_id = ?",
+                (
+                    state.value,
+                    error.code,
+                    message_to_keep(error),
+                    type(error).__name__,
+                    int(error.retry),
+                    edit_id,
+                ),
+            )
+
+    async def deliver(self, edit_id: str) -> None:
+        await self._write("UPDATE edits SET delivered = 1 WHERE edit_id = ?", (edit_id,))
+
+    async def find(self, edit_id: str) -> EditRecord | None:
+        """Return an edit of the last 24 hours."""
+        found = await self._read("WHERE edit_id = ? AND created > ?", (edit_id, self._oldest()))
+        return found[0] if found else None
+
+    async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
+        found = await self._read(
+            "WHERE tenant = ? AND idempotency_key = ? AND created > ? "
+            "AND NOT (state = 'failed' AND error_retry) ORDER BY created DESC, rowid DESC LIMIT 1",
+            (tenant, idempotency_key, self._oldest()),
+        )
+        return found[0] if found else None
+
+    async def owed(self) -> list[EditRecord]:
+        """
+        Return every edit that is open, or succeeded and not delivered; the oldest first.
+
+        An open edit without a task is not owed: its submit was refused, and it was about to
+        go on in the memory of a process that has died.
+        """
+        return await self._read(
+            "WHERE (state = 'open' OR (state = 'succeeded' AND delivered = 0)) AND created > ? "
+            f"AND (state <> 'open' OR {_HAS_TASK}) ORDER BY created, rowid",
+            (self._oldest(),),
+        )
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        asked = list(task_ids)
+
+        def read(connection: sqlite3.Connection) -> set[str]:
+            found: set[str] = set()
+            for start in range(0, len(asked), _ASKED_AT_ONCE):
+                some = asked[start : start + _ASKED_AT_ONCE]
+                marks = ", ".join("?" * len(some))
+                sql = f"SELECT task_id FROM tasks WHERE task_id IN ({marks})"  # noqa: S608 - marks
+                found.update(task_id for (task_id,) in connection.execute(sql, some))
+            return found
+
+        return await self._writer.run(read, writes=False)
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many edits are kept in each state; reads them all, so not for each scrape."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, int]:
+            rows = connection.execute(
+                "SELECT state, count(*) FROM edits WHERE created > ? GROUP BY state", (oldest,)
+            )
+            return dict.fromkeys(_KEPT_STATES, 0) | dict(rows.fetchall())
+
+        oldest = self._oldest()
+        return await self._writer.run(read, writes=False)
+
+    async def _write(self, sql: str, values: tuple[Any, ...]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(sql, values)
+
+        await self._writer.run(write, writes=True)
+
+    async def _read(self, where: str, values: tuple[Any, ...]) -> list[EditRecord]:
+        def read(connection: sqlite3.Connection) -> list[EditRecord]:
+            rows = connection.execute(_EDITS + where, values).fetchall()
+            return [edit_of_row(row, connection.execute(_TASKS_OF, row[:1])) for row in rows]
+
+        return await self._writer.run(read, writes=False)
+
+    def _oldest(self) -> float:
+        return self._epoch() - KEPT_SECONDS
+
+    # ------------------------------------------------------------ in the writer's thread
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with opened(self._path, self._sync) as connection:
+            try:
+                with transaction(connection, writes=True):
+                    connection.execute(_DROP_UNSUBMITTED)
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
+            self._tidy(connection)
+            yield connection
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        """Forget, every few minutes, some edits older than 24 hours; the rest of them next time."""
+        now = self._epoch()
+        if now < self._purge_at:
+            return
+        self._purge_at = now + _PURGE_SECONDS
+        with suppress(sqlite3.Error), transaction(connection, writes=True):
+            rows = connection.execute(_OLD, (now - KEPT_SECONDS, _PURGED_AT_ONCE)).fetchall()
+            _forget(connection, [edit_id for (edit_id,) in rows])
+            if len(rows) == _PURGED_AT_ONCE:
+                self._purge_at = now
+
+
+def _forget(connection: sqlite3.Connection, edit_ids: Sequence[str]) -> None:
+    ids = [(edit_id,) for edit_id in edit_ids]
+    connection.executemany("DELETE FROM tasks WHERE edit_id = ?", ids)
+    connection.executemany("DELETE FROM edits WHERE edit_id = ?", ids)

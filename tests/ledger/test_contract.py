@@ -1,0 +1,309 @@
+"""Both ledgers answer gateway.journey.ports.Ledger alike: one suite, row by row."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import ContentRefused, UpstreamFailed
+from gateway.domain.record import EditState, TaskState
+from gateway.journey.ports import Ledger
+from gateway.ledger.memory import MemoryLedger
+from gateway.ledger.sqlite import SqliteLedger
+from tests.ledger.records import DAY, EDIT, FIRST, NOW, SECOND, Calendar, edit
+
+pytestmark = pytest.mark.anyio
+
+AnyLedger = MemoryLedger | SqliteLedger
+
+
+@pytest.fixture
+def calendar() -> Calendar:
+    return Calendar()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, calendar: Calendar
+) -> AsyncIterator[AnyLedger]:
+    made: AbstractAsyncContextManager[AnyLedger] = (
+        MemoryLedger(calendar)
+        if request.param == "memory"
+        else SqliteLedger(tmp_path / "gateway.db", sync="normal", epoch=calendar)
+    )
+    async with made as ledger:
+        yield ledger
+
+
+def test_both_answer_the_port(tmp_path: Path, calendar: Calendar) -> None:
+    """The journey's Protocol is met, which mypy checks here."""
+    ledgers: list[Ledger] = [
+        MemoryLedger(calendar),
+        SqliteLedger(tmp_path / "gateway.db", sync="full", epoch=calendar),
+    ]
+
+    assert len(ledgers) == 2
+
+
+async def test_an_intent_is_found_as_it_was_given(ledger: AnyLedger) -> None:
+    """Every field of an edit and of its task comes back, in the type in which it went."""
+    await ledger.intend(EDIT, FIRST)
+
+    found = await ledger.find("edit_1")
+
+    assert found == replace(EDIT, tasks=(FIRST,))
+    assert type(found.delivered) is bool
+    assert type(found.ignored) is tuple
+
+
+async def test_what_is_not_there(ledger: AnyLedger) -> None:
+    """An unknown edit, key or task is no error."""
+    assert await ledger.find("edit_1") is None
+    assert await ledger.find_key("acme", "key-1") is None
+    assert await ledger.owed() == []
+    assert await ledger.known(["t1"]) == set()
+    assert await ledger.known([]) == set()
+
+
+async def test_writes_about_an_unknown_edit_make_none(ledger: AnyLedger) -> None:
+    """An edit that was purged meanwhile does not come back in pieces."""
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.end_task("edit_1", 0, "succeeded")
+    await ledger.void("edit_1", 0)
+    await ledger.deliver("edit_1")
+    await ledger.end_edit("edit_1", EditState.SUCCEEDED)
+    await ledger.end_edit("edit_1", EditState.DROPPED)
+
+    assert await ledger.find("edit_1") is None
+    assert await ledger.known(["t1"]) == set()
+
+
+async def test_parts_come_in_order_of_part(ledger: AnyLedger) -> None:
+    """Two tasks of one edit keep their order, whichever was submitted first."""
+    await ledger.intend(EDIT, SECOND)
+    await ledger.intend(EDIT, FIRST)
+
+    found = await ledger.find("edit_1")
+
+    assert found is not None
+    assert found.tasks == (FIRST, SECOND)
+
+
+async def test_a_second_intent_replaces_the_first_of_its_part(ledger: AnyLedger) -> None:
+    """A part that is submitted again, elsewhere, has one task: the last."""
+    again = replace(FIRST, upstream="beijing-two", intended_at=NOW + 9)
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(EDIT, again)
+
+    found = await ledger.find("edit_1")
+
+    assert found is not None
+    assert found.tasks == (again,)
+
+
+async def test_an_accepted_task_has_its_id_and_upstream(ledger: AnyLedger) -> None:
+    """Only the part that was accepted changes."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(EDIT, SECOND)
+    await ledger.accept("edit_1", 1, "beijing-two", "t1")
+
+    found = await ledger.find("edit_1")
+
+    assert found is not None
+    accepted = replace(SECOND, state=TaskState.ACCEPTED, upstream="beijing-two", task_id="t1")
+    assert found.tasks == (FIRST, accepted)
+
+
+async def test_a_void_intent_is_forgotten(ledger: AnyLedger) -> None:
+    """A part that surely made no task has none, and the other stays."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(EDIT, SECOND)
+    await ledger.void("edit_1", 0)
+
+    found = await ledger.find("edit_1")
+
+    assert found is not None
+    assert found.tasks == (SECOND,)
+
+
+async def test_an_ended_task_keeps_its_outcome(ledger: AnyLedger) -> None:
+    """A task ends without forgetting its id."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.end_task("edit_1", 0, "failed")
+
+    found = await ledger.find("edit_1")
+
+    assert found is not None
+    assert found.tasks == (replace(FIRST, state=TaskState.ENDED, task_id="t1", outcome="failed"),)
+
+
+async def test_a_failed_edit_remembers_what_was_told(ledger: AnyLedger) -> None:
+    """Class, code, message and retry of the error are kept, for the replay."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.end_edit("edit_1", EditState.FAILED, ContentRefused("Not this picture."))
+
+    found = await ledger.find("edit_1")
+
+    assert found is not None
+    assert (found.state, found.error_kind) == (EditState.FAILED, "ContentRefused")
+    assert (found.error_code, found.error_message) == ("moderation_blocked", "Not this picture.")
+    assert found.error_retry is False
+
+
+async def test_a_delivered_edit_says_so(ledger: AnyLedger) -> None:
+    """State and delivery are two facts."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.end_edit("edit_1", EditState.SUCCEEDED)
+    await ledger.deliver("edit_1")
+
+    found = await ledger.find("edit_1")
+
+    assert found == replace(EDIT, state=EditState.SUCCEEDED, delivered=True, tasks=(FIRST,))
+
+
+async def test_a_dropped_edit_is_forgotten(ledger: AnyLedger) -> None:
+    """What cost nothing leaves no trace: neither edit, nor key, nor task."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.end_edit("edit_1", EditState.DROPPED)
+
+    assert await ledger.find("edit_1") is None
+    assert await ledger.find_key("acme", "key-1") is None
+    assert await ledger.known(["t1"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("state", "retry", "usable"),
+    [
+        pytest.param(None, None, True, id="open"),
+        pytest.param(EditState.SUCCEEDED, None, True, id="succeeded"),
+        pytest.param(EditState.FAILED, False, True, id="failed-for-good"),
+        pytest.param(EditState.FAILED, True, False, id="failed-and-worth-a-retry"),
+        pytest.param(EditState.DROPPED, None, False, id="dropped"),
+    ],
+)
+async def test_which_edit_a_key_brings_back(
+    ledger: AnyLedger, state: EditState | None, retry: bool | None, usable: bool
+) -> None:
+    """A key joins or replays its edit, unless that edit invites a new try."""
+    await ledger.intend(EDIT, FIRST)
+    if state is not None:
+        error = None if retry is None else UpstreamFailed("It failed.", retry=retry)
+        await ledger.end_edit("edit_1", state, error)
+
+    found = await ledger.find_key("acme", "key-1")
+
+    assert (found is not None) == usable
+
+
+async def test_a_delivered_edit_is_replayed_by_its_key(ledger: AnyLedger) -> None:
+    """Delivery does not end what a key stands for."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.end_edit("edit_1", EditState.SUCCEEDED)
+    await ledger.deliver("edit_1")
+
+    found = await ledger.find_key("acme", "key-1")
+
+    assert found is not None
+    assert found.delivered
+
+
+async def test_a_key_belongs_to_its_tenant(ledger: AnyLedger) -> None:
+    """Another tenant's equal key is another key; an edit without one has none."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(edit("edit_2"), FIRST)
+
+    assert await ledger.find_key("other", "key-1") is None
+    assert await ledger.find_key("acme", "key-2") is None
+
+
+@pytest.mark.parametrize(
+    ("ages", "failed", "found"),
+    [
+        pytest.param((20, 10), None, "edit_2", id="youngest"),
+        pytest.param((10, 20), None, "edit_1", id="youngest-by-age-not-by-arrival"),
+        pytest.param((10, 10), None, "edit_2", id="same-moment-the-last"),
+        pytest.param((20, 10), "edit_2", "edit_1", id="youngest-that-can-be-replayed"),
+    ],
+)
+async def test_of_several_edits_of_a_key_the_youngest_counts(
+    ledger: AnyLedger, ages: tuple[float, float], failed: str | None, found: str
+) -> None:
+    """A key whose first edit failed has two."""
+    await ledger.intend(edit("edit_1", age=ages[0], key="k"), FIRST)
+    await ledger.intend(edit("edit_2", age=ages[1], key="k"), FIRST)
+    if failed:
+        await ledger.end_edit(failed, EditState.FAILED, UpstreamFailed("It failed."))
+
+    record = await ledger.find_key("acme", "k")
+
+    assert record is not None
+    assert record.edit_id == found
+
+
+async def test_owed_are_the_open_and_the_undelivered(ledger: AnyLedger) -> None:
+    """The oldest comes first, with its tasks; what is over is not owed."""
+    for name, age in (("delivered", 5), ("undelivered", 4), ("failed", 3), ("open", 2)):
+        await ledger.intend(edit(name, age=age), FIRST)
+    for name in ("delivered", "undelivered"):
+        await ledger.end_edit(name, EditState.SUCCEEDED)
+    await ledger.deliver("delivered")
+    await ledger.end_edit("failed", EditState.FAILED, UpstreamFailed("It failed."))
+
+    owed = await ledger.owed()
+
+    assert [record.edit_id for record in owed] == ["undelivered", "open"]
+    assert [record.tasks for record in owed] == [(FIRST,), (FIRST,)]
+
+
+async def test_an_open_edit_without_a_task_is_not_owed(ledger: AnyLedger) -> None:
+    """Its submit was refused: nothing was paid, and its bytes are gone."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.void("edit_1", 0)
+
+    assert await ledger.owed() == []
+
+
+async def test_known_tells_our_tasks_from_others(ledger: AnyLedger) -> None:
+    """However many are asked after at once."""
+    asked = [f"t{number}" for number in range(1200)]
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(EDIT, SECOND)
+    await ledger.accept("edit_1", 0, "beijing-main", "t3")
+    await ledger.accept("edit_1", 1, "beijing-main", "t1100")
+
+    known = await ledger.known(asked)
+
+    assert known == {"t3", "t1100"}
+
+
+@pytest.mark.parametrize(
+    ("age", "there"),
+    [
+        pytest.param(DAY - 1, True, id="younger"),
+        pytest.param(DAY, False, id="24-hours"),
+    ],
+)
+async def test_a_day_later_an_edit_is_gone(
+    ledger: AnyLedger, calendar: Calendar, age: float, there: bool
+) -> None:
+    """An edit is kept for 24 hours from its beginning, for whatever is asked."""
+    await ledger.intend(EDIT, FIRST)
+    calendar.epoch = NOW + age
+
+    assert (await ledger.find("edit_1") is not None) == there
+    assert (await ledger.find_key("acme", "key-1") is not None) == there
+    assert (len(await ledger.owed()) == 1) == there
+    assert (sum((await ledger.counts()).values()) == 1) == there
+
+
+async def test_counts_by_state(ledger: AnyLedger) -> None:
+    """Every state that can be kept has a number, also 0."""
+    await ledger.intend(edit("edit_1"), FIRST)
+    await ledger.intend(edit("edit_2"), FIRST)
+    await ledger.end_edit("edit_2", EditState.SUCCEEDED)
+
+    assert await ledger.counts() == {"open": 1, "succeeded": 1, "failed": 0}
