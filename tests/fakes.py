@@ -1,6 +1,7 @@
 """A scripted DashScope world, a ledger that survives its process, and builders of nouns."""
 
 from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
 )
 from gateway.domain.phases import Phases
-from gateway.domain.record import EditRecord, EditState
+from gateway.domain.record import EditRecord, TaskRecord
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask
@@ -119,6 +120,8 @@ class FakeDashScope:
         self.running_limit = running_limit
         self.offset = offset
         self.run = Run()
+        self.silent = False
+        """Whether ended tasks keep their prompt for themselves."""
         self.submits: deque[Submit] = deque()
         """The next submits, in order; after them all go well."""
         self.tasks_by_id: dict[str, FakeTask] = {}
@@ -232,7 +235,8 @@ class FakeDashScope:
             times = Times(times.submitted, times.scheduled, self._theirs(ends))
         if status is TaskStatus.SUCCEEDED:
             results = tuple(self._result(fake, index) for index in range(fake.n))
-            return Task(fake.task_id, status, results, times=times, orig_prompt=fake.prompt)
+            prompt = None if self.silent else fake.prompt
+            return Task(fake.task_id, status, results, times=times, orig_prompt=prompt)
         fault = (fake.run.fault or UpstreamFailed("It failed.")) if status.ended else None
         return Task(fake.task_id, status, fault=fault, times=times)
 
@@ -301,17 +305,33 @@ def picture(fake: FakeTask, index: int) -> bytes:
     return b"|".join((fake.task_id.encode(), fake.prompt.encode(), fake.source, b"%d" % index))
 
 
-class OwingLedger(MemoryLedger):
-    """A memory ledger that survives its process: it tells the next one what is owed."""
+class FakeLedger(MemoryLedger):
+    """A memory ledger with faults: the next calls of a name raise what *faults* says."""
 
-    async def owed(self) -> list[EditRecord]:
-        return [
-            record
-            for record in self._edits.values()
-            if record.state is EditState.OPEN
-            or (record.state is EditState.SUCCEEDED and not record.delivered)
-        ]
+    def __init__(self, epoch: Callable[[], float]) -> None:
+        super().__init__(epoch)
+        self.faults: dict[str, list[GatewayError]] = {}
 
     @property
     def records(self) -> list[EditRecord]:
         return list(self._edits.values())
+
+    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
+        self._maybe_raise("intend")
+        await super().intend(edit, task)
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        self._maybe_raise("accept")
+        await super().accept(edit_id, part, upstream, task_id)
+
+    async def deliver(self, edit_id: str) -> None:
+        self._maybe_raise("deliver")
+        await super().deliver(edit_id)
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        self._maybe_raise("known")
+        return await super().known(task_ids)
+
+    def _maybe_raise(self, name: str) -> None:
+        if self.faults.get(name):
+            raise self.faults[name].pop(0)

@@ -1,6 +1,7 @@
 """At most so many calls a second, in order of asking; half as many after a throttling."""
 
 import asyncio
+import math
 from collections import deque
 
 from gateway.domain.clock import Clock
@@ -36,15 +37,15 @@ class Pace:
 
     def seconds_to_turn(self) -> float:
         """Return how long the next turn is away: 0 when it is free."""
-        if len(self._taken) < self._burst and self.factor == 1.0:
-            return 0.0
         if not self._taken:
             return 0.0
-        window = self._window / self.factor
+        free = -math.inf
+        if len(self._taken) == self._burst:
+            free = self._taken[0] + self._window
         if self.factor < 1.0:
             # A halved burst would round to nothing: space the calls out instead.
-            return max(0.0, self._taken[-1] + window / self._burst - self._clock.now())
-        return max(0.0, self._taken[0] + window - self._clock.now())
+            free = max(free, self._taken[-1] + self._window / self.factor / self._burst)
+        return max(0.0, free - self._clock.now())
 
     @property
     def factor(self) -> float:

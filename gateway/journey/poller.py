@@ -236,7 +236,6 @@ class Poller:
             self._plan(watch, 2.0)
             return
         if task.status.ended:
-            watch.status = task.status
             if self._together:
                 self._glances.confirmed(watch, self._lag(watch, task), self._clock.now())
             watch.ended.set_result(task)

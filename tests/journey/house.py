@@ -8,7 +8,7 @@ from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.ports import DashScope, Ledger
-from tests.fakes import FakeDashScope, OwingLedger, a_tenant, an_ask
+from tests.fakes import FakeDashScope, FakeLedger, a_tenant, an_ask
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
@@ -22,7 +22,7 @@ class House:
         self.clock = clock or WarpClock()
         self.tenants = tenants or (a_tenant(),)
         self.world = FakeDashScope(self.clock, running_limit=running_limit)
-        self.ledger = OwingLedger(self.clock.epoch)
+        self.ledger = FakeLedger(self.clock.epoch)
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
 

@@ -1,0 +1,310 @@
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gateway.domain.errors import RateLimited
+from gateway.domain.tenant import Tenant
+from gateway.journey.line import Line, Place
+from tests.fakes import a_tenant
+from tests.warp import WarpClock, WarpLoop
+
+pytestmark = pytest.mark.anyio
+
+BIG, SMALL = a_tenant("big"), a_tenant("small")
+
+
+async def run_all(line: Line, work: list[Tenant], *, cost: int = 1) -> list[str]:
+    """Let every edit come at once and run for a second; return the tenants in order of turns."""
+    clock = WarpClock()
+    order: list[str] = []
+
+    async def one(place: Place) -> None:
+        async with line.turn(place):
+            order.append(place.tenant.name)
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        for tenant in work:
+            group.create_task(one(line.place(tenant, cost)))
+    return order
+
+
+async def test_a_crowd_moves_another_tenant_by_one_turn() -> None:
+    """A tenant with a hundred edits in line delays another's single edit by at most one turn."""
+    order = await run_all(Line(1), [BIG] * 100 + [SMALL])
+
+    assert order.index("small") <= 1
+    assert order.count("big") == 100
+
+
+async def test_turns_alternate() -> None:
+    """Two tenants of equal weight take turns while both wait."""
+    order = await run_all(Line(1), [BIG] * 50 + [SMALL] * 10)
+
+    assert Counter(order[:20]) == {"big": 10, "small": 10}
+
+
+async def test_one_who_was_away_has_saved_nothing_up() -> None:
+    """A tenant that comes late does not get all the turns that it missed."""
+    line, clock = Line(1), WarpClock()
+    order: list[str] = []
+
+    async def one(tenant: Tenant) -> None:
+        async with line.turn(line.place(tenant, 1)):
+            order.append(tenant.name)
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(40):
+            group.create_task(one(BIG))
+        await clock.sleep(19.5)
+        for _ in range(10):
+            group.create_task(one(SMALL))
+
+    assert Counter(order[20:30]) == {"big": 5, "small": 5}
+
+
+@pytest.mark.parametrize(
+    ("weight", "cost", "expected"),
+    [
+        pytest.param(1, 1, {"big": 10, "heavy": 10}, id="equal"),
+        pytest.param(3, 1, {"big": 5, "heavy": 15}, id="three times the weight"),
+    ],
+)
+async def test_weights(weight: int, cost: int, expected: dict[str, int]) -> None:
+    """Turns are shared out by weight."""
+    heavy = a_tenant("heavy", weight=weight)
+
+    order = await run_all(Line(1), [BIG] * 40 + [heavy] * 40, cost=cost)
+
+    assert Counter(order[:20]) == expected
+
+
+async def test_costs() -> None:
+    """A tenant whose edits cost four has a fourth of the turns."""
+    line, order, clock = Line(1), list[str](), WarpClock()
+
+    async def one(place: Place) -> None:
+        async with line.turn(place):
+            order.append(place.tenant.name)
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(one(line.place(BIG, 4)))
+            group.create_task(one(line.place(SMALL, 1)))
+
+    assert Counter(order[:20]) == {"big": 4, "small": 16}
+
+
+async def test_max_running() -> None:
+    """A tenant never holds more than its own slots though others are free."""
+    few = a_tenant("few", max_running=2)
+    line, clock = Line(5), WarpClock()
+    running, most = 0, 0
+
+    async def one() -> None:
+        nonlocal running, most
+        async with line.turn(line.place(few, 1)):
+            running += 1
+            most = max(most, running)
+            await clock.sleep(1.0)
+            running -= 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(7):
+            group.create_task(one())
+
+    assert most == 2
+    assert line.free == 5
+
+
+async def test_max_waiting() -> None:
+    """One edit more than may wait is refused; a slot that is free is no waiting."""
+    shy = a_tenant("shy", max_waiting=1)
+    line = Line(1)
+    async with line.turn(line.place(shy, 1)), asyncio.TaskGroup() as group:
+        waiting = line.place(shy, 1)
+
+        async def wait() -> None:
+            async with line.turn(waiting):
+                pass
+
+        waiter = group.create_task(wait())
+        await asyncio.sleep(0)
+        with pytest.raises(RateLimited, match="1"):
+            line.place(shy, 1)
+        waiter.cancel()
+
+    assert line.waiting == line.waiting_of(shy) == 0
+    assert line.free == 1
+
+
+async def test_away_and_back() -> None:
+    """Others pass one whose customer is away; back again it stands where it stood."""
+    line, order, clock = Line(1), list[str](), WarpClock()
+    places = {name: line.place(BIG, 1) for name in ("first", "second", "third", "fourth")}
+
+    async def one(name: str) -> None:
+        async with line.turn(places[name]):
+            order.append(name)
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        for name in places:
+            group.create_task(one(name))
+        await clock.sleep(0.5)
+        places["second"].away = True
+        await clock.sleep(1.0)
+        line.come_back(places["second"])
+        line.come_back(places["second"])
+
+    assert order == ["first", "third", "second", "fourth"]
+    line.come_back(places["second"])
+    assert line.free == 1
+
+
+async def test_only_the_absent_wait() -> None:
+    """A free slot stays free for who is away, and is its own the moment it comes back."""
+    line, clock = Line(1), WarpClock()
+    place = line.place(BIG, 1)
+    place.away = True
+
+    async with asyncio.TaskGroup() as group:
+
+        async def one() -> float:
+            async with line.turn(place):
+                return clock.now()
+
+        turn = group.create_task(one())
+        await clock.sleep(5.0)
+        line.come_back(place)
+
+    assert turn.result() == 1005.0
+
+
+async def test_taken_over() -> None:
+    """Tasks of a process before use up slots, even more than there are."""
+    line = Line(1)
+    line.take(BIG)
+    line.take(BIG)
+    frees = [line.free]
+    line.give_back(BIG)
+    frees.append(line.free)
+    line.give_back(BIG)
+    frees.append(line.free)
+
+    assert frees == [0, 0, 1]
+
+
+async def test_cancelled_at_the_moment_of_its_turn() -> None:
+    """A slot that is given to one who is leaving goes on to the next."""
+    line = Line(1)
+    async with asyncio.TaskGroup() as group:
+        first = line.turn(line.place(BIG, 1))
+        await first.__aenter__()
+        leaver, stayer = line.place(BIG, 1), line.place(BIG, 1)
+
+        async def one(place: Place) -> None:
+            async with line.turn(place):
+                pass
+
+        leaving = group.create_task(one(leaver))
+        group.create_task(one(stayer))
+        await asyncio.sleep(0)
+        await first.__aexit__(None, None, None)
+        leaving.cancel()
+
+    assert leaver.granted.is_set()
+    assert line.free == 1
+    assert line.waiting == 0
+
+
+class Crowd(RuleBasedStateMachine):
+    """Edits come, go away, come back, run, end and are cancelled in any order."""
+
+    SLOTS = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=WarpLoop)
+        self.loop = self.runner.get_loop()
+        self.line = Line(self.SLOTS)
+        self.tenants = [
+            a_tenant("one"),
+            a_tenant("two", weight=3),
+            a_tenant("three", max_running=1),
+        ]
+        self.edits: list[tuple[Place, asyncio.Task[None], asyncio.Event]] = []
+        self.running: list[Tenant] = []
+
+    def _settle(self) -> None:
+        async def some_turns() -> None:
+            for _ in range(6):
+                await asyncio.sleep(0)
+
+        self.runner.run(some_turns())
+
+    @rule(tenant=st.integers(0, 2), cost=st.integers(1, 4))
+    def come(self, tenant: int, cost: int) -> None:
+        place, end = self.line.place(self.tenants[tenant], cost), asyncio.Event()
+
+        async def one() -> None:
+            async with self.line.turn(place):
+                self.running.append(place.tenant)
+                try:
+                    await end.wait()
+                finally:
+                    self.running.remove(place.tenant)
+
+        self.edits.append((place, self.loop.create_task(one()), end))
+        self._settle()
+
+    @rule(which=st.integers(0, 30), settle=st.booleans())
+    def end(self, which: int, *, settle: bool) -> None:
+        if self.edits:
+            self.edits[which % len(self.edits)][2].set()
+            if settle:
+                self._settle()
+
+    @rule(which=st.integers(0, 30))
+    def cancel(self, which: int) -> None:
+        if self.edits:
+            self.edits[which % len(self.edits)][1].cancel()
+            self._settle()
+
+    @rule(which=st.integers(0, 30), away=st.booleans())
+    def go_or_come_back(self, which: int, *, away: bool) -> None:
+        if self.edits:
+            place = self.edits[which % len(self.edits)][0]
+            if away:
+                place.away = True
+            else:
+                self.line.come_back(place)
+            self._settle()
+
+    @invariant()
+    def no_slot_is_lost_or_given_twice(self) -> None:
+        self._settle()
+        live = [(p, t) for p, t, _ in self.edits if not t.done()]
+        assert self.line.free + len(self.running) == self.SLOTS
+        assert self.line.waiting == len(live) - len(self.running)
+        assert self.running.count(self.tenants[2]) <= 1
+        if self.line.free:
+            ready = [p for p, _ in live if p.queued and not p.away]
+            assert all(p.tenant.max_running for p in ready), "somebody waits beside a free slot"
+
+    def teardown(self) -> None:
+        for _, task, _ in self.edits:
+            task.cancel()
+        self._settle()
+        assert self.line.free == self.SLOTS
+        self.runner.close()
+
+
+Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCrowd = Crowd.TestCase

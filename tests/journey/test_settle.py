@@ -1,0 +1,203 @@
+"""An uncertain submit (P5), through the desk: what the account's task list tells."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import (
+    GatewayError,
+    LedgerUnavailable,
+    SubmitUncertain,
+    TaskLost,
+    Throttled,
+    UpstreamUnreachable,
+)
+from gateway.domain.task import TaskStatus
+from gateway.journey.ask import Answer
+from tests.fakes import Run, Submit
+from tests.journey.house import House, buy, refusal
+
+pytestmark = pytest.mark.anyio
+
+CUT = SubmitUncertain("The connection was cut.")
+NONE_MADE = Submit(CUT, makes=False)
+MADE = Submit(CUT)
+
+
+async def bought(house: House, **changes: Any) -> Answer:
+    async with house.desk() as desk:
+        return await buy(desk, house.ask(**changes))
+
+
+async def test_none_made() -> None:
+    """When no task shows up, the edit is submitted again once, 5 s after the cut or later."""
+    house = House()
+    house.world.submits.append(NONE_MADE)
+
+    answer = await bought(house)
+
+    first, second = (call.at for call in house.world.calls if call.operation == "submit")
+    assert 5.0 <= second - (first + 0.1) < 8.0
+    assert len(house.world.paid) == 1
+    assert answer.told.task_ids == (house.world.paid[0].task_id,)
+    assert not house.observer.of("duplicate_prevented")
+
+
+@pytest.mark.parametrize(
+    "submit",
+    [
+        pytest.param(MADE, id="answer lost"),
+        pytest.param(Submit(CUT, after=1.5), id="appears 1.5 s after the cut"),
+        pytest.param(Submit(CUT, after=4.9), id="appears 4.9 s after the cut"),
+        pytest.param(Submit(CUT, takes=60.0), id="answer waited for a minute"),
+        pytest.param(Submit(CUT, run=Run(0.0, 0.1)), id="ended before the first look"),
+        pytest.param(Submit(CUT, run=Run(20.0, 200.0)), id="takes long"),
+    ],
+)
+@pytest.mark.parametrize("offset", [0.0, 30.0, -30.0])
+async def test_made_but_answer_lost(submit: Submit, offset: float) -> None:
+    """A task whose answer was lost is claimed: one submit, one task, its picture."""
+    house = House()
+    house.world.offset = offset
+    house.world.submits.append(submit)
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 1
+    assert answer.told.task_ids == ("task-1",)
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert house.observer.of("duplicate_prevented") == [("ambiguous_found",)]
+    assert house.observer.states == {}
+
+
+@pytest.mark.parametrize(
+    ("run", "prompt"),
+    [
+        pytest.param(Run(), "another prompt", id="another prompt"),
+        pytest.param(Run(end=TaskStatus.FAILED), "a red cat", id="failed"),
+        pytest.param(Run(0.0, 0.0, end=TaskStatus.FAILED), "a red cat", id="failed at once"),
+    ],
+)
+@pytest.mark.parametrize("submit", [MADE, NONE_MADE], ids=["made", "none made"])
+async def test_stranger_in_the_window(submit: Submit, run: Run, prompt: str) -> None:
+    """A stranger's task in the window is ruled out, whether ours was made or not."""
+    house = House()
+    house.world.submits.append(submit)
+    stranger = house.world.stranger(prompt, after=0.05, run=run)
+
+    answer = await bought(house)
+
+    assert len(house.world.paid) == 1
+    assert stranger not in answer.told.task_ids
+    assert answer.pictures[0].startswith(house.world.paid[0].task_id.encode())
+
+
+async def test_ours_failed() -> None:
+    """A task of ours that FAILED without a known answer is unbilled, so another is submitted."""
+    house = House()
+    house.world.submits.append(Submit(CUT, run=Run(end=TaskStatus.FAILED)))
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 2
+    assert answer.told.task_ids == ("task-2",)
+
+
+async def test_two_of_the_same_prompt_cannot_be_told_apart() -> None:
+    """With a stranger's task of our very prompt no picture is given, and nothing is repeated."""
+    house = House()
+    house.world.submits.append(MADE)
+    house.world.stranger("a red cat", after=0.05)
+
+    refused = await refusal(bought(house))
+
+    assert isinstance(refused, TaskLost)
+    assert not refused.retry
+    assert house.world.count("submit") == 1
+
+
+async def test_a_task_that_hides_its_prompt() -> None:
+    """An ended task without its prompt can be anybody's: no picture is given."""
+    house = House()
+    house.world.submits.append(MADE)
+    house.world.silent = True
+
+    refused = await refusal(bought(house))
+
+    assert isinstance(refused, TaskLost)
+    assert house.world.count("submit") == 1
+
+
+@pytest.mark.parametrize("submits", [(MADE, MADE), (NONE_MADE, MADE), (MADE, NONE_MADE)])
+async def test_equal_prompts(submits: tuple[Submit, ...]) -> None:
+    """Two edits of one prompt with dropped answers: no task too many, no picture swapped."""
+    house = House()
+    house.world.submits.extend(submits)
+    answers: dict[bytes, Answer] = {}
+
+    async with house.desk() as desk:
+
+        async def come(source: bytes) -> None:
+            answers[source] = await buy(desk, house.ask(picture=source))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(come(b"first"))
+            group.create_task(come(b"second"))
+
+    assert len(house.world.paid) == 2
+    for source, answer in answers.items():
+        assert answer.pictures[0].split(b"|")[2] == source
+
+
+@pytest.mark.parametrize("operation", ["tasks", "fetch"])
+@pytest.mark.parametrize(
+    "error", [UpstreamUnreachable("down"), Throttled("slow")], ids=["down", "throttled"]
+)
+async def test_list_refused_for_a_while(operation: str, error: GatewayError) -> None:
+    """While nothing can be found out nothing is submitted; later the task is claimed."""
+    house = House()
+    house.world.submits.append(MADE)
+    house.world.fail(operation, *[error] * 20)
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 1
+    assert answer.told.task_ids == ("task-1",)
+
+
+async def test_never_found_out() -> None:
+    """A list that is refused for hours ends in a loss that says so, not in a second task."""
+    house = House()
+    house.world.submits.append(MADE)
+    house.world.fail("tasks", *[UpstreamUnreachable("down")] * 20_000)
+
+    refused = await refusal(bought(house, patience=6 * 3600.0))
+
+    assert isinstance(refused, TaskLost)
+    assert house.world.count("submit") == 1
+
+
+async def test_ledger_refuses_for_a_while() -> None:
+    """While the ledger cannot say which tasks are ours none is claimed."""
+    house = House()
+    house.world.submits.append(MADE)
+    house.ledger.faults["known"] = [LedgerUnavailable("full")] * 3
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 1
+    assert answer.told.task_ids == ("task-1",)
+
+
+async def test_many_pages() -> None:
+    """The task is found though the window holds more tasks than a page."""
+    house = House()
+    house.world.submits.append(Submit(CUT, after=0.5))
+    for number in range(230):
+        house.world.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
+
+    answer = await bought(house, patience=1000.0)
+
+    assert house.world.count("submit") == 1
+    assert answer.pictures == (b"task-231|a red cat|in|0",)
