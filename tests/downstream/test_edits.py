@@ -543,9 +543,12 @@ async def test_too_large_by_content_length() -> None:
     """A body that is announced too large is refused before a byte of it is read."""
     house = House(limits=Limits(max_body_bytes=100))
     wire = Wire()
+    unread: list[int] = []
+    wire.on_send = lambda _: unread.append(len(wire.script))
 
     await by_hand(house, wire)
 
+    assert unread[0] == 1
     assert (wire.sent[0]["status"], wire.headers["connection"]) == (413, "close")
     assert house.seen.lines[0].outcome == "request_too_large"
 

@@ -185,6 +185,7 @@ async def test_pictures_without_a_file_name(parts: list[bytes], content: bytes, 
     form = await read(*multipart(*parts))
 
     assert (form.pictures[0].content, form.pictures[0].url) == (content, url)
+    assert form.fields == ()
 
 
 @pytest.mark.parametrize(
