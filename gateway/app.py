@@ -1,7 +1,7 @@
 """The composition root: every object is made once, here, and handed to whoever needs it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +13,23 @@ from starlette.middleware import Middleware
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.domain.edit import Picture, Size
+from gateway.domain.errors import InvalidImage
+from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
 from gateway.downstream.ops import Ops
+from gateway.downstream.ports import Check
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.reception import Reception
 from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
-from gateway.imaging.inspect import pixels_of
+from gateway.imaging.inspect import inspect
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
 from gateway.ledger.open import open_ledger
@@ -90,7 +94,9 @@ def build(
     readiness = Readiness()
     clients = Clients(transports)
     imaging = Imaging()
-    ledger = open_ledger(config.state.path, config.state.sync, clock)
+    ledger = open_ledger(
+        config.state.path, config.state.sync, clock, on_failure=_write_ledger_failure
+    )
     desk = Desk(
         tenants=tenants,
         dashscope=DashScopeApi(clients, clock, metrics),
@@ -101,7 +107,7 @@ def build(
     )
     budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
     reception = Reception(
-        check=imaging.check,
+        check=_checker(imaging),
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
             body_seconds=config.server.body_seconds,
@@ -118,7 +124,7 @@ def build(
         config.tenant_by_key,
         config.tenants[config.open_tenant] if config.open_tenant else None,
     )
-    edits = Edits(keyring, readiness, reception, desk, budget, pixels_of, clock, metrics)
+    edits = Edits(keyring, readiness, reception, desk, budget, _pixels_of, clock, metrics)
     models = Models(keyring, _names(config))
     ops = Ops(readiness, registry)
 
@@ -144,6 +150,21 @@ def build(
     return Gateway(app, clock, desk, readiness, metrics)
 
 
+def _checker(imaging: Imaging) -> Check:
+    async def check(contents: Sequence[bytes], tenant: Tenant) -> tuple[Picture, ...]:
+        return (await imaging.check(contents, tenant)).pictures
+
+    return check
+
+
+def _pixels_of(picture: bytes) -> Size | None:
+    """Read the size off a picture that DashScope made; ``None`` if it is of no known form."""
+    try:
+        return inspect(picture).size
+    except InvalidImage:
+        return None
+
+
 class _Lines:
     """RequestLine → the log."""
 
@@ -159,6 +180,10 @@ def _names(config: Config) -> list[str]:
 
 def _write_bug(error: BaseException) -> None:
     structlog.get_logger("gateway.journey").error("bug", exc_info=error)
+
+
+def _write_ledger_failure(error: Exception) -> None:
+    structlog.get_logger("gateway.ledger").error("ledger_write_failed", reason=str(error))
 
 
 @asynccontextmanager

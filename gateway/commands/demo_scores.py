@@ -11,11 +11,12 @@ _IN_FLIGHT = "wan_gateway_tasks_in_flight"
 
 
 def counters(exposition: str) -> Scores:
-    """Return the gateway's own counters."""
+    """Return the gateway's own counters, but for reading them."""
     return {
         f"{name}{_spelled(labels)}": value
         for kind, name, labels, value in _samples(exposition)
         if kind == "counter" and name.startswith("wan_gateway_") and name.endswith("_total")
+        if labels.get("route") != "/metrics"
     }
 
 

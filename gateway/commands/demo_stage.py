@@ -35,8 +35,8 @@ class Customer:
 
 
 CUSTOMERS = (
-    Customer("acme", "beijing", "Put a red knitted hat on the raccoon", "wk-demo-acme"),
-    Customer("globex", "singapore", "Make it a watercolour painting", "wk-demo-globex"),
+    Customer("acme", "beijing", "Make it warm, as at sunset", "wk-demo-acme"),
+    Customer("globex", "singapore", "Make it a pencil sketch", "wk-demo-globex"),
 )
 
 

@@ -9,6 +9,8 @@ from gateway.imaging.metadata import Metadata
 _START_BYTES = 2
 _END, _SCAN = 0xD9, 0xDA
 _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_BASELINE = (0xC0, 0xC1)
+"""Frames that are not progressive; the byte after their size counts the colours."""
 _EXIF, _ICC = b"Exif\x00\x00", b"ICC_PROFILE\x00"
 
 _MOST_SEGMENTS = 4096
@@ -55,9 +57,12 @@ def stripped(content: bytes) -> bytes:
     return b"".join((content[:_START_BYTES], *kept, content[coded : _end(content, coded)]))
 
 
-def scans(content: bytes) -> int:
-    """Count the scans: one in a baseline file; a thumbnail's are counted too."""
-    return content.count(bytes((0xFF, _SCAN)))
+def is_single_pass(content: bytes) -> bool:
+    """Tell whether the first scan holds the whole picture, so that a decoder reads no other."""
+    head = _head(content)
+    scan = head[-1].end if head else _START_BYTES
+    whole = [content[part.start + 9 : part.start + 10] for part in head if part.marker in _BASELINE]
+    return len(whole) == 1 and whole[0] == content[scan + 4 : scan + 5]
 
 
 def check_scans(content: bytes) -> None:
@@ -67,7 +72,7 @@ def check_scans(content: bytes) -> None:
     Raises:
         InvalidImage: with the reason.
     """
-    if scans(content) > _MOST_SCANS:
+    if not is_single_pass(content) and content.count(bytes((0xFF, _SCAN))) > _MOST_SCANS:
         raise InvalidImage(f"a JPEG may have at most {_MOST_SCANS} scans")
 
 

@@ -149,7 +149,11 @@ def _check(content: bytes, inspected: Inspected, tenant: Tenant) -> Fitted:
 
 
 def _is_light(content: bytes) -> bool:
-    return len(content) <= _INLINE_BYTES and format_of(content) is JPEG and jpeg.scans(content) == 1
+    return (
+        len(content) <= _INLINE_BYTES
+        and format_of(content) is JPEG
+        and jpeg.is_single_pass(content)
+    )
 
 
 def _is_quick(inspected: Inspected) -> bool:

@@ -239,7 +239,7 @@ class Carrier:
         assert leg.upstream is not None
         assert leg.task_id is not None
         region = leg.upstream.region.name
-        accepted = self._clock.now()
+        accepted = leg.accepted_at = self._clock.now()
         errand.mark(Phase.UPSTREAM_RUNNING, accepted)
         age = max(0.0, self._clock.epoch() - leg.intended_at)
         leg.watch = lane.poller.watch(leg.upstream, leg.task_id, errand.kind, age=age)
@@ -276,7 +276,7 @@ class Carrier:
         assert leg.watch is not None
         assert leg.upstream is not None
         now, times = self._clock.now(), task.times
-        started = leg.watch.since
+        started = leg.accepted_at
         if len(errand.legs) == 1 and times.submitted is not None and times.scheduled is not None:
             pending = max(0.0, min(now - started, times.scheduled - times.submitted))
             errand.marks = [m for m in errand.marks if m[1] is not Phase.UPSTREAM_RUNNING]

@@ -37,6 +37,9 @@ class Leg:
     stage: Stage = Stage.WAITING
     upstream: Upstream | None = None
     intended_at: float = 0.0
+    """Epoch."""
+    accepted_at: float = 0.0
+    """Monotonic."""
     task_id: str | None = None
     request_id: str = ""
     task: Task | None = None

@@ -49,8 +49,17 @@ class SandboxServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
+        try:
+            await super().startup(sockets)
+        finally:
+            self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # uvicorn leaves the connections of calls that still hang open.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
 
 def sandbox_server(app: ASGIApp, *, access_log: bool = False) -> SandboxServer:
@@ -99,13 +108,14 @@ async def running(app: ASGIApp, listener: socket.socket | None = None) -> AsyncI
     """
     with listener or bind() as place:
         server = sandbox_server(app)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[place]))
+        # No TaskGroup: it would wrap what the block raises, and cut the server off from its end.
+        served = asyncio.get_running_loop().create_task(server.serve(sockets=[place]))
+        try:
             await server.listening.wait()
-            try:
-                yield url_of(place)
-            finally:
-                server.should_exit = True
+            yield url_of(place)
+        finally:
+            server.should_exit = True
+            await served
 
 
 @asynccontextmanager

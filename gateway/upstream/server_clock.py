@@ -1,33 +1,41 @@
 """How far upstream's clock is from ours, learned from the ``Date`` of its answers."""
 
+from collections import deque
 from email.utils import parsedate_to_datetime
 
 import httpx
 
-# ``Date`` is cut to whole seconds: the instant it means is half a second later on average.
-_CUT = 0.5
-# The first samples average out the cut; later ones still follow a clock that drifts.
-_LEAST_WEIGHT = 0.05
-# A slow answer says little about when its ``Date`` was written.
-_LONGEST = 2.0
+# ``Date`` is cut to whole seconds, and some servers write it once a second beforehand.
+_MOST_BEHIND = 2.0
+_SAMPLES = 64
 
 
 class ServerClock:
-    """A smoothed offset in seconds: upstream's time less ours."""
+    """
+    An offset in seconds: upstream's time less ours; 0 as long as the two may agree.
+
+    A ``Date`` is never ahead of the clock that wrote it, so each answer bounds the offset
+    from both sides; the bounds of the last answers hold together until a clock jumps.
+    """
 
     def __init__(self) -> None:
         self.offset = 0.0
-        self._samples = 0
+        self._bounds: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
 
     def learn(self, answer: httpx.Response, *, asked: float, answered: float) -> None:
         """Take in the ``Date`` of *answer*, between two instants of our calendar clock."""
-        if not 0 <= answered - asked <= _LONGEST:
-            return
+        if not 0 <= answered - asked:
+            return  # our own clock jumped meanwhile
         try:
             said = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except (ValueError, OverflowError):
             return
-        sample = said + _CUT - (asked + answered) / 2
-        self._samples += 1
-        weight = max(1 / self._samples, _LEAST_WEIGHT)
-        self.offset += weight * (sample - self.offset)
+        least, most = said - answered, said + _MOST_BEHIND - asked
+        if any(
+            least > other_most or most < other_least for other_least, other_most in self._bounds
+        ):
+            self._bounds.clear()
+        self._bounds.append((least, most))
+        least = max(bound[0] for bound in self._bounds)
+        most = min(bound[1] for bound in self._bounds)
+        self.offset = 0.0 if least <= 0 <= most else least
