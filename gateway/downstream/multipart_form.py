@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import cast
+from typing import Any, cast
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
@@ -56,7 +56,7 @@ class MultipartForm:
         with _refusing():
             # latin-1 reads every header: file names come in UTF-8, and from some desks in
             # GBK, and are of no use to us.
-            self._parser = PushMultipartParser(
+            self._parser: Any = PushMultipartParser(  # half of it is annotated
                 boundary.encode("latin-1", "replace"),
                 max_header_size=limits.max_header_bytes,
                 max_header_count=limits.max_headers,
