@@ -1,3 +1,4 @@
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,26 @@ def test_a_closed_pipe_ends_quietly() -> None:
     assert process.returncode == 141
 
 
+def test_what_is_left_of_the_output_goes_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its reader has left, what is still in the buffer is thrown away."""
+
+    def cut(*_: object) -> int:
+        sys.stdout.write("too late")
+        raise BrokenPipeError
+
+    monkeypatch.setattr("gateway.commands.key.run", cut)
+    file = tmp_path / "out"
+    with file.open("w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+
+        code = main(["key"], {})
+
+    assert code == 141
+    assert file.read_text() == ""
+
+
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
@@ -108,6 +129,19 @@ def test_each_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> No
 
     assert caught.value.code == 0
     assert f"wan-gateway {verb}" in capsys.readouterr().out
+
+
+def test_run_as_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m gateway` hands the verb's exit code to the process."""
+    monkeypatch.setattr("sys.argv", ["gateway", "key"])
+
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("gateway", run_name="__main__")
+
+    assert caught.value.code == 0
+    assert "wk-" in capsys.readouterr().out
 
 
 def test_version() -> None:

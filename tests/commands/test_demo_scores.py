@@ -8,6 +8,8 @@ def _exposition(asked: int, failed: int = 0, downloading: int = 0) -> str:
     edits = Counter("wan_gateway_edits", "Edits.", ["tenant", "outcome"], registry=registry)
     edits.labels("acme", "ok").inc(asked)
     edits.labels("acme", "failed").inc(failed)
+    http = Counter("wan_gateway_http", "Requests.", ["route"], registry=registry)
+    http.labels("/metrics").inc(asked)
     Counter("wan_gateway_plain", "No labels.", registry=registry).inc(asked)
     Counter("python_gc", "Not ours.", registry=registry).inc(asked)
     Histogram("wan_gateway_seconds", "No counter.", registry=registry).observe(asked)
@@ -19,7 +21,7 @@ def _exposition(asked: int, failed: int = 0, downloading: int = 0) -> str:
 
 
 def test_only_our_counters_count() -> None:
-    """Histograms, gauges and the runtime's own numbers are left out, and _created with them."""
+    """Histograms, gauges and the runtime's own numbers are left out; so is our own reading."""
     assert counters(_exposition(2)) == {
         'wan_gateway_edits_total{outcome="ok",tenant="acme"}': 2,
         'wan_gateway_edits_total{outcome="failed",tenant="acme"}': 0,

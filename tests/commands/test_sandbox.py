@@ -112,7 +112,7 @@ def test_no_faults_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     """A file that is not there is named."""
     file = tmp_path / "no.json"
 
-    code = main(["sandbox", "--faults", str(file), *PORTS], {})
+    code = main(["sandbox", "--faults", str(file), *PORTS, "--speed", "2"], {})
 
     assert code == 2
     assert capsys.readouterr().err == (
