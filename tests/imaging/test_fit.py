@@ -5,6 +5,7 @@ from io import BytesIO
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
+from PIL.JpegImagePlugin import JpegImageFile
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
@@ -181,14 +182,26 @@ def test_icc_profile_is_kept_while_drawing_anew() -> None:
         assert made.info["icc_profile"] == profile
 
 
-def test_a_large_jpeg_is_decoded_small() -> None:
-    """A picture over 5000 pixels is brought to 5000, turned the right way."""
+def test_a_large_jpeg_is_decoded_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture over 5000 pixels is decoded at a half, lying as it is, and brought to 5000."""
+    asked: list[tuple[int, int] | None] = []
+    draft = JpegImageFile.draft
+
+    def watched(
+        picture: JpegImageFile, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        done = draft(picture, mode, size)
+        asked.extend((size, picture.size))
+        return done
+
+    monkeypatch.setattr(JpegImageFile, "draft", watched)
     exif = Image.Exif()
     exif[0x0112] = 6
     content = saved(drawn(10_400, 800), "JPEG", exif=exif)
 
     made = fitted(content)
 
+    assert asked == [(5000, 385), (5200, 400)]
     assert made.size == Size(385, 5000)
     assert made.adjusted == ("rotated", "scaled:800x10400->385x5000", "metadata_removed")
 
@@ -199,6 +212,17 @@ def test_damage_is_found_while_drawing_anew() -> None:
 
     with pytest.raises(InvalidImage, match="damaged or cut short"):
         fitted(content)
+
+
+def test_a_wrong_checksum_is_found_while_drawing_anew() -> None:
+    """Pillow decodes pixels whose checksum is wrong; they are refused all the same."""
+    content = bytearray(read("rgba.png"))
+    content[-13] ^= 1
+
+    with Image.open(BytesIO(content)) as picture:
+        picture.load()
+    with pytest.raises(InvalidImage, match="a checksum is wrong"):
+        fitted(bytes(content))
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,6 @@ def test_all_scans_of_a_progressive_picture_stay() -> None:
     """The tables and scans after the first scan are kept byte for byte."""
     content = read("progressive.jpg")
 
-    assert jpeg.scans(content) > 1
     assert jpeg.stripped(content + b"tail") == content
 
 
@@ -118,4 +117,29 @@ def test_endless_scans_are_refused() -> None:
     jpeg.check_scans(read("progressive.jpg"))
 
     with pytest.raises(InvalidImage, match="at most 100 scans"):
-        jpeg.check_scans(saved(drawn(8, 8), "JPEG") + b"\xff\xda\x00\x02" * 100)
+        jpeg.check_scans(read("progressive.jpg") + b"\xff\xda\x00\x02" * 100)
+
+
+@pytest.mark.parametrize(
+    ("content", "single"),
+    [
+        pytest.param(PLAIN, True, id="baseline"),
+        pytest.param(saved(drawn(8, 8, 7, "L"), "JPEG"), True, id="gray"),
+        pytest.param(read("exif_gps.jpg"), True, id="with metadata"),
+        pytest.param(read("progressive.jpg"), False, id="progressive"),
+        pytest.param(
+            PLAIN.replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x08\x01"),
+            False,
+            id="one colour in the first scan",
+        ),
+        pytest.param(b"\xff\xd8\xff\xd9", False, id="no frame"),
+    ],
+)
+def test_single_pass(content: bytes, single: bool) -> None:
+    """A baseline frame whose first scan has all colours is read in one pass."""
+    assert jpeg.is_single_pass(content) == single
+
+
+def test_what_follows_a_single_pass_is_not_counted() -> None:
+    """A decoder never reads it, so it costs nothing."""
+    jpeg.check_scans(PLAIN + b"\xff\xda\x00\x02" * 1000)
