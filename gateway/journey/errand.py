@@ -198,6 +198,10 @@ class Errand:
     def let_go(self) -> None:
         """Let the bytes go once no part needs them any more."""
         if all(leg.task_id or leg.error for leg in self.legs):
+            self._release()
+
+    def _release(self) -> None:
+        if self.pictures is not None:
             self.pictures = None
             self.release()
 
@@ -219,8 +223,8 @@ class Errand:
                 phases.enter(phase, at)
 
     def end(self, stage: Stage, error: GatewayError | None = None) -> None:
-        self.stage, self.error, self.pictures = stage, error, None
-        self.release()
+        self.stage, self.error = stage, error
+        self._release()
         if error is not None:
             error.edit_id = self.edit_id
         self.news.set()
