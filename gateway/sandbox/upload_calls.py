@@ -1,8 +1,10 @@
 """The upload's two calls: the policy, and the form post to object storage (section 5)."""
 
-from io import BytesIO
+import re
+from collections.abc import Iterator
+from itertools import chain
 
-from multipart import MultipartError, MultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +12,8 @@ from gateway.sandbox.answers import OssRefusal, Refusal, reply
 from gateway.sandbox.doors import Call
 
 UPLOAD_PATH = "/oss/uploads"
+
+_KIND = re.compile(r'multipart/form-data;.*boundary="?([^";]+)', re.IGNORECASE)
 
 
 async def policy(call: Call) -> Response:
@@ -46,20 +50,31 @@ async def upload(call: Call) -> Response:
 
 
 async def _form(request: Request) -> tuple[dict[str, str], bytes | None]:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get("boundary")
-    if kind != "multipart/form-data" or not boundary:
+    kind = _KIND.match(request.headers.get("content-type", ""))
+    if not kind:
         raise OssRefusal(400, "MalformedPOSTRequest", "The body is no multipart/form-data.")
-    body = BytesIO(await request.body())
     form: dict[str, str] = {}
     try:
-        for part in MultipartParser(body, boundary):
-            if part.name == "file":
-                return form, part.raw
-            form[part.name] = part.value
+        for name, value in _fields(await request.body(), kind[1]):
+            if name == "file":
+                return form, value
+            form[name] = value.decode(errors="replace")
     except MultipartError as exc:
         raise OssRefusal(400, "MalformedPOSTRequest", "The body is not well-formed.") from exc
     return form, None
+
+
+def _fields(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
+    parser = PushMultipartParser(boundary)
+    name, value = "", bytearray()
+    # The empty piece is the end of the input, and an error if it comes too early.
+    for event in chain(parser.parse(body), parser.parse(b"")):
+        if isinstance(event, MultipartSegment):
+            name, value = event.name or "", bytearray()
+        elif event is None:
+            yield name, bytes(value)
+        else:
+            value += event
 
 
 async def closed(call: Call) -> Response:

@@ -26,9 +26,7 @@ def wanted(**query: str) -> Wanted:
         pytest.param({"start_time": "", "end_time": ""}, NOON - DAY, NOON, id="empty"),
         pytest.param({"end_time": "20250924110000"}, NOON - 3600 - DAY, NOON - 3600, id="end"),
         pytest.param({"start_time": "20250924110000"}, NOON - 3600, NOON, id="start"),
-        pytest.param(
-            {"start_time": "20250922120000"}, NOON - 2 * DAY, NOON - DAY, id="old-start"
-        ),
+        pytest.param({"start_time": "20250922120000"}, NOON - 2 * DAY, NOON - DAY, id="old-start"),
         pytest.param(
             {"start_time": "20250924110000", "end_time": "20250924120000"},
             NOON - 3600,

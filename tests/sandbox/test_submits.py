@@ -35,9 +35,7 @@ async def test_success() -> None:
 @pytest.mark.parametrize(
     ("headers", "status", "code", "message"),
     [
-        pytest.param(
-            {**ASYNC, **JSON}, 401, "InvalidApiKey", "No API-key provided.", id="no-key"
-        ),
+        pytest.param({**ASYNC, **JSON}, 401, "InvalidApiKey", "No API-key provided.", id="no-key"),
         pytest.param(
             {**ASYNC, **JSON, "authorization": "Bearer sk-other-region"},
             401,

@@ -110,7 +110,9 @@ async def test_cancel() -> None:
         assert refused.status_code == 400
         assert refused.json() == {
             "code": "UnsupportedOperation",
-            "message": "Failed to cancel the task, please confirm if the task is in PENDING status.",
+            "message": (
+                "Failed to cancel the task, please confirm if the task is in PENDING status."
+            ),
             "request_id": refused.headers["x-request-id"],
         }
         assert (await visitor.query(waiting))["output"] == {

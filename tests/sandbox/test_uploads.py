@@ -57,9 +57,7 @@ def changed(**fields: str) -> Callable[[Form], Form]:
     [
         pytest.param(changed(policy="x"), b"x", 0, 403, "AccessDenied", id="policy"),
         pytest.param(changed(OSSAccessKeyId="x"), b"x", 0, 403, "AccessDenied", id="key-id"),
-        pytest.param(
-            changed(Signature="x"), b"x", 0, 403, "SignatureDoesNotMatch", id="signature"
-        ),
+        pytest.param(changed(Signature="x"), b"x", 0, 403, "SignatureDoesNotMatch", id="signature"),
         pytest.param(changed(), b"x", 301, 403, "AccessDenied", id="expired"),
         pytest.param(changed(key="other/a.png"), b"x", 0, 403, "AccessDenied", id="folder"),
         pytest.param(changed(), None, 0, 400, "InvalidArgument", id="no-file"),

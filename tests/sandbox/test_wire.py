@@ -1,0 +1,267 @@
+"""Faults on the wire: in process where the answer tells, over a real socket where TCP does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from gateway.sandbox import Constant, Listing, PeerCut, SandboxConfig, create_sandbox, running
+from tests.sandbox.stage import CONFIG, FakeClock, Visitor, body, region
+
+pytestmark = pytest.mark.anyio
+
+LOST = "Server disconnected without sending a response"
+
+
+@asynccontextmanager
+async def socket_region(config: SandboxConfig = CONFIG) -> AsyncIterator[Visitor]:
+    """A region behind a real socket, on a clock that the test moves."""
+    clock = FakeClock()
+    app = create_sandbox(config, clock=clock)
+    async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=5) as http:
+        yield Visitor(http, clock)
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "code", "made"),
+    [
+        pytest.param(
+            {"status": 429, "code": "Throttling.RateQuota"},
+            429,
+            "Throttling.RateQuota",
+            0,
+            id="throttled",
+        ),
+        pytest.param({"status": 500}, 500, "InternalError", 0, id="broken"),
+        pytest.param(
+            {"status": 504, "code": "GatewayTimeout", "after": True},
+            504,
+            "GatewayTimeout",
+            1,
+            id="broken-after-the-task",
+        ),
+    ],
+)
+async def test_scripted_answer(rule: dict[str, Any], status: int, code: str, made: int) -> None:
+    """A scripted answer comes before the task is made, or hides one that was."""
+    async with region() as visitor:
+        await visitor.fault(on="submit", do="answer", count=1, retry_after=7, **rule)
+
+        answer = await visitor.post(body())
+
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["retry-after"] == "7"
+        books = await visitor.books()
+        assert (books["tasks_made"], books["counts"]["submit.faulted"]) == (made, 1)
+        assert (await visitor.post(body())).status_code == 200
+
+
+async def test_scripted_text() -> None:
+    """A scripted answer may be the page of a load balancer."""
+    async with region() as visitor:
+        await visitor.fault(on="query", do="answer", status=502, body="<html>Bad Gateway</html>")
+
+        answer = await visitor.get("/api/v1/tasks/x")
+
+        assert (answer.status_code, answer.text) == (502, "<html>Bad Gateway</html>")
+        assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_hesitation(*, after: bool) -> None:
+    """A call that hangs for a time answers then: the task is made before or after the silence."""
+    async with region() as visitor:
+        await visitor.fault(on="submit", do="hang", seconds=4, after=after)
+
+        assert (await visitor.post(body())).status_code == 200
+
+        assert visitor.clock.time == 1004
+        (row,) = (await visitor.books())["tasks"]
+        assert row["submit_time"] == pytest.approx(1758636850.8 + (0 if after else 4))
+
+
+async def test_a_query_that_hangs_answers_what_is_true_then() -> None:
+    """An answer that comes late tells of the time at which it comes."""
+    async with region() as visitor:
+        task_id = await visitor.submit()
+        await visitor.fault(on="query", do="hang", seconds=10)
+
+        assert await visitor.status(task_id) == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(("after", "made"), [(False, 0), (True, 1)])
+async def test_silence_until_the_peer_leaves(*, after: bool, made: int) -> None:
+    """A call that hangs for good ends when the peer leaves; the region goes on."""
+    async with socket_region() as visitor:
+        await visitor.fault(on="submit", do="hang", after=after, count=1)
+
+        with pytest.raises(httpx.ReadTimeout):
+            await visitor.http.post(
+                "/api/v1/services/aigc/image2image/image-synthesis",
+                json=body(),
+                headers={**visitor.headers, "x-dashscope-async": "enable"},
+                timeout=0.1,
+            )
+
+        assert (await visitor.books())["tasks_made"] == made
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "made"),
+    [
+        pytest.param({"do": "drop"}, httpx.RemoteProtocolError, 0, id="before"),
+        pytest.param({"do": "drop", "after": True}, httpx.RemoteProtocolError, 1, id="after"),
+        pytest.param({"do": "drop", "reset": True}, httpx.ReadError, 0, id="reset"),
+        pytest.param({"do": "late", "seconds": 1.5}, httpx.RemoteProtocolError, 0, id="late"),
+        pytest.param({"do": "cut", "bytes": 9}, httpx.RemoteProtocolError, 1, id="cut"),
+    ],
+)
+async def test_lost_answers(rule: dict[str, Any], error: type[Exception], made: int) -> None:
+    """The connection is really cut, and the task exists or not as the rule says."""
+    async with socket_region() as visitor:
+        await visitor.fault(on="submit", count=1, **rule)
+
+        with pytest.raises(error):
+            await visitor.post(body())
+
+        assert (await visitor.books())["tasks_made"] == made
+        assert (await visitor.post(body())).status_code == 200
+
+
+async def test_late_task() -> None:
+    """A late task is in no list before its time, and then as if submitted at that time."""
+    async with socket_region() as visitor:
+        await visitor.fault(on="submit", do="late", seconds=1.5)
+        with pytest.raises(httpx.RemoteProtocolError, match=LOST):
+            await visitor.post(body())
+
+        visitor.clock.forward(1.4)
+        before = await visitor.rows()
+        visitor.clock.forward(0.1)
+        (row,) = await visitor.rows()
+
+        assert before == []
+        assert (row["gmt_create"], row["status"]) == (1758636852300, "RUNNING")
+
+
+async def ended_url(visitor: Visitor) -> str:
+    task_id = await visitor.submit()
+    visitor.clock.forward(10)
+    return str((await visitor.query(task_id))["output"]["results"][0]["url"])
+
+
+async def until_cut(http: httpx.AsyncClient, url: str) -> bytes:
+    """What comes of a download that is promised whole and cut."""
+    got = b""
+    async with http.stream("GET", url) as answer:
+        assert int(answer.headers["content-length"]) > 290_000
+        try:
+            async for piece in answer.aiter_bytes():
+                got += piece
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            return got
+    raise AssertionError("the download was not cut")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_cut_download(*, reset: bool) -> None:
+    """A download is cut after so many bytes, and the rest can be had by a range."""
+    async with socket_region(replace(CONFIG, picture="plain", plain_bytes=300_000)) as visitor:
+        url = await ended_url(visitor)
+        await visitor.fault(on="download", do="cut", bytes=100_000, count=1, reset=reset)
+
+        got = await until_cut(visitor.http, url)
+        rest = await visitor.http.get(url, headers={"range": f"bytes={len(got)}-"})
+
+        # A reset may overtake bytes that lie in the peer's kernel.
+        assert len(got) <= 100_000 if reset else len(got) == 100_000
+        assert rest.status_code == 206
+        assert got + rest.content == (await visitor.http.get(url)).content
+
+
+async def test_cut_beyond_the_end_cuts_nothing() -> None:
+    """An answer shorter than the cut is whole."""
+    async with socket_region() as visitor:
+        await visitor.fault(on="query", do="cut", bytes=10_000)
+
+        assert (await visitor.query("x"))["output"]["task_status"] == "UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("rule", "seconds"),
+    [
+        pytest.param({"start": 3}, 3, id="start"),
+        pytest.param({"bytes_per_second": 10_000}, 30, id="bytes"),
+        pytest.param({"start": 2, "bytes_per_second": 100_000}, 5, id="both"),
+        pytest.param({"bytes_per_second": 1_000_000_000}, 0, id="faster-than-needed"),
+    ],
+)
+async def test_slow_download(rule: dict[str, Any], seconds: float) -> None:
+    """A slow download takes its time and is whole."""
+    async with region(picture="plain", plain_bytes=300_000) as visitor:
+        url = await ended_url(visitor)
+        whole = (await visitor.http.get(url)).content
+        await visitor.fault(on="download", do="slow", **rule)
+        before = visitor.clock.time
+
+        answer = await visitor.http.get(url)
+
+        assert answer.content == whole
+        assert visitor.clock.time - before == pytest.approx(seconds, abs=0.3)
+
+
+async def test_slow_empty_answer() -> None:
+    """An answer without a body can be slow as well."""
+    async with region() as visitor:
+        policy = await visitor.get("/api/v1/uploads", action="getPolicy", model="m")
+        data = policy.json()["data"]
+        await visitor.fault(on="upload", do="slow", start=1, bytes_per_second=5)
+        form = {
+            "OSSAccessKeyId": data["oss_access_key_id"],
+            "Signature": data["signature"],
+            "policy": data["policy"],
+            "key": f"{data['upload_dir']}/a",
+        }
+
+        answer = await visitor.http.post("/oss/uploads", data=form, files={"file": b"x"})
+
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert visitor.clock.time == 1001
+
+
+async def test_in_process() -> None:
+    """Inside its caller's process, a cut connection is an exception that names itself."""
+    async with region(listing=Listing()) as visitor:
+        await visitor.fault(on="list", do="drop")
+
+        with pytest.raises(PeerCut):
+            await visitor.get("/api/v1/tasks")
+
+
+async def test_peer_that_leaves_inside_its_body() -> None:
+    """A submit whose body never ends makes no task, and is counted as left."""
+    async with socket_region(replace(CONFIG, latency=Constant(1))) as visitor:
+
+        async def half() -> AsyncIterator[bytes]:
+            yield b'{"model": '
+            await anyio.sleep(30)
+
+        with anyio.move_on_after(0.2):
+            await visitor.http.post(
+                "/api/v1/services/aigc/image2image/image-synthesis",
+                content=half(),
+                headers={
+                    **visitor.headers,
+                    "x-dashscope-async": "enable",
+                    "content-type": "application/json",
+                },
+            )
+
+        with anyio.fail_after(5):
+            while "submit.left" not in (books := await visitor.books())["counts"]:
+                pass
+        assert books["tasks_made"] == 0
