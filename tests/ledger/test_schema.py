@@ -1,0 +1,247 @@
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger import schema
+from gateway.ledger.schema import APPLICATION_ID, MIGRATIONS, opened, prepare, transaction
+from gateway.ledger.trouble import LedgerError
+
+NOBODY = 65534
+
+
+def start(path: Path) -> None:
+    """Open the ledger as a start does, and close it."""
+    with opened(path, "normal"):
+        pass
+
+
+def change(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def fill(path: Path) -> None:
+    """Make a ledger of some dozen pages."""
+    with opened(path, "normal") as connection, transaction(connection, writes=True):
+        row = ("x" * 300, 0, 1, "u", "a", "ended", 0.0)
+        for number in range(200):
+            connection.execute(
+                "INSERT INTO tasks (edit_id, part, n, upstream, account, state, intended_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (f"{number}{row[0]}", *row[1:]),
+            )
+
+
+def a_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def another_file(path: Path) -> None:
+    path.write_bytes(b"certainly no database, but long enough to be looked at\n" * 40)
+
+
+def another_programs_database(path: Path) -> None:
+    change(path, "CREATE TABLE theirs (x)")
+
+
+def another_programs_empty_database(path: Path) -> None:
+    change(path, "PRAGMA application_id = 42")
+
+
+def a_newer_ledger(path: Path) -> None:
+    start(path)
+    change(path, "PRAGMA user_version = 99")
+
+
+def a_cut_ledger(path: Path) -> None:
+    fill(path)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def a_scratched_ledger(path: Path) -> None:
+    fill(path)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 8192)
+
+
+@pytest.mark.parametrize(
+    ("lay", "said"),
+    [
+        pytest.param(a_directory, "is a directory; name a file in [state] path", id="directory"),
+        pytest.param(
+            another_file,
+            "is no SQLite database; name another file in [state] path",
+            id="foreign-file",
+        ),
+        pytest.param(
+            another_programs_database,
+            "is another program's database; name another file in [state] path",
+            id="foreign-tables",
+        ),
+        pytest.param(
+            another_programs_empty_database,
+            "is another program's database; name another file in [state] path",
+            id="foreign-mark",
+        ),
+        pytest.param(
+            a_newer_ledger,
+            "was written by a newer gateway (its tables are version 99, this one knows up to 1); "
+            "start that version again, or name another file in [state] path",
+            id="newer",
+        ),
+        pytest.param(
+            a_cut_ledger,
+            "is damaged; restore it, or move it aside to begin anew (its unfinished edits can "
+            "then only be found in DashScope's task list)",
+            id="cut-short",
+        ),
+        pytest.param(
+            a_scratched_ledger,
+            "is damaged; restore it, or move it aside to begin anew (its unfinished edits can "
+            "then only be found in DashScope's task list)",
+            id="scratched",
+        ),
+    ],
+)
+def test_what_stops_the_start(tmp_path: Path, lay: Callable[[Path], None], said: str) -> None:
+    """Each complaint names the file, what is wrong and what to do; the file stays as it was."""
+    path = tmp_path / "gateway.db"
+    lay(path)
+    before = None if path.is_dir() else path.read_bytes()
+
+    with pytest.raises(LedgerError) as refused:
+        start(path)
+
+    assert str(refused.value) == f"{path}: {said}"
+    assert (None if path.is_dir() else path.read_bytes()) == before
+
+
+def test_a_big_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start stays quick; damage then shows when it is met."""
+    path = tmp_path / "gateway.db"
+    a_scratched_ledger(path)
+    monkeypatch.setattr(schema, "_CHECKED_BYTES", 1024)
+
+    start(path)
+
+    assert path.stat().st_size > 1024
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file stands where the directory should be."""
+    (tmp_path / "state").write_text("")
+
+    with pytest.raises(LedgerError, match=r"its directory cannot be made \(File exists\); make"):
+        start(tmp_path / "state" / "gateway.db")
+
+
+def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
+    """An operator may have made it, with the rights it should have."""
+    path = tmp_path / "gateway.db"
+    path.touch()
+
+    start(path)
+
+    with opened(path, "normal") as connection:
+        assert version_of(connection) == len(MIGRATIONS)
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+
+@contextmanager
+def somebody_else() -> Iterator[Path]:
+    """Give a directory that everybody may enter, and be nobody in particular."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        user = os.geteuid()
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(user)
+
+
+def become_nobody() -> None:
+    """Give up root's right to write anywhere; others have none."""
+    if os.geteuid() == 0:
+        os.seteuid(NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("mode", "of", "said"),
+    [
+        pytest.param(0o444, "gateway.db", "gateway.db: cannot be opened", id="file"),
+        pytest.param(0o555, "", "gateway.db.lock: cannot be opened", id="directory"),
+    ],
+)
+def test_without_the_right_to_write(mode: int, of: str, said: str) -> None:
+    """Read-only, file or directory: said at the start, not at the first edit."""
+    with somebody_else() as directory:
+        path = directory / "gateway.db"
+        if of:
+            start(path)
+            (directory / "gateway.db.lock").chmod(0o666)
+        (directory / of).chmod(mode)
+        become_nobody()
+
+        with pytest.raises(LedgerError, match=rf"{said} \(Permission denied\); give"):
+            start(path)
+
+
+def test_a_database_that_cannot_log_ahead(tmp_path: Path) -> None:
+    """SQLite says so by keeping another mode, as on a file system without shared memory."""
+    with (
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+        pytest.raises(LedgerError, match="lies where no write-ahead log can be; put it on a local"),
+    ):
+        prepare(connection, tmp_path / "gateway.db", "normal")
+
+
+def test_only_missing_versions_are_added(tmp_path: Path) -> None:
+    """A ledger of version 1 keeps its rows and gets what version 2 adds."""
+    path = tmp_path / "gateway.db"
+    fill(path)
+    migrations = (*MIGRATIONS, ("ALTER TABLE tasks ADD COLUMN more TEXT",))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        prepare(connection, path, "normal", migrations)
+        prepare(connection, path, "normal", migrations)
+
+        assert version_of(connection) == 2
+        assert connection.execute("SELECT count(*), more FROM tasks").fetchone() == (200, None)
+
+
+def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
+    """All of it or nothing: the next start may try again."""
+    path = tmp_path / "gateway.db"
+    start(path)
+    migrations = (*MIGRATIONS, ("CREATE TABLE half (x)", "CREATE TABLE half (x)"))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            prepare(connection, path, "normal", migrations)
+
+        assert version_of(connection) == 1
+        (left,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'half'"
+        ).fetchone()
+        assert left == 0
+
+
+def test_an_error_that_has_rolled_back_already_is_told_as_it_was() -> None:
+    """SQLite ends some transactions itself; a second ROLLBACK would hide the reason."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE once (x UNIQUE ON CONFLICT ROLLBACK)")
+        connection.execute("INSERT INTO once VALUES (1)")
+
+        with pytest.raises(sqlite3.IntegrityError), transaction(connection, writes=True):
+            connection.execute("INSERT INTO once VALUES (1)")
