@@ -1,7 +1,7 @@
 """The composition root: every object is made once, here, and handed to whoever needs it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +13,14 @@ from starlette.middleware import Middleware
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
-from gateway.domain.edit import Picture, Size
+from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
 from gateway.downstream.ops import Ops
-from gateway.downstream.ports import Check
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.reception import Reception
 from gateway.downstream.refuse import exception_handlers
@@ -107,7 +105,7 @@ def build(
     )
     budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
     reception = Reception(
-        check=_checker(imaging),
+        check=imaging.check,
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
             body_seconds=config.server.body_seconds,
@@ -148,13 +146,6 @@ def build(
     )
     app.router.redirect_slashes = False
     return Gateway(app, clock, desk, readiness, metrics)
-
-
-def _checker(imaging: Imaging) -> Check:
-    async def check(contents: Sequence[bytes], tenant: Tenant) -> tuple[Picture, ...]:
-        return (await imaging.check(contents, tenant)).pictures
-
-    return check
 
 
 def _pixels_of(picture: bytes) -> Size | None:

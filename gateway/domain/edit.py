@@ -64,6 +64,8 @@ class Edit:
     answer: AnswerForm = AnswerForm()
     ignored: tuple[str, ...] = ()
     """Fields that were accepted without effect, for ``x-wan-ignored-params``."""
+    adjusted: tuple[str, ...] = ()
+    """What was done to its pictures, ``1:rotated``, for ``x-wan-adjusted``."""
 
 
 @dataclass(frozen=True, slots=True)

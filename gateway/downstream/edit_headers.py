@@ -22,6 +22,8 @@ def answer_headers(answer: Answer) -> dict[str, str]:
     headers = edit_headers(answer.told)
     if answer.ignored:
         headers["x-wan-ignored-params"] = ", ".join(map(_plain, answer.ignored))
+    if answer.adjusted:
+        headers["x-wan-adjusted"] = ", ".join(answer.adjusted)
     if answer.delivered < answer.requested:
         headers["x-wan-images"] = f"requested={answer.requested}, delivered={answer.delivered}"
     if answer.replayed:

@@ -8,13 +8,15 @@ from gateway.domain.edit import Picture
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.request_line import RequestLine
+from gateway.imaging.workers import Checked
 from gateway.journey.ask import Answer, Ask, Told
 
-Check = Callable[[Sequence[bytes], Tenant], Awaitable[tuple[Picture, ...]]]
+Check = Callable[[Sequence[bytes | Picture], Tenant], Awaitable[Checked]]
 """
 Decode pictures and bring them into DashScope's rules; gateway.imaging answers it.
 
-Raises InvalidImage, with the index of the picture and the rule.
+A Picture is one with an URL, which goes on unread. Raises InvalidImage, with the index of
+the picture and the rule.
 """
 
 

@@ -1,7 +1,7 @@
 """One request → one Ask: read, checked, and said how long it may take."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
@@ -15,6 +15,7 @@ from gateway.downstream.bytes_budget import Share
 from gateway.downstream.form import Form, read_form
 from gateway.downstream.ports import Check, EdgeObserver
 from gateway.downstream.request_line import line_of
+from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
 from gateway.journey.digest import digest_of
 from gateway.journey.patience import patience, sdk_patience
@@ -55,7 +56,9 @@ class Reception:
             default_model=self.default_model,
             strict=tenant.strict,
         )
-        pictures = await self._checked(form.pictures, tenant)
+        checked = await self.check([_unread(ref) for ref in form.pictures], tenant)
+        pictures = checked.pictures
+        edit = replace(edit, adjusted=tuple(_told(checked)))
         ask = Ask(
             tenant=tenant,
             edit=edit,
@@ -80,12 +83,15 @@ class Reception:
             cut_off_seconds=tenant.cut_off_seconds,
         )
 
-    async def _checked(
-        self, references: Sequence[PictureRef], tenant: Tenant
-    ) -> tuple[Picture, ...]:
-        """Have those that came as bytes checked; the others go on as URLs, unread."""
-        checked = iter(await self.check([ref.content for ref in references if not ref.url], tenant))
-        return tuple(Picture(url=ref.url) if ref.url else next(checked) for ref in references)
+
+def _unread(ref: PictureRef) -> bytes | Picture:
+    """Return the bytes to check, or the URL, which goes on unread."""
+    return Picture(url=ref.url) if ref.url else ref.content
+
+
+def _told(checked: Checked) -> Iterator[str]:
+    for number, done in enumerate(checked.adjusted, start=1):
+        yield from (f"{number}:{what}" for what in done)
 
 
 def retry_count(headers: Mapping[str, str]) -> int:

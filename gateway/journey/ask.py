@@ -52,6 +52,7 @@ class Answer:
     urls: tuple[str, ...] = field(repr=False)
     requested: int
     ignored: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
     replayed: bool = False
     """Whether an ``Idempotency-Key`` brought back an edit that was delivered before."""
 

@@ -65,7 +65,7 @@ class Carrier:
         except GatewayError as error:
             leg.error = error
         except asyncio.CancelledError:
-            if not (errand.abandoned and leg.stage is Stage.WAITING):
+            if not leg.dropped:
                 raise  # the process ends: the ledger knows the rest
             leg.error = TaskLost("The edit was given up before it was submitted.", retry=True)
         finally:
@@ -129,7 +129,7 @@ class Carrier:
         The intent is durable before the first byte, the task id before the first poll.
         """
         throttled = 0
-        while True:
+        while not errand.abandoned:
             await lane.submits.turn()
             errand.mark(Phase.SUBMIT, self._clock.now())
             leg.upstream, leg.intended_at = upstream, self._clock.epoch()
@@ -153,10 +153,6 @@ class Carrier:
                 raise
             if task_id is None:
                 await self._undo(errand, leg)
-                if errand.pictures is None:
-                    raise TaskLost(
-                        "The edit was not submitted, and its bytes are gone.", retry=True
-                    )
                 continue
             leg.task_id, leg.stage = task_id, Stage.RUNNING
             self._raise_stage(errand)
@@ -165,6 +161,7 @@ class Carrier:
             )
             errand.let_go()
             return
+        raise TaskLost("The edit was given up before it was submitted.", retry=True)
 
     async def _send(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str | None:
         """Send one submit; return its task's id, or ``None`` when it surely made none."""

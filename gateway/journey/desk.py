@@ -96,6 +96,8 @@ class Desk:
             error: GatewayError
             if errand.stage is Stage.WAITING:
                 error = Draining("The gateway restarts; send the edit again.", retry_after=1.0)
+                for leg in errand.legs:  # the next process has it from here
+                    leg.drop()
             else:
                 error = StillRunning(
                     "The gateway restarts and the edit goes on. Send the same request again to get "
@@ -191,6 +193,7 @@ class Desk:
 
     def _arrive(self, errand: Errand, ask: Ask, *, joined: bool) -> None:
         errand.visitors += 1
+        errand.abandoned = False
         errand.retry_count = ask.retry_count
         if joined:
             errand.bring(ask)
@@ -221,13 +224,10 @@ class Desk:
         """Nobody wants it: out of the line, or cancelled upstream while it is PENDING."""
         errand.abandoned = True
         for leg in errand.legs:
-            if leg.stage is Stage.WAITING and leg.runner is not None:
-                leg.runner.cancel()
+            if leg.stage is Stage.WAITING:
+                leg.drop()
             elif leg.stage is Stage.RUNNING:
                 await self._carrier.cancel(leg)
-        if not all(leg.stage is Stage.WAITING for leg in errand.legs):
-            # A task that runs on is paid for, so a retry may still have its picture.
-            errand.abandoned = any(leg.stage is Stage.SUBMITTING for leg in errand.legs)
 
     async def _carry(self, errand: Errand) -> None:
         try:

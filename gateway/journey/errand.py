@@ -14,8 +14,8 @@ from gateway.domain.tenant import Tenant, Upstream
 from gateway.journey.ask import Ask, Told
 from gateway.journey.digest import prompt_digest
 from gateway.journey.line import Place
-from gateway.journey.watch import Watch
 from gateway.journey.schedule import Kind
+from gateway.journey.watch import Watch
 
 
 class Stage(StrEnum):
@@ -48,6 +48,14 @@ class Leg:
     place: Place | None = None
     watch: Watch | None = None
     runner: "asyncio.Task[None] | None" = None
+    dropped: bool = False
+    """Given up while it waited: it will not be submitted."""
+
+    def drop(self) -> None:
+        """Leave the line, or the wait for a submit; only while no byte is out."""
+        self.dropped = True
+        if self.runner is not None:
+            self.runner.cancel()
 
     def record(self) -> TaskRecord:
         assert self.upstream is not None
@@ -90,6 +98,7 @@ class Errand:
     held_until: float = 0.0
     """Monotonic: until then its place in line is held though nobody is connected."""
     abandoned: bool = False
+    """Nobody wants it: what can end at no cost ends. A customer that comes changes that."""
     delivered: bool = False
     replay: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -181,7 +190,12 @@ class Errand:
     @property
     def joinable(self) -> bool:
         """Whether a retry gets this edit's answer: not once it was delivered, failed or dropped."""
-        return not self.delivered and not self.abandoned and self.stage is not Stage.FAILED
+        return not self.delivered and not self.given_up and self.stage is not Stage.FAILED
+
+    @property
+    def given_up(self) -> bool:
+        """Whether no part of it was submitted or will be."""
+        return bool(self.legs) and all(leg.dropped for leg in self.legs)
 
     @property
     def wants_bytes(self) -> bool:

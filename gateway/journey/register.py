@@ -86,7 +86,7 @@ class Register:
             errand = self._by_key.get(place)  # somebody may have come while we asked
             if errand is None and record is not None:
                 errand = self._remember(record)
-        if errand is None or errand.abandoned:
+        if errand is None or errand.given_up:
             return None
         if errand.digest != ask.digest:
             self._observer.idempotency("conflict")

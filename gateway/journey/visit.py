@@ -53,10 +53,10 @@ class Visit:
             async with asyncio.timeout(max(0.0, self.deadline - self.clock.now())):
                 await errand.news.wait()
                 self._write_phases()
+                if errand.turned_away is not None and (errand.given_up or not errand.ended):
+                    raise errand.turned_away
                 if errand.error is not None:
                     raise errand.error
-                if errand.turned_away is not None and not errand.ended:
-                    raise errand.turned_away
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
                 pictures, urls = await self.collector.collect(errand)
         except TimeoutError:
@@ -73,6 +73,7 @@ class Visit:
             urls=urls,
             requested=errand.edit.n,
             ignored=errand.edit.ignored,
+            adjusted=errand.edit.adjusted,
             replayed=self.replayed,
         )
 

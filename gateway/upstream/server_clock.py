@@ -24,7 +24,7 @@ class ServerClock:
 
     def learn(self, answer: httpx.Response, *, asked: float, answered: float) -> None:
         """Take in the ``Date`` of *answer*, between two instants of our calendar clock."""
-        if not 0 <= answered - asked:
+        if not answered - asked >= 0:
             return  # our own clock jumped meanwhile
         try:
             said = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
