@@ -53,6 +53,8 @@ class Leg:
 
     def drop(self) -> None:
         """Leave the line, or the wait for a submit; only while no byte is out."""
+        if self.error is not None:
+            return  # it was refused in this moment and is being written down
         self.dropped = True
         if self.runner is not None:
             self.runner.cancel()
