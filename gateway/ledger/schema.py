@@ -55,7 +55,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (edit_id, part)
         ) WITHOUT ROWID
         """,
-        "CREATE INDEX edits_by_age ON edits (created)",
+        "CREATE INDEX edits_by_age ON edits (created, state)",
         """
         CREATE INDEX edits_by_key ON edits (tenant, idempotency_key)
         WHERE idempotency_key IS NOT NULL

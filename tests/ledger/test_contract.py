@@ -128,6 +128,15 @@ async def test_a_void_intent_is_forgotten(ledger: AnyLedger) -> None:
     assert found.tasks == (SECOND,)
 
 
+async def test_a_void_task_is_not_known(ledger: AnyLedger) -> None:
+    """What was taken back is nobody's, so that a settlement may look at it again."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.void("edit_1", 0)
+
+    assert await ledger.known(["t1"]) == set()
+
+
 async def test_an_ended_task_keeps_its_outcome(ledger: AnyLedger) -> None:
     """A task ends without forgetting its id."""
     await ledger.intend(EDIT, FIRST)

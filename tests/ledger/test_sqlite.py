@@ -253,6 +253,18 @@ async def test_a_second_process_is_refused_until_the_first_is_dead(
         assert await ledger.owed() == []
 
 
+async def test_by_another_name_it_is_the_same_ledger(
+    ledger: SqliteLedger, path: Path, tmp_path: Path, calendar: Calendar
+) -> None:
+    """A link to the file is refused as well: there is one lock for all its names."""
+    async with ledger:
+        (tmp_path / "link.db").symlink_to(path)
+        other = SqliteLedger(tmp_path / "link.db", sync="normal", epoch=calendar)
+
+        with pytest.raises(LedgerError, match=f"in use by process {os.getpid()}"):
+            await other.__aenter__()
+
+
 async def test_a_ledger_with_missing_tables_stops_the_start(
     ledger: SqliteLedger, path: Path
 ) -> None:
@@ -276,11 +288,12 @@ async def test_old_edits_leave_the_disk(
     """Edits older than 24 h are purged after a write, some hundreds each time, tasks too."""
     async with ledger:
         await asyncio.gather(*(ledger.intend(edit(f"old_{n}"), FIRST) for n in range(1200)))
+        await ledger.counts()  # waits for the thread's tidying
         calendar.epoch = NOW + DAY
         left = []
         for number in range(4):
             await ledger.intend(edit(f"new_{number}", age=-DAY), FIRST)
-            await ledger.counts()  # waits for the thread's tidying
+            await ledger.counts()
             left.append(rows_on_disk(path))
         connection = sqlite3.connect(path)
         (tasks,) = connection.execute("SELECT count(*) FROM tasks").fetchone()
