@@ -29,6 +29,7 @@ from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
+from gateway.imaging.workers import Checked
 from gateway.journey.ask import Answer, Ask, Told
 
 KEY = "sk-canary-0123456789"
@@ -180,8 +181,15 @@ class Recorder:
         return [entry for entry in self.said if entry[0] == what]
 
 
-async def passes(contents: Sequence[bytes], tenant: Tenant) -> tuple[Picture, ...]:
-    return tuple(Picture(content=content, media_type="image/png") for content in contents)
+async def passes(contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
+    """Take every picture as it is."""
+    pictures = tuple(
+        content
+        if isinstance(content, Picture)
+        else Picture(content=content, media_type="image/png")
+        for content in contents
+    )
+    return Checked(pictures, tuple(() for _ in pictures))
 
 
 @dataclass
@@ -236,7 +244,7 @@ class House:
         )
         self.app.router.redirect_slashes = False
 
-    async def _checked(self, contents: Sequence[bytes], tenant: Tenant) -> tuple[Picture, ...]:
+    async def _checked(self, contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
         return await self.check(contents, tenant)
 
     def customer(self, key: str | None = KEY) -> httpx.AsyncClient:

@@ -17,6 +17,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
+from gateway.imaging.workers import Checked
 from gateway.journey.ask import Answer, Told
 from tests.downstream.house import (
     ACME,
@@ -154,9 +155,15 @@ async def test_urls_and_pictures_in_order() -> None:
     ("given", "headers", "body"),
     [
         pytest.param(
-            answer(ignored=("quality", "user"), requested=4, pictures=(b"a", b"b", b"c")),
+            answer(
+                ignored=("quality", "user"),
+                adjusted=("1:rotated", "2:alpha_flattened"),
+                requested=4,
+                pictures=(b"a", b"b", b"c"),
+            ),
             {
                 "x-wan-ignored-params": "quality, user",
+                "x-wan-adjusted": "1:rotated, 2:alpha_flattened",
                 "x-wan-images": "requested=4, delivered=3",
             },
             {
@@ -200,7 +207,13 @@ async def test_answers(given: Answer, headers: dict[str, str], body: dict[str, A
 
     reply = await post(house)
 
-    told = {"x-wan-ignored-params", "x-wan-images", "idempotent-replayed", "x-wan-task-id"}
+    told = {
+        "x-wan-ignored-params",
+        "x-wan-adjusted",
+        "x-wan-images",
+        "idempotent-replayed",
+        "x-wan-task-id",
+    }
     told &= {*reply.headers}
     told |= {*headers}
     expected = (
@@ -272,7 +285,7 @@ async def test_picture_against_a_rule() -> None:
     """What the check of pictures refuses reaches the customer, and no desk."""
     house = House()
 
-    async def refuses(contents: Any, tenant: Tenant) -> tuple[Picture, ...]:
+    async def refuses(contents: Any, tenant: Tenant) -> Checked:
         raise InvalidImage("Image 1 is too small.", param="image")
 
     house.check = refuses
@@ -568,9 +581,9 @@ async def test_overhead() -> None:
     """Our own share is what passes between the body and the desk, and before the first byte."""
     house = House()
 
-    async def slow(contents: Any, tenant: Tenant) -> tuple[Picture, ...]:
+    async def slow(contents: Any, tenant: Tenant) -> Checked:
         await house.clock.sleep(0.5)
-        return (Picture(content=PNG),)
+        return Checked((Picture(content=PNG),), (("alpha_flattened",),))
 
     async def ends() -> Answer:
         await house.clock.sleep(40)
@@ -580,3 +593,4 @@ async def test_overhead() -> None:
     await post(house)
 
     assert house.seen.told("overhead") == [("overhead", EDITS, 0.5)]
+    assert house.desk.asks[0].edit.adjusted == ("1:alpha_flattened",)
