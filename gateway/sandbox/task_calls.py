@@ -25,7 +25,7 @@ def _standing(call: Call, task: Task | None) -> dict[str, object]:
     if task is None:
         task_id = call.request.path_params["task_id"]
         return {"output": {"task_id": task_id, "task_status": "UNKNOWN"}}
-    now = region.now()
+    now = region.settled_now()
     urls = region.result_urls(task, now, region.base(call.request))
     return query_body(task, now, region.zero, urls)
 

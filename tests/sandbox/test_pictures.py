@@ -69,6 +69,13 @@ def test_watermark() -> None:
     assert box[1] > 700
 
 
+def test_last_picture_is_the_one_edited() -> None:
+    """Of several pictures the last one is changed, the others are not seen."""
+    alone = replace(ORDER, images=(SENT,))
+
+    assert render(ORDER, 0) == render(alone, 0)
+
+
 def test_placeholder() -> None:
     """A picture that is not fetched is painted from its URL's digest."""
     order = replace(ORDER, images=(URL,))

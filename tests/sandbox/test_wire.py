@@ -9,7 +9,15 @@ import anyio
 import httpx
 import pytest
 
-from gateway.sandbox import Constant, Listing, PeerCut, SandboxConfig, create_sandbox, running
+from gateway.sandbox import (
+    Constant,
+    Limits,
+    Listing,
+    PeerCut,
+    SandboxConfig,
+    create_sandbox,
+    running,
+)
 from tests.sandbox.stage import CONFIG, FakeClock, Visitor, body, region
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +99,16 @@ async def test_a_query_that_hangs_answers_what_is_true_then() -> None:
         await visitor.fault(on="query", do="hang", seconds=10)
 
         assert await visitor.status(task_id) == "SUCCEEDED"
+
+
+async def test_a_query_that_hangs_sees_who_moved_up() -> None:
+    """A waiting task that starts during the silence is told as RUNNING."""
+    async with region(limits=Limits(running_tasks=1)) as visitor:
+        await visitor.submit()
+        waiting = await visitor.submit()
+        await visitor.fault(on="query", do="hang", seconds=10)
+
+        assert await visitor.status(waiting) == "RUNNING"
 
 
 @pytest.mark.parametrize(("after", "made"), [(False, 0), (True, 1)])
