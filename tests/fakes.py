@@ -316,6 +316,13 @@ class FakeLedger(MemoryLedger):
     def records(self) -> list[EditRecord]:
         return list(self._edits.values())
 
+    def put(self, record: EditRecord) -> None:
+        """Keep what a process before left behind."""
+        self._edits[record.edit_id] = record
+        self._id_by_task.update(
+            {task.task_id: record.edit_id for task in record.tasks if task.task_id}
+        )
+
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         self._maybe_raise("intend")
         await super().intend(edit, task)

@@ -1,0 +1,107 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.journey.schedule import Durations, Kind, hazard, pause, rest
+
+KIND = Kind("wan", 1, -1)
+OTHER = Kind("wan", 4, -1)
+
+
+def learned(*seconds: float, kind: Kind = KIND) -> Durations:
+    durations = Durations()
+    for one in seconds:
+        durations.learn(kind, one)
+    return durations
+
+
+def test_few_are_not_gone_by() -> None:
+    """Below eight known durations there is nothing to go by."""
+    assert learned(*range(7)).known(KIND) == []
+    assert learned(*range(8)).known(KIND) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_others_serve_until_the_kind_is_known() -> None:
+    """A kind without a sample of its own goes by all that are known."""
+    durations = learned(*[20.0] * 10)
+    durations.learn(OTHER, 60.0)
+
+    assert durations.known(OTHER) == [20.0] * 10 + [60.0]
+    for _ in range(7):
+        durations.learn(OTHER, 60.0)
+    assert durations.known(OTHER) == [60.0] * 8
+
+
+def test_old_durations_are_forgotten() -> None:
+    """The last 256 count."""
+    durations = learned(*[5.0, 90.0] * 3, *[30.0] * 255)
+
+    assert durations.known(KIND) == [30.0] * 255 + [90.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [((), 45.0), ((10.0,), 10.0), ((30.0, 10.0, 20.0), 20.0)]
+)
+def test_typical(seconds: tuple[float, ...], expected: float) -> None:
+    """The median of all, or a careful guess."""
+    assert learned(*seconds).typical() == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "age", "expected"),
+    [
+        pytest.param([], 0.0, 0.25, id="unknown: soon"),
+        pytest.param([], 5.0, 0.6, id="unknown: grows with the age"),
+        pytest.param([], 100.0, 1.5, id="unknown: to a cap"),
+        pytest.param([20.0] * 8, 0.0, 2.0, id="long before: not asleep"),
+        pytest.param([20.0] * 8, 15.0, 4.5, id="before: most of the gap"),
+        pytest.param([20.0] * 8, 19.0, (0.03 / (1 / 2.85)) ** 0.5, id="about to end"),
+        pytest.param([20.0] * 8, 30.0, 1.5, id="older than known"),
+        pytest.param([20.0] * 8, 1.0, 2.0, id="young"),
+        pytest.param([20.0] * 8, 1000.0, 5.0, id="much older than known"),
+    ],
+)
+def test_pause(known: list[float], age: float, expected: float) -> None:
+    """Looks are dense where an end is likely, and rare elsewhere."""
+    assert pause(known, age) == pytest.approx(expected)
+
+
+@given(known=st.lists(st.floats(0.1, 1e4), max_size=50).map(sorted), age=st.floats(0.0, 1e4))
+def test_bounds(known: list[float], age: float) -> None:
+    """Whatever was learned: a look within 10 s, never a storm of looks, never a wild guess."""
+    assert 0.2 <= pause(known, age) <= 10.0
+    assert hazard(known, age) >= 0.0
+    for share in (0.5, 0.95):
+        assert rest(known, age, share) >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("known", "age", "expected"),
+    [
+        pytest.param([], 0.0, 0.1, id="unknown and young"),
+        pytest.param([], 50.0, 0.01, id="unknown and old"),
+        pytest.param([10.0], 40.0, 0.025, id="older than known"),
+        pytest.param([20.0] * 4, 19.0, 1 / 2.85, id="about to end"),
+        pytest.param([20.0] * 4, 1.0, 0.0, id="not yet"),
+    ],
+)
+def test_hazard(known: list[float], age: float, expected: float) -> None:
+    """Ends a second that are to be expected."""
+    assert hazard(known, age) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("known", "age", "share", "expected"),
+    [
+        pytest.param([], 1.0, 0.5, 15.0, id="unknown"),
+        pytest.param([], 40.0, 0.5, 40.0, id="as long again"),
+        pytest.param([], 40.0, 0.95, 100.0, id="to be sure: more"),
+        pytest.param([10.0, 20.0, 30.0, 40.0], 5.0, 0.5, 25.0, id="half of them"),
+        pytest.param([10.0, 20.0, 30.0, 40.0], 5.0, 0.95, 35.0, id="nearly all"),
+        pytest.param([10.0, 20.0, 30.0, 40.0], 39.95, 0.5, 0.1, id="at once"),
+        pytest.param([10.0], 20.0, 0.5, 20.0, id="older than known"),
+    ],
+)
+def test_rest(known: list[float], age: float, share: float, expected: float) -> None:
+    """How long the rest probably takes."""
+    assert rest(known, age, share) == pytest.approx(expected)
