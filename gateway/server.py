@@ -1,15 +1,21 @@
 """uvicorn around the app: drain first, then stop; delivered means handed to the socket (P16)."""
 
+import socket
 from types import FrameType
 from typing import Any, cast
 
+import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.app import Gateway, build
 from gateway.config.schema import Config
+from gateway.config.table import ConfigError
+from gateway.ledger.trouble import LedgerError
+from gateway.observe.logs import configure_logs
 
 _LAST_ANSWERS_SECONDS = 5
+_BACKLOG = 2048
 
 
 class _Protocol(HttpToolsProtocol):
@@ -32,7 +38,8 @@ class Server(uvicorn.Server):
     The first SIGTERM or SIGINT turns readiness to 503 and refuses new edits while the
     listener stays open; when the running edits have ended, or ``drain_seconds`` are over,
     their customers are sent home with the way back, and the process ends. A second signal
-    ends it now: what is unfinished is in the ledger.
+    sends them home at once, a third cuts whoever still reads. What is unfinished is in the
+    ledger. All of these ends are good ones: exit code 0.
     """
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway, *, drain_seconds: float) -> None:
@@ -40,25 +47,56 @@ class Server(uvicorn.Server):
         self._gateway = gateway
         self._drain_seconds = drain_seconds
         self._drain_until: float | None = None
+        self._signals = 0
+        self._log = structlog.get_logger("gateway.server")
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """
+        Serve until told to stop.
+
+        The app's lifespan is held here: uvicorn's own would turn a ledger that cannot be
+        opened into a traceback, and would serve on beside a journey that has crashed.
+
+        Raises:
+            LedgerError: the ledger cannot be used; nothing was served.
+        """
+        app = self._gateway.app
+        with self.capture_signals():
+            async with app.router.lifespan_context(app):
+                await super().serve(sockets)
+        self._log.info("stopped")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            self._log.info("listening", url=url_of(listener))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
-        """Drain at the first signal, stop at the second, drop the connections at the third."""
-        now = self._gateway.clock.now()
+        """
+        Count; the next tick, a tenth of a second away, acts.
+
+        A signal handler may stand in the middle of anything, with a lock of the metrics or
+        of the log in hand, so it takes none itself.
+        """
+        self._signals += 1
+        self.force_exit = self._signals > 2
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._signals and not self.should_exit:
+            self._wind_down(self._gateway.clock.now())
+        return bool(await super().on_tick(counter))
+
+    def _wind_down(self, now: float) -> None:
+        edits = self._gateway.busy
         if self._drain_until is None:
             self._drain_until = now + self._drain_seconds
             self._gateway.drain()
-        elif now < self._drain_until:
-            self._drain_until = now
-        else:
-            self.should_exit = self.force_exit = True
-
-    async def on_tick(self, counter: int) -> bool:
-        if self._drain_until is not None and not self.should_exit:
-            over = self._gateway.clock.now() >= self._drain_until
-            if over or not self._gateway.busy:
-                self._gateway.turn_away()
-                self.should_exit = True
-        return bool(await super().on_tick(counter))
+            self._log.info("draining", edits=edits, seconds=self._drain_seconds)
+        if not edits or self._signals > 1 or now >= self._drain_until:
+            if edits:
+                self._log.warning("turned_away", edits=edits)
+            self._gateway.turn_away()
+            self.should_exit = True
 
 
 def server(gateway: Gateway, config: Config, **more: Any) -> Server:
@@ -69,7 +107,7 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
         "http": _Protocol,
         "loop": "uvloop",
         "ws": "none",
-        "lifespan": "on",
+        "lifespan": "off",  # see Server.serve
         "access_log": False,
         "log_config": None,
         "server_header": False,
@@ -77,6 +115,7 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": _LAST_ANSWERS_SECONDS,
         "h11_max_incomplete_event_size": 65536,
+        "backlog": _BACKLOG,
         **more,
     }
     uvicorn_config = uvicorn.Config(cast("Any", gateway.app), **settings)
@@ -84,7 +123,51 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
 
 
 def run(config: Config) -> int:
-    """Serve until a signal; return the exit code."""
-    running = server(build(config), config)
-    running.run()
-    return 0 if running.started else 1
+    """
+    Serve until a signal; return the exit code, which is 0.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the ledger cannot be used.
+    """
+    configure_logs(config.log.level, config.log.format)
+    gateway = build(config)
+    with listen(config) as listener:
+        try:
+            server(gateway, config).run(sockets=[listener])
+        except LedgerError as error:
+            raise ConfigError(f"{config.source}: state.path: {error}") from None
+    return 0
+
+
+def listen(config: Config) -> socket.socket:
+    """
+    Open ``[server] host`` and ``port``, so that a taken port is known before anything else.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    host, port = config.server.host, config.server.port
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # A name such as localhost has both: whoever finds nobody at ::1 tries 127.0.0.1 next.
+        family, _, _, _, address = min(found, key=lambda it: it[0] is not socket.AF_INET)
+        return socket.create_server(
+            address,
+            family=family,
+            backlog=_BACKLOG,
+            dualstack_ipv6=family is socket.AF_INET6 and socket.has_dualstack_ipv6(),
+        )
+    except (OSError, UnicodeError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{config.source}: server.port: {host}:{port} cannot be listened on ({what}); "
+            "name another address or port, or 0 for a free port"
+        ) from None
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return ``http://HOST:PORT`` of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
