@@ -4,16 +4,21 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.domain.task import TaskRow, TaskStatus
 from gateway.journey.schedule import Durations, hazard
-from gateway.journey.watch import Watch
+from gateway.journey.watch import Watch, Watches
 
-# By benchmarks/polling.py: a list call is worth 0.05 s of lag; below half a second it buys little.
-_KAPPA = 0.05
-_SHORTEST, _LONGEST = 0.47, 5.0
-_PAYS_FROM = 3  # running tasks a page; below, fetches see as much for as many calls
-_STALE_SECONDS = 1.0
-_REST_SECONDS = 60.0
+_KAPPA = 0.05  # seconds of lag that one list call is worth, by benchmarks/polling.py
+_SHORTEST, _LONGEST = 0.47, 5.0  # below half a second a look buys little
+_PAYS_FROM, _PAYS_UNTIL = 3, 2  # running tasks a page; with fewer, fetches tell as much
+_SHARE = 0.6  # of the account's calls that looks may use; the rest confirms ends
+_STALE_SECONDS = 0.4
+_NEW_SECONDS = 0.3  # so young a task may be missing from a list that is not stale
+_SPARED_SECONDS, _SPARED_MOST = 2.0, 30.0
+_REST_SECONDS, _REST_MOST = 15.0, 600.0
+_FALSE_ALARMS = 8
+_PROOFS = 20
 _SAMPLE = 200
 
 
@@ -21,18 +26,26 @@ _SAMPLE = 200
 class Glances:
     """What is known of an account's task list, and when to look at it next."""
 
+    calls_per_second: float
     pages: int = 1
     """That the running tasks filled last time."""
     stale: float = 0.0
     """Seconds by which the list lags behind the tasks, smoothed."""
     resting_until: float = 0.0
     """Monotonic: until then the list is not asked, since it refused or did not help."""
-    refusals: int = 0
+    together: bool = False
+    _rests: int = 0
+    _failed: int = 0
+    _alarms: int = 0
+    _proofs: int = 0
+    _measured: int = 0
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def pay(self, running: int, now: float) -> bool:
         """Say whether one look at the list tells more than the fetches that it replaces."""
-        return now >= self.resting_until and running >= _PAYS_FROM * self.pages
+        enough = _PAYS_UNTIL if self.together else _PAYS_FROM
+        self.together = now >= self.resting_until and running >= enough * self.pages
+        return self.together
 
     def pause(self, watches: Collection[Watch], durations: Durations, now: float) -> float:
         """
@@ -44,48 +57,88 @@ class Glances:
         asked = list(watches)
         if len(asked) > _SAMPLE:
             asked = self._random.sample(asked, _SAMPLE)
-        rate = sum(hazard(durations.known(w.kind), now - w.since) for w in asked)
-        rate *= len(watches) / max(1, len(asked))
-        if rate <= 0:
-            return _LONGEST if not watches else 1.0
+        rate = sum(hazard(durations.known(w.kind), now - w.runs_since) for w in asked)
+        if not rate:
+            return _LONGEST
+        rate *= len(watches) / len(asked)
         return float(
-            min(_LONGEST, max(_SHORTEST * self.pages, (2 * _KAPPA * self.pages / rate) ** 0.5))
+            max(self._shortest, min(_LONGEST, (2 * _KAPPA * self.pages / rate) ** 0.5))
         )
 
     def read(
-        self, rows: Collection[TaskRow], watches: Collection[Watch], slots: int, now: float
+        self, rows: Collection[TaskRow], watches: Watches, slots: int, now: float
     ) -> list[Watch]:
         """
         Return the watches to fetch now: those that ran and are gone from the RUNNING rows.
 
-        A task that was never seen running may be pending, or so quick that no look met it:
-        it is fetched when slots are free, so that nothing should be pending.
+        One that was never seen running may be pending, or so quick that no look met it: it is
+        fetched when slots are free, so that nothing should be pending.
         """
-        running = {row.task_id for row in rows if row.status is TaskStatus.RUNNING}
-        free = len(running) < slots
+        listed = {row.task_id for row in rows if row.status is TaskStatus.RUNNING}
+        self._failed = 0
+        for watch in [w for w in watches.behind.values() if w.task_id in listed]:
+            watches.promote(watch)
+            watch.runs_since = now
         gone = []
-        for watch in watches:
-            if watch.task_id in running:
-                watch.seen_running = True
+        for watch in watches.running.values():
+            if watch.task_id in listed:
+                watch.listed_at, watch.spared_until = now, 0.0
             elif now >= watch.spared_until and (
-                watch.seen_running or (free and self._old(watch, now))
+                watch.listed_at or (len(listed) < slots and self._must_show(watch, now))
             ):
+                watch.missing_at = now
                 gone.append(watch)
         return gone
 
-    def confirmed(self, watch: Watch, lag: float | None, now: float) -> None:
-        """Learn from a fetch: *lag* is the age of the end that it saw, ``None``: it still runs."""
-        if lag is None:
-            watch.spared_until = now + 2.0 + self.stale
+    def confirmed(self, watch: Watch, running: int) -> None:
+        """Learn that the list was right about *watch*: the fetch found it ended."""
+        self._alarms = max(0, self._alarms - 1)
+        self._proofs += 1
+        if self._proofs == _PROOFS:
+            self._rests = 0
+        if not watch.listed_at or not watch.ended_at:
             return
-        self.stale += 0.2 * (max(0.0, lag - _SHORTEST) - self.stale)
-        if self.stale > _STALE_SECONDS:
-            self.stale, self.resting_until = 0.0, now + _REST_SECONDS
+        # The end came into the list between two looks.
+        shown = (watch.listed_at + watch.missing_at) / 2
+        self._measured += 1
+        self.stale += (shown - watch.ended_at - self.stale) / min(8, self._measured)
+        alone = running / (2 * self.calls_per_second)  # how late fetches alone would be
+        if self._measured >= 3 and self.stale > max(_STALE_SECONDS, alone - self._shortest / 2):
+            self.rest(watch.missing_at)
 
-    def refused(self, now: float) -> None:
+    def denied(self, watch: Watch, now: float) -> None:
+        """Learn that *watch* has not ended, though the list did not show it."""
+        watch.alarms += 1
+        spared = min(_SPARED_MOST, _SPARED_SECONDS * 2 ** min(watch.alarms - 1, 5))
+        watch.spared_until = now + spared + max(0.0, self.stale)
+        if watch.listed_at:
+            self._accuse(now)
+
+    def overlooked(self, now: float) -> None:
+        """Learn that a task had ended which the list went on to show."""
+        self._accuse(now)
+
+    def failed(self, error: GatewayError, now: float) -> None:
+        """Leave a list alone that refuses, or fails twice in a row."""
+        self._failed += 1
+        if self._failed > 1 or isinstance(error, UpstreamUnavailable):
+            self.rest(now)
+
+    def rest(self, now: float) -> None:
         """Leave the list alone for a while, longer each time: fetches do its work."""
-        self.refusals += 1
-        self.resting_until = now + min(600.0, _REST_SECONDS * 2 ** (self.refusals - 1))
+        self.resting_until = now + min(_REST_MOST, _REST_SECONDS * 2 ** min(self._rests, 10))
+        self._rests += 1
+        self._failed = self._alarms = self._proofs = self._measured = 0
+        self.stale, self.pages = 0.0, 1
 
-    def _old(self, watch: Watch, now: float) -> bool:
-        return now - watch.since > 1.5 + self.stale
+    def _accuse(self, now: float) -> None:
+        self._alarms += 1
+        if self._alarms > _FALSE_ALARMS:
+            self.rest(now)
+
+    @property
+    def _shortest(self) -> float:
+        return max(_SHORTEST, self.pages / (_SHARE * self.calls_per_second))
+
+    def _must_show(self, watch: Watch, now: float) -> bool:
+        return now - watch.since > _NEW_SECONDS + max(0.0, self.stale)

@@ -11,20 +11,23 @@ import heapq
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import GatewayError, Throttled
+from gateway.domain.errors import GatewayError, Throttled, UpstreamUnreachable
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Upstream
 from gateway.journey.glance import Glances
 from gateway.journey.pace import Pace
 from gateway.journey.ports import DashScope, Observer
-from gateway.journey.schedule import Durations, Kind, pause
-from gateway.journey.watch import Watch
+from gateway.journey.schedule import Durations, Kind, pause, rest
+from gateway.journey.watch import Watch, Watches
 
 _LOOKS_AT_ONCE = 32
 _DOUBTED_SECONDS = 10.0  # a task younger than this may be unknown only because it is new
-_SAFETY_SECONDS = 45.0  # between fetches of a task that the list goes on to call running
+_SAFETY_SECONDS = 20.0  # at least so long between fetches of a task that the list takes care of
+_BEHIND_SECONDS = 10.0  # between fetches of a task that by order should not run yet
+_SIDELINE = 0.1  # share of the calls that these two may use
+_FETCHES = 0.85  # share of the calls that fetches may use; cancels and doubtful submits need some
+_LOOK_PATIENCE = 3.0  # a slower list is of no use
 _PAGE_SIZE = 100
-_MOST_PAGES = 20
 
 
 @dataclass(order=True, slots=True)
@@ -57,10 +60,11 @@ class Poller:
         self._clock = clock
         self._durations = durations
         self._observer = observer
-        self._watches: dict[str, Watch] = {}
+        self._watches = Watches(account.running_tasks)
         self._plans: list[_Plan] = []
         self._number = 0
-        self._glances = Glances()
+        self._demand = 0.0
+        self._glances = Glances(account.polls_per_second)
         self._glance_at = 0.0
         self._glancing = False
         self._together = False
@@ -69,17 +73,18 @@ class Poller:
 
     def watch(self, upstream: Upstream, task_id: str, kind: Kind, *, age: float = 0.0) -> Watch:
         """Begin to look after a task; ``await watch.ended`` gives it ended."""
+        since = self._clock.now() - age
         watch = Watch(
             upstream=upstream,
             task_id=task_id,
             kind=kind,
-            since=self._clock.now() - age,
+            since=since,
+            runs_since=since,
             ended=asyncio.get_running_loop().create_future(),
         )
-        self._watches[task_id] = watch
+        self._watches.add(watch)
         watch.ended.add_done_callback(lambda _: self._forget(watch))
         self._plan_next(watch)
-        self._news.set()
         return watch
 
     async def run(self) -> None:
@@ -97,18 +102,19 @@ class Poller:
         while True:
             self._news.clear()
             self._choose_manner()
-            now = self._clock.now()
-            plan = self._first_plan()
-            if plan is not None and plan.at <= now:
-                heapq.heappop(self._plans)
-                plan.watch.plan, plan.watch.looking = 0, True
-                return plan.watch
-            times = [plan.at] if plan is not None else []
+            now, times = self._clock.now(), []
             if self._together and not self._glancing:
                 if self._glance_at <= now:
                     self._glancing = True
                     return None
                 times.append(self._glance_at)
+            plan = self._first_plan()
+            if plan is not None:
+                if plan.at <= now:
+                    heapq.heappop(self._plans)
+                    plan.watch.plan, plan.watch.looking = 0, True
+                    return plan.watch
+                times.append(plan.at)
             try:
                 async with asyncio.timeout(min(times) - now if times else None):
                     await self._news.wait()
@@ -117,13 +123,11 @@ class Poller:
 
     def _choose_manner(self) -> None:
         """Look at all together while that pays; on a change, plan every task anew."""
-        together = self._glances.pay(len(self._watches), self._clock.now())
+        together = self._glances.pay(len(self._watches.running), self._clock.now())
         if together == self._together:
             return
         self._together = together
-        if together:
-            self._glance_at = min(self._glance_at, self._clock.now() + 1.0)
-        for watch in self._watches.values():
+        for watch in self._watches.running.values():
             if not watch.looking:
                 self._plan_next(watch)
 
@@ -143,17 +147,34 @@ class Poller:
         self._news.set()
 
     def _plan_next(self, watch: Watch) -> None:
-        age = self._clock.now() - watch.since
+        """Plan the next fetch of a task that has not ended, by what is known of such tasks."""
+        rate = self._account.polls_per_second * self._calls.factor
+        age = self._clock.now() - watch.runs_since
         known = self._durations.known(watch.kind)
-        wait = pause(known, age)
-        if self._together:
+        if watch.task_id in self._watches.behind:
+            crowd = len(self._watches.behind) / (_SIDELINE * rate)
+            self._plan(watch, max(_BEHIND_SECONDS, crowd))
+        elif self._together:
             # The list sees the end; a fetch only guards against a list that does not.
-            wait = max(_SAFETY_SECONDS, wait)
-        self._plan(watch, wait)
+            crowd = len(self._watches.running) / (_SIDELINE * rate)
+            self._plan(watch, max(_SAFETY_SECONDS, rest(known, age, 0.95), crowd))
+        else:
+            wait = pause(known, age)
+            self._ask(watch, 1 / wait)
+            self._plan(watch, wait * max(1.0, self._demand / (_FETCHES * rate)))
+
+    def _ask(self, watch: Watch, demand: float) -> None:
+        self._demand += demand - watch.demand
+        watch.demand = demand
 
     def _forget(self, watch: Watch) -> None:
-        self._watches.pop(watch.task_id, None)
         watch.plan = 0
+        self._ask(watch, 0.0)
+        successor = self._watches.remove(watch)
+        if successor is not None:
+            successor.runs_since = watch.ended_at or self._clock.now()
+            if not successor.looking:
+                self._plan_next(successor)
 
     async def _look(self, watch: Watch) -> None:
         try:
@@ -171,58 +192,71 @@ class Poller:
     async def _glance(self) -> None:
         """Look at all running tasks by the list, and fetch those that are gone from it."""
         started = self._clock.now()
+        self._glance_at = started + 1.0
         try:
             rows = await self._rows()
+        except Throttled:
+            self._throttled("list")
         except GatewayError as error:
-            if isinstance(error, Throttled):
-                self._throttled("list")
-                self._glance_at = started + 2.0
-            else:
-                self._glances.refused(started)
+            self._glances.failed(error, started)
         else:
             slots = self._account.running_tasks
-            for watch in self._glances.read(rows, self._watches.values(), slots, started):
+            for watch in self._glances.read(rows, self._watches, slots, started):
                 if not watch.looking:
                     self._plan(watch, 0.0)
-            rest = self._glances.pause(self._watches.values(), self._durations, started)
-            self._glance_at = started + rest
+            running = self._watches.running.values()
+            self._glance_at = started + self._glances.pause(running, self._durations, started)
         finally:
             self._glancing = False
             self._room.release()
             self._news.set()
 
     async def _rows(self) -> list[TaskRow]:
-        """Return the account's running tasks; page by page if upstream's pages are small."""
-        oldest = min(self._watches.values(), key=lambda w: w.since, default=None)
+        """
+        Return the account's running tasks, page by page.
+
+        Stops when the pages are so many that fetches tell more.
+        """
+        oldest = min(self._watches, key=lambda w: w.since, default=None)
         if oldest is None:
             return []
         offset = self._dashscope.clock_offset(oldest.upstream.region.name)
         until = self._clock.epoch() + offset + 60.0
         since = until - 120.0 - min(23 * 3600.0, self._clock.now() - oldest.since)
         rows: list[TaskRow] = []
-        for number in range(1, _MOST_PAGES + 1):
+        number = 0
+        while True:
+            number += 1
             if number > 1:
                 await self._calls.turn()
-            page = await self._dashscope.tasks(
-                oldest.upstream,
-                since=since,
-                until=until,
-                status=TaskStatus.RUNNING,
-                page=number,
-                page_size=_PAGE_SIZE,
-            )
+            try:
+                async with asyncio.timeout(_LOOK_PATIENCE):
+                    page = await self._dashscope.tasks(
+                        oldest.upstream,
+                        since=since,
+                        until=until,
+                        status=TaskStatus.RUNNING,
+                        page=number,
+                        page_size=_PAGE_SIZE,
+                    )
+            except TimeoutError as late:
+                raise UpstreamUnreachable("The task list is too slow.") from late
             rows.extend(page.rows)
-            self._glances.pages = max(1, min(page.pages, _MOST_PAGES))
+            self._glances.pages = max(1, page.pages)
+            if not self._glances.pay(len(self._watches.running), self._clock.now()):
+                self._glances.rest(self._clock.now())
+                return []
             if number >= page.pages or not page.rows:
-                break
-        return rows
+                return rows
 
     def _missed(self, watch: Watch, error: GatewayError) -> None:
         """Take a failed look for what it is: nothing is known, so ask again later."""
         if isinstance(error, Throttled):
             self._throttled("poll")
+        wait = min(10.0, 0.5 * 2 ** min(watch.missed, 5))
         watch.missed += 1
-        self._plan(watch, min(10.0, 0.5 * 2 ** min(watch.missed, 5)))
+        watch.spared_until = self._clock.now() + wait
+        self._plan(watch, wait)
 
     def _throttled(self, operation: str) -> None:
         self._calls.throttled()
@@ -236,24 +270,45 @@ class Poller:
             self._plan(watch, 2.0)
             return
         if task.status.ended:
-            if self._together:
-                self._glances.confirmed(watch, self._lag(watch, task), self._clock.now())
-            watch.ended.set_result(task)
+            self._end(watch, task)
             return
         if task.status is not watch.status:
             region = self._account.region
             self._observer.task_state(region, watch.status.lower(), task.status.lower())
             watch.status = task.status
-        if self._together:
-            self._glances.confirmed(watch, None, self._clock.now())
+        now = self._clock.now()
+        if task.status is TaskStatus.RUNNING:
+            self._watches.promote(watch)
+            watch.runs_since = self._ours(watch, task, task.times.scheduled) or watch.runs_since
+        else:
+            watch.runs_since = now
+        if watch.missing_at:
+            watch.missing_at = 0.0
+            self._glances.denied(watch, now)
         self._plan_next(watch)
 
-    def _lag(self, watch: Watch, task: Task) -> float:
-        """Return how old the end is, by upstream's clock; 0 if it does not tell."""
-        if task.times.ended is None:
-            return 0.0
-        offset = self._dashscope.clock_offset(watch.upstream.region.name)
-        return max(0.0, self._clock.epoch() + offset - task.times.ended)
+    def _end(self, watch: Watch, task: Task) -> None:
+        now = self._clock.now()
+        watch.status = task.status
+        watch.ended_at = self._ours(watch, task, task.times.ended) or 0.0
+        if task.status is TaskStatus.SUCCEEDED:
+            began = self._ours(watch, task, task.times.scheduled) or watch.runs_since
+            self._durations.learn(watch.kind, max(0.05, (watch.ended_at or now) - began))
+        if watch.missing_at:
+            self._glances.confirmed(watch, len(self._watches.running))
+        elif self._together and watch.listed_at:
+            self._glances.overlooked(now)
+        watch.ended.set_result(task)
+
+    def _ours(self, watch: Watch, task: Task, theirs: float | None) -> float | None:
+        """
+        Return an instant of upstream's clock on ours.
+
+        Both clocks saw the submit, so they need not agree.
+        """
+        if theirs is None or task.times.submitted is None:
+            return None
+        return min(self._clock.now(), watch.since + max(0.0, theirs - task.times.submitted))
 
     def _doubt(self, watch: Watch) -> bool:
         """Say whether an UNKNOWN may only mean that the task is too new to be seen."""

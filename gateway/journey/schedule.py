@@ -4,9 +4,11 @@ from bisect import bisect_right, insort
 from collections import deque
 from dataclasses import dataclass, field
 
-_FEW = 8  # below so many known durations the guess is better than the sample
-_KEPT = 256
-_KAPPA = 0.015  # seconds of lag that one call is worth, by benchmarks/polling.py
+_FEW = 8  # below so many known durations of a kind, all kinds together tell more
+_KEPT = 96  # so many ends back is what is known: enough to see a shape, few enough to follow it
+_DOUBT_ENDS, _DOUBT_TASKS = 0.15, 0.5
+_KAPPA = 0.02  # seconds of lag that one fetch is worth, by benchmarks/polling.py
+_SHORTEST, _LONGEST = 0.2, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class _Sample:
 
 
 class Durations:
-    """What is known of how long tasks run, from submit to end, in seconds."""
+    """How long the last tasks ran, in seconds, the time in upstream's line left out."""
 
     def __init__(self) -> None:
         self._of_kind: dict[Kind, _Sample] = {}
@@ -59,37 +61,27 @@ class Durations:
 
 
 def hazard(known: list[float], age: float) -> float:
-    """Return how many ends a second are to be expected of a task of *age* seconds."""
-    if not known:
-        return 0.5 / max(5.0, age)
+    """
+    Return how many ends a second are to be expected of a task that has run *age* seconds.
+
+    It is the share of the known durations beyond *age* that lies in the next stretch, plus
+    a little for what is not known: that keeps an eye open where nothing ended so far, and
+    is all there is before the first end is known.
+    """
+    stretch = max(1.0, 0.15 * age)
     later = bisect_right(known, age)
-    left = len(known) - later
-    if not left:
-        return 1.0 / max(10.0, age)
-    soon = max(1.0, 0.15 * age)
-    return (bisect_right(known, age + soon) - later) / left / soon
+    ends = bisect_right(known, age + stretch) - later
+    return (ends + _DOUBT_ENDS) / (len(known) - later + _DOUBT_TASKS) / stretch
 
 
 def pause(known: list[float], age: float) -> float:
     """
-    Return the seconds to wait before looking again at a task of *age* seconds.
+    Return the seconds to wait before fetching a task again that has run *age* seconds.
 
-    A look costs a call, a late look costs lag: with an end expected at the rate h, a
-    pause of sqrt(2k/h) makes the sum least. Before any durations are known the pause
-    grows with the age.
+    A fetch costs a call, a late one costs lag: with ends expected at the rate h, a pause
+    of sqrt(2k/h) makes lag + k calls least, for a call worth k seconds of lag.
     """
-    if not known:
-        return min(1.5, max(0.25, 0.12 * age))
-    later = bisect_right(known, age)
-    left = len(known) - later
-    if not left:  # older than all that is known
-        return min(5.0, max(0.5, 0.05 * age))
-    rate = hazard(known, age)
-    if not rate:
-        # Nothing ended in this stretch so far: skip most of it, but never sleep through a change.
-        gap = known[later] - age
-        return min(max(0.25, 0.9 * gap), max(2.0, 0.5 * age), 10.0)
-    return float(min(5.0, max(0.2, (2 * _KAPPA / rate) ** 0.5)))
+    return float(min(_LONGEST, max(_SHORTEST, (2 * _KAPPA / hazard(known, age)) ** 0.5)))
 
 
 def rest(known: list[float], age: float, share: float) -> float:

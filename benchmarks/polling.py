@@ -1,0 +1,284 @@
+"""
+How late an end is noticed and at how many calls: our poller against fixed schedules.
+
+``python -m benchmarks.polling`` prints the tables of docs/polling.md, on simulated time and with
+fixed seeds, from gateway.journey.poller itself; ``--quick`` runs a tenth of it.
+"""
+
+import argparse
+import asyncio
+import itertools
+import platform
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from benchmarks.world import Listing, LoopClock, World, quiet_observer, warped
+from gateway.domain.errors import GatewayError
+from gateway.domain.tenant import Account, Region, Upstream
+from gateway.journey.pace import Pace
+from gateway.journey.poller import Poller
+from gateway.journey.schedule import Durations, Kind
+
+Draw = Callable[[random.Random], float]
+
+_REGION = Region("beijing", "https://beijing.test", ())
+_KIND = Kind("wan", 1, -1)
+
+
+def _uniform(least: float, most: float) -> Draw:
+    return lambda chance: chance.uniform(least, most)
+
+
+def _lognormal(median: float, sigma: float) -> Draw:
+    return lambda chance: median * chance.lognormvariate(0.0, sigma)
+
+
+_SHAPES: dict[str, Draw] = {
+    "15-90 s": _uniform(15, 90),
+    "45 s, sigma .35": _lognormal(45, 0.35),
+    "45 s, sigma .5": _lognormal(45, 0.5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is measured: so many tasks running at once, until so many have ended."""
+
+    name: str
+    running: int
+    draw: Draw = _SHAPES["15-90 s"]
+    edits: int = 600
+    listing: Listing = Listing()
+    ahead: int = 0
+    """Tasks beyond *running* that wait as PENDING."""
+    warm: int = 120
+    """The first so many are not counted; 0 counts from the cold start."""
+    then: Draw | None = None
+    """Durations change to these when half of the edits have ended."""
+    slots: int = 0
+    """The account's running limit as the gateway knows it; 0: as it is."""
+    clock_error: float = 0.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    lags: list[float] = field(default_factory=list)
+    calls: int = 0
+    begun: int = 0
+    most_in_a_second: int = 0
+    throttled: int = 0
+
+    @property
+    def mean(self) -> float:
+        return sum(self.lags) / len(self.lags)
+
+    @property
+    def p95(self) -> float:
+        return sorted(self.lags)[int(0.95 * len(self.lags))]
+
+    @property
+    def calls_per_edit(self) -> float:
+        return self.calls / self.begun
+
+
+@dataclass(slots=True)
+class Table:
+    """The world of a scene, and its account as the gateway knows it."""
+
+    world: World
+    upstream: Upstream
+
+
+Follow = Callable[[str], "asyncio.Future[object]"]
+Schedule = Callable[[Table], "AsyncIterator[Callable[[str], object]]"]
+
+
+def official() -> Iterator[float]:
+    """Pause as DashScope's SDK 1.x does (dashscope.md 10)."""
+    yield from (1, 1, 2, 2, 2, 4, 4, 4)
+    yield from itertools.repeat(5)
+
+
+def fixed(seconds: float) -> Iterator[float]:
+    return itertools.repeat(seconds)
+
+
+class Alone:
+    """Each task is fetched by a loop of its own, whatever the others do."""
+
+    def __init__(self, pauses: Callable[[], Iterator[float]]) -> None:
+        self._pauses = pauses
+
+    @asynccontextmanager
+    async def open(self, table: Table) -> AsyncIterator[Callable[[str], "asyncio.Future[None]"]]:
+        async with asyncio.TaskGroup() as group:
+            yield lambda task_id: group.create_task(self._loop(table, task_id))
+
+    async def _loop(self, table: Table, task_id: str) -> None:
+        for pause in self._pauses():
+            await asyncio.sleep(pause)
+            try:
+                task = await table.world.fetch(table.upstream, task_id)
+            except GatewayError:
+                continue
+            if task.status.ended:
+                return
+
+
+class Ours:
+    """gateway.journey.poller, as the gateway runs it."""
+
+    @asynccontextmanager
+    async def open(self, table: Table) -> AsyncIterator[Callable[[str], "asyncio.Future[None]"]]:
+        clock, account, durations = LoopClock(), table.upstream.account, Durations()
+        poller = Poller(
+            account,
+            calls=Pace(account.polls_per_second, clock),
+            dashscope=table.world,
+            clock=clock,
+            durations=durations,
+            observer=quiet_observer(),
+        )
+
+        async def follow(task_id: str) -> None:
+            await poller.watch(table.upstream, task_id, _KIND).ended
+
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(poller.run())
+            yield lambda task_id: group.create_task(follow(task_id))
+            running.cancel()
+
+
+class Singly(Ours):
+    """Ours, where the list is refused: what fetches alone can do."""
+
+
+_SCHEDULES: dict[str, Alone | Ours] = {
+    "official SDK": Alone(official),
+    "every 3 s": Alone(partial(fixed, 3.0)),
+    "every 10 s": Alone(partial(fixed, 10.0)),
+    "ours": Ours(),
+}
+
+
+def play(scene: Scene, schedule: Alone | Ours) -> Outcome:
+    """Simulate *scene* until its edits have ended, and count."""
+    outcome: Outcome = warped(lambda: _play(scene, schedule))
+    return outcome
+
+
+async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
+    world = World(
+        seconds=scene.draw,
+        slots=scene.running,
+        listing=scene.listing,
+        clock_error=scene.clock_error,
+    )
+    account = Account(
+        "acct", "beijing", running_tasks=scene.slots or scene.running, pending_ahead=scene.ahead
+    )
+    table = Table(world, Upstream("main", _REGION, account, key=""))
+    outcome = Outcome()
+    numbers = iter(range(scene.warm + scene.edits))
+
+    async def customer(follow: Callable[[str], "asyncio.Future[None]"]) -> None:
+        await asyncio.sleep(world.chance.uniform(0, 5))
+        for number in numbers:
+            if number == scene.warm:
+                outcome.calls = -world.calls.total()
+            if scene.then is not None and number == scene.warm + scene.edits // 2:
+                world.seconds = scene.then
+            task_id = world.begin()
+            await follow(task_id)
+            if number >= scene.warm:
+                lag = asyncio.get_running_loop().time() - world.tasks_by_id[task_id].ended
+                outcome.lags.append(lag)
+            await asyncio.sleep(0.2)
+
+    async with schedule.open(table) as follow, asyncio.TaskGroup() as group:
+        for _ in range(scene.running + scene.ahead):
+            group.create_task(customer(follow))
+    outcome.calls += world.calls.total()
+    outcome.begun = scene.edits
+    outcome.most_in_a_second, outcome.throttled = world.most_in_a_second, world.throttled
+    return outcome
+
+
+def _scenes() -> list[Scene]:
+    return [
+        Scene(f"{n} running, {shape}", n, draw, edits=max(400, 12 * n), warm=max(120, 2 * n))
+        for shape, draw in _SHAPES.items()
+        for n in (1, 5, 40, 100)
+    ]
+
+
+def _hard_scenes() -> list[Scene]:
+    slow, fast = _uniform(45, 270), _uniform(5, 30)
+    few = {"edits": 400}
+    lists = {
+        "2 s stale": Listing(stale=2.0),
+        "10 rows a page": Listing(page_size=10),
+        "10 a page, any order": Listing(page_size=10, shuffled=True),
+        "stale, 10, any order": Listing(stale=2.0, page_size=10, shuffled=True),
+        "one page, says all": Listing(page_size=10, honest=False),
+        "stopped": Listing(stale=1e6),
+        "refused": Listing(refused=True),
+    }
+    return [
+        *(
+            Scene(f"{n} running, list {how}", n, listing=listing, edits=max(400, 10 * n))
+            for how, listing in lists.items()
+            for n in (5, 40, 100)
+        ),
+        *(Scene(f"{n} running, cold start", n, warm=0, edits=max(30, n)) for n in (1, 5, 40)),
+        *(Scene(f"{n} running, become 3 x faster", n, then=fast, **few) for n in (1, 5, 40)),
+        *(Scene(f"{n} running, become 3 x slower", n, then=slow, **few) for n in (1, 5, 40)),
+        *(Scene(f"{n} running, of 0.2-3 s", n, _uniform(0.2, 3), warm=0, **few) for n in (1, 5, 10)),
+        Scene("5 running, 1 waits ahead", 5, ahead=1, **few),
+        Scene("5 running, 30 wait ahead", 5, ahead=30, **few),
+        Scene("5 running, 30 ahead, refused", 5, ahead=30, listing=Listing(refused=True), **few),
+        Scene("3 running, 10 thought, 7 ahead", 3, ahead=7, slots=10, **few),
+        Scene("5 running, clock 1.5 s ahead", 5, clock_error=1.5, **few),
+        Scene("40 running, clock 1.5 s behind", 40, clock_error=-1.5, **few),
+    ]
+
+
+_HEAD = f"{'':34}{'':14}{'lag mean':>9}{'p95':>7}{'max':>7}{'calls':>7}{'most/s':>7}{'thrott.':>8}"
+
+
+def _show(name: str, schedule: str, outcome: Outcome) -> None:
+    print(
+        f"{name:34}{schedule:14}{outcome.mean:9.2f}{outcome.p95:7.2f}{max(outcome.lags):7.2f}"
+        f"{outcome.calls_per_edit:7.1f}{outcome.most_in_a_second:7}{outcome.throttled:8}",
+        flush=True,
+    )
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser(description="Polling schedules compared, on simulated time.")
+    reader.add_argument("--quick", action="store_true", help="a tenth of the edits")
+    reader.add_argument("--only", default="", help="scenes whose name contains this")
+    reader.add_argument("--ours", action="store_true", help="leave the other schedules out")
+    told = reader.parse_args()
+    began = time.perf_counter()
+    print(f"Python {platform.python_version()}; lag in seconds, calls per edit (fetches + lists)")
+    print(_HEAD)
+    for scene in [*_scenes(), *_hard_scenes()]:
+        if told.only not in scene.name:
+            continue
+        hard = scene.name.count(",") != 1 or scene not in _scenes()
+        for name, schedule in _SCHEDULES.items():
+            if name != "ours" and (hard or told.ours):
+                continue
+            _show(scene.name, name, play(scene, schedule))
+    print(f"{time.perf_counter() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
