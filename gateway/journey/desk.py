@@ -72,10 +72,7 @@ class Desk:
         for lane in self._lanes.values():
             self._start(lane.poller.run())
         for record in await self._ledger.owed():
-            if record.tasks:
-                self._recover(record)
-            else:  # its only intent was voided, then the process died: nothing is owed
-                await self._ledger.end_edit(record.edit_id, EditState.DROPPED)
+            self._recover(record)
         self._start(self._sweep())
         return self
 
@@ -89,6 +86,22 @@ class Desk:
     def busy(self) -> int:
         """How many customers are connected to edits."""
         return sum(errand.visitors for errand in self._register)
+
+    @property
+    def recoverable(self) -> int:
+        """How many tasks made pictures that nobody has got yet, nor waits for."""
+        made = (e for e in self._register if e.stage is Stage.SUCCEEDED and not e.visitors)
+        return sum(len(errand.legs) for errand in made)
+
+    def oldest_waits(self) -> dict[str, float]:
+        """Return for each region the seconds that its oldest edit in line has waited."""
+        now = self._clock.epoch()
+        oldest = {tenant.region: 0.0 for tenant in self._tenants.values()}
+        for errand in self._register:
+            if errand.stage is Stage.WAITING:
+                region = errand.tenant.region
+                oldest[region] = max(oldest[region], now - errand.created)
+        return oldest
 
     def turn_away(self) -> None:
         """Send every connected customer home, with the way back to its edit."""

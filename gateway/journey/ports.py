@@ -140,7 +140,7 @@ class Ledger(Protocol):
         ...
 
     async def owed(self) -> list[EditRecord]:
-        """Return every edit that is open, or succeeded and not delivered."""
+        """Return every edit that is open and has a task, or succeeded and is not delivered."""
         ...
 
     async def known(self, task_ids: Collection[str]) -> set[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from gateway.domain.errors import KeyReused, NotFound
-from gateway.domain.record import EditRecord
+from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Ask
 from gateway.journey.errand import Errand
@@ -72,7 +72,7 @@ class Register:
         errand = self._by_id.get(edit_id)
         if errand is None:
             record = await self._ledger.find(edit_id)
-            if record is not None and record.tenant == tenant.name:
+            if record is not None and record.tenant == tenant.name and not _void(record):
                 return self._remember(record)
         elif errand.tenant.name == tenant.name:
             return errand
@@ -84,7 +84,7 @@ class Register:
         if errand is None:
             record = await self._ledger.find_key(*place)
             errand = self._by_key.get(place)  # somebody may have come while we asked
-            if errand is None and record is not None:
+            if errand is None and record is not None and not _void(record):
                 errand = self._remember(record)
         if errand is None or errand.given_up:
             return None
@@ -111,3 +111,8 @@ class Register:
             return bool(errand.visitors), errand.retry_count != ask.retry_count - 1, errand.created
 
         return min(open_, key=order, default=None)
+
+
+def _void(record: EditRecord) -> bool:
+    """Say whether its intents were voided and its process died before the next: it never was."""
+    return record.state is EditState.OPEN and not record.tasks

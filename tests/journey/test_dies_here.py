@@ -27,6 +27,14 @@ WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
     "never arrived": ({}, (Submit(SubmitUncertain("cut"), makes=False),)),
     "throttled": ({}, (Submit(Throttled("slow"), makes=False),)),
     "failed first": ({}, (Submit(run=Run(end=TaskStatus.FAILED)),)),
+    "keyed and throttled": (
+        {"idempotency_key": "k1"},
+        (Submit(Throttled("slow"), makes=False),),
+    ),
+    "keyed and never arrived": (
+        {"idempotency_key": "k1"},
+        (Submit(SubmitUncertain("cut"), makes=False),),
+    ),
     "three parts": ({"n": 10}, ()),
 }
 
