@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -13,8 +14,6 @@ from starlette.middleware import Middleware
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
-from gateway.domain.edit import Size
-from gateway.domain.errors import InvalidImage
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.edits import Edits
@@ -27,7 +26,7 @@ from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
-from gateway.imaging.inspect import inspect
+from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
 from gateway.ledger.open import open_ledger
@@ -35,6 +34,8 @@ from gateway.observe.labels import configured
 from gateway.observe.logs import log_line
 from gateway.observe.loop_lag import measure_loop_lag
 from gateway.observe.metrics import Metrics
+from gateway.observe.prices import PRICES
+from gateway.observe.sampling import sample
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
 
@@ -86,9 +87,7 @@ def build(
     clock = clock or SystemClock()
     tenants = tuple(config.tenants.values())
     registry = CollectorRegistry()
-    metrics = Metrics(registry, configured(tenants, sorted(set(config.models.values()))))
-    metrics.ready(True)
-    metrics.inflight_limit(config.server.max_bytes_in_flight)
+    metrics = _metrics(registry, config)
     readiness = Readiness()
     clients = Clients(transports)
     imaging = Imaging()
@@ -122,7 +121,7 @@ def build(
         config.tenant_by_key,
         config.tenants[config.open_tenant] if config.open_tenant else None,
     )
-    edits = Edits(keyring, readiness, reception, desk, budget, _pixels_of, clock, metrics)
+    edits = Edits(keyring, readiness, reception, desk, budget, pixels_of, clock, metrics)
     models = Models(keyring, _names(config))
     ops = Ops(readiness, registry)
 
@@ -134,7 +133,10 @@ def build(
             await stack.enter_async_context(ledger)
             await stack.enter_async_context(desk)
             await stack.enter_async_context(
-                _beside(measure_loop_lag(clock, metrics.event_loop_lag))
+                _beside(
+                    measure_loop_lag(clock, metrics.event_loop_lag),
+                    sample(clock, desk, ledger, metrics),
+                )
             )
             yield
 
@@ -148,12 +150,21 @@ def build(
     return Gateway(app, clock, desk, readiness, metrics)
 
 
-def _pixels_of(picture: bytes) -> Size | None:
-    """Read the size off a picture that DashScope made; ``None`` if it is of no known form."""
-    try:
-        return inspect(picture).size
-    except InvalidImage:
-        return None
+def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
+    """Return the metrics with what is known before the first request."""
+    models = sorted(set(config.models.values()))
+    metrics = Metrics(registry, configured(config.tenants.values(), models, PRICES))
+    metrics.ready(True)
+    metrics.draining(False)
+    metrics.inflight_limit(config.server.max_bytes_in_flight)
+    metrics.config_loaded(_digest(config))
+    return metrics
+
+
+def _digest(config: Config) -> str:
+    """Return a short name for what *config* says; upstream keys are no part of it."""
+    said = f"{config}{sorted(config.tenant_by_key.items())}"
+    return sha256(said.encode()).hexdigest()[:12]
 
 
 class _Lines:
@@ -178,9 +189,10 @@ def _write_ledger_failure(error: Exception) -> None:
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Run *work* beside the block, and end it with the block."""
+async def _beside(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run *works* beside the block, and end them with the block."""
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
+        tasks = [group.create_task(work) for work in works]
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()

@@ -8,7 +8,7 @@ from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
 from gateway.imaging import inspect as room
 from gateway.imaging.formats import heif_readable
-from gateway.imaging.inspect import Inspected, inspect
+from gateway.imaging.inspect import Inspected, inspect, pixels_of
 from tests.imaging.pictures import NAMES, drawn, read, saved
 
 L, P = Size(480, 400), Size(400, 480)
@@ -138,3 +138,17 @@ def test_upright_size() -> None:
 def test_a_name_is_not_believed() -> None:
     """A WEBP that is called .png is a WEBP."""
     assert inspect(saved(drawn(400, 400), "WEBP")).media_type == "image/webp"
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        pytest.param(read("rgb.png"), L, id="png"),
+        pytest.param(read("plain.jpg"), L, id="jpeg"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR", None, id="png-cut-short"),
+        pytest.param(b"<xml/>", None, id="not-a-picture"),
+    ],
+)
+def test_pixels_of(content: bytes, size: Size | None) -> None:
+    """The size of a result stands in its first bytes, whatever lies between them and the pixels."""
+    assert pixels_of(content) == size

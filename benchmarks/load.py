@@ -1,0 +1,69 @@
+"""
+Customers with raw sockets: so many edits, so many at once; prints latencies as JSON.
+
+python -m benchmarks.load PORT PICTURE EDITS AT_ONCE
+"""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.wire import read_body, read_head
+
+_BOUNDARY = "0123456789abcdef0123456789abcdef"
+
+
+def body_of(picture: bytes, prompt: str) -> bytes:
+    def part(name: str, value: bytes, more: str = "") -> bytes:
+        return (
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode()
+            + value
+            + b"\r\n"
+        )
+
+    more = '; filename="a.jpg"\r\nContent-Type: image/jpeg'
+    return part("prompt", prompt.encode()) + part("image", picture, more) + f"--{_BOUNDARY}--\r\n".encode()
+
+
+class Load:
+    def __init__(self, port: int, picture: bytes, edits: int) -> None:
+        self._port = port
+        self._picture = picture
+        self._left = iter(range(edits))
+        self.seconds: list[float] = []
+        self.failed = 0
+
+    async def customer(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**20)
+        for number in self._left:
+            body = body_of(self._picture, f"edit {number}")
+            head = (
+                "POST /v1/images/edits HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer wk-bench\r\n"
+                f"content-type: multipart/form-data; boundary={_BOUNDARY}\r\n"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            began = time.perf_counter()
+            writer.write(head.encode())
+            writer.write(body)
+            await writer.drain()
+            first, headers = await read_head(reader)
+            said = await read_body(reader, headers)
+            self.seconds.append(time.perf_counter() - began)
+            if " 200 " not in first or b"b64_json" not in said[:100]:
+                self.failed += 1
+                print(first, said[:300], file=sys.stderr)
+        writer.close()
+
+
+async def main(port: int, picture: Path, edits: int, at_once: int) -> None:
+    load = Load(port, picture.read_bytes(), edits)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(load.customer())
+    print(json.dumps({"seconds": load.seconds, "failed": load.failed}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
