@@ -1,8 +1,8 @@
 """The composition root: every object is made once, here, and handed to whoever needs it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -29,7 +29,9 @@ from gateway.downstream.routes import routes
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
+from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
+from gateway.ledger.sqlite import SqliteLedger
 from gateway.observe.labels import configured
 from gateway.observe.logs import log_line
 from gateway.observe.loop_lag import measure_loop_lag
@@ -85,53 +87,50 @@ def build(
         transports: How bytes travel upstream; a test hands in its own.
     """
     clock = clock or SystemClock()
-    tenants = tuple(config.tenants.values())
     registry = CollectorRegistry()
     metrics = _metrics(registry, config)
-    readiness = Readiness()
-    clients = Clients(transports)
-    imaging = Imaging()
+    clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
     ledger = open_ledger(
         config.state.path, config.state.sync, clock, on_failure=_write_ledger_failure
     )
     desk = Desk(
-        tenants=tenants,
+        tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics),
         ledger=ledger,
         clock=clock,
         observer=metrics,
         on_bug=_write_bug,
     )
+    keyring = _keyring(config)
     budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
-    reception = Reception(
-        check=imaging.check,
-        limits=Limits(
-            max_body_bytes=config.server.max_body_bytes,
-            body_seconds=config.server.body_seconds,
-            idle_body_seconds=config.server.idle_body_seconds,
-        ),
-        models=config.models,
-        default_model=config.default_model,
-        max_wait_seconds=config.server.max_wait_seconds,
-        clock=clock,
-        observer=metrics,
-    )
-    keyring = Keyring(
-        config.tenants,
-        config.tenant_by_key,
-        config.tenants[config.open_tenant] if config.open_tenant else None,
-    )
+    reception = _reception(config, imaging, clock, metrics)
     edits = Edits(keyring, readiness, reception, desk, budget, pixels_of, clock, metrics)
-    models = Models(keyring, _names(config))
-    ops = Ops(readiness, registry)
+    app = Starlette(
+        routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
+        exception_handlers=exception_handlers(),
+        middleware=[Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())],
+        lifespan=_lifespan(imaging, clients, ledger, desk, clock, metrics),
+    )
+    app.router.redirect_slashes = False
+    return Gateway(app, clock, desk, readiness, metrics)
+
+
+def _lifespan(
+    imaging: Imaging,
+    clients: Clients,
+    ledger: MemoryLedger | SqliteLedger,
+    desk: Desk,
+    clock: Clock,
+    metrics: Metrics,
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return what opens everything in the order of need, and closes it the other way round."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(imaging.close)
-            await stack.enter_async_context(clients)
-            await stack.enter_async_context(ledger)
-            await stack.enter_async_context(desk)
+            for part in (clients, ledger, desk):
+                await stack.enter_async_context(part)
             await stack.enter_async_context(
                 _beside(
                     measure_loop_lag(clock, metrics.event_loop_lag),
@@ -140,14 +139,29 @@ def build(
             )
             yield
 
-    app = Starlette(
-        routes=routes(edits, models, ops, metrics),
-        exception_handlers=exception_handlers(),
-        middleware=[Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())],
-        lifespan=lifespan,
+    return lifespan
+
+
+def _keyring(config: Config) -> Keyring:
+    open_tenant = config.tenants[config.open_tenant] if config.open_tenant else None
+    return Keyring(config.tenants, config.tenant_by_key, open_tenant)
+
+
+def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics) -> Reception:
+    server = config.server
+    return Reception(
+        check=imaging.check,
+        limits=Limits(
+            max_body_bytes=server.max_body_bytes,
+            body_seconds=server.body_seconds,
+            idle_body_seconds=server.idle_body_seconds,
+        ),
+        models=config.models,
+        default_model=config.default_model,
+        max_wait_seconds=server.max_wait_seconds,
+        clock=clock,
+        observer=metrics,
     )
-    app.router.redirect_slashes = False
-    return Gateway(app, clock, desk, readiness, metrics)
 
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:

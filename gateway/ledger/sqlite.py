@@ -44,7 +44,7 @@ _TASKS_OF = (
     "WHERE edit_id = ? ORDER BY part"
 )
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
-_DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT {_HAS_TASK}"  # noqa: S608
+_DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT {_HAS_TASK}"  # noqa: S608 - the same
 _OLD = "SELECT edit_id FROM edits WHERE created <= ? ORDER BY created LIMIT ?"
 
 

@@ -70,10 +70,11 @@ def configure_logs(level: str = "info", format: str = "auto", stream: TextIO | N
 
 
 def log_line(fields: Mapping[str, Any]) -> None:
-    """Write the one line of a request: what *fields* say, less what is empty."""
+    """Write the one line of a request: what *fields* say, less what is empty; a bug is an error."""
     said = {name: value for name, value in fields.items() if value not in (None, "", ())}
     said.pop("event", None)
-    structlog.get_logger(_REQUEST).info("request", **said)
+    log = structlog.get_logger(_REQUEST)
+    (log.error if "bug" in said else log.info)("request", **said)
 
 
 def _json(_: object, __: str, event: EventDict) -> str:

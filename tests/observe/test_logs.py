@@ -55,6 +55,18 @@ def test_a_request_is_one_json_line() -> None:
     }
 
 
+def test_a_bug_is_an_error() -> None:
+    """A request that met a bug is seen by whoever reads errors only."""
+    stream = io.StringIO()
+    configure_logs("error", "json", stream)
+
+    log_line({"request_id": "r-1", "bug": ""})
+    log_line({"request_id": "r-2", "bug": "KeyError at app.py:7"})
+
+    (line,) = _lines(stream)
+    assert (line["level"], line["request_id"]) == ("error", "r-2")
+
+
 @pytest.mark.parametrize(
     ("level", "written"),
     [

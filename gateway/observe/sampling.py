@@ -1,0 +1,44 @@
+"""What no event tells: how old the line is, what waits to be fetched, what the ledger holds."""
+
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from typing import NoReturn, Protocol
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import LedgerUnavailable
+from gateway.observe.metrics import Metrics
+
+_EVERY = 15.0  # seconds: as often as Prometheus looks, by its default
+
+
+class Desk(Protocol):
+    """Who has the edits; gateway.journey.desk answers it."""
+
+    @property
+    def recoverable(self) -> int:
+        """Tasks whose pictures nobody has got yet."""
+        ...
+
+    def oldest_waits(self) -> Mapping[str, float]:
+        """Region → seconds that its oldest edit in line has waited; 0 if none waits."""
+        ...
+
+
+class Ledger(Protocol):
+    """Who keeps the records; gateway.ledger answers it."""
+
+    def counts(self) -> Awaitable[Mapping[str, int]]:
+        """State → edits."""
+        ...
+
+
+async def sample(clock: Clock, desk: Desk, ledger: Ledger, metrics: Metrics) -> NoReturn:
+    """Read the gauges off *desk* and *ledger* every 15 seconds; cancel to end."""
+    while True:
+        metrics.recoverable(desk.recoverable)
+        for region, seconds in desk.oldest_waits().items():
+            metrics.queue_oldest(region, seconds)
+        with suppress(LedgerUnavailable):  # the ledger itself tells the log
+            for state, edits in (await ledger.counts()).items():
+                metrics.journal_entries(state, edits)
+        await clock.sleep(_EVERY)
