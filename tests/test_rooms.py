@@ -1,0 +1,189 @@
+"""The house rules that no linter knows: budgets, names, first lines, and a test for each file."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+OURS = [*SOURCES, *TESTS, *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+MOST_LINES = 350
+MOST_LINES_OF_A_FUNCTION = 40
+DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+
+WITHOUT_A_TEST_FILE = {
+    reason: files.split()
+    for reason, files in {
+        "names, types and tables only: nothing in it can go wrong by itself": """
+            domain/record.py domain/tenant.py downstream/ports.py journey/ask.py
+            journey/ports.py observe/buckets.py observe/prices.py sandbox/faults.py
+            sandbox/order.py upstream/ports.py
+        """,
+        "its words are tested whole, as commands": """
+            cli.py commands/check.py commands/demo_play.py commands/settings.py
+        """,
+        "tests/config/test_load.py writes each line that an operator may see": """
+            config/build.py config/keys.py config/rules.py config/schema.py config/secret.py
+            config/table.py
+        """,
+        "tests/downstream/test_edits.py and test_form.py drive it over HTTP": """
+            downstream/delivery.py downstream/edit_headers.py downstream/models.py
+            downstream/multipart_form.py downstream/ops.py downstream/page.py
+            downstream/readiness.py downstream/reception.py downstream/whence.py
+        """,
+        "tests/journey/test_desk.py, test_carry.py and test_poller.py tell its story": """
+            journey/collect.py journey/errand.py journey/glance.py journey/visit.py
+            journey/watch.py
+        """,
+        "tests/ledger/test_contract.py holds both ledgers to one contract": "ledger/memory.py",
+        "tests/observe/test_metrics.py reads it in the exposition": """
+            observe/families.py observe/labels.py
+        """,
+        "the sandbox is judged by its wire: test_wire.py and the vendor's SDK": """
+            sandbox/answers.py sandbox/books.py sandbox/callers.py sandbox/doors.py
+            sandbox/labels.py sandbox/region.py
+        """,
+        "tests/translate tests it through its one caller": """
+            translate/base64_slices.py translate/dashscope_codes.py translate/openai_fields.py
+        """,
+    }.items()
+}
+"""Why → files of gateway/ that have no test file of their own. New files have one."""
+
+
+def test_files_are_found() -> None:
+    """The rules below look at something."""
+    assert len(SOURCES) > 100
+    assert ROOT / "gateway" / "app.py" in SOURCES
+    assert Path(__file__) in TESTS
+
+
+def test_files_fit_their_budget() -> None:
+    """A file is read in one sitting."""
+    assert _guilty(SOURCES, lambda file: len(_text(file).splitlines()) > MOST_LINES) == {}
+
+
+def test_functions_fit_their_budget() -> None:
+    """A function is seen at once; its docstring does not count."""
+
+    def too_long(file: Path) -> list[str]:
+        return [it.name for it in _functions(file) if _length(it) > MOST_LINES_OF_A_FUNCTION]
+
+    assert _guilty(SOURCES, too_long) == {}
+
+
+def test_no_file_is_a_drawer() -> None:
+    """A name says what is in a file, not that there was no better place for it."""
+    assert _guilty(OURS, lambda file: DRAWERS & set(file.stem.split("_"))) == {}
+
+
+def test_first_lines_say_what_it_is() -> None:
+    """Each module's docstring begins with a sentence."""
+    assert (
+        _guilty(
+            SOURCES, lambda file: len((ast.get_docstring(_tree(file)) or "").split("\n")[0]) < 10
+        )
+        == {}
+    )
+
+
+def test_nothing_is_put_off() -> None:
+    """There is no note to self, and no function that only says that it is not written yet."""
+    note = re.compile(r"#.*\b(TO" r"DO|FIX" r"ME|X" r"XX)\b|raise NotImplemented" r"Error")
+
+    assert _guilty(OURS, lambda file: note.findall(_text(file))) == {}
+
+
+def test_no_import_for_types_alone() -> None:
+    """Such an import is a circle made invisible."""
+
+    def hidden(file: Path) -> bool:
+        names = (node.id for node in ast.walk(_tree(file)) if isinstance(node, ast.Name))
+        return "TYPE_CHECKING" in names
+
+    assert _guilty(OURS, hidden) == {}
+
+
+def test_every_ignore_has_its_reason() -> None:
+    """Whoever silences a tool says which of its rules, and why."""
+    good = re.compile(r"noqa: [A-Z0-9]+(, [A-Z0-9]+)* - \w|type: ignore\[[a-z, -]+\]  # \w")
+
+    def bare(file: Path) -> list[str]:
+        found = re.findall(r"  # (noqa.*|type: ignore.*)", _text(file))
+        return [said for said in found if not good.match(said)]
+
+    assert _guilty(SOURCES, bare) == {}
+
+
+def test_every_file_has_its_test() -> None:
+    """gateway/ROOM/FILE.py is tested by tests/ROOM/test_FILE.py, or the list says why not."""
+    files = {file.relative_to(ROOT / "gateway") for file in SOURCES if file.stem[:2] != "__"}
+    tests = {file.relative_to(ROOT / "tests") for file in TESTS}
+
+    lacking = {str(file) for file in files if file.with_name(f"test_{file.name}") not in tests}
+
+    assert lacking == {file for files in WITHOUT_A_TEST_FILE.values() for file in files}
+
+
+def test_every_test_states_its_fact() -> None:
+    """A test begins with a sentence; whoever reads those sentences knows the product."""
+
+    def silent(file: Path) -> list[str]:
+        tests = [it for it in _functions(file) if it.name.startswith("test_")]
+        return [it.name for it in tests if not ast.get_docstring(it)]
+
+    assert _guilty([file for file in TESTS if file.stem.startswith("test_")], silent) == {}
+
+
+def test_dependencies_are_those_imported() -> None:
+    """Nothing is imported that pyproject does not name, and nothing named that is not used."""
+    module_of = {"pillow": "PIL", "prometheus-client": "prometheus_client"}
+    uvicorn_imports = {"httptools", "uvloop"}
+    project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    names = {re.split(r"[>=<\[]", requirement)[0] for requirement in asked}
+
+    imported = {module.partition(".")[0] for file in SOURCES for module in _imports(file)}
+
+    foreign = imported - set(sys.stdlib_module_names) - {"gateway"}
+    assert foreign == {module_of.get(name, name) for name in names} - uvicorn_imports
+
+
+def _guilty(files: list[Path], crime: Callable[[Path], Any]) -> dict[str, Any]:
+    """Return what *crime* finds, by file."""
+    return {str(file.relative_to(ROOT)): found for file in files if (found := crime(file))}
+
+
+def _text(file: Path) -> str:
+    return file.read_text("utf-8")
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(_text(file))
+
+
+def _functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    docstring = ast.get_docstring(function, clean=False)
+    without = len(docstring.split("\n")) if docstring else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - without
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(_tree(file)):
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module)):
+                yield module
