@@ -120,6 +120,8 @@ class FakeDashScope:
         self.running_limit = running_limit
         self.offset = offset
         self.run = Run()
+        self.page_limit = 100
+        """Rows of a list page, however many are asked for."""
         self.silent = False
         """Whether ended tasks keep their prompt for themselves."""
         self.submits: deque[Submit] = deque()
@@ -202,6 +204,7 @@ class FakeDashScope:
         ]
         rows = [row for row in rows if since <= row.created <= until]
         rows = [row for row in rows if status is None or row.status is status]
+        page_size = min(page_size, self.page_limit)
         shown = tuple(rows[(page - 1) * page_size : page * page_size])
         return TaskPage(shown, total=len(rows), pages=-(-len(rows) // page_size))
 

@@ -289,7 +289,6 @@ class Poller:
 
     def _end(self, watch: Watch, task: Task) -> None:
         now = self._clock.now()
-        watch.status = task.status
         watch.ended_at = self._ours(watch, task, task.times.ended) or 0.0
         if task.status is TaskStatus.SUCCEEDED:
             began = self._ours(watch, task, task.times.scheduled) or watch.runs_since

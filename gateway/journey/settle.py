@@ -90,6 +90,8 @@ class Settlement:
             found.update((row.task_id, row) for row in page.rows)
             if number >= page.pages or not page.rows:
                 break
+        else:  # ours may be among those that were not read
+            raise TaskLost("Too many tasks were made at that time to tell which is this edit's.")
         mine = [row for row in found.values() if since <= row.created <= until]
         mine = [row for row in mine if row.model == doubt.model and row.task_id not in doubt.others]
         known = await self._ledger.known([row.task_id for row in mine])

@@ -81,7 +81,7 @@ async def test_one_task() -> None:
     assert task.status is TaskStatus.SUCCEEDED
     assert 0.0 <= late <= 1.6
     assert room.observer.of("task_state") == [("beijing", "pending", "running")]
-    assert looks(room) <= 30
+    assert looks(room) <= 60
 
 
 async def test_learned() -> None:
@@ -152,7 +152,7 @@ async def test_a_hundred_tasks_within_the_budget(running_limit: int, *, refused:
     calls = [call.at for call in room.world.calls]
     assert all(task.result()[0].status is TaskStatus.SUCCEEDED for task in tasks)
     assert max(sum(1 for at in calls if first <= at < first + 1.0) for first in calls) <= 10
-    assert sum(lates) / 100 < 5.0
+    assert sum(lates) / 100 < (15.0 if refused else 5.0)
     assert max(ratio for _, ratio in room.observer.of("poll_budget_used")) <= 1.0
 
 
