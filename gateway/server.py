@@ -1,5 +1,6 @@
 """uvicorn around the app: drain first, then stop; delivered means handed to the socket (P16)."""
 
+import os
 import socket
 from types import FrameType
 from typing import Any, cast
@@ -160,11 +161,17 @@ def listen(config: Config) -> socket.socket:
             dualstack_ipv6=family is socket.AF_INET6 and socket.has_dualstack_ipv6(),
         )
     except (OSError, UnicodeError) as error:
-        what = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{config.source}: server.port: {host}:{port} cannot be listened on ({what}); "
+            f"{config.source}: server.port: {host}:{port} cannot be listened on ({_why(error)}); "
             "name another address or port, or 0 for a free port"
         ) from None
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    # create_server adds the address to what the system says; a name's fault has no errno.
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return str(error.args[-1])
+    return os.strerror(error.errno or 0)
 
 
 def url_of(listener: socket.socket) -> str:

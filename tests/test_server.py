@@ -1,0 +1,374 @@
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import pytest
+
+from gateway.config import Config, ConfigError, config_from_environ
+from gateway.ledger.lock import only_holder
+from gateway.sandbox import Constant, SandboxConfig, bind, create_sandbox, sandbox_server
+from gateway.server import listen, url_of
+from tests.whole import KEY, UPSTREAM_KEY, hashed, photo
+
+ANY = config_from_environ({"DASHSCOPE_API_KEY": UPSTREAM_KEY})
+
+
+def _at(host: str, port: int = 0) -> Config:
+    return replace(ANY, server=replace(ANY.server, host=host, port=port))
+
+
+# ---------------------------------------------------------------- listening
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        pytest.param("127.0.0.1", "http://127.0.0.1:", id="an address"),
+        pytest.param("localhost", "http://127.0.0.1:", id="a name, its IPv4 address first"),
+        pytest.param("::1", "http://[::1]:", id="IPv6"),
+        pytest.param("[::1]", "http://[::1]:", id="IPv6 as URLs write it"),
+    ],
+)
+def test_listens_at(host: str, url: str) -> None:
+    """Host and port are opened at once; port 0 takes a free one."""
+    with listen(_at(host)) as listener:
+        taken = listener.getsockname()[1]
+
+        assert url_of(listener) == f"{url}{taken}"
+        with socket.create_connection((host.strip("[]"), taken), timeout=5):
+            pass
+
+
+def test_all_of_ipv6_takes_ipv4_too() -> None:
+    """One gateway at :: serves customers of both kinds."""
+    with listen(_at("::")) as listener:
+        port = listener.getsockname()[1]
+
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, port), timeout=5):
+                pass
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("no.such.host.invalid", id="unknown name"),
+        pytest.param("203.0.113.1", id="an address of another machine"),
+        pytest.param("a" * 70, id="no name at all"),
+    ],
+)
+def test_no_address_to_listen_on(host: str) -> None:
+    """A wrong host is told in one line."""
+    with pytest.raises(ConfigError) as caught:
+        listen(_at(host, 8080))
+
+    said = str(caught.value)
+    assert said.startswith(f"environment: server.port: {host}:8080 cannot be listened on (")
+    assert "\n" not in said
+
+
+# ---------------------------------------------------------------- the process
+
+
+class Process:
+    """``wan-gateway serve`` as an operator starts it; every line that it writes is kept."""
+
+    def __init__(self, folder: Path, tables: str) -> None:
+        file = folder / "g.toml"
+        file.write_text(tables)
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve", "--config", str(file)],
+            env={**os.environ, "KEY": UPSTREAM_KEY, "NO_PROXY": "127.0.0.1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[dict[str, Any]] = []
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        assert self._popen.stdout
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        until(lambda: bool(self.said("listening")) or self._popen.poll() is not None)
+        assert self.said("listening"), self._popen.stderr and self._popen.stderr.read()
+        self.url = self.said("listening")[0]["url"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._popen.kill()
+        self._popen.wait(30)
+        self._reader.join()
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            assert pipe
+            pipe.close()
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for the end, which must say nothing on standard error; return the exit code."""
+        code = self._popen.wait(30)
+        assert self._popen.stderr
+        assert self._popen.stderr.read() == ""
+        self._reader.join()
+        return code
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == event]
+
+    def _read(self) -> None:
+        assert self._popen.stdout
+        for line in self._popen.stdout:
+            self.lines.append(json.loads(line))
+
+
+def until(fact: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for another process: it has no clock that could be handed in."""
+    late = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < late, "it did not come true"
+        threading.Event().wait(0.02)
+
+
+@contextmanager
+def region(task_seconds: float) -> Iterator[str]:
+    """Serve a region in a thread of its own; yield its URL."""
+    config = SandboxConfig(
+        accounts={"acme": (UPSTREAM_KEY,)}, latency=Constant(task_seconds), picture="plain"
+    )
+    serving = sandbox_server(create_sandbox(config))
+    with bind() as listener:
+        host, port = listener.getsockname()[:2]
+        thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            serving.should_exit = True
+            thread.join()
+
+
+def tables(folder: Path, region_url: str = "http://127.0.0.1:9", **server: object) -> str:
+    keys = "\n".join(f"{name} = {value}" for name, value in {"port": 0, **server}.items())
+    return f"""
+        [server]
+        {keys}
+        [state]
+        path = "{folder / "gateway.db"}"
+        [regions.beijing]
+        base_url = "{region_url}/api/v1"
+        [upstreams.main]
+        region = "beijing"
+        key = "env:KEY"
+        [tenants.acme]
+        region = "beijing"
+        keys = ["{hashed(KEY)}"]
+    """
+
+
+def edit(process: Process, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{process.url}/v1/images/edits",
+        data={"prompt": "make it sepia"},
+        files={"image": ("a.png", photo(), "image/png")},
+        headers={"authorization": f"Bearer {KEY}", **headers},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def ready(process: Process) -> int:
+    return httpx.get(f"{process.url}/readyz", timeout=10, trust_env=False).status_code
+
+
+def runs(process: Process) -> bool:
+    """Whether a task runs, by the metrics."""
+    page = httpx.get(f"{process.url}/metrics", timeout=10, trust_env=False).text
+    return 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0' in page
+
+
+@contextmanager
+def customer(process: Process) -> Iterator[Future[httpx.Response]]:
+    """A customer whose task runs."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(edit, process)
+        until(lambda: runs(process) or answer.done())
+        yield answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="Ctrl-C")]
+)
+def test_idle_it_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    """Without edits a signal ends it, with code 0 and a line for each step."""
+    with Process(tmp_path, tables(tmp_path)) as process:
+        assert ready(process) == 200
+        began = time.monotonic()
+
+        process.send(number)
+
+        assert process.end() == 0
+        assert time.monotonic() - began < 4
+        events = [line["event"] for line in process.lines if line["logger"] == "gateway.server"]
+        assert events == ["listening", "draining", "stopped"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="Ctrl-C")]
+)
+def test_running_edits_are_delivered(tmp_path: Path, number: signal.Signals) -> None:
+    """From the signal on new edits are refused; the one that runs is answered; then it ends."""
+    with (
+        region(4.0) as region_url,
+        Process(tmp_path, tables(tmp_path, region_url)) as process,
+        customer(process) as answer,
+    ):
+        process.send(number)
+        until(lambda: ready(process) == 503)
+        refused = edit(process, **{"idempotency-key": "another"})
+
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "server_is_draining"
+        assert answer.result(60).status_code == 200
+        assert len(answer.result().json()["data"]) == 1
+        assert process.end() == 0
+        assert process.said("draining")[0]["edits"] == 1
+        assert not process.said("turned_away")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("server", "signals"),
+    [
+        pytest.param({}, [signal.SIGTERM, signal.SIGTERM], id="a second SIGTERM"),
+        pytest.param({}, [signal.SIGINT, signal.SIGINT], id="a second Ctrl-C"),
+        pytest.param({"drain_seconds": 0.5}, [signal.SIGTERM], id="the grace is over"),
+    ],
+)
+def test_customers_are_sent_home(
+    tmp_path: Path, server: Mapping[str, object], signals: list[signal.Signals]
+) -> None:
+    """Who still waits is told how to get the picture later; it is no bad end."""
+    with (
+        region(50.0) as region_url,
+        Process(tmp_path, tables(tmp_path, region_url, **server)) as process,
+        customer(process) as answer,
+    ):
+        for number in signals:
+            process.send(number)
+            until(lambda: bool(process.said("draining")))
+
+        told = answer.result(30)
+        assert told.status_code == 503
+        assert told.json()["error"]["code"] == "still_running"
+        assert told.headers["x-wan-edit-id"] in told.text
+        assert told.headers["x-should-retry"] == "true"
+        assert process.end() == 0
+        assert process.said("turned_away")[0]["edits"] == 1
+
+
+@pytest.mark.slow
+def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
+    """A body that never comes holds the process for some seconds; a third signal, not at all."""
+    with Process(tmp_path, tables(tmp_path)) as process:
+        url = httpx.URL(process.url)
+        with socket.create_connection((url.host, url.port or 0)) as hanging:
+            hanging.sendall(
+                b"POST /v1/images/edits HTTP/1.1\r\nhost: it\r\ncontent-length: 99\r\n"
+                b"content-type: application/json\r\nauthorization: Bearer %b\r\n\r\n{"
+                % KEY.encode()
+            )
+            process.send(signal.SIGTERM)
+            until(lambda: bool(process.said("draining")))
+            process.send(signal.SIGTERM)
+            threading.Event().wait(0.05)  # two pending signals of one kind are one
+            process.send(signal.SIGTERM)
+
+            began = time.monotonic()
+            assert process.end() == 0
+            assert time.monotonic() - began < 4
+
+
+# ---------------------------------------------------------------- what stops the start
+
+
+def refused_start(folder: Path, tables: str) -> tuple[int, str]:
+    (folder / "g.toml").write_text(tables)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "serve", "--config", "g.toml"],
+        env={**os.environ, "KEY": UPSTREAM_KEY, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """The address that another program has is named; exit code 2."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        code, said = refused_start(tmp_path, tables(tmp_path, port=port))
+
+    assert (code, said) == (
+        2,
+        (
+            f"g.toml: server.port: 127.0.0.1:{port} cannot be listened on (Address already in use); "
+            "name another address or port, or 0 for a free port\n"
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_a_held_ledger_is_one_line(tmp_path: Path) -> None:
+    """A second process on one ledger does not start; exit code 2, no traceback."""
+    file = tmp_path / "gateway.db"
+    with only_holder(file):
+        code, said = refused_start(tmp_path, tables(tmp_path))
+
+    assert (code, said) == (
+        2,
+        (
+            f"g.toml: state.path: {file}: is in use by process {os.getpid()}; "
+            "stop that one, or name another file in [state] path\n"
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_a_strange_ledger_is_one_line(tmp_path: Path) -> None:
+    """Another program's database is left as it is; exit code 2, no traceback."""
+    file = tmp_path / "gateway.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    connection.close()
+
+    code, said = refused_start(tmp_path, tables(tmp_path))
+
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith(f"g.toml: state.path: {file}: is another program's database; ")
