@@ -121,9 +121,8 @@ class FakeDashScope:
         self.offset = offset
         self.run = Run()
         self.page_limit = 100
-        """Rows of a list page, however many are asked for."""
+        self.hasty = False  # the list calls a running task SUCCEEDED
         self.silent = False
-        """Whether ended tasks keep their prompt for themselves."""
         self.submits: deque[Submit] = deque()
         """The next submits, in order; after them all go well."""
         self.tasks_by_id: dict[str, FakeTask] = {}
@@ -198,7 +197,7 @@ class FakeDashScope:
     ) -> TaskPage:
         await self._call("tasks", upstream)
         rows = [
-            TaskRow(fake.task_id, self.status(fake), fake.model, self._theirs(fake.made_at))
+            TaskRow(fake.task_id, self._listed(fake), fake.model, self._theirs(fake.made_at))
             for fake in self.tasks_by_id.values()
             if fake.account == upstream.account.name and fake.made_at <= self.clock.now()
         ]
@@ -227,6 +226,10 @@ class FakeDashScope:
         if now < starts:
             return TaskStatus.PENDING
         return TaskStatus.RUNNING if now < ends else fake.run.end
+
+    def _listed(self, fake: FakeTask) -> TaskStatus:
+        status = self.status(fake)
+        return TaskStatus.SUCCEEDED if self.hasty and status is TaskStatus.RUNNING else status
 
     def _told(self, fake: FakeTask) -> Task:
         status = self.status(fake)

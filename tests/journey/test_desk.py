@@ -400,6 +400,23 @@ async def test_leaving_during_a_long_submit() -> None:
     assert answer.told.task_ids == ("task-1",)
 
 
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_long_submit_that_ends_pending(*, comes_back: bool) -> None:
+    """A task made after its customer left is cancelled while it is PENDING, unless they return."""
+    house = House()
+    house.world.submits.append(Submit(takes=20.0, run=Run(pending=30.0)))
+    async with house.desk() as desk:
+        await stay(desk, house.ask(), 1.0)
+        await house.clock.sleep(10.0)
+        if comes_back:
+            await buy(desk, house.ask(retry_count=1))
+        await house.clock.sleep(100.0)
+
+    assert house.world.count("submit") == 1
+    assert house.world.count("cancel") == (not comes_back)
+    assert len(house.world.paid) == comes_back
+
+
 async def test_coming_back_during_the_cancel() -> None:
     """One who comes back while the cancel is under way is not given a second paid task."""
     house = House()

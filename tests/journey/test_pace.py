@@ -114,6 +114,18 @@ async def test_throttled_calls_are_spaced_out() -> None:
     assert taken[1] - taken[0] == pytest.approx(2 * 1.08 / 5, rel=0.03)
 
 
+async def test_throttled_after_a_burst() -> None:
+    """A throttling does not forget the turns that were given before it."""
+    clock = WarpClock()
+    pace = Pace(5, clock)
+    await take(pace, clock, [0.0] * 5, set())
+    pace.throttled()
+
+    (at,) = await take(pace, clock, [0.0], set())
+
+    assert at == pytest.approx(1001.08)
+
+
 async def test_a_waiter_that_leaves_takes_no_turn() -> None:
     """Cancelling who waits for a turn costs the others nothing."""
     clock = WarpClock()

@@ -201,3 +201,29 @@ async def test_many_pages() -> None:
 
     assert house.world.count("submit") == 1
     assert answer.pictures == (b"task-231|a red cat|in|0",)
+
+
+async def test_more_pages_than_are_read() -> None:
+    """A window with more tasks than twenty pages tells nothing: no second submit."""
+    house = House()
+    house.world.submits.append(Submit(CUT, after=0.02))
+    house.world.page_limit = 1
+    for number in range(30):
+        house.world.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
+
+    refused = await refusal(bought(house, patience=1000.0))
+
+    assert isinstance(refused, TaskLost)
+    assert house.world.count("submit") == 1
+
+
+async def test_a_task_that_the_list_calls_ended_too_early() -> None:
+    """Where list and fetch disagree about an end, the task is looked at again."""
+    house = House()
+    house.world.submits.append(Submit(CUT))
+    house.world.hasty = True
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 1
+    assert answer.told.task_ids == ("task-1",)
