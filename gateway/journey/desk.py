@@ -16,7 +16,7 @@ from gateway.domain.errors import (
     remembered,
 )
 from gateway.domain.phases import Phases
-from gateway.domain.record import EditRecord, EditState
+from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.tenant import Account, Tenant
 from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
@@ -56,7 +56,7 @@ class Desk:
         self._clock = clock
         self._observer = observer
         self._on_bug = on_bug
-        self._register = Register(ledger, self._remember, observer)
+        self._register = Register(ledger, self._adopt, observer)
         self._carrier = Carrier(
             self._lanes, dashscope=dashscope, ledger=ledger, clock=clock, observer=observer
         )
@@ -240,7 +240,9 @@ class Desk:
             if leg.stage is Stage.WAITING:
                 leg.drop()
             elif leg.stage is Stage.RUNNING:
-                await self._carrier.cancel(leg)
+                await self._carrier.cancel(errand, leg)
+            if not errand.abandoned:
+                return  # somebody came back meanwhile
 
     async def _carry(self, errand: Errand) -> None:
         try:
@@ -273,7 +275,7 @@ class Desk:
     def _remember(self, record: EditRecord) -> Errand:
         """Rebuild an edit from the ledger, to be looked at or answered again."""
         tenant = self._tenants.get(record.tenant)
-        if tenant is None or any(task.upstream not in self._upstreams for task in record.tasks):
+        if tenant is None or not all(self._still_ours(task) for task in record.tasks):
             raise NotFound("This edit's tenant or upstream is no longer configured.")
         errand = Errand.remembered(record, tenant, self._upstreams)
         errand.replay = True
@@ -291,17 +293,30 @@ class Desk:
             errand.end(Stage.SUCCEEDED)
         return errand
 
+    def _still_ours(self, task: TaskRecord) -> bool:
+        """Whether the task's upstream still means the account that made it."""
+        upstream = self._upstreams.get(task.upstream)
+        return upstream is not None and upstream.account.name == task.account
+
+    def _adopt(self, record: EditRecord) -> Errand:
+        """Return a known edit; one that nobody carries though it has not ended is carried on."""
+        errand = self._remember(record)
+        if record.state is EditState.OPEN and record.tasks:
+            errand.replay = False
+            self._register.add(errand)
+            self._start(self._carry(errand))
+        return errand
+
     def _recover(self, record: EditRecord) -> None:
         """Take over what another process left unfinished or undelivered."""
         try:
-            errand = self._remember(record)
+            errand = self._adopt(record)
         except NotFound as gone:
             self._on_bug(gone)
             return
-        errand.replay = False
-        self._register.add(errand)
-        if record.state is EditState.OPEN:
-            self._start(self._carry(errand))
+        if record.state is EditState.SUCCEEDED:
+            errand.replay = False
+            self._register.add(errand)
 
     async def _sweep(self) -> None:
         """Forget, every minute, the edits whose pictures are gone upstream."""

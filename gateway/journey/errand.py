@@ -5,7 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.domain.edit import AnswerForm, Edit, Part, Picture, ResponseFormat, parts_of
+from gateway.domain.edit import (
+    MOST_PICTURES_OF_A_TASK,
+    AnswerForm,
+    Edit,
+    Part,
+    Picture,
+    ResponseFormat,
+    parts_of,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
@@ -27,6 +35,9 @@ class Stage(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+_ON_THE_WAY = (Stage.WAITING, Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +116,8 @@ class Errand:
     replay: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the edit has ended, or its customers are turned away."""
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a retry brought bytes, or a part has ended."""
     turned_away: GatewayError | None = None
     marks: list[tuple[float, Phase]] = field(default_factory=list)
 
@@ -144,7 +157,7 @@ class Errand:
             prompt_digest=record.prompt_digest,
             created=record.created,
             pictures=None,
-            legs=tuple(_remembered_leg(task, upstreams) for task in record.tasks),
+            legs=_remembered_legs(record, upstreams),
             idempotency_key=record.idempotency_key,
             stage=stages.get(record.state, Stage.FAILED),
             kept=True,
@@ -208,8 +221,15 @@ class Errand:
         """Take the bytes that a retry carries, if they are still needed; else let them go."""
         if self.wants_bytes and not self.ended:
             self.edit, self.pictures, self.release = ask.edit, ask.pictures, ask.release
+            self.stirred.set()
         else:
             ask.release()
+
+    def reach(self, leg: Leg, stage: Stage) -> None:
+        """Note how far *leg* is; the edit is as far as its furthest part."""
+        leg.stage = stage
+        stages = [other.stage for other in self.legs if other.stage in _ON_THE_WAY]
+        self.stage = max(stages, key=_ON_THE_WAY.index, default=Stage.WAITING)
 
     def let_go(self) -> None:
         """Let the bytes go once no part needs them any more."""
@@ -251,10 +271,26 @@ class Errand:
         self.news.set()
 
 
-def _remembered_leg(task: TaskRecord, upstreams: dict[str, Upstream]) -> Leg:
+def _remembered_legs(record: EditRecord, upstreams: dict[str, Upstream]) -> tuple[Leg, ...]:
+    """Return every part of an edit; those without a record were never submitted."""
+    known = {task.part: task for task in record.tasks}
+    first = next((task for task in record.tasks if task.seed is not None), None)
+    seed = (
+        None
+        if first is None or first.seed is None
+        else first.seed - MOST_PICTURES_OF_A_TASK * first.part
+    )
+    edit = Edit(model=record.model, prompt="", n=record.n, seed=seed)
+    return tuple(
+        _remembered_leg(part, known[part.index], upstreams) if part.index in known else Leg(part)
+        for part in parts_of(edit)
+    )
+
+
+def _remembered_leg(part: Part, task: TaskRecord, upstreams: dict[str, Upstream]) -> Leg:
     stages = {TaskState.SUBMITTING: Stage.UNCERTAIN, TaskState.ACCEPTED: Stage.RUNNING}
     return Leg(
-        part=Part(task.part, task.n, task.seed),
+        part=part,
         stage=stages.get(task.state, Stage.SUCCEEDED),
         upstream=upstreams[task.upstream],
         intended_at=task.intended_at,

@@ -17,7 +17,8 @@ _STALE_SECONDS = 0.4
 _NEW_SECONDS = 0.3  # so young a task may be missing from a list that is not stale
 _SPARED_SECONDS, _SPARED_MOST = 2.0, 30.0
 _REST_SECONDS, _REST_MOST = 15.0, 600.0
-_FALSE_ALARMS = 8
+_FALSE_ALARMS = 8  # more of them than true ones, and the list is of no use
+_OVERLOOKED = 3  # an end that the list hides counts as so many
 _PROOFS = 20
 _SAMPLE = 200
 
@@ -61,9 +62,7 @@ class Glances:
         if not rate:
             return _LONGEST
         rate *= len(watches) / len(asked)
-        return float(
-            max(self._shortest, min(_LONGEST, (2 * _KAPPA * self.pages / rate) ** 0.5))
-        )
+        return float(max(self._shortest, min(_LONGEST, (2 * _KAPPA * self.pages / rate) ** 0.5)))
 
     def read(
         self, rows: Collection[TaskRow], watches: Watches, slots: int, now: float
@@ -107,16 +106,16 @@ class Glances:
             self.rest(watch.missing_at)
 
     def denied(self, watch: Watch, now: float) -> None:
-        """Learn that *watch* has not ended, though the list did not show it."""
+        """Learn that *watch* has not ended, though the list did not show it as running."""
         watch.alarms += 1
         spared = min(_SPARED_MOST, _SPARED_SECONDS * 2 ** min(watch.alarms - 1, 5))
         watch.spared_until = now + spared + max(0.0, self.stale)
-        if watch.listed_at:
+        if watch.status is TaskStatus.RUNNING and (watch.listed_at or watch.alarms > 1):
             self._accuse(now)
 
     def overlooked(self, now: float) -> None:
         """Learn that a task had ended which the list went on to show."""
-        self._accuse(now)
+        self._accuse(now, _OVERLOOKED)
 
     def failed(self, error: GatewayError, now: float) -> None:
         """Leave a list alone that refuses, or fails twice in a row."""
@@ -131,8 +130,8 @@ class Glances:
         self._failed = self._alarms = self._proofs = self._measured = 0
         self.stale, self.pages = 0.0, 1
 
-    def _accuse(self, now: float) -> None:
-        self._alarms += 1
+    def _accuse(self, now: float, weight: int = 1) -> None:
+        self._alarms += weight
         if self._alarms > _FALSE_ALARMS:
             self.rest(now)
 

@@ -23,7 +23,9 @@ from gateway.journey.watch import Watch, Watches
 _LOOKS_AT_ONCE = 32
 _DOUBTED_SECONDS = 10.0  # a task younger than this may be unknown only because it is new
 _SAFETY_SECONDS = 20.0  # at least so long between fetches of a task that the list takes care of
-_BEHIND_SECONDS = 10.0  # between fetches of a task that by order should not run yet
+_BEHIND_SECONDS = (
+    10.0  # at least so long between fetches of a task that by order should not run yet
+)
 _SIDELINE = 0.1  # share of the calls that these two may use
 _FETCHES = 0.85  # share of the calls that fetches may use; cancels and doubtful submits need some
 _LOOK_PATIENCE = 3.0  # a slower list is of no use
@@ -153,7 +155,8 @@ class Poller:
         known = self._durations.known(watch.kind)
         if watch.task_id in self._watches.behind:
             crowd = len(self._watches.behind) / (_SIDELINE * rate)
-            self._plan(watch, max(_BEHIND_SECONDS, crowd))
+            waited = self._clock.now() - watch.since
+            self._plan(watch, max(_BEHIND_SECONDS, 0.5 * waited, crowd))
         elif self._together:
             # The list sees the end; a fetch only guards against a list that does not.
             crowd = len(self._watches.running) / (_SIDELINE * rate)
@@ -161,7 +164,10 @@ class Poller:
         else:
             wait = pause(known, age)
             self._ask(watch, 1 / wait)
-            self._plan(watch, wait * max(1.0, self._demand / (_FETCHES * rate)))
+            fetches = _FETCHES * rate
+            # Stretched to fit the budget, but nobody waits for more than two rounds of all.
+            stretched = wait * max(1.0, self._demand / fetches)
+            self._plan(watch, min(stretched, max(wait, 2 * len(self._watches.running) / fetches)))
 
     def _ask(self, watch: Watch, demand: float) -> None:
         self._demand += demand - watch.demand
@@ -310,6 +316,11 @@ class Poller:
         return min(self._clock.now(), watch.since + max(0.0, theirs - task.times.submitted))
 
     def _doubt(self, watch: Watch) -> bool:
-        """Say whether an UNKNOWN may only mean that the task is too new to be seen."""
+        """
+        Say whether an UNKNOWN may be a passing error: of a task too new, or of one replica.
+
+        One such answer would lose a paid picture, so it takes two, and three of a new task.
+        """
         watch.unknown += 1
-        return self._clock.now() - watch.since < _DOUBTED_SECONDS and watch.unknown < 3
+        new = self._clock.now() - watch.since < _DOUBTED_SECONDS
+        return watch.unknown < (3 if new else 2)

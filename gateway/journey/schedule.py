@@ -5,10 +5,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 _FEW = 8  # below so many known durations of a kind, all kinds together tell more
-_KEPT = 96  # so many ends back is what is known: enough to see a shape, few enough to follow it
-_DOUBT_ENDS, _DOUBT_TASKS = 0.15, 0.5
+_KEPT = 128  # so many ends back is what is known: enough to see a shape, few enough to follow it
+_SMOOTH = 0.15  # of the spread of what is known is looked at, to both sides
+_DOUBT = 0.1  # ends expected in the next 15 % of a task's age that no known duration foretells
 _KAPPA = 0.02  # seconds of lag that one fetch is worth, by benchmarks/polling.py
-_SHORTEST, _LONGEST = 0.2, 5.0
+_SHORTEST, _LONGEST = 0.2, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,17 @@ def hazard(known: list[float], age: float) -> float:
     """
     Return how many ends a second are to be expected of a task that has run *age* seconds.
 
-    It is the share of the known durations beyond *age* that lies in the next stretch, plus
-    a little for what is not known: that keeps an eye open where nothing ended so far, and
-    is all there is before the first end is known.
+    It is the number of known durations around *age*, by the length of that stretch, over
+    the number of those beyond. A little is added for what is not known: it keeps an eye open
+    where nothing ended so far, and is all there is before the first ends are known.
     """
-    stretch = max(1.0, 0.15 * age)
-    later = bisect_right(known, age)
-    ends = bisect_right(known, age + stretch) - later
-    return (ends + _DOUBT_ENDS) / (len(known) - later + _DOUBT_TASKS) / stretch
+    density = _DOUBT / max(1.0, 0.15 * age)
+    if known:
+        spread = known[len(known) * 9 // 10] - known[len(known) // 10]
+        reach = max(0.25, _SMOOTH * spread)
+        around = bisect_right(known, age + reach) - bisect_right(known, age - reach)
+        density += around / (2 * reach)
+    return density / (len(known) - bisect_right(known, age) + 0.5)
 
 
 def pause(known: list[float], age: float) -> float:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from cachetools import TTLCache
+
 from gateway.domain.clock import Clock
-from gateway.domain.errors import GatewayError, TaskLost, Throttled
+from gateway.domain.errors import GatewayError, TaskLost, Throttled, UpstreamFailed
 from gateway.domain.task import TaskRow, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.digest import prompt_digest
@@ -13,7 +15,9 @@ from gateway.journey.ports import DashScope, Ledger
 _QUIET_SECONDS = 5.0  # product.md P5: no unclaimed task for so long means that none was made
 _SLACK_SECONDS = 2.0  # the Date header has whole seconds
 _LOOK_SECONDS = 1.0
-_PAGES = 20
+_PAGES = 100
+_CLAIMS = 50_000
+_CLAIM_SECONDS = 3600.0  # far beyond any window
 _GIVE_UP_SECONDS = 4 * 3600.0  # a task ends within 3 hours (dashscope.md 7.6)
 
 
@@ -39,6 +43,11 @@ class Settlement:
         self._dashscope = dashscope
         self._ledger = ledger
         self._clock = clock
+        self._claimed: TTLCache[str, bool] = TTLCache(_CLAIMS, _CLAIM_SECONDS, timer=clock.now)
+
+    def claim(self, task_id: str) -> None:
+        """Take note that a task is ours, though the ledger may not have written it yet."""
+        self._claimed[task_id] = True
 
     async def resolve(self, lane: Lane, doubt: Doubt) -> str | None:
         """
@@ -46,13 +55,13 @@ class Settlement:
 
         A candidate is a task of the window that the ledger does not know. It is ruled out
         when it ends without a picture (unbilled) or with another prompt. It takes as long
-        as a candidate runs.
+        as a candidate runs, or as the list cannot be read whole.
 
         Raises:
             TaskLost: two tasks of this very prompt: the evidence does not single one out.
         """
-        while self._clock.now() - doubt.broke < _GIVE_UP_SECONDS:
-            looked_at = self._clock.now()
+        until = self._clock.now() + _GIVE_UP_SECONDS
+        while (looked_at := self._clock.now()) < until:
             try:
                 rows = await self._candidates(lane, doubt)
                 matches = await self._matches(lane, doubt, rows)
@@ -76,7 +85,12 @@ class Settlement:
         )
 
     async def _candidates(self, lane: Lane, doubt: Doubt) -> list[TaskRow]:
-        """Return the tasks of the window that nobody has claimed and nothing has ruled out."""
+        """
+        Return the tasks of the window that nobody has claimed and nothing has ruled out.
+
+        Raises:
+            UpstreamFailed: the list cannot be read whole, so that what it lacks proves nothing.
+        """
         offset = self._dashscope.clock_offset(doubt.upstream.region.name)
         theirs = self._clock.epoch() + offset - self._clock.now()
         since = theirs + doubt.intended - _SLACK_SECONDS
@@ -92,8 +106,12 @@ class Settlement:
                 break
         else:  # ours may be among those that were not read
             raise TaskLost("Too many tasks were made at that time to tell which is this edit's.")
+        if len(found) < page.total:
+            raise UpstreamFailed("The task list could not be read whole.")
         mine = [row for row in found.values() if since <= row.created <= until]
-        mine = [row for row in mine if row.model == doubt.model and row.task_id not in doubt.others]
+        mine = [row for row in mine if row.model in (doubt.model, "")]
+        ruled_out = doubt.others | self._claimed.keys()
+        mine = [row for row in mine if row.task_id not in ruled_out]
         known = await self._ledger.known([row.task_id for row in mine])
         return [row for row in mine if row.task_id not in known]
 
@@ -105,8 +123,8 @@ class Settlement:
                 continue
             await lane.calls.turn()
             task = await self._dashscope.fetch(doubt.upstream, row.task_id)
-            if not task.status.ended:
-                continue
+            if not task.status.ended or task.status is TaskStatus.UNKNOWN:
+                continue  # UNKNOWN, of a task that the list knows, proves nothing
             told = task.orig_prompt
             if task.status is TaskStatus.SUCCEEDED and told is None:
                 # Ended, billed, and silent about its prompt: it can be anybody's.

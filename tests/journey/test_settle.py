@@ -204,11 +204,11 @@ async def test_many_pages() -> None:
 
 
 async def test_more_pages_than_are_read() -> None:
-    """A window with more tasks than twenty pages tells nothing: no second submit."""
+    """A window with more tasks than a hundred pages tells nothing: no second submit."""
     house = House()
     house.world.submits.append(Submit(CUT, after=0.02))
     house.world.page_limit = 1
-    for number in range(30):
+    for number in range(110):
         house.world.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
 
     refused = await refusal(bought(house, patience=1000.0))

@@ -1,0 +1,100 @@
+"""From a task's acceptance to its end, whatever its customers do."""
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
+from gateway.domain.phases import Phase
+from gateway.domain.task import Task, TaskStatus
+from gateway.journey.errand import Errand, Leg
+from gateway.journey.lane import Lane
+from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.submit import keep
+
+
+class Follower:
+    """Knows when a task has ended, and writes down how."""
+
+    def __init__(
+        self, *, dashscope: DashScope, ledger: Ledger, clock: Clock, observer: Observer
+    ) -> None:
+        self._dashscope = dashscope
+        self._ledger = ledger
+        self._clock = clock
+        self._observer = observer
+
+    async def follow(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """Watch a task to its end."""
+        assert leg.upstream is not None
+        assert leg.task_id is not None
+        region = leg.upstream.region.name
+        accepted = leg.accepted_at = self._clock.now()
+        errand.mark(Phase.UPSTREAM_RUNNING, accepted)
+        age = max(0.0, self._clock.epoch() - leg.intended_at)
+        leg.watch = lane.poller.watch(leg.upstream, leg.task_id, errand.kind, age=age)
+        self._observer.task_state(region, None, "pending")
+        if errand.abandoned:
+            await self.cancel(lane, errand, leg)
+        try:
+            leg.task = await leg.watch.ended
+        finally:
+            self._observer.task_state(region, leg.watch.status.lower(), None)
+        await self._ended(lane, errand, leg, leg.task, age + self._clock.now() - accepted)
+
+    async def cancel(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
+        if leg.upstream is None or leg.task_id is None or leg.watch is None:
+            return
+        await lane.calls.turn()
+        if not errand.abandoned or leg.watch.ended.done():
+            return  # somebody came back for it meanwhile
+        try:
+            gone = await self._dashscope.cancel(leg.upstream, leg.task_id)
+        except GatewayError:
+            return  # not known to be gone, so it is followed to its end
+        if gone and not leg.watch.ended.done():
+            fault = TaskLost("The edit was cancelled before it ran.", retry=True)
+            task = Task(task_id=leg.task_id, status=TaskStatus.CANCELED, fault=fault)
+            leg.watch.ended.set_result(task)
+
+    async def _ended(
+        self, lane: Lane, errand: Errand, leg: Leg, task: Task, seconds: float
+    ) -> None:
+        region, model = errand.tenant.region, errand.edit.model
+        assert leg.watch is not None
+        if task.status is TaskStatus.SUCCEEDED:
+            lane.durations.learn(errand.kind, seconds)
+        self._mark_end(errand, leg, task)
+        self._observer.polls_spent(region, leg.watch.polls)
+        outcome = _outcome(task, leg.part.n)
+        self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
+        await keep(self._ledger.end_task(errand.edit_id, leg.part.index, task.status.lower()))
+        if not task.made:
+            leg.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)
+            self._observer.task_failed(region, model, leg.error)
+
+    def _mark_end(self, errand: Errand, leg: Leg, task: Task) -> None:
+        """Split what we saw as one wait by upstream's own clock: pending, running, our lag."""
+        assert leg.upstream is not None
+        now, times = self._clock.now(), task.times
+        started = leg.accepted_at
+        if len(errand.legs) == 1 and times.submitted is not None and times.scheduled is not None:
+            pending = max(0.0, min(now - started, times.scheduled - times.submitted))
+            errand.marks = [m for m in errand.marks if m[1] is not Phase.UPSTREAM_RUNNING]
+            errand.mark(Phase.UPSTREAM_PENDING, started)
+            errand.mark(Phase.UPSTREAM_RUNNING, started + pending)
+        lag = 0.0
+        if times.ended is not None:
+            offset = self._dashscope.clock_offset(leg.upstream.region.name)
+            lag = max(0.0, min(now - started, self._clock.epoch() + offset - times.ended))
+            self._observer.end_detected(leg.upstream.region.name, errand.edit.model, lag)
+        if all(other is leg or other.task or other.error for other in errand.legs):
+            errand.mark(Phase.DETECTION, max(now - lag, errand.marks[-1][0]))
+            errand.mark(Phase.DOWNLOAD, now)
+
+
+def _outcome(task: Task, asked: int) -> str:
+    """Return the metric's word for how a task ended."""
+    if task.status is TaskStatus.UNKNOWN:
+        return "lost"
+    if task.made and len(task.made) < asked:
+        return "partial"
+    return str(task.status).lower()

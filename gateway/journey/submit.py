@@ -1,0 +1,167 @@
+"""Where money is spent: the intent, the submit, and what follows when its answer is lost."""
+
+from collections.abc import Awaitable
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import (
+    GatewayError,
+    LedgerUnavailable,
+    SubmitUncertain,
+    TaskLost,
+    Throttled,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
+from gateway.domain.phases import Phase
+from gateway.domain.tenant import Upstream
+from gateway.journey.errand import Errand, Leg, Stage
+from gateway.journey.lane import Lane
+from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.settle import Doubt, Settlement
+
+_THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
+# A submit is given up after 90 s and its length at 64 KiB/s (upstream.dashscope): after so
+# long its connection was broken, whatever became of the process.
+_LONGEST_SUBMIT = 600.0
+
+
+class Submitter:
+    """Makes one task for one part, exactly once."""
+
+    def __init__(
+        self, *, dashscope: DashScope, ledger: Ledger, clock: Clock, observer: Observer
+    ) -> None:
+        self._dashscope = dashscope
+        self._ledger = ledger
+        self._clock = clock
+        self._observer = observer
+        self._settlement = Settlement(dashscope, ledger, clock)
+
+    async def submit(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """
+        Submit to the first upstream of this account that takes it.
+
+        Raises:
+            GatewayError: refused, and no task exists; or TaskLost: nobody knows.
+        """
+        refused: GatewayError = UpstreamUnavailable("No upstream of this account works.")
+        for upstream in lane.upstreams_of(errand.tenant):
+            try:
+                async with lane.prompt(errand.prompt_digest):
+                    await self._submit_to(lane, upstream, errand, leg)
+            except (UpstreamUnreachable, UpstreamUnavailable) as error:
+                lane.rest(upstream, error)
+                refused = error
+            else:
+                lane.works(upstream)
+                return
+        raise refused
+
+    async def settle(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """
+        Find out what became of a submit that another process began.
+
+        Afterwards the part has its task, or is back to waiting: it surely has none.
+
+        Raises:
+            TaskLost: nobody can tell.
+        """
+        assert leg.upstream is not None
+        age = max(0.0, self._clock.epoch() - leg.intended_at)
+        intended = self._clock.now() - age
+        async with lane.prompt(errand.prompt_digest):
+            broke = min(self._clock.now(), intended + _LONGEST_SUBMIT)
+            task_id = await self._resolve(lane, leg.upstream, errand, intended, broke)
+            if task_id is None:
+                await self._undo(errand, leg)
+            else:
+                await self._accept(errand, leg, leg.upstream, task_id)
+        self._observer.recovered("submit_void" if task_id is None else "submit_resolved")
+
+    async def _submit_to(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> None:
+        """
+        Submit until a task exists; again only when it is certain that the last try made none.
+
+        The intent is durable before the first byte, the task id before the first poll.
+        """
+        throttled = 0
+        while not errand.abandoned:
+            await lane.submits.turn()
+            errand.mark(Phase.SUBMIT, self._clock.now())
+            leg.upstream, leg.intended_at = upstream, self._clock.epoch()
+            errand.reach(leg, Stage.SUBMITTING)
+            try:
+                await self._ledger.intend(errand.record(), leg.record())
+                task_id = await self._send(lane, upstream, errand, leg)
+            except Throttled:
+                lane.submits.throttled()
+                self._observer.upstream_throttled(upstream.region.name, "submit")
+                await self._undo(errand, leg)
+                await self._clock.sleep(_THROTTLED_SECONDS[min(throttled, 3)])
+                throttled += 1
+                continue
+            except TaskLost:
+                raise  # a task of ours may exist: nothing is certain, so nothing is undone
+            except GatewayError:
+                await self._undo(errand, leg)
+                raise
+            if task_id is not None:
+                await self._accept(errand, leg, upstream, task_id)
+                return
+            await self._undo(errand, leg)
+        raise TaskLost("The edit was given up before it was submitted.", retry=True)
+
+    async def _send(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str | None:
+        """Send one submit; return its task's id, or ``None`` when it surely made none."""
+        assert errand.pictures is not None
+        region = upstream.region.name
+        intended = self._clock.now()
+        self._observer.task_state(region, None, "submitting")
+        try:
+            accepted = await self._dashscope.submit(
+                upstream, errand.edit, leg.part, errand.pictures
+            )
+        except SubmitUncertain:
+            errand.reach(leg, Stage.UNCERTAIN)
+            return await self._resolve(lane, upstream, errand, intended, self._clock.now())
+        finally:
+            self._observer.task_state(region, "submitting", None)
+        leg.request_id = accepted.request_id
+        return accepted.task_id
+
+    async def _resolve(
+        self, lane: Lane, upstream: Upstream, errand: Errand, intended: float, broke: float
+    ) -> str | None:
+        doubt = Doubt(
+            upstream=upstream,
+            model=errand.edit.model,
+            prompt_digest=errand.prompt_digest,
+            intended=intended,
+            broke=broke,
+        )
+        task_id = await self._settlement.resolve(lane, doubt)
+        if task_id is not None:
+            self._observer.duplicate_prevented("ambiguous_found")
+        return task_id
+
+    async def _accept(self, errand: Errand, leg: Leg, upstream: Upstream, task_id: str) -> None:
+        """Take note of the task at once in this process, then in the ledger."""
+        leg.task_id = task_id
+        self._settlement.claim(task_id)
+        errand.reach(leg, Stage.RUNNING)
+        await keep(self._ledger.accept(errand.edit_id, leg.part.index, upstream.name, task_id))
+        errand.let_go()
+
+    async def _undo(self, errand: Errand, leg: Leg) -> None:
+        """It is certain that no task was made: back to waiting."""
+        await keep(self._ledger.void(errand.edit_id, leg.part.index))
+        leg.task_id = None
+        errand.reach(leg, Stage.WAITING)
+
+
+async def keep(write: Awaitable[None]) -> None:
+    """Write after money was spent: the edit goes on though the ledger cannot follow."""
+    try:
+        await write
+    except LedgerUnavailable:
+        return  # the ledger itself tells the operator
