@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick run format clean
+.PHONY: help demo test quick run format gates clean
 
 help:
 	@echo "make demo    both sandbox regions, the gateway, one photograph edited as two tenants"
 	@echo "make test    every gate and every test"
-	@echo "make quick   format, lint, types, contracts, and the tests that take no seconds"
+	@echo "make quick   the gates, and the tests that take no seconds"
 	@echo "make run     serve for real; needs DASHSCOPE_API_KEY"
+	@echo "make format  mend what ruff can mend"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,4 +43,4 @@ test: gates
 	$(BIN)/coverage report --fail-under=100
 
 clean:
-	rm -rf $(VENV) .coverage* build dist demo-output state
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

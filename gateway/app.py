@@ -32,6 +32,7 @@ from gateway.journey.desk import Desk
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
 from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.trouble import LedgerError
 from gateway.observe.labels import configured
 from gateway.observe.logs import log_line
 from gateway.observe.loop_lag import measure_loop_lag
@@ -199,6 +200,8 @@ def _write_bug(error: BaseException) -> None:
 
 
 def _write_ledger_failure(error: Exception) -> None:
+    if isinstance(error, LedgerError):
+        return  # it stops the start, and whoever starts us tells it
     structlog.get_logger("gateway.ledger").error("ledger_write_failed", reason=str(error))
 
 

@@ -338,8 +338,8 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     assert (code, said) == (
         2,
         (
-            f"g.toml: server.port: 127.0.0.1:{port} cannot be listened on (Address already in use); "
-            "name another address or port, or 0 for a free port\n"
+            f"g.toml: server.port: 127.0.0.1:{port} cannot be listened on "
+            "(Address already in use); name another address or port, or 0 for a free port\n"
         ),
     )
 

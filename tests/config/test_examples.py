@@ -7,6 +7,7 @@ import pytest
 from gateway.config import Config, config_keys, load_config
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.toml"))
+FULL = next(file for file in EXAMPLES if file.name == "gateway.toml")
 
 
 def _load(file: Path) -> Config:
@@ -14,9 +15,10 @@ def _load(file: Path) -> Config:
     return load_config(file, dict.fromkeys(variables, "sk-example"))
 
 
-def test_three_examples_ship() -> None:
-    """The folder holds the full file, the least one and one for several tenants."""
+def test_four_examples_ship() -> None:
+    """The folder holds the full file, the least one, one for several tenants, and the image's."""
     assert [file.name for file in EXAMPLES] == [
+        "container.toml",
         "gateway.toml",
         "minimal.toml",
         "multi-tenant.toml",
@@ -33,12 +35,12 @@ def test_example_is_good(file: Path) -> None:
 
 def test_commented_defaults_are_the_defaults(tmp_path: Path) -> None:
     """gateway.toml with every commented key switched on means the same as without."""
-    shipped = EXAMPLES[0].read_text("utf-8")
+    shipped = FULL.read_text("utf-8")
     key = re.compile(r"^# (?=(\[regions|[a-z_]+ = ))", re.MULTILINE)
     full = tmp_path / "gateway.toml"
     full.write_text(key.sub("", shipped), "utf-8")
 
-    as_shipped, spelled_out = _load(EXAMPLES[0]), _load(full)
+    as_shipped, spelled_out = _load(FULL), _load(full)
 
     for part in ("server", "state", "log", "models", "regions", "accounts", "tenants"):
         assert getattr(spelled_out, part) == getattr(as_shipped, part)
@@ -46,7 +48,7 @@ def test_commented_defaults_are_the_defaults(tmp_path: Path) -> None:
 
 def test_full_example_names_every_key() -> None:
     """gateway.toml leaves out no key of the schema."""
-    shipped = EXAMPLES[0].read_text("utf-8")
+    shipped = FULL.read_text("utf-8")
 
     for known in config_keys():
         name = known.path.rpartition(".")[2]
@@ -56,7 +58,7 @@ def test_full_example_names_every_key() -> None:
 
 def test_example_hashes_open_nothing() -> None:
     """No key that someone might try has the hash of an example."""
-    config = _load(EXAMPLES[0])
+    config = _load(FULL)
 
     for guess in (b"", b"test", b"wk-test", b"sk-test", b"secret", b"password"):
         assert sha256(guess).digest() not in config.tenant_by_key
