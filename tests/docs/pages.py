@@ -1,0 +1,132 @@
+"""The documents as a test reads them, and the tables of the code that they mirror."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from gateway.config import config_keys
+from gateway.observe.families import Families
+from gateway.translate.dashscope_codes import ROWS
+
+ROOT = Path(__file__).parents[2]
+ENGLISH = ROOT / "README.md"
+CHINESE = ROOT / "README.zh-CN.md"
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_QUOTED = re.compile(r'\["[^]]*"\]|"[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block of code."""
+
+    language: str
+    text: str
+
+
+Row = tuple[str, ...]
+
+
+def blocks(page: Path, *languages: str) -> list[Block]:
+    """Return the page's code blocks in these languages; all of them without any."""
+    found = [Block(language, text) for language, text in _BLOCK.findall(page.read_text("utf-8"))]
+    return [block for block in found if not languages or block.language in languages]
+
+
+def prose(page: Path) -> str:
+    """Return the page without its code blocks."""
+    return _BLOCK.sub("", page.read_text("utf-8"))
+
+
+def headings(page: Path) -> list[int]:
+    """Return the level of each heading, in order."""
+    return [len(marks) for marks in re.findall(r"^(#+) ", prose(page), re.MULTILINE)]
+
+
+def links(page: Path) -> list[str]:
+    """Return what the page links to, without the parts behind ``#``."""
+    return [to.partition("#")[0] for to in _LINK.findall(prose(page))]
+
+
+def tables(page: Path) -> list[list[Row]]:
+    """Return the cells of each table, without its head."""
+    found: list[list[Row]] = []
+    rows: list[Row] = []
+    for line in [*prose(page).splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+        elif rows:
+            found.append(rows[2:])
+            rows = []
+    return found
+
+
+def spans(text: str) -> list[str]:
+    """Return the pieces of code in a line of text."""
+    return _SPAN.findall(text)
+
+
+def table_with(page: Path, first: str) -> list[Row]:
+    """Return the rows of the table whose first row begins with the code *first*."""
+    return next(rows for rows in tables(page) if spans(rows[0][0])[:1] == [first])
+
+
+# ---------------------------------------------------------------- what the tables mirror
+
+
+def config_rows() -> list[Row]:
+    """Return the rows of the table of config keys: key, takes, default, unit, meaning."""
+    return [
+        (f"`{key.path}`", _quoted(key.takes), _default(key.default), key.unit, key.meaning)
+        for key in config_keys()
+    ]
+
+
+def metric_rows() -> list[Row]:
+    """Return the rows of the table of metrics: name as scraped, type, labels, meaning."""
+    registry = CollectorRegistry()
+    Families(registry)
+    families = [it for it in registry._collector_to_names if isinstance(it, MetricWrapperBase)]
+    return [
+        (
+            f"`{family._name}{'_total' if family._type == 'counter' else ''}`",
+            str(family._type),
+            " ".join(f"`{label}`" for label in family._labelnames),
+            family._documentation,
+        )
+        for family in families
+    ]
+
+
+def upstream_code_rows() -> list[Row]:
+    """Return the rows of docs/dashscope-errors.md: codes, texts, status, our code, retry."""
+    codes_by_rest: dict[Row, list[str]] = {}
+    for row in sorted(ROWS, key=lambda row: not row.starts):
+        error = row.make("")
+        said = ", ".join(f"`{start}`" for start in row.starts)
+        ours = (f"`{error.status}`", f"`{error.code}`", f"`{str(error.retry).lower()}`")
+        codes_by_rest.setdefault((said, *ours), []).append(f"`{row.code}`")
+    return [(", ".join(codes), *rest) for rest, codes in codes_by_rest.items()]
+
+
+def rendered(rows: list[Row]) -> str:
+    """Return *rows* as Markdown, to be pasted where a test finds a table out of date."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _quoted(text: str) -> str:
+    return _QUOTED.sub(lambda match: f"`{match[0]}`", text)
+
+
+def _default(text: str) -> str:
+    try:
+        json.loads(text)
+    except ValueError:
+        return _quoted(text)
+    return f"`{text}`"

@@ -1,0 +1,273 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import _parser
+from gateway.config import config_keys
+from gateway.domain.edit import Edit
+from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
+from gateway.observe.metrics import Metrics
+from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT
+from gateway.translate.openai_pictures import is_file_id, is_picture
+from gateway.translate.openai_request import edit_of
+from tests.docs.pages import (
+    CHINESE,
+    ENGLISH,
+    ROOT,
+    Row,
+    blocks,
+    config_rows,
+    headings,
+    links,
+    metric_rows,
+    rendered,
+    spans,
+    table_with,
+    tables,
+)
+
+_BOTH = [pytest.param(ENGLISH, id="english"), pytest.param(CHINESE, id="chinese")]
+_MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
+
+
+# ---------------------------------------------------------------- two languages, one README
+
+
+def test_same_commands() -> None:
+    """Both READMEs have the same code, byte for byte; only the drawing is translated."""
+    english, chinese = (
+        [b for b in blocks(page) if b.language != "text"] for page in (ENGLISH, CHINESE)
+    )
+
+    assert english == chinese
+    assert len(blocks(ENGLISH)) == len(blocks(CHINESE))
+
+
+def test_same_headings() -> None:
+    """Both READMEs have the same sections in the same depth."""
+    assert headings(ENGLISH) == headings(CHINESE)
+
+
+def test_same_tables() -> None:
+    """Each row of each table holds the same pieces of code in the same order."""
+
+    def codes(page: Path) -> list[list[list[str]]]:
+        return [[spans(" | ".join(row)) for row in table] for table in tables(page)]
+
+    assert codes(ENGLISH) == codes(CHINESE)
+
+
+def test_same_links() -> None:
+    """Both READMEs lead to the same places, but for each other."""
+    assert links(ENGLISH)[1:] == links(CHINESE)[1:]
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file of the repository."""
+    lost = [to for to in links(page) if "://" not in to and not (page.parent / to).exists()]
+
+    assert not lost
+
+
+# ---------------------------------------------------------------- tables that mirror the code
+
+
+def test_config_table() -> None:
+    """The table of config keys is what the schema says."""
+    assert table_with(ENGLISH, "server.host") == config_rows(), rendered(config_rows())
+
+
+def test_config_keys_in_chinese() -> None:
+    """The Chinese table has every key, with the same default wherever that is code."""
+    rows = table_with(CHINESE, "server.host")
+
+    assert [spans(row[0]) for row in rows] == [[key.path] for key in config_keys()]
+
+
+@pytest.mark.parametrize("page", _BOTH)
+def test_every_cell_is_filled(page: Path) -> None:
+    """No row of a mirrored table lacks a cell, and only units and labels may be empty."""
+    for first, width in (("server.host", 5), (metric_rows()[0][0].strip("`"), 4)):
+        for row in table_with(page, first):
+            assert len(row) == width
+            assert row[0]
+            assert row[1]
+            assert row[-1]
+
+
+def test_metrics_table() -> None:
+    """The table of metrics is what a fresh registry exposes."""
+    assert table_with(ENGLISH, "wan_gateway_http_requests_total") == metric_rows(), rendered(
+        metric_rows()
+    )
+
+
+def test_every_metric_is_fed() -> None:
+    """Nothing is listed that stays at 0 for want of somebody who tells it."""
+    source = "\n".join(
+        path.read_text("utf-8")
+        for path in (ROOT / "gateway").rglob("*.py")
+        if path.name != "metrics.py"
+    )
+    told = [name for name in vars(Metrics) if not name.startswith("_")]
+
+    assert told
+    by = r"(?:observer|metrics|calls)"
+    assert not [name for name in told if not re.search(rf"{by}\.{name}\b", source)]
+
+
+# ---------------------------------------------------------------- fields
+
+
+def _field_rows() -> list[Row]:
+    return table_with(ENGLISH, "image")
+
+
+def _examples(column: int) -> Iterator[tuple[str, str]]:
+    for row in _field_rows():
+        for code in spans(row[column]):
+            name, _, text = code.partition("=")
+            yield name, text
+
+
+def test_every_field_has_its_row() -> None:
+    """The table names each field that the gateway reads, and no other but pictures."""
+    named = [name for row in _field_rows() for name in spans(row[0])]
+
+    assert sorted(name for name in named if not is_picture(name)) == sorted(FIELDS)
+    assert {"image", "image[]", "mask"} < set(named)
+
+
+def test_listed_fields_are_called_listed() -> None:
+    """A field without effect, and no other known one, is told to be listed."""
+    listed = {
+        name for row in _field_rows() if row[2].startswith("listed") for name in spans(row[0])
+    }
+
+    assert listed == WITHOUT_EFFECT
+
+
+def _read(name: str, text: str) -> Edit:
+    fields = [(name, text)] if name == "prompt" else [("prompt", "add a hat"), (name, text)]
+    return edit_of(fields, models=_MODELS, default_model="gpt-image-1", strict=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [pytest.param(*example, id="=".join(example)) for example in _examples(1)],
+)
+def test_examples_that_are_taken(name: str, text: str) -> None:
+    """What the table calls taken is taken, and listed just where the table says so."""
+    edit = _read(name, text)
+
+    known = name in FIELDS or is_picture(name)
+    assert edit.ignored == ((name,) if name in WITHOUT_EFFECT or not known else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    # The door in refuses a mask before it reads the fields: tests/downstream has it.
+    [pytest.param(*it, id="=".join(it)) for it in _examples(3) if it[0] != "mask"],
+)
+def test_examples_that_are_refused(name: str, text: str) -> None:
+    """What the table calls refused is refused, and ``param`` names the field."""
+    with pytest.raises(InvalidRequest) as caught:
+        _read(name, text)
+
+    assert caught.value.param == ("images" if is_file_id(name) else name)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def _classes() -> Iterator[type[GatewayError]]:
+    kinds = [GatewayError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return (
+        kind
+        for kind in kinds[1:]
+        if kind is not Throttled and kind.__module__ == GatewayError.__module__
+    )
+
+
+def test_every_error_has_its_row() -> None:
+    """The table has each error's status, type, code and retry, once."""
+    rows = {
+        (*spans(row[0]), *spans(row[1]), code, *spans(row[3]))
+        for row in table_with(ENGLISH, "401")
+        for code in spans(row[2])
+    }
+
+    wanted = {
+        (str(kind.status), kind.type, kind.code, str(kind.retry).lower()) for kind in _classes()
+    }
+
+    assert wanted <= rows
+
+
+def test_every_code_has_its_row() -> None:
+    """Each code that some place of the gateway gives an error is in the table, and no other."""
+    named = [code for row in table_with(ENGLISH, "401") for code in spans(row[2])]
+    given = {
+        code
+        for path in (ROOT / "gateway").rglob("*.py")
+        if "sandbox" not in path.parts
+        for code in re.findall(r'\bcode="(\w+)"', path.read_text("utf-8"))
+    }
+
+    assert set(named) == {kind.code for kind in _classes()} | given
+
+
+# ---------------------------------------------------------------- commands
+
+
+def _shell_lines() -> Iterator[str]:
+    for block in blocks(ENGLISH, "sh"):
+        yield from block.text.replace("\\\n", " ").splitlines()
+
+
+def test_each_command_is_of_a_known_kind() -> None:
+    """Nothing is told to be typed that no test runs, but for what is marked in the README."""
+    known = re.compile(
+        r"make \w+$"  # test_make_targets
+        r"|(?:[A-Z_]+=\S+ )*wan-gateway "  # test_wan_gateway_commands
+        r"|curl |edit=\$\(curl "  # test_readme_commands
+        r"|export DASHSCOPE_API_KEY="  # a key of the reader's own
+        r"|docker "  # marked in the README: not run by a test
+    )
+
+    assert not [line for line in _shell_lines() if not known.match(line)]
+    assert "not run by a test here" in ENGLISH.read_text("utf-8")
+
+
+def test_make_targets() -> None:
+    """Every make target that the README names is in the Makefile."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+    for line in _shell_lines():
+        if line.startswith("make "):
+            assert line.split()[1] in targets
+
+
+def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every wan-gateway command of the README is understood by the command line."""
+    said = [line for line in _shell_lines() if "wan-gateway " in line and "docker" not in line]
+
+    verbs = [_parser().parse_args(line.partition("wan-gateway ")[2].split()).verb for line in said]
+
+    assert verbs == ["sandbox", "serve", "key", "check", "doctor", "serve"]
+    assert not capsys.readouterr().err
+
+
+def test_config_files_of_the_readme_are_there() -> None:
+    """Every --config that the README names exists."""
+    named = [match for line in _shell_lines() for match in re.findall(r"--config (\S+)", line)]
+
+    assert named
+    assert all((ROOT / name).is_file() for name in named)

@@ -1,0 +1,163 @@
+"""The README's own commands, typed against the real gateway before a simulated region."""
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ENGLISH, ROOT, blocks
+
+pytestmark = pytest.mark.slow
+
+_PHOTO = "gateway/commands/photo.jpg"
+_NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Where the gateway listens, and a folder that looks like a checkout to the snippets."""
+
+    port: int
+    folder: Path
+
+    def said(self, text: str) -> str:
+        """Return *text* of the README as it is meant for this gateway."""
+        return text.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **_NO_PROXY},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Type the two commands of "Without a key", on other ports and at another speed."""
+    first, second = (
+        block.text.strip() for block in blocks(ENGLISH, "sh") if "sandbox" in block.text
+    )
+    beijing, singapore, port = _free_ports(3)
+    variables, _, serve = second.replace(":8001/", f":{beijing}/").partition("wan-gateway ")
+    environ = dict(pair.split("=", 1) for pair in variables.split())
+    sandbox = first.removeprefix("wan-gateway ")
+    ports = ["--beijing-port", str(beijing), "--singapore-port", str(singapore), "--speed", "40"]
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / _PHOTO).parent.mkdir(parents=True)
+    shutil.copy(ROOT / _PHOTO, folder / _PHOTO)
+    with ExitStack() as stack:
+        stack.enter_context(_gateway([sandbox, *ports], {}, tmp_path_factory.mktemp("region")))
+        stack.enter_context(
+            _gateway([serve, "--port", str(port)], environ, tmp_path_factory.mktemp("state"))
+        )
+        house = House(port, folder)
+        house.run(*_READY.split(), f"http://127.0.0.1:{port}/readyz")
+        yield house
+
+
+_READY = "curl -sS --fail --retry 100 --retry-connrefused --retry-delay 1 --max-time 40"
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [place.getsockname()[1] for place in taken]
+
+
+@contextmanager
+def _gateway(command: list[str], environ: dict[str, str], folder: Path) -> Iterator[None]:
+    """Run a verb for the length of the block; SIGTERM has to end it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", *command],
+        cwd=folder,
+        env={**os.environ, **environ, **_NO_PROXY},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _curl() -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("this machine has no curl")
+
+
+def _is_picture(data: bytes) -> bool:
+    return data.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_edit_by_curl(house: House) -> None:
+    """The first curl command brings a picture."""
+    command = next(block for block in blocks(ENGLISH, "sh") if "answer.json http" in block.text)
+
+    house.run("bash", "-euc", house.said(command.text))
+
+    answer = json.loads((house.folder / "answer.json").read_bytes())
+    assert _is_picture(base64.b64decode(answer["data"][0]["b64_json"]))
+
+
+def test_collecting_by_curl(house: House) -> None:
+    """An edit is begun without waiting, looked at and called off by the README's commands."""
+    command = next(block for block in blocks(ENGLISH, "sh") if "respond-async" in block.text)
+
+    said = house.run("bash", "-euc", house.said(command.text))
+
+    told = json.loads(said)
+    assert told["object"] == "image.edit"
+    assert json.loads((house.folder / "answer.json").read_bytes())["id"] == told["id"]
+
+
+def test_the_operators_pages(house: House) -> None:
+    """The process lives, is ready, and shows its numbers."""
+    command = next(block for block in blocks(ENGLISH, "sh") if "/healthz" in block.text)
+
+    said = house.run("bash", "-euc", house.said(command.text))
+
+    assert '{"status":"ok"}' in said
+    assert '{"status":"ready"}' in said
+    assert "wan_gateway_build_info" in said
+
+
+def test_the_edit_by_python(house: House) -> None:
+    """The Python snippet saves a picture."""
+    (snippet,) = blocks(ENGLISH, "python")
+    (house.folder / "edit.py").write_text(house.said(snippet.text))
+
+    house.run(sys.executable, "edit.py")
+
+    assert _is_picture((house.folder / "sunset.png").read_bytes())
+
+
+def test_the_snippet_for_node_is_one(house: House) -> None:
+    """Node can parse its snippet; tests with the npm package run it."""
+    if shutil.which("node") is None:
+        pytest.skip("this machine has no Node")
+    (snippet,) = blocks(ENGLISH, "js")
+    (house.folder / "edit.mjs").write_text(house.said(snippet.text))
+
+    house.run("node", "--check", "edit.mjs")
