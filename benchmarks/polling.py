@@ -12,7 +12,7 @@ import platform
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,8 +94,8 @@ class Table:
     upstream: Upstream
 
 
-Follow = Callable[[str], "asyncio.Future[object]"]
-Schedule = Callable[[Table], "AsyncIterator[Callable[[str], object]]"]
+Follow = Callable[[str], Awaitable[None]]
+"""Waits until the end of a task was noticed."""
 
 
 def official() -> Iterator[float]:
@@ -115,9 +115,8 @@ class Alone:
         self._pauses = pauses
 
     @asynccontextmanager
-    async def open(self, table: Table) -> AsyncIterator[Callable[[str], "asyncio.Future[None]"]]:
-        async with asyncio.TaskGroup() as group:
-            yield lambda task_id: group.create_task(self._loop(table, task_id))
+    async def open(self, table: Table) -> AsyncIterator[Follow]:
+        yield partial(self._loop, table)
 
     async def _loop(self, table: Table, task_id: str) -> None:
         for pause in self._pauses():
@@ -134,7 +133,7 @@ class Ours:
     """gateway.journey.poller, as the gateway runs it."""
 
     @asynccontextmanager
-    async def open(self, table: Table) -> AsyncIterator[Callable[[str], "asyncio.Future[None]"]]:
+    async def open(self, table: Table) -> AsyncIterator[Follow]:
         clock, account, durations = LoopClock(), table.upstream.account, Durations()
         poller = Poller(
             account,
@@ -150,12 +149,8 @@ class Ours:
 
         async with asyncio.TaskGroup() as group:
             running = group.create_task(poller.run())
-            yield lambda task_id: group.create_task(follow(task_id))
+            yield follow
             running.cancel()
-
-
-class Singly(Ours):
-    """Ours, where the list is refused: what fetches alone can do."""
 
 
 _SCHEDULES: dict[str, Alone | Ours] = {
@@ -183,28 +178,35 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
         "acct", "beijing", running_tasks=scene.slots or scene.running, pending_ahead=scene.ahead
     )
     table = Table(world, Upstream("main", _REGION, account, key=""))
-    outcome = Outcome()
-    numbers = iter(range(scene.warm + scene.edits))
+    outcome = Outcome(begun=scene.edits)
+    numbers = itertools.count()
+    over = asyncio.Event()
 
-    async def customer(follow: Callable[[str], "asyncio.Future[None]"]) -> None:
+    async def customer(follow: Follow) -> None:
         await asyncio.sleep(world.chance.uniform(0, 5))
-        for number in numbers:
+        while True:
+            task_id = world.begin()
+            await follow(task_id)
+            number = next(numbers)
             if number == scene.warm:
                 outcome.calls = -world.calls.total()
             if scene.then is not None and number == scene.warm + scene.edits // 2:
                 world.seconds = scene.then
-            task_id = world.begin()
-            await follow(task_id)
-            if number >= scene.warm:
+            if scene.warm <= number < scene.warm + scene.edits:
                 lag = asyncio.get_running_loop().time() - world.tasks_by_id[task_id].ended
                 outcome.lags.append(lag)
+            if number + 1 == scene.warm + scene.edits:
+                over.set()
             await asyncio.sleep(0.2)
 
     async with schedule.open(table) as follow, asyncio.TaskGroup() as group:
-        for _ in range(scene.running + scene.ahead):
-            group.create_task(customer(follow))
-    outcome.calls += world.calls.total()
-    outcome.begun = scene.edits
+        customers = [
+            group.create_task(customer(follow)) for _ in range(scene.running + scene.ahead)
+        ]
+        await over.wait()
+        outcome.calls += world.calls.total()
+        for one in customers:
+            one.cancel()
     outcome.most_in_a_second, outcome.throttled = world.most_in_a_second, world.throttled
     return outcome
 
@@ -226,7 +228,8 @@ def _hard_scenes() -> list[Scene]:
         "10 a page, any order": Listing(page_size=10, shuffled=True),
         "stale, 10, any order": Listing(stale=2.0, page_size=10, shuffled=True),
         "one page, says all": Listing(page_size=10, honest=False),
-        "stopped": Listing(stale=1e6),
+        "empty": Listing(stale=1e6),
+        "stops": Listing(stops_at=1_400.0),
         "refused": Listing(refused=True),
     }
     return [

@@ -78,6 +78,8 @@ class Listing:
     """The most rows of a page, whatever is asked for."""
     shuffled: bool = False
     refused: bool = False
+    stops_at: float = math.inf
+    """From this moment on it says the same."""
     honest: bool = True
     """Otherwise it says that its first page is all there is."""
 
@@ -197,7 +199,7 @@ class World:
         return b"picture"
 
     def _rows(self, since: float, until: float, status: TaskStatus | None) -> list[TaskRow]:
-        seen = self.clock.now() - self.listing.stale
+        seen = min(self.clock.now() - self.listing.stale, self.listing.stops_at)
         gone = [key for key, task in self._alive.items() if task.ended < seen - 60.0]
         for key in gone:
             del self._alive[key]
