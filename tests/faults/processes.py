@@ -1,0 +1,72 @@
+"""Real `wan-gateway serve` processes before a region of the test's own loop."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+
+import httpx
+
+from gateway.sandbox import bind
+from tests.whole import KEY, UPSTREAM_KEY, eventually, hashed
+
+
+def config(folder: Path, region_url: str) -> Path:
+    """Write a config with a ledger on disk."""
+    file = folder / "gateway.toml"
+    file.write_text(
+        f"""
+[state]
+path = "{folder / "ledger.db"}"
+[regions.beijing]
+base_url = "{region_url}/api/v1"
+[upstreams.main]
+region = "beijing"
+key = "env:KEY"
+[tenants.acme]
+region = "beijing"
+keys = ["{hashed(KEY)}"]
+""",
+        "utf-8",
+    )
+    return file
+
+
+def free_port() -> int:
+    with bind() as listener:
+        name: tuple[str, int] = listener.getsockname()
+    return name[1]
+
+
+@asynccontextmanager
+async def serving(file: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run ``serve``; once the block is left, the process is dead."""
+    plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    command = (sys.executable, "-m", "gateway", "serve", "--config", str(file))
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *("--port", str(port)),
+        env={**plain, "KEY": UPSTREAM_KEY},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await _ready(f"http://127.0.0.1:{port}")
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(SIGKILL)
+            await process.wait()
+
+
+async def _ready(url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+
+        async def up() -> bool:
+            with suppress(httpx.TransportError):
+                return (await http.get(f"{url}/readyz")).status_code == 200
+            return False
+
+        await eventually(up)

@@ -1,0 +1,305 @@
+"""One fault upstream per row: what the customer is told, and what the region booked."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.sandbox import Answer, Cut, Drop, End, Fault, Forget, Hang, Slow
+from gateway.upstream.clients import Purpose, Transports
+from tests.whole import PLAIN, House, direct, house, photo, pictures_of, theirs, whose
+
+pytestmark = pytest.mark.anyio
+
+_SOON = {"x-stainless-read-timeout": "6"}
+
+
+@dataclass(frozen=True)
+class _End:
+    """What a customer sees of a bad end; *retried*: by the SDK, unasked."""
+
+    status: int
+    type: str
+    code: str
+    retried: bool
+    param: str | None = None
+
+
+def _invalid(param: str | None = None) -> _End:
+    return _End(400, "invalid_request_error", "invalid_value", False, param)
+
+
+_IMAGE = _End(400, "image_generation_user_error", "invalid_image_file", False, "image")
+_CONTENT = _End(400, "image_generation_user_error", "moderation_blocked", False)
+_OPERATOR = _End(503, "server_error", "upstream_unavailable", False)
+_FAILED = _End(500, "server_error", "upstream_failed", True)
+_FINAL = replace(_FAILED, retried=False)
+
+
+def _told(answer: httpx.Response) -> _End:
+    error = answer.json()["error"]
+    retried = answer.headers["x-should-retry"] == "true"
+    return _End(answer.status_code, error["type"], error["code"], retried, error["param"])
+
+
+async def _money(home: House) -> tuple[int, int]:
+    """Tasks made, images billed."""
+    books = await home.books()
+    return books["tasks_made"], books["images_billed"]
+
+
+_SUBMIT_4XX = [
+    (400, "DataInspectionFailed", "Input data may contain inappropriate content.", _CONTENT),
+    (400, "IPInfringementSuspect", "Input data is suspected of IP infringement.", _CONTENT),
+    (400, "InvalidParameter", "the size is not match the allowed size", _invalid("size")),
+    (400, "InvalidParameter", "num_images_per_prompt must be 1 to 4", _invalid("n")),
+    (400, "InvalidParameter", "something else", _invalid()),
+    (400, "InvalidParameter.DataInspection", "Unable to download the media.", _IMAGE),
+    (400, "InvalidParameter", "image format error", _IMAGE),
+    (400, "InvalidURL", "The provided URL does not appear to be valid.", _IMAGE),
+    (
+        400,
+        "BadRequest.TooLarge",
+        "Exceeded limit on max bytes to request body",
+        _End(413, "invalid_request_error", "request_too_large", False, "image"),
+    ),
+    (400, "Arrearage", "Access denied, your account is in arrears.", _OPERATOR),
+    (401, "InvalidApiKey", "Invalid API-key provided.", _OPERATOR),
+    (403, "AccessDenied", "Access denied.", _OPERATOR),
+    (403, "AllocationQuota.FreeTierOnly", "The free tier is exhausted.", _OPERATOR),
+    (404, "ModelNotFound", "Model not exist.", _OPERATOR),
+    (400, "Never.Documented", "?", _FINAL),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said", "end"),
+    [pytest.param(*row, id=f"{row[1]}-{index}") for index, row in enumerate(_SUBMIT_4XX)],
+)
+async def test_refused_at_submit(status: int, code: str, said: str, end: _End) -> None:
+    """A 4xx at submit has its own answer, makes no task and is not sent again."""
+    async with house(replace(PLAIN, faults=(Fault("submit", Answer(status, code, said)),))) as home:
+        answer = await home.edit()
+
+        books = await home.books()
+    assert _told(answer) == end
+    assert "retry-after" not in answer.headers
+    assert (books["tasks_made"], books["images_billed"]) == (0, 0)
+    assert books["counts"]["submit.received"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        pytest.param("InternalError.Timeout", _FAILED, id="timeout"),
+        pytest.param("InternalError", _FAILED, id="internal"),
+        pytest.param("InternalError.Algo", _FAILED, id="algorithm"),
+        pytest.param("Never.Documented", _FAILED, id="unknown-code"),
+        pytest.param("DataInspectionFailed", _CONTENT, id="content"),
+        pytest.param("IPInfringementSuspect", _CONTENT, id="infringement"),
+        pytest.param("InvalidParameter.DataInspection", _IMAGE, id="image"),
+        pytest.param("InvalidParameter", _invalid(), id="parameter"),
+        pytest.param("Arrearage", _OPERATOR, id="arrears"),
+    ],
+)
+async def test_failed_task(code: str, end: _End) -> None:
+    """A FAILED task is never a 200, and costs nothing."""
+    async with house(replace(PLAIN, faults=(Fault("submit", End("FAILED", code)),))) as home:
+        answer = await home.edit()
+
+        assert _told(answer) == end
+        assert answer.headers["x-wan-task-id"]
+        assert answer.json()["error"]["edit_id"] == answer.headers["x-wan-edit-id"]
+        assert await _money(home) == (1, 0)
+
+
+async def test_a_failed_task_is_made_anew_by_the_retry() -> None:
+    """After a FAILED for a reason of theirs, the retry brings a new task and gets its picture."""
+    async with house(replace(PLAIN, faults=(Fault("submit", End("FAILED"), count=1),))) as home:
+        await home.edit()
+
+        answer = await home.edit(headers={"x-stainless-retry-count": "1"})
+
+        assert len(pictures_of(answer)) == 1
+        assert await _money(home) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "retried"),
+    [
+        pytest.param("CANCELED", True, id="canceled-cost-nothing"),
+        pytest.param("UNKNOWN", False, id="unknown-may-be-billed"),
+    ],
+)
+async def test_lost_task(status: Any, retried: bool) -> None:
+    """A task that DashScope lost is told as such; only a cancelled one is asked for again."""
+    async with house(replace(PLAIN, faults=(Fault("submit", End(status)),))) as home:
+        answer = await home.edit()
+
+        assert _told(answer) == _End(500, "server_error", "upstream_task_lost", retried)
+        assert await _money(home) == (1, 0)
+
+
+async def test_partial_success() -> None:
+    """Of three pictures one failed: 200 with the two good ones, in order, and a count."""
+    faults = (Fault("submit", End(images=(1,), code="DataInspectionFailed")),)
+    async with house(replace(PLAIN, faults=faults)) as home:
+        answer = await home.edit(n="3")
+
+        assert len(pictures_of(answer)) == 2
+        assert answer.headers["x-wan-images"] == "requested=3, delivered=2"
+        assert await _money(home) == (1, 2)
+
+
+async def test_no_picture_of_several() -> None:
+    """A SUCCEEDED without a single picture is no success."""
+    faults = (Fault("submit", End(images=(0, 1), code="DataInspectionFailed")),)
+    async with house(replace(PLAIN, faults=faults)) as home:
+        answer = await home.edit(n="2")
+
+        assert _told(answer) == _CONTENT
+        assert await _money(home) == (1, 0)
+
+
+_HARMLESS = [
+    pytest.param((Fault("submit", Answer(429, "Throttling.RateQuota"), count=1),), id="submit-429"),
+    pytest.param((Fault("query", Answer(500), count=2),), id="poll-500"),
+    pytest.param((Fault("query", Answer(429, "Throttling"), count=3),), id="poll-429"),
+    pytest.param((Fault("query", Answer(502, body="<html>bad</html>"), count=1),), id="poll-html"),
+    pytest.param((Fault("query", Answer(401, "InvalidApiKey"), count=1),), id="poll-401"),
+    pytest.param((Fault("query", Answer(200, body="{"), count=1),), id="poll-nonsense"),
+    pytest.param((Fault("query", Drop(), count=2),), id="poll-dropped"),
+    pytest.param((Fault("query", Hang(), count=1),), id="poll-hangs"),
+    pytest.param((Fault("query", Forget(), count=1),), id="poll-unknown-once"),
+    pytest.param((Fault("download", Cut(9_000), count=1),), id="download-cut"),
+    pytest.param((Fault("download", Cut(9_000), count=2),), id="download-cut-twice"),
+    pytest.param((Fault("download", Cut(9_000, reset=True), count=1),), id="download-reset"),
+    pytest.param((Fault("download", Answer(403, "AccessDenied"), count=1),), id="download-403"),
+    pytest.param((Fault("download", Answer(503), count=2),), id="download-503"),
+    pytest.param((Fault("download", Drop(), count=1),), id="download-dropped"),
+    pytest.param((Fault("download", Slow(2.0), count=1),), id="download-slow"),
+    pytest.param(
+        (Fault("download", Answer(200, body="<html>busy</html>"), count=1),), id="download-html"
+    ),
+]
+
+
+@pytest.mark.parametrize("faults", _HARMLESS)
+async def test_harmless(faults: tuple[Fault, ...]) -> None:
+    """What passes is not seen by the customer: one task, and the picture of what was sent."""
+    async with house(replace(PLAIN, faults=faults)) as home:
+        answer = await home.edit("make it blue")
+
+        (picture,) = pictures_of(answer)
+        assert whose(picture) == theirs("make it blue", photo())
+        assert await _money(home) == (1, 1)
+        books = await home.books()
+        assert books["counts"][f"{faults[0].on}.faulted"] == (faults[0].count or 0)
+
+
+async def test_a_cut_download_is_resumed() -> None:
+    """The second try asks for the bytes that are missing, and no more."""
+    faults = (Fault("download", Cut(20_000), count=1),)
+    asked: list[str | None] = []
+    async with house(replace(PLAIN, faults=faults), transports=_watching(asked)) as home:
+        answer = await home.edit()
+
+        assert pictures_of(answer)
+        assert asked[0] is None
+        assert asked[1] == "bytes=20000-"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(Answer(403, "AccessDenied"), id="refused"),
+        pytest.param(Answer(200, body="<html>no picture</html>"), id="wrong-content"),
+        pytest.param(Cut(100), id="always-cut"),
+    ],
+)
+async def test_no_download_in_time(action: Any) -> None:
+    """A picture that cannot be had is promised to the retry, which gets it without a new task."""
+    async with house(replace(PLAIN, faults=(Fault("download", action),))) as home:
+        answer = await home.edit(headers=_SOON)
+        told = _told(answer)
+        await home.script()
+        again = await home.edit(headers={"x-stainless-retry-count": "1"})
+
+        assert told == _End(503, "server_error", "result_unavailable", True)
+        assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
+        assert answer.json()["error"]["edit_id"] == again.headers["x-wan-edit-id"]
+        assert whose(pictures_of(again)[0]) == theirs("make it sepia", photo())
+        assert await _money(home) == (1, 1)
+
+
+async def test_throttled_beyond_patience() -> None:
+    """An upstream that throttles past the patience is a 429 that says when to come again."""
+    faults = (Fault("submit", Answer(429, "Throttling.RateQuota")),)
+    async with house(replace(PLAIN, faults=faults)) as home:
+        answer = await home.edit(headers=_SOON)
+
+        assert _told(answer) == _End(429, "rate_limit_error", "rate_limit_exceeded", True)
+        assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert await _money(home) == (0, 0)
+
+
+async def test_still_running_at_the_deadline() -> None:
+    """At the deadline the edit goes on; it can be had by its id, and only by its tenant."""
+    faults = (Fault("submit", End(seconds=12)),)
+    async with house(replace(PLAIN, faults=faults)) as home:
+        answer = await home.edit(headers=_SOON)
+        address = f"/v1/images/edits/{answer.headers['x-wan-edit-id']}"
+        meanwhile = await home.http.get(address)
+        await home.until("SUCCEEDED")
+        later = await _ended(home, address)
+
+        assert _told(answer) == _End(503, "server_error", "still_running", True)
+        assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
+        assert meanwhile.status_code == 202
+        assert set(meanwhile.json()) == {"id", "object", "status", "created"}
+        assert whose(pictures_of(later)[0]) == theirs("make it sepia", photo())
+        assert await _money(home) == (1, 1)
+
+
+async def _ended(home: House, address: str) -> httpx.Response:
+    for _ in range(100):
+        answer = await home.http.get(address)
+        if answer.status_code != 202:
+            return answer
+    raise AssertionError("it never ended")
+
+
+async def test_line_full() -> None:
+    """An edit that finds the line full is refused at once, and nothing was submitted."""
+    tenants = {"acme": {"region": "beijing", "open": True, "max_waiting": 0}}
+    async with house(tenants=tenants) as home:
+        answer = await home.edit()
+
+        assert _told(answer) == _End(429, "rate_limit_error", "rate_limit_exceeded", True)
+        assert int(answer.headers["retry-after-ms"]) > 0
+        assert await _money(home) == (0, 0)
+
+
+@dataclass
+class _Watching(httpx.AsyncBaseTransport):
+    """Passes on, and notes which ranges were asked for."""
+
+    within: httpx.AsyncBaseTransport
+    asked: list[str | None]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.headers.get("range"))
+        return await self.within.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self.within.aclose()
+
+
+def _watching(asked: list[str | None]) -> Transports:
+    def transports(purpose: Purpose) -> httpx.AsyncBaseTransport:
+        within = direct(purpose)
+        return _Watching(within, asked) if purpose is Purpose.DOWNLOAD else within
+
+    return transports

@@ -1,0 +1,141 @@
+"""The real process, ended by SIGTERM and by SIGKILL: nothing lost, nothing paid twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.sandbox import Constant, Drop, Fault, SandboxConfig, create_sandbox, running
+from tests.faults.processes import config, free_port, serving
+from tests.whole import KEY, PLAIN, eventually, photo, pictures_of, theirs, whose
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Real seconds: a process of its own knows no others."""
+    return "asyncio"
+
+
+@dataclass(frozen=True)
+class _Street:
+    """A region, a config before it, and a customer."""
+
+    file: Path
+    port: int
+    region: str
+    http: httpx.AsyncClient
+
+    async def edit(self, prompt: str = "make it blue", retry: int = 0) -> httpx.Response:
+        return await self.http.post(
+            f"http://127.0.0.1:{self.port}/v1/images/edits",
+            data={"prompt": prompt, "size": "768x768"},
+            files={"image": ("a.png", photo(), "image/png")},
+            headers={"authorization": f"Bearer {KEY}", "x-stainless-retry-count": str(retry)},
+        )
+
+    async def ready(self) -> int:
+        return (await self.http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code
+
+    async def books(self) -> dict[str, Any]:
+        books: dict[str, Any] = (await self.http.get(f"{self.region}/_sandbox/books")).json()
+        return books
+
+    async def made(self) -> None:
+        """Wait until a task was made."""
+
+        async def seen() -> bool:
+            return bool((await self.books())["tasks_made"])
+
+        await eventually(seen)
+
+
+@asynccontextmanager
+async def _street(folder: Path, told: SandboxConfig) -> AsyncIterator[_Street]:
+    async with (
+        running(create_sandbox(told)) as region,
+        httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
+    ):
+        yield _Street(config(folder, region), free_port(), region, http)
+
+
+async def test_sigterm(tmp_path: Path) -> None:
+    """SIGTERM: not ready, nothing new, what runs is delivered, exit code 0."""
+    async with (
+        _street(tmp_path, replace(PLAIN, latency=Constant(2.5))) as street,
+        serving(street.file, street.port) as process,
+        asyncio.TaskGroup() as group,
+    ):
+        call = group.create_task(street.edit())
+        await street.made()
+
+        process.send_signal(SIGTERM)
+        await asyncio.sleep(0.5)
+        ready, refused = await street.ready(), await street.edit("another")
+        answer = await call
+        code = await process.wait()
+
+        assert ready == 503
+        assert refused.json()["error"]["code"] == "server_is_draining"
+        assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
+        assert code == 0
+        assert (await street.books())["tasks_made"] == 1
+
+
+async def test_second_sigterm(tmp_path: Path) -> None:
+    """A second SIGTERM ends the process at once; the next one delivers the picture."""
+    async with _street(tmp_path, replace(PLAIN, latency=Constant(4.0))) as street:
+        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(street.edit())
+            await street.made()
+            for _ in range(2):
+                process.send_signal(SIGTERM)
+                await asyncio.sleep(0.3)
+            sent_home = await call
+            code = await process.wait()
+        async with serving(street.file, street.port):
+            answer = await street.edit(retry=1)
+
+        assert sent_home.json()["error"]["code"] == "still_running"
+        assert code == 0
+        assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
+        assert (await street.books())["tasks_made"] == 1
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param((), id="task-known"),
+        pytest.param((Fault("submit", Drop(after=True), count=1),), id="submit-in-doubt"),
+    ],
+)
+async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
+    """A killed gateway's successor on the same ledger gives the retry its picture; one task."""
+    told = replace(PLAIN, latency=Constant(3.0), faults=faults)
+    async with _street(tmp_path, told) as street:
+        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(street))
+            await street.made()
+            await asyncio.sleep(0.3)
+            process.send_signal(SIGKILL)
+            await call
+            await process.wait()
+        async with serving(street.file, street.port):
+            answer = await street.edit(retry=1)
+
+        books = await street.books()
+        assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
+        assert (books["tasks_made"], books["images_billed"]) == (1, 1)
+        assert books["counts"]["submit.received"] == 1
+
+
+async def _cut_off(street: _Street) -> None:
+    with pytest.raises(httpx.TransportError):
+        await street.edit()

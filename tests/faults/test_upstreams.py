@@ -1,0 +1,103 @@
+"""Upstreams that refuse our key or cannot be reached: the next one, or an honest 503."""
+
+import socket
+from dataclasses import dataclass, replace
+
+import httpx
+import pytest
+
+from gateway.sandbox import bind
+from gateway.upstream.clients import Purpose, Transports
+from tests.whole import PLAIN, direct, house, pictures_of
+
+pytestmark = pytest.mark.anyio
+
+_MAIN = {"region": "beijing", "key": "env:KEY"}
+_TWO = {"first": {**_MAIN, "account": "one"}, "second": {**_MAIN, "account": "two"}}
+
+
+def dead_port() -> int:
+    """A port of this machine where nobody listens: bound, and closed again."""
+    with bind() as listener:
+        name: tuple[str, int] = listener.getsockname()
+    return name[1]
+
+
+async def test_key_refused() -> None:
+    """A key that DashScope refuses is the operator's matter: 503 to the customer, never 401."""
+    strangers = replace(PLAIN, accounts={"other": ("sk-another",)})
+    async with house(strangers) as home:
+        answer = await home.edit()
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "upstream_unavailable")
+        assert answer.headers["x-should-retry"] == "false"
+        assert "sk-sandbox" not in answer.text
+        assert (await home.books())["tasks_made"] == 0
+
+
+async def test_unreachable() -> None:
+    """Nobody listens at the region's address: 503 that is worth a retry."""
+    regions = {"beijing": {"base_url": f"http://127.0.0.1:{dead_port()}/api/v1"}}
+    async with house(regions=regions) as home:
+        answer = await home.edit()
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "upstream_unreachable")
+        assert answer.headers["x-should-retry"] == "true"
+        assert (await home.books())["tasks_made"] == 0
+
+
+@dataclass(frozen=True)
+class _FirstSubmitElsewhere(httpx.AsyncBaseTransport):
+    """Leads the first submit to a port where nobody listens; the rest goes its way."""
+
+    within: httpx.AsyncBaseTransport
+    misled: list[httpx.URL]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.misled:
+            self.misled.append(request.url)
+            request.url = request.url.copy_with(port=dead_port())
+        return await self.within.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self.within.aclose()
+
+
+def _misleading(misled: list[httpx.URL]) -> Transports:
+    def transports(purpose: Purpose) -> httpx.AsyncBaseTransport:
+        within = direct(purpose)
+        return _FirstSubmitElsewhere(within, misled) if purpose is Purpose.SUBMIT else within
+
+    return transports
+
+
+async def test_unreachable_then_next() -> None:
+    """An upstream that cannot be reached is passed over for the tenant's next, unseen."""
+    misled: list[httpx.URL] = []
+    async with house(transports=_misleading(misled), upstreams=_TWO) as home:
+        answer = await home.edit()
+
+        assert len(misled) == 1
+        assert pictures_of(answer)
+        assert (await home.books())["tasks_made"] == 1
+
+
+async def test_key_refused_then_next() -> None:
+    """A refused key is passed over for the tenant's next, which makes the one task."""
+    both = replace(PLAIN, accounts={"two": ("sk-sandbox",)})
+    upstreams = {**_TWO, "first": {**_TWO["first"], "key": "env:REFUSED"}}
+    async with house(both, upstreams=upstreams) as home:
+        answer = await home.edit()
+
+        books = await home.books()
+        assert pictures_of(answer)
+        assert books["counts"]["submit.received"] == 2
+        assert (books["tasks_made"], books["images_billed"]) == (1, 1)
+
+
+def test_a_dead_port_is_dead() -> None:
+    """What the tests above call unreachable refuses connections."""
+    with socket.socket() as caller:
+        assert caller.connect_ex(("127.0.0.1", dead_port())) != 0

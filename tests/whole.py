@@ -1,0 +1,291 @@
+"""The whole app for tests: simulated regions, and the gateway before them, on real sockets."""
+
+import asyncio
+import threading
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+import httpx
+import uvicorn
+from PIL import Image
+
+from gateway.app import Gateway
+from gateway.app import build as build_gateway
+from gateway.config import Config
+from gateway.config.build import build as build_config
+from gateway.domain.clock import Clock
+from gateway.sandbox import (
+    Constant,
+    Fault,
+    SandboxConfig,
+    bind,
+    create_sandbox,
+    read_labels,
+    sandbox_server,
+)
+from gateway.sandbox.fault_tables import write_fault
+from gateway.server import Server, server
+from gateway.upstream.clients import Purpose, Transports
+from gateway.upstream.transport import AiohttpTransport
+from tests.warp import WarpClock
+
+KEY = "wk-acme"
+UPSTREAM_KEY = "sk-sandbox"
+PLAIN = SandboxConfig(latency=Constant(1.0), picture="plain", plain_bytes=30_000)
+"""A region whose pictures cost no CPU, and still say whose they are."""
+
+
+@cache
+def photo(shade: int = 0, kind: str = "PNG") -> bytes:
+    """A picture that DashScope takes as it is; another one for each *shade*."""
+    file = BytesIO()
+    picture = Image.new("RGB", (400, 400), (shade, 128, 128))
+    picture.paste((200, 80, shade), (40, 40, 200, 300))
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+def digest(data: bytes | str) -> str:
+    return sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def hashed(key: str) -> str:
+    """A customer's key as a config holds it."""
+    return f"sha256:{digest(key)}"
+
+
+def tables(urls: Mapping[str, str], **more: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a config with an upstream per region, and a tenant of the first one."""
+    values: dict[str, Any] = {
+        "server": {"port": 0},
+        "state": {"path": "memory"},
+        "regions": {name: {"base_url": f"{url}/api/v1"} for name, url in urls.items()},
+        "upstreams": {f"{name}-main": {"region": name, "key": "env:KEY"} for name in urls},
+        "tenants": {"acme": {"region": next(iter(urls)), "keys": [hashed(KEY)]}},
+    }
+    return values | {
+        name: {**values.get(name, {}), **tables} if name in {"server", "state"} else tables
+        for name, tables in more.items()
+    }
+
+
+def direct(_: Purpose) -> httpx.AsyncBaseTransport:
+    """Reach the regions, which are on loopback, past any proxy of the environment."""
+    return AiohttpTransport(
+        keep_alive=1.5, ssl_context=httpx.create_ssl_context, proxy_of=lambda _: None
+    )
+
+
+async def eventually(question: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until the answer is yes, for at most a minute."""
+    async with asyncio.timeout(60):
+        while True:
+            if await question():
+                return
+            await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A gateway that serves at *url*, its regions, and a customer's hand."""
+
+    url: str
+    gateway: Gateway
+    server: Server
+    regions: Mapping[str, str]
+    http: httpx.AsyncClient
+    """Holds the key of the tenant acme."""
+
+    async def edit(
+        self,
+        prompt: str = "make it sepia",
+        *,
+        picture: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: str,
+    ) -> httpx.Response:
+        """POST an edit as a form."""
+        return await self.http.post(
+            "/v1/images/edits",
+            data={"prompt": prompt, "size": "768x768", **fields},
+            files={"image": ("a.png", picture or photo(), "image/png")},
+            headers=headers,
+        )
+
+    async def books(self, region: str = "beijing") -> dict[str, Any]:
+        """What the region booked: tasks made, images billed, calls counted."""
+        answer = await self.http.get(f"{self.regions[region]}/_sandbox/books", headers=_NO_KEY)
+        books: dict[str, Any] = answer.json()
+        return books
+
+    async def script(self, *faults: Fault, region: str = "beijing") -> None:
+        """Replace the region's faults; none lets everything pass."""
+        address = f"{self.regions[region]}/_sandbox/faults"
+        told = [write_fault(fault) for fault in faults]
+        (await self.http.put(address, json=told, headers=_NO_KEY)).raise_for_status()
+
+    async def until(self, status: str, prompt: str = "", region: str = "beijing") -> None:
+        """Wait until a task of such a prompt has *status* in the books."""
+
+        async def seen() -> bool:
+            rows = (await self.books(region))["tasks"]
+            return any(row["status"] == status and prompt in row["prompt"] for row in rows)
+
+        await eventually(seen)
+
+
+_NO_KEY = {"authorization": ""}
+
+
+def pictures_of(answer: httpx.Response) -> list[bytes]:
+    """The pictures of a 200."""
+    assert answer.status_code == 200, answer.text[:500]
+    return [b64decode(image["b64_json"]) for image in answer.json()["data"]]
+
+
+def whose(picture: bytes) -> tuple[str, str]:
+    """The SHA-256 of the prompt and of the picture that a result was made from."""
+    labels = read_labels(picture)
+    return labels["sandbox-prompt-sha256"], labels["sandbox-input-sha256"]
+
+
+def theirs(prompt: str, picture: bytes) -> tuple[str, str]:
+    """What `whose` says of the edit of *picture* by *prompt*."""
+    return digest(prompt), digest(picture)
+
+
+@asynccontextmanager
+async def region(config: SandboxConfig, clock: Clock) -> AsyncIterator[str]:
+    """
+    Serve a region by *clock*, and yield its URL.
+
+    It sends no Date header: uvicorn's would tell the machine's time, not that of *clock*.
+    """
+    with bind() as listener:
+        host, port = listener.getsockname()[:2]
+        serving = sandbox_server(create_sandbox(config, clock=clock))
+        serving.config.date_header = False
+        async with _beside(serving.serve(sockets=[listener]), serving):
+            await serving.listening.wait()
+            yield f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def serving_gateway(
+    config: Config, clock: Clock, transports: Transports = direct
+) -> AsyncIterator[tuple[Gateway, Server, str]]:
+    """Serve the gateway, and stop it as its process would be stopped."""
+    gateway = build_gateway(config, clock=clock, transports=transports)
+    running = server(gateway, config)
+
+    async def started() -> bool:
+        return running.started
+
+    with bind() as listener:
+        host, port = listener.getsockname()[:2]
+        async with _beside(running.serve(sockets=[listener]), running):
+            await eventually(started)
+            try:
+                yield gateway, running, f"http://{host}:{port}"
+            finally:
+                gateway.turn_away()
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None], serving: uvicorn.Server) -> AsyncIterator[None]:
+    # No TaskGroup: it would wrap what the block raises.
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        yield
+    finally:
+        serving.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def house(
+    *configs: SandboxConfig, transports: Transports = direct, **more: Mapping[str, Any]
+) -> AsyncIterator[House]:
+    """
+    Hold regions and gateway up in this loop, whose time all of them go by.
+
+    Args:
+        configs: One for each region; a plain one without latency to speak of if none is given.
+        transports: How bytes travel upstream.
+        more: Tables of the gateway's config in place of those of `tables`.
+    """
+    clock = WarpClock()
+    async with AsyncExitStack() as stack:
+        urls = {
+            config.region: await stack.enter_async_context(region(config, clock))
+            for config in configs or (PLAIN,)
+        }
+        config = build_config(
+            "test", tables(urls, **more), {"KEY": UPSTREAM_KEY, "REFUSED": "sk-refused"}
+        )
+        gateway, running, url = await stack.enter_async_context(
+            serving_gateway(config, clock, transports)
+        )
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(
+                base_url=url,
+                headers={"authorization": f"Bearer {KEY}"},
+                timeout=None,  # noqa: S113 - the gateway's deadlines are what is tested
+                trust_env=False,
+            )
+        )
+        yield House(url, gateway, running, urls, http)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The same house in another thread, for customers that block theirs."""
+
+    url: str
+    region: str
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def tasks(self, prompt: str) -> list[dict[str, Any]]:
+        """The region's rows of the tasks with just this prompt."""
+        rows = httpx.get(f"{self.region}/_sandbox/books", trust_env=False).json()["tasks"]
+        return [row for row in rows if row["prompt"] == prompt]
+
+    def script(self, *faults: Fault) -> None:
+        """Add faults; each should name its prompt, since others live here too."""
+        told = [write_fault(fault) for fault in faults]
+        address = f"{self.region}/_sandbox/faults"
+        httpx.post(address, json=told, trust_env=False).raise_for_status()
+
+
+@contextmanager
+def neighbour(config: SandboxConfig, **more: Any) -> Iterator[Neighbour]:
+    """Hold a house up in a thread of its own, in real seconds."""
+    loop, told, ready, over = asyncio.new_event_loop(), [], threading.Event(), asyncio.Event()
+
+    async def live() -> None:
+        try:
+            async with house(config, **more) as home:
+                told.append(Neighbour(home.url, home.regions[config.region]))
+                ready.set()
+                await over.wait()
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
+    thread.start()
+    try:
+        ready.wait()
+        yield told[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
