@@ -70,7 +70,7 @@ class Desk:
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         for lane in self._lanes.values():
-            self._start(lane.poller.run())
+            self._start(self._look_after(lane))
         for record in await self._ledger.owed():
             self._recover(record)
         self._start(self._sweep())
@@ -317,6 +317,15 @@ class Desk:
         if record.state is EditState.SUCCEEDED:
             errand.replay = False
             self._register.add(errand)
+
+    async def _look_after(self, lane: Lane) -> None:
+        """Keep the account's poller running: a bug in one look must not lose the other tasks."""
+        while True:
+            try:
+                await lane.poller.run()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the tasks are paid for
+                self._on_bug(error)
+                await self._clock.sleep(1.0)
 
     async def _sweep(self) -> None:
         """Forget, every minute, the edits whose pictures are gone upstream."""

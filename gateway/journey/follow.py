@@ -37,7 +37,7 @@ class Follower:
             leg.task = await leg.watch.ended
         finally:
             self._observer.task_state(region, leg.watch.status.lower(), None)
-        await self._ended(lane, errand, leg, leg.task, age + self._clock.now() - accepted)
+        await self._ended(errand, leg, leg.task, age + self._clock.now() - accepted)
 
     async def cancel(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
@@ -55,13 +55,9 @@ class Follower:
             task = Task(task_id=leg.task_id, status=TaskStatus.CANCELED, fault=fault)
             leg.watch.ended.set_result(task)
 
-    async def _ended(
-        self, lane: Lane, errand: Errand, leg: Leg, task: Task, seconds: float
-    ) -> None:
+    async def _ended(self, errand: Errand, leg: Leg, task: Task, seconds: float) -> None:
         region, model = errand.tenant.region, errand.edit.model
         assert leg.watch is not None
-        if task.status is TaskStatus.SUCCEEDED:
-            lane.durations.learn(errand.kind, seconds)
         self._mark_end(errand, leg, task)
         self._observer.polls_spent(region, leg.watch.polls)
         outcome = _outcome(task, leg.part.n)

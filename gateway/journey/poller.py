@@ -90,7 +90,12 @@ class Poller:
         return watch
 
     async def run(self) -> None:
-        """Look for ever; ends by being cancelled."""
+        """Look for ever; ends by being cancelled. After a bug it may be run again."""
+        self._glancing = False
+        for watch in self._watches:
+            if watch.looking:
+                watch.looking = False
+                self._plan_next(watch)
         async with asyncio.TaskGroup() as looks:
             while True:
                 watch = await self._next()

@@ -718,3 +718,15 @@ async def test_who_was_turned_away_from_the_line_is_not_submitted() -> None:
 
     assert isinstance(waiting.result(), Draining)
     assert house.world.count("submit") == 1
+
+
+async def test_a_bug_in_one_look_loses_no_task() -> None:
+    """An exception that nobody foresaw is reported, and every task is still seen to its end."""
+    house = House()
+    house.world.fail("fetch", None, KeyError("nobody foresaw this"))
+
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert len(house.bugs) == 1
