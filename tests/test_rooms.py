@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ WITHOUT_A_TEST_FILE = {
             downstream/readiness.py downstream/reception.py downstream/whence.py
         """,
         "tests/journey/test_desk.py, test_carry.py and test_poller.py tell its story": """
-            journey/collect.py journey/errand.py journey/glance.py journey/visit.py
-            journey/watch.py
+            journey/collect.py journey/follow.py journey/glance.py journey/submit.py
+            journey/visit.py journey/watch.py
         """,
         "tests/ledger/test_contract.py holds both ledgers to one contract": "ledger/memory.py",
         "tests/observe/test_metrics.py reads it in the exposition": """
@@ -164,6 +165,7 @@ def _text(file: Path) -> str:
     return file.read_text("utf-8")
 
 
+@cache
 def _tree(file: Path) -> ast.Module:
     return ast.parse(_text(file))
 

@@ -1,0 +1,310 @@
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from structlog.testing import capture_logs
+
+from gateway.app import build, create_app
+from gateway.config import Config
+from gateway.config.build import build as build_config
+from gateway.domain.clock import SystemClock
+from gateway.ledger.lock import only_holder
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.trouble import LedgerError
+from tests.ledger.records import EDIT, FIRST
+from tests.rush import RUSH
+from tests.whole import KEY, House, hashed, house, pictures_of
+
+pytestmark = pytest.mark.anyio
+
+FAMILIES = [
+    "http_requests",
+    "http_request_duration_seconds",
+    "http_requests_in_flight",
+    "http_request_body_bytes",
+    "http_response_body_bytes",
+    "client_disconnects",
+    "client_retries",
+    "client_patience_seconds",
+    "gateway_overhead_seconds",
+    "queue_depth",
+    "queue_oldest_wait_seconds",
+    "queue_wait_seconds",
+    "queue_rejections",
+    "inflight_body_bytes",
+    "inflight_body_limit_bytes",
+    "tasks",
+    "tasks_in_flight",
+    "task_duration_seconds",
+    "task_phase_seconds",
+    "task_failures",
+    "poll_detection_lag_seconds",
+    "polls_per_task",
+    "upstream_requests",
+    "upstream_request_duration_seconds",
+    "upstream_retries",
+    "upstream_throttled",
+    "upstream_poll_budget_ratio",
+    "upstream_key_up",
+    "images",
+    "image_cost_estimate",
+    "undelivered_tasks",
+    "recovered_tasks",
+    "recoverable_tasks",
+    "duplicates_prevented",
+    "idempotency_requests",
+    "build_info",
+    "ready",
+    "draining",
+    "config_info",
+    "event_loop_lag_seconds",
+    "journal_entries",
+    "metrics_label_overflow",
+]
+"""The contract with dashboards (peers.md 9), less what a reload and a breaker would count."""
+
+
+HERMETIC = """
+import os, sys
+
+def deny(event, args):
+    if event.startswith(("socket.", "subprocess.", "sqlite3.", "os.mkdir", "os.remove")):
+        raise SystemExit(f"{event} {args}")
+    if event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        raise SystemExit(f"{event} {args}")
+
+sys.dont_write_bytecode = True
+sys.addaudithook(deny)
+import threading
+from gateway.app import build
+from gateway.config import config_from_environ
+build(config_from_environ({"DASHSCOPE_API_KEY": "sk-x"}))
+print(threading.active_count(), "uvicorn" in sys.modules, "gateway.sandbox" in sys.modules)
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, Mapping[str, Any]]:
+    return RUSH
+
+
+def a_config(**more: Mapping[str, Any]) -> Config:
+    values: dict[str, Any] = {
+        "state": {"path": "memory"},
+        "upstreams": {
+            "cn": {"region": "beijing", "key": "env:KEY"},
+            "intl": {"region": "singapore", "key": "env:KEY"},
+        },
+        "tenants": {
+            "acme": {"region": "beijing", "keys": [hashed(KEY)]},
+            "globex": {"region": "singapore", "keys": [hashed("wk-globex")]},
+        },
+    }
+    return build_config("test", values | more, {"KEY": "sk-canary"})
+
+
+@asynccontextmanager
+async def _opened(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway") as http,
+    ):
+        yield http
+
+
+async def _exposed(http: httpx.AsyncClient) -> str:
+    return (await http.get("/metrics")).text
+
+
+def test_neither_import_nor_build_touches_anything(tmp_path: Path) -> None:
+    """No socket, no file, no thread, no process before the lifespan begins."""
+    done = subprocess.run(
+        [sys.executable, "-c", HERMETIC],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"HOME": str(tmp_path)},
+    )
+
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "1 False False\n")
+
+
+async def test_every_family_is_exposed() -> None:
+    """A dashboard finds every name from the start, and no other of ours."""
+    async with _opened(create_app(a_config())) as http:
+        families = [it.name for it in text_string_to_metric_families(await _exposed(http))]
+
+    ours = [name for name in families if name.startswith("wan_gateway_")]
+    assert sorted(ours) == sorted(f"wan_gateway_{name}" for name in FAMILIES)
+    assert {"process_resident_memory_bytes", "python_gc_collections"} <= set(families)
+
+
+async def test_what_is_known_from_the_start() -> None:
+    """Readiness, keys, the budget and which config runs are told before the first edit."""
+    async with _opened(create_app(a_config())) as http:
+        said = await _exposed(http)
+
+    for sample in (
+        "wan_gateway_ready 1.0",
+        "wan_gateway_draining 0.0",
+        "wan_gateway_inflight_body_limit_bytes 5.36870912e+08",
+        'wan_gateway_upstream_key_up{key="cn",region="beijing"} 1.0',
+        'wan_gateway_queue_oldest_wait_seconds{region="singapore"} 0.0',
+        'wan_gateway_journal_entries{state="open"} 0.0',
+        "wan_gateway_recoverable_tasks 0.0",
+    ):
+        assert f"\n{sample}\n" in said
+
+
+async def _hash_of(config: Config) -> str:
+    async with _opened(create_app(config)) as http:
+        said = await _exposed(http)
+    return said.partition('config_info{hash="')[2].partition('"')[0]
+
+
+async def test_the_config_has_a_name() -> None:
+    """Two processes of one config tell the same hash; of another config or key, another."""
+    hashes = [
+        await _hash_of(config)
+        for config in (
+            a_config(),
+            a_config(),
+            a_config(server={"port": 9}),
+            a_config(tenants={"acme": {"region": "beijing", "keys": [hashed("other")]}}),
+        )
+    ]
+
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+    assert all(len(name) == 12 for name in hashes)
+
+
+async def test_draining_is_seen_everywhere() -> None:
+    """One lever turns readiness, metrics and new edits; nobody is connected, so it is not busy."""
+    gateway = build(a_config())
+    async with _opened(gateway.app) as http:
+        gateway.drain()
+        ready = await http.get("/readyz")
+        said = await _exposed(http)
+        refused = await http.post(
+            "/v1/images/edits",
+            json={"prompt": "a hat", "images": [{"image_url": "https://a.test/a.png"}]},
+            headers={"authorization": f"Bearer {KEY}"},
+        )
+
+    assert ready.status_code == 503
+    assert "\nwan_gateway_ready 0.0\n" in said
+    assert "\nwan_gateway_draining 1.0\n" in said
+    assert refused.json()["error"]["code"] == "server_is_draining"
+    assert not gateway.busy
+
+
+async def test_models_are_those_of_the_config() -> None:
+    """DashScope's name comes first, then every alias."""
+    config = a_config(models={"aliases": {"our-editor": "wan2.5-i2i-preview"}})
+    async with _opened(create_app(config)) as http:
+        answer = await http.get("/v1/models", headers={"authorization": f"Bearer {KEY}"})
+
+    names = [model["id"] for model in answer.json()["data"]]
+    assert names[0] == "wan2.5-i2i-preview"
+    assert {"our-editor", "gpt-image-1"} <= set(names)
+
+
+async def test_an_open_tenant_needs_no_key() -> None:
+    """The config of one variable serves whoever is on this machine."""
+    config = a_config(tenants={"default": {"region": "beijing", "open": True}})
+    async with _opened(create_app(config)) as http:
+        answer = await http.get("/v1/models")
+
+    assert answer.status_code == 200
+
+
+async def test_a_ledger_in_use_stops_the_start(tmp_path: Path) -> None:
+    """Opening raises what the server tells in one line; the log does not tell it again."""
+    file = tmp_path / "gateway.db"
+    app = create_app(a_config(state={"path": str(file)}))
+    with only_holder(file), capture_logs() as lines, pytest.raises(LedgerError):
+        async with _opened(app):
+            pass
+
+    assert lines == []
+
+
+def _value(said: str, sample: str) -> float:
+    """Return the value of a series, spelled as it is exposed."""
+    rows = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith(sample)]
+    return float(rows[0]) if rows else 0.0
+
+
+async def _until(home: House, sample: str, value: float) -> None:
+    while _value(await _exposed(home.http), sample) != value:
+        await home.gateway.clock.sleep(0.5)
+
+
+async def test_an_edit_moves_the_numbers() -> None:
+    """Money, phases and the ledger's count of one edit reach /metrics; its phases add up."""
+    async with house() as home:
+        answer = await home.edit()
+        await _until(home, 'wan_gateway_journal_entries{state="succeeded"}', 1)
+        said = await _exposed(home.http)
+
+    assert len(pictures_of(answer)) == 1
+    who = 'model="wan2.5-i2i-preview",region="beijing",tenant="acme"'
+    made = f'wan_gateway_images_total{{disposition="delivered",{who}}}'
+    cost = 'wan_gateway_image_cost_estimate_total{currency="CNY",' + who + "}"
+    assert _value(said, made) == 1
+    assert _value(said, cost) == 0.2
+    whole = _value(said, 'wan_gateway_http_request_duration_seconds_sum{code_class="2xx"')
+    phases = [
+        float(line.rpartition(" ")[2])
+        for line in said.splitlines()
+        if line.startswith("wan_gateway_task_phase_seconds_sum")
+    ]
+    assert sum(phases) == pytest.approx(whole, abs=0.5)
+
+
+async def test_an_edit_of_nobody_is_logged(tmp_path: Path) -> None:
+    """An edit whose tenant is gone from the config stops no start; the operator hears of it."""
+    file = tmp_path / "gateway.db"
+    epoch = SystemClock().epoch
+    async with SqliteLedger(file, sync="normal", epoch=epoch) as ledger:
+        await ledger.intend(replace(EDIT, tenant="gone", created=epoch()), FIRST)
+
+    with capture_logs() as lines:
+        async with _opened(create_app(a_config(state={"path": str(file)}))) as http:
+            ready = await http.get("/readyz")
+
+    assert ready.status_code == 200
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("bug", "error"),
+        ("request", "info"),
+    ]
+
+
+async def test_a_ledger_that_fails_is_logged(tmp_path: Path) -> None:
+    """A ledger that fails while we serve is told with its reason, and we serve on."""
+    file = tmp_path / "gateway.db"
+    with capture_logs() as lines:
+        gateway = build(a_config(state={"path": str(file)}))
+        async with _opened(gateway.app) as http:
+            with closing(sqlite3.connect(file)) as other:
+                other.execute("DROP TABLE edits")
+            while not lines:
+                await gateway.clock.sleep(0.5)
+            ready = await http.get("/readyz")
+
+    assert ready.status_code == 200
+    assert lines[0]["event"] == "ledger_write_failed"
+    assert "edits" in lines[0]["reason"]
