@@ -92,10 +92,10 @@ class Poller:
     async def run(self) -> None:
         """Look for ever; ends by being cancelled. After a bug it may be run again."""
         self._glancing = False
-        for watch in self._watches:
-            if watch.looking:
-                watch.looking = False
-                self._plan_next(watch)
+        for left in self._watches:
+            if left.looking:
+                left.looking = False
+                self._plan_next(left)
         async with asyncio.TaskGroup() as looks:
             while True:
                 watch = await self._next()
