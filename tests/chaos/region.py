@@ -1,0 +1,44 @@
+"""The process of the simulated DashScope: two regions whose books outlive every gateway."""
+
+import argparse
+import asyncio
+import sys
+
+from gateway.sandbox import Limits, SandboxConfig, Uniform, bind, create_sandbox, serve_sandboxes
+from tests.chaos.wishes import REGION_BY_TENANT
+
+LIMITS = Limits(submits_per_second=30, running_tasks=12, task_calls_per_second=100)
+TASK_SECONDS = Uniform(1.0, 6.0)
+_PICTURE_BYTES = 120_000
+
+
+def upstream_key(region: str) -> str:
+    return f"sk-chaos-{region}"
+
+
+def main(argv: list[str]) -> int:
+    """Print the URL of each region, one a line, then serve until a signal."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, required=True)
+    seed = parser.parse_args(argv).seed
+    places = []
+    for region in REGION_BY_TENANT.values():
+        told = SandboxConfig(
+            region=region,
+            accounts={"chaos": (upstream_key(region),)},
+            latency=TASK_SECONDS,
+            limits=LIMITS,
+            picture="plain",
+            plain_bytes=_PICTURE_BYTES,
+            seed=seed,
+        )
+        listener = bind()
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}")  # noqa: T201 - read by our parent
+        places.append((create_sandbox(told), listener))
+    sys.stdout.flush()
+    asyncio.run(serve_sandboxes(places))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

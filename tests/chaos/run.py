@@ -1,0 +1,171 @@
+"""
+The chaos run: is every edit paid once, and does its customer get its own picture, come what may?
+
+    python -m tests.chaos.run --seconds 600 --kills 60 --seed 1
+
+Exit code 0 if nothing was paid twice, lost, mixed up or answered as it should not be.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.chaos.claims import Claims, gateways_own, replays
+from tests.chaos.count import Verdict, count, shown, table
+from tests.chaos.notes import Note, clock, read_notes
+from tests.chaos.weather import Skies
+from tests.chaos.world import GatewayProcess, pause, regions, start_customers
+
+_SETTLE_SECONDS = 240.0
+_CLOCK_JUMPS = (0.0, 0.0, 25.0, -25.0, 300.0, -300.0, 4000.0, -4000.0)  # seconds off
+_REPLAYS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seconds: float
+    kills: int
+    seed: int
+    processes: int = 2
+    customers: int = 20
+    """In each process."""
+    drains: int = field(default=-1)
+
+    def events(self) -> Iterator[tuple[float, str]]:
+        """Give when (seconds from the start) what happens, in order."""
+        dice = Random(self.seed)
+        drains = self.kills // 6 if self.drains < 0 else self.drains
+        times = [(_around(dice, n, self.kills, self.seconds), "kill") for n in range(self.kills)]
+        times += [(_around(dice, n, drains, self.seconds), "drain") for n in range(drains)]
+        for what, least, most in (("weather", 2.0, 7.0), ("clock", 8.0, 30.0)):
+            at = 1.0
+            while at < self.seconds:
+                times.append((at, what))
+                at += dice.uniform(least, most)
+        return iter(sorted(times))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    verdict: Verdict
+    text: str
+
+
+def run(plan: Plan, folder: Path) -> Outcome:
+    """Let it storm, let it settle, count; *folder* keeps the ledger, the log and the notes."""
+    with regions(plan.seed) as urls:
+        skies = Skies(urls)
+        gateway = GatewayProcess(folder, urls)
+        began = clock()
+        end = began + plan.seconds
+        crowd = start_customers(
+            folder,
+            gateway.url,
+            seed=plan.seed,
+            processes=plan.processes,
+            each=plan.customers,
+            until=end,
+            give_up=end + _SETTLE_SECONDS,
+        )
+        try:
+            jumps = _storm(plan, gateway, skies, began)
+            for process in crowd:
+                process.wait(timeout=_SETTLE_SECONDS + 90.0)
+            settled = clock()
+            return _counted(plan, folder, gateway, skies, jumps, (end - began, settled - end))
+        finally:
+            for process in crowd:
+                process.kill()
+            gateway.stop()
+
+
+def _storm(plan: Plan, gateway: GatewayProcess, skies: Skies, began: float) -> int:
+    dice = Random(f"{plan.seed}:storm")
+    jumps = 0
+    for at, what in plan.events():
+        while (left := began + at - clock()) > 0:
+            pause(min(0.5, left))
+            gateway.look_after()
+        match what:
+            case "kill":
+                gateway.kill()
+            case "drain":
+                gateway.drain()
+            case "weather":
+                skies.change(dice)
+            case "clock":
+                gateway.set_clock(dice.choice(_CLOCK_JUMPS))
+                jumps += 1
+    pause(max(0.0, began + plan.seconds - clock()))
+    skies.clear()
+    gateway.set_clock(0.0)
+    return jumps
+
+
+def _counted(
+    plan: Plan,
+    folder: Path,
+    gateway: GatewayProcess,
+    skies: Skies,
+    jumps: int,
+    lasted: tuple[float, float],
+) -> Outcome:
+    notes: list[Note] = [
+        note for file in sorted(folder.glob("notes-*.jsonl")) for note in read_notes(file)
+    ]
+    pause(10.0)  # the tasks of those who left for good run to their end
+    claims = Claims(gateway.url, gateway.ledger)
+    verdict = count(notes, skies.books(), claims.obtainable)
+    tried, failed = replays(notes, gateway.url, _REPLAYS)
+    verdict.wrong += [f"replayed by its key: {text}" for text in failed]
+    books = skies.books()  # again: neither a claim nor a replay may have made a task
+    made = sum(book["tasks_made"] for book in books.values())
+    verdict.twice += ["a replay or a claim made a task: "] * (made - verdict.made)
+    if gateway.fell_over:
+        verdict.unexpected.append(f"the gateway ended by itself {gateway.fell_over} times")
+    head: list[tuple[str, Any]] = [
+        ("seed", plan.seed),
+        ("seconds of storm, then of settling", f"{lasted[0]:.0f}, {lasted[1]:.0f}"),
+        ("customers at once", plan.processes * plan.customers),
+        ("SIGKILLs", gateway.kills),
+        ("  tasks open in the ledger at these", dict(gateway.met_by_kills)),
+        ("SIGTERMs", gateway.drains),
+        ("jumps of the calendar clock", jumps),
+        ("edits replayed by their Idempotency-Key", tried),
+    ]
+    calls = [(name, times) for name, times in gateways_own(books).items()]
+    text = "\n".join([table(head), shown(verdict), "", table(calls)])
+    if verdict.twice:
+        text += "\n\n" + claims.told(notes, verdict.twice)
+    return Outcome(verdict, text)
+
+
+def _around(dice: Random, number: int, of: int, seconds: float) -> float:
+    """Spread *of* events over the storm, each somewhere in its own share of it."""
+    return (number + dice.uniform(0.15, 0.95)) * seconds / of
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--customers", type=int, default=20, help="in each of two processes")
+    parser.add_argument("--keep", type=Path, help="keep ledger, log and notes in this directory")
+    asked = parser.parse_args(argv)
+    plan = Plan(asked.seconds, asked.kills, asked.seed, customers=asked.customers)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        place = asked.keep or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        outcome = run(plan, place.resolve())
+    print(outcome.text)  # noqa: T201 - a command prints
+    return 0 if outcome.verdict.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""The judge of a chaos run must be able to condemn."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.chaos.count import count, shown
+from tests.chaos.notes import Note
+from tests.chaos.wishes import REGION_BY_TENANT, Wish, picture_sha256, prompt_sha256
+
+WISH = Wish(name="1", tenant="acme", prompt="a hat", picture=0, timeout=60.0, retries=2)
+GONE = replace(WISH, leave="waiting", back="gone")
+
+
+def _task(wish: Wish, task_id: str, *, billed: int = 1) -> dict[str, Any]:
+    return {
+        "task_id": task_id,
+        "prompt_sha256": prompt_sha256(wish),
+        "inputs_sha256": [picture_sha256(wish.picture)],
+        "images_billed": billed,
+    }
+
+
+def _books(*tasks: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {REGION_BY_TENANT[WISH.tenant]: {"tasks": list(tasks)}}
+
+
+def _kept(_tenant: str, _task_id: str) -> bool:
+    return True
+
+
+def _gone(_tenant: str, _task_id: str) -> bool:
+    return False
+
+
+def test_one_task_for_one_edit_is_clean() -> None:
+    """An edit that was paid once and served is clean; a failed task beside it costs nothing."""
+    books = _books(_task(WISH, "t1"), _task(WISH, "t0", billed=0))
+
+    verdict = count([Note(WISH, served="t1")], books, _gone)
+
+    assert verdict.clean
+    assert (verdict.asked, verdict.made, verdict.billed, verdict.unbilled) == (1, 2, 1, 1)
+
+
+def test_a_second_paid_task_is_paid_twice() -> None:
+    """Two paid tasks for one edit are one too many, even if both could be had."""
+    books = _books(_task(WISH, "t1"), _task(WISH, "t2"))
+
+    verdict = count([Note(WISH, served="t1")], books, _kept)
+
+    assert len(verdict.twice) == 1
+    assert not verdict.clean
+
+
+def test_a_task_that_nobody_asked_for_is_paid_twice() -> None:
+    """A paid task of a content that no customer has is counted."""
+    verdict = count([], _books(_task(WISH, "t1")), _kept)
+
+    assert len(verdict.twice) == 1
+
+
+def test_equal_edits_are_counted_together() -> None:
+    """Two equal wishes may cost two tasks, and one if they shared it; never three."""
+    notes = [Note(WISH, served="t1"), Note(replace(WISH, name="2"), served="t1")]
+
+    shared = count(notes, _books(_task(WISH, "t1")), _gone)
+    three = count(notes, _books(*(_task(WISH, f"t{n}") for n in range(1, 4))), _gone)
+
+    assert shared.clean
+    assert shared.shared == 1
+    assert len(three.twice) == 1
+
+
+def test_a_picture_of_an_unbilled_task_is_wrong() -> None:
+    """A picture whose task the books do not bill cannot be."""
+    verdict = count([Note(WISH, served="t9")], _books(_task(WISH, "t1")), _gone)
+
+    assert len(verdict.wrong) == 1
+
+
+def test_a_wrong_picture_is_told() -> None:
+    """What a customer saw to be wrong stands in the verdict."""
+    note = Note(WISH, served="t1", wrong="of another picture")
+
+    verdict = count([note], _books(_task(WISH, "t1")), _gone)
+
+    assert verdict.wrong == ["1: of another picture (task t1)"]
+    assert "! 1: of another picture" in shown(verdict)
+
+
+@pytest.mark.parametrize(
+    ("wish", "obtainable", "kept", "lost", "unserved"),
+    [
+        pytest.param(GONE, _kept, 1, 0, 0, id="left-for-good-and-kept"),
+        pytest.param(GONE, _gone, 0, 1, 0, id="left-for-good-and-lost"),
+        pytest.param(WISH, _kept, 1, 0, 1, id="asked-to-the-end-in-vain"),
+        pytest.param(WISH, _gone, 0, 1, 1, id="paid-and-never-served"),
+    ],
+)
+def test_what_was_paid_and_not_fetched(
+    wish: Wish, obtainable: Any, kept: int, lost: int, unserved: int
+) -> None:
+    """A paid picture that its customer did not get must be there to be had, or it is lost."""
+    verdict = count([Note(wish)], _books(_task(wish, "t1")), obtainable)
+
+    assert (verdict.kept, len(verdict.lost), verdict.unserved) == (kept, lost, unserved)
+    assert verdict.clean is (obtainable is _kept and wish is GONE)
+
+
+def test_dropped_before_it_cost_anything() -> None:
+    """A customer that left for good before its edit was made is owed nothing."""
+    verdict = count([Note(GONE)], _books(_task(GONE, "t1", billed=0)), _gone)
+
+    assert verdict.clean
+    assert verdict.unpaid == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "retry", "clean"),
+    [
+        pytest.param("still_running", "true", True, id="still-running"),
+        pytest.param("still_running", "", False, id="without-the-header"),
+        pytest.param("upstream_task_lost", "false", False, id="lost-for-good"),
+        pytest.param("internal_error", "false", False, id="a-bug"),
+    ],
+)
+def test_answers_are_held_against_the_contract(code: str, retry: str, clean: bool) -> None:
+    """Only answers that this weather excuses are taken, with what they must tell the SDK."""
+    note = Note(WISH, served="t1")
+    note.end("answer", code=code, retry=retry)
+
+    assert count([note], _books(_task(WISH, "t1")), _gone).clean is clean

@@ -1,0 +1,28 @@
+"""Wishes are the same for the same seed, and hold what the judge relies on."""
+
+from itertools import islice
+
+from tests.chaos.wishes import pictures, wishes
+
+
+def test_seeded() -> None:
+    """The same seed gives the same wishes; another one, others."""
+    one, again, other = (list(islice(wishes(seed), 200)) for seed in ("1", "1", "2"))
+
+    assert one == again
+    assert one != other
+
+
+def test_twins() -> None:
+    """Some wishes share prompt and picture, some only the prompt; none of these is given up."""
+    twins = [wish for wish in islice(wishes("1"), 2000) if wish.name[-1] in "ab"]
+    pairs = list(zip(twins[::2], twins[1::2], strict=False))
+
+    assert all(one.prompt == other.prompt and one.key is None for one, other in pairs)
+    assert {one.picture == other.picture for one, other in pairs} == {True, False}
+    assert not any(wish.leave for wish in twins)
+
+
+def test_pictures_differ() -> None:
+    """Each picture is another one."""
+    assert len(set(pictures())) == len(pictures())

@@ -1,0 +1,104 @@
+"""What goes wrong at DashScope: spells of faults, drawn from a menu by seeded dice."""
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+import httpx
+
+Rule = dict[str, Any]
+_Spell = Callable[[Random], list[Rule]]
+
+
+def _rule(on: str, do: str, often: float, **more: Any) -> Rule:
+    return {"on": on, "do": do, "probability": often, **more}
+
+
+def _answers_lost(dice: Random) -> list[Rule]:
+    """Submits whose connection breaks: before the task, after it, or long before it appears."""
+    return [
+        _rule("submit", "drop", 0.15, reset=dice.random() < 0.5),
+        _rule("submit", "drop", 0.4, after=True, reset=dice.random() < 0.5),
+        _rule("submit", "late", 0.4, seconds=dice.uniform(0.3, 3.0)),
+    ]
+
+
+def _submit_errors(dice: Random) -> list[Rule]:
+    """5xx at submit, of which some hide a task that was made."""
+    return [
+        _rule("submit", "answer", 0.3, status=500, code="InternalError"),
+        _rule("submit", "answer", 0.3, status=504, body="<html>504</html>", after=True),
+        _rule("submit", "answer", 0.2, status=503, code="ModelUnavailable", after=True),
+        _rule("submit", "hang", 0.2, seconds=dice.uniform(1.0, 5.0), after=True),
+    ]
+
+
+def _throttled(dice: Random) -> list[Rule]:
+    often = dice.uniform(0.2, 0.7)
+    code = "Throttling.RateQuota"
+    return [_rule(on, "answer", often, status=429, code=code) for on in ("submit", "query", "list")]
+
+
+def _polls_broken(dice: Random) -> list[Rule]:
+    return [
+        _rule("query", "drop", 0.3, reset=dice.random() < 0.5),
+        _rule("query", "answer", 0.3, status=500, code="SystemError"),
+        _rule("query", "hang", 0.1, seconds=3.0),
+        _rule("list", "drop", 0.3),
+        _rule("list", "answer", 0.3, status=500, code="SystemError"),
+        _rule("list", "hang", 0.1, seconds=3.0),
+        _rule("cancel", "drop", 0.5, after=dice.random() < 0.5),
+    ]
+
+
+def _downloads_cut(dice: Random) -> list[Rule]:
+    return [
+        _rule("download", "cut", 0.4, bytes=dice.randrange(1, 120_000), reset=dice.random() < 0.5),
+        _rule("download", "drop", 0.2),
+        _rule("download", "answer", 0.2, status=503, code="ServiceUnavailable"),
+        _rule("download", "slow", 0.2, start=dice.uniform(0.1, 2.0), bytes_per_second=100_000),
+    ]
+
+
+def _tasks_fail(_: Random) -> list[Rule]:
+    return [_rule("submit", "end", 0.3, status="FAILED", code="InternalError.Timeout")]
+
+
+_MENU: tuple[_Spell, ...] = (
+    _answers_lost,
+    _submit_errors,
+    _throttled,
+    _polls_broken,
+    _downloads_cut,
+    _tasks_fail,
+)
+
+
+def spell(dice: Random) -> list[Rule]:
+    """Draw the faults of the next few seconds: none, or those of up to three dishes."""
+    chosen = dice.sample(_MENU, dice.choice((0, 1, 1, 2, 3)))
+    return [rule for dish in chosen for rule in dish(dice)]
+
+
+class Skies:
+    """The admin doors of all regions."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+        self._http = httpx.Client(trust_env=False, timeout=20.0)
+
+    def change(self, dice: Random) -> None:
+        """Put another spell over every region."""
+        for url in self._urls.values():
+            self._http.put(f"{url}/_sandbox/faults", json=spell(dice)).raise_for_status()
+
+    def clear(self) -> None:
+        for url in self._urls.values():
+            self._http.delete(f"{url}/_sandbox/faults").raise_for_status()
+
+    def books(self) -> dict[str, dict[str, Any]]:
+        """Return what each region made and billed."""
+        return {
+            region: self._http.get(f"{url}/_sandbox/books").raise_for_status().json()
+            for region, url in self._urls.items()
+        }
