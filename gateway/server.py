@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
 
@@ -123,20 +124,31 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
     return Server(uvicorn_config, gateway, drain_seconds=config.server.drain_seconds)
 
 
-def run(config: Config) -> int:
+def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
     """
-    Serve until a signal; return the exit code, which is 0.
+    Serve until a signal.
+
+    Args:
+        config: Checked.
+        make: Builds the gateway; a test hands in its own.
+
+    Returns:
+        The exit code: 0 after a signal, 1 after a crash, which the log tells.
 
     Raises:
         ConfigError: the address cannot be listened on, or the ledger cannot be used.
     """
     configure_logs(config.log.level, config.log.format)
-    gateway = build(config)
+    gateway = make(config)
     with listen(config) as listener:
         try:
             server(gateway, config).run(sockets=[listener])
         except LedgerError as error:
             raise ConfigError(f"{config.source}: state.path: {error}") from None
+        except Exception as error:  # noqa: BLE001 - its traceback goes where secrets are taken out
+            # Better to end and be started anew than to take edits that nobody carries.
+            structlog.get_logger("gateway.server").critical("crashed", exc_info=error)
+            return 1
     return 0
 
 

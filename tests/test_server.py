@@ -309,6 +309,42 @@ def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
             assert time.monotonic() - began < 4
 
 
+CRASH = """
+import sys
+from gateway.app import build
+from gateway.config import config_from_environ, listen_at
+from gateway.domain.clock import SystemClock
+from gateway.server import run
+
+class Broken(SystemClock):
+    async def sleep(self, seconds):
+        raise OSError("no time left for Bearer sk-canary")
+
+config = listen_at(config_from_environ({"DASHSCOPE_API_KEY": "sk-canary"}), port=0)
+sys.exit(run(config, lambda config: build(config, clock=Broken())))
+"""
+
+
+@pytest.mark.slow
+def test_a_crash_ends_the_process(tmp_path: Path) -> None:
+    """What breaks the journey ends all: exit code 1, one line with the cause and no key."""
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, "")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (last["event"], last["level"]) == ("crashed", "critical")
+    assert "no time left" in last["exception"]
+    assert "canary" not in done.stdout
+
+
 # ---------------------------------------------------------------- what stops the start
 
 
