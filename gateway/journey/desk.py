@@ -166,7 +166,8 @@ class Desk:
             own = {(u.region.name, u.account.name) for u in errand.tenant.upstreams}
             return min(self._lanes[key].expected_wait() for key in own)
         lane = self._lanes[key]
-        age = max(0.0, self._clock.epoch() - min(leg.intended_at or 1e18 for leg in errand.legs))
+        now = self._clock.now()
+        age = max((now - leg.watch.since for leg in errand.legs if leg.watch), default=0.0)
         # The last try of an SDK (its third) should rather find the picture than be early.
         return rest(lane.durations.known(errand.kind), age, 0.5 if errand.retry_count < 1 else 0.95)
 

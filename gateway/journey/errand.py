@@ -48,7 +48,7 @@ class Leg:
     stage: Stage = Stage.WAITING
     upstream: Upstream | None = None
     intended_at: float = 0.0
-    """Epoch."""
+    """Epoch, by upstream's clock."""
     accepted_at: float = 0.0
     """Monotonic."""
     task_id: str | None = None

@@ -28,7 +28,8 @@ class Follower:
         region = leg.upstream.region.name
         accepted = leg.accepted_at = self._clock.now()
         errand.mark(Phase.UPSTREAM_RUNNING, accepted)
-        age = max(0.0, self._clock.epoch() - leg.intended_at)
+        theirs = self._clock.epoch() + self._dashscope.clock_offset(region)
+        age = max(0.0, theirs - leg.intended_at)
         leg.watch = lane.poller.watch(leg.upstream, leg.task_id, errand.kind, age=age)
         self._observer.task_state(region, None, "pending")
         if errand.abandoned:

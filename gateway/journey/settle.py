@@ -18,6 +18,8 @@ _LOOK_SECONDS = 1.0
 _PAGES = 100
 _CLAIMS = 50_000
 _CLAIM_SECONDS = 3600.0  # far beyond any window
+# Before its first answer upstream's clock is unknown, and a recorded time may be so wrong.
+_SKEW_SECONDS = 2 * 3600.0
 _GIVE_UP_SECONDS = 4 * 3600.0  # a task ends within 3 hours (dashscope.md 7.6)
 
 
@@ -28,10 +30,12 @@ class Doubt:
     upstream: Upstream
     model: str
     prompt_digest: str
-    intended: float
-    """When its first byte may have left: on the monotonic clock, negative for before our start."""
     broke: float
     """When its connection was surely broken: on the monotonic clock."""
+    intended: float | None = None
+    """When its first byte may have left, on the monotonic clock; or, of another process:"""
+    recorded: float | None = None
+    """the same by upstream's clock, as far as it was known."""
     others: set[str] = field(default_factory=set)
     """Tasks that the evidence has ruled out."""
 
@@ -89,12 +93,11 @@ class Settlement:
         Return the tasks of the window that nobody has claimed and nothing has ruled out.
 
         Raises:
-            UpstreamFailed: the list cannot be read whole, so that what it lacks proves nothing.
+            UpstreamFailed: the list cannot be read whole, or of the wrong time, so that what
+                it lacks proves nothing.
         """
-        offset = self._dashscope.clock_offset(doubt.upstream.region.name)
-        theirs = self._clock.epoch() + offset - self._clock.now()
-        since = theirs + doubt.intended - _SLACK_SECONDS
-        until = theirs + doubt.broke + _QUIET_SECONDS + _SLACK_SECONDS
+        zero = self._their_zero(doubt)
+        since, until = _window(doubt, zero)
         found: dict[str, TaskRow] = {}
         for number in range(1, _PAGES + 1):
             await lane.calls.turn()
@@ -108,12 +111,19 @@ class Settlement:
             raise TaskLost("Too many tasks were made at that time to tell which is this edit's.")
         if len(found) < page.total:
             raise UpstreamFailed("The task list could not be read whole.")
+        if abs(self._their_zero(doubt) - zero) > _SLACK_SECONDS:
+            raise UpstreamFailed("The upstream's clock was not known before this answer.")
         mine = [row for row in found.values() if since <= row.created <= until]
         mine = [row for row in mine if row.model in (doubt.model, "")]
         ruled_out = doubt.others | self._claimed.keys()
         mine = [row for row in mine if row.task_id not in ruled_out]
         known = await self._ledger.known([row.task_id for row in mine])
         return [row for row in mine if row.task_id not in known]
+
+    def _their_zero(self, doubt: Doubt) -> float:
+        """Return the epoch, by upstream's clock, of our monotonic clock's 0."""
+        offset = self._dashscope.clock_offset(doubt.upstream.region.name)
+        return self._clock.epoch() + offset - self._clock.now()
 
     async def _matches(self, lane: Lane, doubt: Doubt, rows: list[TaskRow]) -> list[str]:
         """Return the ended candidates that carry our prompt; rule out those that do not."""
@@ -134,3 +144,16 @@ class Settlement:
             else:
                 doubt.others.add(row.task_id)
         return matches
+
+
+def _window(doubt: Doubt, zero: float) -> tuple[float, float]:
+    """Return since when and until when, by upstream's clock, the task may have been made."""
+    broke = zero + doubt.broke
+    if doubt.recorded is None:
+        assert doubt.intended is not None
+        since = zero + doubt.intended
+    elif doubt.recorded <= broke:
+        since, broke = doubt.recorded, min(broke, doubt.recorded + _SKEW_SECONDS)
+    else:  # recorded by a clock that was ahead
+        since = broke - _SKEW_SECONDS
+    return since - _SLACK_SECONDS, broke + _QUIET_SECONDS + _SLACK_SECONDS

@@ -20,9 +20,6 @@ from gateway.journey.ports import DashScope, Ledger, Observer
 from gateway.journey.settle import Doubt, Settlement
 
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
-# A submit is given up after 90 s and its length at 64 KiB/s (upstream.dashscope): after so
-# long its connection was broken, whatever became of the process.
-_LONGEST_SUBMIT = 600.0
 
 
 class Submitter:
@@ -67,11 +64,8 @@ class Submitter:
             TaskLost: nobody can tell.
         """
         assert leg.upstream is not None
-        age = max(0.0, self._clock.epoch() - leg.intended_at)
-        intended = self._clock.now() - age
         async with lane.prompt(errand.prompt_digest):
-            broke = min(self._clock.now(), intended + _LONGEST_SUBMIT)
-            task_id = await self._resolve(lane, leg.upstream, errand, intended, broke)
+            task_id = await self._resolve(lane, leg.upstream, errand, recorded=leg.intended_at)
             if task_id is None:
                 await self._undo(errand, leg)
             else:
@@ -88,7 +82,8 @@ class Submitter:
         while not errand.abandoned:
             await lane.submits.turn()
             errand.mark(Phase.SUBMIT, self._clock.now())
-            leg.upstream, leg.intended_at = upstream, self._clock.epoch()
+            theirs = self._dashscope.clock_offset(upstream.region.name)
+            leg.upstream, leg.intended_at = upstream, self._clock.epoch() + theirs
             errand.reach(leg, Stage.SUBMITTING)
             try:
                 await self._ledger.intend(errand.record(), leg.record())
@@ -123,21 +118,28 @@ class Submitter:
             )
         except SubmitUncertain:
             errand.reach(leg, Stage.UNCERTAIN)
-            return await self._resolve(lane, upstream, errand, intended, self._clock.now())
+            return await self._resolve(lane, upstream, errand, intended=intended)
         finally:
             self._observer.task_state(region, "submitting", None)
         leg.request_id = accepted.request_id
         return accepted.task_id
 
     async def _resolve(
-        self, lane: Lane, upstream: Upstream, errand: Errand, intended: float, broke: float
+        self,
+        lane: Lane,
+        upstream: Upstream,
+        errand: Errand,
+        *,
+        intended: float | None = None,
+        recorded: float | None = None,
     ) -> str | None:
         doubt = Doubt(
             upstream=upstream,
             model=errand.edit.model,
             prompt_digest=errand.prompt_digest,
+            broke=self._clock.now(),
             intended=intended,
-            broke=broke,
+            recorded=recorded,
         )
         task_id = await self._settlement.resolve(lane, doubt)
         if task_id is not None:

@@ -105,7 +105,8 @@ class DashScopeApi:
 
     def clock_offset(self, region: str) -> float:
         """Return how many seconds the clock of *region* is ahead of ours; 0 until it is known."""
-        return self._server_clock_by_region[region].offset
+        zero = self._clock.epoch() - self._clock.now()
+        return self._server_clock_by_region[region].offset(zero)
 
     async def _call(
         self,
@@ -149,7 +150,7 @@ class DashScopeApi:
         patience: float,
     ) -> httpx.Response:
         """Send *request* within *patience* seconds, count it, and learn upstream's time."""
-        began, asked, code = self._clock.now(), self._clock.epoch(), "error"
+        began, code = self._clock.now(), "error"
         try:
             async with asyncio.timeout(patience):
                 answer = await self._clients.of(upstream, purpose).send(request)
@@ -159,5 +160,5 @@ class DashScopeApi:
                 upstream.region.name, operation, code, self._clock.now() - began
             )
         clock = self._server_clock_by_region[upstream.region.name]
-        clock.learn(answer, asked=asked, answered=self._clock.epoch())
+        clock.learn(answer, asked=began, answered=self._clock.now())
         return answer

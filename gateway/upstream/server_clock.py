@@ -12,20 +12,31 @@ _SAMPLES = 64
 
 class ServerClock:
     """
-    An offset in seconds: upstream's time less ours; 0 as long as the two may agree.
+    Upstream's time by our monotonic clock, so that no jump of our calendar moves it.
 
-    A ``Date`` is never ahead of the clock that wrote it, so each answer bounds the offset
-    from both sides; the bounds of the last answers hold together until a clock jumps.
+    A ``Date`` is never ahead of the clock that wrote it, so each answer bounds the epoch at
+    which our monotonic clock began from both sides; the bounds of the last answers hold
+    together until upstream's clock jumps.
     """
 
     def __init__(self) -> None:
-        self.offset = 0.0
         self._bounds: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
 
+    def offset(self, zero: float) -> float:
+        """
+        Return upstream's time less ours in seconds; 0 as long as the two may agree.
+
+        Args:
+            zero: The epoch of our monotonic clock's 0, by our calendar now.
+        """
+        if not self._bounds:
+            return 0.0
+        least = max(bound[0] for bound in self._bounds)
+        most = min(bound[1] for bound in self._bounds)
+        return 0.0 if least <= zero <= most else least - zero
+
     def learn(self, answer: httpx.Response, *, asked: float, answered: float) -> None:
-        """Take in the ``Date`` of *answer*, between two instants of our calendar clock."""
-        if not answered - asked >= 0:
-            return  # our own clock jumped meanwhile
+        """Take in the ``Date`` of *answer*, between two instants of our monotonic clock."""
         try:
             said = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except (ValueError, OverflowError):
@@ -36,6 +47,3 @@ class ServerClock:
         ):
             self._bounds.clear()
         self._bounds.append((least, most))
-        least = max(bound[0] for bound in self._bounds)
-        most = min(bound[1] for bound in self._bounds)
-        self.offset = 0.0 if least <= 0 <= most else least
