@@ -255,6 +255,7 @@ def _tenant(
         mask=said.mask,
         strict=said.strict,
         cut_off_seconds=said.cut_off_seconds,
+        keep_alive=said.keep_alive,
         weight=said.weight,
         max_waiting=said.max_waiting,
         max_running=said.max_running,

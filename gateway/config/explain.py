@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.build import is_loopback
 from gateway.config.schema import Config
-from gateway.domain.tenant import Account, MaskRule, Tenant
+from gateway.domain.tenant import Account, KeepAlive, MaskRule, Tenant
 
 _MIB = 1024 * 1024
 
@@ -31,6 +31,8 @@ def _process(config: Config) -> Iterator[str]:
     yield f"waits     up to {server.max_wait_seconds:g} s for an edit"
     yield f"drains    for up to {server.drain_seconds:g} s after SIGTERM"
     yield f"remembers {_ledger(state.path, state.sync)}"
+    if server.cors_origins:
+        yield f"lets      scripts of {', '.join(server.cors_origins)} call"
     yield f"logs      from {log.level} on, format {log.format}"
     yield f"models    {config.default_model}, also called {', '.join(aliases)}"
 
@@ -82,6 +84,8 @@ def _tenant(config: Config, tenant: Tenant) -> str:
     ]
     if tenant.cut_off_seconds:
         says.append(f"answered before its proxy cuts at {tenant.cut_off_seconds:g} s")
+    if tenant.keep_alive is KeepAlive.WHITESPACE:
+        says.append("kept awake by blanks while a task runs")
     return f"tenant {tenant.name}: {'; '.join(says)}"
 
 

@@ -158,6 +158,23 @@ class Hosts:
         return hosts
 
 
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """What browsers send as ``Origin``: no path, no slash at the end; none at all fits too."""
+
+    takes: str = 'a list of origins such as "https://app.example", or ["*"]'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        origins = () if value == [] else tuple(_texts(value))
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise Unfit(f"holds {shown(origin)}")
+        return origins
+
+
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 

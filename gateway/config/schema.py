@@ -20,10 +20,11 @@ from gateway.config.rules import (
     Name,
     Names,
     Number,
+    Origins,
     Text,
     Whole,
 )
-from gateway.domain.tenant import Account, MaskRule, Region, Tenant, Upstream
+from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region, Tenant, Upstream
 
 MODEL = "wan2.5-i2i-preview"
 MODELS = (MODEL,)
@@ -54,6 +55,12 @@ class Server:
     idle_body_seconds: Annotated[
         float, Key(Number(0), "The longest silence within a body.", "seconds")
     ] = 20
+    heartbeat_seconds: Annotated[
+        float, Key(Number(0), "How often a customer who is kept awake hears of us.", "seconds")
+    ] = 5
+    cors_origins: Annotated[
+        tuple[str, ...], Key(Origins(), "Web pages whose scripts may call; empty: none.")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,13 @@ class TenantTable:
         float,
         Key(Number(0, or_least=True), "When the proxy in front cuts; 0: never.", "seconds"),
     ] = 0
+    keep_alive: Annotated[
+        KeepAlive,
+        Key(
+            Choice(tuple(KeepAlive)),
+            "whitespace: 200 and blanks while a task runs, so a later error comes with 200.",
+        ),
+    ] = KeepAlive.OFF
     weight: Annotated[int, Key(Whole(1), "Its share of a crowded account.")] = 1
     max_waiting: Annotated[
         int, Key(Whole(0), "In line; one more is refused with 429.", "edits")

@@ -44,6 +44,14 @@ class MaskRule(StrEnum):
     COMPOSITE = "composite"
 
 
+class KeepAlive(StrEnum):
+    """How proxies between us and a customer who waits are kept from cutting the silence."""
+
+    OFF = "off"
+    WHITESPACE = "whitespace"
+    """200 and JSON's own white space from the moment the task is accepted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """Whom a customer's key belongs to."""
@@ -57,6 +65,7 @@ class Tenant:
     strict: bool = False
     cut_off_seconds: float = 0
     """The proxy in front cuts after so long; 0: none."""
+    keep_alive: KeepAlive = KeepAlive.OFF
     weight: int = 1
     """The share of a crowded account, relative to its other tenants."""
     max_waiting: int = 1000

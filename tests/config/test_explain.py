@@ -66,6 +66,18 @@ OPEN = '[tenants.any]\nregion = "beijing"\nopen = true\n'
             "mind: keys of beijing travel unencrypted: its base_url is http",
             id="plain-http",
         ),
+        pytest.param(
+            '[server]\ncors_origins = ["https://a.example", "https://b.example"]\n'
+            + BEIJING
+            + OPEN,
+            "lets      scripts of https://a.example, https://b.example call",
+            id="origins",
+        ),
+        pytest.param(
+            BEIJING + OPEN + 'keep_alive = "whitespace"',
+            "as many as the account may run; kept awake by blanks while a task runs",
+            id="keep-alive",
+        ),
         pytest.param('[server]\nhost = "::1"\n' + BEIJING + OPEN, "on [::1]:8080", id="ipv6"),
         pytest.param(
             BEIJING + OPEN + "fit = false\nmask = 'refuse'\nstrict = true\ncut_off_seconds = 60\n"

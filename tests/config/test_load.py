@@ -13,7 +13,7 @@ from gateway.config import (
     listen_at,
     load_config,
 )
-from gateway.domain.tenant import Account, MaskRule, Region
+from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
 
 HASH = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
@@ -106,6 +106,7 @@ def test_tenant_is_joined_with_its_upstreams(tmp_path: Path) -> None:
         mask = "refuse"
         strict = true
         cut_off_seconds = 60
+        keep_alive = "whitespace"
         weight = 2
         max_waiting = 3
         max_running = 4
@@ -121,6 +122,7 @@ def test_tenant_is_joined_with_its_upstreams(tmp_path: Path) -> None:
     assert {up.region for up in tenant.upstreams} == {config.regions["singapore"]}
     assert (tenant.fit, tenant.mask, tenant.strict) == (False, MaskRule.REFUSE, True)
     assert (tenant.cut_off_seconds, tenant.weight) == (60, 2)
+    assert tenant.keep_alive is KeepAlive.WHITESPACE
     assert (tenant.max_waiting, tenant.max_running) == (3, 4)
 
 
@@ -570,6 +572,23 @@ COMPLAINTS = [
         id="cut-off",
     ),
     pytest.param(
+        acme("keep_alive = 'on'"),
+        ': tenants.acme.keep_alive: got "on"; use "off" or "whitespace"',
+        id="keep-alive",
+    ),
+    pytest.param(
+        "[server]\ncors_origins = ['https://app.example/']",
+        ': server.cors_origins: holds "https://app.example/"; '
+        'use a list of origins such as "https://app.example", or ["*"]',
+        id="origin-with-a-slash",
+    ),
+    pytest.param(
+        "[server]\ncors_origins = 'https://app.example'",
+        ': server.cors_origins: got "https://app.example"; '
+        'use a list of origins such as "https://app.example", or ["*"]',
+        id="origins-no-list",
+    ),
+    pytest.param(
         acme("weight = 0"), ": tenants.acme.weight: got 0; use a whole number from 1", id="weight"
     ),
     pytest.param(
@@ -589,6 +608,21 @@ COMPLAINTS = [
         id="open-to-the-network",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        pytest.param([], id="none"),
+        pytest.param(["*"], id="all"),
+        pytest.param(["https://app.example", "http://[::1]:3000"], id="some"),
+    ],
+)
+def test_origins(tmp_path: Path, origins: list[str]) -> None:
+    """Origins are what browsers send; all of them and none are to be had."""
+    text = f"[server]\ncors_origins = {origins}\n{GOOD}"
+
+    assert load(tmp_path, text).server.cors_origins == tuple(origins)
 
 
 @pytest.mark.parametrize(("text", "complaint"), COMPLAINTS)
