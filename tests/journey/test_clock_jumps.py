@@ -1,0 +1,96 @@
+"""Our calendar clock may be wrong, and may jump: no submit is made twice for that."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import SubmitUncertain
+from gateway.domain.task import Task, TaskPage
+from gateway.domain.tenant import Upstream
+from gateway.journey.ask import Ask
+from tests.fakes import FakeDashScope, Submit
+from tests.journey.house import House, insist
+from tests.journey.test_dies_here import one_life
+
+pytestmark = pytest.mark.anyio
+
+_STEPS = range(3, 14)
+"""From the intent on, until the task is followed."""
+
+
+class Punctual(FakeDashScope):
+    """A region whose clock is right; ours is off by its jump, as far as an answer told us."""
+
+    met = False
+
+    def clock_offset(self, region: str) -> float:
+        return -self._jump if self.met else 0.0
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        task = await super().fetch(upstream, task_id)
+        self.met = True
+        return task
+
+    async def tasks(self, upstream: Upstream, **asked: Any) -> TaskPage:
+        page = await super().tasks(upstream, **asked)
+        self.met = True
+        return page
+
+    def _theirs(self, at: float) -> float:
+        return super()._theirs(at) - self._jump
+
+    @property
+    def _jump(self) -> float:
+        return self.clock.epoch() - self.clock.now() - self.true_zero
+
+    true_zero = 0.0
+
+
+def _house(jump: float) -> House:
+    house = House()
+    world = Punctual(house.clock)
+    house.world = world
+    house.clock.jump = jump
+    world.true_zero = house.clock.epoch() - house.clock.now() - jump
+    return house
+
+
+@pytest.mark.parametrize("met", [True, False], ids=["offset known", "offset unknown"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0.0, 4000.0), (0.0, -4000.0), (4000.0, 0.0), (-4000.0, 0.0), (25.0, -25.0)],
+)
+@pytest.mark.parametrize("submit", [Submit(), Submit(SubmitUncertain("cut"), after=1.0)])
+async def test_a_jump_between_two_lives(
+    submit: Submit, before: float, after: float, met: bool
+) -> None:
+    """Wherever the process dies, and whatever the clock says to the next, one task is made."""
+    for last in _STEPS:
+        house = _house(before)
+        assert isinstance(house.world, Punctual)
+        house.world.met = met
+        house.world.submits.append(submit)
+
+        def ask(count: int, house: House = house) -> Ask:
+            return house.ask(retry_count=count)
+
+        life, answer = await one_life(house, ask, last)
+        house.clock.jump, house.world.met = after, False
+        await house.clock.sleep(0.5)
+        async with house.desk() as desk:
+            if answer is None:
+                await insist(desk, lambda count: ask(count + 1), house.clock)
+
+        assert len(house.world.paid) == 1, life.where
+
+
+@pytest.mark.parametrize("jump", [4000.0, -4000.0])
+async def test_an_uncertain_first_submit_by_a_wrong_clock(jump: float) -> None:
+    """The first submit of all may be uncertain though upstream's time was never told."""
+    house = _house(jump)
+    house.world.submits.append(Submit(SubmitUncertain("cut"), after=1.0))
+
+    async with house.desk() as desk:
+        await insist(desk, lambda count: house.ask(retry_count=count), house.clock)
+
+    assert len(house.world.paid) == 1
