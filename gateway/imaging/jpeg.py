@@ -65,6 +65,23 @@ def is_single_pass(content: bytes) -> bool:
     return len(whole) == 1 and whole[0] == content[scan + 4 : scan + 5]
 
 
+def first_part(content: bytes, coded_bytes: int) -> bytes:
+    """
+    Return a JPEG of the first *coded_bytes* of a one-pass JPEG's only scan.
+
+    Raises:
+        InvalidImage: behind that scan stands no end of picture: it is cut short, or
+            something that is no coded data stands in it.
+    """
+    head = _head(content)
+    coded = head[-1].end if head else _START_BYTES
+    scan = coded + 2 + int.from_bytes(content[coded + 2 : coded + 4], "big")
+    found = _AFTER_CODED.search(content, scan)
+    if found is None or content[found.start() + 1] != _END:
+        raise InvalidImage("it is damaged or cut short")
+    return content[: min(scan + coded_bytes, found.start())] + bytes((0xFF, _END))
+
+
 def check_scans(content: bytes) -> None:
     """
     Refuse a file that keeps a decoder busy with scan after scan.

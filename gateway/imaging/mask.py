@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageFilter
 
-from gateway.domain.errors import InvalidImage, ResultUnavailable
-from gateway.imaging.encoding import as_png, profile_for
+from gateway.domain.edit import Size
+from gateway.domain.errors import InvalidImage
+from gateway.imaging.encoding import profile_for
 from gateway.imaging.fit import WHITE
 from gateway.imaging.inspect import inspect
 from gateway.imaging.opening import check_cost, opened, reading
@@ -16,27 +17,29 @@ _OPAQUE = 255
 _ERODE = ImageFilter.MinFilter(3)
 
 
-def check_mask(mask: bytes, original: bytes) -> None:
+def check_mask(mask: bytes, original: bytes) -> Size:
     """
-    Find what is wrong with *mask* before anything is paid: it is decoded wholly.
+    Return the size of *original* as a person sees it, or find what is wrong with *mask* before anything is paid: it is decoded wholly.
 
-    It must be as large as *original* as a person sees it, have an alpha channel, and be
+    The mask must be as large, have an alpha channel, and be
     fully transparent somewhere: else nothing could come of the edit.
 
     Raises:
         InvalidImage: with a whole sentence; ``param`` is ``mask``.
     """
+    wanted = inspect(original).upright
     try:
-        reason = _reason_against(mask, original)
+        reason = _reason_against(mask, wanted)
     except InvalidImage as exc:
         reason = exc.message
     if reason:
         message = f"Invalid mask, please check your image file: {reason}."
         raise InvalidImage(message, param="mask")
+    return wanted
 
 
-def _reason_against(mask: bytes, original: bytes) -> str:
-    seen, wanted = inspect(mask), inspect(original).upright
+def _reason_against(mask: bytes, wanted: Size) -> str:
+    seen = inspect(mask)
     if not seen.has_alpha:
         return "it has no transparency (alpha channel)"
     if seen.upright != wanted:
@@ -46,9 +49,13 @@ def _reason_against(mask: bytes, original: bytes) -> str:
     return ""
 
 
-def composite(original: bytes, result: bytes, mask: bytes, feather: int = 3) -> bytes:
+def composite(
+    original: bytes, result: Image.Image, mask: bytes, feather: int = 3
+) -> tuple[Image.Image, bytes | None]:
     """
-    Return *result* where *mask* is fully transparent, and *original* everywhere else, as PNG.
+    Return *result* where *mask* is fully transparent, and *original* everywhere else.
+
+    With it comes the ICC profile of *original*.
 
     *original* and *mask* are brought to the size of *result*; a pixel that is touched by
     anything of the mask but full transparency equals the original's, exactly. Inside, the
@@ -56,15 +63,13 @@ def composite(original: bytes, result: bytes, mask: bytes, feather: int = 3) -> 
 
     Raises:
         InvalidImage: *original* or *mask* is damaged.
-        ResultUnavailable: *result* is.
     """
-    with reading(ResultUnavailable, "The upstream's picture cannot be read."):
-        edited, profile = _upright_rgb(result)
-    kept, _ = _upright_rgb(original)
+    edited = flattened(result, WHITE)
+    kept, profile = _upright_rgb(original)
     if kept.size != edited.size:
         kept = kept.resize(edited.size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     region = _wholly_inside(_editable(mask), edited.size)
-    return as_png(Image.composite(edited, kept, _faded(region, feather)), profile)
+    return Image.composite(edited, kept, _faded(region, feather)), profile
 
 
 def _editable(mask: bytes) -> Image.Image:

@@ -11,6 +11,7 @@ _SIGNATURE_BYTES = 8
 _AROUND = 12
 """Length, name and checksum around a chunk's data."""
 _MOST_CHUNKS = 30_000
+_FIRST_BYTES = 32_768
 
 # PNG 3rd edition, 11.3: what changes how pixels look, and the frames of an animation.
 _NEEDED = frozenset(
@@ -52,15 +53,36 @@ def check_sums(content: bytes) -> None:
     Compare the checksums that libpng insists on and Pillow does not look at.
 
     Raises:
-        InvalidImage: one is wrong, or the last chunk is not all there.
+        InvalidImage: one is wrong, or the last chunk is not there or not whole.
     """
     view = memoryview(content)
+    name = b""
     for chunk in _chunks(content):
+        name = chunk.name
         if chunk.end > len(content):
-            raise InvalidImage("it is cut short")
+            break
         told = int.from_bytes(view[chunk.end - 4 : chunk.end], "big")
         if chunk.name in _CRITICAL and zlib.crc32(view[chunk.start + 4 : chunk.end - 4]) != told:
             raise InvalidImage("it is damaged: a checksum is wrong")
+    if name != b"IEND" or chunk.end > len(content):
+        raise InvalidImage("it is cut short")
+
+
+def check_coding(content: bytes) -> None:
+    """
+    Inflate the first pixels; with every checksum right the rest is what the encoder wrote.
+
+    Raises:
+        InvalidImage: the pixels are not deflated, or there are none.
+    """
+    first = next((part for part in _chunks(content) if part.name == b"IDAT"), None)
+    coded = b"" if first is None else content[first.start + 8 : first.end - 4][:_FIRST_BYTES]
+    try:
+        pixels = zlib.decompressobj().decompress(coded, _FIRST_BYTES)
+    except zlib.error as exc:
+        raise InvalidImage("it is damaged: its pixels are not coded as PNG's are") from exc
+    if not pixels:
+        raise InvalidImage("it has no pixels")
 
 
 def _chunks(content: bytes) -> Iterator[_Chunk]:

@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from gateway.domain.edit import Picture, Size
+from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.domain.tenant import Tenant
-from gateway.imaging import jpeg, mask, resize
+from gateway.imaging import jpeg
+from gateway.imaging.finish import finished
 from gateway.imaging.fit import Fitted, drawn_anew, keeps_pixels, without_drawing
 from gateway.imaging.formats import JPEG, format_of
 from gateway.imaging.inspect import Inspected, inspect
+from gateway.imaging.mask import check_mask
 from gateway.imaging.rules import broken_rules
 from gateway.imaging.verify import verify
 
@@ -69,23 +71,18 @@ class Imaging:
         ]
         return Checked(tuple(made for made, _ in done), tuple(notes for _, notes in done))
 
-    async def check_mask(self, content: bytes, original: bytes) -> None:
-        """As gateway.imaging.mask.check_mask."""
-        await self._run(lambda: mask.check_mask(content, original))
+    async def check_mask(self, kept: Keepsake) -> Size:
+        """As gateway.imaging.mask.check_mask; raises Overloaded as check does."""
+        return await self._run(lambda: check_mask(kept.mask, kept.original))
 
-    async def composite(self, original: bytes, result: bytes, content: bytes) -> bytes:
-        """As gateway.imaging.mask.composite; *content* is the mask."""
-        return await self._run(lambda: mask.composite(original, result, content))
+    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+        """
+        As gateway.imaging.finish.finished.
 
-    async def scale_to(self, content: bytes, size: Size) -> bytes:
-        """As gateway.imaging.resize.scale_to."""
-        return await self._run(lambda: resize.scale_to(content, size))
-
-    async def encode(
-        self, content: bytes, output_format: Literal["jpeg", "webp"], quality: int
-    ) -> bytes:
-        """As gateway.imaging.resize.encode."""
-        return await self._run(lambda: resize.encode(content, output_format, quality))
+        It waits for a thread as long as it takes and is never refused: this is paid for.
+        """
+        await self._free.acquire()
+        return await self._in_thread(lambda: finished(picture, form, kept))
 
     async def close(self) -> None:
         """Let running work end in its thread; what waits is forgotten."""
@@ -112,14 +109,17 @@ class Imaging:
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         await self._take_thread()
+        try:
+            async with asyncio.timeout(self._limits.decode):
+                return await self._in_thread(work)
+        except TimeoutError as exc:
+            raise InvalidImage("it takes too long to decode") from exc
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
         # The thread is free when the work ends, not when its customer leaves.
         running.add_done_callback(lambda _: self._free.release())
-        try:
-            async with asyncio.timeout(self._limits.decode):
-                return await asyncio.shield(running)
-        except TimeoutError as exc:
-            raise InvalidImage("it takes too long to decode") from exc
+        return await asyncio.shield(running)
 
     async def _take_thread(self) -> None:
         if self._waiting >= self._limits.waiting:

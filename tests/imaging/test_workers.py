@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.domain.edit import Picture, Size
+from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.imaging import workers as room
 from gateway.imaging.inspect import Inspected
@@ -235,15 +235,34 @@ async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
 
 
 async def test_the_way_out(imaging: Imaging) -> None:
-    """Masks, sizes and formats are done in threads, too."""
-    original, hole = read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99)))
+    """Masks are checked and pictures finished in threads, too."""
+    kept = Keepsake(read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99))))
     result = saved(drawn(480, 400))
 
-    await imaging.check_mask(hole, original)
-    mixed = await imaging.composite(original, result, hole)
-    scaled = await imaging.scale_to(result, Size(480, 400))
-    encoded = await imaging.encode(result, "webp", 80)
+    size = await imaging.check_mask(kept)
+    mixed = await imaging.finish(result, AnswerForm(composite=True), kept)
+    untouched = await imaging.finish(result, AnswerForm(scale_to=Size(480, 400)), None)
 
+    assert size == Size(480, 400)
     assert mixed.startswith(b"\x89PNG")
-    assert scaled is result
-    assert encoded[8:12] == b"WEBP"
+    assert mixed != result
+    assert untouched is result
+
+
+async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
+    """A picture that came home waits for a thread though the line is full and patience short."""
+    imaging = Imaging(Limits(threads=1, waiting=0, patience=0.01))
+    imaging._limits = Limits(threads=1, waiting=1)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(imaging.check([LARGE], FITS))
+        await gate.entered()
+        imaging._limits = Limits(threads=1, waiting=0, patience=0.0, decode=0.0)
+        made = group.create_task(imaging.finish(read("rgb.png"), AnswerForm(), None))
+        await asyncio.sleep(0.05)
+        waits = not made.done()
+        gate.open.set()
+
+    await imaging.close()
+    assert waits
+    assert made.result() == read("rgb.png")

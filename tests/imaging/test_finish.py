@@ -1,0 +1,109 @@
+"""gateway.imaging.finish."""
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.errors import ResultUnavailable
+from gateway.imaging.finish import finished
+from tests.imaging.pictures import drawn, read, saved
+from tests.imaging.test_mask import mask, noise
+
+BLUE = (10, 20, 220)
+
+
+def opened(content: bytes) -> Image.Image:
+    with Image.open(BytesIO(content)) as picture:
+        picture.load()
+        return picture
+
+
+def scaled_to(size: Size) -> AnswerForm:
+    return AnswerForm(scale_to=size)
+
+
+def test_exactly_the_size_that_was_asked_for() -> None:
+    """The result is a PNG of that size."""
+    made = opened(finished(saved(drawn(768, 768)), scaled_to(Size(512, 512)), None))
+
+    assert (made.format, made.size) == ("PNG", (512, 512))
+    assert made.getpixel((10, 10)) == (200, 60, 40)
+
+
+@pytest.mark.parametrize("form", [AnswerForm(), scaled_to(Size(480, 400))], ids=["png", "size"])
+def test_what_is_right_already_is_left_alone(form: AnswerForm) -> None:
+    """A PNG of that size already is the same object."""
+    content = read("rgb.png")
+
+    assert finished(content, form, None) is content
+
+
+def test_nothing_is_distorted() -> None:
+    """Where the ratio differs, the middle is kept and circles stay round."""
+    picture = drawn(900, 600, (0, 0, 0))
+    picture.paste((255, 255, 255), (150, 0, 750, 600))
+
+    made = opened(finished(saved(picture), scaled_to(Size(300, 300)), None))
+
+    assert made.crop((8, 0, 292, 300)).getextrema() == ((255, 255),) * 3
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+@pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "icc.jpg"])
+def test_formats(output_format: str, name: str) -> None:
+    """The picture comes out in the format that was asked for, of the same size."""
+    made = opened(finished(read(name), AnswerForm(output_format=output_format), None))
+
+    assert (made.format or "").lower() == output_format
+    assert made.size == (480, 400)
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_compression_is_quality(output_format: str) -> None:
+    """Less of it is shorter, and 100 is what you get without asking, as with OpenAI."""
+    forms = [
+        AnswerForm(output_format=output_format, compression=quality)
+        for quality in (0, 20, 100, None)
+    ]
+
+    lengths = [len(finished(read("photo.avif"), form, None)) for form in forms]
+
+    assert lengths[0] < lengths[1] < lengths[2] == lengths[3]
+
+
+def test_a_masked_result_of_another_size() -> None:
+    """It is scaled first, so that outside the mask each pixel is the original's own."""
+    original = noise((120, 100))
+    kept = Keepsake(saved(original), saved(mask((120, 100), (30, 30, 80, 70))))
+    form = AnswerForm(scale_to=Size(120, 100), composite=True)
+
+    made = opened(finished(saved(drawn(850, 708, BLUE)), form, kept))
+
+    assert (made.format, made.size) == ("PNG", (120, 100))
+    assert made.getpixel((50, 50)) == BLUE
+    assert made.crop((81, 0, 120, 100)).tobytes() == original.crop((81, 0, 120, 100)).tobytes()
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg"])
+def test_a_masked_result_has_the_originals_profile(output_format: str) -> None:
+    """Unless DashScope's picture has one itself, which its pixels follow."""
+    kept = Keepsake(read("icc.jpg"), saved(mask((480, 400), (30, 30, 80, 70))))
+    form = AnswerForm(output_format=output_format, composite=True)
+
+    made = opened(finished(saved(drawn(480, 400)), form, kept))
+    own = opened(finished(saved(drawn(480, 400), icc_profile=b"own" * 50), form, kept))
+
+    assert made.info["icc_profile"] == opened(read("icc.jpg")).info["icc_profile"]
+    assert own.info["icc_profile"] == b"own" * 50
+
+
+@pytest.mark.parametrize("name", ["text.png", "truncated.png", "bomb.png", "empty.png"])
+@pytest.mark.parametrize(
+    "form", [scaled_to(Size(480, 400)), AnswerForm(output_format="jpeg")], ids=["size", "jpeg"]
+)
+def test_an_upstreams_broken_picture(name: str, form: AnswerForm) -> None:
+    """What cannot be read is the upstream's fault, and no fault of the customer's."""
+    with pytest.raises(ResultUnavailable, match="The upstream's picture"):
+        finished(read(name), form, None)
