@@ -26,6 +26,7 @@ from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
+from gateway.downstream.whence import whence
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
@@ -196,7 +197,8 @@ def _names(config: Config) -> list[str]:
 
 
 def _write_bug(error: BaseException) -> None:
-    structlog.get_logger("gateway.journey").error("bug", exc_info=error)
+    # No exc_info: the words of an unforeseen error may quote a prompt.
+    structlog.get_logger("gateway.journey").error("bug", bug=whence(error))
 
 
 def _write_ledger_failure(error: Exception) -> None:

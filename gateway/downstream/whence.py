@@ -13,5 +13,7 @@ def whence(exc: BaseException) -> str:
     cause: BaseException | None = exc
     while cause is not None:
         lines += [type(cause).__qualname__, *traceback.format_tb(cause.__traceback__)]
+        if isinstance(cause, BaseExceptionGroup):
+            lines += [whence(one) for one in cause.exceptions]
         cause = cause.__cause__ or cause.__context__
     return "\n".join(line.rstrip() for line in lines)
