@@ -1,6 +1,7 @@
 """The whole app for tests: simulated regions, and the gateway before them, on real sockets."""
 
 import asyncio
+import ssl
 import threading
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -33,11 +35,12 @@ from gateway.sandbox.fault_tables import write_fault
 from gateway.server import Server, server
 from gateway.upstream.clients import Purpose, Transports
 from gateway.upstream.transport import AiohttpTransport
+from tests.rush import RushLoop
 from tests.warp import WarpClock
 
 KEY = "wk-acme"
 UPSTREAM_KEY = "sk-sandbox"
-PLAIN = SandboxConfig(latency=Constant(1.0), picture="plain", plain_bytes=30_000)
+PLAIN = SandboxConfig(latency=Constant(0.3), picture="plain", plain_bytes=30_000)
 """A region whose pictures cost no CPU, and still say whose they are."""
 
 
@@ -210,7 +213,10 @@ async def _beside(work: Coroutine[Any, Any, None], serving: uvicorn.Server) -> A
 
 @asynccontextmanager
 async def house(
-    *configs: SandboxConfig, transports: Transports = direct, **more: Mapping[str, Any]
+    *configs: SandboxConfig,
+    transports: Transports = direct,
+    environ: Mapping[str, str] = MappingProxyType({"KEY": UPSTREAM_KEY, "REFUSED": "sk-refused"}),
+    **more: Mapping[str, Any],
 ) -> AsyncIterator[House]:
     """
     Hold regions and gateway up in this loop, whose time all of them go by.
@@ -218,6 +224,7 @@ async def house(
     Args:
         configs: One for each region; a plain one without latency to speak of if none is given.
         transports: How bytes travel upstream.
+        environ: Where the upstreams' keys are.
         more: Tables of the gateway's config in place of those of `tables`.
     """
     clock = WarpClock()
@@ -226,9 +233,7 @@ async def house(
             config.region: await stack.enter_async_context(region(config, clock))
             for config in configs or (PLAIN,)
         }
-        config = build_config(
-            "test", tables(urls, **more), {"KEY": UPSTREAM_KEY, "REFUSED": "sk-refused"}
-        )
+        config = build_config("test", tables(urls, **more), environ)
         gateway, running, url = await stack.enter_async_context(
             serving_gateway(config, clock, transports)
         )
@@ -238,6 +243,7 @@ async def house(
                 headers={"authorization": f"Bearer {KEY}"},
                 timeout=None,  # noqa: S113 - the gateway's deadlines are what is tested
                 trust_env=False,
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # no time lost on certificates
             )
         )
         yield House(url, gateway, running, urls, http)
@@ -268,8 +274,8 @@ class Neighbour:
 
 @contextmanager
 def neighbour(config: SandboxConfig, **more: Any) -> Iterator[Neighbour]:
-    """Hold a house up in a thread of its own, in real seconds."""
-    loop, told, ready, over = asyncio.new_event_loop(), [], threading.Event(), asyncio.Event()
+    """Hold a house up in a thread of its own, in short seconds."""
+    loop, told, ready, over = RushLoop(), [], threading.Event(), asyncio.Event()
 
     async def live() -> None:
         try:

@@ -1,0 +1,217 @@
+"""Whatever the config and whoever asks: no key meets another region's host (P13)."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.app import build as build_gateway
+from gateway.config.build import build as build_config
+from gateway.sandbox import Answer, Constant, End, Fault, create_sandbox
+from gateway.upstream.clients import Purpose, Transports
+from tests.rush import RushLoop
+from tests.warp import WarpClock
+from tests.whole import PLAIN, hashed, photo
+
+_REGIONS = ("beijing", "singapore")
+_TASK = re.compile(rb"(?<=\"task_id\":\")[0-9a-f-]{36}|[0-9a-f-]{36}(?=-[0-9]\.png)")
+
+
+@dataclass(frozen=True)
+class _Upstream:
+    region: str
+    account: int
+    valid: bool
+
+
+@dataclass(frozen=True)
+class _Tenant:
+    region: str
+    wishes: tuple[int, ...]
+    """Which of its region's upstreams, by place; none: all."""
+
+
+@dataclass(frozen=True)
+class _World:
+    upstreams: tuple[_Upstream, ...]
+    tenants: tuple[_Tenant, ...]
+    asked: tuple[tuple[int, str], ...]
+    """Who asks, by place, and how its task ends."""
+
+
+@dataclass
+class _Sent:
+    """One request that left the gateway."""
+
+    host: str
+    key: str
+    purpose: Purpose
+    task: str
+    """The task that it made, or whose picture it asked for."""
+
+
+@dataclass
+class _Wire(httpx.AsyncBaseTransport):
+    """Carries a purpose's requests to the regions in this process, and writes each one down."""
+
+    purpose: Purpose
+    regions: Mapping[str, httpx.AsyncBaseTransport]
+    sent: list[_Sent] = field(default_factory=list)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        _, _, key = request.headers.get("authorization", "").partition(" ")
+        answer = await self.regions[request.url.host].handle_async_request(request)
+        told = await answer.aread() if self.purpose is Purpose.SUBMIT else request.url.raw_path
+        found = _TASK.search(told)
+        task = found[0].decode() if found else ""
+        self.sent.append(_Sent(request.url.host, key, self.purpose, task))
+        return answer
+
+
+@st.composite
+def _worlds(draw: st.DrawFn) -> _World:
+    """At least one upstream in each region that a tenant is in."""
+    upstream = st.builds(_Upstream, st.sampled_from(_REGIONS), st.integers(0, 1), st.booleans())
+    upstreams = tuple(draw(st.lists(upstream, min_size=1, max_size=5)))
+    places = sorted({one.region for one in upstreams})
+    tenant = st.builds(
+        _Tenant,
+        st.sampled_from(places),
+        st.lists(st.integers(0, 4), max_size=3, unique=True).map(tuple),
+    )
+    tenants = tuple(draw(st.lists(tenant, min_size=1, max_size=3)))
+    ends = st.sampled_from(("well", "fail", "refuse", "throttle", "forged"))
+    asks = st.tuples(st.integers(0, len(tenants) - 1), ends)
+    return _World(upstreams, tenants, tuple(draw(st.lists(asks, min_size=1, max_size=4))))
+
+
+def _key(place: int, upstream: _Upstream) -> str:
+    return f"sk-{upstream.region}-{place}"
+
+
+def _tables(world: _World) -> dict[str, Any]:
+    def own(tenant: _Tenant) -> list[str]:
+        local = [f"u{i}" for i, up in enumerate(world.upstreams) if up.region == tenant.region]
+        return [local[wish] for wish in tenant.wishes if wish < len(local)] or local
+
+    return {
+        "state": {"path": "memory"},
+        "regions": {
+            name: {"base_url": f"http://{name}.test/api/v1", "result_hosts": [f"{name}.test"]}
+            for name in _REGIONS
+        },
+        "upstreams": {
+            f"u{i}": {
+                "region": up.region,
+                "key": f"env:U{i}",
+                "account": f"{up.region}{up.account}",
+            }
+            for i, up in enumerate(world.upstreams)
+        },
+        "tenants": {
+            f"t{i}": {"region": one.region, "keys": [hashed(f"wk-{i}")], "upstreams": own(one)}
+            for i, one in enumerate(world.tenants)
+        },
+    }
+
+
+_FAULTS = (
+    Fault("submit", End("FAILED"), prompt="fail"),
+    Fault("submit", Answer(400, "DataInspectionFailed"), prompt="refuse"),
+    Fault("submit", Answer(429, "Throttling"), prompt="throttle", count=1),
+)
+
+
+def _regions(world: _World, clock: WarpClock) -> dict[str, httpx.AsyncBaseTransport]:
+    made: dict[str, httpx.AsyncBaseTransport] = {}
+    for name in _REGIONS:
+        accounts: dict[str, tuple[str, ...]] = {"nobody": (f"sk-{name}-nobody",)}
+        for place, upstream in enumerate(world.upstreams):
+            if upstream.region == name and upstream.valid:
+                account = f"a{upstream.account}"
+                accounts[account] = (*accounts.get(account, ()), _key(place, upstream))
+        told = replace(PLAIN, region=name, accounts=accounts, faults=_FAULTS, latency=Constant(0.1))
+        made[f"{name}.test"] = httpx.ASGITransport(create_sandbox(told, clock=clock))
+    return made
+
+
+class _Forging(httpx.AsyncBaseTransport):
+    """A region that has gone bad: the pictures of some tasks lie in the other region."""
+
+    def __init__(self, within: httpx.AsyncBaseTransport, name: str) -> None:
+        self._within = within
+        (self._other,) = {f"{region}.test" for region in _REGIONS} - {name}
+        self._name = name
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._within.handle_async_request(request)
+        body = await answer.aread()
+        if b'"forged' in body:
+            body = body.replace(self._name.encode(), self._other.encode())
+        headers = {"content-type": answer.headers.get("content-type", "")}
+        return httpx.Response(answer.status_code, headers=headers, content=body)
+
+
+async def _live(world: _World) -> tuple[list[_Sent], list[httpx.Response]]:
+    """Play *world*; return what left the gateway, and what the customers got."""
+    clock, wires = WarpClock(), []
+    regions = {name: _Forging(one, name) for name, one in _regions(world, clock).items()}
+
+    def transports(purpose: Purpose) -> httpx.AsyncBaseTransport:
+        wires.append(_Wire(purpose, regions))
+        return wires[-1]
+
+    answers = await _ask(world, clock, transports)
+    return [sent for wire in wires for sent in wire.sent], answers
+
+
+async def _ask(world: _World, clock: WarpClock, transports: Transports) -> list[httpx.Response]:
+    environ = {f"U{place}": _key(place, one) for place, one in enumerate(world.upstreams)}
+    config = build_config("world", _tables(world), environ)
+    app = build_gateway(config, clock=clock, transports=transports).app
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
+        )
+        return await asyncio.gather(
+            *(
+                http.post(
+                    "/v1/images/edits",
+                    data={"prompt": f"{how} {place}", "size": "768x768"},
+                    files={"image": ("a.png", photo(), "image/png")},
+                    headers={
+                        "authorization": f"Bearer wk-{tenant}",
+                        "x-stainless-read-timeout": "4",
+                    },
+                )
+                for place, (tenant, how) in enumerate(world.asked)
+            )
+        )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(world=_worlds())
+def test_no_key_meets_another_host(world: _World) -> None:
+    """A call carries a key of the host it goes to, a download none; it goes where its task is."""
+    with asyncio.Runner(loop_factory=RushLoop) as runner:
+        sent, answers = runner.run(_live(world))
+
+    hosts = {_key(place, one): f"{one.region}.test" for place, one in enumerate(world.upstreams)}
+    made = {one.task: one.host for one in sent if one.purpose is Purpose.SUBMIT and one.task}
+    for one in sent:
+        if one.purpose is Purpose.DOWNLOAD:
+            assert not one.key
+            assert one.host == made[one.task]
+        else:
+            assert hosts[one.key] == one.host
+    for answer, (tenant, how) in zip(answers, world.asked, strict=True):
+        home = world.tenants[tenant].region
+        assert answer.headers.get("x-wan-region", home) == home
+        assert answer.status_code != 200 or how in {"well", "throttle"}

@@ -1,0 +1,217 @@
+"""Canary keys, prompts and signed URLs go through every end of the app, and into no text (P13)."""
+
+import asyncio
+import io
+import logging
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from gateway.app import _write_bug
+from gateway.app import build as build_gateway
+from gateway.config.build import build as build_config
+from gateway.config.schema import Config
+from gateway.domain.clock import SystemClock
+from gateway.observe.logs import configure_logs
+from gateway.sandbox import Answer, Cut, Drop, End, Fault, Forget
+from gateway.upstream.clients import Purpose
+from tests.rush import RUSH
+from tests.whole import PLAIN, House, direct, hashed, house, pictures_of, tables
+
+pytestmark = pytest.mark.anyio
+
+_UPSTREAM_KEY = "sk-canaryupstream0123456789abcdef"
+_CUSTOMER_KEY = "wk-canarycustomer0123456789abcdef"
+_WRONG_KEY = "wk-canarywrong0123456789abcdef"
+_PROMPT = "canary prompt of a private kind"
+_SECRETS = (
+    _UPSTREAM_KEY,
+    _CUSTOMER_KEY,
+    _WRONG_KEY,
+    "canary",
+    "Signature=",
+    "OSSAccessKeyId=",
+    hashed(_CUSTOMER_KEY).removeprefix("sha256:"),
+)
+_SOON = {"x-stainless-read-timeout": "3"}
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return RUSH
+
+
+@pytest.fixture(params=["json", "text"])
+def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+    """Everything that the process logs, from debug on; the loggers are given back afterwards."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    configure_logs("debug", request.param, stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("gateway", "httpx", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+def clean(text: str) -> str:
+    """Return *text*; it holds none of the secrets."""
+    seen = text.lower().replace("=***", "")
+    found = [secret for secret in _SECRETS if secret.lower() in seen]
+    assert not found, text
+    return text
+
+
+@asynccontextmanager
+async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[House]:
+    region = replace(PLAIN, accounts={"main": (_UPSTREAM_KEY,)}, faults=faults)
+    tenants = {"acme": {"region": "beijing", "keys": [hashed(_CUSTOMER_KEY)]}}
+    async with house(region, environ={"KEY": _UPSTREAM_KEY}, tenants=tenants, **more) as home:
+        home.http.headers["authorization"] = f"Bearer {_CUSTOMER_KEY}"
+        yield home
+
+
+async def _told(home: House, answer: httpx.Response) -> str:
+    """Everything that a customer and an operator read after *answer*, but for its pictures."""
+    headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
+    metrics = await home.http.get("/metrics")
+    body = "" if answer.status_code == 200 else answer.text
+    return f"{headers}\n{body}\n{metrics.text}"
+
+
+_ENDS = [
+    pytest.param(Fault("query", Answer(500), count=1), 200, id="well"),
+    pytest.param(Fault("submit", End("FAILED")), 500, id="failed"),
+    pytest.param(Fault("submit", End("UNKNOWN")), 500, id="unknown"),
+    pytest.param(Fault("submit", Answer(400, "DataInspectionFailed")), 400, id="content"),
+    pytest.param(
+        Fault("submit", Answer(401, "InvalidApiKey", f"{_UPSTREAM_KEY} is invalid")),
+        503,
+        id="key-refused-and-echoed",
+    ),
+    pytest.param(
+        Fault("submit", Answer(403, "AccessDenied", body=f"<html>{_UPSTREAM_KEY}</html>")),
+        503,
+        id="key-echoed-in-html",
+    ),
+    pytest.param(Fault("submit", Drop(after=True), count=1), 200, id="dropped"),
+    pytest.param(Fault("query", Forget(), count=1), 200, id="forgotten-once"),
+    pytest.param(Fault("download", Cut(100)), 503, id="download-cut"),
+    pytest.param(Fault("download", Answer(403, "AccessDenied")), 503, id="download-refused"),
+    pytest.param(Fault("submit", End(seconds=30)), 503, id="still-running"),
+]
+
+
+@pytest.mark.parametrize(("fault", "status"), _ENDS)
+async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
+    """However an edit ends: answer, headers, metrics and log are clean of what is secret."""
+    async with _canaries(fault) as home:
+        answer = await home.edit(_PROMPT, headers=_SOON if status == 503 else {})
+
+        assert answer.status_code == status
+        clean(await _told(home, answer))
+    assert "gateway.request" in clean(log.getvalue())
+
+
+async def test_refused_at_the_door(log: io.StringIO) -> None:
+    """Wrong keys, secrets in paths and queries, and bad fields are answered without an echo."""
+    async with _canaries() as home:
+        answers = [
+            await home.edit(_PROMPT, headers={"authorization": f"Bearer {_WRONG_KEY}"}),
+            await home.edit(_PROMPT, headers={"api-key": _WRONG_KEY}),
+            await home.http.get(f"/v1/images/edits/edit_1?key={_CUSTOMER_KEY}"),
+            await home.edit(_PROMPT * 100),
+            await home.edit(_PROMPT, n="eleven"),
+            await home.edit(_PROMPT, picture=b"canary, but no picture"),
+            await home.http.post(
+                "/v1/images/edits", content=b"canary", headers={"content-type": "multipart/x"}
+            ),
+        ]
+
+        assert [answer.status_code for answer in answers] == [401, 401, 404, 400, 400, 400, 400]
+        for answer in answers:
+            clean(await _told(home, answer))
+    assert "gateway.request" in clean(log.getvalue())
+
+
+class _Buggy(httpx.AsyncBaseTransport):
+    """Fails as no transport should, with secrets in its words."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        raise RuntimeError(f"{request.headers} {request.url} {await request.aread()!r}")
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+async def test_bugs(log: io.StringIO, purpose: Purpose) -> None:
+    """A bug tells its place, and nothing of what it held in hand."""
+
+    def transports(asked: Purpose) -> httpx.AsyncBaseTransport:
+        return _Buggy() if asked is purpose else direct(asked)
+
+    async with _canaries(transports=transports) as home:
+        answer = await home.edit(_PROMPT, headers=_SOON)
+
+        assert answer.status_code >= 500
+        clean(await _told(home, answer))
+    clean(log.getvalue())
+
+
+def test_bugs_of_the_journey(log: io.StringIO) -> None:
+    """A bug behind the customers' backs is logged with its places, whatever its words hold."""
+    try:
+        _fail_twice()
+    except BaseExceptionGroup as several:
+        _write_bug(several)
+
+    said = clean(log.getvalue())
+    assert "_fail_twice" in said
+    assert "KeyError" in said
+    assert "ValueError" in said
+
+
+def _fail_twice() -> None:
+    try:
+        dict[str, str]().pop(_PROMPT)
+    except KeyError as error:
+        raise BaseExceptionGroup(_PROMPT, [ValueError(_PROMPT)]) from error
+
+
+async def test_the_canaries_arrive() -> None:
+    """What is looked for above does travel: else its absence would prove nothing."""
+    async with _canaries() as home:
+        answer = await home.edit(_PROMPT, response_format="url")
+
+        (task,) = (await home.books())["tasks"]
+        assert task["prompt"] == _PROMPT
+        assert "Signature=" in answer.json()["data"][0]["url"]
+        assert pictures_of(await home.edit(_PROMPT))
+
+
+def _config() -> Config:
+    tenants = {"acme": {"region": "beijing", "keys": [hashed(_CUSTOMER_KEY)]}}
+    values = tables({"beijing": "http://127.0.0.1:1"}, tenants=tenants)
+    return build_config("test", values, {"KEY": _UPSTREAM_KEY})
+
+
+def test_repr() -> None:
+    """A config shows no key, neither as a whole nor in any of its parts."""
+    config = _config()
+
+    clean(f"{config!r} {config!s} {config.upstreams!r} {config.tenants!r}")
+
+
+def test_traceback() -> None:
+    """A traceback through the config, with its arguments shown, holds no key."""
+    with pytest.raises(TypeError) as told:
+        build_gateway(_config(), clock=SystemClock(), transports=7)()  # type: ignore[arg-type, operator]  # the bug
+
+    shown = traceback.TracebackException.from_exception(told.value, capture_locals=True)
+    clean("".join(shown.format()))

@@ -1,0 +1,124 @@
+"""curl over loopback: forms that ask before they send, chunks, and JSON."""
+
+import json
+import shutil
+import subprocess
+from base64 import b64decode, b64encode
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def _curl(next_door: Neighbour, *more: str, body: bytes = b"") -> tuple[str, dict[str, Any]]:
+    """What curl said of the wire, and the JSON of the answer."""
+    done = subprocess.run(
+        [
+            *("curl", "--silent", "--verbose", "--noproxy", "*"),
+            *("--header", f"Authorization: Bearer {KEY}"),
+            *(*more, f"{next_door.base_url}/images/edits"),
+        ],
+        input=body,
+        check=True,
+        capture_output=True,
+        timeout=50,
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return done.stderr.decode("utf-8", "replace"), told
+
+
+def _picture(told: dict[str, Any]) -> bytes:
+    (image,) = told["data"]
+    return b64decode(image["b64_json"])
+
+
+def _noise() -> bytes:
+    """A picture of over 1 MB, from which on curl asks before it sends."""
+    file = BytesIO()
+    size = (700, 700)
+    Image.frombytes("RGB", size, Random(0).randbytes(3 * size[0] * size[1])).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_expect_100_continue(next_door: Neighbour, tmp_path: Path) -> None:
+    """A large form that waits for 100 Continue gets it, and arrives byte for byte."""
+    sent = _noise()
+    (tmp_path / "noise.png").write_bytes(sent)
+
+    wire, told = _curl(
+        next_door,
+        *("--form", f"image=@{tmp_path}/noise.png"),
+        *("--form", "prompt=curl: large", "--form", "size=768x768"),
+    )
+
+    assert len(sent) > 1_000_000
+    assert "> Expect: 100-continue" in wire
+    assert "< HTTP/1.1 100 Continue" in wire
+    assert whose(_picture(told)) == theirs("curl: large", sent)
+
+
+def test_refused_before_the_body(next_door: Neighbour, tmp_path: Path) -> None:
+    """A body that is too large is refused while curl still asks whether to send it."""
+    (tmp_path / "large.png").write_bytes(bytes(6_000_000))
+
+    wire, told = _curl(next_door, "--form", f"image=@{tmp_path}/large.png", "--form", "prompt=a")
+
+    assert "< HTTP/1.1 413" in wire
+    assert "100 Continue" not in wire
+    assert told["error"]["code"] == "request_too_large"
+
+
+def test_chunked(next_door: Neighbour, tmp_path: Path) -> None:
+    """A form without a length, in chunks, is read to its end."""
+    (tmp_path / "photo.png").write_bytes(photo())
+
+    wire, told = _curl(
+        next_door,
+        *("--header", "Transfer-Encoding: chunked"),
+        *("--form", f"image=@{tmp_path}/photo.png", "--form", "prompt=curl: chunked"),
+    )
+
+    assert "> Content-Length" not in wire
+    assert whose(_picture(told)) == theirs("curl: chunked", photo())
+
+
+def test_json(next_door: Neighbour) -> None:
+    """JSON with a data URL for each picture."""
+    body = {
+        "prompt": "curl: json",
+        "images": [
+            {"image_url": f"data:image/png;base64,{b64encode(photo(shade)).decode()}"}
+            for shade in (1, 2)
+        ],
+        "size": "768x768",
+    }
+
+    _, told = _curl(
+        next_door,
+        *("--header", "Content-Type: application/json", "--data-binary", "@-"),
+        body=json.dumps(body).encode(),
+    )
+
+    assert whose(_picture(told)) == theirs("curl: json", photo(2))
+    (task,) = next_door.tasks("curl: json")
+    assert task["inputs_sha256"] == [digest(photo(1)), digest(photo(2))]
+
+
+def test_api_key_header(next_door: Neighbour, tmp_path: Path) -> None:
+    """The key may come as api-key, which goes before Authorization."""
+    (tmp_path / "photo.png").write_bytes(photo())
+
+    _, told = _curl(
+        next_door,
+        *("--header", "api-key: wk-nobody"),
+        *("--form", f"image=@{tmp_path}/photo.png", "--form", "prompt=curl: key"),
+    )
+
+    assert told["error"]["code"] == "invalid_api_key"

@@ -1,0 +1,89 @@
+"""OpenAI's npm package, as it is, over loopback."""
+
+import shutil
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sandbox import Answer, Fault
+from tests.sdk import node_package
+from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    pytest.mark.timeout(180),  # the package may have to be installed
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _package() -> None:
+    node_package.installed()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    file = tmp_path / "photo.png"
+    file.write_bytes(photo())
+    return file
+
+
+def _edit(next_door: Neighbour, picture: Path, how: str, key: str = KEY) -> dict[str, Any]:
+    return node_package.edit(next_door.base_url, key, picture, how)
+
+
+@pytest.mark.parametrize("how", ["file", "untyped", "stream"])
+def test_one_image(next_door: Neighbour, picture: Path, how: str) -> None:
+    """toFile, with a type or without, and a read stream in chunks: the edit is of these bytes."""
+    told = _edit(next_door, picture, how)
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) == theirs(f"node: {how}", photo())
+    assert told["edit"].startswith("edit_")
+    assert told["request"].startswith("req_")
+
+
+def test_list(next_door: Neighbour, picture: Path) -> None:
+    """Two pictures in, two out."""
+    told = _edit(next_door, picture, "list")
+
+    assert len(told["pictures"]) == 2
+    (task,) = next_door.tasks("node: list")
+    assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
+
+
+def test_options(next_door: Neighbour, picture: Path) -> None:
+    """DashScope's own options may stand among OpenAI's."""
+    _edit(next_door, picture, "extra")
+
+    (task,) = next_door.tasks("node: extra")
+    assert (task["seed"], task["size"]) == (7, [768, 768])
+
+
+def test_refused(next_door: Neighbour, picture: Path) -> None:
+    """A bad field is a BadRequestError with its param and code."""
+    told = _edit(next_door, picture, "refused")
+
+    assert told["name"] == "BadRequestError"
+    assert (told["status"], told["code"], told["param"]) == (400, "invalid_value", "n")
+    assert told["message"].startswith("400 ")
+    assert told["request"].startswith("req_")
+
+
+def test_wrong_key(next_door: Neighbour, picture: Path) -> None:
+    """A wrong key is an AuthenticationError."""
+    told = _edit(next_door, picture, "file", key="wk-nobody")
+
+    assert (told["name"], told["code"]) == ("AuthenticationError", "invalid_api_key")
+
+
+def test_upstream_refuses(next_door: Neighbour, picture: Path) -> None:
+    """What DashScope's safety system refuses is a BadRequestError with OpenAI's code."""
+    next_door.script(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="node: broken"))
+
+    told = _edit(next_door, picture, "broken")
+
+    assert (told["name"], told["code"]) == ("BadRequestError", "moderation_blocked")
+    assert told["type"] == "image_generation_user_error"
