@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 _HIDDEN = "***"
@@ -20,6 +21,11 @@ _SECRET_TEXTS = (
     ),
     (re.compile(r"\bLTAI[A-Za-z0-9]{4,}"), f"LTAI{_HIDDEN}"),
     (re.compile(r"\bdata:[\w.+/-]*(?:;[\w=-]+)*,[\w+/=%-]*", re.IGNORECASE), f"data:{_HIDDEN}"),
+)
+# One look that nearly every text passes; each pattern above begins with one of these.
+_SUSPECT = re.compile(
+    r"[sw]k-|bearer|basic|authorization|api-key|signature|ossaccesskeyid|security-token|ltai|data:",
+    re.IGNORECASE,
 )
 _SECRET_FIELDS = frozenset(
     {
@@ -40,18 +46,24 @@ def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMappin
 
 def redacted(text: str) -> str:
     """Return *text* without keys, signatures and pictures."""
-    for secret, shown in _SECRET_TEXTS:
-        text = secret.sub(shown, text)
+    if _SUSPECT.search(text):
+        for secret, shown in _SECRET_TEXTS:
+            text = secret.sub(shown, text)
     # A lone surrogate, such as a path may hold, is no JSON.
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _mapping(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    return {
-        redacted(str(name)): _plain(value, depth + 1)
-        for name, value in fields.items()
-        if str(name).translate(_PUNCTUATION).casefold() not in _SECRET_FIELDS
-    }
+    shown = ((_shown(str(name)), value) for name, value in fields.items())
+    return {name: _plain(value, depth + 1) for name, value in shown if name is not None}
+
+
+@lru_cache(maxsize=1024)
+def _shown(name: str) -> str | None:
+    """Return a field's name as it may be written; ``None`` if the field may not be."""
+    if name.translate(_PUNCTUATION).casefold() in _SECRET_FIELDS:
+        return None
+    return redacted(name)
 
 
 def _plain(value: Any, depth: int) -> Any:
