@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick run format gates clean
+SECONDS ?= 600
+KILLS ?= $(shell expr $(SECONDS) / 9)
+SEED ?= 1
+
+.PHONY: help demo test quick run format gates chaos clean
 
 help:
 	@echo "make demo    both sandbox regions, the gateway, one photograph edited as two tenants"
@@ -11,6 +15,7 @@ help:
 	@echo "make quick   the gates, and the tests that take no seconds"
 	@echo "make run     serve for real; needs DASHSCOPE_API_KEY"
 	@echo "make format  mend what ruff can mend"
+	@echo "make chaos   ten minutes of kills and faults; SECONDS, KILLS and SEED change it"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +46,9 @@ test: gates
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=100
+
+chaos: $(VENV)/.ready
+	$(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --kills $(KILLS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -73,7 +73,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
             give_up=end + _SETTLE_SECONDS,
         )
         try:
-            jumps = _storm(plan, gateway, skies, began)
+            jumps = _storm(plan, folder, gateway, skies, began)
             for process in crowd:
                 process.wait(timeout=_SETTLE_SECONDS + 90.0)
             settled = clock()
@@ -84,13 +84,16 @@ def run(plan: Plan, folder: Path) -> Outcome:
             gateway.stop()
 
 
-def _storm(plan: Plan, gateway: GatewayProcess, skies: Skies, began: float) -> int:
+def _storm(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies, began: float) -> int:
+    """Play the plan, and write down in ``events.log`` what happened when."""
     dice = Random(f"{plan.seed}:storm")
+    log = (folder / "events.log").open("w", buffering=1)
     jumps = 0
     for at, what in plan.events():
         while (left := began + at - clock()) > 0:
             pause(min(0.5, left))
             gateway.look_after()
+        log.write(f"{clock():.3f} {what}\n")
         match what:
             case "kill":
                 gateway.kill()
@@ -104,6 +107,7 @@ def _storm(plan: Plan, gateway: GatewayProcess, skies: Skies, began: float) -> i
     pause(max(0.0, began + plan.seconds - clock()))
     skies.clear()
     gateway.set_clock(0.0)
+    log.close()
     return jumps
 
 
