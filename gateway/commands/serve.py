@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 
+from gateway.commands.heap import keep_buffers
 from gateway.commands.settings import settings
 from gateway.config import Config, listen_at
 from gateway.server import run as run_server
@@ -22,4 +23,5 @@ def run(
         serve: Runs the gateway to its end; a test hands in its own.
     """
     config = settings(asked.config, environ)
+    keep_buffers()
     return serve(listen_at(config, host=asked.host, port=asked.port))
