@@ -1,4 +1,4 @@
-"""A simulated DashScope account on time that jumps: limits, line, network, and a list that may lie."""
+"""A simulated DashScope account, on time that jumps; its list may lie."""
 
 import asyncio
 import heapq
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from gateway.domain.edit import Edit, Part, Picture
-from gateway.domain.errors import Throttled, UpstreamUnavailable
+from gateway.domain.errors import Throttled, UpstreamUnavailable, UpstreamUnreachable
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Upstream
 from gateway.journey.ports import Observer
@@ -113,6 +113,9 @@ class World:
     slots: int
     listing: Listing = Listing()
     calls_per_second: int = 20
+    name: str = "task"
+    failing: float = 0.0
+    """The share of calls that get no answer."""
     clock_error: float = 0.0
     """What the gateway takes upstream's clock to be ahead, and it is not."""
     network: tuple[float, float] = (0.005, 0.030)
@@ -130,7 +133,7 @@ class World:
     def begin(self) -> str:
         """Submit a task here and now; return its id."""
         now = self.clock.now()
-        task = _Simulated(f"task-{len(self.tasks_by_id)}", now, self.seconds(self.chance))
+        task = _Simulated(f"{self.name}-{len(self.tasks_by_id)}", now, self.seconds(self.chance))
         free = heapq.heappop(self._free_at) if len(self._free_at) >= self.slots else 0.0
         task.scheduled = max(now + 0.025, free)
         task.ended = task.scheduled + task.seconds
@@ -177,7 +180,7 @@ class World:
         if self.listing.refused:
             await self._leg()
             raise UpstreamUnavailable("refused", upstream_code="AccessDenied")
-        rows = self._rows(since, until, status)
+        rows = self.rows_of(since, until, status)
         size = min(page_size, self.listing.page_size)
         pages = max(1, -(-len(rows) // size))
         await self._leg()
@@ -198,7 +201,8 @@ class World:
         await self._leg()
         return b"picture"
 
-    def _rows(self, since: float, until: float, status: TaskStatus | None) -> list[TaskRow]:
+    def rows_of(self, since: float, until: float, status: TaskStatus | None) -> list[TaskRow]:
+        """Return what the list holds of that window, as it sees the account."""
         seen = min(self.clock.now() - self.listing.stale, self.listing.stops_at)
         gone = [key for key, task in self._alive.items() if task.ended < seen - 60.0]
         for key in gone:
@@ -219,12 +223,15 @@ class World:
         now = self.clock.now()
         while self._arrived and self._arrived[0] <= now - 1.0:
             self._arrived.popleft()
-        self._arrived.append(now)
-        self.most_in_a_second = max(self.most_in_a_second, len(self._arrived))
-        if len(self._arrived) > self.calls_per_second:
-            self.throttled += 1
+        self.most_in_a_second = max(self.most_in_a_second, len(self._arrived) + 1)
+        if len(self._arrived) >= self.calls_per_second:
+            self.throttled += 1  # and not counted against the second
             await self._leg()
             raise Throttled("Requests throttling triggered.")
+        self._arrived.append(now)
+        if self.failing and self.chance.random() < self.failing:
+            await self._leg()
+            raise UpstreamUnreachable("cut")
 
     async def _leg(self) -> None:
         await asyncio.sleep(self.chance.uniform(*self.network))

@@ -20,7 +20,7 @@ _REST_SECONDS, _REST_MOST = 15.0, 600.0
 _FALSE_ALARMS = 8  # more of them than true ones, and the list is of no use
 _OVERLOOKED = 3  # an end that the list hides counts as so many
 _PROOFS = 20
-_SAMPLE = 200
+_SAMPLE = 40  # tasks that stand for all when the ends to expect are counted
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ _SIDELINE = 0.1  # share of the calls that these two may use
 _FETCHES = 0.85  # share of the calls that fetches may use; cancels and doubtful submits need some
 _LOOK_PATIENCE = 3.0  # a slower list is of no use
 _PAGE_SIZE = 100
+_LONGEST_TASK = 4 * 3600.0  # dashscope.md 7.6: a task ends within 3 hours
 
 
 @dataclass(order=True, slots=True)
@@ -228,12 +229,10 @@ class Poller:
 
         Stops when the pages are so many that fetches tell more.
         """
-        oldest = min(self._watches, key=lambda w: w.since, default=None)
-        if oldest is None:
+        watch = next(iter(self._watches), None)
+        if watch is None:
             return []
-        offset = self._dashscope.clock_offset(oldest.upstream.region.name)
-        until = self._clock.epoch() + offset + 60.0
-        since = until - 120.0 - min(23 * 3600.0, self._clock.now() - oldest.since)
+        now = self._clock.epoch() + self._dashscope.clock_offset(watch.upstream.region.name)
         rows: list[TaskRow] = []
         number = 0
         while True:
@@ -243,9 +242,9 @@ class Poller:
             try:
                 async with asyncio.timeout(_LOOK_PATIENCE):
                     page = await self._dashscope.tasks(
-                        oldest.upstream,
-                        since=since,
-                        until=until,
+                        watch.upstream,
+                        since=now - _LONGEST_TASK,
+                        until=now + 60.0,
                         status=TaskStatus.RUNNING,
                         page=number,
                         page_size=_PAGE_SIZE,

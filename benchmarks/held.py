@@ -1,0 +1,233 @@
+"""
+What 10,000 edits held at once cost: memory of each, CPU of all, tasks and timers of the loop.
+
+``python -m benchmarks.held`` runs every case in a process of its own, on real time, against a
+DashScope inside the process (benchmarks.world). Pictures are left out: all edits share one.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from benchmarks.world import LoopClock, World, quiet_observer
+from gateway.domain.edit import Edit, Picture
+from gateway.domain.phases import Phases
+from gateway.domain.task import TaskPage, TaskRow, TaskStatus
+from gateway.domain.tenant import Account, Region, Tenant, Upstream
+from gateway.journey.ask import Ask
+from gateway.journey.desk import Desk
+from gateway.journey.ports import DashScope, Ledger
+
+_REGION = Region("beijing", "https://beijing.test", ())
+_PICTURE = (Picture(content=b"picture", media_type="image/png"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    accounts: int
+    tenants: int
+    """Of each account."""
+    running: int
+    """The running limit of each account."""
+    seconds: tuple[float, float]
+    """Between which the length of a task lies."""
+
+
+_CASES = {
+    "1 account, all running": Case(1, 200, 10_000, (300, 600)),
+    "1 account, 5 run, the rest waits": Case(1, 200, 5, (15, 90)),
+    "100 accounts, all running": Case(100, 2, 100, (300, 600)),
+    "100 accounts, 5 run, the rest waits": Case(100, 2, 5, (15, 90)),
+}
+
+
+class _NoLedger:
+    """Writes nothing down: a ledger's memory is not what is measured here."""
+
+    async def owed(self) -> list[object]:
+        return []
+
+    async def find_key(self, *_: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def done(*_args: object, **_named: object) -> None: ...
+
+        return done
+
+
+@dataclass(slots=True)
+class _Account(World):
+    """A world whose list costs little, so that what is measured is the gateway."""
+
+    rows: list[TaskRow] = field(default_factory=list)
+
+    def begin(self) -> str:
+        task_id = World.begin(self)
+        self.rows.append(TaskRow(task_id, TaskStatus.RUNNING, "wan", 0.0))
+        return task_id
+
+    def rows_of(self, since: float, until: float, status: TaskStatus | None) -> list[TaskRow]:
+        if self.slots > 5:
+            return self.rows  # nothing ends while we measure
+        return World.rows_of(self, since, until, status)
+
+
+class _Accounts:
+    """Answers gateway.journey.ports.DashScope for many accounts."""
+
+    def __init__(self, case: Case) -> None:
+        self.worlds = [
+            _Account(
+                seconds=lambda chance: chance.uniform(*case.seconds),
+                slots=case.running,
+                chance=random.Random(number),
+                name=f"task-{number}",
+            )
+            for number in range(case.accounts)
+        ]
+
+    def clock_offset(self, _region: str) -> float:
+        return 0.0
+
+    async def submit(self, upstream: Upstream, *given: Any) -> object:
+        return await self._world(upstream).submit(upstream, *given)
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> object:
+        return await self._world(upstream).fetch(upstream, task_id)
+
+    async def tasks(self, upstream: Upstream, **given: Any) -> TaskPage:
+        return await self._world(upstream).tasks(upstream, **given)
+
+    async def download(self, upstream: Upstream, url: str) -> bytes:
+        return await self._world(upstream).download(upstream, url)
+
+    def _world(self, upstream: Upstream) -> _Account:
+        return self.worlds[int(upstream.name)]
+
+
+def _tenants(case: Case) -> list[Tenant]:
+    tenants = []
+    for number in range(case.accounts):
+        account = Account(
+            f"account-{number}", "beijing", submits_per_second=2_000, running_tasks=case.running
+        )
+        upstream = Upstream(str(number), _REGION, account, key="")
+        tenants += [
+            Tenant(f"tenant-{number}-{of}", "beijing", (upstream,), max_waiting=100_000)
+            for of in range(case.tenants)
+        ]
+    return tenants
+
+
+def _memory() -> int:
+    """Return the resident bytes of this process."""
+    gc.collect()
+    with open("/proc/self/statm") as told:  # noqa: PTH123 - one line of /proc
+        return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def _calls_alone(dashscope: _Accounts, upstream: Upstream, per_second: float) -> float:
+    """Return the share of a core of all that goes on, and of so many calls beside it."""
+    spent = time.process_time()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(50):
+            for _ in range(round(per_second / 10)):
+                group.create_task(dashscope.tasks(upstream, since=0.0, until=0.0))
+            await asyncio.sleep(0.1)
+    return (time.process_time() - spent) / 5.0
+
+
+async def _hold(case: Case, edits: int, seconds: float) -> None:
+    clock, dashscope, tenants = LoopClock(), _Accounts(case), _tenants(case)
+    bugs: list[BaseException] = []
+    desk = Desk(
+        tenants=tenants,
+        dashscope=cast("DashScope", dashscope),
+        ledger=cast("Ledger", _NoLedger()),
+        clock=clock,
+        observer=quiet_observer(),
+        on_bug=bugs.append,
+    )
+
+    async def customer(number: int) -> None:
+        ask = Ask(
+            tenant=tenants[number % len(tenants)],
+            edit=Edit(model="wan2.5-i2i-preview", prompt=f"a cat with {number} hats"),
+            pictures=_PICTURE,
+            digest=f"{number:064x}",
+            patience=540.0,
+            phases=Phases(clock.now()),
+        )
+        async with desk.attend(ask) as visit:
+            await visit.answer()
+            await visit.delivered()
+
+    async with desk:
+        before = _memory()
+        async with asyncio.TaskGroup() as group:
+            customers = []
+            for number in range(edits):
+                customers.append(group.create_task(customer(number)))
+                if number % 100 == 0:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(10.0)
+            each = (_memory() - before) / edits
+            calls = [world.calls.total() for world in dashscope.worlds]
+            spent = time.process_time()
+            await asyncio.sleep(seconds)
+            share = (time.process_time() - spent) / seconds
+            calls = [w.calls.total() - c for w, c in zip(dashscope.worlds, calls, strict=True)]
+            begun = sum(len(world.tasks_by_id) for world in dashscope.worlds)
+            loop: Any = asyncio.get_running_loop()
+            heap: list[asyncio.TimerHandle] = loop.__dict__["_scheduled"]
+            timers, void = len(heap), sum(timer.cancelled() for timer in heap)
+            running: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
+            tasks = Counter(coroutine.__qualname__ for coroutine in running)
+            per_second = sum(calls) / seconds
+            dashscope.worlds[0].calls_per_second = 10**6
+            more = await _calls_alone(dashscope, tenants[0].upstreams[0], per_second)
+            fake = more - share
+            print(f"  {begun} submitted; {sum(not c.done() for c in customers)} held")
+            print(f"  memory of each  {each / 1000:6.1f} KB")
+            print(
+                f"  CPU             {100 * share:6.2f} % of a core, {100 * fake:.2f} our DashScope"
+            )
+            print(f"  calls a second  {per_second:6.1f}")
+            print(f"  timers          {timers}, {void} of them void")
+            print(f"  tasks           {dict(tasks.most_common(6))}")
+            print(f"  bugs            {len(bugs)} {bugs[:1]}", flush=True)
+            for one in customers:
+                one.cancel()
+        os._exit(0)  # what follows is not measured
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser(description="The cost of many edits held at once.")
+    reader.add_argument("--case", choices=list(_CASES))
+    reader.add_argument("--edits", type=int, default=10_000)
+    reader.add_argument("--seconds", type=float, default=20.0, help="of measuring CPU")
+    reader.add_argument("--quick", action="store_true", help="1,000 edits, 2 seconds")
+    told = reader.parse_args()
+    edits, seconds = (1_000, 2.0) if told.quick else (told.edits, told.seconds)
+    if told.case:
+        print(f"{told.case}, {edits} edits", flush=True)
+        asyncio.run(_hold(_CASES[told.case], edits, seconds))
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
+    for case in _CASES:
+        given = ["--case", case, "--edits", str(edits), "--seconds", str(seconds)]
+        subprocess.run([sys.executable, "-m", "benchmarks.held", *given], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
