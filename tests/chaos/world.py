@@ -21,6 +21,7 @@ from tests.chaos.wishes import REGION_BY_TENANT
 
 _ROOT = Path(__file__).parents[2]
 _DRAIN_SECONDS = 2
+_FALLS = 10
 
 
 class GatewayProcess:
@@ -60,6 +61,8 @@ class GatewayProcess:
         """Start it again, and remember that, if it ended by itself."""
         if self._process.poll() is not None:
             self.fell_over += 1
+            if self.fell_over > _FALLS:
+                raise RuntimeError(f"The gateway does not stay up: see {self._folder}/gateway.log")
             self._process = self._started()
 
     def set_clock(self, offset: float) -> None:
