@@ -16,6 +16,7 @@ from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
@@ -106,15 +107,34 @@ def build(
     keyring = _keyring(config)
     budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
     reception = _reception(config, imaging, clock, metrics)
-    edits = Edits(keyring, readiness, reception, desk, budget, pixels_of, clock, metrics)
+    edits = Edits(
+        keyring,
+        readiness,
+        reception,
+        desk,
+        budget,
+        pixels_of,
+        config.server.heartbeat_seconds,
+        clock,
+        metrics,
+    )
     app = Starlette(
         routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
         exception_handlers=exception_handlers(),
-        middleware=[Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())],
+        middleware=[
+            # Outermost: a page's script shall read even the answer to a bug.
+            *_cors(config),
+            Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines()),
+        ],
         lifespan=_lifespan(imaging, clients, ledger, desk, clock, metrics),
     )
     app.router.redirect_slashes = False
     return Gateway(app, clock, desk, readiness, metrics)
+
+
+def _cors(config: Config) -> list[Middleware]:
+    origins = config.server.cors_origins
+    return [Middleware(Cors, origins=origins)] if origins else []
 
 
 def _lifespan(
@@ -153,6 +173,7 @@ def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics)
     server = config.server
     return Reception(
         check=imaging.check,
+        check_mask=imaging.check_mask,
         limits=Limits(
             max_body_bytes=server.max_body_bytes,
             body_seconds=server.body_seconds,

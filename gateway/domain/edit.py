@@ -38,10 +38,34 @@ class ResponseFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """How the pictures go back."""
+    """How the pictures go back: all that is done to DashScope's PNGs, and in which shape."""
 
     response_format: ResponseFormat = ResponseFormat.B64_JSON
     output_format: str = "png"
+    """png, jpeg or webp."""
+    compression: int | None = None
+    """OpenAI's ``output_compression``, the quality from 0 to 100; None for png and its default."""
+    scale_to: Size | None = None
+    """What was asked for, where DashScope makes another size or might."""
+    composite: bool = False
+    """Whether a mask keeps parts of the original; see Keepsake."""
+    stream: bool = False
+    """As server-sent events. Of one request: a retry that joins may want it otherwise."""
+
+    @property
+    def as_made(self) -> bool:
+        """Whether DashScope's bytes go back untouched."""
+        return self.output_format == "png" and self.scale_to is None and not self.composite
+
+
+@dataclass(frozen=True, slots=True)
+class Keepsake:
+    """What a masked edit needs again when its pictures have come: the bytes as they were sent."""
+
+    original: bytes = field(repr=False)
+    """The edit's first picture, before anything was done to it."""
+    mask: bytes = field(repr=False)
+    """Fully transparent where the edit shows; its size is the original's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,7 @@ class Edit:
     n: int = 1
     negative_prompt: str | None = field(default=None, repr=False)
     size: Size | None = None
+    """What DashScope is asked to make."""
     seed: int | None = None
     watermark: bool | None = None
     prompt_extend: bool | None = None
@@ -65,7 +90,7 @@ class Edit:
     ignored: tuple[str, ...] = ()
     """Fields that were accepted without effect, for ``x-wan-ignored-params``."""
     adjusted: tuple[str, ...] = ()
-    """What was done to its pictures, ``1:rotated``, for ``x-wan-adjusted``."""
+    """What is done to its pictures, ``1:rotated``, ``size:768x768->512x512``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.domain.edit import Size
+
 
 class EditState(StrEnum):
     """See docs/ledger.md for the diagram."""
@@ -33,7 +35,10 @@ class TaskRecord:
     account: str
     state: TaskState
     intended_at: float
-    """Epoch seconds by our clock: the start of the window in which the task may have been made."""
+    """
+    Epoch seconds by upstream's clock, as far as it was known: the start of the window in
+    which the task may have been made.
+    """
     seed: int | None = None
     task_id: str | None = None
     outcome: str | None = None
@@ -58,6 +63,10 @@ class EditRecord:
     state: EditState = EditState.OPEN
     idempotency_key: str | None = None
     ignored: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
+    compression: int | None = None
+    scale_to: Size | None = None
+    composite: bool = False
     delivered: bool = False
     error_code: str | None = None
     error_message: str | None = None

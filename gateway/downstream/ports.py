@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from gateway.domain.edit import Picture
+from gateway.domain.edit import Keepsake, Picture, Size
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.request_line import RequestLine
@@ -17,6 +17,14 @@ Decode pictures and bring them into DashScope's rules; gateway.imaging answers i
 
 A Picture is one with an URL, which goes on unread. Raises InvalidImage, with the index of
 the picture and the rule.
+"""
+
+
+CheckMask = Callable[[Keepsake], Awaitable[Size]]
+"""
+Decode a mask against the picture that it lies on, whose size is returned, upright, in pixels.
+
+Raises InvalidImage with ``param`` ``mask`` where it does not fit; gateway.imaging answers it.
 """
 
 
@@ -33,6 +41,10 @@ class Visit(Protocol):
         Raises:
             GatewayError: the edit ended badly, or has not ended yet.
         """
+        ...
+
+    def extend(self, patience: float) -> None:
+        """Let the customer wait *patience* seconds since it came, since it hears of us now."""
         ...
 
     async def delivered(self) -> None:
@@ -99,6 +111,10 @@ class EdgeObserver(Protocol):
             body_in: Bytes read.
             body_out: Bytes written.
         """
+        ...
+
+    def http_late_error(self, code: int, tenant: str) -> None:
+        """Count an error that came after a 200 had begun, by the status it would have had."""
         ...
 
     def client_disconnected(self, phase: str) -> None:

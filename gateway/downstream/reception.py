@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 from starlette.requests import Request
 
 from gateway.domain.clock import Clock
-from gateway.domain.edit import Picture
+from gateway.domain.edit import Keepsake, Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.phases import Phases
-from gateway.domain.tenant import Tenant
+from gateway.domain.tenant import MaskRule, Tenant
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Share
 from gateway.downstream.form import Form, read_form
-from gateway.downstream.ports import Check, EdgeObserver
+from gateway.downstream.ports import Check, CheckMask, EdgeObserver
 from gateway.downstream.request_line import line_of
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
 from gateway.journey.digest import digest_of
 from gateway.journey.patience import patience, sdk_patience
+from gateway.translate.openai_mask import masked
 from gateway.translate.openai_pictures import PictureRef
 from gateway.translate.openai_request import edit_of
 
@@ -28,6 +29,7 @@ _LONGEST_KEY = 255
 @dataclass(frozen=True, slots=True)
 class Reception:
     check: Check
+    check_mask: CheckMask
     limits: Limits
     models: Mapping[str, str]
     """Every name that a customer may send, and DashScope's name for it."""
@@ -49,25 +51,30 @@ class Reception:
         key = idempotency_key(request.headers)
         form = await read_form(request.receive, request.headers, self.limits, share)
         read_at = self.clock.now()
-        _refuse_mask(form)
+        keepsake = _keepsake(form, tenant)
         edit = edit_of(
             form.fields,
             models=self.models,
             default_model=self.default_model,
+            deployment=request.path_params.get("deployment", ""),
             strict=tenant.strict,
+            fit=tenant.fit,
         )
         checked = await self.check([_unread(ref) for ref in form.pictures], tenant)
         pictures = checked.pictures
-        edit = replace(edit, adjusted=tuple(_told(checked)))
+        if keepsake is not None:
+            edit = masked(edit, await self.check_mask(keepsake), fit=tenant.fit)
+        edit = replace(edit, adjusted=(*_told(checked), *edit.adjusted))
         ask = Ask(
             tenant=tenant,
             edit=edit,
             pictures=pictures,
-            digest=digest_of(edit, pictures),
+            digest=digest_of(edit, pictures, keepsake.mask if keepsake else b""),
             patience=self.patience_of(request, tenant),
             phases=phases,
             retry_count=line.retry_count,
             idempotency_key=key,
+            keepsake=keepsake,
             release=share.release,
         )
         line.overhead += self.clock.now() - read_at
@@ -115,9 +122,24 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key or None
 
 
-def _refuse_mask(form: Form) -> None:
-    if form.mask is not None:
+def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
+    """
+    Return the first picture and its mask as they were sent; ``None`` without a mask.
+
+    Raises:
+        InvalidRequest: the tenant takes no masks, or one of the two is an URL: it is not read.
+    """
+    if form.mask is None:
+        return None
+    if tenant.mask is MaskRule.REFUSE:
         raise InvalidRequest(
             "A mask cannot be applied here: say in the prompt what shall stay as it is.",
             param="mask",
         )
+    if form.mask.url or form.pictures[0].url:
+        which = "the mask" if form.mask.url else "the image"
+        raise InvalidRequest(
+            f"With a mask, {which} cannot be an URL: send the file itself or a data URL.",
+            param="mask",
+        )
+    return Keepsake(original=form.pictures[0].content, mask=form.mask.content)

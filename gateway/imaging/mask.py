@@ -19,10 +19,13 @@ _ERODE = ImageFilter.MinFilter(3)
 
 def check_mask(mask: bytes, original: bytes) -> Size:
     """
-    Return the size of *original* as a person sees it, or find what is wrong with *mask* before anything is paid: it is decoded wholly.
+    Find what is wrong with *mask* before anything is paid: it is decoded wholly.
 
-    The mask must be as large, have an alpha channel, and be
+    It must be as large as *original* as a person sees it, have an alpha channel, and be
     fully transparent somewhere: else nothing could come of the edit.
+
+    Returns:
+        The size of *original* as a person sees it.
 
     Raises:
         InvalidImage: with a whole sentence; ``param`` is ``mask``.
@@ -55,11 +58,12 @@ def composite(
     """
     Return *result* where *mask* is fully transparent, and *original* everywhere else.
 
-    With it comes the ICC profile of *original*.
-
     *original* and *mask* are brought to the size of *result*; a pixel that is touched by
     anything of the mask but full transparency equals the original's, exactly. Inside, the
     result fades in over *feather* pixels; a stroke thinner than that is faint but edited.
+
+    Returns:
+        The picture, which is RGB, and the ICC profile of *original*.
 
     Raises:
         InvalidImage: *original* or *mask* is damaged.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.domain.edit import AnswerForm, Edit, Picture
+from gateway.domain.edit import AnswerForm, Edit, Keepsake, Picture
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 
@@ -23,6 +23,8 @@ class Ask:
     retry_count: int = 0
     """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
     idempotency_key: str | None = None
+    keepsake: Keepsake | None = field(default=None, repr=False)
+    """Of a masked edit: what its result is laid into."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called once when the bytes are let go: when the task exists, or they were not needed."""
 

@@ -5,9 +5,11 @@ import hashlib
 from gateway.domain.edit import Edit, Picture
 
 
-def digest_of(edit: Edit, pictures: tuple[Picture, ...]) -> str:
+def digest_of(edit: Edit, pictures: tuple[Picture, ...], mask: bytes = b"") -> str:
     """
     Return 64 hex digits over the fields that matter and the pictures, in order.
+
+    *mask* is empty where there is none.
 
     Part order, boundaries, file names and ignored fields play no part: a retry by another
     HTTP library is the same content. sha256 costs about 0.6 ms a megabyte.
@@ -24,6 +26,8 @@ def digest_of(edit: Edit, pictures: tuple[Picture, ...]) -> str:
         edit.prompt_extend,
         edit.answer.response_format,
         edit.answer.output_format,
+        edit.answer.compression,
+        edit.answer.scale_to,
     ):
         said = b"" if field is None else str(field).encode()
         whole.update(b"%d:%d:" % (field is not None, len(said)))
@@ -31,6 +35,8 @@ def digest_of(edit: Edit, pictures: tuple[Picture, ...]) -> str:
     for picture in pictures:
         whole.update(b"u" if picture.url else b"b")
         whole.update(hashlib.sha256(picture.url.encode() or picture.content).digest())
+    if mask:
+        whole.update(b"m" + hashlib.sha256(mask).digest())
     return whole.hexdigest()
 
 

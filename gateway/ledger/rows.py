@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gateway.domain.edit import Size
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 
@@ -22,6 +23,10 @@ EDIT_COLUMNS = (
     "state",
     "idempotency_key",
     "ignored",
+    "adjusted",
+    "compression",
+    "scale_to",
+    "composite",
     "delivered",
     "error_code",
     "error_message",
@@ -59,8 +64,11 @@ def row_of_edit(edit: EditRecord) -> tuple[Any, ...]:
         edit.created,
         edit.state.value,
         edit.idempotency_key,
-        # ASCII, so that no name a customer makes up can break the write.
-        json.dumps(edit.ignored) if edit.ignored else "",
+        _texts(edit.ignored),
+        _texts(edit.adjusted),
+        edit.compression,
+        None if edit.scale_to is None else str(edit.scale_to),
+        int(edit.composite),
         int(edit.delivered),
         edit.error_code,
         edit.error_message,
@@ -89,10 +97,19 @@ def edit_of_row(row: Sequence[Any], task_rows: Iterable[Sequence[Any]]) -> EditR
     """Return the record of a row in the order of EDIT_COLUMNS and of its tasks' rows."""
     known = dict(zip(EDIT_COLUMNS, row, strict=True))
     known["state"] = EditState(known["state"])
-    known["ignored"] = tuple(json.loads(known["ignored"] or "[]"))
+    for name in ("ignored", "adjusted"):
+        known[name] = tuple(json.loads(known[name] or "[]"))
+    if known["scale_to"] is not None:
+        known["scale_to"] = Size(*map(int, known["scale_to"].split("x")))
+    known["composite"] = bool(known["composite"])
     known["delivered"] = bool(known["delivered"])
     known["error_retry"] = bool(known["error_retry"])
     return EditRecord(**known, tasks=tuple(_task_of_row(task) for task in task_rows))
+
+
+def _texts(texts: tuple[str, ...]) -> str:
+    # ASCII, so that no name a customer makes up can break the write.
+    return json.dumps(texts) if texts else ""
 
 
 def _task_of_row(row: Sequence[Any]) -> TaskRecord:

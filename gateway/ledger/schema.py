@@ -66,6 +66,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX tasks_by_id ON tasks (task_id) WHERE task_id IS NOT NULL",
     ),
+    (
+        "ALTER TABLE edits ADD COLUMN adjusted TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE edits ADD COLUMN compression INTEGER",
+        "ALTER TABLE edits ADD COLUMN scale_to TEXT",
+        "ALTER TABLE edits ADD COLUMN composite INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 
 from gateway.domain.edit import ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
-from gateway.translate import size_rule
 
 Reader = Callable[[str, str], object]
 """From the field's name and text to its value; raises InvalidRequest."""
@@ -78,21 +77,7 @@ def _size(name: str, text: str) -> Size | None:
     match = re.fullmatch(r"\s*(\d{1,5})[xX*](\d{1,5})\s*", text, re.ASCII)
     if match is None or not int(match[1]) or not int(match[2]):
         raise _invalid(name, text, "WIDTHxHEIGHT in pixels, such as 1024x1024, or 'auto'")
-    size = Size(int(match[1]), int(match[2]))
-    if not size_rule.is_legal(size):
-        nearest = size_rule.nearest_legal(size)
-        raise InvalidRequest(
-            f"Invalid size '{size}': {size_rule.RULE}. The nearest is {nearest}.", param=name
-        )
-    return size
-
-
-def _stream(name: str, text: str) -> bool:
-    if _truth(name, text):
-        raise InvalidRequest(
-            "Streaming is not supported here: leave 'stream' out or send false.", param=name
-        )
-    return False
+    return Size(int(match[1]), int(match[2]))
 
 
 def _response_format(name: str, text: str) -> ResponseFormat:
@@ -119,12 +104,12 @@ FIELDS: Mapping[str, Reader] = {
     "n": _whole(least=1, most=10),
     "size": _size,
     "response_format": _response_format,
-    "output_format": _one_of("png", instead="'png': only png is made here today"),
+    "output_format": _one_of("png", "jpeg", "webp"),
     "output_compression": _whole(least=0, most=100),
     "background": _one_of(
         "auto", "opaque", instead="'auto' or 'opaque': a transparent background cannot be made"
     ),
-    "stream": _stream,
+    "stream": _truth,
     "partial_images": _whole(least=0, most=3),
     "quality": _as_sent,
     "input_fidelity": _as_sent,
@@ -143,8 +128,8 @@ WITHOUT_EFFECT = frozenset(
         "background",
         "input_fidelity",
         "moderation",
-        "output_compression",  # nothing that is made here is lossy
-        "partial_images",  # nothing is streamed here
+        "output_compression",  # of a png, which loses nothing
+        "partial_images",  # DashScope shows none on its way
         "quality",
         "safety_identifier",
         "user",

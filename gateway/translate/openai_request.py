@@ -1,13 +1,14 @@
 """Plain fields of a customer's request → Edit: mapped, refused or listed, never dropped."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from gateway.domain.edit import AnswerForm, Edit, ResponseFormat
+from gateway.domain.edit import AnswerForm, Edit, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
+from gateway.translate import size_rule
 from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, shown
 from gateway.translate.openai_json import flattened
 from gateway.translate.openai_pictures import is_file_id, is_picture
@@ -23,7 +24,9 @@ def edit_of(
     *,
     models: Mapping[str, str],
     default_model: str,
+    deployment: str = "",
     strict: bool,
+    fit: bool,
 ) -> Edit:
     """
     Check the fields of one request; product.md section 4 is the contract.
@@ -37,7 +40,9 @@ def edit_of(
         fields: Name and text, in the order sent, repeated names and all.
         models: Every name that a customer may send, and DashScope's name for it.
         default_model: One of those names, where none was sent.
+        deployment: What Azure's path says; the form's model goes before it, if there is such.
         strict: Whether an unknown field is refused; else it is listed as ignored.
+        fit: Whether a size that DashScope does not make is made by scaling; else it is refused.
 
     Raises:
         InvalidRequest: ``param`` is the field to change.
@@ -50,21 +55,69 @@ def edit_of(
             param="prompt",
             code="missing_required_parameter",
         )
+    answer = _answer_form(values, fit=fit)
+    asked: Size | None = values.get("size")
+    made = None if asked is None else size_rule.nearest_legal(asked)
     return Edit(
-        model=_model(values.get("model", default_model), models),
+        model=_model(_named(values.get("model"), deployment, models) or default_model, models),
         prompt=values["prompt"],
         n=values.get("n", 1),
         negative_prompt=values.get("negative_prompt"),
-        size=values.get("size"),
+        size=made,
         seed=values.get("seed"),
         watermark=values.get("watermark"),
         prompt_extend=values.get("prompt_extend"),
-        answer=AnswerForm(
-            response_format=values.get("response_format", ResponseFormat.B64_JSON),
-            output_format=values.get("output_format", "png"),
-        ),
-        ignored=tuple(ignored),
+        answer=answer,
+        ignored=tuple(_without_effect(ignored, answer)),
+        adjusted=() if answer.scale_to is None else (f"size:{made}->{asked}",),
     )
+
+
+def _answer_form(values: Mapping[str, Any], *, fit: bool) -> AnswerForm:
+    """Return what becomes of DashScope's pictures, which an URL can only show as they are."""
+    asked: Size | None = values.get("size")
+    output_format = values.get("output_format", "png")
+    form = AnswerForm(
+        response_format=values.get("response_format", ResponseFormat.B64_JSON),
+        output_format=output_format,
+        compression=None if output_format == "png" else values.get("output_compression"),
+        scale_to=None if asked is None or size_rule.is_legal(asked) else asked,
+        stream=values.get("stream", False),
+    )
+    if form.scale_to is not None:
+        _check_scaling(form.scale_to, fit=fit)
+    if form.response_format is ResponseFormat.URL and form.stream:
+        raise InvalidRequest(
+            "A stream brings the pictures themselves: with 'stream' leave 'response_format' out"
+            " or send 'b64_json'.",
+            param="response_format",
+        )
+    if form.response_format is ResponseFormat.URL and not form.as_made:
+        field = "size" if form.scale_to else "output_format"
+        raise InvalidRequest(
+            f"With response_format 'url' you get DashScope's own file: '{field}' can only be"
+            " what DashScope makes itself. Use response_format 'b64_json', or leave"
+            f" '{field}' out.",
+            param=field,
+        )
+    return form
+
+
+def _check_scaling(asked: Size, *, fit: bool) -> None:
+    if not fit:
+        nearest = size_rule.nearest_legal(asked)
+        raise InvalidRequest(
+            f"Invalid size '{asked}': {size_rule.RULE}. The nearest is {nearest}.", param="size"
+        )
+    if not size_rule.is_scalable(asked):
+        raise InvalidRequest(f"Invalid size '{asked}': {size_rule.SCALED_RULE}.", param="size")
+
+
+def _without_effect(ignored: Iterable[str], answer: AnswerForm) -> Iterator[str]:
+    """Yield the names that were accepted in vain; a compression only where there is one."""
+    for name in ignored:
+        if answer.output_format == "png" or _plain_name(name) != "output_compression":
+            yield name
 
 
 def _read(
@@ -130,6 +183,13 @@ def _plain_name(sent: str) -> str:
     while len(name) <= _LONGEST_NAME and (match := _NESTED.fullmatch(name)):
         name = match[1] + match[2]
     return name
+
+
+def _named(sent: str | None, deployment: str, models: Mapping[str, str]) -> str | None:
+    """Return the form's model, or the path's where the form has none that exists."""
+    if deployment and (sent is None or (sent not in models and deployment in models)):
+        return deployment
+    return sent
 
 
 def _model(name: str, models: Mapping[str, str]) -> str:

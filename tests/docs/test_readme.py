@@ -154,7 +154,7 @@ def test_listed_fields_are_called_listed() -> None:
 
 def _read(name: str, text: str) -> Edit:
     fields = [(name, text)] if name == "prompt" else [("prompt", "add a hat"), (name, text)]
-    return edit_of(fields, models=_MODELS, default_model="gpt-image-1", strict=False)
+    return edit_of(fields, models=_MODELS, default_model="gpt-image-1", strict=False, fit=True)
 
 
 @pytest.mark.parametrize(

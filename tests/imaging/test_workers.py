@@ -251,8 +251,7 @@ async def test_the_way_out(imaging: Imaging) -> None:
 
 async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
     """A picture that came home waits for a thread though the line is full and patience short."""
-    imaging = Imaging(Limits(threads=1, waiting=0, patience=0.01))
-    imaging._limits = Limits(threads=1, waiting=1)
+    imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check([LARGE], FITS))

@@ -35,6 +35,8 @@ def test_equal_content_is_equal() -> None:
         {"prompt_extend": False},
         {"answer": AnswerForm(ResponseFormat.URL)},
         {"answer": AnswerForm(output_format="webp")},
+        {"answer": AnswerForm(compression=0)},
+        {"answer": AnswerForm(scale_to=Size(512, 512))},
     ],
     ids=str,
 )
@@ -53,6 +55,18 @@ def test_each_field_counts(changes: dict[str, Any]) -> None:
 def test_each_picture_counts(pictures: tuple[Picture, ...]) -> None:
     """Other pictures are other content."""
     assert digest_of(an_edit(), pictures) != digest_of(an_edit(), (ONE,))
+
+
+def test_the_mask_counts() -> None:
+    """An edit with a mask, or another one, is another edit; a mask is no picture."""
+    digests = {
+        digest_of(an_edit(), (ONE,)),
+        digest_of(an_edit(), (ONE,), b"two"),
+        digest_of(an_edit(), (ONE,), b"mask"),
+        digest_of(an_edit(), (ONE, TWO)),
+    }
+
+    assert len(digests) == 4
 
 
 def test_order_counts() -> None:

@@ -2,6 +2,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from gateway.domain.edit import Size
 from gateway.domain.errors import UpstreamFailed
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.ledger.rows import (
@@ -30,6 +31,10 @@ def test_each_field_has_its_column() -> None:
         pytest.param(EDIT, (FIRST, ENDED), id="two-tasks"),
         pytest.param(replace(EDIT, ignored=()), (FIRST,), id="nothing-ignored"),
         pytest.param(replace(EDIT, ignored=("\udc80", "ä")), (), id="names-of-any-letters"),
+        pytest.param(replace(EDIT, adjusted=("1:rotated",)), (), id="adjusted"),
+        pytest.param(
+            replace(EDIT, compression=0, scale_to=Size(512, 8), composite=True), (), id="finished"
+        ),
         pytest.param(edit("edit_2"), (), id="no-key"),
         pytest.param(replace(EDIT, error_retry=True, error_code="c"), (), id="failed"),
     ],

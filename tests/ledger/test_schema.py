@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger import schema
+from gateway.ledger.rows import EDIT_COLUMNS, edit_of_row, row_of_edit
 from gateway.ledger.schema import APPLICATION_ID, MIGRATIONS, opened, prepare, transaction
 from gateway.ledger.trouble import LedgerError
+from tests.ledger.records import EDIT
 
 NOBODY = 65534
+_SINCE_VERSION_2 = {"adjusted", "compression", "scale_to", "composite"}
 
 
 def start(path: Path) -> None:
@@ -96,7 +99,7 @@ def a_scratched_ledger(path: Path) -> None:
         ),
         pytest.param(
             a_newer_ledger,
-            "was written by a newer gateway (its tables are version 99, this one knows up to 1); "
+            "was written by a newer gateway (its tables are version 99, this one knows up to 2); "
             "start that version again, or name another file in [state] path",
             id="newer",
         ),
@@ -207,7 +210,7 @@ def test_a_database_that_cannot_log_ahead(tmp_path: Path) -> None:
 
 
 def test_only_missing_versions_are_added(tmp_path: Path) -> None:
-    """A ledger of version 1 keeps its rows and gets what version 2 adds."""
+    """A ledger of this version keeps its rows and gets what the next version adds."""
     path = tmp_path / "gateway.db"
     fill(path)
     migrations = (*MIGRATIONS, ("ALTER TABLE tasks ADD COLUMN more TEXT",))
@@ -216,8 +219,28 @@ def test_only_missing_versions_are_added(tmp_path: Path) -> None:
         prepare(connection, path, "normal", migrations)
         prepare(connection, path, "normal", migrations)
 
-        assert version_of(connection) == 2
+        assert version_of(connection) == len(migrations)
         assert connection.execute("SELECT count(*), more FROM tasks").fetchone() == (200, None)
+
+
+def test_an_edit_of_the_first_version_is_read_as_it_was(tmp_path: Path) -> None:
+    """What it lacks is what it was: nothing done to the pictures, DashScope's own bytes."""
+    path = tmp_path / "gateway.db"
+    columns = [name for name in EDIT_COLUMNS if name not in _SINCE_VERSION_2]
+    row = dict(zip(EDIT_COLUMNS, row_of_edit(EDIT), strict=True))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        prepare(connection, path, "normal", MIGRATIONS[:1])
+        connection.execute(
+            f"INSERT INTO edits ({', '.join(columns)}) "  # noqa: S608 - our own column names
+            f"VALUES ({', '.join('?' * len(columns))})",
+            [row[name] for name in columns],
+        )
+
+        prepare(connection, path, "normal")
+
+        select = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits"  # noqa: S608 - the same
+        (kept,) = connection.execute(select)
+    assert edit_of_row(kept, ()) == EDIT
 
 
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
@@ -230,7 +253,7 @@ def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.OperationalError, match="already exists"):
             prepare(connection, path, "normal", migrations)
 
-        assert version_of(connection) == 1
+        assert version_of(connection) == len(MIGRATIONS)
         (left,) = connection.execute(
             "SELECT count(*) FROM sqlite_master WHERE name = 'half'"
         ).fetchone()

@@ -11,9 +11,10 @@ MODELS = {WAN: WAN, "gpt-image-1": WAN, "dall-e-2": WAN}
 PLAIN = Edit(model=WAN, prompt="a cat")
 
 
-def edit(*fields: tuple[str, str], strict: bool = False) -> Edit:
+def edit(*fields: tuple[str, str], strict: bool = False, fit: bool = True) -> Edit:
     """Return the edit of *fields* beside a prompt."""
-    return edit_of([("prompt", "a cat"), *fields], models=MODELS, default_model=WAN, strict=strict)
+    given = [("prompt", "a cat"), *fields]
+    return edit_of(given, models=MODELS, default_model=WAN, strict=strict, fit=fit)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,12 @@ def edit(*fields: tuple[str, str], strict: bool = False) -> Edit:
             "response_format", "url", {"answer": AnswerForm(ResponseFormat.URL)}, id="url"
         ),
         pytest.param("output_format", "PNG", {"answer": AnswerForm(output_format="png")}, id="png"),
+        pytest.param(
+            "output_format", "jpeg", {"answer": AnswerForm(output_format="jpeg")}, id="jpeg"
+        ),
+        pytest.param(
+            "output_format", "WebP", {"answer": AnswerForm(output_format="webp")}, id="webp"
+        ),
         pytest.param("output_compression", "100", {"ignored": 1}, id="compression most"),
         pytest.param("output_compression", "0", {"ignored": 1}, id="compression least"),
         pytest.param("background", "auto", {"ignored": 1}, id="background auto"),
@@ -94,16 +101,15 @@ def test_a_prompt_alone_is_an_edit() -> None:
         pytest.param("size", "big", "WIDTHxHEIGHT", id="size in words"),
         pytest.param("size", "0x1024", "WIDTHxHEIGHT", id="size of nothing"),
         pytest.param("size", "1024x", "WIDTHxHEIGHT", id="half a size"),
-        pytest.param("size", "512x512", "nearest is 768x768", id="size too small"),
-        pytest.param("size", "1792x1024", "nearest is 1693x967", id="size too big"),
         pytest.param("size", "3000x300", "1:4 to 4:1", id="size too wide"),
+        pytest.param("size", "4096x4096", "3840x2160 or 2160x3840 at most", id="size too big"),
+        pytest.param(
+            "size", "3841x2160", "3840x2160 or 2160x3840 at most", id="size a bit too big"
+        ),
         pytest.param("response_format", "png", "'b64_json' or 'url'", id="response format"),
-        pytest.param("output_format", "jpeg", "only png is made here", id="jpeg"),
-        pytest.param("output_format", "webp", "only png is made here", id="webp"),
-        pytest.param("output_format", "gif", "only png is made here", id="gif"),
+        pytest.param("output_format", "gif", "'png' or 'jpeg' or 'webp'", id="gif"),
         pytest.param("output_compression", "101", "from 0 to 100", id="compression"),
         pytest.param("background", "transparent", "cannot be made", id="transparent"),
-        pytest.param("stream", "true", "not supported", id="stream"),
         pytest.param("stream", "perhaps", "true or false", id="stream in words"),
         pytest.param("partial_images", "4", "from 0 to 3", id="partial images"),
         pytest.param("seed", "-1", "leave it out for a random one", id="seed -1"),
@@ -123,6 +129,59 @@ def test_each_refusal(name: str, text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        pytest.param(Size(256, 256), Size(768, 768), id="dall-e-2's smallest"),
+        pytest.param(Size(512, 512), Size(768, 768), id="dall-e-2's"),
+        pytest.param(Size(1792, 1024), Size(1687, 964), id="dall-e-3's"),
+        pytest.param(Size(3840, 2160), Size(1696, 954), id="gpt-image-2's largest"),
+        pytest.param(Size(2160, 3840), Size(954, 1696), id="the same upright"),
+        pytest.param(Size(400, 100), Size(1536, 384), id="4:1"),
+    ],
+)
+def test_a_size_is_made_by_scaling(asked: Size, made: Size) -> None:
+    """DashScope makes the nearest it can, the answer has what was asked for, and it is told."""
+    wanted = edit(("size", str(asked)))
+
+    assert wanted.size == made
+    assert wanted.answer == AnswerForm(scale_to=asked)
+    assert wanted.adjusted == (f"size:{made}->{asked}",)
+
+
+def test_without_fit_no_size_is_scaled() -> None:
+    """A tenant that wants nothing changed is told the rule and what comes nearest."""
+    with pytest.raises(InvalidRequest, match=r"589824 to 1638400 .* nearest is 768x768") as refused:
+        edit(("size", "512x512"), fit=False)
+
+    assert refused.value.param == "size"
+    assert edit(("size", "768x768"), fit=False).size == Size(768, 768)
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_a_compression_counts_where_there_is_one(output_format: str) -> None:
+    """It is the quality of jpeg and webp, and not listed as ignored; with png it is."""
+    lossy = edit(("output_compression", "40"), ("output_format", output_format))
+    png = edit(("extra_body[output_compression]", "40"), ("output_format", "png"))
+
+    assert lossy.answer == AnswerForm(output_format=output_format, compression=40)
+    assert lossy.ignored == ()
+    assert png.answer == AnswerForm()
+    assert png.ignored == ("extra_body[output_compression]",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("size", "512x512"), ("output_format", "jpeg"), ("output_format", "webp")],
+)
+def test_an_url_shows_what_dashscope_made(name: str, text: str) -> None:
+    """What we would have to change cannot be had as an URL; the field is named."""
+    with pytest.raises(InvalidRequest, match="DashScope's own file") as refused:
+        edit((name, text), ("response_format", "url"))
+
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param(None, id="absent"),
@@ -136,7 +195,7 @@ def test_a_prompt_is_required(text: str | None) -> None:
     fields = [] if text is None else [("prompt", text)]
 
     with pytest.raises(InvalidRequest, match="Missing required parameter: 'prompt'") as refused:
-        edit_of(fields, models=MODELS, default_model=WAN, strict=False)
+        edit_of(fields, models=MODELS, default_model=WAN, strict=False, fit=True)
 
     assert (refused.value.param, refused.value.code) == ("prompt", "missing_required_parameter")
 
@@ -153,7 +212,9 @@ def test_a_text_that_dashscope_would_cut_is_refused(name: str, most: int) -> Non
     wanted = f"maximum length {most}, but got a string with length {most + 1} instead"
 
     with pytest.raises(InvalidRequest, match=wanted) as refused:
-        edit_of([(name, "猫" * (most + 1))], models=MODELS, default_model=WAN, strict=False)
+        edit_of(
+            [(name, "猫" * (most + 1))], models=MODELS, default_model=WAN, strict=False, fit=True
+        )
 
     assert (refused.value.param, refused.value.code) == (name, "string_above_max_length")
 
@@ -162,7 +223,7 @@ def test_the_longest_prompt_is_taken() -> None:
     """2000 characters are 2000, however many bytes; Node's line ends count as one."""
     prompt = "猫" * 1998 + "\r\n" + "x"
 
-    made = edit_of([("prompt", prompt)], models=MODELS, default_model=WAN, strict=False)
+    made = edit_of([("prompt", prompt)], models=MODELS, default_model=WAN, strict=False, fit=True)
 
     assert made.prompt == "猫" * 1998 + "\nx"
 
@@ -170,7 +231,7 @@ def test_the_longest_prompt_is_taken() -> None:
 def test_equal_prompts_are_equal_however_sent() -> None:
     """Node turns each line end into CRLF; the edit is the same."""
     made = [
-        edit_of([("prompt", text)], models=MODELS, default_model=WAN, strict=False)
+        edit_of([("prompt", text)], models=MODELS, default_model=WAN, strict=False, fit=True)
         for text in ("a\nb\n", "a\r\nb\r\n")
     ]
 

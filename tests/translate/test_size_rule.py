@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import Size
-from gateway.translate.size_rule import is_legal, nearest_legal
+from gateway.translate.size_rule import is_legal, is_scalable, nearest_legal
 
 SIDES = st.integers(1, 99_999)
 
@@ -31,18 +31,39 @@ def test_the_rule(width: int, height: int, legal: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "nearest"),
+    ("asked", "made"),
     [
-        pytest.param(Size(512, 512), Size(768, 768), id="too small"),
-        pytest.param(Size(1792, 1024), Size(1693, 967), id="too big"),
+        pytest.param(Size(1024, 1024), Size(1024, 1024), id="square"),
+        pytest.param(Size(1536, 1024), Size(1536, 1024), id="landscape"),
+        pytest.param(Size(1024, 1536), Size(1024, 1536), id="portrait"),
+        pytest.param(Size(768, 768), Size(768, 768), id="fewest pixels"),
+        pytest.param(Size(1280, 1280), Size(1280, 1280), id="most pixels"),
+        pytest.param(Size(2560, 640), Size(2560, 640), id="widest"),
+        pytest.param(Size(256, 256), Size(768, 768), id="small"),
+        pytest.param(Size(512, 512), Size(768, 768), id="half"),
+        pytest.param(Size(2048, 2048), Size(1280, 1280), id="large"),
+        pytest.param(Size(1792, 1024), Size(1687, 964), id="7:4"),
+        pytest.param(Size(3840, 2160), Size(1696, 954), id="16:9"),
+        pytest.param(Size(400, 100), Size(1536, 384), id="4:1"),
+        pytest.param(Size(1, 4), Size(384, 1536), id="1:4"),
         pytest.param(Size(4000, 100), Size(1536, 384), id="too wide"),
         pytest.param(Size(100, 40000), Size(640, 2560), id="too tall"),
-        pytest.param(Size(1024, 768), Size(1024, 768), id="legal"),
     ],
 )
-def test_the_nearest(asked: Size, nearest: Size) -> None:
-    """The nearest keeps the ratio, and as many pixels as the rule lets."""
-    assert nearest_legal(asked) == nearest
+def test_the_nearest(asked: Size, made: Size) -> None:
+    """A legal size is itself; another is met in ratio, at the nearer limit of pixels."""
+    assert nearest_legal(asked) == made
+
+
+@given(st.integers(1, 4000), st.floats(0.25, 4))
+def test_the_nearest_is_alike(height: int, ratio: float) -> None:
+    """For every ratio that is allowed the size is legal and within half a percent of it."""
+    asked = Size(min(4 * height, max(-(-height // 4), round(height * ratio))), height)
+
+    made = nearest_legal(asked)
+
+    assert is_legal(made)
+    assert made.width / made.height == pytest.approx(asked.width / asked.height, rel=0.005)
 
 
 @given(width=SIDES, height=SIDES)
@@ -54,3 +75,21 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
 
     assert is_legal(nearest)
     assert not is_legal(asked) or nearest == asked
+
+
+@pytest.mark.parametrize(
+    ("size", "scalable"),
+    [
+        pytest.param(Size(3840, 2160), True, id="largest"),
+        pytest.param(Size(2160, 3840), True, id="largest upright"),
+        pytest.param(Size(3841, 2160), False, id="too long"),
+        pytest.param(Size(2161, 2161), False, id="too wide a square"),
+        pytest.param(Size(256, 256), True, id="dall-e-2's"),
+        pytest.param(Size(400, 100), True, id="4:1"),
+        pytest.param(Size(401, 100), False, id="beyond 4:1"),
+        pytest.param(Size(100, 401), False, id="beyond 1:4"),
+    ],
+)
+def test_what_is_made_by_scaling(size: Size, scalable: bool) -> None:
+    """Up to the largest picture of OpenAI's models, in the ratios that DashScope makes."""
+    assert is_scalable(size) is scalable

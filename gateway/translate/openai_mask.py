@@ -1,0 +1,64 @@
+"""What a mask makes of an edit: its result is laid into the picture that the mask lies on."""
+
+from dataclasses import replace
+
+from gateway.domain.edit import Edit, ResponseFormat, Size
+from gateway.domain.errors import InvalidRequest
+from gateway.translate import size_rule
+
+_MOST_DISTORTION = 0.02
+"""Of the ratio: what whole pixels and a size named by hand differ by, and nobody sees."""
+
+
+def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
+    """
+    Return *edit* as one that keeps what its mask protects.
+
+    Where no size is asked for, the result gets that of the original, so that each pixel
+    which is kept is the original's own; one that DashScope does not make is scaled.
+
+    Args:
+        edit: As edit_of returned it.
+        original: The picture that the mask lies on, upright, in pixels.
+        fit: Whether sizes may be made by scaling; without it the original is scaled to the
+            nearest legal size instead.
+
+    Raises:
+        InvalidRequest: the answer is to be an URL, or its shape is not the original's.
+    """
+    if edit.answer.response_format is ResponseFormat.URL:
+        raise InvalidRequest(
+            "With response_format 'url' you get DashScope's own file, which knows no mask. Use"
+            " response_format 'b64_json', or leave the mask out.",
+            param="mask",
+        )
+    asked = edit.answer.scale_to or edit.size
+    if asked is not None:
+        _check_shape(asked, original)
+        return _composite(edit, scale_to=asked)
+    if not size_rule.ratio_is_legal(original):
+        raise InvalidRequest(
+            f"A mask cannot be applied to an image of {original}: the ratio of its sides must be"
+            f" 1:{size_rule.MOST_RATIO} to {size_rule.MOST_RATIO}:1.",
+            param="mask",
+        )
+    made = size_rule.nearest_legal(original)
+    if made == original or not (fit and size_rule.is_scalable(original)):
+        return _composite(replace(edit, size=made), scale_to=made)
+    told = (*edit.adjusted, f"size:{made}->{original}")
+    return _composite(replace(edit, size=made, adjusted=told), scale_to=original)
+
+
+def _composite(edit: Edit, *, scale_to: Size) -> Edit:
+    return replace(edit, answer=replace(edit.answer, scale_to=scale_to, composite=True))
+
+
+def _check_shape(asked: Size, original: Size) -> None:
+    """Refuse what could only be answered by distorting the original."""
+    ratio = asked.width * original.height / (asked.height * original.width)
+    if abs(ratio - 1) > _MOST_DISTORTION:
+        raise InvalidRequest(
+            f"With a mask, 'size' must have the shape of the image: {asked} was asked for, the"
+            f" image is {original}. Leave 'size' out to get the image's own size.",
+            param="size",
+        )
