@@ -15,6 +15,7 @@ _PAYS_FROM, _PAYS_UNTIL = 3, 2  # running tasks a page; with fewer, fetches tell
 _SHARE = 0.6  # of the account's calls that looks may use; the rest confirms ends
 _STALE_SECONDS = 0.4
 _NEW_SECONDS = 0.3  # so young a task may be missing from a list that is not stale
+_FULL_SECONDS = 5.0  # so long one may wait though by order it should run: strangers take slots too
 _SPARED_SECONDS, _SPARED_MOST = 2.0, 30.0
 _REST_SECONDS, _REST_MOST = 15.0, 600.0
 _FALSE_ALARMS = 8  # more of them than true ones, and the list is of no use
@@ -71,7 +72,7 @@ class Glances:
         Return the watches to fetch now: those that ran and are gone from the RUNNING rows.
 
         One that was never seen running may be pending, or so quick that no look met it: it is
-        fetched when slots are free, so that nothing should be pending.
+        fetched soon when slots are free, so that nothing should be pending, else later.
         """
         listed = {row.task_id for row in rows if row.status is TaskStatus.RUNNING}
         self._failed = 0
@@ -83,7 +84,7 @@ class Glances:
             if watch.task_id in listed:
                 watch.listed_at, watch.spared_until = now, 0.0
             elif now >= watch.spared_until and (
-                watch.listed_at or (len(listed) < slots and self._must_show(watch, now))
+                watch.listed_at or self._must_show(watch, now, full=len(listed) >= slots)
             ):
                 watch.missing_at = now
                 gone.append(watch)
@@ -118,9 +119,9 @@ class Glances:
         self._accuse(now, _OVERLOOKED)
 
     def failed(self, error: GatewayError, now: float) -> None:
-        """Leave a list alone that refuses, or fails twice in a row."""
+        """Leave a list alone that refuses, or fails three times in a row."""
         self._failed += 1
-        if self._failed > 1 or isinstance(error, UpstreamUnavailable):
+        if self._failed > 2 or isinstance(error, UpstreamUnavailable):
             self.rest(now)
 
     def rest(self, now: float) -> None:
@@ -139,5 +140,6 @@ class Glances:
     def _shortest(self) -> float:
         return max(_SHORTEST, self.pages / (_SHARE * self.calls_per_second))
 
-    def _must_show(self, watch: Watch, now: float) -> bool:
-        return now - watch.since > _NEW_SECONDS + max(0.0, self.stale)
+    def _must_show(self, watch: Watch, now: float, *, full: bool) -> bool:
+        doubtful = _FULL_SECONDS if full else _NEW_SECONDS
+        return now - watch.runs_since > doubtful + max(0.0, self.stale)

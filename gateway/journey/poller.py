@@ -26,6 +26,7 @@ _SAFETY_SECONDS = 20.0  # at least so long between fetches of a task that the li
 _BEHIND_SECONDS = (
     10.0  # at least so long between fetches of a task that by order should not run yet
 )
+_BEHIND_LISTED_SECONDS = 45.0  # the same, when the list would show it running
 _SIDELINE = 0.1  # share of the calls that these two may use
 _FETCHES = 0.85  # share of the calls that fetches may use; cancels and doubtful submits need some
 _LOOK_PATIENCE = 3.0  # a slower list is of no use
@@ -162,7 +163,8 @@ class Poller:
         if watch.task_id in self._watches.behind:
             crowd = len(self._watches.behind) / (_SIDELINE * rate)
             waited = self._clock.now() - watch.since
-            self._plan(watch, max(_BEHIND_SECONDS, 0.5 * waited, crowd))
+            least = _BEHIND_LISTED_SECONDS if self._together else _BEHIND_SECONDS
+            self._plan(watch, max(least, 0.5 * waited, crowd))
         elif self._together:
             # The list sees the end; a fetch only guards against a list that does not.
             crowd = len(self._watches.running) / (_SIDELINE * rate)
@@ -263,7 +265,7 @@ class Poller:
         """Take a failed look for what it is: nothing is known, so ask again later."""
         if isinstance(error, Throttled):
             self._throttled("poll")
-        wait = min(10.0, 0.5 * 2 ** min(watch.missed, 5))
+        wait = min(5.0, 0.5 * 2 ** min(watch.missed, 5))
         watch.missed += 1
         watch.spared_until = self._clock.now() + wait
         self._plan(watch, wait)
