@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -209,6 +210,40 @@ async def test_draining_is_seen_everywhere() -> None:
     assert "\nwan_gateway_draining 1.0\n" in said
     assert refused.json()["error"]["code"] == "server_is_draining"
     assert not gateway.busy
+
+
+async def test_the_desk_drains_too() -> None:
+    """An edit that was let in a moment before the signal is refused where it would begin."""
+    gateway = build(a_config())
+
+    gateway.drain()
+
+    assert gateway.desk.draining
+
+
+async def test_a_slash_too_many_is_no_redirect() -> None:
+    """A POST is answered where it came: some SDKs follow with a GET, or without the key."""
+    async with _opened(create_app(a_config())) as http:
+        answer = await http.post("/v1/images/edits/", headers={"authorization": f"Bearer {KEY}"})
+
+    assert not answer.is_redirect
+
+
+def _decoding() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("imaging")]
+
+
+async def test_its_threads_end_with_it() -> None:
+    """What decodes pictures is gone when the lifespan is over."""
+    before = set(_decoding())
+    async with house() as home:
+        await home.edit(picture=(Path(__file__).parent / "data/pictures/wide.jpg").read_bytes())
+        within = set(_decoding()) - before
+
+    assert within
+    for thread in within:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 async def test_models_are_those_of_the_config() -> None:
