@@ -31,6 +31,8 @@ from gateway.downstream.whence import whence
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
+from gateway.journey.finishing import Finishing
+from gateway.ledger.keepsakes import open_keepsakes
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
 from gateway.ledger.sqlite import SqliteLedger
@@ -96,10 +98,14 @@ def build(
     ledger = open_ledger(
         config.state.path, config.state.sync, clock, on_failure=_write_ledger_failure
     )
+    keepsakes = open_keepsakes(
+        config.state.path, config.state.sync, on_failure=_write_ledger_failure
+    )
     desk = Desk(
         tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics),
         ledger=ledger,
+        finishing=Finishing(keepsakes, imaging),
         clock=clock,
         observer=metrics,
         on_bug=_write_bug,

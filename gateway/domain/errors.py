@@ -10,6 +10,7 @@ GatewayError                 status  type                         code          
 │   ├── RequestTooLarge         413  invalid_request_error        request_too_large         no
 │   ├── KeyReused               422  invalid_request_error        idempotency_key_reused    no
 │   ├── NotFound                404  invalid_request_error        not_found (1)             no
+│   ├── Gone                    410  invalid_request_error        gone                      no
 │   └── MethodNotAllowed        405  invalid_request_error        method_not_allowed        no
 ├── BodyTooSlow                 408  invalid_request_error        request_timeout           yes
 ├── RateLimited                 429  rate_limit_error             rate_limit_exceeded       yes
@@ -109,6 +110,12 @@ class KeyReused(InvalidRequest):
 
 class NotFound(InvalidRequest):
     status, code = 404, "not_found"
+
+
+class Gone(InvalidRequest):
+    """OpenAI has taken it out of its API."""
+
+    status, code = 410, "gone"
 
 
 class MethodNotAllowed(InvalidRequest):

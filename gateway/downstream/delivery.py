@@ -1,7 +1,7 @@
 """An answer → the customer's socket, and the knowledge that it got there."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.types import Send
@@ -17,6 +17,7 @@ from gateway.translate.openai_response import (
     running_answer,
     url_answer,
 )
+from gateway.translate.openai_stream import completed_event
 
 Measure = Callable[[bytes], Size | None]
 """Pixels of a picture that DashScope made; ``None`` where its bytes do not tell."""
@@ -27,25 +28,17 @@ class Delivery:
     """What is sent, in pieces: each is made only when the one before it has left."""
 
     headers: dict[str, str]
-    length: int
-    """Of the pieces together, in bytes."""
     pieces: Iterable[bytes]
-    status: int = 200
+    length: int | None = None
+    """Of the pieces together, in bytes; ``None``: the end of the message tells."""
 
     async def begin(self, send: Send, customer: Customer) -> None:
         """
-        Send everything but the end, and wait until the socket has it.
+        Send all pieces, whose head has gone out, and wait until the socket has them.
 
         Raises:
             CustomerLeft: some of it cannot have arrived.
         """
-        head = {
-            "content-type": "application/json",
-            "content-length": str(self.length),
-            **self.headers,
-        }
-        raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in head.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": raw})
         for piece in self.pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             if customer.left:
@@ -61,20 +54,36 @@ class Delivery:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def delivery_of(answer: Answer, created: int, measure: Measure) -> Delivery:
+async def send_head(send: Send, headers: Mapping[str, str]) -> None:
+    """Send the status 200 and *headers*."""
+    raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+def json_of(answer: Answer, created: int, measure: Measure) -> Delivery:
     """Return *answer* as OpenAI's JSON; *created* is in seconds since the epoch."""
     headers = answer_headers(answer)
     if answer.urls:
         body = url_answer(created, answer.urls, answer.form)
-        return Delivery(headers, len(body), (body,))
+        return Delivery(headers, (body,), len(body))
     sizes = {measure(picture) for picture in answer.pictures}
     size = sizes.pop() if len(sizes) == 1 else None
     lengths = [len(picture) for picture in answer.pictures]
     return Delivery(
         headers,
-        answer_length(created, lengths, answer.form, size),
         answer_pieces(created, answer.pictures, answer.form, size),
+        answer_length(created, lengths, answer.form, size),
     )
+
+
+def events_of(answer: Answer, created: int, measure: Measure) -> Delivery:
+    """Return *answer* as server-sent events, one for each picture."""
+
+    def pieces() -> Iterator[bytes]:
+        for picture in answer.pictures:
+            yield from completed_event(created, picture, answer.form, measure(picture))
+
+    return Delivery(answer_headers(answer), pieces())
 
 
 def running_body(told: Told) -> bytes:

@@ -1,6 +1,6 @@
 """What the headers of an answer tell of its edit, whether it ended well or ill."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.domain.phases import Phase
 from gateway.journey.ask import Answer, Told
@@ -17,13 +17,19 @@ def edit_headers(told: Told) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
+def asked_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str, str]:
+    """Return what became of ignored fields and of the pictures that were sent."""
+    headers = {}
+    if ignored:
+        headers["x-wan-ignored-params"] = ", ".join(map(_plain, ignored))
+    if adjusted:
+        headers["x-wan-adjusted"] = ", ".join(adjusted)
+    return headers
+
+
 def answer_headers(answer: Answer) -> dict[str, str]:
-    """Return the same with what became of the pictures and of ignored fields."""
-    headers = edit_headers(answer.told)
-    if answer.ignored:
-        headers["x-wan-ignored-params"] = ", ".join(map(_plain, answer.ignored))
-    if answer.adjusted:
-        headers["x-wan-adjusted"] = ", ".join(answer.adjusted)
+    """Return all of these, and what became of the pictures that were made."""
+    headers = edit_headers(answer.told) | asked_headers(answer.ignored, answer.adjusted)
     if answer.delivered < answer.requested:
         headers["x-wan-images"] = f"requested={answer.requested}, delivered={answer.delivered}"
     if answer.replayed:

@@ -1,4 +1,4 @@
-"""The image edits: made by POST, had again by GET, called off by DELETE."""
+"""The image edits: made by POST, had again by GET, looked at by HEAD, called off by DELETE."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,21 +8,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.clock import Clock
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import CustomerLeft, announced, refuse_too_large
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.customer import Customer
-from gateway.downstream.delivery import Measure, delivery_of, running_body
-from gateway.downstream.edit_headers import edit_headers, server_timing
+from gateway.downstream.delivery import Measure, running_body
+from gateway.downstream.edit_headers import asked_headers, edit_headers
 from gateway.downstream.keys import Keyring
+from gateway.downstream.manner import EVENTS, SILENCE, Manner, manner_of
+from gateway.downstream.opening import Opening
 from gateway.downstream.ports import Desk, EdgeObserver, Visit
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.reception import Reception, retry_count
 from gateway.downstream.request_line import RequestLine, line_of
-from gateway.journey.ask import Answer, Told
+from gateway.downstream.stay import Stay
+from gateway.journey.ask import Ask, Told
 
-_PLACE_BY_STATUS = {"waiting": "queued", "submitting": "submitting", "succeeded": "downloading"}
+_BEATS_PER_PATIENCE = 3  # nobody who waits shorter than a beat shall be lost between two
 _ENDED = frozenset({"succeeded", "failed"})
 
 
@@ -34,6 +37,7 @@ class Edits:
     desk: Desk
     budget: Bytes
     measure: Measure
+    heartbeat_seconds: float
     clock: Clock
     observer: EdgeObserver
 
@@ -53,6 +57,22 @@ class Edits:
     async def get(self, request: Request) -> ASGIApp:
         """Answer a known edit once it has ended; until then, say how far it is."""
         return partial(self._look_up, request, self._admit(request))
+
+    async def head(self, request: Request) -> ASGIApp:
+        """Tell of a known edit what GET would, without its pictures: nothing is delivered."""
+        tenant = self._admit(request)
+        line = line_of(request.scope)
+        known = self.desk.collect(
+            tenant,
+            request.path_params["edit_id"],
+            patience=self.reception.patience_of(request, tenant),
+            phases=Phases(started=line.started),
+        )
+        async with known as visit:
+            line.told = visit.told
+            if visit.told.status == "failed":
+                await visit.answer()
+            return _status(visit.told)
 
     async def delete(self, request: Request) -> ASGIApp:
         """Call an edit off as far as that costs nothing."""
@@ -78,13 +98,15 @@ class Edits:
             async with Customer(receive) as customer, self.desk.attend(ask) as visit:
                 # The edit has the bytes now, and lets them go once its task exists.
                 share.handed_over, ask.pictures = True, ()
-                if _prefers_async(request):
+                manner = manner_of(ask.edit.answer, tenant)
+                # To wait is what a stream is for; Prefer is a wish that need not be granted.
+                if _prefers_async(request) and manner is not EVENTS:
                     visit.detach()
                     line_of(scope).told = visit.told
                     await _status(visit.told, asynchronous=True)(scope, receive, send)
                     return
-                stay = _Stay(self, line_of(scope), ask.phases, customer, visit)
-                await stay.answer(send)
+                opening = self._opening(manner, ask, visit, customer, send)
+                await self._stay(opening, line_of(scope), ask.phases).answer()
 
     async def _look_up(
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send
@@ -102,54 +124,24 @@ class Edits:
                 line.told = visit.told
                 await _status(visit.told)(scope, receive, send)
                 return
-            await _Stay(self, line, phases, customer, visit).answer(send)
+            opening = Opening(SILENCE, {}, visit, customer, send, every=0.0, longest=0.0)
+            await self._stay(opening, line, phases).answer()
 
+    def _opening(
+        self, manner: Manner, ask: Ask, visit: Visit, customer: Customer, send: Send
+    ) -> Opening:
+        return Opening(
+            manner,
+            asked_headers(ask.edit.ignored, ask.edit.adjusted),
+            visit,
+            customer,
+            send,
+            every=min(self.heartbeat_seconds, ask.patience / _BEATS_PER_PATIENCE),
+            longest=self.reception.max_wait_seconds,
+        )
 
-@dataclass(frozen=True, slots=True)
-class _Stay:
-    """One connected customer at one edit."""
-
-    edits: Edits
-    line: RequestLine
-    phases: Phases
-    customer: Customer
-    visit: Visit
-
-    async def answer(self, send: Send) -> None:
-        """
-        Wait for the edit and send it.
-
-        Raises:
-            GatewayError: it ended badly, or not in time.
-            CustomerLeft: nobody is there any more.
-        """
-        try:
-            answer = await self.customer.unless_left(self.visit.answer)
-            await self._deliver(answer, send)
-        except CustomerLeft:
-            self.edits.observer.client_disconnected(self._place())
-            raise
-        finally:
-            self.line.told = self.visit.told
-
-    async def _deliver(self, answer: Answer, send: Send) -> None:
-        clock = self.edits.clock
-        answered = clock.now()
-        self.phases.enter(Phase.RESPOND, answered)
-        created = answer.told.created or int(clock.epoch())
-        delivery = delivery_of(answer, created, self.edits.measure)
-        now = clock.now()
-        delivery.headers["server-timing"] = server_timing(self.phases.spent(now))
-        self.line.overhead += now - answered
-        self.edits.observer.gateway_overhead(self.line.route, self.line.overhead)
-        await delivery.begin(send, self.customer)
-        await self.visit.delivered()
-        await delivery.end(send)
-
-    def _place(self) -> str:
-        if self.phases.phase is Phase.RESPOND:
-            return "writing"
-        return _PLACE_BY_STATUS.get(self.visit.told.status, "polling")
+    def _stay(self, opening: Opening, line: RequestLine, phases: Phases) -> Stay:
+        return Stay(opening, line, phases, self.measure, self.clock, self.observer)
 
 
 def _status(told: Told, *, asynchronous: bool = False) -> Response:

@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.downstream.body import CustomerLeft
@@ -43,6 +45,14 @@ class Page:
     def _endpoint(self, request: Request) -> Endpoint:
         if not self.by_method:
             raise HTTPException(404)
-        if (endpoint := self.by_method.get(request.method)) is None:
-            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.by_method))})
-        return endpoint
+        if (endpoint := self.by_method.get(request.method)) is not None:
+            return endpoint
+        allow = {"Allow": ", ".join(sorted({*self.by_method, "OPTIONS"}))}
+        if request.method == "OPTIONS":
+            return partial(_options, allow)
+        raise HTTPException(405, headers=allow)
+
+
+async def _options(allow: Mapping[str, str], _: Request) -> ASGIApp:
+    """Answer without a key: browsers ask so before they send one."""
+    return Response(status_code=204, headers=dict(allow))

@@ -45,10 +45,15 @@ async def refuse(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, GatewayError):
         raise exc
     line = line_of(request.scope)
-    line.outcome = exc.code
-    line.upstream_code = exc.upstream_code or ""
-    line.upstream_request_id = exc.upstream_request_id or ""
-    return _reply(line, exc, _headers(line, exc))
+    note(line, exc)
+    return _reply(line, exc, refusal_headers(line, exc))
+
+
+def note(line: RequestLine, error: GatewayError) -> None:
+    """Put *error* into the log line of its request."""
+    line.outcome = error.code
+    line.upstream_code = error.upstream_code or ""
+    line.upstream_request_id = error.upstream_request_id or ""
 
 
 async def refuse_as_http(request: Request, exc: Exception) -> Response:
@@ -58,19 +63,19 @@ async def refuse_as_http(request: Request, exc: Exception) -> Response:
     line = line_of(request.scope)
     error = _error(exc, request.method, line.path)
     line.outcome = error.code
-    return _reply(line, error, {**(exc.headers or {}), **_headers(line, error)})
+    return _reply(line, error, {**(exc.headers or {}), **refusal_headers(line, error)})
 
 
 def refuse_a_bug(line: RequestLine) -> Response:
     """Answer anything unforeseen with the request id and nothing else."""
     error = InternalError("")
-    return _reply(line, error, _headers(line, error))
+    return _reply(line, error, refusal_headers(line, error))
 
 
 def _error(exc: HTTPException, method: str, path: str) -> GatewayError:
     match exc.status_code:
         case 404:
-            return NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
+            return NotFound(_lost(method, path), code="unknown_url")
         case 405:
             return MethodNotAllowed(
                 f"Not allowed to {method} on {path}. "
@@ -82,7 +87,19 @@ def _error(exc: HTTPException, method: str, path: str) -> GatewayError:
             return InvalidRequest(str(exc.detail), code="invalid_request")
 
 
-def _headers(line: RequestLine, error: GatewayError) -> dict[str, str]:
+def _lost(method: str, path: str) -> str:
+    """Return what is wrong with *path*; most often it is the client's base URL."""
+    lost = f"Invalid URL ({method} {path})"
+    if not path.rstrip("/").endswith("/images/edits"):
+        return lost
+    return (
+        f"{lost}. Edits are at /v1/images/edits: set the base_url of your client to this server's "
+        "address with /v1 at its end, once, and without /images/edits."
+    )
+
+
+def refusal_headers(line: RequestLine, error: GatewayError) -> dict[str, str]:
+    """Return what the headers tell of *error* and, once there is one, of its edit."""
     headers = error_headers(error)
     if line.told is not None:
         headers |= edit_headers(line.told)

@@ -74,6 +74,12 @@ class Families:
         self.disconnects = self._counter(
             "client_disconnects", "Customers who left, by what they waited for.", "phase"
         )
+        self.late_errors = self._counter(
+            "http_late_errors",
+            "Errors told after a 200 had begun, by the status that they would have had.",
+            "code",
+            "tenant",
+        )
         self.retries = self._counter(
             "client_retries", "Requests that an SDK marked as its repeat.", "attempt"
         )

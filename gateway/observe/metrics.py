@@ -84,6 +84,9 @@ class Metrics:
         families.body_in.of(route).observe(body_in)
         families.body_out.of(route).observe(body_out)
 
+    def http_late_error(self, code: int, tenant: str) -> None:
+        self._families.late_errors.of(self._in("code", str(code)), self._tenant(tenant)).inc()
+
     def client_disconnected(self, phase: str) -> None:
         self._families.disconnects.of(self._in("disconnect_phase", phase)).inc()
 

@@ -13,12 +13,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import Message
 
-from gateway.domain.edit import AnswerForm, Picture, Size
+from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
@@ -84,6 +85,10 @@ class FakeVisit:
     was_delivered: bool = False
     detached: bool = False
     cancelled: bool = False
+    extended: float = 0.0
+
+    def extend(self, patience: float) -> None:
+        self.extended = patience
 
     async def answer(self) -> Answer:
         try:
@@ -159,6 +164,9 @@ class Recorder:
     def http_request_ended(self, *what: Any) -> None:
         self.said.append(("ended", *what))
 
+    def http_late_error(self, code: int, tenant: str) -> None:
+        self.said.append(("late error", code, tenant))
+
     def client_disconnected(self, phase: str) -> None:
         self.said.append(("disconnected", phase))
 
@@ -192,6 +200,11 @@ async def passes(contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked
     return Checked(pictures, tuple(() for _ in pictures))
 
 
+async def lies_on(kept: Keepsake) -> Size:
+    """Take every mask, and tell what nobody asks."""
+    return Size(1024, 1024)
+
+
 @dataclass
 class House:
     """One gateway's door, with everything behind it in reach."""
@@ -201,6 +214,8 @@ class House:
     most_bytes: int = 2**24
     measure: Callable[[bytes], Size | None] = lambda _: None
     open_tenant: Tenant | None = None
+    heartbeat_seconds: float = 5.0
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -209,12 +224,14 @@ class House:
         self.readiness = Readiness()
         self.budget = Bytes(self.most_bytes, self.seen.inflight_bytes)
         self.check = passes
+        self.check_mask = lies_on
         self.registry = CollectorRegistry()
         keyring = Keyring(
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
         reception = Reception(
             check=self._checked,
+            check_mask=self._mask_checked,
             limits=self.limits,
             models=MODELS,
             default_model="gpt-image-1",
@@ -229,6 +246,7 @@ class House:
             desk=self.desk,
             budget=self.budget,
             measure=self.measure,
+            heartbeat_seconds=self.heartbeat_seconds,
             clock=self.clock,
             observer=self.seen,
         )
@@ -239,13 +257,17 @@ class House:
             self.seen,
         )
         log = Middleware(RequestLog, clock=self.clock, observer=self.seen, log=self.seen)
+        cors = [Middleware(Cors, origins=self.origins)] if self.origins else []
         self.app = Starlette(
-            routes=pages, middleware=[log], exception_handlers=exception_handlers()
+            routes=pages, middleware=[*cors, log], exception_handlers=exception_handlers()
         )
         self.app.router.redirect_slashes = False
 
     async def _checked(self, contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
         return await self.check(contents, tenant)
+
+    async def _mask_checked(self, kept: Keepsake) -> Size:
+        return await self.check_mask(kept)
 
     def customer(self, key: str | None = KEY) -> httpx.AsyncClient:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}

@@ -3,14 +3,25 @@ from typing import Any
 import pytest
 from prometheus_client import Counter
 
-from tests.downstream.house import FILES, FORM, House
+from tests.downstream.house import FILES, FORM, KEY, House
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("path", ["/v1/images/edits", "/images/edits", "/v1/images/edits/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images/edits",
+        "/images/edits",
+        "/v1/images/edits/",
+        "/openai/images/edits?api-version=2025-04-01-preview",
+        "/openai/v1/images/edits?api-version=preview",
+        "/openai/deployments/gpt-image-1/images/edits?api-version=2025-04-01-preview",
+        "/openai/deployments/gpt-image-1/images/edits/?api-version=2025-04-01-preview",
+    ],
+)
 async def test_edits_are_served_without_redirects(path: str) -> None:
-    """A base URL without /v1 and a slash at the end lead to the same page, in one step."""
+    """A base URL without /v1, Azure's, and a slash at the end lead to the same page at once."""
     house = House()
 
     async with house.customer() as customer:
@@ -31,12 +42,14 @@ async def test_edits_are_served_without_redirects(path: str) -> None:
             405,
             "Not allowed to GET on /v1/images/edits. "
             "(HINT: Perhaps you meant to use a different HTTP method?)",
-            "POST",
+            "OPTIONS, POST",
             id="get",
         ),
-        pytest.param("HEAD", "/v1/images/edits", 405, None, "POST", id="head"),
-        pytest.param("BREW", "/v1/images/edits/1", 405, None, "DELETE, GET", id="made-up"),
-        pytest.param("POST", "/healthz", 405, None, "GET, HEAD", id="ops"),
+        pytest.param("HEAD", "/v1/images/edits", 405, None, "OPTIONS, POST", id="head"),
+        pytest.param(
+            "BREW", "/v1/images/edits/1", 405, None, "DELETE, GET, HEAD, OPTIONS", id="made-up"
+        ),
+        pytest.param("POST", "/healthz", 405, None, "GET, HEAD, OPTIONS", id="ops"),
     ],
 )
 async def test_nothing_here(
@@ -59,11 +72,118 @@ async def test_nothing_here(
     assert ended[2] in {"GET", "POST", "HEAD", "_OTHER"}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images/edits/images/edits",
+        "/v1/images/edits/images/edits/",
+        "/v1/v1/images/edits",
+        "/api/images/edits",
+    ],
+)
+async def test_a_base_url_set_wrong(path: str) -> None:
+    """Who set the whole endpoint as the base URL is told what to set."""
+    async with House().customer() as customer:
+        reply = await customer.post(path, data=FORM, files=FILES)
+
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (404, "unknown_url")
+    assert "set the base_url of your client to this server's address with /v1" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images/variations",
+        "/images/variations/",
+        "/openai/deployments/dep1/images/variations?api-version=1",
+    ],
+)
+async def test_variations(path: str) -> None:
+    """What OpenAI retired is gone here too, in the envelope and for good."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.post(path, data=FORM, files=FILES)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (410, "gone")
+    assert reply.headers["x-should-retry"] == "false"
+    assert house.seen.told("ended")[0][1] == "/v1/images/variations"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "model", "taken"),
+    [
+        pytest.param("gpt-image-1", None, True, id="deployment"),
+        pytest.param("gpt-image-1", "dep1", True, id="deployment-before-an-unknown-model"),
+        pytest.param("dep1", "gpt-image-1", True, id="model-before-an-unknown-deployment"),
+        pytest.param("dep1", None, False, id="unknown-deployment"),
+        pytest.param("dep1", "dep2", False, id="both-unknown"),
+    ],
+)
+async def test_azure_deployment(deployment: str, model: str | None, taken: bool) -> None:
+    """The form's model goes first where there is such; then what the path names; else 400."""
+    house = House()
+    form = {"prompt": "a hat"} | ({"model": model} if model else {})
+
+    async with house.customer(key=None) as customer:
+        reply = await customer.post(
+            f"/openai/deployments/{deployment}/images/edits?api-version=2025-04-01-preview",
+            data=form,
+            files=FILES,
+            headers={"api-key": KEY},
+        )
+
+    if taken:
+        assert reply.status_code == 200
+        assert house.desk.asks[0].edit.model == "wan2.5-i2i-preview"
+    else:
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "model")
+        assert f"'{model or deployment}' does not exist" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        pytest.param("/v1/images/edits", "OPTIONS, POST", id="edits"),
+        pytest.param("/v1/images/edits/edit_1", "DELETE, GET, HEAD, OPTIONS", id="edit"),
+        pytest.param("/openai/models", "GET, HEAD, OPTIONS", id="models"),
+    ],
+)
+async def test_options(path: str, allow: str) -> None:
+    """OPTIONS tells what a path takes, without a key."""
+    async with House().customer(key=None) as customer:
+        reply = await customer.options(path)
+
+    assert (reply.status_code, reply.headers["allow"], reply.content) == (204, allow, b"")
+    assert not [name for name in reply.headers if name.startswith("access-control-")]
+
+
+async def test_options_of_nothing() -> None:
+    """An unknown path takes nothing."""
+    async with House().customer() as customer:
+        reply = await customer.options("/v1/foo")
+
+    assert reply.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-image-1", "/healthz", "/readyz"])
+async def test_head(path: str) -> None:
+    """HEAD is answered wherever GET is, with its headers."""
+    async with House().customer() as customer:
+        head = await customer.head(path)
+        get = await customer.get(path)
+
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(get.content)))
+
+
 def model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 1_758_585_600, "owned_by": "wan-gateway"}
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/models", "/v1/models/", "/openai/models", "/openai/v1/models"]
+)
 async def test_models(path: str) -> None:
     """The list holds DashScope's name and its aliases."""
     async with House().customer() as customer:

@@ -1,0 +1,83 @@
+"""The first bytes of an answer, which may go out before its edit has ended."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Send
+
+from gateway.downstream.customer import Customer
+from gateway.downstream.delivery import send_head
+from gateway.downstream.edit_headers import edit_headers
+from gateway.downstream.manner import Manner
+from gateway.downstream.ports import Visit
+from gateway.journey.ask import Answer
+
+
+@dataclass(slots=True)
+class Opening:
+    """
+    Keeps one connection awake while its edit is waited for.
+
+    The head goes out with the first beat and not before, so that whatever goes wrong until
+    then is still told by its status, which SDKs retry by.
+    """
+
+    manner: Manner
+    asked: Mapping[str, str]
+    """Headers that the request alone decides."""
+    visit: Visit
+    customer: Customer
+    send: Send
+    every: float
+    """Seconds from beat to beat."""
+    longest: float
+    """Seconds that a customer waits who hears of us."""
+    sent: dict[str, str] = field(default_factory=dict)
+    """The head that went out; empty while none did."""
+
+    async def answer(self) -> Answer:
+        """
+        Wait for the edit.
+
+        Raises:
+            GatewayError: it ended badly, or the deadline came.
+        """
+        if not self.manner.begins_at:
+            return await self.visit.answer()
+        over, group = asyncio.Event(), asyncio.TaskGroup()
+        await group.__aenter__()
+        group.create_task(self._keep_awake(over))
+        try:
+            return await self.visit.answer()
+        finally:
+            over.set()
+            # Waits for a beat under way, since half a head would break the answer. The group
+            # only owns the beats: what the visit raises goes on as it is, in no group.
+            await group.__aexit__(None, None, None)
+
+    async def begin(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Send the head, unless it went out; return those of *headers* that it did not tell."""
+        if not self.sent:
+            self.sent = {**self.manner.headers, **headers}
+            await send_head(self.send, self.sent)
+        return {name: value for name, value in headers.items() if self.sent.get(name) != value}
+
+    async def _keep_awake(self, over: asyncio.Event) -> None:
+        while not await _happens(over, self.every):
+            if self.customer.left:
+                return
+            if not self.sent and self.visit.told.status in self.manner.begins_at:
+                self.visit.extend(self.longest)
+                await self.begin({**edit_headers(self.visit.told), **self.asked})
+            if self.sent:
+                beat = {"type": "http.response.body", "body": self.manner.beat, "more_body": True}
+                await self.send(beat)
+
+
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

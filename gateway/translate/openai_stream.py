@@ -1,0 +1,62 @@
+"""Pictures and errors → OpenAI's server-sent events (openai.md 3.2)."""
+
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from gateway.domain.edit import AnswerForm, Size
+from gateway.domain.errors import GatewayError
+from gateway.translate.base64_slices import encoded
+from gateway.translate.openai_error import error_object
+
+HEARTBEAT = b": keep-alive\n\n"
+"""A comment: an event without data, such as a ping, breaks the Python SDK (openai.md 7.4)."""
+
+_COMPLETED = b"image_edit.completed"
+# The schema requires it, and DashScope counts no tokens.
+_NO_USAGE = {
+    "total_tokens": 0,
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "input_tokens_details": {"text_tokens": 0, "image_tokens": 0},
+}
+
+
+def completed_event(
+    created: int, picture: bytes | memoryview, form: AnswerForm, size: Size | None
+) -> Iterator[bytes]:
+    """
+    Yield the event of one *picture*, at most 256 KiB of it at a time.
+
+    It has every field of the SDKs' ImageEditCompletedEvent. What is not known is ``auto``,
+    which the schema allows; ``usage`` is all zeros.
+
+    Args:
+        created: Seconds since the epoch.
+        picture: One of the edit's, in order.
+        form: Its output format is named.
+        size: Of this picture, in pixels.
+    """
+    rest = {
+        "created_at": created,
+        "size": "auto" if size is None else str(size),
+        "quality": "auto",
+        "background": "auto",
+        "output_format": form.output_format,
+        "usage": _NO_USAGE,
+    }
+    yield b'event: %b\ndata: {"type":"%b","b64_json":"' % (_COMPLETED, _COMPLETED)
+    yield from encoded(picture)
+    yield b'",' + orjson.dumps(rest)[1:] + b"\n\n"
+
+
+def error_event(error: GatewayError, request_id: str) -> bytes:
+    """Return what SDKs raise as APIError: an event whose data has an ``error`` inside."""
+    said = {"type": "error", "error": error_object(error, request_id)}
+    return b"event: error\ndata: " + orjson.dumps(said) + b"\n\n"
+
+
+def comments(said: Mapping[str, str]) -> bytes:
+    """Return headers that are known too late for the head, as lines that every client skips."""
+    lines = "".join(f": {name}: {value}\n" for name, value in said.items())
+    return f"{lines}\n".encode() if said else b""
