@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.clock import Clock
-from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.edit import AnswerForm, Edit, Keepsake, Part, Picture
 from gateway.domain.errors import (
     GatewayError,
     ResultUnavailable,
@@ -18,6 +18,7 @@ from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskSta
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask
 from gateway.journey.digest import digest_of
+from gateway.ledger.keepsakes import MemoryKeepsakes
 from gateway.ledger.memory import MemoryLedger
 
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
@@ -348,3 +349,44 @@ class FakeLedger(MemoryLedger):
     def _maybe_raise(self, name: str) -> None:
         if self.faults.get(name):
             raise self.faults[name].pop(0)
+
+
+class FakeKeepsakes(MemoryKeepsakes):
+    """Keepsakes with faults, which remember what was asked of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: dict[str, list[GatewayError]] = {}
+        self.calls: list[str] = []
+
+    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
+        self._maybe_raise("put")
+        await super().put(edit_id, keepsake)
+
+    async def get(self, edit_id: str) -> Keepsake | None:
+        self._maybe_raise("get")
+        return await super().get(edit_id)
+
+    async def kept(self) -> list[str]:
+        self._maybe_raise("kept")
+        return await super().kept()
+
+    def _maybe_raise(self, name: str) -> None:
+        self.calls.append(name)
+        if self.faults.get(name):
+            raise self.faults[name].pop(0)
+
+
+class FakeFinisher:
+    """Writes into each picture what it was told to make of it."""
+
+    def __init__(self) -> None:
+        self.broken = 0
+        """So many pictures from now on cannot be read."""
+
+    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+        if self.broken:
+            self.broken -= 1
+            raise ResultUnavailable("The upstream's picture cannot be read.")
+        laid = b"" if kept is None else b" into " + kept.original + b" by " + kept.mask
+        return picture + b" as " + f"{form.output_format} {form.scale_to}".encode() + laid

@@ -20,6 +20,7 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState
 from gateway.journey.errand import Errand, Leg, Stage
+from gateway.journey.finishing import Finishing
 from gateway.journey.follow import Follower
 from gateway.journey.lane import Lane, route
 from gateway.journey.ports import DashScope, Ledger, Observer
@@ -35,15 +36,21 @@ class Carrier:
         *,
         dashscope: DashScope,
         ledger: Ledger,
+        finishing: Finishing,
         clock: Clock,
         observer: Observer,
     ) -> None:
         self._lanes = lanes
         self._ledger = ledger
+        self._finishing = finishing
         self._clock = clock
         self._observer = observer
         self._submitter = Submitter(
-            dashscope=dashscope, ledger=ledger, clock=clock, observer=observer
+            dashscope=dashscope,
+            ledger=ledger,
+            finishing=finishing,
+            clock=clock,
+            observer=observer,
         )
         self._follower = Follower(
             dashscope=dashscope, ledger=ledger, clock=clock, observer=observer
@@ -165,6 +172,7 @@ class Carrier:
         state = EditState.FAILED if submitted else EditState.DROPPED
         if any(leg.upstream for leg in errand.legs):
             await keep(self._ledger.end_edit(errand.edit_id, state, error))
+            await keep(self._finishing.forget(errand))
         errand.end(Stage.FAILED, error)
 
 

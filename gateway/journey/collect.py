@@ -7,6 +7,7 @@ from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, ResultUnavailable
 from gateway.domain.task import Made, TaskStatus
 from gateway.journey.errand import Errand, Leg
+from gateway.journey.finishing import Finish, Finishing
 from gateway.journey.lane import Lane
 from gateway.journey.ports import DashScope, Observer
 
@@ -15,17 +16,19 @@ _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class Collector:
-    """Fetches result URLs again when they are old or were forgotten, and downloads them."""
+    """Fetches result URLs again when they are old or were forgotten, downloads and finishes."""
 
     def __init__(
         self,
         lanes: dict[tuple[str, str], Lane],
         *,
         dashscope: DashScope,
+        finishing: Finishing,
         clock: Clock,
         observer: Observer,
     ) -> None:
         self._lanes = lanes
+        self._finishing = finishing
         self._dashscope = dashscope
         self._clock = clock
         self._observer = observer
@@ -35,41 +38,46 @@ class Collector:
         Return the pictures, or the URLs if those were asked for, in the order of the parts.
 
         Tries for ever: the caller's deadline ends it.
+
+        Raises:
+            ResultUnavailable: it is gone for good.
+            LedgerUnavailable: what a mask keeps cannot be read.
         """
         if errand.edit.answer.response_format is ResponseFormat.URL:
             urls = [made.url for leg in errand.legs for made in await self._made(leg)]
             return (), tuple(urls)
+        finish = await self._finishing.of(errand)
         region = errand.tenant.region
         self._observer.task_state(region, None, "downloading")
         try:
-            shares = [await self._leg(leg) for leg in errand.legs]
+            shares = [await self._leg(leg, finish) for leg in errand.legs]
         finally:
             self._observer.task_state(region, "downloading", None)
         return tuple(picture for share in shares for picture in share), ()
 
-    async def _leg(self, leg: Leg) -> list[bytes]:
+    async def _leg(self, leg: Leg, finish: Finish) -> list[bytes]:
         """Download one part's pictures, a few at a time; again, with fresh URLs, if one fails."""
         tried = 0
         while True:
             made = await self._made(leg)
             try:
-                return await self._download(leg, made)
+                return await self._download(leg, made, finish)
             except ResultUnavailable:
                 leg.task = None  # its URLs may have expired
                 await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
                 tried += 1
 
-    async def _download(self, leg: Leg, made: tuple[Made, ...]) -> list[bytes]:
+    async def _download(self, leg: Leg, made: tuple[Made, ...], finish: Finish) -> list[bytes]:
         upstream = leg.upstream
         if upstream is None:
             return []
         if len(made) == 1:
-            return [await self._dashscope.download(upstream, made[0].url)]
+            return [await finish(await self._dashscope.download(upstream, made[0].url))]
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def one(result: Made) -> bytes:
             async with room:
-                return await self._dashscope.download(upstream, result.url)
+                return await finish(await self._dashscope.download(upstream, result.url))
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -17,19 +17,20 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.tenant import Account, Tenant
+from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
 from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
-from gateway.journey.lane import Lane
+from gateway.journey.finishing import Finishing
+from gateway.journey.housekeeping import Housekeeping
+from gateway.journey.lane import Lane, lanes_of
 from gateway.journey.ports import DashScope, Ledger, Observer
 from gateway.journey.register import Register
 from gateway.journey.schedule import rest
 from gateway.journey.visit import Visit
 
 _GRACE_SECONDS = 3.0  # product.md P4
-_KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
 
 
 class Desk:
@@ -41,27 +42,34 @@ class Desk:
         tenants: Iterable[Tenant],
         dashscope: DashScope,
         ledger: Ledger,
+        finishing: Finishing,
         clock: Clock,
         observer: Observer,
         on_bug: Callable[[BaseException], None],
     ) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         self._upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
-        accounts = {u.account for u in self._upstreams.values()}
-        self._lanes = {
-            (account.region, account.name): _lane(account, dashscope, clock, observer)
-            for account in accounts
-        }
+        self._lanes = lanes_of(
+            self._upstreams.values(), dashscope=dashscope, clock=clock, observer=observer
+        )
         self._ledger = ledger
         self._clock = clock
         self._observer = observer
         self._on_bug = on_bug
         self._register = Register(ledger, self._adopt, observer)
         self._carrier = Carrier(
-            self._lanes, dashscope=dashscope, ledger=ledger, clock=clock, observer=observer
+            self._lanes,
+            dashscope=dashscope,
+            ledger=ledger,
+            finishing=finishing,
+            clock=clock,
+            observer=observer,
         )
         self._collector = Collector(
-            self._lanes, dashscope=dashscope, clock=clock, observer=observer
+            self._lanes, dashscope=dashscope, finishing=finishing, clock=clock, observer=observer
+        )
+        self._housekeeping = Housekeeping(
+            self._register, ledger, finishing.keepsakes, clock, observer
         )
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
@@ -73,7 +81,7 @@ class Desk:
             self._start(self._look_after(lane))
         for record in await self._ledger.owed():
             self._recover(record)
-        self._start(self._sweep())
+        self._start(self._housekeeping.run())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -211,6 +219,7 @@ class Desk:
         errand.retry_count = ask.retry_count
         if joined:
             errand.bring(ask)
+        ask.keepsake = None  # the errand has it, and lets it go
         for leg in errand.legs:
             if leg.place is not None:
                 leg.place.line.come_back(leg.place)
@@ -328,20 +337,7 @@ class Desk:
                 self._on_bug(error)
                 await self._clock.sleep(1.0)
 
-    async def _sweep(self) -> None:
-        """Forget, every minute, the edits whose pictures are gone upstream."""
-        while True:
-            await self._clock.sleep(60.0)
-            old = self._clock.epoch() - _KEPT_SECONDS
-            for errand in [e for e in self._register if e.ended and e.created < old]:
-                self._register.remove(errand)
-                self._observer.undelivered("expired")
-
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-
-def _lane(account: Account, dashscope: DashScope, clock: Clock, observer: Observer) -> Lane:
-    return Lane(account, dashscope=dashscope, clock=clock, observer=observer)

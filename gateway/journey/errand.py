@@ -9,6 +9,7 @@ from gateway.domain.edit import (
     MOST_PICTURES_OF_A_TASK,
     AnswerForm,
     Edit,
+    Keepsake,
     Part,
     Picture,
     ResponseFormat,
@@ -97,6 +98,8 @@ class Errand:
     pictures: tuple[Picture, ...] | None = field(repr=False)
     """Let go once every part has its task; ``None`` also after a restart."""
     legs: tuple[Leg, ...]
+    keepsake: Keepsake | None = field(default=None, repr=False)
+    """Of a masked edit: not kept anywhere else yet."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     idempotency_key: str | None = None
     stage: Stage = Stage.WAITING
@@ -131,6 +134,7 @@ class Errand:
             prompt_digest=prompt_digest(ask.edit.prompt),
             created=created,
             pictures=ask.pictures,
+            keepsake=ask.keepsake,
             legs=tuple(Leg(part) for part in parts_of(ask.edit)),
             release=ask.release,
             idempotency_key=ask.idempotency_key,
@@ -145,8 +149,15 @@ class Errand:
             model=record.model,
             prompt="",
             n=record.n,
-            answer=AnswerForm(ResponseFormat(record.response_format), record.output_format),
+            answer=AnswerForm(
+                response_format=ResponseFormat(record.response_format),
+                output_format=record.output_format,
+                compression=record.compression,
+                scale_to=record.scale_to,
+                composite=record.composite,
+            ),
             ignored=record.ignored,
+            adjusted=record.adjusted,
         )
         stages = {EditState.OPEN: Stage.RUNNING, EditState.SUCCEEDED: Stage.SUCCEEDED}
         return cls(
@@ -165,6 +176,7 @@ class Errand:
         )
 
     def record(self) -> EditRecord:
+        answer = self.edit.answer
         return EditRecord(
             edit_id=self.edit_id,
             tenant=self.tenant.name,
@@ -173,11 +185,15 @@ class Errand:
             prompt_digest=self.prompt_digest,
             model=self.edit.model,
             n=self.edit.n,
-            response_format=self.edit.answer.response_format,
-            output_format=self.edit.answer.output_format,
+            response_format=answer.response_format,
+            output_format=answer.output_format,
+            compression=answer.compression,
+            scale_to=answer.scale_to,
+            composite=answer.composite,
             created=self.created,
             idempotency_key=self.idempotency_key,
             ignored=self.edit.ignored,
+            adjusted=self.edit.adjusted,
         )
 
     @property
@@ -221,6 +237,7 @@ class Errand:
         """Take the bytes that a retry carries, if they are still needed; else let them go."""
         if self.wants_bytes and not self.ended:
             self.edit, self.pictures, self.release = ask.edit, ask.pictures, ask.release
+            self.keepsake = ask.keepsake
             self.stirred.set()
         else:
             ask.release()
@@ -238,7 +255,7 @@ class Errand:
 
     def _release(self) -> None:
         if self.pictures is not None:
-            self.pictures = None
+            self.pictures = self.keepsake = None
             self.release()
 
     def mark(self, phase: Phase, at: float) -> None:

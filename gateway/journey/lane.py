@@ -1,7 +1,7 @@
 """All that the edits of one Alibaba account share: limits, line, poller, resting keys, prompts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -102,6 +102,18 @@ class Lane:
         slots = self.account.running_tasks + self.account.pending_ahead
         ahead = self.line.waiting
         return min(60.0, max(1.0, self.durations.typical() * (ahead + 1) / slots))
+
+
+def lanes_of(
+    upstreams: Iterable[Upstream], *, dashscope: DashScope, clock: Clock, observer: Observer
+) -> dict[tuple[str, str], Lane]:
+    """Return a lane for each account of *upstreams*, by its region and name."""
+    return {
+        (account.region, account.name): Lane(
+            account, dashscope=dashscope, clock=clock, observer=observer
+        )
+        for account in {upstream.account for upstream in upstreams}
+    }
 
 
 def route(lanes: dict[tuple[str, str], Lane], tenant: Tenant) -> list[Lane]:

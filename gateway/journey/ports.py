@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.edit import AnswerForm, Edit, Keepsake, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditRecord, EditState, TaskRecord
@@ -145,4 +145,38 @@ class Ledger(Protocol):
 
     async def known(self, task_ids: Collection[str]) -> set[str]:
         """Return those of *task_ids* that belong to an edit of ours."""
+        ...
+
+
+class Keepsakes(Protocol):
+    """
+    The originals and masks of masked edits, as durable as the ledger; gateway.ledger answers it.
+
+    Each call raises LedgerUnavailable when it cannot be done.
+    """
+
+    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
+        """Keep *keepsake*; to do it again is harmless."""
+        ...
+
+    async def get(self, edit_id: str) -> Keepsake | None: ...
+    async def drop(self, edit_id: str) -> None:
+        """Forget it; harmless where there is none."""
+        ...
+
+    async def kept(self) -> list[str]:
+        """Return the id of every edit of which something is kept."""
+        ...
+
+
+class Finisher(Protocol):
+    """Who makes of DashScope's picture what was asked for; gateway.imaging answers it."""
+
+    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+        """
+        Return *picture* scaled, laid into the original of *kept*, and encoded, as *form* says.
+
+        Raises:
+            ResultUnavailable: *picture* cannot be read.
+        """
         ...

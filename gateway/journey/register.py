@@ -29,6 +29,9 @@ class Register:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def __contains__(self, edit_id: str) -> bool:
+        return edit_id in self._by_id
+
     def add(self, errand: Errand) -> None:
         tenant = errand.tenant.name
         self._by_id[errand.edit_id] = errand

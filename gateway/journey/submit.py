@@ -15,6 +15,7 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phase
 from gateway.domain.tenant import Upstream
 from gateway.journey.errand import Errand, Leg, Stage
+from gateway.journey.finishing import Finishing
 from gateway.journey.lane import Lane
 from gateway.journey.ports import DashScope, Ledger, Observer
 from gateway.journey.settle import Doubt, Settlement
@@ -26,10 +27,17 @@ class Submitter:
     """Makes one task for one part, exactly once."""
 
     def __init__(
-        self, *, dashscope: DashScope, ledger: Ledger, clock: Clock, observer: Observer
+        self,
+        *,
+        dashscope: DashScope,
+        ledger: Ledger,
+        finishing: Finishing,
+        clock: Clock,
+        observer: Observer,
     ) -> None:
         self._dashscope = dashscope
         self._ledger = ledger
+        self._finishing = finishing
         self._clock = clock
         self._observer = observer
         self._settlement = Settlement(dashscope, ledger, clock)
@@ -86,6 +94,7 @@ class Submitter:
             leg.upstream, leg.intended_at = upstream, self._clock.epoch() + theirs
             errand.reach(leg, Stage.SUBMITTING)
             try:
+                await self._finishing.keep(errand)
                 await self._ledger.intend(errand.record(), leg.record())
                 task_id = await self._send(lane, upstream, errand, leg)
             except Throttled:

@@ -7,8 +7,16 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
+from gateway.journey.finishing import Finishing
 from gateway.journey.ports import DashScope, Ledger
-from tests.fakes import FakeDashScope, FakeLedger, a_tenant, an_ask
+from tests.fakes import (
+    FakeDashScope,
+    FakeFinisher,
+    FakeKeepsakes,
+    FakeLedger,
+    a_tenant,
+    an_ask,
+)
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
@@ -23,6 +31,8 @@ class House:
         self.tenants = tenants or (a_tenant(),)
         self.world = FakeDashScope(self.clock, running_limit=running_limit)
         self.ledger = FakeLedger(self.clock.epoch)
+        self.keepsakes = FakeKeepsakes()
+        self.finisher = FakeFinisher()
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
 
@@ -31,6 +41,7 @@ class House:
             tenants=self.tenants,
             dashscope=dashscope or self.world,
             ledger=ledger or self.ledger,
+            finishing=Finishing(self.keepsakes, self.finisher),
             clock=self.clock,
             observer=self.observer,
             on_bug=self.bugs.append,
