@@ -35,6 +35,8 @@ class Visit:
     on_delivered: Callable[["Visit"], Awaitable[None]]
     since: float
     replayed: bool = False
+    _timer: asyncio.Timeout | None = None
+    """Of the answer that is being waited for."""
 
     @property
     def told(self) -> Told:
@@ -50,7 +52,7 @@ class Visit:
         """
         errand = self.errand
         try:
-            async with asyncio.timeout(max(0.0, self.deadline - self.clock.now())):
+            async with asyncio.timeout(self._rest()) as self._timer:
                 await errand.news.wait()
                 self._write_phases()
                 if errand.turned_away is not None and (errand.given_up or not errand.ended):
@@ -66,6 +68,8 @@ class Visit:
         except GatewayError as error:
             error.edit_id = errand.edit_id
             raise
+        finally:
+            self._timer = None
         return Answer(
             told=errand.told,
             form=errand.edit.answer,
@@ -77,6 +81,12 @@ class Visit:
             replayed=self.replayed,
         )
 
+    def extend(self, patience: float) -> None:
+        """Let this customer wait *patience* seconds since it came: it hears of us meanwhile."""
+        self.deadline = self.since + patience
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(asyncio.get_running_loop().time() + self._rest())
+
     def detach(self) -> None:
         """Let the edit go on without its customer, who will come back for it."""
         self.errand.kept = True
@@ -84,6 +94,9 @@ class Visit:
     async def delivered(self) -> None:
         """Say that the last byte of the answer was handed to the customer's socket."""
         await self.on_delivered(self)
+
+    def _rest(self) -> float:
+        return max(0.0, self.deadline - self.clock.now())
 
     def _write_phases(self) -> None:
         self.errand.replay_marks(self.phases, since=self.since, now=self.clock.now())
