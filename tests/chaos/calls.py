@@ -30,6 +30,9 @@ class SdkCalls:
         http = DefaultHttpxClient(trust_env=False, event_hooks={"response": [self._write_down]})
         self._client = OpenAI(base_url=f"{url}/v1", api_key="-", http_client=http)
 
+    def close(self) -> None:
+        self._client.close()
+
     def edit(self, note: Note, *, marked: bool = False) -> None:
         """
         Call once, with the SDK's own retries, and write down what came of it.

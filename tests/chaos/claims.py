@@ -1,5 +1,6 @@
 """After the storm: what was paid for a customer who left must still be had."""
 
+import json
 import sqlite3
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,9 @@ class Claims:
         self._url = url
         self._ledger = ledger
         self._http = httpx.Client(trust_env=False, timeout=60.0)
+
+    def close(self) -> None:
+        self._http.close()
 
     def obtainable(self, tenant: str, task: str) -> bool:
         edit = self.edit_of(task)
@@ -73,14 +77,27 @@ def replays(notes: Iterable[Note], url: str, most: int) -> tuple[int, list[str]]
     Returns:
         How many, and what was wrong: each must bring the very task of before.
     """
-    calls, failed = SdkCalls(url), []
+    failed = []
     keyed = [note for note in notes if note.wish.key is not None and note.served is not None]
-    for note in keyed[:most]:
-        again = Note(note.wish)
-        calls.edit(again)
-        if again.served != note.served or again.wrong is not None:
-            failed.append(f"{note.wish.name}: {again.served} in place of {note.served}")
+    with closing(SdkCalls(url)) as calls:
+        for note in keyed[:most]:
+            again = Note(note.wish)
+            calls.edit(again)
+            if again.served != note.served or again.wrong is not None:
+                failed.append(f"{note.wish.name}: {again.served} in place of {note.served}")
     return len(keyed[:most]), failed
+
+
+def left_when(log: Path) -> dict[str, int]:
+    """Count, by the gateway's own log, how far the edits of customers were that hung up."""
+    met = {"before its edit": 0, "before its task": 0, "before its picture": 0}
+    for line in log.read_text("utf-8", "replace").splitlines():
+        if '"outcome":"customer_left"' not in line:
+            continue
+        row = json.loads(line)
+        known = "before its task" if row.get("edit_id") else "before its edit"
+        met["before its picture" if row.get("task_ids") else known] += 1
+    return met
 
 
 def gateways_own(books: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

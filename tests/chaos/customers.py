@@ -9,6 +9,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -49,12 +50,12 @@ class Crowd:
 
     def _live(self, number: int) -> None:
         dice = Random(f"{self._seed}:{number}")
-        calls = SdkCalls(self._url)
-        while clock() < self._until:
-            with self._lock:
-                note = Note(next(self._wishes))
-                self.notes.append(note)
-            self._pursue(note, calls, dice)
+        with closing(SdkCalls(self._url)) as calls:
+            while clock() < self._until:
+                with self._lock:
+                    note = Note(next(self._wishes))
+                    self.notes.append(note)
+                self._pursue(note, calls, dice)
 
     def _pursue(self, note: Note, calls: SdkCalls, dice: Random) -> None:
         wish = note.wish

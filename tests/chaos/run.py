@@ -10,12 +10,13 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.chaos.claims import Claims, gateways_own, replays
+from tests.chaos.claims import Claims, gateways_own, left_when, replays
 from tests.chaos.count import Verdict, count, shown, table
 from tests.chaos.notes import Note, clock, read_notes
 from tests.chaos.weather import Skies
@@ -58,8 +59,7 @@ class Outcome:
 
 def run(plan: Plan, folder: Path) -> Outcome:
     """Let it storm, let it settle, count; *folder* keeps the ledger, the log and the notes."""
-    with regions(plan.seed) as urls:
-        skies = Skies(urls)
+    with regions(plan.seed) as urls, closing(Skies(urls)) as skies:
         gateway = GatewayProcess(folder, urls)
         began = clock()
         end = began + plan.seconds
@@ -122,9 +122,11 @@ def _counted(
     notes: list[Note] = [
         note for file in sorted(folder.glob("notes-*.jsonl")) for note in read_notes(file)
     ]
-    pause(10.0)  # the tasks of those who left for good run to their end
-    claims = Claims(gateway.url, gateway.ledger)
-    verdict = count(notes, skies.books(), claims.obtainable)
+    while not skies.quiet():  # the tasks of those who left for good run to their end
+        pause(0.5)
+    pause(2.0)  # and are noticed
+    with closing(Claims(gateway.url, gateway.ledger)) as claims:
+        verdict = count(notes, skies.books(), claims.obtainable)
     tried, failed = replays(notes, gateway.url, _REPLAYS)
     verdict.wrong += [f"replayed by its key: {text}" for text in failed]
     books = skies.books()  # again: neither a claim nor a replay may have made a task
@@ -140,6 +142,7 @@ def _counted(
         ("  tasks open in the ledger at these", dict(gateway.met_by_kills)),
         ("SIGTERMs", gateway.drains),
         ("jumps of the calendar clock", jumps),
+        ("customers that hung up", left_when(folder / "gateway.log")),
         ("edits replayed by their Idempotency-Key", tried),
     ]
     calls = [(name, times) for name, times in gateways_own(books).items()]

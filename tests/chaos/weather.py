@@ -87,6 +87,9 @@ class Skies:
         self._urls = urls
         self._http = httpx.Client(trust_env=False, timeout=20.0)
 
+    def close(self) -> None:
+        self._http.close()
+
     def change(self, dice: Random) -> None:
         """Put another spell over every region."""
         for url in self._urls.values():
@@ -95,6 +98,11 @@ class Skies:
     def clear(self) -> None:
         for url in self._urls.values():
             self._http.delete(f"{url}/_sandbox/faults").raise_for_status()
+
+    def quiet(self) -> bool:
+        """Say whether every task has ended."""
+        tasks = [task for book in self.books().values() for task in book["tasks"]]
+        return all(task["status"] not in {"PENDING", "RUNNING"} for task in tasks)
 
     def books(self) -> dict[str, dict[str, Any]]:
         """Return what each region made and billed."""
