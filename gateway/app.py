@@ -95,17 +95,13 @@ def build(
     registry = CollectorRegistry()
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
-    ledger = open_ledger(
-        config.state.path, config.state.sync, clock, on_failure=_write_ledger_failure
-    )
-    keepsakes = open_keepsakes(
-        config.state.path, config.state.sync, on_failure=_write_ledger_failure
-    )
+    state = config.state
+    ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
     desk = Desk(
         tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics),
         ledger=ledger,
-        finishing=Finishing(keepsakes, imaging),
+        finishing=_finishing(config, imaging),
         clock=clock,
         observer=metrics,
         on_bug=_write_bug,
@@ -173,6 +169,12 @@ def _lifespan(
 def _keyring(config: Config) -> Keyring:
     open_tenant = config.tenants[config.open_tenant] if config.open_tenant else None
     return Keyring(config.tenants, config.tenant_by_key, open_tenant)
+
+
+def _finishing(config: Config, imaging: Imaging) -> Finishing:
+    state = config.state
+    keepsakes = open_keepsakes(state.path, state.sync, on_failure=_write_ledger_failure)
+    return Finishing(keepsakes, imaging)
 
 
 def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics) -> Reception:
