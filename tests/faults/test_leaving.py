@@ -61,6 +61,7 @@ async def test_a_retry_in_the_grace_keeps_its_place() -> None:
         assert (await home.books())["tasks_made"] == 2
 
 
+@pytest.mark.slow
 async def test_waiting_is_dropped() -> None:
     """An edit that still waits in our line when its customer leaves is never submitted."""
     async with _crowded(pending_ahead=0) as home, asyncio.TaskGroup() as group:

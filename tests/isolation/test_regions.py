@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.app import build as build_gateway
@@ -21,6 +22,7 @@ from tests.whole import PLAIN, hashed, photo
 
 _REGIONS = ("beijing", "singapore")
 _TASK = re.compile(rb"(?<=\"task_id\":\")[0-9a-f-]{36}|[0-9a-f-]{36}(?=-[0-9]\.png)")
+_PROMPT = re.compile(rb'"prompt":"[a-z]+ ([0-9]+)"')
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class _Sent:
     host: str
     key: str
     purpose: Purpose
+    place: int | None
+    """Of a submit: whose edit it is, by the number in its prompt."""
     task: str
     """The task that it made, or whose picture it asked for."""
 
@@ -66,40 +70,41 @@ class _Wire(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         _, _, key = request.headers.get("authorization", "").partition(" ")
+        prompt = _PROMPT.search(await request.aread())
         answer = await self.regions[request.url.host].handle_async_request(request)
         told = await answer.aread() if self.purpose is Purpose.SUBMIT else request.url.raw_path
         found = _TASK.search(told)
         task = found[0].decode() if found else ""
-        self.sent.append(_Sent(request.url.host, key, self.purpose, task))
+        place = int(prompt[1]) if prompt else None
+        self.sent.append(_Sent(request.url.host, key, self.purpose, place, task))
         return answer
 
 
 @st.composite
 def _worlds(draw: st.DrawFn) -> _World:
-    """At least one upstream in each region that a tenant is in."""
+    """Three upstreams or more, and tenants where they are, each of whom asks at least once."""
     upstream = st.builds(_Upstream, st.sampled_from(_REGIONS), st.integers(0, 1), st.booleans())
-    upstreams = tuple(draw(st.lists(upstream, min_size=1, max_size=5)))
+    upstreams = tuple(draw(st.lists(upstream, min_size=3, max_size=6)))
     places = sorted({one.region for one in upstreams})
-    tenant = st.builds(
-        _Tenant,
-        st.sampled_from(places),
-        st.lists(st.integers(0, 4), max_size=3, unique=True).map(tuple),
-    )
-    tenants = tuple(draw(st.lists(tenant, min_size=1, max_size=3)))
+    wishes = st.permutations(range(3)).map(lambda order: tuple(order[:1]))
+    tenant = st.builds(_Tenant, st.sampled_from(places), st.just(()) | wishes | wishes)
+    tenants = tuple(draw(st.lists(tenant, min_size=2, max_size=3)))
     ends = st.sampled_from(("well", "fail", "refuse", "throttle", "forged"))
-    asks = st.tuples(st.integers(0, len(tenants) - 1), ends)
-    return _World(upstreams, tenants, tuple(draw(st.lists(asks, min_size=1, max_size=4))))
+    asked = tuple((place, draw(ends)) for place in (*range(len(tenants)), 0))
+    return _World(upstreams, tenants, asked)
 
 
 def _key(place: int, upstream: _Upstream) -> str:
     return f"sk-{upstream.region}-{place}"
 
 
-def _tables(world: _World) -> dict[str, Any]:
-    def own(tenant: _Tenant) -> list[str]:
-        local = [f"u{i}" for i, up in enumerate(world.upstreams) if up.region == tenant.region]
-        return [local[wish] for wish in tenant.wishes if wish < len(local)] or local
+def _own(world: _World, tenant: _Tenant) -> list[int]:
+    """The places of the upstreams that a tenant may use."""
+    local = [place for place, up in enumerate(world.upstreams) if up.region == tenant.region]
+    return [local[wish] for wish in tenant.wishes if wish < len(local)] or local
 
+
+def _tables(world: _World) -> dict[str, Any]:
     return {
         "state": {"path": "memory"},
         "regions": {
@@ -115,7 +120,11 @@ def _tables(world: _World) -> dict[str, Any]:
             for i, up in enumerate(world.upstreams)
         },
         "tenants": {
-            f"t{i}": {"region": one.region, "keys": [hashed(f"wk-{i}")], "upstreams": own(one)}
+            f"t{i}": {
+                "region": one.region,
+                "keys": [hashed(f"wk-{i}")],
+                "upstreams": [f"u{u}" for u in _own(world, one)],
+            }
             for i, one in enumerate(world.tenants)
         },
     }
@@ -196,10 +205,29 @@ async def _ask(world: _World, clock: WarpClock, transports: Transports) -> list[
         )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_NEIGHBOURS = _World(
+    upstreams=(_Upstream("beijing", 0, valid=True), _Upstream("beijing", 1, valid=True)),
+    tenants=(_Tenant("beijing", (0,)), _Tenant("beijing", (1,))),
+    asked=((0, "well"), (1, "well"), (1, "forged")),
+)
+"""Two tenants of one region, each with a key of its own."""
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[
+        Phase.explicit,
+        Phase.reuse,
+        Phase.generate,
+    ],  # each example takes a tenth of a second or more
+)
+@example(world=_NEIGHBOURS)
 @given(world=_worlds())
 def test_no_key_meets_another_host(world: _World) -> None:
-    """A call carries a key of the host it goes to, a download none; it goes where its task is."""
+    """Calls carry a key of their host and submits one of their tenant; downloads none."""
     with asyncio.Runner(loop_factory=RushLoop) as runner:
         sent, answers = runner.run(_live(world))
 
@@ -211,7 +239,13 @@ def test_no_key_meets_another_host(world: _World) -> None:
             assert one.host == made[one.task]
         else:
             assert hosts[one.key] == one.host
-    for answer, (tenant, how) in zip(answers, world.asked, strict=True):
-        home = world.tenants[tenant].region
+    for one in sent:
+        if one.purpose is Purpose.SUBMIT:
+            assert one.place is not None
+            tenant = world.tenants[world.asked[one.place][0]]
+            own = [_key(place, world.upstreams[place]) for place in _own(world, tenant)]
+            assert one.key in own
+    for answer, (asker, how) in zip(answers, world.asked, strict=True):
+        home = world.tenants[asker].region
         assert answer.headers.get("x-wan-region", home) == home
         assert answer.status_code != 200 or how in {"well", "throttle"}

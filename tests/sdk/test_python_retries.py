@@ -39,6 +39,7 @@ async def test_patience_shorter_than_the_task() -> None:
         assert books["counts"]["submit.received"] == 1
 
 
+@pytest.mark.slow
 async def test_many_impatient_customers() -> None:
     """Four customers with equal patience and different pictures each get their own."""
     async with house(replace(PLAIN, latency=Constant(12.0))) as home, _sdk(home, timeout=5) as sdk:
