@@ -1,0 +1,200 @@
+"""Pictures are finished as asked for, whoever comes for them and whatever died meanwhile."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.errors import (
+    ContentRefused,
+    LedgerUnavailable,
+    ResultUnavailable,
+    Throttled,
+    UpstreamUnreachable,
+)
+from gateway.domain.phases import Phases
+from gateway.domain.record import EditState
+from gateway.domain.task import TaskStatus
+from gateway.journey.ask import Ask
+from tests.fakes import Run, Submit
+from tests.journey.house import House, buy, refusal
+
+pytestmark = pytest.mark.anyio
+
+KEPT = Keepsake(original=b"photo", mask=b"hole")
+MASKED = AnswerForm(scale_to=Size(640, 480), composite=True)
+LAID = b" as png 640x480 into photo by hole"
+
+
+def masked(house: House, **changes: Any) -> Ask:
+    return house.ask(answer=MASKED, keepsake=KEPT, **changes)
+
+
+async def test_nothing_is_done_unasked() -> None:
+    """DashScope's own bytes go on, the same object."""
+    house = House()
+    house.finisher.broken = 99
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert house.keepsakes.calls == ["kept"]
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+async def test_each_picture_is_finished(n: int) -> None:
+    """All pictures of all parts get the form that was asked for, in order."""
+    house = House()
+    form = AnswerForm(output_format="webp", compression=40)
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(n=n, answer=form))
+
+    assert len(answer.pictures) == n
+    assert all(picture.endswith(b" as webp None") for picture in answer.pictures)
+    assert answer.form == form
+
+
+@pytest.mark.parametrize("n", [1, 6])
+async def test_a_masked_edit(n: int) -> None:
+    """Original and mask are kept before the money is spent, and not held in memory after."""
+    house = House()
+    async with house.desk() as desk:
+        ask = masked(house, n=n)
+        async with desk.attend(ask) as visit:
+            await house.clock.sleep(3.0)
+            (errand,) = list(desk._register)
+            held, kept = errand.keepsake, await house.keepsakes.kept()
+            answer = await visit.answer()
+            await visit.delivered()
+
+    assert (ask.keepsake, held) == (None, None)
+    assert kept == [answer.told.edit_id]
+    assert all(picture.endswith(LAID) for picture in answer.pictures)
+
+
+async def test_what_cannot_be_kept_is_not_bought() -> None:
+    """Without a place for original and mask nothing is submitted."""
+    house = House()
+    house.keepsakes.faults["put"] = [LedgerUnavailable("The disk is full.")]
+    async with house.desk() as desk:
+        refused = await refusal(buy(desk, masked(house)))
+
+    assert isinstance(refused, LedgerUnavailable)
+    assert house.world.count("submit") == 0
+    assert house.ledger.records == []
+
+
+async def test_throttled_it_is_kept_once() -> None:
+    """A submit that is made again needs no second copy."""
+    house = House()
+    house.world.submits.append(Submit(Throttled("slowly"), makes=False))
+    async with house.desk() as desk:
+        answer = await buy(desk, masked(house))
+
+    assert house.keepsakes.calls.count("put") == 1
+    assert answer.pictures[0].endswith(LAID)
+
+
+@pytest.mark.parametrize(
+    "submit",
+    [
+        pytest.param(Submit(ContentRefused("no"), makes=False), id="refused"),
+        pytest.param(Submit(UpstreamUnreachable("no"), makes=False), id="unreachable"),
+        pytest.param(
+            Submit(run=Run(fault=ContentRefused("no"), end=TaskStatus.FAILED)), id="failed"
+        ),
+    ],
+)
+async def test_an_edit_without_a_picture_keeps_nothing(submit: Submit) -> None:
+    """What ended badly needs neither original nor mask."""
+    house = House()
+    house.world.submits.append(submit)
+    async with house.desk() as desk:
+        await refusal(buy(desk, masked(house)))
+
+        assert await house.keepsakes.kept() == []
+
+
+async def test_another_process_goes_on() -> None:
+    """After a restart the picture is laid into the original that the dead process kept."""
+    house = House()
+    async with house.desk() as desk, desk.attend(masked(house)):
+        await house.clock.sleep(3.0)
+        (record,) = house.ledger.records
+    async with house.desk() as desk:
+        answer = await buy(desk, masked(house, retry_count=1))
+
+    assert record.composite
+    assert (record.scale_to, record.state) == (Size(640, 480), EditState.OPEN)
+    assert answer.form == MASKED
+    assert answer.pictures[0].endswith(LAID)
+    assert house.world.count("submit") == 1
+
+
+async def test_what_was_done_is_told_after_a_restart() -> None:
+    """The headers of an answer outlive the process that read the request."""
+    house = House()
+    ask = house.ask(answer=AnswerForm(output_format="jpeg", compression=0))
+    ask.edit = replace(ask.edit, ignored=("user",), adjusted=("1:rotated",))
+    async with house.desk() as desk:
+        edit_id = (await buy(desk, ask)).told.edit_id
+    async with (
+        house.desk() as desk,
+        desk.collect(
+            house.tenants[0], edit_id, patience=60.0, phases=Phases(house.clock.now())
+        ) as visit,
+    ):
+        answer = await visit.answer()
+
+    assert answer.form == AnswerForm(output_format="jpeg", compression=0)
+    assert (answer.ignored, answer.adjusted) == (("user",), ("1:rotated",))
+
+
+async def test_a_delivered_edit_can_be_had_again() -> None:
+    """By its key and by its id, for as long as the ledger knows it."""
+    house = House()
+    async with house.desk() as desk:
+        first = await buy(desk, masked(house, idempotency_key="k"))
+        await house.clock.sleep(7200.0)
+        second = await buy(desk, masked(house, idempotency_key="k"))
+
+    assert second.replayed
+    assert second.pictures == first.pictures
+    assert house.world.count("submit") == 1
+
+
+async def test_a_result_that_cannot_be_read_is_fetched_again() -> None:
+    """It was paid for: the download is tried again until it can be finished."""
+    house = House()
+    house.finisher.broken = 2
+    async with house.desk() as desk:
+        answer = await buy(desk, masked(house))
+
+    assert answer.pictures[0].endswith(LAID)
+    assert house.world.count("download") == 3
+
+
+async def test_a_keepsake_that_is_gone() -> None:
+    """Without its original the picture cannot be answered truthfully, now or later."""
+    house = House()
+    async with house.desk() as desk, desk.attend(masked(house)) as visit:
+        await house.clock.sleep(3.0)
+        await house.keepsakes.drop(visit.told.edit_id)
+        refused = await refusal(visit.answer())
+
+    assert isinstance(refused, ResultUnavailable)
+    assert not refused.retry
+
+
+async def test_a_keepsake_that_cannot_be_read_now() -> None:
+    """The disk fails for a moment: the retry joins and has the picture."""
+    house = House()
+    house.keepsakes.faults["get"] = [LedgerUnavailable("The disk hangs.")]
+    async with house.desk() as desk:
+        refused = await refusal(buy(desk, masked(house)))
+        answer = await buy(desk, masked(house, retry_count=1))
+
+    assert refused.retry
+    assert answer.pictures[0].endswith(LAID)
+    assert house.world.count("submit") == 1

@@ -1,0 +1,87 @@
+"""What is too old, or belongs to nobody, goes; what may be wanted stays."""
+
+import pytest
+
+from gateway.domain.edit import Keepsake
+from gateway.domain.errors import LedgerUnavailable
+from gateway.domain.record import EditRecord, EditState
+from tests.fakes import a_tenant, an_account, an_upstream
+from tests.journey.house import House, buy
+from tests.journey.test_finishing import masked
+
+pytestmark = pytest.mark.anyio
+
+KEPT = Keepsake(original=b"photo", mask=b"hole")
+
+
+def a_record(house: House, edit_id: str, state: EditState) -> EditRecord:
+    return EditRecord(
+        edit_id=edit_id,
+        tenant="acme",
+        region="beijing",
+        digest="d",
+        prompt_digest="p",
+        model="wan2.5-i2i-preview",
+        n=1,
+        response_format="b64_json",
+        output_format="png",
+        created=house.clock.epoch() - 60.0,
+        state=state,
+        composite=True,
+        delivered=True,
+    )
+
+
+async def test_at_the_start_orphans_go() -> None:
+    """What the ledger does not know, or knows to have failed, is dropped; the rest stays."""
+    house = House()
+    house.ledger.put(a_record(house, "done", EditState.SUCCEEDED))
+    house.ledger.put(a_record(house, "failed", EditState.FAILED))
+    for name in ("done", "failed", "unknown"):
+        await house.keepsakes.put(name, KEPT)
+
+    async with house.desk():
+        await house.clock.sleep(1.0)
+
+    assert await house.keepsakes.kept() == ["done"]
+
+
+async def test_an_edit_in_line_is_no_orphan() -> None:
+    """It has no row in the ledger yet, and is known here."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    async with house.desk() as desk, desk.attend(house.ask("first")):
+        async with desk.attend(masked(house)) as visit:
+            edit_id = visit.told.edit_id
+            await house.keepsakes.put(edit_id, KEPT)
+            await desk._housekeeping._drop_orphans()
+            known = await house.ledger.find(edit_id)
+
+        assert known is None
+        assert await house.keepsakes.kept() == [edit_id]
+
+
+async def test_after_a_day_everything_goes() -> None:
+    """With the ledger's row goes what the edit kept."""
+    house = House()
+    async with house.desk() as desk:
+        await buy(desk, masked(house))
+        before = await house.keepsakes.kept()
+        await house.clock.sleep(26 * 3600.0)
+
+        assert len(before) == 1
+        assert await house.keepsakes.kept() == []
+
+
+async def test_a_ledger_that_cannot_tell_drops_nothing() -> None:
+    """The next hour tries again."""
+    house = House()
+    await house.keepsakes.put("unknown", KEPT)
+    house.keepsakes.faults["kept"] = [LedgerUnavailable("The disk hangs.")]
+    async with house.desk():
+        await house.clock.sleep(60.0)
+        first = await house.keepsakes.kept()
+        await house.clock.sleep(3600.0)
+
+        assert first == ["unknown"]
+        assert await house.keepsakes.kept() == []
