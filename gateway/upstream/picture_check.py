@@ -3,17 +3,25 @@
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _JPEG = b"\xff\xd8\xff"
+
+HEAD_BYTES = 32
+"""Enough to tell form and, of a PNG, size."""
 # Bytes behind the end mark are odd but harmless: a paid picture is not lost for them.
-_SLACK = 1024
+TAIL_BYTES = 1024
 
 
-def fault_of(content: bytes) -> str | None:
-    """Return what is wrong with *content* as a PNG, JPEG or WEBP; ``None`` if nothing is."""
-    if content.startswith(_PNG):
-        return None if _PNG_END in content[-_SLACK:] else "a PNG without its end"
-    if content.startswith(_JPEG):
+def fault_of_head(head: bytes) -> str | None:
+    """Return what is wrong with a picture that begins with *head*; ``None`` if nothing is yet."""
+    webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    if head.startswith((_PNG, _JPEG)) or webp:
         return None
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        size = int.from_bytes(content[4:8], "little") + 8
-        return None if len(content) >= size else "a WEBP without its end"
     return "not a PNG, JPEG or WEBP"
+
+
+def fault_of_end(head: bytes, tail: bytes, length: int) -> str | None:
+    """Return what is wrong with a picture of *length* bytes that ends with *tail*."""
+    if head.startswith(_PNG) and _PNG_END not in tail[-TAIL_BYTES:]:
+        return "a PNG without its end"
+    if head.startswith(b"RIFF") and length < int.from_bytes(head[4:8], "little") + 8:
+        return "a WEBP without its end"
+    return None

@@ -1,7 +1,12 @@
 import pytest
 
-from gateway.upstream.picture_check import fault_of
+from gateway.upstream.picture_check import fault_of_end, fault_of_head
 from tests.upstream.wire import PNG
+
+
+def fault_of(content: bytes) -> str | None:
+    return fault_of_head(content) or fault_of_end(content, content, len(content))
+
 
 _WEBP = b"RIFF\x0c\x00\x00\x00WEBPVP8 1234"
 

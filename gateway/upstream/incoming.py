@@ -1,0 +1,196 @@
+"""A result picture on its way home: handed on as it comes, resumed where it broke off."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+
+from gateway.domain.errors import ResultUnavailable
+from gateway.upstream.picture_check import HEAD_BYTES, TAIL_BYTES, fault_of_end, fault_of_head
+
+MOST_BYTES = 64 * 2**20
+"""No picture of a DashScope task comes near it; it keeps a wrong URL from eating the memory."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_BUSY = (408, 429, 500, 502, 503, 504)
+
+Ask = Callable[[dict[str, str]], Awaitable[httpx.Response]]
+"""GET the picture with these headers; the answer's body is not read yet."""
+Broke = Callable[[str, str], Awaitable[None]]
+"""Told what broke, and its kind (network, status, content); waits, or raises if it was enough."""
+
+
+class Broken(Exception):
+    """This try failed; another may not."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """network, status or content: for the tally."""
+
+
+class Incoming:
+    """
+    One picture. ``length`` and ``head`` are known before its bytes are read, once.
+
+    A GET changes nothing at the storage, so a break is mended by another, from where the
+    last one ended if the server can, else from the first byte, past what was handed on.
+    """
+
+    def __init__(self, ask: Ask, broke: Broke) -> None:
+        self._ask = ask
+        self._broke = broke
+        self._answer: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._skip = 0
+        self._received = 0
+        self._tag = ""
+        self._resumable = False
+        self._tail = b""
+        self._whole: bytes | None = None
+        self.length = 0
+        """Bytes."""
+        self.head = b""
+        """The first bytes: enough to tell form and size."""
+
+    async def begin(self) -> None:
+        """
+        Get the head of the picture.
+
+        Raises:
+            ResultUnavailable: it is not there, or not to be had.
+        """
+        while True:
+            try:
+                await self._open()
+                await self._read_head()
+            except Broken as broken:
+                await self._drop()
+                await self._broke(str(broken), broken.reason)
+            else:
+                return
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """
+        Yield the picture.
+
+        Raises:
+            ResultUnavailable: it cannot be had to its end, or its end is not a picture's.
+        """
+        yield self._take(self.head if self._whole is None else self._whole)
+        while self._received < self.length:
+            try:
+                if self._chunks is None:
+                    await self._open()
+                chunk = await self._next()
+            except Broken as broken:
+                await self._drop()
+                await self._broke(str(broken), broken.reason)
+            else:
+                yield self._take(chunk)
+        if wrong := fault_of_end(self.head, self._tail, self.length):
+            raise ResultUnavailable(f"The picture is broken: {wrong}.")
+
+    async def close(self) -> None:
+        await self._drop()
+
+    async def _open(self) -> None:
+        """Ask for what is missing; find out what the answer begins with."""
+        try:
+            self._answer = await self._ask(self._wanted())
+        except httpx.TransportError as exc:
+            raise Broken(type(exc).__name__, "network") from exc
+        self._skip = self._begins_at(self._answer)
+        self._chunks = self._answer.aiter_bytes()
+
+    def _wanted(self) -> dict[str, str]:
+        if not self._received or not self._resumable:
+            return {}
+        asked = {"Range": f"bytes={self._received}-"}
+        return asked | {"If-Range": self._tag} if self._tag else asked
+
+    def _begins_at(self, answer: httpx.Response) -> int:
+        """Return how many bytes of *answer* were handed on before."""
+        match answer.status_code:
+            case 200 if not self._received:
+                self._note(answer)
+                return 0
+            case 200 if _length_of(answer) == self.length:
+                return self._received
+            case 206:
+                parts = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+                if parts and (int(parts[1]), int(parts[2])) == (self._received, self.length):
+                    return 0
+                self._resumable = False
+                raise Broken("the server resumed elsewhere", "status")
+            case 200 | 416:
+                self._resumable = False
+                raise Broken("the picture has changed", "status")
+            case status if status in _BUSY:
+                raise Broken(f"HTTP {status}", "status")
+            case status:
+                # Redirects too: result storage has no reason to send us elsewhere.
+                raise ResultUnavailable(f"The picture is not there: HTTP {status}.")
+
+    def _note(self, answer: httpx.Response) -> None:
+        self.length = _length_of(answer)
+        if self.length > MOST_BYTES:
+            raise ResultUnavailable("The upstream's picture is over 64 MiB.", retry=False)
+        self._resumable = answer.headers.get("accept-ranges") == "bytes"
+        tag = answer.headers.get("etag", "")
+        self._tag = "" if tag.startswith("W/") else tag
+
+    async def _read_head(self) -> None:
+        """Read on until the form of the picture is told; all of it if its length is not known."""
+        head, known = b"", self.length
+        while len(head) < (HEAD_BYTES if known else MOST_BYTES):
+            if known and len(head) >= known:
+                break
+            chunk = await self._next()
+            if not chunk:
+                break
+            head += chunk
+        wrong = fault_of_head(head) or (not known and fault_of_end(head, head, len(head)))
+        if wrong:
+            raise Broken(wrong, "content")
+        if not known:
+            self._whole, self.length = head, len(head)
+        self.head = head
+
+    async def _next(self) -> bytes:
+        """Return the next bytes that were not handed on yet; none at the answer's end."""
+        assert self._chunks is not None
+        try:
+            while (chunk := await anext(self._chunks, b"")) and self._skip:
+                skipped = min(self._skip, len(chunk))
+                self._skip -= skipped
+                if chunk := chunk[skipped:]:
+                    break
+        except httpx.TransportError as exc:
+            raise Broken(type(exc).__name__, "network") from exc
+        if not chunk and self.length and self._whole is None and not self._at_end():
+            raise Broken("it was cut short", "network")
+        return chunk
+
+    def _at_end(self) -> bool:
+        return self._received >= self.length
+
+    def _take(self, chunk: bytes) -> bytes:
+        self._received += len(chunk)
+        if self._received > self.length:
+            raise ResultUnavailable("The picture is longer than it was said to be.")
+        self._tail = chunk[-TAIL_BYTES:] if len(chunk) >= TAIL_BYTES else (self._tail + chunk)
+        self._tail = self._tail[-TAIL_BYTES:]
+        return chunk
+
+    async def _drop(self) -> None:
+        answer, self._answer, self._chunks = self._answer, None, None
+        if answer is not None:
+            await answer.aclose()
+
+
+def _length_of(answer: httpx.Response) -> int:
+    """Return the Content-Length; 0 if it tells nothing of the picture's own bytes."""
+    if "content-encoding" in answer.headers:
+        return 0
+    told = answer.headers.get("content-length", "")
+    return int(told) if told.isdecimal() else 0
