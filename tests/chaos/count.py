@@ -58,8 +58,14 @@ class Verdict:
     """What SDKs raised, who left, what broke: after the SDK's own retries."""
 
     @property
+    def difference(self) -> int:
+        """Edits asked for, less those dropped unpaid, less those that shared, less tasks paid."""
+        return self.asked - self.unpaid - self.shared - self.unserved - self.billed
+
+    @property
     def clean(self) -> bool:
-        return not (self.twice or self.wrong or self.lost or self.unexpected or self.unserved)
+        bad = self.twice or self.wrong or self.lost or self.unexpected
+        return not (bad or self.unserved or self.difference)
 
 
 def count(
@@ -162,6 +168,7 @@ def shown(verdict: Verdict) -> str:
         ("  failed or cancelled, unbilled", verdict.unbilled),
         ("  paid", verdict.billed),
         ("equal edits that shared one task", verdict.shared),
+        ("asked - dropped - shared - paid", verdict.difference),
         ("PAID TWICE", len(verdict.twice)),
         ("WRONG PICTURES", len(verdict.wrong)),
         ("LOST", len(verdict.lost)),
