@@ -1,0 +1,216 @@
+"""Sizes, formats and masks through the whole app; the region really makes the pictures."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+from signal import SIGKILL
+
+import httpx
+import pytest
+from PIL import Image, ImageChops
+
+from gateway.sandbox import Constant, SandboxConfig, create_sandbox, running
+from tests.faults.processes import config, free_port, serving
+from tests.whole import KEY, House, eventually, house, photo, pictures_of
+
+pytestmark = pytest.mark.anyio
+
+MADE = SandboxConfig(latency=Constant(1.0))
+"""A region that makes each picture from the one it was sent."""
+HOLE = (100, 120, 300, 280)
+FEATHER = 3
+PROMPT = "invert the sign"
+
+
+def opened(content: bytes) -> Image.Image:
+    with Image.open(BytesIO(content)) as picture:
+        picture.load()
+        return picture
+
+
+def saved(picture: Image.Image, kind: str = "PNG") -> bytes:
+    file = BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+def hole_in(size: tuple[int, int]) -> bytes:
+    """A mask that is opaque but for HOLE."""
+    mask = Image.new("RGBA", size, (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), HOLE)
+    return saved(mask)
+
+
+@pytest.fixture
+async def home() -> AsyncIterator[House]:
+    async with house(MADE) as home:
+        yield home
+
+
+async def mask_edit(home: House, original: bytes, mask: bytes, **fields: str) -> httpx.Response:
+    """POST an edit with a mask and without a size."""
+    return await home.http.post(
+        "/v1/images/edits",
+        data={"prompt": PROMPT, **fields},
+        files={"image": ("a.png", original), "mask": ("m.png", mask)},
+    )
+
+
+def assert_kept(made: Image.Image, original: Image.Image) -> None:
+    """Outside the hole each pixel is the original's, deep inside the picture is another."""
+    assert made.size == original.size
+    difference = ImageChops.difference(made.convert("RGB"), original.convert("RGB"))
+    left, top, right, bottom = HOLE
+    inside = (left + FEATHER, top + FEATHER, right - FEATHER, bottom - FEATHER)
+    assert _distance(made, original, inside) > 30
+    difference.paste((0, 0, 0), HOLE)
+    assert difference.getbbox() is None
+
+
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param((1024, 768), id="legal"), pytest.param((400, 400), id="made-by-scaling")],
+)
+async def test_mask_composite(home: House, size: tuple[int, int]) -> None:
+    """The answer is as large as the original and equals it wherever the mask is opaque."""
+    original = Image.effect_noise(size, 60).convert("RGB")
+
+    answer = await mask_edit(home, saved(original), hole_in(size))
+
+    assert_kept(opened(pictures_of(answer)[0]), original)
+    assert answer.json()["size"] == f"{size[0]}x{size[1]}"
+    assert (await home.books())["tasks_made"] == 1
+
+
+async def test_a_turned_photograph(home: House) -> None:
+    """A phone's picture, stored lying with Exif: the mask lies on what a person sees."""
+    upright = Image.effect_noise((768, 1024), 60).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    file = BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
+
+    answer = await mask_edit(home, file.getvalue(), hole_in((768, 1024)))
+
+    assert_kept(opened(pictures_of(answer)[0]), upright)
+    assert "1:rotated" in answer.headers["x-wan-adjusted"]
+
+
+async def test_masked_jpegs(home: House) -> None:
+    """Several pictures, masked, as JPEG: each is what its bytes say."""
+    answer = await mask_edit(home, photo(), hole_in((400, 400)), n="5", output_format="jpeg")
+
+    made = [opened(content) for content in pictures_of(answer)]
+    assert [(picture.format, picture.size) for picture in made] == [("JPEG", (400, 400))] * 5
+    assert answer.json()["output_format"] == "jpeg"
+
+
+async def test_a_mask_of_another_size(home: House) -> None:
+    """Nothing is submitted for a mask that does not fit its picture."""
+    answer = await mask_edit(home, photo(), hole_in((512, 512)))
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (
+        400,
+        "invalid_image_file",
+        "mask",
+    )
+    assert "it is 512x512, but the image is 400x400" in error["message"]
+    assert (await home.books())["tasks_made"] == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "made"),
+    [
+        pytest.param("256x256", "768x768", id="256"),
+        pytest.param("512x512", "768x768", id="512"),
+        pytest.param("1792x1024", "1687x964", id="7-to-4"),
+        pytest.param("2160x3840", "954x1696", id="largest"),
+    ],
+)
+async def test_sizes_beyond_the_rule(home: House, size: str, made: str) -> None:
+    """The answer has exactly the size that was asked for, and says how it came to be."""
+    answer = await home.edit(size=size)
+
+    width, height = map(int, size.split("x"))
+    assert opened(pictures_of(answer)[0]).size == (width, height)
+    assert answer.json()["size"] == size
+    assert answer.headers["x-wan-adjusted"] == f"size:{made}->{size}"
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+async def test_formats(home: House, output_format: str) -> None:
+    """The bytes are of the format that the answer names; less compression quality is shorter."""
+    picture = saved(Image.effect_noise((400, 400), 60))
+    fine = await home.edit(picture=picture, output_format=output_format)
+    coarse = await home.edit(picture=picture, output_format=output_format, output_compression="5")
+
+    (fine_bytes,), (coarse_bytes,) = pictures_of(fine), pictures_of(coarse)
+    assert (opened(fine_bytes).format or "").lower() == output_format
+    assert fine.json()["output_format"] == output_format
+    assert fine.json()["size"] == "768x768"
+    assert len(coarse_bytes) < len(fine_bytes)
+    assert "x-wan-ignored-params" not in coarse.headers
+
+
+async def test_png_is_dashscopes_own(home: House) -> None:
+    """A PNG of a size that DashScope makes goes through byte for byte."""
+    answer = await home.edit(output_format="png")
+
+    assert b"sandbox-task" in pictures_of(answer)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
+    """The next process lays the picture into the original that the killed one kept."""
+    original = Image.effect_noise((400, 400), 60).convert("RGB")
+    async with (
+        running(create_sandbox(MADE)) as region,
+        httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
+    ):
+        file, port = config(tmp_path, region), free_port()
+        edits = f"http://127.0.0.1:{port}/v1/images/edits"
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with serving(file, port) as process:
+            accepted = await http.post(
+                edits,
+                data={"prompt": PROMPT, "output_format": "webp", "output_compression": "100"},
+                files={"image": ("a.png", saved(original)), "mask": hole_in((400, 400))},
+                headers={**headers, "prefer": "respond-async"},
+            )
+            await _ended(http, region)
+            await asyncio.sleep(0.5)
+            process.send_signal(SIGKILL)
+            await process.wait()
+        kept = list((tmp_path / "ledger.db.keep").iterdir())
+        async with serving(file, port):
+            answer = await http.get(f"{edits}/{accepted.json()['id']}", headers=headers)
+            again = await http.get(f"{edits}/{accepted.json()['id']}", headers=headers)
+
+        (picture,) = pictures_of(answer)
+        made = opened(picture)
+        assert [file.name for file in kept] == [accepted.json()["id"]]
+        assert (made.format, made.size) == ("WEBP", (400, 400))
+        # WEBP of the best quality still loses a little: the kept part is near, the hole is far.
+        assert _distance(made, original, (0, 0, 400, 100)) < 12
+        assert _distance(made, original, (150, 150, 250, 250)) > 30
+        assert answer.json()["output_format"] == "webp"
+        assert pictures_of(again) == [picture]
+        assert (await http.get(f"{region}/_sandbox/books")).json()["tasks_made"] == 1
+
+
+def _distance(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> float:
+    """The mean difference of a level in *box*."""
+    difference = ImageChops.difference(one.convert("L"), other.convert("L")).crop(box)
+    histogram = difference.histogram()
+    return sum(level * count for level, count in enumerate(histogram)) / sum(histogram)
+
+
+async def _ended(http: httpx.AsyncClient, region: str) -> None:
+    async def seen() -> bool:
+        rows = (await http.get(f"{region}/_sandbox/books")).json()["tasks"]
+        return any(row["status"] == "SUCCEEDED" for row in rows)
+
+    await eventually(seen)
