@@ -171,7 +171,7 @@ def test_examples_that_are_taken(name: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    # The door in refuses a mask before it reads the fields: tests/downstream has it.
+    # A mask is refused before the fields are read: tests/downstream/test_masks.py has it.
     [pytest.param(*it, id="=".join(it)) for it in _examples(3) if it[0] != "mask"],
 )
 def test_examples_that_are_refused(name: str, text: str) -> None:
