@@ -61,6 +61,7 @@ FAMILIES = [
     "undelivered_tasks",
     "recovered_tasks",
     "recoverable_tasks",
+    "recoverable_oldest_seconds",
     "duplicates_prevented",
     "idempotency_requests",
     "build_info",

@@ -98,8 +98,15 @@ class Desk:
     @property
     def recoverable(self) -> int:
         """How many tasks made pictures that nobody has got yet, nor waits for."""
-        made = (e for e in self._register if e.stage is Stage.SUCCEEDED and not e.visitors)
-        return sum(len(errand.legs) for errand in made)
+        return sum(len(errand.legs) for errand in self._unclaimed())
+
+    @property
+    def oldest_recoverable(self) -> float:
+        """How many seconds ago the oldest of their edits was asked for; 0 if there is none."""
+        return max((self._clock.epoch() - e.created for e in self._unclaimed()), default=0.0)
+
+    def _unclaimed(self) -> list[Errand]:
+        return [e for e in self._register if e.stage is Stage.SUCCEEDED and not e.visitors]
 
     def oldest_waits(self) -> dict[str, float]:
         """Return for each region the seconds that its oldest edit in line has waited."""

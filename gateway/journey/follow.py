@@ -63,6 +63,8 @@ class Follower:
         self._observer.polls_spent(region, leg.watch.polls)
         outcome = _outcome(task, leg.part.n)
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
+        if missing := leg.part.n - len(task.made):
+            self._observer.pictures(errand.tenant.name, region, model, "failed", missing)
         await keep(self._ledger.end_task(errand.edit_id, leg.part.index, task.status.lower()))
         if not task.made:
             leg.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)

@@ -42,6 +42,9 @@ class Housekeeping:
         for errand in [e for e in self._register if e.ended and e.created < old]:
             self._register.remove(errand)
             self._observer.undelivered("expired")
+            made = sum(len(leg.task.made) for leg in errand.legs if leg.task)
+            region, model = errand.tenant.region, errand.edit.model
+            self._observer.pictures(errand.tenant.name, region, model, "undelivered", made)
 
     async def _drop_orphans(self) -> None:
         """Drop what no edit can be answered with any more; what cannot be told stays."""

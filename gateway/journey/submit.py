@@ -106,7 +106,8 @@ class Submitter:
                 continue
             except TaskLost:
                 raise  # a task of ours may exist: nothing is certain, so nothing is undone
-            except GatewayError:
+            except GatewayError as error:
+                self._observer.task_failed(upstream.region.name, errand.edit.model, error)
                 await self._undo(errand, leg)
                 raise
             if task_id is not None:

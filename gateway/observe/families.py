@@ -178,6 +178,9 @@ class Families:
             "recovered_tasks", "Tasks that a restart or a broken submit did not lose.", "how"
         )
         self.recoverable = self._gauge("recoverable_tasks", "Tasks to be had by a retry.")
+        self.recoverable_oldest = self._gauge(
+            "recoverable_oldest_seconds", "Age of the oldest edit to be had by a retry."
+        )
         self.duplicates = self._counter(
             "duplicates_prevented", "Second tasks that were not made.", "how"
         )

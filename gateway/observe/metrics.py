@@ -198,8 +198,9 @@ class Metrics:
     def recovered(self, how: str) -> None:
         self._families.recovered.of(self._in("recovered", how)).inc()
 
-    def recoverable(self, tasks: int) -> None:
+    def recoverable(self, tasks: int, oldest: float) -> None:
         self._families.recoverable.of().set(tasks)
+        self._families.recoverable_oldest.of().set(oldest)
 
     def duplicate_prevented(self, how: str) -> None:
         self._families.duplicates.of(self._in("duplicate", how)).inc()

@@ -19,6 +19,11 @@ class Desk(Protocol):
         """Tasks whose pictures nobody has got yet."""
         ...
 
+    @property
+    def oldest_recoverable(self) -> float:
+        """Seconds since the oldest of their edits was asked for; 0 if there is none."""
+        ...
+
     def oldest_waits(self) -> Mapping[str, float]:
         """Region → seconds that its oldest edit in line has waited; 0 if none waits."""
         ...
@@ -35,7 +40,7 @@ class Ledger(Protocol):
 async def sample(clock: Clock, desk: Desk, ledger: Ledger, metrics: Metrics) -> NoReturn:
     """Read the gauges off *desk* and *ledger* every 15 seconds; cancel to end."""
     while True:
-        metrics.recoverable(desk.recoverable)
+        metrics.recoverable(desk.recoverable, desk.oldest_recoverable)
         for region, seconds in desk.oldest_waits().items():
             metrics.queue_oldest(region, seconds)
         with suppress(LedgerUnavailable):  # the ledger itself tells the log

@@ -120,6 +120,7 @@ async def test_refused_at_submit(error: GatewayError) -> None:
     assert submitted_to(house) == ["one"]
     assert house.ledger.records == []
     assert house.observer.states == {}
+    assert [args[2] for args in house.observer.of("task_failed")] == [error]
 
 
 async def test_throttled() -> None:
@@ -220,6 +221,7 @@ async def test_a_task_that_made_nothing(run: Run, kind: type[GatewayError], outc
     assert house.ledger.records[0].state is EditState.FAILED
     assert [args[3] for args in house.observer.of("task_ended")] == [outcome]
     assert len(house.observer.of("task_failed")) == 1
+    assert [args[3:] for args in house.observer.of("pictures")] == [("failed", 1)]
 
 
 @pytest.mark.parametrize("n", [1, 8])
@@ -379,6 +381,7 @@ async def test_forgotten_after_a_day() -> None:
 
     assert (kept, after) == (1, 0)
     assert house.observer.of("undelivered") == [("expired",)]
+    assert house.observer.of("pictures")[-1][3:] == ("undelivered", 1)
 
 
 async def test_urls() -> None:

@@ -40,10 +40,10 @@ async def test_what_can_be_had_by_a_retry() -> None:
     async with house.desk() as desk:
         async with desk.attend(house.ask()):
             await house.clock.sleep(5.0)
-            running = desk.recoverable
+            running = desk.recoverable, desk.oldest_recoverable
         await house.clock.sleep(30.0)
-        left = desk.recoverable
+        left = desk.recoverable, desk.oldest_recoverable
         await buy(desk, house.ask())
-        served = desk.recoverable
+        served = desk.recoverable, desk.oldest_recoverable
 
-    assert (running, left, served) == (0, 1, 0)
+    assert (running, left, served) == ((0, 0.0), (1, 35.0), (0, 0.0))

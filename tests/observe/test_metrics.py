@@ -195,7 +195,10 @@ Told = Callable[[Metrics], object]
             1,
             id="recovered",
         ),
-        pytest.param(lambda m: m.recoverable(3), "recoverable_tasks", {}, 3, id="recoverable"),
+        pytest.param(lambda m: m.recoverable(3, 60), "recoverable_tasks", {}, 3, id="recoverable"),
+        pytest.param(
+            lambda m: m.recoverable(3, 60), "recoverable_oldest_seconds", {}, 60, id="their-age"
+        ),
         pytest.param(
             lambda m: m.duplicate_prevented("retry_joined"),
             "duplicates_prevented_total",

@@ -36,6 +36,7 @@ class _Clock:
 
 class _Desk:
     recoverable = 3
+    oldest_recoverable = 7200.0
 
     def oldest_waits(self) -> Mapping[str, float]:
         return {"beijing": 12.5, "singapore": 0.0}
@@ -71,6 +72,7 @@ async def test_gauges_are_read_off() -> None:
     oldest = "wan_gateway_queue_oldest_wait_seconds"
     assert clock.naps == [15.0, 15.0]
     assert registry.get_sample_value("wan_gateway_recoverable_tasks") == 3
+    assert registry.get_sample_value("wan_gateway_recoverable_oldest_seconds") == 7200
     assert registry.get_sample_value(oldest, {"region": "beijing"}) == 12.5
     assert registry.get_sample_value(oldest, {"region": "singapore"}) == 0
     assert _entries(registry, "open") == 1
