@@ -123,20 +123,18 @@ def build(
     app = Starlette(
         routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
         exception_handlers=exception_handlers(),
-        middleware=[
-            # Outermost: a page's script shall read even the answer to a bug.
-            *_cors(config),
-            Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines()),
-        ],
+        middleware=_middleware(config, clock, metrics),
         lifespan=_lifespan(imaging, clients, ledger, desk, clock, metrics),
     )
     app.router.redirect_slashes = False
     return Gateway(app, clock, desk, readiness, metrics)
 
 
-def _cors(config: Config) -> list[Middleware]:
+def _middleware(config: Config, clock: Clock, metrics: Metrics) -> list[Middleware]:
+    log = Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())
     origins = config.server.cors_origins
-    return [Middleware(Cors, origins=origins)] if origins else []
+    # Outermost: a page's script shall read even the answer to a bug.
+    return [Middleware(Cors, origins=origins), log] if origins else [log]
 
 
 def _lifespan(
