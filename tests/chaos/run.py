@@ -81,6 +81,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
         finally:
             for process in crowd:
                 process.kill()
+                process.wait()
             gateway.stop()
 
 
