@@ -33,6 +33,7 @@ FAMILIES = [
     "http_requests_in_flight",
     "http_request_body_bytes",
     "http_response_body_bytes",
+    "http_late_errors",
     "client_disconnects",
     "client_retries",
     "client_patience_seconds",

@@ -47,6 +47,13 @@ Told = Callable[[Metrics], object]
             id="started",
         ),
         pytest.param(
+            lambda m: m.http_late_error(503, "acme"),
+            "http_late_errors_total",
+            {"code": "503", "tenant": "acme"},
+            1,
+            id="late-error",
+        ),
+        pytest.param(
             lambda m: m.client_disconnected("polling"),
             "client_disconnects_total",
             {"phase": "polling"},

@@ -1,0 +1,18 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.rush import RUSH
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, Mapping[str, Any]]:
+    return RUSH
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDKs, which are not changed here, shall find the way to loopback."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -1,0 +1,106 @@
+"""Azure's client, as it is: deployments, api-key and api-version (openai.md 5.5)."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[Neighbour]:
+    with neighbour(PLAIN) as neighbours:
+        yield neighbours
+
+
+def _azure(there: Neighbour, **more: Any) -> openai.AzureOpenAI:
+    named: dict[str, Any] = {"api_version": "2025-04-01-preview", "max_retries": 0, **more}
+    return openai.AzureOpenAI(azure_endpoint=there.url, api_key=KEY, **named)
+
+
+@pytest.mark.parametrize(
+    ("client", "asked"),
+    [
+        pytest.param({}, {"model": "gpt-image-1"}, id="model"),
+        pytest.param({}, {}, id="no-model"),
+        pytest.param({"azure_deployment": "gpt-image-1"}, {"model": "dep1"}, id="deployment"),
+        pytest.param({"azure_deployment": "dep1"}, {"model": "gpt-image-1"}, id="model-first"),
+    ],
+)
+def test_an_edit(there: Neighbour, client: dict[str, Any], asked: dict[str, Any]) -> None:
+    """However a deployment is named, the edit is made."""
+    with _azure(there, **client) as azure:
+        answer = azure.images.edit(image=photo(), prompt="azure", **asked)
+
+    (image,) = answer.data or []
+    assert whose(b64decode(image.b64_json or "")) == theirs("azure", photo())
+
+
+def test_a_stream(there: Neighbour) -> None:
+    """Azure's client streams like OpenAI's."""
+    with _azure(there) as azure:
+        events = list(
+            azure.images.edit(image=photo(), prompt="azure", model="gpt-image-1", stream=True)
+        )
+
+    assert [event.type for event in events] == ["image_edit.completed"]
+
+
+def test_an_unknown_deployment(there: Neighbour) -> None:
+    """A deployment that is no model is a BadRequestError that names it."""
+    with _azure(there) as azure, pytest.raises(openai.BadRequestError, match="dep1") as told:
+        azure.images.edit(image=photo(), prompt="azure", model="dep1")
+
+    assert (told.value.code, told.value.param) == ("invalid_value", "model")
+
+
+def test_a_wrong_key(there: Neighbour) -> None:
+    """A wrong api-key is an AuthenticationError."""
+    with (
+        _azure(there).with_options(api_key="wk-nobody") as azure,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        azure.images.edit(image=photo(), prompt="azure", model="gpt-image-1")
+
+
+def test_models(there: Neighbour) -> None:
+    """The list of models is where Azure's client looks for it."""
+    with _azure(there) as azure:
+        assert "gpt-image-1" in [model.id for model in azure.models.list()]
+
+
+def test_the_v1_surface(there: Neighbour) -> None:
+    """Azure's newer paths take the plain client."""
+    base_url = f"{there.url}/openai/v1/"
+    query = {"api-version": "preview"}
+    with openai.OpenAI(api_key=KEY, base_url=base_url, default_query=query) as client:
+        answer = client.images.edit(image=photo(), prompt="azure", model="gpt-image-1")
+
+    assert len(answer.data or []) == 1
+
+
+def test_the_endpoint_as_base_url(there: Neighbour) -> None:
+    """Whoever gives the whole endpoint as the base URL reads what to give."""
+    base_url = f"{there.url}/v1/images/edits"
+    with (
+        openai.OpenAI(api_key=KEY, base_url=base_url) as client,
+        pytest.raises(openai.NotFoundError, match="set the base_url") as told,
+    ):
+        client.images.edit(image=photo(), prompt="lost")
+
+    assert told.value.code == "unknown_url"
+
+
+@pytest.mark.filterwarnings("ignore:deprecated")
+def test_variations(there: Neighbour) -> None:
+    """Variations are gone, and say so."""
+    with (
+        openai.OpenAI(api_key=KEY, base_url=there.base_url) as client,
+        pytest.raises(openai.APIStatusError) as told,
+    ):
+        client.images.create_variation(image=photo())
+
+    assert (told.value.status_code, told.value.code) == (410, "gone")

@@ -1,0 +1,84 @@
+"""OpenAI's npm package reads streams: a long wait, errors before and after the first byte."""
+
+import json
+import shutil
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sandbox import Constant
+from tests.sdk import node_package
+from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    pytest.mark.timeout(180),  # the package may have to be installed
+]
+
+_SCRIPT = Path(__file__).parent / "node" / "stream.mjs"
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[Neighbour]:
+    """A house where a task takes 3 real seconds, as twenty-four of its own."""
+    with neighbour(replace(PLAIN, latency=Constant(24.0))) as neighbours:
+        yield neighbours
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    package = node_package.installed()
+    shutil.copy(_SCRIPT, package)
+    return package
+
+
+def _stream(folder: Path, there: Neighbour, prompt: str, seconds: float = 60) -> dict[str, Any]:
+    picture = folder / "stream.png"
+    picture.write_bytes(photo())
+    done = subprocess.run(
+        ["node", _SCRIPT.name, there.base_url, KEY, picture.name, prompt, str(seconds)],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=50,
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_a_stream(folder: Path, there: Neighbour) -> None:
+    """A loop reads the event of the picture, past all heartbeats."""
+    (event,) = _stream(folder, there, "node streams")["events"]
+
+    assert event["type"] == "image_edit.completed"
+    assert whose(b64decode(event["b64_json"])) == theirs("node streams", photo())
+
+
+def test_a_wait_longer_than_its_patience(folder: Path, there: Neighbour) -> None:
+    """The package stops its clock at the head, which comes with the first heartbeat."""
+    (event,) = _stream(folder, there, "node waits", seconds=2)["events"]
+
+    assert whose(b64decode(event["b64_json"])) == theirs("node waits", photo())
+    assert len(there.tasks("node waits")) == 1
+
+
+def test_an_error_before_the_first_byte(folder: Path, there: Neighbour) -> None:
+    """What is known at once has its status, and so its class."""
+    told = _stream(folder, there, "[sandbox:refuse DataInspectionFailed]")
+
+    assert (told["name"], told["status"]) == ("BadRequestError", 400)
+    assert told["code"] == "moderation_blocked"
+
+
+def test_an_error_after_the_first_byte(folder: Path, there: Neighbour) -> None:
+    """What fails late is thrown as an APIError with its code."""
+    told = _stream(folder, there, "[sandbox:fail InternalError.Timeout]")
+
+    assert (told["name"], told["code"]) == ("APIError", "upstream_failed")
+    assert told["type"] == "server_error"
