@@ -61,7 +61,7 @@ def test_an_instance_overrides_its_class() -> None:
         ("ContentRefused", ContentRefused),
         ("TaskLost", TaskLost),
         ("Throttled", Throttled),
-        ("Gone", InternalError),
+        ("OfAnOlderVersion", InternalError),
         (None, InternalError),
     ],
 )
