@@ -33,7 +33,7 @@ class Plan:
     kills: int
     seed: int
     processes: int = 2
-    customers: int = 20
+    customers: int = 24
     """In each process."""
     drains: int = field(default=-1)
 
@@ -163,7 +163,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--customers", type=int, default=20, help="in each of two processes")
+    parser.add_argument("--customers", type=int, default=24, help="in each of two processes")
     parser.add_argument("--keep", type=Path, help="keep ledger, log and notes in this directory")
     asked = parser.parse_args(argv)
     plan = Plan(asked.seconds, asked.kills, asked.seed, customers=asked.customers)
