@@ -45,13 +45,13 @@ class Opening:
         """
         if not self.manner.begins_at:
             return await self.visit.answer()
-        over, group = asyncio.Event(), asyncio.TaskGroup()
+        over, group = asyncio.get_running_loop().create_future(), asyncio.TaskGroup()
         await group.__aenter__()
         group.create_task(self._keep_awake(over))
         try:
             return await self.visit.answer()
         finally:
-            over.set()
+            over.set_result(None)
             # Waits for a beat under way, since half a head would break the answer. The group
             # only owns the beats: what the visit raises goes on as it is, in no group.
             await group.__aexit__(None, None, None)
@@ -63,8 +63,8 @@ class Opening:
             await send_head(self.send, self.sent)
         return {name: value for name, value in headers.items() if self.sent.get(name) != value}
 
-    async def _keep_awake(self, over: asyncio.Event) -> None:
-        while not await _happens(over, self.every):
+    async def _keep_awake(self, over: "asyncio.Future[None]") -> None:
+        while not (await asyncio.wait([over], timeout=self.every))[0]:
             if self.customer.left:
                 return
             if not self.sent and self.visit.told.status in self.manner.begins_at:
@@ -73,11 +73,3 @@ class Opening:
             if self.sent:
                 beat = {"type": "http.response.body", "body": self.manner.beat, "more_body": True}
                 await self.send(beat)
-
-
-async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

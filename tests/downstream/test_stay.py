@@ -364,3 +364,24 @@ async def test_phases_of_a_late_error() -> None:
     phases = house.seen.lines[0].phases
     assert isinstance(phases, Phases)
     assert phases.phase == "respond"
+
+
+async def test_a_bug_in_a_beat() -> None:
+    """A beat that breaks ends the wait and cuts the answer; the log has the place, no values."""
+    house, wire = House(), Wire()
+    visit = ending(house, answer(), after=60.0)
+
+    def breaks(message: Message) -> None:
+        if message.get("body"):
+            raise ValueError(FORM["prompt"])
+
+    wire.on_send = breaks
+    await send(house, STREAM, wire)
+
+    (line,) = house.seen.lines
+    assert (line.status, line.outcome) == (200, "internal_error")
+    assert "ValueError" in line.bug
+    assert FORM["prompt"] not in line.bug
+    assert visit.cancelled
+    assert not visit.was_delivered
+    assert wire.sent[-1]["more_body"]
