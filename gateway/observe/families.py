@@ -45,6 +45,7 @@ class Families:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._edge()
+        self._customers()
         self._line()
         self._tasks()
         self._upstream()
@@ -71,6 +72,14 @@ class Families:
         self.body_out = self._histogram(
             "http_response_body_bytes", "Bytes written.", buckets.BODY_BYTES, "route"
         )
+        self.overhead = self._histogram(
+            "gateway_overhead_seconds",
+            "What is neither upstream nor our queue.",
+            buckets.OVERHEAD_SECONDS,
+            "route",
+        )
+
+    def _customers(self) -> None:
         self.disconnects = self._counter(
             "client_disconnects", "Customers who left, by what they waited for.", "phase"
         )
@@ -85,12 +94,6 @@ class Families:
         )
         self.patience = self._histogram(
             "client_patience_seconds", "How long customers would wait.", buckets.LONG_SECONDS
-        )
-        self.overhead = self._histogram(
-            "gateway_overhead_seconds",
-            "What is neither upstream nor our queue.",
-            buckets.OVERHEAD_SECONDS,
-            "route",
         )
 
     def _line(self) -> None:
