@@ -52,7 +52,7 @@ WITHOUT_A_TEST_FILE = {
             sandbox/labels.py sandbox/region.py
         """,
         "tests/translate tests it through its one caller": """
-            translate/base64_slices.py translate/dashscope_codes.py translate/openai_fields.py
+            translate/dashscope_codes.py translate/openai_fields.py
         """,
     }.items()
 }
