@@ -16,7 +16,7 @@ from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, TaskRecord
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.journey.ask import Ask
+from gateway.journey.ask import Ask, Incoming
 from gateway.journey.digest import digest_of
 from gateway.ledger.keepsakes import MemoryKeepsakes
 from gateway.ledger.memory import MemoryLedger
@@ -210,6 +210,9 @@ class FakeDashScope:
 
     def clock_offset(self, region: str) -> float:
         return self.offset
+
+    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+        return await self.download(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
         task_id, index = url.removeprefix("https://oss.test/").split("/")

@@ -10,6 +10,10 @@ from gateway.domain.errors import BodyTooSlow, RequestTooLarge
 from gateway.downstream.bytes_budget import Share
 
 
+class AnswerCut(Exception):
+    """The rest of an answer cannot be had: its connection is cut, and the retry joins."""
+
+
 class CustomerLeft(Exception):
     """The customer hung up: nobody is there to be answered."""
 

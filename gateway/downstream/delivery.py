@@ -1,7 +1,7 @@
 """An answer → the customer's socket, and the knowledge that it got there."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import Send
@@ -10,48 +10,88 @@ from gateway.domain.edit import Size
 from gateway.downstream.body import CustomerLeft
 from gateway.downstream.customer import Customer
 from gateway.downstream.edit_headers import answer_headers
-from gateway.journey.ask import Answer, Told
-from gateway.translate.openai_response import (
-    answer_length,
-    answer_pieces,
-    running_answer,
-    url_answer,
-)
-from gateway.translate.openai_stream import completed_event
+from gateway.journey.ask import Answer, Incoming, Told
+from gateway.translate.base64_slices import Encoder, encoded, encoded_length
+from gateway.translate.openai_response import answer_frames, running_answer, url_answer
+from gateway.translate.openai_stream import completed_frames
 
 Measure = Callable[[bytes], Size | None]
-"""Pixels of a picture that DashScope made; ``None`` where its bytes do not tell."""
+"""Pixels of a picture by its first bytes; ``None`` where they do not tell."""
+
+_STALL_SECONDS = 120.0
+"""A customer that takes no byte for so long is taken for gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class InBase64:
+    """A picture's place in an answer; encoded while it is sent."""
+
+    picture: bytes | Incoming
+
+    @property
+    def length(self) -> int:
+        return encoded_length(_length(self.picture))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        if isinstance(self.picture, bytes):
+            for piece in encoded(self.picture):
+                yield piece
+            return
+        encoder = Encoder()
+        async for chunk in self.picture.chunks():
+            yield encoder.feed(chunk)
+        yield encoder.end()
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is sent, in pieces: each is made only when the one before it has left."""
+    """What is sent, in parts: each is made only when the one before it has left."""
 
     headers: dict[str, str]
-    pieces: Iterable[bytes]
-    length: int | None = None
-    """Of the pieces together, in bytes; ``None``: the end of the message tells."""
+    parts: tuple[bytes | InBase64, ...]
+    sized: bool = False
+    """Whether the head tells how long the parts are together."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of all parts; ``None``: the end of the message tells."""
+        if not self.sized:
+            return None
+        return sum(len(part) if isinstance(part, bytes) else part.length for part in self.parts)
 
     async def begin(self, send: Send, customer: Customer) -> None:
         """
-        Send all pieces, whose head has gone out, and wait until the socket has them.
+        Send all parts, whose head has gone out, and wait until the socket has them.
 
         Raises:
             CustomerLeft: some of it cannot have arrived.
+            GatewayError: a picture cannot be had to its end: what went out is to be cut.
         """
-        for piece in self.pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            if customer.left:
-                raise CustomerLeft
+        for part in self.parts:
+            if isinstance(part, bytes):
+                await _send(part, send, customer)
+            else:
+                async for piece in part.pieces():
+                    await _send(piece, send, customer)
         # uvicorn waits for an empty buffer before it takes the next message, so that after
         # this one all bytes are the kernel's (the server sets the high-water mark to 0).
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await _send(b"", send, customer)
         await asyncio.sleep(0)  # lets the watch see a connection that ended this wait
         if customer.left:
             raise CustomerLeft
 
     async def end(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send(piece: bytes, send: Send, customer: Customer) -> None:
+    try:
+        async with asyncio.timeout(_STALL_SECONDS):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        raise CustomerLeft from None
+    if customer.left:
+        raise CustomerLeft
 
 
 async def send_head(send: Send, headers: Mapping[str, str]) -> None:
@@ -64,28 +104,33 @@ def json_of(answer: Answer, created: int, measure: Measure) -> Delivery:
     """Return *answer* as OpenAI's JSON; *created* is in seconds since the epoch."""
     headers = answer_headers(answer)
     if answer.urls:
-        body = url_answer(created, answer.urls, answer.form)
-        return Delivery(headers, (body,), len(body))
-    sizes = {measure(picture) for picture in answer.pictures}
+        return Delivery(headers, (url_answer(created, answer.urls, answer.form),), sized=True)
+    sizes = {measure(_head(picture)) for picture in answer.pictures}
     size = sizes.pop() if len(sizes) == 1 else None
-    lengths = [len(picture) for picture in answer.pictures]
-    return Delivery(
-        headers,
-        answer_pieces(created, answer.pictures, answer.form, size),
-        answer_length(created, lengths, answer.form, size),
-    )
+    first, *frames = answer_frames(created, len(answer.pictures), answer.form, size)
+    parts: list[bytes | InBase64] = [first]
+    for picture, frame in zip(answer.pictures, frames, strict=True):
+        parts += [InBase64(picture), frame]
+    return Delivery(headers, tuple(parts), sized=True)
 
 
 def events_of(answer: Answer, created: int, measure: Measure) -> Delivery:
     """Return *answer* as server-sent events, one for each picture."""
-
-    def pieces() -> Iterator[bytes]:
-        for picture in answer.pictures:
-            yield from completed_event(created, picture, answer.form, measure(picture))
-
-    return Delivery(answer_headers(answer), pieces())
+    parts: list[bytes | InBase64] = []
+    for picture in answer.pictures:
+        before, after = completed_frames(created, answer.form, measure(_head(picture)))
+        parts += [before, InBase64(picture), after]
+    return Delivery(answer_headers(answer), tuple(parts))
 
 
 def running_body(told: Told) -> bytes:
     """Return what is said of an edit whose answer is not to be had, or not wanted, now."""
     return running_answer(edit_id=told.edit_id, status=told.status, created=told.created)
+
+
+def _length(picture: bytes | Incoming) -> int:
+    return len(picture) if isinstance(picture, bytes) else picture.length
+
+
+def _head(picture: bytes | Incoming) -> bytes:
+    return picture if isinstance(picture, bytes) else picture.head

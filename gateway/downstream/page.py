@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.downstream.body import CustomerLeft
+from gateway.downstream.body import AnswerCut, CustomerLeft
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.request_line import line_of
 
@@ -41,6 +41,8 @@ class Page:
             await response(scope, receive, send)
         except CustomerLeft:
             line.outcome = "customer_left"
+        except AnswerCut:
+            return  # without an end: the server closes the connection
 
     def _endpoint(self, request: Request) -> Endpoint:
         if not self.by_method:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase, Phases
-from gateway.downstream.body import CustomerLeft
+from gateway.downstream.body import AnswerCut, CustomerLeft
 from gateway.downstream.delivery import Delivery, Measure
 from gateway.downstream.edit_headers import server_timing
 from gateway.downstream.opening import Opening
@@ -33,6 +33,7 @@ class Stay:
         Raises:
             GatewayError: it ended badly, or not in time, and no byte has gone out.
             CustomerLeft: nobody is there any more.
+            AnswerCut: a picture broke off for good in the middle of the answer.
         """
         opening = self.opening
         try:
@@ -62,7 +63,11 @@ class Stay:
         headers["server-timing"] = server_timing(self.phases.spent(now))
         self.line.overhead += now - answered
         self.observer.gateway_overhead(self.line.route, self.line.overhead)
-        await self._send(headers, delivery)
+        try:
+            await self._send(headers, delivery)
+        except GatewayError as error:
+            note(self.line, error)
+            raise AnswerCut from error
         await opening.visit.delivered()
         await delivery.end(opening.send)
 

@@ -1,7 +1,8 @@
 """What the door in hands to the journey, and what it gets back."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.domain.edit import AnswerForm, Edit, Keepsake, Picture
 from gateway.domain.phases import Phases
@@ -43,14 +44,34 @@ class Told:
     """Seconds since the epoch."""
 
 
+class Incoming(Protocol):
+    """A picture that is still on its way home: read once, while the answer goes out."""
+
+    length: int
+    """Bytes."""
+    head: bytes
+    """The first bytes: enough to tell form and size."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """
+        Yield the picture.
+
+        Raises:
+            ResultUnavailable: it cannot be had to its end.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An edit that ended well: at least one picture."""
 
     told: Told
     form: AnswerForm
-    pictures: tuple[bytes, ...] = field(repr=False)
-    """In order; empty when *urls* are asked for."""
+    pictures: tuple[bytes | Incoming, ...] = field(repr=False)
+    """In order; empty when *urls* are asked for. The visit closes them."""
     urls: tuple[str, ...] = field(repr=False)
     requested: int
     ignored: tuple[str, ...] = ()

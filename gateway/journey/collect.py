@@ -1,17 +1,22 @@
 """Bringing the pictures of an ended edit home, in order, however often it takes."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 from gateway.domain.clock import Clock
 from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, ResultUnavailable
 from gateway.domain.task import Made, TaskStatus
+from gateway.domain.tenant import Upstream
+from gateway.journey.ask import Incoming
 from gateway.journey.errand import Errand, Leg
-from gateway.journey.finishing import Finish, Finishing
+from gateway.journey.finishing import Finishing
 from gateway.journey.lane import Lane
 from gateway.journey.ports import DashScope, Observer
 
 _AT_ONCE = 4
+Fetch = Callable[[Upstream, str], Awaitable[bytes | Incoming]]
 _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -33,11 +38,15 @@ class Collector:
         self._clock = clock
         self._observer = observer
 
-    async def collect(self, errand: Errand) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+    async def collect(
+        self, errand: Errand, opened: AsyncExitStack
+    ) -> tuple[tuple[bytes | Incoming, ...], tuple[str, ...]]:
         """
         Return the pictures, or the URLs if those were asked for, in the order of the parts.
 
-        Tries for ever: the caller's deadline ends it.
+        Pictures that go back as they were made are only begun: they are read while the
+        answer goes out, and closed with *opened*. Tries for ever: the caller's deadline
+        ends it.
 
         Raises:
             ResultUnavailable: it is gone for good.
@@ -46,38 +55,58 @@ class Collector:
         if errand.edit.answer.response_format is ResponseFormat.URL:
             urls = [made.url for leg in errand.legs for made in await self._made(leg)]
             return (), tuple(urls)
-        finish = await self._finishing.of(errand)
+        fetch = await self._fetch_of(errand, opened)
         region = errand.tenant.region
         self._observer.task_state(region, None, "downloading")
         try:
-            shares = [await self._leg(leg, finish) for leg in errand.legs]
+            shares = [await self._leg(leg, fetch) for leg in errand.legs]
         finally:
             self._observer.task_state(region, "downloading", None)
         return tuple(picture for share in shares for picture in share), ()
 
-    async def _leg(self, leg: Leg, finish: Finish) -> list[bytes]:
+    async def _fetch_of(self, errand: Errand, opened: AsyncExitStack) -> Fetch:
+        """Return how each picture of *errand* is had."""
+        if errand.edit.answer.as_made:
+
+            async def begin(upstream: Upstream, url: str) -> bytes | Incoming:
+                picture = await self._dashscope.open(upstream, url)
+                if not isinstance(picture, bytes):
+                    opened.push_async_callback(picture.close)
+                return picture
+
+            return begin
+        finish = await self._finishing.of(errand)
+
+        async def download(upstream: Upstream, url: str) -> bytes | Incoming:
+            return await finish(await self._dashscope.download(upstream, url))
+
+        return download
+
+    async def _leg(self, leg: Leg, fetch: Fetch) -> list[bytes | Incoming]:
         """Download one part's pictures, a few at a time; again, with fresh URLs, if one fails."""
         tried = 0
         while True:
             made = await self._made(leg)
             try:
-                return await self._download(leg, made, finish)
+                return await self._download(leg, made, fetch)
             except ResultUnavailable:
                 leg.task = None  # its URLs may have expired
                 await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
                 tried += 1
 
-    async def _download(self, leg: Leg, made: tuple[Made, ...], finish: Finish) -> list[bytes]:
+    async def _download(
+        self, leg: Leg, made: tuple[Made, ...], fetch: Fetch
+    ) -> list[bytes | Incoming]:
         upstream = leg.upstream
         if upstream is None:
             return []
         if len(made) == 1:
-            return [await finish(await self._dashscope.download(upstream, made[0].url))]
+            return [await fetch(upstream, made[0].url)]
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(result: Made) -> bytes:
+        async def one(result: Made) -> bytes | Incoming:
             async with room:
-                return await finish(await self._dashscope.download(upstream, result.url))
+                return await fetch(upstream, result.url)
 
         try:
             async with asyncio.TaskGroup() as group:

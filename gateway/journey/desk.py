@@ -151,6 +151,7 @@ class Desk:
             yield visit
         finally:
             self._leave(errand)
+            await visit.close()
 
     @asynccontextmanager
     async def collect(
@@ -163,7 +164,11 @@ class Desk:
             NotFound: this tenant has no such edit (any more).
         """
         errand = await self._register.find(tenant, edit_id)
-        yield self._visit(errand, patience, phases, replayed=False)
+        visit = self._visit(errand, patience, phases, replayed=False)
+        try:
+            yield visit
+        finally:
+            await visit.close()
 
     async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
         """Cancel what can be cancelled at no cost; a running task goes on."""

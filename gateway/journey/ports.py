@@ -9,6 +9,7 @@ from gateway.domain.phases import Phase
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
+from gateway.journey.ask import Incoming
 
 
 class DashScope(Protocol):
@@ -62,6 +63,15 @@ class DashScope(Protocol):
 
     def clock_offset(self, region: str) -> float:
         """Return upstream's clock minus ours, in seconds, by its ``Date`` headers; 0 if unknown."""
+        ...
+
+    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+        """
+        Begin to bring one result picture home; what is not bytes is to be closed.
+
+        Raises:
+            ResultUnavailable: not allowed, not there, not a picture.
+        """
         ...
 
     async def download(self, upstream: Upstream, url: str) -> bytes:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import (
@@ -35,6 +36,7 @@ class Visit:
     on_delivered: Callable[["Visit"], Awaitable[None]]
     since: float
     replayed: bool = False
+    _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
     _timer: asyncio.Timeout | None = None
     """Of the answer that is being waited for."""
 
@@ -60,7 +62,7 @@ class Visit:
                 if errand.error is not None:
                     raise errand.error
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
-                pictures, urls = await self.collector.collect(errand)
+                pictures, urls = await self.collector.collect(errand, self._opened)
         except TimeoutError:
             if not errand.ended:
                 self._write_phases()
@@ -94,6 +96,10 @@ class Visit:
     async def delivered(self) -> None:
         """Say that the last byte of the answer was handed to the customer's socket."""
         await self.on_delivered(self)
+
+    async def close(self) -> None:
+        """Let go of the pictures that were begun."""
+        await self._opened.aclose()
 
     def _rest(self) -> float:
         return max(0.0, self.deadline - self.clock.now())

@@ -1,48 +1,31 @@
 """Pictures → OpenAI's answer; the pictures are encoded while they are sent."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 import orjson
 
 from gateway.domain.edit import AnswerForm, Size
-from gateway.translate.base64_slices import encoded, encoded_length
 
 _OPEN, _NEXT, _CLOSE = b'{"b64_json":"', b'"},{"b64_json":"', b'"}'
 
 
-def answer_pieces(
-    created: int,
-    pictures: Sequence[bytes | memoryview],
-    form: AnswerForm,
-    size: Size | None = None,
-) -> Iterator[bytes]:
+def answer_frames(
+    created: int, n: int, form: AnswerForm, size: Size | None = None
+) -> tuple[bytes, ...]:
     """
-    Yield the answer with the *pictures* in it, at most 256 KiB of them at a time.
+    Return what stands before, between and after *n* pictures in base64: n + 1 pieces.
 
-    The pieces joined are ``{"created": int, "data": [{"b64_json": str}, ...],
+    With them it is ``{"created": int, "data": [{"b64_json": str}, ...],
     "output_format": str, "size": "WxH"}``; ``size`` only where it is known. No ``usage``:
     DashScope counts no tokens, and a half one breaks clients.
 
     Args:
         created: Seconds since the epoch.
-        pictures: At least one.
+        n: Pictures, at least one.
         form: Its output format is named.
         size: Of all pictures, in pixels.
     """
-    lead, tail = _head(created) + _OPEN, _CLOSE + _tail(form, size)
-    for picture in pictures:
-        yield lead
-        yield from encoded(picture)
-        lead = _NEXT
-    yield tail
-
-
-def answer_length(
-    created: int, lengths: Sequence[int], form: AnswerForm, size: Size | None = None
-) -> int:
-    """Return the bytes of answer_pieces for pictures of such *lengths*, for Content-Length."""
-    frames = len(_head(created)) + len(_OPEN) + len(_CLOSE) + len(_tail(form, size))
-    return frames + len(_NEXT) * (len(lengths) - 1) + sum(map(encoded_length, lengths))
+    return (_head(created) + _OPEN, *[_NEXT] * (n - 1), _CLOSE + _tail(form, size))
 
 
 def url_answer(created: int, urls: Iterable[str], form: AnswerForm) -> bytes:

@@ -1,12 +1,11 @@
 """Pictures and errors → OpenAI's server-sent events (openai.md 3.2)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import orjson
 
 from gateway.domain.edit import AnswerForm, Size
 from gateway.domain.errors import GatewayError
-from gateway.translate.base64_slices import encoded
 from gateway.translate.openai_error import error_object
 
 HEARTBEAT = b": keep-alive\n\n"
@@ -22,18 +21,15 @@ _NO_USAGE = {
 }
 
 
-def completed_event(
-    created: int, picture: bytes | memoryview, form: AnswerForm, size: Size | None
-) -> Iterator[bytes]:
+def completed_frames(created: int, form: AnswerForm, size: Size | None) -> tuple[bytes, bytes]:
     """
-    Yield the event of one *picture*, at most 256 KiB of it at a time.
+    Return what stands before and after one picture in base64 in its event.
 
     It has every field of the SDKs' ImageEditCompletedEvent. What is not known is ``auto``,
     which the schema allows; ``usage`` is all zeros.
 
     Args:
         created: Seconds since the epoch.
-        picture: One of the edit's, in order.
         form: Its output format is named.
         size: Of this picture, in pixels.
     """
@@ -45,9 +41,8 @@ def completed_event(
         "output_format": form.output_format,
         "usage": _NO_USAGE,
     }
-    yield b'event: %b\ndata: {"type":"%b","b64_json":"' % (_COMPLETED, _COMPLETED)
-    yield from encoded(picture)
-    yield b'",' + orjson.dumps(rest)[1:] + b"\n\n"
+    before = b'event: %b\ndata: {"type":"%b","b64_json":"' % (_COMPLETED, _COMPLETED)
+    return before, b'",' + orjson.dumps(rest)[1:] + b"\n\n"
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:

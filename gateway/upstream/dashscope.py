@@ -17,6 +17,7 @@ from gateway.translate.dashscope_request import list_query, submit_body
 from gateway.translate.dashscope_task import read_page, read_task
 from gateway.upstream.answers import body_of, refusal, request_id_of
 from gateway.upstream.clients import Clients, Purpose
+from gateway.upstream.incoming import Incoming
 from gateway.upstream.ports import UpstreamCalls
 from gateway.upstream.results import Results
 from gateway.upstream.server_clock import ServerClock
@@ -99,6 +100,9 @@ class DashScopeApi:
     ) -> TaskPage:
         query = list_query(since, until, status, page, page_size)
         return read_page(await self._call(upstream, "list", "GET", _TASKS, query))
+
+    async def open(self, upstream: Upstream, url: str) -> Incoming:
+        return await self._results.open(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
         return await self._results.download(upstream, url)

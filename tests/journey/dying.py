@@ -9,6 +9,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
+from gateway.journey.ask import Incoming
 from gateway.journey.ports import DashScope, Ledger
 
 T = TypeVar("T")
@@ -90,6 +91,9 @@ class MortalDashScope:
 
     def clock_offset(self, region: str) -> float:
         return self._world.clock_offset(region)
+
+    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+        return await self.download(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
         return await self._life.call("download", self._world.download(upstream, url))

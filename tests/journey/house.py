@@ -81,3 +81,10 @@ async def refusal(work: Awaitable[object]) -> GatewayError:
     except GatewayError as refused:
         return refused
     raise AssertionError(f"not refused: {result}")
+
+
+def whole(answer: Answer) -> tuple[bytes, ...]:
+    """Return the pictures of an answer; the fake world's are never still on their way."""
+    pictures = tuple(picture for picture in answer.pictures if isinstance(picture, bytes))
+    assert len(pictures) == len(answer.pictures)
+    return pictures

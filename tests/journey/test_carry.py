@@ -29,7 +29,7 @@ from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.digest import prompt_digest
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
-from tests.journey.house import House, buy, insist, refusal
+from tests.journey.house import House, buy, insist, refusal, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +172,7 @@ async def test_ten_pictures() -> None:
     async with house.desk() as desk:
         answer = await buy(desk, house.ask(n=10, seed=7))
 
-    tasks = [picture.split(b"|")[0] for picture in answer.pictures]
+    tasks = [picture.split(b"|")[0] for picture in whole(answer)]
     assert tasks == [b"task-1"] * 4 + [b"task-2"] * 4 + [b"task-3"] * 2
     assert (answer.requested, answer.delivered) == (10, 10)
     assert answer.told.task_ids == ("task-1", "task-2", "task-3")
@@ -187,7 +187,7 @@ async def test_some_parts_fail() -> None:
     async with house.desk() as desk:
         answer = await buy(desk, house.ask(n=8))
 
-    assert [picture[-1:] for picture in answer.pictures] == [b"1", b"3"]
+    assert [picture[-1:] for picture in whole(answer)] == [b"1", b"3"]
     assert (answer.requested, answer.delivered) == (8, 2)
     outcomes = {args[3] for args in house.observer.of("task_ended")}
     assert outcomes == {"failed", "partial"}
@@ -405,7 +405,7 @@ async def test_download_again(n: int) -> None:
     async with house.desk() as desk:
         answer = await buy(desk, house.ask(n=n))
 
-    assert [picture[-1:] for picture in answer.pictures] == [b"%d" % i for i in range(n)]
+    assert [picture[-1:] for picture in whole(answer)] == [b"%d" % i for i in range(n)]
 
 
 async def test_pictures_gone() -> None:
@@ -444,6 +444,7 @@ class Silent:
         self.cancel = house.world.cancel
         self.tasks = house.world.tasks
         self.clock_offset = house.world.clock_offset
+        self.open = house.world.open
         self.download = house.world.download
         self._world = house.world
 

@@ -12,7 +12,7 @@ from gateway.domain.task import TaskStatus
 from gateway.journey.ask import Answer, Ask
 from tests.fakes import Run, Submit
 from tests.journey.dying import Life, MortalDashScope, MortalLedger
-from tests.journey.house import House, insist
+from tests.journey.house import House, insist, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +101,7 @@ async def test_dies_anywhere(name: str, down_for: float) -> None:
         paid = sum(task.n for task in house.world.paid)
         assert paid == len(answer.pictures), at
         assert paid == n or (n > 4 and 0 < paid < n), at  # parts not yet submitted may be lost
-        assert all(b"|a red cat|in|" in picture for picture in answer.pictures), at
+        assert all(b"|a red cat|in|" in picture for picture in whole(answer)), at
         assert len(set(answer.pictures)) == paid, at
 
     assert {"before intend", "before submit", "after fetch", "after end_edit"} <= set(deaths)

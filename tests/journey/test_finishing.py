@@ -18,7 +18,7 @@ from gateway.domain.record import EditState
 from gateway.domain.task import TaskStatus
 from gateway.journey.ask import Ask
 from tests.fakes import Run, Submit
-from tests.journey.house import House, buy, refusal
+from tests.journey.house import House, buy, refusal, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ async def test_each_picture_is_finished(n: int) -> None:
         answer = await buy(desk, house.ask(n=n, answer=form))
 
     assert len(answer.pictures) == n
-    assert all(picture.endswith(b" as webp None") for picture in answer.pictures)
+    assert all(picture.endswith(b" as webp None") for picture in whole(answer))
     assert answer.form == form
 
 
@@ -70,7 +70,7 @@ async def test_a_masked_edit(n: int) -> None:
 
     assert (ask.keepsake, held) == (None, None)
     assert kept == [answer.told.edit_id]
-    assert all(picture.endswith(LAID) for picture in answer.pictures)
+    assert all(picture.endswith(LAID) for picture in whole(answer))
 
 
 async def test_what_cannot_be_kept_is_not_bought() -> None:
@@ -93,7 +93,7 @@ async def test_throttled_it_is_kept_once() -> None:
         answer = await buy(desk, masked(house))
 
     assert house.keepsakes.calls.count("put") == 1
-    assert answer.pictures[0].endswith(LAID)
+    assert whole(answer)[0].endswith(LAID)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_another_process_goes_on() -> None:
     assert record.composite
     assert (record.scale_to, record.state) == (Size(640, 480), EditState.OPEN)
     assert answer.form == MASKED
-    assert answer.pictures[0].endswith(LAID)
+    assert whole(answer)[0].endswith(LAID)
     assert house.world.count("submit") == 1
 
 
@@ -171,7 +171,7 @@ async def test_a_result_that_cannot_be_read_is_fetched_again() -> None:
     async with house.desk() as desk:
         answer = await buy(desk, masked(house))
 
-    assert answer.pictures[0].endswith(LAID)
+    assert whole(answer)[0].endswith(LAID)
     assert house.world.count("download") == 3
 
 
@@ -196,5 +196,5 @@ async def test_a_keepsake_that_cannot_be_read_now() -> None:
         answer = await buy(desk, masked(house, retry_count=1))
 
     assert refused.retry
-    assert answer.pictures[0].endswith(LAID)
+    assert whole(answer)[0].endswith(LAID)
     assert house.world.count("submit") == 1

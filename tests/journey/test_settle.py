@@ -16,7 +16,7 @@ from gateway.domain.errors import (
 from gateway.domain.task import TaskStatus
 from gateway.journey.ask import Answer
 from tests.fakes import Run, Submit
-from tests.journey.house import House, buy, refusal
+from tests.journey.house import House, buy, refusal, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,7 @@ async def test_stranger_in_the_window(submit: Submit, run: Run, prompt: str) -> 
 
     assert len(house.world.paid) == 1
     assert stranger not in answer.told.task_ids
-    assert answer.pictures[0].startswith(house.world.paid[0].task_id.encode())
+    assert whole(answer)[0].startswith(house.world.paid[0].task_id.encode())
 
 
 async def test_ours_failed() -> None:
@@ -147,7 +147,7 @@ async def test_equal_prompts(submits: tuple[Submit, ...]) -> None:
 
     assert len(house.world.paid) == 2
     for source, answer in answers.items():
-        assert answer.pictures[0].split(b"|")[2] == source
+        assert whole(answer)[0].split(b"|")[2] == source
 
 
 @pytest.mark.parametrize("operation", ["tasks", "fetch"])

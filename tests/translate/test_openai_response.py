@@ -1,15 +1,12 @@
 import base64
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import AnswerForm, ResponseFormat, Size
-from gateway.translate.base64_slices import SLICE
 from gateway.translate.openai_response import (
-    answer_length,
-    answer_pieces,
+    answer_frames,
     model_answer,
     models_answer,
     running_answer,
@@ -25,11 +22,13 @@ PNG = AnswerForm()
     form=st.builds(AnswerForm, output_format=st.sampled_from(["png", "jpeg", "webp"])),
     size=st.none() | st.builds(Size, st.integers(1, 9999), st.integers(1, 9999)),
 )
-def test_the_pieces_are_the_answer(
+def test_the_frames_make_the_answer(
     created: int, pictures: list[bytes], form: AnswerForm, size: Size | None
 ) -> None:
-    """The pieces joined are OpenAI's JSON, of exactly the length told before."""
-    whole = b"".join(answer_pieces(created, pictures, form, size))
+    """With the pictures between them the frames are OpenAI's JSON."""
+    whole, *frames = answer_frames(created, len(pictures), form, size)
+    for picture, frame in zip(pictures, frames, strict=True):
+        whole += base64.b64encode(picture) + frame
 
     expected: dict[str, object] = {
         "created": created,
@@ -39,26 +38,6 @@ def test_the_pieces_are_the_answer(
     if size is not None:
         expected["size"] = f"{size.width}x{size.height}"
     assert json.loads(whole) == expected
-    assert len(whole) == answer_length(created, [len(p) for p in pictures], form, size)
-
-
-@pytest.mark.parametrize(
-    "length",
-    [
-        pytest.param(SLICE - 1, id="one short"),
-        pytest.param(SLICE, id="one slice"),
-        pytest.param(SLICE + 1, id="one over"),
-        pytest.param(3 * SLICE + 2, id="several"),
-    ],
-)
-def test_slices_join_without_a_seam(length: int) -> None:
-    """A picture of any length comes back byte for byte, in pieces of 256 KiB at most."""
-    picture = bytes(n % 251 for n in range(length))
-
-    pieces = list(answer_pieces(1, [memoryview(picture)], PNG))
-
-    assert base64.b64decode(json.loads(b"".join(pieces))["data"][0]["b64_json"]) == picture
-    assert max(map(len, pieces)) <= 256 * 1024
 
 
 def test_urls_never_stand_beside_pictures() -> None:
