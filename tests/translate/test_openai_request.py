@@ -50,6 +50,7 @@ def edit(*fields: tuple[str, str], strict: bool = False, fit: bool = True) -> Ed
         pytest.param("background", "auto", {"ignored": 1}, id="background auto"),
         pytest.param("background", "opaque", {"ignored": 1}, id="background opaque"),
         pytest.param("stream", "false", {}, id="no stream"),
+        pytest.param("stream", "true", {"answer": AnswerForm(stream=True)}, id="stream"),
         pytest.param("partial_images", "0", {"ignored": 1}, id="partial images least"),
         pytest.param("partial_images", "3", {"ignored": 1}, id="partial images most"),
         pytest.param("quality", "high", {"ignored": 1}, id="quality"),
@@ -280,6 +281,49 @@ def test_nested_fields_that_a_client_lost_are_not_lost_in_silence(name: str, tex
         edit((name, text))
 
     assert refused.value.param == name
+
+
+def test_a_stream_of_urls() -> None:
+    """A stream brings the pictures themselves: an URL beside it is refused by name."""
+    with pytest.raises(InvalidRequest, match="leave 'response_format' out") as caught:
+        edit(("stream", "true"), ("response_format", "url"))
+
+    assert caught.value.param == "response_format"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "model", "meant"),
+    [
+        pytest.param("", None, WAN, id="none"),
+        pytest.param("az", None, "az-wan", id="deployment"),
+        pytest.param("az", "gpt-image-1", WAN, id="form-first"),
+        pytest.param("az", "mine", "az-wan", id="unknown-in-the-form"),
+        pytest.param("mine", "gpt-image-1", WAN, id="unknown-in-the-path"),
+    ],
+)
+def test_deployment(deployment: str, model: str | None, meant: str) -> None:
+    """Azure's path names the model where the form has none that exists."""
+    given = [("prompt", "a cat")] + ([("model", model)] if model else [])
+
+    made = edit_of(
+        given,
+        models={**MODELS, "az": "az-wan"},
+        default_model=WAN,
+        deployment=deployment,
+        strict=False,
+        fit=True,
+    )
+
+    assert made.model == meant
+
+
+@pytest.mark.parametrize(("model", "named"), [(None, "mine"), ("yours", "yours")])
+def test_unknown_deployment(model: str | None, named: str) -> None:
+    """A deployment that is no model is refused like one, unless the form names another."""
+    given = [("prompt", "a cat")] + ([("model", model)] if model else [])
+
+    with pytest.raises(UnknownModel, match=f"'{named}' does not exist"):
+        edit_of(given, models=MODELS, default_model=WAN, deployment="mine", strict=False, fit=True)
 
 
 @pytest.mark.parametrize("text", [pytest.param("", id="empty"), pytest.param("null", id="null")])
