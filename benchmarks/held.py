@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from benchmarks.world import LoopClock, World, quiet_observer
-from gateway.domain.edit import Edit, Picture
+from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat
 from gateway.domain.phases import Phases
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
@@ -30,6 +30,7 @@ from gateway.journey.finishing import Finishing
 from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger
 
 _REGION = Region("beijing", "https://beijing.test", ())
+_ANSWER = AnswerForm(ResponseFormat.URL)
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
 
 
@@ -110,9 +111,6 @@ class _Accounts:
     async def tasks(self, upstream: Upstream, **given: Any) -> TaskPage:
         return await self._world(upstream).tasks(upstream, **given)
 
-    async def download(self, upstream: Upstream, url: str) -> bytes:
-        return await self._world(upstream).download(upstream, url)
-
     def _world(self, upstream: Upstream) -> _Account:
         return self.worlds[int(upstream.name)]
 
@@ -154,7 +152,7 @@ async def _hold(case: Case, edits: int, seconds: float) -> None:
     async def customer(number: int) -> None:
         ask = Ask(
             tenant=tenants[number % len(tenants)],
-            edit=Edit(model="wan2.5-i2i-preview", prompt=f"a cat with {number} hats"),
+            edit=Edit(model="wan2.5-i2i-preview", prompt=f"{number} cats", answer=_ANSWER),
             pictures=_PICTURE,
             digest=f"{number:064x}",
             patience=540.0,

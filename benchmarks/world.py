@@ -197,6 +197,9 @@ class World:
     def clock_offset(self, region: str) -> float:  # noqa: ARG002
         return self.clock_error
 
+    async def open(self, upstream: Upstream, url: str) -> bytes:
+        return await self.download(upstream, url)
+
     async def download(self, upstream: Upstream, url: str) -> bytes:  # noqa: ARG002
         await self._leg()
         return b"picture"
