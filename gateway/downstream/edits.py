@@ -1,5 +1,8 @@
 """The image edits: made by POST, had again by GET, looked at by HEAD, called off by DELETE."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +14,7 @@ from gateway.domain.clock import Clock
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import CustomerLeft, announced, refuse_too_large
-from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.bytes_budget import Bytes, Share
 from gateway.downstream.customer import Customer
 from gateway.downstream.delivery import Measure, running_body
 from gateway.downstream.edit_headers import asked_headers, edit_headers
@@ -90,12 +93,10 @@ class Edits:
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send
     ) -> None:
         with self.budget.reserve(announced(request.headers)) as share:
-            try:
-                ask = await self.reception.ask_of(request, tenant, share)
-            except CustomerLeft:
-                self.observer.client_disconnected("reading")
-                raise
-            async with Customer(receive) as customer, self.desk.attend(ask) as visit:
+            async with (
+                self._read(request, tenant, share) as (ask, customer),
+                self.desk.attend(ask) as visit,
+            ):
                 # The edit has the bytes now, and lets them go once its task exists.
                 share.handed_over, ask.pictures = True, ()
                 manner = manner_of(ask.edit.answer, tenant)
@@ -107,6 +108,23 @@ class Edits:
                     return
                 opening = self._opening(manner, ask, visit, customer, send)
                 await self._stay(opening, line_of(scope), ask.phases).answer()
+
+    @asynccontextmanager
+    async def _read(
+        self, request: Request, tenant: Tenant, share: Share
+    ) -> AsyncIterator[tuple[Ask, Customer]]:
+        """Read what is asked; one whose customer has left by then never comes to the desk."""
+        try:
+            ask = await self.reception.ask_of(request, tenant, share)
+        except CustomerLeft:
+            self.observer.client_disconnected("reading")
+            raise
+        async with Customer(request.receive) as customer:
+            await asyncio.sleep(0)  # lets the watch see one that left while pictures were checked
+            if customer.left:
+                self.observer.client_disconnected("reading")
+                raise CustomerLeft
+            yield ask, customer
 
     async def _look_up(
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send

@@ -30,6 +30,7 @@ from tests.downstream.house import (
     House,
     Wire,
     answer,
+    passes,
     request_of,
 )
 
@@ -625,3 +626,20 @@ async def test_overhead() -> None:
 
     assert house.seen.told("overhead") == [("overhead", EDITS, 0.5)]
     assert house.desk.asks[0].edit.adjusted == ("1:alpha_flattened",)
+
+
+async def test_customer_leaves_while_pictures_are_checked() -> None:
+    """One who left after the last byte of the body begins no edit: its retry may be there first."""
+    house = House()
+    wire = Wire()
+
+    async def slow(contents: Any, tenant: Tenant) -> Checked:
+        wire.hang_up.set()
+        return await passes(contents, tenant)
+
+    house.check = slow
+    await by_hand(house, wire)
+
+    assert house.desk.asks == []
+    assert house.seen.told("disconnected") == [("disconnected", "reading")]
+    assert house.seen.inflight == 0
