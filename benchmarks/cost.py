@@ -149,7 +149,13 @@ def round_of(name: str, folder: Path, photo: Path, asked: argparse.Namespace) ->
     stub = ("-m", "benchmarks.stub", str(stub_port), str(_TASK_SECONDS), str(asked.result))
     programs = {
         "floor": ("-m", "benchmarks.floor", str(port), str(stub_port), str(_TASK_SECONDS)),
-        "gateway": ("-m", "gateway", "serve", "--config", str(gateway_config(folder, port, stub_port))),
+        "gateway": (
+            "-m",
+            "gateway",
+            "serve",
+            "--config",
+            str(gateway_config(folder, port, stub_port)),
+        ),
     }
     log = {"BENCH_KEY": "sk-bench"}
     with program(*stub, port=stub_port), program(*programs[name], port=port, env=log) as pid:
@@ -175,7 +181,9 @@ def main() -> None:
                     known.append(round_of(name, Path(place), photo, asked))
                     print(f"  {size} KB ({photo.stat().st_size} bytes) {name}: {known[-1]}")
             floor, ours = (median(f.cpu_ms for f in figures[name]) for name in ("floor", "gateway"))
-            print(f"{size} KB: floor {floor:.2f} ms, gateway {ours:.2f} ms, ratio {ours / floor:.2f}")
+            print(
+                f"{size} KB: floor {floor:.2f} ms, gateway {ours:.2f} ms, ratio {ours / floor:.2f}"
+            )
 
 
 if __name__ == "__main__":

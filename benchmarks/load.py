@@ -24,7 +24,11 @@ def body_of(picture: bytes, prompt: str) -> bytes:
         )
 
     more = '; filename="a.jpg"\r\nContent-Type: image/jpeg'
-    return part("prompt", prompt.encode()) + part("image", picture, more) + f"--{_BOUNDARY}--\r\n".encode()
+    return (
+        part("prompt", prompt.encode())
+        + part("image", picture, more)
+        + f"--{_BOUNDARY}--\r\n".encode()
+    )
 
 
 class Load:
@@ -40,7 +44,8 @@ class Load:
         for number in self._left:
             body = body_of(self._picture, f"edit {number}")
             head = (
-                "POST /v1/images/edits HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer wk-bench\r\n"
+                "POST /v1/images/edits HTTP/1.1\r\nhost: gateway\r\n"
+                "authorization: Bearer wk-bench\r\n"
                 f"content-type: multipart/form-data; boundary={_BOUNDARY}\r\n"
                 f"content-length: {len(body)}\r\n\r\n"
             )
@@ -57,8 +62,8 @@ class Load:
         writer.close()
 
 
-async def main(port: int, picture: Path, edits: int, at_once: int) -> None:
-    load = Load(port, picture.read_bytes(), edits)
+async def main(port: int, picture: bytes, edits: int, at_once: int) -> None:
+    load = Load(port, picture, edits)
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(load.customer())
@@ -66,4 +71,5 @@ async def main(port: int, picture: Path, edits: int, at_once: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    _, port, picture, edits, at_once = sys.argv
+    asyncio.run(main(int(port), Path(picture).read_bytes(), int(edits), int(at_once)))

@@ -17,10 +17,12 @@ from benchmarks.wire import answer, read_body, read_head
 
 
 def png(length: int) -> bytes:
-    """Return a PNG of about *length* bytes that cannot be compressed: 1024x1024, one ancillary chunk."""
+    """Return a PNG of 1024x1024 and about *length* bytes, most of them in one unknown chunk."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1024, 1024, 8, 2, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(b"\0" * (1024 * 3073), 1))
@@ -59,8 +61,16 @@ class Stub:
         if target.startswith("/results/"):
             return self._result
         if "?" in target:
-            rows = [{"task_id": t, "status": "RUNNING"} for t, end in self._ends.items() if end > now]
-            told = {"total": len(rows), "total_page": 1, "page_no": 1, "data": rows, "request_id": "r"}
+            rows = [
+                {"task_id": t, "status": "RUNNING"} for t, end in self._ends.items() if end > now
+            ]
+            told = {
+                "total": len(rows),
+                "total_page": 1,
+                "page_no": 1,
+                "data": rows,
+                "request_id": "r",
+            }
             return answer("200 OK", orjson.dumps(told))
         task_id = target.rsplit("/", 1)[1]
         output: dict[str, object] = {"task_id": task_id, "task_status": "RUNNING"}

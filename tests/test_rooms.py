@@ -34,14 +34,14 @@ WITHOUT_A_TEST_FILE = {
             config/table.py
         """,
         "tests/downstream/test_edits.py and test_form.py drive it over HTTP": """
-            downstream/delivery.py downstream/edit_headers.py downstream/models.py
+            downstream/edit_headers.py downstream/models.py
             downstream/manner.py downstream/multipart_form.py downstream/opening.py
             downstream/ops.py downstream/page.py downstream/retired.py
             downstream/readiness.py downstream/reception.py downstream/whence.py
         """,
         "tests/journey/test_desk.py, test_carry.py and test_poller.py tell its story": """
-            journey/collect.py journey/follow.py journey/glance.py journey/submit.py
-            journey/watch.py
+            journey/collect.py journey/follow.py journey/glance.py journey/recall.py
+            journey/submit.py journey/watch.py
         """,
         "tests/ledger/test_contract.py holds both ledgers to one contract": "ledger/memory.py",
         "tests/observe/test_metrics.py reads it in the exposition": """

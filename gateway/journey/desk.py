@@ -13,10 +13,9 @@ from gateway.domain.errors import (
     LedgerUnavailable,
     NotFound,
     StillRunning,
-    remembered,
 )
 from gateway.domain.phases import Phases
-from gateway.domain.record import EditRecord, EditState, TaskRecord
+from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
@@ -26,6 +25,7 @@ from gateway.journey.finishing import Finishing
 from gateway.journey.housekeeping import Housekeeping
 from gateway.journey.lane import Lane, lanes_of
 from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.recall import Recall
 from gateway.journey.register import Register
 from gateway.journey.schedule import rest
 from gateway.journey.visit import Visit
@@ -56,6 +56,7 @@ class Desk:
         self._clock = clock
         self._observer = observer
         self._on_bug = on_bug
+        self._recall = Recall(self._tenants)
         self._register = Register(ledger, self._adopt, observer)
         self._carrier = Carrier(
             self._lanes,
@@ -187,7 +188,7 @@ class Desk:
             return min(self._lanes[key].expected_wait() for key in own)
         lane = self._lanes[key]
         now = self._clock.now()
-        age = max((now - leg.watch.since for leg in errand.legs if leg.watch), default=0.0)
+        age = max((now - leg.watch.runs_since for leg in errand.legs if leg.watch), default=0.0)
         # The last try of an SDK (its third) should rather find the picture than be early.
         return rest(lane.durations.known(errand.kind), age, 0.5 if errand.retry_count < 1 else 0.95)
 
@@ -294,35 +295,9 @@ class Desk:
             region, model = errand.tenant.region, errand.edit.model
             self._observer.pictures(errand.tenant.name, region, model, "delivered", n)
 
-    def _remember(self, record: EditRecord) -> Errand:
-        """Rebuild an edit from the ledger, to be looked at or answered again."""
-        tenant = self._tenants.get(record.tenant)
-        if tenant is None or not all(self._still_ours(task) for task in record.tasks):
-            raise NotFound("This edit's tenant or upstream is no longer configured.")
-        errand = Errand.remembered(record, tenant, self._upstreams)
-        errand.replay = True
-        if record.state is EditState.FAILED:
-            errand.end(
-                Stage.FAILED,
-                remembered(
-                    record.error_kind,
-                    record.error_code,
-                    record.error_message,
-                    retry=record.error_retry,
-                ),
-            )
-        elif record.state is EditState.SUCCEEDED:
-            errand.end(Stage.SUCCEEDED)
-        return errand
-
-    def _still_ours(self, task: TaskRecord) -> bool:
-        """Whether the task's upstream still means the account that made it."""
-        upstream = self._upstreams.get(task.upstream)
-        return upstream is not None and upstream.account.name == task.account
-
     def _adopt(self, record: EditRecord) -> Errand:
         """Return a known edit; one that nobody carries though it has not ended is carried on."""
-        errand = self._remember(record)
+        errand = self._recall(record)
         if record.state is EditState.OPEN and record.tasks:
             errand.replay = False
             self._register.add(errand)

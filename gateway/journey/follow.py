@@ -81,9 +81,8 @@ class Follower:
             errand.mark(Phase.UPSTREAM_PENDING, started)
             errand.mark(Phase.UPSTREAM_RUNNING, started + pending)
         lag = 0.0
-        if times.ended is not None:
-            offset = self._dashscope.clock_offset(leg.upstream.region.name)
-            lag = max(0.0, min(now - started, self._clock.epoch() + offset - times.ended))
+        if leg.watch is not None and leg.watch.ended_at:
+            lag = max(0.0, min(now - started, now - leg.watch.ended_at))
             self._observer.end_detected(leg.upstream.region.name, errand.edit.model, lag)
         if all(other is leg or other.task or other.error for other in errand.legs):
             errand.mark(Phase.DETECTION, max(now - lag, errand.marks[-1][0]))
