@@ -1,0 +1,99 @@
+"""A little life before a real gateway: tenants in two regions, with good ends and bad ones."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+
+from gateway.sandbox import Constant, SandboxConfig
+from tests.whole import House, hashed, house, photo
+
+KEYS = {name: f"wk-{name}" for name in ("acme", "studio", "tiny", "abroad")}
+_SECONDS = 4.0  # that a task takes
+_WAVES = 2
+
+
+def region(name: str, **more: Any) -> SandboxConfig:
+    """A region where every tenant of ours has an account of its own."""
+    return SandboxConfig(
+        region=name,
+        accounts={tenant: (f"sk-{tenant}",) for tenant in KEYS},
+        latency=Constant(_SECONDS),
+        picture="plain",
+        plain_bytes=30_000,
+        **more,
+    )
+
+
+def tables() -> dict[str, Any]:
+    """An upstream and an account for each tenant; the tiny one runs one task at a time."""
+    region_by_tenant = dict.fromkeys(KEYS, "beijing") | {"abroad": "singapore"}
+    return {
+        "upstreams": {
+            f"{tenant}-main": {"region": region, "key": f"env:{tenant.upper()}"}
+            | ({"running_tasks": 1, "pending_ahead": 0} if tenant == "tiny" else {})
+            for tenant, region in region_by_tenant.items()
+        },
+        "tenants": {
+            tenant: {
+                "region": region,
+                "keys": [hashed(KEYS[tenant])],
+                "upstreams": [f"{tenant}-main"],
+            }
+            | ({"max_waiting": 1} if tenant == "tiny" else {})
+            for tenant, region in region_by_tenant.items()
+        },
+    }
+
+
+@asynccontextmanager
+async def town() -> AsyncIterator[House]:
+    """Hold both regions up, and a gateway before them."""
+    environ = {tenant.upper(): f"sk-{tenant}" for tenant in KEYS}
+    async with house(region("beijing"), region("singapore"), environ=environ, **tables()) as home:
+        yield home
+
+
+async def edit(
+    home: House, tenant: str, prompt: str, shade: int = 0, **headers: str
+) -> httpx.Response:
+    """Ask for an edit as *tenant*."""
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    key = {"authorization": f"Bearer {KEYS[tenant]}"}
+    return await home.edit(prompt, picture=photo(shade), headers=key | told)
+
+
+async def leave(home: House, tenant: str, prompt: str) -> None:
+    """Ask for an edit, and hang up while its task runs."""
+    asked = asyncio.get_running_loop().create_task(edit(home, tenant, prompt))
+    await home.until("RUNNING", prompt, "singapore" if tenant == "abroad" else "beijing")
+    await asyncio.sleep(_SECONDS / 4)
+    asked.cancel()
+    with suppress(asyncio.CancelledError):
+        await asked
+
+
+async def live(home: House) -> None:
+    """Ask for edits of all kinds, twice, with time between for Prometheus to see."""
+    for wave in range(_WAVES):
+        await _all(
+            *(edit(home, "acme", f"sepia {wave} {n}", n) for n in range(4)),
+            *(edit(home, "abroad", f"snow {wave} {n}", n) for n in range(3)),
+            *(edit(home, "tiny", f"crowd {wave} {n}", n) for n in range(4)),
+            edit(home, "acme", f"{wave} [sandbox:fail InternalError.Timeout]"),
+            edit(home, "abroad", f"{wave} [sandbox:fail InternalError]"),
+            edit(home, "studio", f"{wave} [sandbox:refuse DataInspectionFailed]"),
+            edit(home, "studio", f"key {wave}", idempotency_key=f"k{wave}"),
+            edit(home, "studio", f"again {wave}", x_stainless_retry_count="1"),
+            edit(home, "studio", f"hurry {wave}", x_stainless_read_timeout="60"),
+            edit(home, "acme", ""),
+            leave(home, "acme", f"gone {wave}"),
+        )
+        await asyncio.sleep(8.0)
+
+
+async def _all(*works: Awaitable[Any]) -> None:
+    async with asyncio.timeout(200):
+        await asyncio.gather(*works)

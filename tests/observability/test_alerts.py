@@ -1,0 +1,294 @@
+"""Every alert fires when it should and is silent when it should be, by Prometheus' own tool."""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.observability.shipped import PROMETHEUS, RUNBOOK, alerts, metrics_in, needs, rules
+
+Series = Mapping[str, str]
+
+_EDITS = 'route="/v1/images/edits",method="POST",tenant="acme"'
+_BJ = 'region="beijing"'
+_FAILED = f'wan_gateway_task_failures_total{{{_BJ},model="wan",error_type="%s"}}'
+_TASKS = f'wan_gateway_tasks_total{{{_BJ},model="wan",tenant="acme",outcome="succeeded"}}'
+_ASKED = f'wan_gateway_http_requests_total{{{_EDITS},code="%s"}}'
+_JOINED = 'wan_gateway_duplicates_prevented_total{how="retry_joined"}'
+_OVERHEAD = 'wan_gateway_gateway_overhead_seconds_%s{route="/v1/images/edits"%s}'
+_ONE = 'job="wan-gateway",instance="a:8080"'
+
+
+def _buckets(name: str, below: str, above: str) -> dict[str, str]:
+    """Ten a minute, all between the bounds *below* and *above*."""
+    place = f'{_BJ},model="wan"' + (',outcome="succeeded"' if "duration" in name else "")
+    bounds = ((below, "0x60"), (above, "0+10x60"), ("+Inf", "0+10x60"))
+    return {f'{name}_bucket{{{place},le="{le}"}}': values for le, values in bounds}
+
+
+def _overhead(slow: int, samples: int = 180) -> dict[str, str]:
+    """A hundred answers a sample, *slow* of them over 250 ms."""
+    return {
+        _OVERHEAD % ("bucket", ',le="0.25"'): f"0+{100 - slow}x{samples}",
+        _OVERHEAD % ("count", ""): f"0+100x{samples}",
+    }
+
+
+def _delivery(bad: int, joined: int = 0, samples: int = 180) -> dict[str, str]:
+    """A hundred edits a sample, *bad* of them answered 503, *joined* of these by a retry."""
+    return {
+        _ASKED % "200": f"0+{100 - bad}x{samples}",
+        _ASKED % "503": f"0+{bad}x{samples}",
+        _ASKED % "400": f"0+50x{samples}",
+        _JOINED: f"0+{joined}x{samples}",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What makes an alert fire, in what words, and what nearly does."""
+
+    fires: Series
+    says: str
+    silent: Series
+    labels: Mapping[str, str] = field(default_factory=dict)
+    at: str = "30m"
+    every: str = "1m"
+
+
+_LAG = "wan_gateway_poll_detection_lag_seconds"
+_TOOK = "wan_gateway_task_duration_seconds"
+_HELD = f"wan_gateway_inflight_body_bytes{{{_ONE}}}"
+_MAY_HOLD = f"wan_gateway_inflight_body_limit_bytes{{{_ONE}}}"
+_KEY = f'wan_gateway_upstream_key_up{{{_BJ},key="main"}}'
+_THROTTLED = f'wan_gateway_upstream_throttled_total{{{_BJ},operation="%s"}}'
+_OLDEST = f"wan_gateway_queue_oldest_wait_seconds{{{_BJ}}}"
+_LEFT = 'wan_gateway_client_disconnects_total{phase="%s"}'
+_NOT_DELIVERED = "of the edits asked for are not delivered (budget: 1 %)."
+_OWN_TIME = "The gateway took more than 250 ms of its own for "
+
+CASES = {
+    "WanGatewayDown": Case(
+        {f"up{{{_ONE}}}": "1x25 0x10"},
+        "a:8080 has not answered /metrics for a minute.",
+        {f"up{{{_ONE}}}": "1x29 0 1"},
+        {"instance": "a:8080", "job": "wan-gateway"},
+    ),
+    "WanGatewayUndelivered": Case(
+        {f"wan_gateway_recoverable_tasks{{{_ONE}}}": "0x15 2x20"},
+        "2 tasks of a:8080 made pictures that nobody has got for 10 minutes.",
+        {f"wan_gateway_recoverable_tasks{{{_ONE}}}": "0x21 2x20"},
+        {"instance": "a:8080", "job": "wan-gateway"},
+    ),
+    "WanGatewayUndeliveredNearExpiry": Case(
+        {f"wan_gateway_recoverable_oldest_seconds{{{_ONE}}}": "72060x60"},
+        "The oldest edit of a:8080 that nobody has got is 20h 1m 0s old; DashScope keeps it "
+        "for 24 h.",
+        {f"wan_gateway_recoverable_oldest_seconds{{{_ONE}}}": "71940x60"},
+        {"instance": "a:8080", "job": "wan-gateway"},
+    ),
+    "WanGatewayPictureExpired": Case(
+        {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "0x15 1x20"},
+        "1 edits of a:8080 expired in the last hour without having been delivered.",
+        {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
+        {"instance": "a:8080", "job": "wan-gateway", "reason": "expired"},
+    ),
+    "WanGatewayTaskFailures": Case(
+        {_FAILED % "upstream_internal": "0+1x60", _TASKS: "0+9x60"},
+        "10% of the tasks in beijing made nothing in the last 15 minutes (refusals of content "
+        "left out).",
+        {_FAILED % "content_policy": "0+5x60", _FAILED % "network": "0+0x60", _TASKS: "0+9x60"},
+        {"region": "beijing"},
+    ),
+    "WanGatewaySlowTasks": Case(
+        _buckets(_TOOK, "120.0", "150.0"),
+        "p95 of a task in beijing is 2m 28s.",
+        _buckets(_TOOK, "90.0", "120.0"),
+        {"region": "beijing"},
+    ),
+    "WanGatewayDetectionLag": Case(
+        _buckets(_LAG, "5.0", "7.5"),
+        "p95 from a task's end to our noticing it in beijing is 7.375s.",
+        _buckets(_LAG, "3.0", "5.0"),
+        {"region": "beijing"},
+    ),
+    "WanGatewayPollBudget": Case(
+        {'wan_gateway_upstream_poll_budget_ratio{account="acme-cn"}': "0.9x60"},
+        "90% of the calls that acme-cn may make in a second are used.",
+        {'wan_gateway_upstream_poll_budget_ratio{account="acme-cn"}': "0.8x60"},
+        {"account": "acme-cn"},
+    ),
+    "WanGatewaySubmitsThrottled": Case(
+        {_THROTTLED % "submit": "0+60x60"},
+        "1 submits a second in beijing have been answered with 429 for 5 minutes.",
+        {_THROTTLED % "submit": "0x26 60x10", _THROTTLED % "poll": "0+60x60"},
+        {"region": "beijing"},
+    ),
+    "WanGatewayLineStands": Case(
+        {_OLDEST: "90x60"},
+        "The oldest edit in the line of beijing has waited 1m 30s.",
+        {_OLDEST: "60x60"},
+        {"region": "beijing"},
+    ),
+    "WanGatewayKeyDown": Case(
+        {_KEY: "1x25 0x10"},
+        "The key main of beijing was refused and has not worked since.",
+        {_KEY: "1x29 0 1"},
+        {"region": "beijing", "key": "main"},
+    ),
+    "WanGatewayRegionMismatch": Case(
+        {_FAILED % "region_mismatch": "0x25 1x10"},
+        "1 submits in beijing were refused in 10 minutes as of a model or place that the key "
+        "does not know.",
+        {_FAILED % "region_mismatch": "1x60", _FAILED % "auth": "0+1x60"},
+        {"region": "beijing"},
+    ),
+    "WanGatewayBytesInFlight": Case(
+        {_HELD: "90x60", _MAY_HOLD: "100x60"},
+        "a:8080 holds 90% of the bytes that it may hold; at 100 % it answers 503.",
+        {_HELD: "85x60", _MAY_HOLD: "100x60"},
+        {"instance": "a:8080", "job": "wan-gateway"},
+    ),
+    "WanGatewayProxyCuts": Case(
+        {_LEFT % "polling": "0+1x60", _ASKED % "499": "0+1x60", _ASKED % "200": "0+9x60"},
+        "10% of the edits asked for in 15 minutes lost their customer while the task ran.",
+        {_LEFT % "queued": "0+1x60", _LEFT % "polling": "0x60", _ASKED % "200": "0+9x60"},
+    ),
+    "WanGatewayLabelOverflow": Case(
+        {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "0+1x60"},
+        "30 values of the label tenant were counted as _other or _unknown in the last hour.",
+        {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "3x60"},
+        {"label": "tenant"},
+    ),
+    "WanGatewayDeliveryBurnsFast": Case(
+        _delivery(20),
+        f"20% {_NOT_DELIVERED}",
+        _delivery(20, joined=15),
+    ),
+    "WanGatewayDeliveryBurnsSlowly": Case(
+        _delivery(2),
+        f"2% {_NOT_DELIVERED}",
+        _delivery(1),
+        at="75h",
+        every="30m",
+    ),
+    "WanGatewayOverheadBurnsFast": Case(
+        _overhead(20),
+        f"{_OWN_TIME}20% of the answers (budget: 1 %).",
+        _overhead(5),
+    ),
+    "WanGatewayOverheadBurnsSlowly": Case(
+        _overhead(2),
+        f"{_OWN_TIME}2% of the answers (budget: 1 %).",
+        _overhead(1),
+        at="75h",
+        every="30m",
+    ),
+}
+
+
+def _group(name: str, *, fires: bool) -> dict[str, Any]:
+    case, rule = CASES[name], alerts()[name]
+    wanted = {
+        "exp_labels": {**case.labels, "severity": rule.severity},
+        "exp_annotations": {**rule.annotations, "description": case.says},
+    }
+    series = case.fires if fires else case.silent
+    check = {"eval_time": case.at, "alertname": name, "exp_alerts": [wanted] if fires else []}
+    return {
+        "interval": case.every,
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [check],
+    }
+
+
+def _file(every: str, *, fires: bool) -> dict[str, Any]:
+    return {
+        "rule_files": [str(PROMETHEUS / "rules" / "*.yml")],
+        "evaluation_interval": every,
+        # What alerts ask for comes first, whatever a glob's order.
+        "group_eval_order": ["wan-gateway", "wan-gateway-slo", "wan-gateway-alerts"],
+        "tests": [_group(n, fires=fires) for n, case in CASES.items() if case.every == every],
+    }
+
+
+def _judge(folder: Path, *, fires: bool) -> dict[str, str]:
+    """Run all rows at once, which costs one process; return what is said of each that failed."""
+    files = []
+    for every in sorted({case.every for case in CASES.values()}):
+        files.append(folder / f"{every}.yml")
+        files[-1].write_text(json.dumps(_file(every, fires=fires)), "utf-8")  # JSON is YAML
+    done = subprocess.run(
+        ["promtool", "test", "rules", *map(str, files)], capture_output=True, text=True, check=False
+    )
+    told = re.split(r"^ +alertname: ", done.stdout + done.stderr, flags=re.MULTILINE)
+    failed = {text.partition(",")[0]: text for text in told[1:]}
+    assert bool(failed) == bool(done.returncode), done.stdout + done.stderr
+    return failed
+
+
+@pytest.fixture(scope="module")
+def failed_to_fire(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return _judge(tmp_path_factory.mktemp("fires"), fires=True)
+
+
+@pytest.fixture(scope="module")
+def failed_to_be_silent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return _judge(tmp_path_factory.mktemp("silent"), fires=False)
+
+
+@needs("promtool")
+@pytest.mark.parametrize("name", list(CASES))
+def test_fires(failed_to_fire: dict[str, str], name: str) -> None:
+    """An alert fires with the right labels and its value in words."""
+    assert name not in failed_to_fire, failed_to_fire[name]
+
+
+@needs("promtool")
+@pytest.mark.parametrize("name", list(CASES))
+def test_stays_silent(failed_to_be_silent: dict[str, str], name: str) -> None:
+    """An alert is silent just below its threshold, and for what is not its business."""
+    assert name not in failed_to_be_silent, failed_to_be_silent[name]
+
+
+@needs("promtool")
+def test_config_is_good() -> None:
+    """Prometheus takes the shipped configuration with all of its rules."""
+    command = ["promtool", "check", "config", str(PROMETHEUS / "prometheus.yml")]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILED" not in done.stdout
+
+
+def test_each_alert_has_its_rows() -> None:
+    """No alert ships untested, and no test is of an alert that is gone."""
+    assert list(alerts()) == list(CASES)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_each_alert_leads_to_its_section(name: str) -> None:
+    """An alert says how bad it is, what happened, and which section tells what to do."""
+    rule = alerts()[name]
+    anchors = re.findall(r"^## (\w+)$", RUNBOOK.read_text("utf-8"), re.MULTILINE)
+
+    assert rule.severity in {"critical", "warning", "info"}
+    assert set(rule.annotations) == {"summary", "description", "runbook_url"}
+    assert rule.annotations["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert name in anchors
+
+
+def test_rules_ask_for_metrics_that_exist(exposed: frozenset[str]) -> None:
+    """No rule waits for a metric that the gateway does not export."""
+    files = ("alerts.yml", "recording.yml", "slo.yml")
+
+    asked = {it for file in files for rule in rules(file).values() for it in metrics_in(rule.expr)}
+
+    assert len(asked) > 15
+    assert asked <= exposed
