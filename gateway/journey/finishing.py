@@ -8,7 +8,7 @@ from gateway.journey.errand import Errand
 from gateway.journey.ports import Finisher, Keepsakes
 
 Finish = Callable[[bytes], Awaitable[bytes]]
-"""From DashScope's picture to the customer's; the same object where nothing is asked for."""
+"""From DashScope's picture to the customer's."""
 
 
 class Finishing:
@@ -36,7 +36,7 @@ class Finishing:
 
     async def of(self, errand: Errand) -> Finish:
         """
-        Return what makes of each picture of *errand* what was asked for.
+        Return what makes of each picture of *errand* what was asked for, if anything was.
 
         It raises ResultUnavailable for a picture that cannot be read.
 
@@ -46,14 +46,8 @@ class Finishing:
         """
         form = errand.edit.answer
         kept: Keepsake | None = None
-        if form.as_made:
-            return _untouched
         if form.composite and (kept := await self.keepsakes.get(errand.edit_id)) is None:
             raise ResultUnavailable(
                 "The original and the mask of this edit are not kept any more.", retry=False
             )
         return lambda picture: self._finisher.finish(picture, form, kept)
-
-
-async def _untouched(picture: bytes) -> bytes:
-    return picture

@@ -42,19 +42,20 @@ class Follower:
 
     async def cancel(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
-        if leg.upstream is None or leg.task_id is None or leg.watch is None:
-            return
+        watch = leg.watch
+        if watch is None:
+            return  # it is being written down; follow() cancels it then
         await lane.calls.turn()
-        if not errand.abandoned or leg.watch.ended.done():
+        if not errand.abandoned or watch.ended.done():
             return  # somebody came back for it meanwhile
         try:
-            gone = await self._dashscope.cancel(leg.upstream, leg.task_id)
+            gone = await self._dashscope.cancel(watch.upstream, watch.task_id)
         except GatewayError:
             return  # not known to be gone, so it is followed to its end
-        if gone and not leg.watch.ended.done():
+        if gone and not watch.ended.done():
             fault = TaskLost("The edit was cancelled before it ran.", retry=True)
-            task = Task(task_id=leg.task_id, status=TaskStatus.CANCELED, fault=fault)
-            leg.watch.ended.set_result(task)
+            task = Task(task_id=watch.task_id, status=TaskStatus.CANCELED, fault=fault)
+            watch.ended.set_result(task)
 
     async def _ended(self, errand: Errand, leg: Leg, task: Task, seconds: float) -> None:
         region, model = errand.tenant.region, errand.edit.model
