@@ -57,7 +57,13 @@ class Carrier:
         )
 
     async def carry(self, errand: Errand) -> None:
-        """Bring every part to its end, then the whole; never raises but when cancelled."""
+        """
+        Bring every part to its end, then the whole.
+
+        After a bug it may be called again: each part goes on from what is known of it.
+        """
+        for leg in errand.legs:
+            leg.runner = None
         if len(errand.legs) == 1:
             await self._carry_leg(errand, errand.legs[0])
         else:
@@ -68,9 +74,9 @@ class Carrier:
 
     async def cancel(self, errand: Errand, leg: Leg) -> None:
         """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
-        if leg.upstream is not None:
-            lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
-            await self._follower.cancel(lane, errand, leg)
+        assert leg.upstream is not None
+        lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
+        await self._follower.cancel(lane, errand, leg)
 
     async def _carry_leg(self, errand: Errand, leg: Leg) -> None:
         leg.runner = leg.runner or asyncio.current_task()
@@ -168,8 +174,7 @@ class Carrier:
             return
         # A part that may be paid for forbids the retry that another part would allow.
         error = min(errors, key=lambda error: error.retry)
-        submitted = any(leg.task_id or leg.stage is Stage.UNCERTAIN for leg in errand.legs)
-        state = EditState.FAILED if submitted else EditState.DROPPED
+        state = EditState.FAILED if errand.submitted else EditState.DROPPED
         if any(leg.upstream for leg in errand.legs):
             await keep(self._ledger.end_edit(errand.edit_id, state, error))
             await keep(self._finishing.forget(errand))

@@ -31,6 +31,7 @@ from gateway.journey.schedule import rest
 from gateway.journey.visit import Visit
 
 _GRACE_SECONDS = 3.0  # product.md P4
+_CARRIES = 3  # tries to carry an edit on whose way we broke
 
 
 class Desk:
@@ -268,13 +269,19 @@ class Desk:
                 return  # somebody came back meanwhile
 
     async def _carry(self, errand: Errand) -> None:
-        try:
-            await self._carrier.carry(errand)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - one edit's bug must not end the others
-            self._on_bug(error)
-            errand.end(Stage.FAILED, bug(error))
+        """Carry *errand* to its end; a bug on the way must not lose what may be paid for."""
+        for left in reversed(range(_CARRIES)):
+            try:
+                await self._carrier.carry(errand)
+                break
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - nor may it end the others
+                self._on_bug(error)
+                if not left or not errand.submitted:
+                    errand.end(Stage.FAILED, bug(error))
+                    break
+            await self._clock.sleep(1.0)
         if errand.stage is Stage.FAILED:
             self._register.remove(errand)
 

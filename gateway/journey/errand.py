@@ -38,6 +38,7 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
+_PERHAPS_PAID = (Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 _ON_THE_WAY = (Stage.WAITING, Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 
 
@@ -227,6 +228,11 @@ class Errand:
     def given_up(self) -> bool:
         """Whether no part of it was submitted or will be."""
         return bool(self.legs) and all(leg.dropped for leg in self.legs)
+
+    @property
+    def submitted(self) -> bool:
+        """Whether a part has a task, or may have one."""
+        return any(leg.task_id or leg.stage in _PERHAPS_PAID for leg in self.legs)
 
     @property
     def wants_bytes(self) -> bool:

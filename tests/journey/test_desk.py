@@ -26,6 +26,7 @@ from gateway.journey.desk import Desk
 from gateway.journey.visit import Visit
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal
+from tests.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
 
@@ -730,3 +731,56 @@ async def test_a_bug_in_one_look_loses_no_task() -> None:
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
     assert len(house.bugs) == 1
+
+
+class BreakingObserver(RecordingObserver):
+    """Raises, so many times, where a task has ended or an edit left the line."""
+
+    def __init__(self, where: str, times: int) -> None:
+        super().__init__()
+        self.where, self.left = where, times
+
+    def polls_spent(self, region: str, polls: int) -> None:
+        self._break("polls_spent")
+
+    def queue_waited(self, region: str, seconds: float) -> None:
+        self._break("queue_waited")
+
+    def _break(self, where: str) -> None:
+        if where == self.where and self.left:
+            self.left -= 1
+            raise KeyError("nobody foresaw this")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_bug_on_the_way_loses_no_task(times: int) -> None:
+    """When our own counting breaks after the task was made, the edit is carried on from there."""
+    house = House()
+    house.observer = BreakingObserver("polls_spent", times)
+
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert len(house.world.paid) == 1
+    assert len(house.bugs) == times
+
+
+@pytest.mark.parametrize(
+    ("where", "submits", "bugs"),
+    [
+        pytest.param("polls_spent", 1, 3, id="after-the-submit"),
+        pytest.param("queue_waited", 0, 1, id="before-the-submit"),
+    ],
+)
+async def test_a_bug_that_stays(where: str, submits: int, bugs: int) -> None:
+    """The customer hears of it by its id: at once, or after three tries if a task is paid for."""
+    house = House()
+    house.observer = BreakingObserver(where, 99)
+
+    async with house.desk() as desk:
+        refused = await refusal(buy(desk, house.ask()))
+
+    assert refused.code == "internal_error"
+    assert house.world.count("submit") == submits
+    assert len(house.bugs) == bugs
