@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.app import Gateway, build
 from gateway.config.schema import Config
 from gateway.config.table import ConfigError
+from gateway.downstream.whence import whence
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.logs import configure_logs
 
@@ -145,9 +146,9 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
             server(gateway, config).run(sockets=[listener])
         except LedgerError as error:
             raise ConfigError(f"{config.source}: state.path: {error}") from None
-        except Exception as error:  # noqa: BLE001 - its traceback goes where secrets are taken out
+        except Exception as error:  # noqa: BLE001 - told by its places: its words may quote a prompt
             # Better to end and be started anew than to take edits that nobody carries.
-            structlog.get_logger("gateway.server").critical("crashed", exc_info=error)
+            structlog.get_logger("gateway.server").critical("crashed", bug=whence(error))
             return 1
     return 0
 
