@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.housekeeping import Housekeeping
-from gateway.journey.lane import Lane, lanes_of
+from gateway.journey.lane import lanes_of
 from gateway.journey.ports import DashScope, Ledger, Observer
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
@@ -80,7 +80,8 @@ class Desk:
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         for lane in self._lanes.values():
-            self._start(self._look_after(lane))
+            self._start(self._go_on(lane.poller.run))
+            self._start(self._go_on(lane.probe))
         for record in await self._ledger.owed():
             self._recover(record)
         self._start(self._housekeeping.run())
@@ -322,11 +323,11 @@ class Desk:
             errand.replay = False
             self._register.add(errand)
 
-    async def _look_after(self, lane: Lane) -> None:
-        """Keep the account's poller running: a bug in one look must not lose the other tasks."""
+    async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Keep *run* running: a bug in one look must not lose the other tasks."""
         while True:
             try:
-                await lane.poller.run()
+                await run()
             except Exception as error:  # noqa: BLE001 - whatever it is, the tasks are paid for
                 self._on_bug(error)
                 await self._clock.sleep(1.0)

@@ -79,7 +79,8 @@ class Glances:
         gone = []
         for watch in watches.running.values():
             if watch.task_id in listed:
-                watch.listed_at, watch.spared_until = now, 0.0
+                # It may have been missed before it ran, and its fetch be waiting for a turn.
+                watch.listed_at, watch.spared_until, watch.missing_at = now, 0.0, 0.0
             elif now >= watch.spared_until and (
                 watch.listed_at or self._must_show(watch, now, full=len(listed) >= slots)
             ):

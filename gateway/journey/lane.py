@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
+from gateway.domain.error_types import error_type
 from gateway.domain.errors import GatewayError, UpstreamUnreachable
 from gateway.domain.tenant import Account, Tenant, Upstream
 from gateway.journey.line import Line
@@ -16,14 +17,18 @@ from gateway.journey.schedule import Durations
 
 _UNREACHABLE_REST = 5.0
 _REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator mends it, not time
+_PROBE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
 class Rest:
     """Why an upstream is left alone, and until when (monotonic)."""
 
+    upstream: Upstream
     until: float
     reason: str
+    by_list: bool
+    """Whether a list call, which is free, tells when it works again: so for a refused key."""
 
 
 @dataclass(slots=True)
@@ -36,9 +41,17 @@ class Lane:
     """An account in one region: every edit that it pays for goes through here."""
 
     def __init__(
-        self, account: Account, *, dashscope: DashScope, clock: Clock, observer: Observer
+        self,
+        account: Account,
+        upstreams: tuple[Upstream, ...] = (),
+        *,
+        dashscope: DashScope,
+        clock: Clock,
+        observer: Observer,
     ) -> None:
         self.account = account
+        self._upstreams = upstreams
+        self._dashscope = dashscope
         self.clock = clock
         self.observer = observer
         self.durations = Durations()
@@ -53,6 +66,7 @@ class Lane:
             clock=clock,
             durations=self.durations,
             observer=observer,
+            instead=self.instead,
         )
         self._prompts: dict[str, _Prompt] = {}
 
@@ -88,14 +102,42 @@ class Lane:
         unreachable = isinstance(error, UpstreamUnreachable)
         seconds = _UNREACHABLE_REST if unreachable else _REFUSED_REST
         reason = error.upstream_code or error.code
-        self.resting[upstream.name] = Rest(self.clock.now() + seconds, reason)
+        self.resting[upstream.name] = Rest(
+            upstream, self.clock.now() + seconds, reason, error_type(error) == "auth"
+        )
         if not unreachable:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
 
     def works(self, upstream: Upstream) -> None:
-        """Take note that *upstream* accepted a submit."""
+        """Take note that *upstream* accepted a submit, or answered a probe."""
         if self.resting.pop(upstream.name, None) is not None:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
+
+    def instead(self, upstream: Upstream, error: GatewayError) -> Upstream:
+        """
+        Return whom to ask about a task of *upstream*, whose key was refused.
+
+        Only keys of one account see each other's tasks (dashscope.md 4.1).
+        """
+        self.rest(upstream, error)
+        others = [other for other in self._upstreams if not self.rests(other)]
+        return others[0] if others else upstream
+
+    async def probe(self) -> None:
+        """Find out, for ever and for nothing, whether a refused key works again."""
+        while True:
+            await self.clock.sleep(_PROBE_SECONDS)
+            for rest in [rest for rest in self.resting.values() if rest.by_list]:
+                await self.calls.turn()
+                until = self.clock.epoch()
+                try:
+                    await self._dashscope.tasks(
+                        rest.upstream, since=until - 60.0, until=until, page_size=1
+                    )
+                except GatewayError as error:
+                    rest.reason = error.upstream_code or error.code
+                else:
+                    self.works(rest.upstream)
 
     def expected_wait(self) -> float:
         """Return a guess, in seconds, of how long one who joins the line now will wait."""
@@ -108,11 +150,14 @@ def lanes_of(
     upstreams: Iterable[Upstream], *, dashscope: DashScope, clock: Clock, observer: Observer
 ) -> dict[tuple[str, str], Lane]:
     """Return a lane for each account of *upstreams*, by its region and name."""
+    of_account: dict[Account, list[Upstream]] = {}
+    for upstream in upstreams:
+        of_account.setdefault(upstream.account, []).append(upstream)
     return {
         (account.region, account.name): Lane(
-            account, dashscope=dashscope, clock=clock, observer=observer
+            account, tuple(own), dashscope=dashscope, clock=clock, observer=observer
         )
-        for account in {upstream.account for upstream in upstreams}
+        for account, own in of_account.items()
     }
 
 

@@ -8,10 +8,11 @@ from the durations that were measured. docs/polling.md has the reasons and the f
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import GatewayError, Throttled, UpstreamUnreachable
+from gateway.domain.errors import GatewayError, Throttled, UpstreamUnavailable, UpstreamUnreachable
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Upstream
 from gateway.journey.glance import Glances
@@ -57,6 +58,7 @@ class Poller:
         clock: Clock,
         durations: Durations,
         observer: Observer,
+        instead: Callable[[Upstream, GatewayError], Upstream] = lambda upstream, _: upstream,
     ) -> None:
         self._account = account
         self._calls = calls
@@ -64,6 +66,7 @@ class Poller:
         self._clock = clock
         self._durations = durations
         self._observer = observer
+        self._instead = instead
         self._watches = Watches(account.running_tasks)
         self._plans: list[_Plan] = []
         self._number = 0
@@ -265,6 +268,8 @@ class Poller:
         """Take a failed look for what it is: nothing is known, so ask again later."""
         if isinstance(error, Throttled):
             self._throttled("poll")
+        if isinstance(error, UpstreamUnavailable):
+            watch.upstream = self._instead(watch.upstream, error)
         wait = min(5.0, 0.5 * 2 ** min(watch.missed, 5))
         watch.missed += 1
         watch.spared_until = self._clock.now() + wait
@@ -307,7 +312,7 @@ class Poller:
             self._durations.learn(watch.kind, max(0.05, (watch.ended_at or now) - began))
         if watch.missing_at:
             self._glances.confirmed(watch, len(self._watches.running))
-        elif self._together and watch.listed_at:
+        elif self._together and watch.ended_at < watch.listed_at:
             self._glances.overlooked(now)
         watch.ended.set_result(task)
 

@@ -17,6 +17,7 @@ from gateway.domain.errors import (
     SubmitUncertain,
     TaskLost,
     Throttled,
+    UpstreamUnavailable,
 )
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditState
@@ -784,3 +785,19 @@ async def test_a_bug_that_stays(where: str, submits: int, bugs: int) -> None:
     assert refused.code == "internal_error"
     assert house.world.count("submit") == submits
     assert len(house.bugs) == bugs
+
+
+async def test_a_key_that_is_refused_while_its_task_runs() -> None:
+    """The task is followed with the other key of its account, and delivered."""
+    account = an_account()
+    house = House(a_tenant("acme", an_upstream("one", account), an_upstream("two", account)))
+    refused = UpstreamUnavailable("key", upstream_code="InvalidApiKey")
+    house.world.fail("fetch", refused)
+
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert answer.delivered == 1
+    asked = [call.upstream for call in house.world.calls if call.operation == "fetch"]
+    assert asked[0] == "one"
+    assert asked[-1] == "two"

@@ -97,3 +97,55 @@ async def test_expected_wait() -> None:
 
     assert empty == pytest.approx(45.0 / 6)
     assert crowded == 60.0
+
+
+REFUSED = UpstreamUnavailable("key", upstream_code="InvalidApiKey")
+
+
+async def test_a_refused_key_is_probed_and_comes_back() -> None:
+    """A free list call finds out, every half minute, whether the key works again."""
+    clock = WarpClock()
+    world, observer = FakeDashScope(clock), RecordingObserver()
+    lane = Lane(an_account(), (ONE,), dashscope=world, clock=clock, observer=observer)
+    world.fail("tasks", UpstreamUnavailable("key", upstream_code="AccessDenied"))
+    lane.rest(ONE, REFUSED)
+
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(lane.probe())
+        await clock.sleep(35.0)
+        still = [rest.reason for rest in lane.resting.values()]
+        await clock.sleep(30.0)
+        probing.cancel()
+
+    assert still == ["AccessDenied"]
+    assert lane.resting == {}
+    assert world.count("tasks") == 2
+    assert observer.of("upstream_key")[-1][-1] is True
+
+
+async def test_arrears_are_not_probed() -> None:
+    """A list call would not tell whether the account may submit again."""
+    lane = a_lane()
+    lane.rest(ONE, UpstreamUnavailable("pay", upstream_code="Arrearage"))
+
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(lane.probe())
+        await lane.clock.sleep(100.0)
+        probing.cancel()
+
+    assert list(lane.resting) == ["one"]
+
+
+async def test_a_task_is_asked_for_with_another_key_of_its_account() -> None:
+    """When a key is refused while its task runs, another of the account sees the task too."""
+    clock = WarpClock()
+    lane = Lane(
+        an_account(),
+        (ONE, TWO),
+        dashscope=FakeDashScope(clock),
+        clock=clock,
+        observer=RecordingObserver(),
+    )
+
+    assert lane.instead(ONE, REFUSED) is TWO
+    assert lane.instead(TWO, REFUSED) is TWO
