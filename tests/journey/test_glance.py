@@ -58,6 +58,17 @@ async def test_one_that_runs_out_of_turn() -> None:
     assert list(watches.behind) == ["second"]
 
 
+async def test_missed_before_it_ran() -> None:
+    """A task that the next look shows running is missed no more, though its fetch still waits."""
+    glances, watches = Glances(20.0), watched("first", slots=1)
+    gone = glances.read([], watches, 1, 1.0)
+    missed_at = gone[0].missing_at
+    glances.read([row("first")], watches, 1, 1.5)
+
+    assert missed_at == 1.0
+    assert watches.running["first"].missing_at == 0.0
+
+
 async def test_nothing_to_expect() -> None:
     """When all ended while the list was read the next look can wait."""
     assert Glances(20.0).pause([], Durations(), 0.0) == 5.0

@@ -42,12 +42,17 @@ class Room:
 
 
 @asynccontextmanager
-async def at_work(account: Account | None = None, *, running_limit: int = 0) -> AsyncIterator[Room]:
+async def at_work(
+    account: Account | None = None,
+    *,
+    running_limit: int = 0,
+    world: type[FakeDashScope] = FakeDashScope,
+) -> AsyncIterator[Room]:
     account = account or an_account()
     clock = WarpClock()
     room = Room(
         clock=clock,
-        world=FakeDashScope(clock, running_limit=running_limit),
+        world=world(clock, running_limit=running_limit),
         durations=Durations(),
         observer=RecordingObserver(),
         pace=(pace := Pace(account.polls_per_second, clock)),

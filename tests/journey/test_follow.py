@@ -1,0 +1,76 @@
+"""Through the desk: a task of which nobody knows any more whether it is wanted."""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.phases import Phases
+from tests.fakes import FakeLedger, Run, a_tenant, an_account, an_upstream
+from tests.journey.house import House, buy
+
+pytestmark = pytest.mark.anyio
+
+
+class SlowLedger(FakeLedger):
+    """A ledger on a slow disk."""
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        await asyncio.sleep(10.0)
+        await super().accept(edit_id, part, upstream, task_id)
+
+
+async def test_left_while_its_task_is_written_down() -> None:
+    """A task whose customer left before the ledger had it is cancelled, once it has it."""
+    house = House()
+    house.ledger = SlowLedger(house.clock.epoch)
+    house.world.run = Run(pending=60.0)
+    async with house.desk() as desk:
+        async with desk.attend(house.ask()):
+            await house.clock.sleep(1.0)
+        await house.clock.sleep(30.0)
+
+        assert len(desk._register) == 0
+
+    assert house.world.count("cancel") == 1
+    assert house.world.paid == []
+
+
+async def test_back_before_the_cancel_had_its_turn() -> None:
+    """Who comes back while the cancel waits for the account's call rate keeps the task."""
+    slow = an_account(polls_per_second=0.2)
+    house = House(a_tenant("acme", an_upstream(account=slow)))
+    house.world.run = Run(pending=60.0, running=10.0)
+    async with house.desk() as desk:
+        async with desk.attend(house.ask()) as visit:
+            await house.clock.sleep(1.0)
+        errand, lane = visit.errand, next(iter(desk._lanes.values()))
+        await lane.calls.turn()  # somebody else's
+        while not errand.abandoned:
+            await house.clock.sleep(0.01)
+        waits = lane.calls.seconds_to_turn()
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert waits > 0.0
+    assert house.world.count("cancel") == 0
+    assert answer.told.task_ids == ("task-1",)
+
+
+async def test_withdrawn_twice() -> None:
+    """The second cancel of one task finds it ended, and asks nothing."""
+    house = House()
+    house.world.run = Run(pending=60.0)
+    tenant = house.tenants[0]
+    async with house.desk() as desk, desk.attend(house.ask()) as visit:
+        await house.clock.sleep(1.0)
+        edit_id = visit.told.edit_id
+        async with asyncio.TaskGroup() as group:
+            group.create_task(desk.withdraw(tenant, edit_id))
+            await house.clock.sleep(0.05)
+            group.create_task(desk.withdraw(tenant, edit_id))
+        async with desk.collect(
+            tenant, edit_id, patience=1.0, phases=Phases(house.clock.now())
+        ) as told:
+            status = told.told.status
+
+    assert status == "failed"
+    assert house.world.count("cancel") == 1
