@@ -215,7 +215,7 @@ async def test_a_cut_download_is_resumed() -> None:
     [
         pytest.param(Answer(403, "AccessDenied"), id="refused"),
         pytest.param(Answer(200, body="<html>no picture</html>"), id="wrong-content"),
-        pytest.param(Cut(100), id="always-cut"),
+        pytest.param(Cut(20), id="cut-before-its-form-is-told"),
     ],
 )
 async def test_no_download_in_time(action: Any) -> None:
@@ -229,6 +229,18 @@ async def test_no_download_in_time(action: Any) -> None:
         assert told == _End(503, "server_error", "result_unavailable", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert answer.json()["error"]["edit_id"] == again.headers["x-wan-edit-id"]
+        assert whose(pictures_of(again)[0]) == theirs("make it sepia", photo())
+        assert await _money(home) == (1, 1)
+
+
+async def test_a_picture_that_always_breaks_off() -> None:
+    """An answer that has begun breaks off where its picture does; the retry gets it whole."""
+    async with house(replace(PLAIN, faults=(Fault("download", Cut(100)),))) as home:
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+            await home.edit(headers=_SOON)
+        await home.script()
+        again = await home.edit(headers={"x-stainless-retry-count": "1"})
+
         assert whose(pictures_of(again)[0]) == theirs("make it sepia", photo())
         assert await _money(home) == (1, 1)
 

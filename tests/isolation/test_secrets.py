@@ -103,7 +103,7 @@ _ENDS = [
     ),
     pytest.param(Fault("submit", Drop(after=True), count=1), 200, id="dropped"),
     pytest.param(Fault("query", Forget(), count=1), 200, id="forgotten-once"),
-    pytest.param(Fault("download", Cut(100)), 503, id="download-cut"),
+    pytest.param(Fault("download", Cut(20)), 503, id="download-cut"),
     pytest.param(Fault("download", Answer(403, "AccessDenied")), 503, id="download-refused"),
     pytest.param(Fault("submit", End(seconds=30)), 503, id="still-running"),
 ]
@@ -117,6 +117,16 @@ async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
 
         assert answer.status_code == status
         clean(await _told(home, answer))
+    assert "gateway.request" in clean(log.getvalue())
+
+
+async def test_an_answer_that_breaks_off(log: io.StringIO) -> None:
+    """An answer that breaks off with its picture leaves no secret in metrics and log."""
+    async with _canaries(Fault("download", Cut(100))) as home:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await home.edit(_PROMPT, headers=_SOON)
+
+        clean((await home.http.get("/metrics")).text)
     assert "gateway.request" in clean(log.getvalue())
 
 
