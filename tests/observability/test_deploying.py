@@ -1,0 +1,137 @@
+"""The compose file and the systemd unit name what exists, and keep the service in."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config.reference import config_keys
+from tests.observability.shipped import GRAFANA, ROOT, read_yaml
+from tests.packaging.dockerfile import stages_of, steps_of
+
+_COMPOSE = ROOT / "config" / "compose.yaml"
+_UNIT = ROOT / "config" / "systemd" / "wan-gateway.service"
+_IMAGE = stages_of(steps_of((ROOT / "Dockerfile").read_text("utf-8")))[1]
+
+
+def _services() -> dict[str, Any]:
+    services: dict[str, Any] = read_yaml(_COMPOSE)["services"]
+    return services
+
+
+def _settings() -> dict[str, list[str]]:
+    """Return the unit's settings: name → values, in order."""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^(\w+)=(.*)$", _UNIT.read_text("utf-8"), re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _default(path: str) -> float:
+    return float(next(key.default for key in config_keys() if key.path == path))
+
+
+def test_compose_is_the_three() -> None:
+    """Gateway, Prometheus and Grafana come up together, each on loopback only."""
+    services = _services()
+
+    assert list(services) == ["gateway", "prometheus", "grafana"]
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_compose_mounts_what_exists() -> None:
+    """Each path on this side is a file or a folder of the repository, or a named volume."""
+    told = read_yaml(_COMPOSE)
+
+    for service in told["services"].values():
+        for mount in service["volumes"]:
+            source, _, _ = mount.partition(":")
+            if source.startswith("."):
+                assert (_COMPOSE.parent / source).exists(), source
+                assert mount.endswith(":ro")
+            else:
+                assert source in told["volumes"]
+    context = _COMPOSE.parent / told["services"]["gateway"]["build"]["context"]
+    assert (context / "Dockerfile").exists()
+
+
+def test_compose_scrapes_the_gateway() -> None:
+    """Prometheus gets the targets of the network in place of those of one machine."""
+    told = read_yaml(_COMPOSE)
+    (config,) = told["services"]["prometheus"]["configs"]
+    port = next(step.rest for step in _IMAGE if step.word == "EXPOSE")
+
+    assert told["configs"][config["source"]]["content"].split()[-1] == f"gateway:{port}"
+    assert config["target"] == "/etc/prometheus/targets.yml"
+    assert "targets.yml" in (ROOT / "config/prometheus/prometheus.yml").read_text("utf-8")
+
+
+def test_compose_keeps_the_ledger_and_drains() -> None:
+    """The ledger is on a volume where the image keeps it, and SIGKILL waits for the drain."""
+    gateway = _services()["gateway"]
+    where = next(step.rest for step in _IMAGE if step.word == "VOLUME")
+
+    assert f"ledger:{where}" in gateway["volumes"]
+    assert int(gateway["stop_grace_period"].rstrip("s")) > _default("server.drain_seconds")
+
+
+def test_compose_holds_no_secret() -> None:
+    """Keys and passwords come from the environment, and are missed before anything starts."""
+    for service in _services().values():
+        for name, value in service.get("environment", {}).items():
+            if name.endswith(("KEY", "PASSWORD")):
+                assert re.fullmatch(r"\$\{\w+:\?.+\}", value), name
+
+
+def test_grafana_finds_its_dashboards() -> None:
+    """What is mounted is where the provisioning looks, and the home page is one of them."""
+    grafana = _services()["grafana"]
+    mounts = dict(mount.removesuffix(":ro").split(":") for mount in grafana["volumes"])
+    provider = read_yaml(GRAFANA / "provisioning/dashboards/wan-gateway.yaml")["providers"][0]
+    source = read_yaml(GRAFANA / "provisioning/datasources/wan-gateway.yaml")["datasources"][0]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"] == str(home.parent)
+    assert (GRAFANA / "dashboards" / home.name).exists()
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+    assert source["type"] == "prometheus"
+    assert source["url"] == "http://${PROMETHEUS_ADDRESS}"
+    assert grafana["environment"]["PROMETHEUS_ADDRESS"] == "prometheus:9090"
+
+
+def test_unit_drains_before_it_is_killed() -> None:
+    """The unit waits longer than a drain, restarts a crash, and leaves a bad config alone."""
+    settings = _settings()
+
+    assert float(settings["TimeoutStopSec"][0]) > _default("server.drain_seconds")
+    assert settings["Restart"] == ["on-failure"]
+    assert settings["RestartPreventExitStatus"] == ["2"]
+    assert settings["ExecStart"][0].split()[1:3] == ["serve", "--config"]
+    assert settings["ExecStartPre"][0].split()[1:3] == ["check", "--config"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_unit_is_good_and_hardened(tmp_path: Path) -> None:
+    """Systemd takes every line of the unit, and rates its exposure below 2 of 10."""
+    unit = tmp_path / "wan-gateway.service"
+    text = _UNIT.read_text("utf-8").replace(
+        "/opt/wan-gateway/bin/wan-gateway", shutil.which("true") or ""
+    )
+    unit.write_text(text, "utf-8")
+
+    good = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+    assert rated.returncode == 0, rated.stdout

@@ -1,0 +1,144 @@
+"""From a scripted fault of the sandbox to the alert, through a real gateway and Prometheus."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from gateway.sandbox import Answer, End, Fault, Hang
+from tests.observability.play import edit, leave, town
+from tests.observability.prometheus import Prometheus, prometheus
+from tests.observability.shipped import needs
+from tests.rush import RushLoop
+from tests.whole import House
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), needs("prometheus")]
+
+_LONG = 75.0  # seconds of a task that others wait for: over a minute
+_SLOW = 135.0
+_HANGS = 8.0  # shorter than a call may take, so that it succeeds, late
+_OWN_SPEED = "WanGatewayOverhead"
+"""Seconds of the loop are short here, and so the gateway looks slow."""
+
+
+_BEIJING = (
+    Fault("submit", Answer(401, "InvalidApiKey"), prompt="refused"),
+    Fault("submit", Answer(429, "Throttling.RateQuota"), prompt="throttled", count=3),
+    Fault("submit", End(seconds=_LONG), prompt="stand"),
+    Fault("submit", End(seconds=_SLOW), prompt="slow"),
+)
+_SINGAPORE = (
+    Fault("submit", Answer(404, "ModelNotFound"), prompt="elsewhere"),
+    Fault("query", Hang(_HANGS)),
+    Fault("list", Hang(_HANGS)),
+)
+
+
+async def _refused_key(home: House) -> None:
+    await edit(home, "studio", "refused")
+
+
+async def _wrong_region(home: House) -> None:
+    await edit(home, "abroad", "elsewhere")
+
+
+async def _failing_tasks(home: House) -> None:
+    for _ in range(3):
+        await _all([edit(home, "acme", f"[sandbox:fail InternalError] {n}", n) for n in range(2)])
+        await asyncio.sleep(8.0)  # a counter's first value is no increase
+
+
+async def _throttled(home: House) -> None:
+    await edit(home, "acme", "throttled")
+
+
+async def _left_alone(home: House) -> None:
+    await _all([leave(home, "acme", f"left {n}") for n in range(3)])
+
+
+async def _slow_task(home: House) -> None:
+    await _all([edit(home, "acme", f"slow {n}", n) for n in range(2)])
+
+
+async def _standing_line(home: House) -> None:
+    await _all([edit(home, "tiny", f"stand {n}", n) for n in range(2)])
+
+
+async def _silent_polls(home: House) -> None:
+    await edit(home, "abroad", "noticed late")
+
+
+_STORIES: dict[Callable[[House], Awaitable[None]], tuple[str, ...]] = {
+    _refused_key: ("WanGatewayKeyDown",),
+    _wrong_region: ("WanGatewayRegionMismatch",),
+    _failing_tasks: ("WanGatewayTaskFailures", "WanGatewayDeliveryBurnsFast"),
+    _throttled: ("WanGatewaySubmitsThrottled",),
+    _left_alone: ("WanGatewayProxyCuts", "WanGatewayUndelivered"),
+    _silent_polls: ("WanGatewayDetectionLag",),
+    _standing_line: ("WanGatewayLineStands",),
+    _slow_task: ("WanGatewaySlowTasks",),
+}
+
+
+@dataclass(slots=True)
+class Fired:
+    """Which alerts were seen firing: while all was well, and once it was not."""
+
+    calm: set[str] = field(default_factory=set)
+    later: set[str] = field(default_factory=set)
+
+    async def look_for(self, watcher: Prometheus, name: str) -> None:
+        with suppress(AssertionError):
+            await watcher.sees(f'ALERTS{{alertname="{name}",alertstate="firing"}}')
+            self.later.add(name)
+
+
+async def _live(watcher: Prometheus) -> Fired:
+    fired = Fired()
+    async with town() as home:
+        watcher.scrape(home.url)
+        await watcher.sees('up{job="wan-gateway"} == 1')
+        await _all([edit(home, tenant, f"calm {tenant}") for tenant in ("acme", "abroad")])
+        await watcher.sees('sum(wan_gateway_tasks_total{outcome="succeeded"}) >= 2')
+        fired.calm = set(watcher.firing())
+        await home.script(*_BEIJING)
+        await home.script(*_SINGAPORE, region="singapore")
+
+        async def play(story: Callable[[House], Awaitable[None]]) -> None:
+            looks = [fired.look_for(watcher, name) for name in _STORIES[story]]
+            await _all([story(home), *looks])
+
+        await _all([play(story) for story in _STORIES])
+    await fired.look_for(watcher, "WanGatewayDown")
+    return fired
+
+
+async def _all(works: Iterable[Awaitable[httpx.Response | None]]) -> None:
+    await asyncio.gather(*works)
+
+
+@pytest.fixture(scope="module")
+def fired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fired]:
+    loop = RushLoop()
+    with prometheus(tmp_path_factory.mktemp("prometheus")) as watcher:
+        yield loop.run_until_complete(_live(watcher))
+    loop.close()
+
+
+def test_silent_while_all_is_well(fired: Fired) -> None:
+    """Good edits raise no alert."""
+    assert {name for name in fired.calm if not name.startswith(_OWN_SPEED)} == set()
+
+
+@pytest.mark.parametrize("name", [name for names in _STORIES.values() for name in names])
+def test_a_fault_raises_its_alert(fired: Fired, name: str) -> None:
+    """What goes wrong upstream is an alert a moment later."""
+    assert name in fired.later
+
+
+def test_a_gateway_that_is_gone(fired: Fired) -> None:
+    """A gateway that ended is missed, and none of its own figures is needed for that."""
+    assert "WanGatewayDown" in fired.later
