@@ -33,6 +33,8 @@ class _Queue:
     """Virtual time: what this tenant has had so far, by its weight."""
     running: int = 0
     waiting: int = 0
+    offered: bool = False
+    """Whether it is among those that may be next; its clock may have moved on since."""
     places: list[tuple[int, int, Place]] = field(default_factory=list)
     """A heap by number; the second number only keeps places from being compared."""
 
@@ -46,12 +48,14 @@ class Line:
     Gives out *slots* turns at once, by start-time fair queueing over tenants.
 
     The tenant that has had least, by cost and weight, goes next; a tenant with a hundred
-    edits in line moves another's by one turn. Each event costs O(log waiting) + O(tenants).
+    edits in line moves another's by one turn. Each event costs O(log waiting).
     """
 
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._queues: dict[str, _Queue] = {}
+        self._next: list[tuple[float, int, _Queue]] = []
+        """A heap by clock of the queues that can use a slot, each once."""
         self._clock = 0.0
         self._number = 0
         self._entries = 0
@@ -129,6 +133,7 @@ class Line:
     def _push(self, queue: _Queue, place: Place) -> None:
         self._entries += 1
         heapq.heappush(queue.places, (place.number, self._entries, place))
+        self._offer(queue)
 
     def _quit(self, queue: _Queue, place: Place) -> None:
         if place.queued:
@@ -140,22 +145,33 @@ class Line:
     def _release(self, queue: _Queue) -> None:
         queue.running -= 1
         self._free += 1
+        self._offer(queue)
         self._grant()
 
+    def _offer(self, queue: _Queue) -> None:
+        """Let *queue* be next when it is its time, if it can use a slot."""
+        if not queue.offered and queue.may_run and self._head(queue) is not None:
+            queue.offered = True
+            self._entries += 1
+            heapq.heappush(self._next, (queue.clock, self._entries, queue))
+
     def _grant(self) -> None:
-        while self._free > 0:
-            ready = [q for q in self._queues.values() if q.may_run and self._head(q) is not None]
-            if not ready:
-                return
-            queue = min(ready, key=lambda q: q.clock)
-            place = heapq.heappop(queue.places)[2]
-            place.queued = False
-            queue.waiting -= 1
-            queue.running += 1
-            self._free -= 1
-            self._clock = queue.clock
-            queue.clock += place.cost / queue.tenant.weight
-            place.granted.set()
+        while self._free > 0 and self._next:
+            clock, _, queue = heapq.heappop(self._next)
+            queue.offered = False
+            if clock == queue.clock and queue.may_run and self._head(queue) is not None:
+                self._give(queue)
+            self._offer(queue)
+
+    def _give(self, queue: _Queue) -> None:
+        place = heapq.heappop(queue.places)[2]
+        place.queued = False
+        queue.waiting -= 1
+        queue.running += 1
+        self._free -= 1
+        self._clock = queue.clock
+        queue.clock += place.cost / queue.tenant.weight
+        place.granted.set()
 
     def _head(self, queue: _Queue) -> Place | None:
         """Return the first place whose customer is there; forget those that left or wait away."""
