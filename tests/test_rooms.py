@@ -39,9 +39,8 @@ WITHOUT_A_TEST_FILE = {
             downstream/ops.py downstream/page.py downstream/retired.py
             downstream/readiness.py downstream/reception.py downstream/whence.py
         """,
-        "tests/journey/test_desk.py, test_carry.py and test_poller.py tell its story": """
-            journey/collect.py journey/follow.py journey/glance.py journey/recall.py
-            journey/submit.py journey/watch.py
+        "tests/journey/test_desk.py and test_carry.py tell its story": """
+            journey/recall.py journey/submit.py
         """,
         "tests/ledger/test_contract.py holds both ledgers to one contract": "ledger/memory.py",
         "tests/observe/test_metrics.py reads it in the exposition": """

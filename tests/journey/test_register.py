@@ -1,12 +1,11 @@
 """Through the desk: what a key or an id finds that no process carries."""
 
-from dataclasses import replace
-
 import pytest
 
 from gateway.domain.errors import NotFound
-from gateway.domain.record import EditRecord, EditState
+from gateway.domain.record import EditRecord
 from gateway.journey.digest import prompt_digest
+from tests.fakes import a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy
 
 pytestmark = pytest.mark.anyio
@@ -44,12 +43,35 @@ async def test_a_void_edit_is_none() -> None:
 
 
 async def test_two_edits_of_one_key() -> None:
-    """When the older edit of a key ends, the younger one keeps its place."""
-    house = House()
-    house.ledger.put(replace(void_record(house), state=EditState.OPEN))
-    async with house.desk() as desk:
-        await buy(desk, house.ask(idempotency_key="k"))
+    """An edit that was given up ends after its key's next edit began, which keeps the key."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    async with house.desk() as desk, desk.attend(house.ask("the busy one")):
+        await house.clock.sleep(0.5)
+        async with desk.attend(house.ask(idempotency_key="k")) as waiting:
+            await desk.withdraw(house.tenants[0], waiting.told.edit_id)
+            async with desk.attend(house.ask(idempotency_key="k")) as next_one:
+                await house.clock.sleep(1.0)
         again = await buy(desk, house.ask(idempotency_key="k"))
 
-    assert again.replayed
-    assert len(desk._register) == 0
+    assert waiting.errand.ended
+    assert next_one.told.edit_id != waiting.told.edit_id
+    assert again.told.edit_id == next_one.told.edit_id
+
+
+async def test_delivered_when_it_was_forgotten_already() -> None:
+    """A delivery that crosses the hour of forgetting ends well, and is booked as delivered."""
+    house = House()
+    async with house.desk() as desk:
+        async with desk.attend(house.ask()):
+            await house.clock.sleep(5.0)
+        await house.clock.sleep(24 * 3600.0 - 60.0)
+        async with desk.attend(house.ask()) as visit:
+            answer = await visit.answer()
+            await house.clock.sleep(180.0)
+            kept = len(desk._register)
+            await visit.delivered()
+
+    assert answer.delivered == 1
+    assert kept == 0
+    assert house.observer.of("pictures")[-1][3:] == ("delivered", 1)

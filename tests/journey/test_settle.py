@@ -13,9 +13,9 @@ from gateway.domain.errors import (
     Throttled,
     UpstreamUnreachable,
 )
-from gateway.domain.task import TaskStatus
+from gateway.domain.task import TaskPage, TaskStatus
 from gateway.journey.ask import Answer
-from tests.fakes import Run, Submit
+from tests.fakes import FakeDashScope, Run, Submit
 from tests.journey.house import House, buy, refusal, whole
 
 pytestmark = pytest.mark.anyio
@@ -225,5 +225,29 @@ async def test_a_task_that_the_list_calls_ended_too_early() -> None:
 
     answer = await bought(house)
 
+    assert house.world.count("submit") == 1
+    assert answer.told.task_ids == ("task-1",)
+
+
+class ShortList(FakeDashScope):
+    """For its first looks the list counts a task that it does not show."""
+
+    looks = 8
+
+    async def tasks(self, *given: Any, **named: Any) -> TaskPage:
+        page = await super().tasks(*given, **named)
+        self.looks -= 1
+        return page if self.looks < 0 else TaskPage((), total=page.total, pages=1)
+
+
+async def test_a_list_that_is_not_whole() -> None:
+    """A list with fewer rows than it counts proves nothing: no second task is made."""
+    house = House()
+    house.world = ShortList(house.clock)
+    house.world.submits.append(Submit(CUT))
+
+    answer = await bought(house)
+
+    assert house.world.count("tasks") > 8
     assert house.world.count("submit") == 1
     assert answer.told.task_ids == ("task-1",)

@@ -1,0 +1,45 @@
+"""Through the desk: an edit of several parts of which a restart found only some submitted."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.domain.record import EditState, TaskState
+from tests.fakes import Run
+from tests.journey.house import House, buy, whole
+from tests.journey.test_carry import a_record, a_task
+
+pytestmark = pytest.mark.anyio
+
+
+def half_an_edit(house: House) -> None:
+    """Leave behind six pictures in two parts: the first runs, the second was never asked for."""
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    house.world.tasks_by_id[task_id].n = 4
+    first = replace(a_task(house, TaskState.ACCEPTED, task_id=task_id), n=4)
+    house.ledger.put(a_record(EditState.OPEN, first, n=6, digest=house.ask(n=6).digest))
+
+
+async def test_a_retry_brings_the_bytes() -> None:
+    """Who comes back while the first part runs gets the rest too; nothing is paid twice."""
+    house = House()
+    half_an_edit(house)
+    async with house.desk() as desk:
+        await house.clock.sleep(5.0)
+        answer = await buy(desk, house.ask(n=6, retry_count=1))
+
+    assert answer.told.edit_id == "edit_1"
+    assert [picture[-1:] for picture in whole(answer)] == [b"0", b"1", b"2", b"3", b"0", b"1"]
+    assert house.world.count("submit") == 1
+
+
+async def test_nobody_brings_them() -> None:
+    """Once the first part has ended, its pictures are the answer: the rest was never paid."""
+    house = House()
+    half_an_edit(house)
+    async with house.desk() as desk:
+        await house.clock.sleep(60.0)
+        answer = await buy(desk, house.ask(n=6, retry_count=1))
+
+    assert (answer.delivered, answer.requested) == (4, 6)
+    assert house.world.count("submit") == 0
