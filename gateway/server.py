@@ -8,30 +8,17 @@ from typing import Any, cast
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.app import Gateway, build
 from gateway.config.schema import Config
 from gateway.config.table import ConfigError
+from gateway.downstream.connection import Connection
 from gateway.downstream.whence import whence
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.logs import configure_logs
 
 _LAST_ANSWERS_SECONDS = 5
 _BACKLOG = 2048
-
-
-class _Protocol(HttpToolsProtocol):
-    """
-    uvicorn waits for its write buffer to drain before each send, if it is over a mark.
-
-    With the mark at 0 a send returns only when all that was sent before was handed to the
-    socket, which is what "delivered" means.
-    """
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)
 
 
 class Server(uvicorn.Server):
@@ -107,7 +94,7 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
     settings: dict[str, Any] = {
         "host": config.server.host,
         "port": config.server.port,
-        "http": _Protocol,
+        "http": Connection,
         "loop": "uvloop",
         "ws": "none",
         "lifespan": "off",  # see Server.serve
@@ -117,7 +104,6 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
         "proxy_headers": False,
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": _LAST_ANSWERS_SECONDS,
-        "h11_max_incomplete_event_size": 65536,
         "backlog": _BACKLOG,
         **more,
     }
