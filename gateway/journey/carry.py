@@ -131,7 +131,7 @@ class Carrier:
         try:
             leg.place = lane.line.place(tenant, leg.part.n)
         except GatewayError as full:
-            full.retry_after = lane.expected_wait()
+            full.retry_after = lane.expected_wait(tenant)
             self._observer.queue_rejected(tenant.name, "tenant_limit")
             raise
         errand.mark(Phase.QUEUE, self._clock.now())

@@ -23,7 +23,7 @@ from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.housekeeping import Housekeeping
-from gateway.journey.lane import lanes_of
+from gateway.journey.lane import expected_wait, lanes_of
 from gateway.journey.ports import DashScope, Ledger, Observer
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
@@ -78,11 +78,13 @@ class Desk:
         self.draining = False
 
     async def __aenter__(self) -> Self:
+        owed = await self._ledger.owed()
         await self._group.__aenter__()
+        # No await from here on: a task that breaks at once finds the group entered.
         for lane in self._lanes.values():
             self._start(self._go_on(lane.poller.run))
             self._start(self._go_on(lane.probe))
-        for record in await self._ledger.owed():
+        for record in owed:
             self._recover(record)
         self._start(self._housekeeping.run())
         return self
@@ -186,8 +188,8 @@ class Desk:
         lanes = [leg.upstream for leg in errand.legs if leg.upstream]
         key = (lanes[0].region.name, lanes[0].account.name) if lanes else None
         if errand.stage is Stage.WAITING or key is None:
-            own = {(u.region.name, u.account.name) for u in errand.tenant.upstreams}
-            return min(self._lanes[key].expected_wait() for key in own)
+            places = [leg.place for leg in errand.legs if leg.place and leg.place.queued]
+            return expected_wait(self._lanes, errand.tenant, places)
         lane = self._lanes[key]
         now = self._clock.now()
         age = max((now - leg.watch.runs_since for leg in errand.legs if leg.watch), default=0.0)

@@ -9,7 +9,7 @@ from gateway.domain.clock import Clock
 from gateway.domain.error_types import error_type
 from gateway.domain.errors import GatewayError, UpstreamUnreachable
 from gateway.domain.tenant import Account, Tenant, Upstream
-from gateway.journey.line import Line
+from gateway.journey.line import Line, Place
 from gateway.journey.pace import Pace
 from gateway.journey.poller import Poller
 from gateway.journey.ports import DashScope, Observer
@@ -139,11 +139,15 @@ class Lane:
                 else:
                     self.works(rest.upstream)
 
-    def expected_wait(self) -> float:
-        """Return a guess, in seconds, of how long one who joins the line now will wait."""
-        slots = self.account.running_tasks + self.account.pending_ahead
-        ahead = self.line.waiting
-        return min(60.0, max(1.0, self.durations.typical() * (ahead + 1) / slots))
+    def expected_wait(self, tenant: Tenant, place: Place | None = None) -> float:
+        """
+        Return the seconds until it is the turn of *place*, or of one who joins the line now.
+
+        As often as a task of the account ends a turn comes, however many of them wait upstream.
+        """
+        own, turns = self.line.turns_until(tenant, place)
+        rounds = max(own / (tenant.max_running or 1), turns / self.account.running_tasks)
+        return max(1.0, rounds * self.durations.typical())
 
 
 def lanes_of(
@@ -159,6 +163,16 @@ def lanes_of(
         )
         for account, own in of_account.items()
     }
+
+
+def expected_wait(
+    lanes: dict[tuple[str, str], Lane], tenant: Tenant, places: Iterable[Place]
+) -> float:
+    """Return the seconds until all of *places* had their turn; with none, of one who comes now."""
+    own = [lanes[u.region.name, u.account.name] for u in tenant.upstreams]
+    by_line = {lane.line: lane for lane in own}
+    waits = [by_line[place.line].expected_wait(tenant, place) for place in places]
+    return max(waits) if waits else min(lane.expected_wait(tenant) for lane in own)
 
 
 def route(lanes: dict[tuple[str, str], Lane], tenant: Tenant) -> list[Lane]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class _Queue:
     """Virtual time: what this tenant has had so far, by its weight."""
     running: int = 0
     waiting: int = 0
+    cost: int = 0
+    """Of all that wait."""
     offered: bool = False
     """Whether it is among those that may be next; its clock may have moved on since."""
     places: list[tuple[int, int, Place]] = field(default_factory=list)
@@ -41,6 +44,20 @@ class _Queue:
     @property
     def may_run(self) -> bool:
         return not self.tenant.max_running or self.running < self.tenant.max_running
+
+    @property
+    def step(self) -> float:
+        """How far a turn moves the clock, on average."""
+        return (self.cost / self.waiting if self.waiting else 1.0) / self.tenant.weight
+
+    def lose(self, place: Place) -> None:
+        place.queued = False
+        self.waiting -= 1
+        self.cost -= place.cost
+
+    def turns_before(self, clock: float) -> int:
+        """Return how many of those that wait have their turn before *clock*."""
+        return min(self.waiting, max(0, math.ceil((clock - self.clock) / self.step)))
 
 
 class Line:
@@ -54,8 +71,8 @@ class Line:
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._queues: dict[str, _Queue] = {}
-        self._next: list[tuple[float, int, _Queue]] = []
-        """A heap by clock of the queues that can use a slot, each once."""
+        self._next: list[tuple[float, int, int, _Queue]] = []
+        """A heap by clock of the queues that can use a slot; of equals, who has less running."""
         self._clock = 0.0
         self._number = 0
         self._entries = 0
@@ -115,6 +132,28 @@ class Line:
     def waiting_of(self, tenant: Tenant) -> int:
         return self._queue(tenant).waiting
 
+    def turns_until(self, tenant: Tenant, place: Place | None = None) -> tuple[int, int]:
+        """
+        Return how many turns must end before that of *place*, or of one who comes now.
+
+        First of its tenant's own, by ``max_running``; then of all. Others still to come do
+        not count, though a tenant that has had less than this one will go before it.
+        """
+        queue, own = self._queue(tenant), self._queue(tenant).waiting
+        if place is not None:
+            own = sum(
+                1 for number, _, other in queue.places if other.queued and number < place.number
+            )
+        since = queue.clock if queue.waiting else max(queue.clock, self._clock)
+        clock = since + own * queue.step
+        others = (other for other in self._queues.values() if other is not queue and other.waiting)
+        turns = own + 1 + sum(other.turns_before(clock) for other in others)
+        most = queue.tenant.max_running
+        return (
+            max(0, own + 1 + queue.running - most) if most else 0,
+            max(0, turns - self.free),
+        )
+
     def _queue(self, tenant: Tenant) -> _Queue:
         queue = self._queues.get(tenant.name)
         if queue is None:
@@ -128,6 +167,7 @@ class Line:
         place.granted.clear()
         place.queued = True
         queue.waiting += 1
+        queue.cost += place.cost
         self._push(queue, place)
 
     def _push(self, queue: _Queue, place: Place) -> None:
@@ -137,8 +177,7 @@ class Line:
 
     def _quit(self, queue: _Queue, place: Place) -> None:
         if place.queued:
-            place.queued = False
-            queue.waiting -= 1
+            queue.lose(place)
         else:  # granted in the same moment
             self._release(queue)
 
@@ -153,11 +192,11 @@ class Line:
         if not queue.offered and queue.may_run and self._head(queue) is not None:
             queue.offered = True
             self._entries += 1
-            heapq.heappush(self._next, (queue.clock, self._entries, queue))
+            heapq.heappush(self._next, (queue.clock, queue.running, self._entries, queue))
 
     def _grant(self) -> None:
         while self._free > 0 and self._next:
-            clock, _, queue = heapq.heappop(self._next)
+            clock, _, _, queue = heapq.heappop(self._next)
             queue.offered = False
             if clock == queue.clock and queue.may_run and self._head(queue) is not None:
                 self._give(queue)
@@ -165,8 +204,7 @@ class Line:
 
     def _give(self, queue: _Queue) -> None:
         place = heapq.heappop(queue.places)[2]
-        place.queued = False
-        queue.waiting -= 1
+        queue.lose(place)
         queue.running += 1
         self._free -= 1
         self._clock = queue.clock

@@ -56,9 +56,9 @@ class Durations:
         return []
 
     def typical(self) -> float:
-        """Return the median of all, or a careful guess."""
+        """Return the mean of all, or a careful guess."""
         known = self._of_all.sorted
-        return known[len(known) // 2] if known else 45.0
+        return sum(known) / len(known) if known else 45.0
 
 
 def hazard(known: list[float], age: float) -> float:

@@ -1,9 +1,13 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.domain.errors import UpstreamUnavailable, UpstreamUnreachable
-from gateway.journey.lane import Lane, route
+from gateway.journey.lane import Lane, expected_wait, route
+from gateway.journey.line import Place
+from gateway.journey.schedule import Kind
 from tests.fakes import FakeDashScope, a_tenant, an_account, an_upstream
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
@@ -79,24 +83,53 @@ async def test_the_shortest_line_is_tried_first() -> None:
     assert orders == [[near, far], [far, near], [near, far]]
 
 
-async def test_expected_wait() -> None:
-    """The wait that is told grows with the line, between one second and a minute."""
-    lane, tenant = a_lane(), a_tenant()
-    empty = lane.expected_wait()
+@asynccontextmanager
+async def queued(lane: Lane, *places: Place) -> AsyncIterator[None]:
+    """Let *places* wait in the lane's line; whose turn it is keeps its slot."""
+
+    async def wait(place: Place) -> None:
+        async with lane.line.turn(place):
+            await asyncio.Event().wait()
+
     async with asyncio.TaskGroup() as group:
-
-        async def wait() -> None:
-            async with lane.line.turn(lane.line.place(tenant, 1)):
-                await asyncio.Event().wait()
-
-        waiting = [group.create_task(wait()) for _ in range(26)]
+        waiting = [group.create_task(wait(place)) for place in places]
         await asyncio.sleep(0)
-        crowded = lane.expected_wait()
-        for task in waiting:
-            task.cancel()
+        yield
+        for one in waiting:
+            one.cancel()
 
-    assert empty == pytest.approx(45.0 / 6)
-    assert crowded == 60.0
+
+async def test_the_wait_that_is_told() -> None:
+    """Turns until one's own, by the pace at which tasks end: 45 s by 5 while nothing is known."""
+    lane, big, small = a_lane(), a_tenant("big"), a_tenant("small")
+    waits = [lane.expected_wait(big)]
+    async with queued(lane, *(lane.line.place(big, 1) for _ in range(6 + 20))):
+        waits += [lane.expected_wait(big), lane.expected_wait(small)]
+        lane.durations.learn(Kind("wan", 1, -1), 20.0)
+        waits.append(lane.expected_wait(big))
+
+    assert waits == [1.0, 21 * 45.0 / 5, 45.0 / 5, 21 * 20.0 / 5]
+
+
+async def test_the_wait_that_is_told_to_one_with_a_limit() -> None:
+    """Slots that a tenant may not use do not shorten its wait."""
+    lane, few = a_lane(), a_tenant("few", max_running=2)
+    async with queued(lane, *(lane.line.place(few, 1) for _ in range(2 + 3))):
+        free, wait = lane.line.free, lane.expected_wait(few)
+
+    assert (free, wait) == (4, 4 * 45.0 / 2)
+
+
+async def test_the_wait_of_those_in_line() -> None:
+    """An edit waits for the last of its parts; one that is not in line, for the shortest line."""
+    near, far = a_lane(), a_lane("far")
+    lanes = {("beijing", "acct"): near, ("beijing", "far"): far}
+    tenant = a_tenant("acme", ONE, FAR)
+    places = [near.line.place(tenant, 1) for _ in range(6 + 4)]
+    async with queued(near, *places):
+        waits = [expected_wait(lanes, tenant, some) for some in (places[6:8], places[9:], [])]
+
+    assert waits == [2 * 9.0, 4 * 9.0, 1.0]
 
 
 REFUSED = UpstreamUnavailable("key", upstream_code="InvalidApiKey")

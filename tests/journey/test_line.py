@@ -101,6 +101,50 @@ async def test_costs() -> None:
     assert Counter(order[:20]) == {"big": 4, "small": 16}
 
 
+async def test_one_who_comes_goes_before_its_equals() -> None:
+    """In a round of many crowds a tenant with nothing running does not wait for the round."""
+    line, order, clock = Line(1), list[str](), WarpClock()
+    crowds = [a_tenant(f"crowd {number}") for number in range(5)]
+
+    async def one(tenant: Tenant) -> None:
+        async with line.turn(line.place(tenant, 1)):
+            order.append(tenant.name)
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        for tenant in crowds * 4:
+            group.create_task(one(tenant))
+        await clock.sleep(6.5)
+        group.create_task(one(SMALL))
+
+    assert order.index("small") == 7
+
+
+async def test_turns_until() -> None:
+    """Turns are foretold as they then come: by cost, weight and arrival."""
+    line, heavy, clock = Line(1), a_tenant("heavy", weight=2), WarpClock()
+    order: list[Place] = []
+
+    async def one(place: Place) -> None:
+        async with line.turn(place):
+            order.append(place)
+            await clock.sleep(1.0)
+
+    works = [(BIG, 1)] * 5 + [(SMALL, 4)] * 3 + [(heavy, 1)] * 8
+    places = [line.place(tenant, cost) for tenant, cost in works]
+    newcomer = a_tenant("newcomer")
+    async with asyncio.TaskGroup() as group:
+        for place in places:
+            group.create_task(one(place))
+        await clock.sleep(0.5)
+        told = {place: line.turns_until(place.tenant, place)[1] for place in places[1:]}
+        comes_now = line.turns_until(newcomer)
+
+    assert order[0] is places[0]
+    assert all(abs(told[place] - order.index(place)) <= 1 for place in places[1:])
+    assert comes_now == (0, 1)
+
+
 async def test_max_running() -> None:
     """A tenant never holds more than its own slots though others are free."""
     few = a_tenant("few", max_running=2)

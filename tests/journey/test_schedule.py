@@ -40,10 +40,10 @@ def test_old_durations_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"), [((), 45.0), ((10.0,), 10.0), ((30.0, 10.0, 20.0), 20.0)]
+    ("seconds", "expected"), [((), 45.0), ((10.0,), 10.0), ((30.0, 10.0, 50.0), 30.0)]
 )
 def test_typical(seconds: tuple[float, ...], expected: float) -> None:
-    """The median of all, or a careful guess."""
+    """The mean of all, or a careful guess."""
     assert learned(*seconds).typical() == expected
 
 
