@@ -15,11 +15,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from benchmarks.world import LoopClock, World, quiet_observer
+from benchmarks.world import LoopClock, Nothing, World, quiet_observer
 from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat
 from gateway.domain.phases import Phases
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
@@ -51,21 +50,6 @@ _CASES = {
     "100 accounts, all running": Case(100, 2, 100, (300, 600)),
     "100 accounts, 5 run, the rest waits": Case(100, 2, 5, (15, 90)),
 }
-
-
-class _Nothing:
-    """Writes nothing down and finishes nothing: what is measured is the journey."""
-
-    async def owed(self) -> list[object]:
-        return []
-
-    async def kept(self) -> list[str]:
-        return []
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def done(*_args: object, **_named: object) -> None: ...
-
-        return done
 
 
 @dataclass(slots=True)
@@ -142,8 +126,8 @@ async def _hold(case: Case, edits: int, seconds: float) -> None:
     desk = Desk(
         tenants=tenants,
         dashscope=cast("DashScope", dashscope),
-        ledger=cast("Ledger", _Nothing()),
-        finishing=Finishing(cast("Keepsakes", _Nothing()), cast("Finisher", _Nothing())),
+        ledger=cast("Ledger", Nothing()),
+        finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
         clock=clock,
         observer=quiet_observer(),
         on_bug=bugs.append,

@@ -63,6 +63,21 @@ class _Quiet:
         return lambda *_args, **_named: None
 
 
+class Nothing:
+    """A ledger, keepsakes or finisher that does nothing: what is measured is the journey."""
+
+    async def owed(self) -> list[object]:
+        return []
+
+    async def kept(self) -> list[str]:
+        return []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def done(*_args: object, **_named: object) -> None: ...
+
+        return done
+
+
 def quiet_observer() -> Observer:
     """Return an observer that counts nothing."""
     return cast("Observer", _Quiet())

@@ -1,0 +1,257 @@
+"""
+What a crowd does to its neighbour in one account's line, and whether the wait that is told holds.
+
+``python -m benchmarks.fairness`` runs gateway.journey.desk as it is, on simulated time with fixed
+seeds, against a simulated account; ``--quick`` runs an eighth of it.
+"""
+
+import argparse
+import asyncio
+import platform
+import random
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from statistics import mean, median
+from typing import cast
+
+from benchmarks.world import LoopClock, Nothing, World, quiet_observer, warped
+from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat
+from gateway.domain.errors import RateLimited
+from gateway.domain.phases import Phases
+from gateway.domain.tenant import Account, Region, Tenant, Upstream
+from gateway.journey.ask import Ask
+from gateway.journey.desk import Desk
+from gateway.journey.errand import Errand, Stage
+from gateway.journey.finishing import Finishing
+from gateway.journey.line import Line
+from gateway.journey.ports import Finisher, Keepsakes, Ledger
+
+_RUNNING = 5
+_LEAST, _MOST = 15.0, 90.0
+_BETWEEN = 52.5  # seconds from one edit of A to the next: a fifth of what the account can do
+_LONG = 1e6
+_UPSTREAM = Upstream(
+    "main", Region("beijing", "https://beijing.test", ()), Account("acct", "beijing"), key=""
+)
+_ANSWER = AnswerForm(ResponseFormat.URL)
+_PICTURE = (Picture(content=b"picture", media_type="image/png"),)
+
+_tenant = partial(Tenant, region="beijing", upstreams=(_UPSTREAM,))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A tenant, and how it sends: at random moments, *between* seconds apart on average."""
+
+    tenant: Tenant
+    between: float
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    ours: Source
+    crowd: tuple[Source, ...] = ()
+
+
+@dataclass(slots=True)
+class Waits:
+    """What the edits of one tenant went through, in seconds."""
+
+    line: list[float] = field(default_factory=list)
+    """From asking to the submit."""
+    start: list[float] = field(default_factory=list)
+    """From asking to the moment it begins to run."""
+    told: list[tuple[float, float]] = field(default_factory=list)
+    """Of those that queued: the wait that a 429 would have told, and what came."""
+    refused: int = 0
+
+
+class Street:
+    """One account, a desk before it, and tenants that send."""
+
+    def __init__(self) -> None:
+        self._clock = LoopClock()
+        self._world = World(
+            seconds=lambda chance: chance.uniform(_LEAST, _MOST), slots=_RUNNING, clock=self._clock
+        )
+        self._number = 0
+        self.lengths: list[float] = []
+
+    async def play(self, case: Case, seconds: float) -> dict[str, Waits]:
+        sources = (case.ours, *case.crowd)
+        waits = {source.tenant.name: Waits() for source in sources}
+        bugs: list[BaseException] = []
+        desk = Desk(
+            tenants=[source.tenant for source in sources],
+            dashscope=self._world,
+            ledger=cast("Ledger", Nothing()),
+            finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
+            clock=self._clock,
+            observer=quiet_observer(),
+            on_bug=bugs.append,
+        )
+        async with desk, asyncio.TaskGroup() as group:
+            sending = [
+                group.create_task(self._send(desk, source, waits[source.tenant.name], seed))
+                for seed, source in enumerate(sources)
+            ]
+            await self._clock.sleep(seconds)
+            for one in sending:
+                one.cancel()
+        assert not bugs, bugs
+        self.lengths = [task.seconds for task in self._world.tasks_by_id.values()]
+        return waits
+
+    async def _send(self, desk: Desk, source: Source, waits: Waits, seed: int) -> None:
+        chance = random.Random(seed)
+        async with asyncio.TaskGroup() as customers:
+            while True:
+                await self._clock.sleep(chance.expovariate(1 / source.between))
+                customers.create_task(self._customer(desk, source, waits))
+
+    async def _customer(self, desk: Desk, source: Source, waits: Waits) -> None:
+        self._number += 1
+        asked = self._clock.now()
+        ask = Ask(
+            tenant=source.tenant,
+            edit=Edit(model="wan", prompt=f"{self._number} cats", n=source.n, answer=_ANSWER),
+            pictures=_PICTURE,
+            digest=f"{self._number:064x}",
+            patience=_LONG,
+            phases=Phases(asked),
+        )
+        try:
+            async with desk.attend(ask) as visit:
+                await asyncio.sleep(0)  # it takes its place meanwhile
+                await asyncio.sleep(0)
+                said = self._said(desk, visit.errand)
+                await visit.answer()
+                await visit.delivered()
+        except RateLimited:
+            waits.refused += 1
+            return
+        task = self._world.tasks_by_id[visit.told.task_ids[0]]
+        waits.line.append(task.submitted - asked)
+        waits.start.append(task.scheduled - asked)
+        if said is not None:
+            waits.told.append((said, task.submitted - asked))
+
+    def _said(self, desk: Desk, errand: Errand) -> float | None:
+        return desk.expected_rest(errand) if errand.stage is Stage.WAITING else None
+
+
+def _cases() -> list[Case]:
+    ours, rare = Source(_tenant("A"), _BETWEEN), Source(_tenant("A"), 4 * _BETWEEN)
+    crowd = partial(Source, between=_BETWEEN / 100)
+    short = _tenant("B", max_waiting=20)
+    nine = tuple(
+        Source(_tenant(f"B{number}", max_waiting=20), _BETWEEN / 2.75) for number in range(9)
+    )
+    return [
+        Case("A alone", ours),
+        Case("B sends 100 x as much, 1000 in line", ours, (crowd(_tenant("B")),)),
+        Case("B sends 100 x as much, 20 in line", ours, (crowd(short),)),
+        Case(
+            "the same, A has weight 2, B 1",
+            replace(ours, tenant=_tenant("A", weight=2)),
+            (crowd(short),),
+        ),
+        Case("the same, A has weight 1, B 2", ours, (crowd(replace(short, weight=2)),)),
+        Case("the same, B has max_running = 4", ours, (crowd(replace(short, max_running=4)),)),
+        Case("the same, edits of B have n = 4", ours, (crowd(short, n=4),)),
+        Case("the same, all have n = 4", replace(ours, n=4), (crowd(short, n=4),)),
+        Case("A alone, a quarter as much", rare),
+        Case("9 tenants, each 11 x", rare, nine),
+    ]
+
+
+def _at(share: float, seconds: Iterable[float]) -> float:
+    known = sorted(seconds)
+    return known[int(share * len(known))] if known else 0.0
+
+
+def _show(name: str, waits: Waits, base: float | None) -> None:
+    moved = "" if base is None else f"{_at(0.95, waits.start) - base:+9.1f}"
+    shown = "".join(
+        f"{_at(0.5, one):8.1f}{_at(0.95, one):7.1f}{max(one, default=0.0):7.1f}"
+        for one in (waits.line, waits.start)
+    )
+    print(f"{name:38}{len(waits.line):6}{waits.refused:8}{shown}{moved}", flush=True)
+
+
+def _ratios(waits: Waits) -> str:
+    """Say how the told waits compare with what came, for edits that waited 1 s and more."""
+    ratios = [said / came for said, came in waits.told if came >= 1.0]
+    if not ratios:
+        return "nobody queued"
+    near = sum(0.5 <= ratio <= 2.0 for ratio in ratios) / len(ratios)
+    middle = f"median {median(ratios):5.2f}, half of them {_at(0.25, ratios):5.2f}"
+    return f"{middle} to {_at(0.75, ratios):5.2f}, within 2 x {near:4.0%} of {len(ratios)}"
+
+
+def _compare(seconds: float) -> None:
+    print(
+        f"A's waits in s over {seconds:.0f} s: in line, and until its task runs; B's are not shown"
+    )
+    print(f"{'':38}{'edits':>6}{'refused':>8}{'p50':>8}{'p95':>7}{'max':>7}{'p50':>8}", end="")
+    print(f"{'p95':>7}{'max':>7}{'moved p95':>10}")
+    said: list[str] = []
+    lengths: list[float] = []
+    base: float | None = None
+    for case in _cases():
+        street = Street()
+        waits: dict[str, Waits] = warped(partial(street.play, case, seconds))
+        lengths += street.lengths
+        ours = waits.pop("A")
+        _show(case.name, ours, base if case.crowd else None)
+        if not case.crowd:
+            base = _at(0.95, ours.start)
+        told = {"A": ours}
+        if case.crowd:
+            told["B"] = Waits(told=[pair for one in waits.values() for pair in one.told])
+        said += [f"{case.name:38}{name}: {_ratios(one)}" for name, one in told.items()]
+    print(f"one task's time: {mean(lengths):.1f} s on average\n")
+    print("The wait that is told over the wait that came")
+    print("\n".join(said))
+
+
+async def _pass_through(tenants: int, edits: int) -> float:
+    """Return the CPU seconds of one edit's way through a line in which all wait at once."""
+    line = Line(_RUNNING)
+    names = [_tenant(f"{number}", max_waiting=edits) for number in range(tenants)]
+
+    async def one(number: int) -> None:
+        async with line.turn(line.place(names[number % tenants], 1)):
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(edits):
+            group.create_task(one(number))
+        began = time.process_time()
+    return (time.process_time() - began) / edits
+
+
+def _costs(edits: int) -> None:
+    print(f"\nCPU of one edit through the line while {edits} wait, asyncio's share included")
+    for tenants in (1, 10, 200, 1000):
+        best = min(asyncio.run(_pass_through(tenants, edits)) for _ in range(3))
+        print(f"{tenants:6} tenants {1e6 * best:6.1f} us")
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser(description="A crowd in line, and the wait that is told.")
+    reader.add_argument("--quick", action="store_true", help="an eighth of the time")
+    told = reader.parse_args()
+    print(f"Python {platform.python_version()}; {_RUNNING} running, tasks of 15-90 s")
+    _compare(5_000.0 if told.quick else 40_000.0)
+    _costs(1_000 if told.quick else 10_000)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
