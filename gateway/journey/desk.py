@@ -273,18 +273,19 @@ class Desk:
 
     async def _carry(self, errand: Errand) -> None:
         """Carry *errand* to its end; a bug on the way must not lose what may be paid for."""
-        for left in reversed(range(_CARRIES)):
+        left = _CARRIES
+        while not errand.ended:
             try:
                 await self._carrier.carry(errand)
-                break
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - nor may it end the others
                 self._on_bug(error)
-                if not left or not errand.submitted:
+                left -= 1
+                if left and errand.submitted:
+                    await self._clock.sleep(1.0)
+                else:
                     errand.end(Stage.FAILED, bug(error))
-                    break
-            await self._clock.sleep(1.0)
         if errand.stage is Stage.FAILED:
             self._register.remove(errand)
 
