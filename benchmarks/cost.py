@@ -1,165 +1,158 @@
 """
-What an edit costs: CPU and memory of the gateway beside a floor that only moves the bytes.
+What an edit costs: CPU and memory of the gateway beside a floor, LiteLLM and the SDK.
 
-python -m benchmarks.cost [--edits 400] [--at-once 8] [--sizes 20 1000]
+python -m benchmarks.cost [--edits 400] [--at-once 8] [--sizes 20 1000 9900] [--rounds 3]
 
-Each program runs alone against the same stub, in turn, several rounds; CPU is the process's
-own (user and system), so that a noisy machine moves both alike. Read the ratios.
+Every program runs alone against the same stub, in turn, several rounds; CPU is the process's
+own (user and system), so that a noisy machine moves all alike. Read the ratios.
 """
 
 import argparse
-import contextlib
-import hashlib
-import io
 import json
-import os
-import platform
-import random
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from PIL import Image
+from benchmarks import programs
+from benchmarks.litellm_proxy import installed, litellm
+from benchmarks.photo import photo
 
-_TASK_SECONDS = 0.3
+TASK_SECONDS = 0.3
+RESULT_BYTES = 1_500_000  # 2 MB in base64
+SIZES = (20, 1000, 9900)  # KB
+_SLOW = ("litellm", "sdk")
+_LARGE = 5000  # KB
+_FEWER = 4  # times fewer edits of large pictures, and by those that take 100 ms or wait a second
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Figure:
     cpu_ms: float
     """An edit."""
     peak_mb: float
     base_mb: float
+    """Before the edits that count; 0 where it is not known."""
     per_second: float
     p50: float
+    """Seconds that a customer waited, the task's time included."""
     p95: float
     failed: int
 
 
-def free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])
+@dataclass(frozen=True, slots=True)
+class Run:
+    """So many edits at a time of one picture, by one program."""
+
+    photo: Path
+    edits: int
+    at_once: int
+    task_seconds: float = TASK_SECONDS
+    result_bytes: int = RESULT_BYTES
 
 
-def picture(kilobytes: int) -> bytes:
-    """Make a JPEG of about so many kilobytes: noise over a gradient, at the side that fits."""
-    side = 400 if kilobytes < 100 else 1600
-    rng = random.Random(kilobytes)
-    noise = Image.frombytes("RGB", (side // 4, side // 4), rng.randbytes(3 * (side // 4) ** 2))
-    whole = noise.resize((side, side), Image.Resampling.BICUBIC)
-    best = b""
-    for quality in range(10, 96, 5):
-        out = io.BytesIO()
-        whole.save(out, "JPEG", quality=quality)
-        best = out.getvalue()
-        if len(best) >= kilobytes * 1000:
-            break
-    # The rest as a segment that decoders skip would be metadata: pad behind the end instead.
-    return best
+def cost(
+    folder: Path, sizes: Sequence[int], edits: int, at_once: int, rounds: int, names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures of each program by size: each round's, and the median CPU in ms."""
+    found: dict[str, Any] = {}
+    for size in sizes:
+        picture = photo(folder, size)
+        figures: dict[str, list[Figure]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name, known in figures.items():
+                run = Run(picture, _edits(edits, size, name), at_once)
+                known.append(figure_of(name, folder, run))
+                print(f"  {size} KB {name}: {known[-1]}", flush=True)
+        cpu = {name: median(f.cpu_ms for f in known) for name, known in figures.items()}
+        found[f"{size} KB"] = {
+            "bytes": picture.stat().st_size,
+            "cpu_ms": cpu,
+            "x_floor": {name: ms / cpu["floor"] for name, ms in cpu.items()},
+            "rounds": {name: [asdict(f) for f in known] for name, known in figures.items()},
+        }
+    return found
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _edits(edits: int, kilobytes: int, name: str) -> int:
+    fewer = (_FEWER if name in _SLOW else 1) * (_FEWER if kilobytes > _LARGE else 1)
+    return max(16, edits // fewer)
 
 
-def memory_mb(pid: int, what: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(what):
-            return int(line.split()[1]) / 1024
-    raise LookupError(what)
+def figure_of(name: str, folder: Path, run: Run) -> Figure:
+    """Run the program *name* and the stub, alone, and measure it."""
+    stub_spawn = programs.stub(folder, run.task_seconds, run.result_bytes)
+    with programs.running(stub_spawn) as stub:
+        if name == "sdk":
+            return _of_sdk(stub.port, run)
+        with programs.running(spawn_of(name, folder, stub.port, run.task_seconds)) as program:
+            return _measured(program, run)
 
 
-@contextlib.contextmanager
-def program(*words: str, port: int, env: dict[str, str] | None = None) -> Iterator[int]:
-    """Run a program until its port answers; end it by its id."""
-    with subprocess.Popen([sys.executable, *words], env={**os.environ, **(env or {})}) as process:
-        try:
-            for _ in range(400):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.025)  # noqa: TID251 - a benchmark lives in real time
-            yield process.pid
-        finally:
-            process.terminate()
-            process.wait(20)
+def spawn_of(name: str, folder: Path, stub_port: int, task_seconds: float) -> programs.Spawn:
+    match name:
+        case "floor":
+            return programs.floor(folder, stub_port, task_seconds)
+        case "gateway":
+            return programs.gateway(folder, stub_port)
+        case _:
+            command = installed()
+            assert command is not None
+            return litellm(folder, stub_port, command)
 
 
-def gateway_config(folder: Path, port: int, stub: int) -> Path:
-    key = hashlib.sha256(b"wk-bench").hexdigest()
-    file = folder / "gateway.toml"
-    file.write_text(
-        f"""
-[server]
-port = {port}
-[state]
-path = "{folder}/ledger-{port}.db"
-[log]
-format = "json"
-[regions.beijing]
-base_url = "http://127.0.0.1:{stub}/api/v1"
-[upstreams.main]
-region = "beijing"
-key = "env:BENCH_KEY"
-submits_per_second = 10000
-running_tasks = 1000
-polls_per_second = 10000
-[tenants.bench]
-keys = ["sha256:{key}"]
-region = "beijing"
-"""
-    )
-    return file
+def known_programs() -> tuple[str, ...]:
+    """Return the names of all that can run here."""
+    return ("floor", "gateway", "sdk", *(["litellm"] if installed() else []))
 
 
-def measure(pid: int, port: int, photo: Path, edits: int, at_once: int) -> Figure:
-    def load(n: int) -> dict[str, object]:
-        words = ["-m", "benchmarks.load", str(port), str(photo), str(n), str(at_once)]
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-        if done.stderr:
-            print(done.stderr[:2000], file=sys.stderr)
-        return dict(json.loads(done.stdout))
-
-    load(max(16, at_once * 2))
-    base = memory_mb(pid, "VmRSS")
-    began, cpu = time.perf_counter(), cpu_seconds(pid)
-    told = load(edits)
-    took, cpu = time.perf_counter() - began, cpu_seconds(pid) - cpu
-    seconds = sorted(told["seconds"])  # type: ignore[call-overload]  # from our own JSON
+def _measured(program: programs.Program, run: Run) -> Figure:
+    warm = max(16, run.at_once * 2)
+    programs.run_module("load", program.port, run.photo, warm, run.at_once)
+    base = program.resident_mb()
+    cpu = program.cpu_seconds()
+    done = programs.run_module("load", program.port, run.photo, run.edits, run.at_once, warm)
+    cpu = program.cpu_seconds() - cpu
+    told = json.loads(done.stdout)
+    seconds = sorted(ended - began for _, began, ended in told["edits"])
+    took = max(e for _, _, e in told["edits"]) - min(b for _, b, _ in told["edits"])
     return Figure(
-        cpu_ms=1000 * cpu / edits,
-        peak_mb=memory_mb(pid, "VmHWM"),
+        cpu_ms=1000 * cpu / run.edits,
+        peak_mb=program.peak_mb(),
         base_mb=base,
-        per_second=edits / took,
+        per_second=run.edits / took,
         p50=seconds[len(seconds) // 2],
         p95=seconds[int(len(seconds) * 0.95)],
-        failed=int(str(told["failed"])),
+        failed=told["failed"],
     )
 
 
-def round_of(name: str, folder: Path, photo: Path, asked: argparse.Namespace) -> Figure:
-    stub_port, port = free_port(), free_port()
-    stub = ("-m", "benchmarks.stub", str(stub_port), str(_TASK_SECONDS), str(asked.result))
-    programs = {
-        "floor": ("-m", "benchmarks.floor", str(port), str(stub_port), str(_TASK_SECONDS)),
-        "gateway": (
-            "-m",
-            "gateway",
-            "serve",
-            "--config",
-            str(gateway_config(folder, port, stub_port)),
-        ),
-    }
-    log = {"BENCH_KEY": "sk-bench"}
-    with program(*stub, port=stub_port), program(*programs[name], port=port, env=log) as pid:
-        return measure(pid, port, photo, asked.edits, asked.at_once)
+def _of_sdk(stub_port: int, run: Run) -> Figure:
+    done = programs.run_module("sdk", stub_port, run.photo, run.edits, run.at_once)
+    told = json.loads(done.stdout)
+    seconds = sorted(told["seconds"])
+    return Figure(
+        cpu_ms=1000 * told["cpu_seconds"] / run.edits,
+        peak_mb=told["peak_mb"],
+        base_mb=0.0,
+        per_second=run.at_once / (sum(seconds) / len(seconds)),
+        p50=seconds[len(seconds) // 2],
+        p95=seconds[int(len(seconds) * 0.95)],
+        failed=run.edits - len(seconds),
+    )
+
+
+def told(found: dict[str, Any]) -> str:
+    lines = []
+    for size, of_size in found.items():
+        parts = [
+            f"{name} {of_size['cpu_ms'][name]:.2f} ms ({ratio:.2f} x)"
+            for name, ratio in of_size["x_floor"].items()
+        ]
+        lines.append(f"{size}: " + ", ".join(parts))
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -167,23 +160,15 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=400)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[20, 1000])
-    parser.add_argument("--result", type=int, default=1_500_000)
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
+    parser.add_argument("--programs", nargs="*", default=["floor", "gateway"])
     asked = parser.parse_args()
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(programs.machine())
     with tempfile.TemporaryDirectory() as place:
-        for size in asked.sizes:
-            photo = Path(place, f"{size}.jpg")
-            photo.write_bytes(picture(size))
-            figures: dict[str, list[Figure]] = {"floor": [], "gateway": []}
-            for _ in range(asked.rounds):
-                for name, known in figures.items():
-                    known.append(round_of(name, Path(place), photo, asked))
-                    print(f"  {size} KB ({photo.stat().st_size} bytes) {name}: {known[-1]}")
-            floor, ours = (median(f.cpu_ms for f in figures[name]) for name in ("floor", "gateway"))
-            print(
-                f"{size} KB: floor {floor:.2f} ms, gateway {ours:.2f} ms, ratio {ours / floor:.2f}"
-            )
+        found = cost(
+            Path(place), asked.sizes, asked.edits, asked.at_once, asked.rounds, asked.programs
+        )
+    print(told(found))
 
 
 if __name__ == "__main__":

@@ -37,8 +37,11 @@ class Floor:
     async def _edit(self, body: bytes, boundary: str) -> bytes:
         start = body.index(b"\r\n\r\n", body.index(b"filename=")) + 4
         picture = memoryview(body)[start : body.index(b"\r\n--" + boundary.encode(), start)]
+        prompt = body.index(b'name="prompt"\r\n\r\n') + 17
         submit = (
-            b'{"model":"m","input":{"prompt":"p","images":["data:image/jpeg;base64,'
+            b'{"model":"m","input":{"prompt":"'
+            + body[prompt : body.index(b"\r\n", prompt)]
+            + b'","images":["data:image/jpeg;base64,'
             + pybase64.b64encode(picture)
             + b'"]},"parameters":{"n":1}}'
         )

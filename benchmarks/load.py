@@ -1,7 +1,10 @@
 """
-Customers with raw sockets: so many edits, so many at once; prints latencies as JSON.
+Customers with raw sockets: so many edits, so many at once.
 
-python -m benchmarks.load PORT PICTURE EDITS AT_ONCE
+python -m benchmarks.load PORT PICTURE EDITS AT_ONCE [FIRST]
+
+Prints JSON: ``{"edits": [[number, began, ended], ...], "failed": int}``, times in seconds of
+the machine's monotonic clock. The edit's number, from FIRST on, stands in its prompt.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from pathlib import Path
 from benchmarks.wire import read_body, read_head
 
 _BOUNDARY = "0123456789abcdef0123456789abcdef"
+MODEL = "wan2.5-i2i-preview"
 
 
 def body_of(picture: bytes, prompt: str) -> bytes:
@@ -25,51 +29,55 @@ def body_of(picture: bytes, prompt: str) -> bytes:
 
     more = '; filename="a.jpg"\r\nContent-Type: image/jpeg'
     return (
-        part("prompt", prompt.encode())
+        part("model", MODEL.encode())
+        + part("prompt", prompt.encode())
         + part("image", picture, more)
         + f"--{_BOUNDARY}--\r\n".encode()
     )
 
 
+def head_of(body: bytes) -> bytes:
+    return (
+        "POST /v1/images/edits HTTP/1.1\r\nhost: gateway\r\n"
+        "authorization: Bearer wk-bench\r\n"
+        f"content-type: multipart/form-data; boundary={_BOUNDARY}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    ).encode()
+
+
 class Load:
-    def __init__(self, port: int, picture: bytes, edits: int) -> None:
+    def __init__(self, port: int, picture: bytes, numbers: range) -> None:
         self._port = port
         self._picture = picture
-        self._left = iter(range(edits))
-        self.seconds: list[float] = []
+        self._left = iter(numbers)
+        self.edits: list[tuple[int, float, float]] = []
         self.failed = 0
 
     async def customer(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**20)
         for number in self._left:
             body = body_of(self._picture, f"edit {number}")
-            head = (
-                "POST /v1/images/edits HTTP/1.1\r\nhost: gateway\r\n"
-                "authorization: Bearer wk-bench\r\n"
-                f"content-type: multipart/form-data; boundary={_BOUNDARY}\r\n"
-                f"content-length: {len(body)}\r\n\r\n"
-            )
-            began = time.perf_counter()
-            writer.write(head.encode())
+            began = time.monotonic()
+            writer.write(head_of(body))
             writer.write(body)
             await writer.drain()
             first, headers = await read_head(reader)
             said = await read_body(reader, headers)
-            self.seconds.append(time.perf_counter() - began)
-            if " 200 " not in first or b"b64_json" not in said[:100]:
+            self.edits.append((number, began, time.monotonic()))
+            if " 200 " not in first or b"b64_json" not in said:
                 self.failed += 1
                 print(first, said[:300], file=sys.stderr)
         writer.close()
 
 
-async def main(port: int, picture: bytes, edits: int, at_once: int) -> None:
-    load = Load(port, picture, edits)
+async def main(port: int, picture: bytes, edits: int, at_once: int, first: int = 0) -> None:
+    load = Load(port, picture, range(first, first + edits))
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(load.customer())
-    print(json.dumps({"seconds": load.seconds, "failed": load.failed}))
+    print(json.dumps({"edits": load.edits, "failed": load.failed}))
 
 
 if __name__ == "__main__":
-    _, port, picture, edits, at_once = sys.argv
-    asyncio.run(main(int(port), Path(picture).read_bytes(), int(edits), int(at_once)))
+    port, picture, *numbers = sys.argv[1:]
+    asyncio.run(main(int(port), Path(picture).read_bytes(), *map(int, numbers)))

@@ -1,0 +1,93 @@
+"""All figures of a run: said in a few lines, and drawn, a plot each."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cost, start
+from benchmarks.plot import Figure, bars, lines
+
+
+def told(found: dict[str, Any]) -> str:
+    """Return the run's medians as text."""
+    said = []
+    if "start" in found:
+        said.append(start.told(found["start"]))
+    if "cost" in found:
+        said.append(cost.told(found["cost"]))
+    for name, ways in found.get("latency", {}).items():
+        said += [
+            f"added by {name}, {n}: {way['added']}, of it in + out {way['in + out']} ms"
+            for n, way in ways.items()
+        ]
+    for size, by_name in found.get("saturation", {}).items():
+        rates = ", ".join(f"{name} {of['per_second']:.1f}" for name, of in by_name.items())
+        said.append(f"edits a second, {size}: {rates}")
+    for crowd, by_name in found.get("uploads", {}).items():
+        said += [
+            f"{crowd}, {name}: peak {of['peak_mb']:.0f} MiB, base + {of['x_bytes']:.2f} x bytes"
+            for name, of in by_name.items()
+        ]
+    if "growth" in found:
+        said.append(f"resident MiB after edits: {found['growth']['resident_mb']}")
+    return "\n".join(said)
+
+
+def draw(folder: Path, found: dict[str, Any]) -> None:
+    """Write a plot for each figure of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if "start" in found:
+        seconds = {"ready": found["start"]["ready_s"], "import": found["start"]["import_s"]}
+        bars(folder / "start.svg", Figure("Start", "seconds, median"), {"": seconds})
+    if "cost" in found:
+        _draw_cost(folder, found["cost"])
+    if "latency" in found:
+        _draw_latency(folder, found["latency"])
+    if "saturation" in found:
+        rates = {
+            size: {name: of["per_second"] for name, of in by_name.items()}
+            for size, by_name in found["saturation"].items()
+        }
+        figure = Figure("Edits a second at saturation", "64 customers at once; median")
+        bars(folder / "saturation.svg", figure, rates)
+    if "uploads" in found:
+        _draw_uploads(folder, found["uploads"])
+    if "growth" in found:
+        marks = found["growth"]["resident_mb"]
+        line = [(float(n), mb) for n, mb in marks.items()]
+        figure = Figure("Resident set over small edits", "MiB after so many edits")
+        lines(folder / "growth.svg", figure, {"gateway": line})
+
+
+def _draw_cost(folder: Path, found: dict[str, Any]) -> None:
+    rows = {size: of_size["cpu_ms"] for size, of_size in found.items()}
+    bars(folder / "cost.svg", Figure("CPU of an edit", "ms, 8 at once; median of rounds"), rows)
+    ratios = {size: of_size["x_floor"] for size, of_size in found.items()}
+    figure = Figure("CPU of an edit, by the floor's", "x floor in the same run")
+    bars(folder / "cost-ratio.svg", figure, ratios)
+
+
+def _draw_latency(folder: Path, found: dict[str, Any]) -> None:
+    for way, file, title in (
+        ("in + out", "latency-own.svg", "Added on the way in and out"),
+        ("added", "latency.svg", "Added in all: the way in and out, and noticing the end"),
+    ):
+        rows = {
+            f"{name}, {n}": dict(percentiles[way])
+            for name, ways in found.items()
+            for n, percentiles in ways.items()
+        }
+        bars(folder / file, Figure(title, "ms at light load, 1 MB in, 2 MB out"), rows)
+
+
+def _draw_uploads(folder: Path, found: dict[str, Any]) -> None:
+    rows = {}
+    for crowd, by_name in found.items():
+        for name, of in by_name.items():
+            known = sorted(of["rounds"], key=lambda one: one["peak_mb"])[len(of["rounds"]) // 2]
+            rows[f"{crowd}, {name}"] = {
+                "base": known["base_mb"],
+                "bytes": known["in_flight_mb"],
+                "peak": known["peak_mb"],
+            }
+    figure = Figure("Memory while pictures of 9.2 MB come in", "MiB: base, bytes in flight, peak")
+    bars(folder / "uploads.svg", figure, rows)

@@ -1,0 +1,48 @@
+"""
+How long the gateway takes to be ready, and to be imported.
+
+python -m benchmarks.start [--quick]
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import programs
+
+_IMPORTS = {"python alone": "pass", "gateway.app": "import gateway.app"}
+
+
+def start(folder: Path, rounds: int) -> dict[str, Any]:
+    """Return seconds from spawn to the first 200 of /readyz, and of an import; every round's."""
+    ready, imports = [], {name: list[float]() for name in _IMPORTS}
+    with programs.running(programs.stub(folder, 0.3, 1000)) as stub:
+        for _ in range(rounds):
+            with programs.running(programs.gateway(folder, stub.port)) as gateway:
+                ready.append(gateway.ready_seconds)
+            for name, code in _IMPORTS.items():
+                imports[name].append(_seconds_of(code))
+    return {
+        "ready_s": median(ready),
+        "import_s": median(imports["gateway.app"]) - median(imports["python alone"]),
+        "rounds": {"ready": ready, "imports": imports},
+    }
+
+
+def _seconds_of(code: str) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - began
+
+
+def told(figures: dict[str, Any]) -> str:
+    return f"ready in {figures['ready_s']:.3f} s, imported in {figures['import_s']:.3f} s"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        print(told(start(Path(place), 2 if "--quick" in sys.argv else 10)))
