@@ -35,6 +35,7 @@ from gateway.journey.finishing import Finishing
 from gateway.ledger.keepsakes import open_keepsakes
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
+from gateway.ledger.spool import FileSpool, open_spool
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.labels import configured
@@ -97,24 +98,24 @@ def build(
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
     state = config.state
     ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
+    spool = open_spool(state.path, on_failure=_write_ledger_failure)
     desk = Desk(
         tenants=config.tenants.values(),
-        dashscope=DashScopeApi(clients, clock, metrics),
+        dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
         ledger=ledger,
         finishing=_finishing(config, imaging),
         clock=clock,
         observer=metrics,
         on_bug=_write_bug,
+        spool=spool,
     )
     keyring = _keyring(config)
-    budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
-    reception = _reception(config, imaging, clock, metrics)
     edits = Edits(
         keyring,
         readiness,
-        reception,
+        _reception(config, imaging, clock, metrics),
         desk,
-        budget,
+        Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes),
         pixels_of,
         config.server.heartbeat_seconds,
         clock,
@@ -124,7 +125,7 @@ def build(
         routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
         exception_handlers=exception_handlers(),
         middleware=_middleware(config, clock, metrics),
-        lifespan=_lifespan(imaging, clients, ledger, desk, clock, metrics),
+        lifespan=_lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
     )
     app.router.redirect_slashes = False
     return Gateway(app, clock, desk, readiness, metrics)
@@ -141,6 +142,7 @@ def _lifespan(
     imaging: Imaging,
     clients: Clients,
     ledger: MemoryLedger | SqliteLedger,
+    spool: FileSpool,
     desk: Desk,
     clock: Clock,
     metrics: Metrics,
@@ -151,7 +153,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(imaging.close)
-            for part in (clients, ledger, desk):
+            for part in (clients, ledger, spool, desk):
                 await stack.enter_async_context(part)
             await stack.enter_async_context(
                 _beside(

@@ -23,7 +23,7 @@ from gateway.journey.errand import Errand, Leg, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.follow import Follower
 from gateway.journey.lane import Lane, route
-from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.ports import DashScope, Ledger, Observer, Spool
 from gateway.journey.submit import Submitter, keep
 
 
@@ -39,8 +39,10 @@ class Carrier:
         finishing: Finishing,
         clock: Clock,
         observer: Observer,
+        spool: Spool | None = None,
     ) -> None:
         self._lanes = lanes
+        self._spool = spool
         self._ledger = ledger
         self._finishing = finishing
         self._clock = clock
@@ -103,7 +105,7 @@ class Carrier:
         Raises:
             TaskLost: nobody brought them; nothing was paid for this part.
         """
-        while errand.pictures is None:
+        while not errand.has_bytes:
             others = [other for other in errand.legs if other is not leg and other.task_id]
             if all(other.task or other.error for other in others):
                 raise TaskLost(
@@ -139,6 +141,8 @@ class Carrier:
         self._observer.queued(region, tenant.name, 1)
         in_line = True
         try:
+            if self._spool is not None and not lane.line.free:
+                await errand.spool(self._spool)
             async with lane.line.turn(leg.place):
                 in_line = False
                 self._observer.queued(region, tenant.name, -1)

@@ -24,7 +24,7 @@ from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.housekeeping import Housekeeping
 from gateway.journey.lane import expected_wait, lanes_of
-from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.ports import DashScope, Ledger, Observer, Spool
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
 from gateway.journey.schedule import rest
@@ -47,11 +47,12 @@ class Desk:
         clock: Clock,
         observer: Observer,
         on_bug: Callable[[BaseException], None],
+        spool: Spool | None = None,
     ) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
-        self._upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
+        upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
         self._lanes = lanes_of(
-            self._upstreams.values(), dashscope=dashscope, clock=clock, observer=observer
+            upstreams.values(), dashscope=dashscope, clock=clock, observer=observer
         )
         self._ledger = ledger
         self._clock = clock
@@ -66,13 +67,13 @@ class Desk:
             finishing=finishing,
             clock=clock,
             observer=observer,
+            spool=spool,
         )
         self._collector = Collector(
             self._lanes, dashscope=dashscope, finishing=finishing, clock=clock, observer=observer
         )
-        self._housekeeping = Housekeeping(
-            self._register, ledger, finishing.keepsakes, clock, observer
-        )
+        keepsakes = finishing.keepsakes
+        self._housekeeping = Housekeeping(self._register, ledger, keepsakes, clock, observer)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
         self.draining = False

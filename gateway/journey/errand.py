@@ -6,23 +6,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.domain.edit import (
-    MOST_PICTURES_OF_A_TASK,
-    AnswerForm,
     Edit,
     Keepsake,
     Part,
     Picture,
-    ResponseFormat,
     parts_of,
 )
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase, Phases
-from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Task
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.journey.ask import Ask, Told
 from gateway.journey.digest import prompt_digest
 from gateway.journey.line import Place
+from gateway.journey.ports import Spool, Spooled
 from gateway.journey.schedule import Kind
 from gateway.journey.watch import Watch
 
@@ -97,8 +95,10 @@ class Errand:
     created: float
     """Epoch seconds."""
     pictures: tuple[Picture, ...] | None = field(repr=False)
-    """Let go once every part has its task; ``None`` also after a restart."""
+    """Let go once every part has its task; ``None`` also after a restart, and while spooled."""
     legs: tuple[Leg, ...]
+    spooled: Spooled | None = None
+    """Where *pictures* are meanwhile."""
     keepsake: Keepsake | None = field(default=None, repr=False)
     """Of a masked edit: not kept anywhere else yet."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -139,41 +139,6 @@ class Errand:
             legs=tuple(Leg(part) for part in parts_of(ask.edit)),
             release=ask.release,
             idempotency_key=ask.idempotency_key,
-        )
-
-    @classmethod
-    def remembered(
-        cls, record: EditRecord, tenant: Tenant, upstreams: dict[str, Upstream]
-    ) -> "Errand":
-        """Rebuild an errand from the ledger; parts without a record were never submitted."""
-        edit = Edit(
-            model=record.model,
-            prompt="",
-            n=record.n,
-            answer=AnswerForm(
-                response_format=ResponseFormat(record.response_format),
-                output_format=record.output_format,
-                compression=record.compression,
-                scale_to=record.scale_to,
-                composite=record.composite,
-            ),
-            ignored=record.ignored,
-            adjusted=record.adjusted,
-        )
-        stages = {EditState.OPEN: Stage.RUNNING, EditState.SUCCEEDED: Stage.SUCCEEDED}
-        return cls(
-            edit_id=record.edit_id,
-            tenant=tenant,
-            edit=edit,
-            digest=record.digest,
-            prompt_digest=record.prompt_digest,
-            created=record.created,
-            pictures=None,
-            legs=_remembered_legs(record, upstreams),
-            idempotency_key=record.idempotency_key,
-            stage=stages.get(record.state, Stage.FAILED),
-            kept=True,
-            delivered=record.delivered,
         )
 
     def record(self) -> EditRecord:
@@ -237,7 +202,36 @@ class Errand:
     @property
     def wants_bytes(self) -> bool:
         """Whether a part may still have to be submitted though the bytes are gone."""
-        return self.pictures is None and any(leg.task_id is None for leg in self.legs)
+        return not self.has_bytes and any(leg.task_id is None for leg in self.legs)
+
+    @property
+    def has_bytes(self) -> bool:
+        return self.pictures is not None or self.spooled is not None
+
+    async def bytes(self) -> tuple[Picture, ...]:
+        """
+        Return the pictures, from memory or from where they were spooled.
+
+        Raises:
+            LedgerUnavailable: they are not given back.
+        """
+        if self.pictures is None and self.spooled is not None:
+            return await self.spooled.pictures()
+        assert self.pictures is not None
+        return self.pictures
+
+    async def spool(self, spool: Spool) -> None:
+        """Put the pictures out of memory: a wait lies ahead."""
+        pictures = self.pictures
+        if pictures is None or self.spooled is not None:
+            return
+        spooled = await spool.put(pictures)
+        if spooled is None:
+            return
+        if self.pictures is pictures and self.spooled is None:
+            self.pictures, self.spooled = None, spooled
+        else:  # another part was quicker, or they were let go
+            spooled.close()
 
     def bring(self, ask: Ask) -> None:
         """Take the bytes that a retry carries, if they are still needed; else let them go."""
@@ -260,8 +254,10 @@ class Errand:
             self._release()
 
     def _release(self) -> None:
-        if self.pictures is not None:
-            self.pictures = self.keepsake = None
+        if self.spooled is not None:
+            self.spooled.close()
+        if self.has_bytes:
+            self.pictures = self.spooled = self.keepsake = None
             self.release()
 
     def mark(self, phase: Phase, at: float) -> None:
@@ -292,30 +288,3 @@ class Errand:
         """Send the connected customers home; the edit itself goes on, or is in the ledger."""
         self.turned_away = error
         self.news.set()
-
-
-def _remembered_legs(record: EditRecord, upstreams: dict[str, Upstream]) -> tuple[Leg, ...]:
-    """Return every part of an edit; those without a record were never submitted."""
-    known = {task.part: task for task in record.tasks}
-    first = next((task for task in record.tasks if task.seed is not None), None)
-    seed = (
-        None
-        if first is None or first.seed is None
-        else first.seed - MOST_PICTURES_OF_A_TASK * first.part
-    )
-    edit = Edit(model=record.model, prompt="", n=record.n, seed=seed)
-    return tuple(
-        _remembered_leg(part, known[part.index], upstreams) if part.index in known else Leg(part)
-        for part in parts_of(edit)
-    )
-
-
-def _remembered_leg(part: Part, task: TaskRecord, upstreams: dict[str, Upstream]) -> Leg:
-    stages = {TaskState.SUBMITTING: Stage.UNCERTAIN, TaskState.ACCEPTED: Stage.RUNNING}
-    return Leg(
-        part=part,
-        stage=stages.get(task.state, Stage.SUCCEEDED),
-        upstream=upstreams[task.upstream],
-        intended_at=task.intended_at,
-        task_id=task.task_id,
-    )

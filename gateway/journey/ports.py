@@ -122,6 +122,29 @@ class Observer(Protocol):
         ...
 
 
+class Spooled(Protocol):
+    """Pictures of an edit that waits, out of memory."""
+
+    async def pictures(self) -> tuple[Picture, ...]:
+        """
+        Return them; may be asked again.
+
+        Raises:
+            LedgerUnavailable: they are not given back.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Spool(Protocol):
+    """Where pictures of waiting edits lie; gateway.ledger.spool answers it."""
+
+    async def put(self, pictures: tuple[Picture, ...]) -> Spooled | None:
+        """Take *pictures*, or ``None``: they stay in memory."""
+        ...
+
+
 class Ledger(Protocol):
     """
     The memory that outlives us; gateway.ledger answers it.

@@ -118,14 +118,12 @@ class Submitter:
 
     async def _send(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str | None:
         """Send one submit; return its task's id, or ``None`` when it surely made none."""
-        assert errand.pictures is not None
+        pictures = await errand.bytes()
         region = upstream.region.name
         intended = self._clock.now()
         self._observer.task_state(region, None, "submitting")
         try:
-            accepted = await self._dashscope.submit(
-                upstream, errand.edit, leg.part, errand.pictures
-            )
+            accepted = await self._dashscope.submit(upstream, errand.edit, leg.part, pictures)
         except SubmitUncertain:
             errand.reach(leg, Stage.UNCERTAIN)
             return await self._resolve(lane, upstream, errand, intended=intended)

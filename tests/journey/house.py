@@ -8,7 +8,7 @@ from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger
+from gateway.journey.ports import DashScope, Ledger, Spool
 from tests.fakes import (
     FakeDashScope,
     FakeFinisher,
@@ -36,7 +36,13 @@ class House:
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
 
-    def desk(self, *, dashscope: DashScope | None = None, ledger: Ledger | None = None) -> Desk:
+    def desk(
+        self,
+        *,
+        dashscope: DashScope | None = None,
+        ledger: Ledger | None = None,
+        spool: Spool | None = None,
+    ) -> Desk:
         return Desk(
             tenants=self.tenants,
             dashscope=dashscope or self.world,
@@ -45,6 +51,7 @@ class House:
             clock=self.clock,
             observer=self.observer,
             on_bug=self.bugs.append,
+            spool=spool,
         )
 
     def ask(self, prompt: str = "a red cat", **changes: Any) -> Ask:

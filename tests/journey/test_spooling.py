@@ -1,0 +1,101 @@
+"""Pictures of edits that wait in line leave the memory and come back for the submit."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.domain.edit import Picture
+from gateway.domain.errors import LedgerUnavailable
+from tests.fakes import a_tenant, an_account, an_upstream
+from tests.journey.house import House, buy, refusal
+
+pytestmark = pytest.mark.anyio
+
+NARROW = an_account(running_tasks=1, pending_ahead=0)
+
+
+@dataclass
+class FakeSpooled:
+    kept: tuple[Picture, ...]
+    broken: bool = False
+    reads: int = 0
+    closed: int = 0
+
+    async def pictures(self) -> tuple[Picture, ...]:
+        self.reads += 1
+        await asyncio.sleep(0.01)
+        if self.broken:
+            raise LedgerUnavailable("The waiting pictures cannot be read back.")
+        return self.kept
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@dataclass
+class FakeSpool:
+    broken: bool = False
+    full: bool = False
+    taken: list[FakeSpooled] = field(default_factory=list)
+
+    async def put(self, pictures: tuple[Picture, ...]) -> FakeSpooled | None:
+        await asyncio.sleep(0.01)
+        if self.full:
+            return None
+        self.taken.append(FakeSpooled(pictures, self.broken))
+        return self.taken[-1]
+
+
+def a_house() -> House:
+    return House(a_tenant("acme", an_upstream("one", NARROW)))
+
+
+async def test_one_that_waits_is_spooled() -> None:
+    """The first has its turn at once and is not touched; the second waits on the disk."""
+    house, spool = a_house(), FakeSpool()
+
+    async with house.desk(spool=spool) as desk, asyncio.TaskGroup() as group:
+        first = group.create_task(buy(desk, house.ask("first")))
+        await house.clock.sleep(1.0)
+        second = group.create_task(buy(desk, house.ask("second")))
+
+    assert first.result().delivered == second.result().delivered == 1
+    (spooled,) = spool.taken
+    assert (spooled.reads, spooled.closed) == (1, 1)
+
+
+async def test_every_part_reads_for_itself() -> None:
+    """An edit of several tasks is spooled once, and read for each submit."""
+    house, spool = a_house(), FakeSpool()
+
+    async with house.desk(spool=spool) as desk:
+        answer = await buy(desk, house.ask(n=10))
+
+    assert answer.delivered == 10
+    assert sum(spooled.reads for spooled in spool.taken) == 2
+    assert [spooled.closed for spooled in spool.taken] == [1] * len(spool.taken)
+
+
+async def test_a_full_disk_changes_nothing() -> None:
+    """What the spool does not take stays in memory."""
+    house, spool = a_house(), FakeSpool(full=True)
+
+    async with house.desk(spool=spool) as desk:
+        answer = await buy(desk, house.ask(n=8))
+
+    assert answer.delivered == 8
+
+
+async def test_pictures_that_do_not_come_back() -> None:
+    """The edit is refused before anything was submitted, and nothing of it stays open."""
+    house, spool = a_house(), FakeSpool(broken=True)
+
+    async with house.desk(spool=spool) as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask("first")))
+        await house.clock.sleep(1.0)
+        refused = await refusal(buy(desk, house.ask("second")))
+
+    assert refused.code == "ledger_unavailable"
+    assert house.world.count("submit") == 1
+    assert spool.taken[0].closed == 1
