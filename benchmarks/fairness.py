@@ -44,11 +44,18 @@ _tenant = partial(Tenant, region="beijing", upstreams=(_UPSTREAM,))
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A tenant, and how it sends: at random moments, *between* seconds apart on average."""
+    """A tenant, and how it sends: *between* seconds apart on average."""
 
     tenant: Tenant
     between: float
     n: int = 1
+    steady: bool = False
+    """Apart by half to one and a half of that; otherwise at random moments (Poisson)."""
+
+    def gap(self, chance: random.Random) -> float:
+        if self.steady:
+            return self.between * chance.uniform(0.5, 1.5)
+        return chance.expovariate(1 / self.between)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class Street:
         chance = random.Random(seed)
         async with asyncio.TaskGroup() as customers:
             while True:
-                await self._clock.sleep(chance.expovariate(1 / source.between))
+                await self._clock.sleep(source.gap(chance))
                 customers.create_task(self._customer(desk, source, waits))
 
     async def _customer(self, desk: Desk, source: Source, waits: Waits) -> None:
@@ -146,7 +153,8 @@ class Street:
 
 
 def _cases() -> list[Case]:
-    ours, rare = Source(_tenant("A"), _BETWEEN), Source(_tenant("A"), 4 * _BETWEEN)
+    ours = Source(_tenant("A"), _BETWEEN, steady=True)
+    random_ours, rare = replace(ours, steady=False), replace(ours, between=4 * _BETWEEN)
     crowd = partial(Source, between=_BETWEEN / 100)
     short = _tenant("B", max_waiting=20)
     nine = tuple(
@@ -164,7 +172,8 @@ def _cases() -> list[Case]:
         Case("the same, A has weight 1, B 2", ours, (crowd(replace(short, weight=2)),)),
         Case("the same, B has max_running = 4", ours, (crowd(replace(short, max_running=4)),)),
         Case("the same, edits of B have n = 4", ours, (crowd(short, n=4),)),
-        Case("the same, all have n = 4", replace(ours, n=4), (crowd(short, n=4),)),
+        Case("A at random moments, alone", random_ours),
+        Case("A at random moments, B 100 x", random_ours, (crowd(short),)),
         Case("A alone, a quarter as much", rare),
         Case("9 tenants, each 11 x", rare, nine),
     ]
