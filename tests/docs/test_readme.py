@@ -239,6 +239,7 @@ def test_each_command_is_of_a_known_kind() -> None:
         r"|(?:[A-Z_]+=\S+ )*wan-gateway "  # test_wan_gateway_commands
         r"|curl |edit=\$\(curl "  # test_readme_commands
         r"|export DASHSCOPE_API_KEY="  # a key of the reader's own
+        r"|python -m benchmarks\.\w+( |$)"  # test_benchmarks
         r"|docker "  # marked in the README: not run by a test
     )
 
@@ -253,6 +254,15 @@ def test_make_targets() -> None:
     for line in _shell_lines():
         if line.startswith("make "):
             assert line.split()[1] in targets
+
+
+def test_benchmarks() -> None:
+    """Every benchmark that the README names is there to be run."""
+    named = re.findall(r"python -m benchmarks\.(\w+)", "\n".join(_shell_lines()))
+
+    assert named
+    for name in named:
+        assert '__name__ == "__main__"' in (ROOT / "benchmarks" / f"{name}.py").read_text("utf-8")
 
 
 def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
