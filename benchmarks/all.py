@@ -3,7 +3,7 @@ Every benchmark of the gateway in one run, with raw figures as JSON and plots.
 
 python -m benchmarks.all [--quick] [--only start cost ...] [--json FILE] [--plots FOLDER]
 
-About half an hour; --quick is a smoke test of two minutes whose figures mean nothing.
+About twenty minutes; --quick is a smoke test of two minutes whose figures mean nothing.
 Everything is on loopback, and whatever is started is ended by its id. LiteLLM is installed by
 pip into an environment of its own among the temporary files, and left out if that fails.
 """
@@ -11,9 +11,10 @@ pip into an environment of its own among the temporary files, and left out if th
 import argparse
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class _Scale:
     starts: int
 
 
-_FULL = _Scale(3, 400, cost.SIZES, ((50, True), (200, False)), (1000, 2000, 5000, 10000), 10)
+_FULL = _Scale(3, 240, cost.SIZES, ((50, True), (200, False)), (1000, 2000, 5000, 10000), 10)
 _QUICK = _Scale(1, 40, (20, 1000), ((10, True),), (100, 200), 2)
 
 
@@ -44,10 +45,8 @@ def _parts(folder: Path, scale: _Scale, names: tuple[str, ...]) -> dict[str, Cal
         "start": lambda: start.start(folder, scale.starts),
         "cost": lambda: cost.cost(folder, scale.sizes, scale.edits, 8, scale.rounds, names),
         "latency": lambda: latency.latency(folder, 1000, scale.edits // 2, (1, 2), servers),
-        "saturation": lambda: latency.saturation(
-            folder, scale.sizes[:2], scale.edits, scale.rounds, servers
-        ),
-        "uploads": lambda: memory.uploads(folder, scale.crowds, scale.rounds, ours),
+        "saturation": lambda: latency.saturation(folder, scale.sizes[:2], scale.edits, 1, servers),
+        "uploads": lambda: memory.uploads(folder, scale.crowds, 1, ours),
         "growth": lambda: memory.growth(folder, scale.marks),
     }
 
@@ -67,7 +66,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="parts: start, cost, latency …")
     parser.add_argument("--json", type=Path, help="where to write all figures; kept ones stay")
     parser.add_argument("--plots", type=Path, help="a folder for a plot of each figure")
+    parser.add_argument("--edits", type=int, help="in each round, of the smaller sizes")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that runs is ended
     found: dict[str, Any] = {}
     if asked.json and asked.json.exists():
         found = json.loads(asked.json.read_text())
@@ -75,6 +76,7 @@ def main() -> None:
     print(json.dumps(found["machine"] | found["versions"], indent=1), flush=True)
     with tempfile.TemporaryDirectory() as place:
         scale = _QUICK if asked.quick else _FULL
+        scale = replace(scale, edits=asked.edits or scale.edits)
         for name, part in _parts(Path(place), scale, cost.known_programs()).items():
             if not asked.only or name in asked.only:
                 print(f"{name}, load {os.getloadavg()[0]:.2f}", flush=True)

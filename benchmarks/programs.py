@@ -15,7 +15,7 @@ from typing import Any
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 READY_SECONDS = 60.0
-_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 """As installed: pip compiles what it installs, so no start should compile anything."""
 
 
@@ -63,7 +63,7 @@ def running(spawn: Spawn) -> Iterator[Program]:
         log.open("wb") as said,
         subprocess.Popen(
             spawn.words,
-            env={**os.environ, **_COMPILED, **dict(spawn.env)},
+            env={**os.environ, **COMPILED, **dict(spawn.env)},
             stdout=said,
             stderr=subprocess.STDOUT,
         ) as process,

@@ -4,6 +4,7 @@ How long the gateway takes to be ready, and to be imported.
 python -m benchmarks.start [--quick]
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def start(folder: Path, rounds: int) -> dict[str, Any]:
 
 def _seconds_of(code: str) -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
+    env = os.environ | programs.COMPILED
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
     return time.perf_counter() - began
 
 
