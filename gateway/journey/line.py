@@ -37,7 +37,7 @@ class _Queue:
     cost: int = 0
     """Of all that wait."""
     offered: bool = False
-    """Whether it is among those that may be next; its clock may have moved on since."""
+    """Whether it is among those that may be next; its clock stands still as long."""
     places: list[tuple[int, int, Place]] = field(default_factory=list)
     """A heap by number; the second number only keeps places from being compared."""
 
@@ -196,9 +196,9 @@ class Line:
 
     def _grant(self) -> None:
         while self._free > 0 and self._next:
-            clock, _, _, queue = heapq.heappop(self._next)
+            queue = heapq.heappop(self._next)[3]
             queue.offered = False
-            if clock == queue.clock and queue.may_run and self._head(queue) is not None:
+            if queue.may_run and self._head(queue) is not None:
                 self._give(queue)
             self._offer(queue)
 

@@ -338,6 +338,10 @@ class Crowd(RuleBasedStateMachine):
         assert self.line.free + len(self.running) == self.SLOTS
         assert self.line.waiting == len(live) - len(self.running)
         assert self.running.count(self.tenants[2]) <= 1
+        for name, queue in self.line._queues.items():
+            mine = [p for p, _ in live if p.queued and p.tenant.name == name]
+            assert (queue.waiting, queue.cost) == (len(mine), sum(p.cost for p in mine))
+        assert all(key[0] == key[3].clock for key in self.line._next)
         if self.line.free:
             ready = [p for p, _ in live if p.queued and not p.away]
             assert all(p.tenant.max_running for p in ready), "somebody waits beside a free slot"
