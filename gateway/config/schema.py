@@ -51,6 +51,9 @@ class Server:
     max_bytes_in_flight: Annotated[
         int, Key(Whole(1024), "Of all requests together; beyond it: 503.", "bytes")
     ] = 512 * _MIB
+    inline_bytes: Annotated[
+        int, Key(Whole(0), "The pictures of a larger submit are uploaded first.", "bytes")
+    ] = 6_000_000
     body_seconds: Annotated[float, Key(Number(0), "The longest time for a body.", "seconds")] = 120
     idle_body_seconds: Annotated[
         float, Key(Number(0), "The longest silence within a body.", "seconds")

@@ -16,7 +16,7 @@ class Size:
         return f"{self.width}x{self.height}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Picture:
     """
     One input picture: either bytes, which travel inline, or an URL, which goes on unread.

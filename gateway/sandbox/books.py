@@ -80,6 +80,7 @@ def _row(task: Task, now: float, zero: float) -> dict[str, Any]:
         "model": task.order.model,
         "prompt": task.order.prompt,
         "prompt_sha256": task.order.prompt_sha256,
+        "inputs": [sent.kind for sent in task.order.images],
         "inputs_sha256": [sent.sha256 for sent in task.order.images],
         "n": task.order.n,
         "size": list(task.order.size) if task.order.size else None,

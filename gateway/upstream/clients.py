@@ -21,7 +21,7 @@ class Purpose(StrEnum):
     """Fetch, list, cancel."""
     SUBMIT = "submit"
     DOWNLOAD = "download"
-    """Carries no key."""
+    """Carries no key: results home, pictures up to object storage."""
 
 
 Transports = Callable[[Purpose], httpx.AsyncBaseTransport]

@@ -1,6 +1,7 @@
 """DashScope's task calls over HTTP; no httpx exception and no status leaves this room."""
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, UpstreamUnavailable, UpstreamUnreachable
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.translate.dashscope_request import list_query, submit_body
+from gateway.translate.dashscope_request import SubmitBody, list_query, submit_body
 from gateway.translate.dashscope_task import read_page, read_task
 from gateway.upstream.answers import body_of, refusal, request_id_of
 from gateway.upstream.clients import Clients, Purpose
@@ -22,6 +23,7 @@ from gateway.upstream.ports import UpstreamCalls
 from gateway.upstream.results import Results
 from gateway.upstream.server_clock import ServerClock
 from gateway.upstream.submission import Outgoing, broken, settled
+from gateway.upstream.uploads import Uploads
 
 _SUBMIT = "/services/aigc/image2image/image-synthesis"
 _TASKS = "/tasks"
@@ -40,13 +42,23 @@ class DashScopeApi:
         clients: Carry the calls; closed by their owner.
         clock: Times the calls and paces the downloads.
         calls: Told of every call.
+        inline_bytes: The largest submit that holds its pictures; those of a larger one go
+            up first.
     """
 
-    def __init__(self, clients: Clients, clock: Clock, calls: UpstreamCalls) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        clock: Clock,
+        calls: UpstreamCalls,
+        inline_bytes: float = math.inf,
+    ) -> None:
         self._clients = clients
         self._clock = clock
         self._calls = calls
+        self._inline_bytes = inline_bytes
         self._results = Results(clients, clock, calls)
+        self._uploads = Uploads(clients, clock, calls)
         self._server_clock_by_region: dict[str, ServerClock] = defaultdict(ServerClock)
 
     async def submit(
@@ -54,17 +66,17 @@ class DashScopeApi:
     ) -> Accepted:
         """Start a task, once; gateway.upstream.submission tells what each end proves."""
         body = submit_body(edit, part, pictures)
+        if body.length > self._inline_bytes:
+            # Before the submit is on its way: whatever this ends with has made no task.
+            pictures = await self._uploads.lift(upstream, edit.model, pictures)
+            body = submit_body(edit, part, pictures)
         outgoing = Outgoing(body)
         patience = _SUBMIT_PATIENCE + body.length / _SLOWEST_UPLOAD
         request = self._clients.of(upstream, Purpose.SUBMIT).build_request(
             "POST",
             _SUBMIT,
             content=outgoing,
-            headers={
-                "Content-Type": "application/json",
-                "Content-Length": str(body.length),
-                "X-DashScope-Async": "enable",
-            },
+            headers=_submit_headers(body, pictures),
         )
         try:
             answer = await self._send(upstream, Purpose.SUBMIT, "submit", request, patience)
@@ -166,3 +178,14 @@ class DashScopeApi:
         clock = self._server_clock_by_region[upstream.region.name]
         clock.learn(answer, asked=began, answered=self._clock.now())
         return answer
+
+
+def _submit_headers(body: SubmitBody, pictures: tuple[Picture, ...]) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Content-Length": str(body.length),
+        "X-DashScope-Async": "enable",
+    }
+    if any(picture.url.startswith("oss://") for picture in pictures):
+        headers["X-DashScope-OssResourceResolve"] = "enable"
+    return headers

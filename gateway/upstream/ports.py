@@ -12,12 +12,16 @@ class UpstreamCalls(Protocol):
 
         Args:
             region: The region's name.
-            operation: submit, poll, list, cancel or download.
+            operation: submit, poll, list, cancel, download or upload.
             code: The HTTP status, or ``error`` when no whole answer came back.
             seconds: From the call to the end of its answer.
         """
         ...
 
     def upstream_retried(self, region: str, operation: str, reason: str) -> None:
-        """Count one call tried again; reasons: network, status, content."""
+        """
+        Count one call tried again; reasons: network, status, content.
+
+        An upload that is given up counts too: its picture is tried inline.
+        """
         ...

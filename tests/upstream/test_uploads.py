@@ -1,0 +1,396 @@
+"""Big pictures go up before the submit; whatever goes wrong there, the edit goes on."""
+
+import asyncio
+import gc
+import logging
+from dataclasses import replace
+from functools import cache
+from io import BytesIO
+from random import Random
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from PIL import Image
+
+from gateway.domain.edit import Picture
+from gateway.domain.errors import UpstreamUnreachable
+from gateway.domain.tenant import Upstream
+from gateway.sandbox import Fault, SandboxConfig
+from gateway.sandbox.config import Limits
+from gateway.sandbox.faults import Answer, Drop, Hang
+from gateway.upstream import uploads
+from gateway.upstream.clients import Clients
+from gateway.upstream.dashscope import DashScopeApi
+from tests.upstream.wire import (
+    EDIT,
+    PART,
+    HandClock,
+    Heard,
+    Serve,
+    Tally,
+    listening,
+    read_request,
+    upstream,
+)
+from tests.whole import PLAIN, digest, house, pictures_of
+
+pytestmark = pytest.mark.anyio
+
+_HOST = "https://dashscope-file-x.oss-cn-beijing.aliyuncs.com"
+_KEY = b"sk-canary-0123456789"
+_TASK = {"output": {"task_id": "t-1"}, "request_id": "r-1"}
+_INLINE = "data:image/jpeg;base64,"
+Reply = httpx.Response | Exception
+
+
+def _picture() -> Picture:
+    return Picture(content=b"\xff\xd8" * 2000, media_type="image/jpeg")
+
+
+def _policy(host: str = _HOST, **more: Any) -> dict[str, Any]:
+    data = {
+        "policy": "canary-policy",
+        "signature": "canary-signature",
+        "upload_dir": "dashscope-instant/x",
+        "upload_host": host,
+        "expire_in_seconds": 300,
+        "oss_access_key_id": "LTA-canary",
+    }
+    return {"request_id": "r-0", "data": data | more}
+
+
+class _World:
+    """An API over three scripted doors; what is not scripted succeeds."""
+
+    def __init__(
+        self, policies: list[Reply] | None = None, posts: list[Reply] | None = None
+    ) -> None:
+        self.policies, self.posts = policies or [], posts or []
+        self.seen: list[tuple[str, httpx.Request]] = []
+        self.tally, self.clock = Tally(), HandClock()
+        clients = Clients(lambda _: httpx.MockTransport(self._answer))
+        self.api = DashScopeApi(clients, self.clock, self.tally, inline_bytes=1000)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        await asyncio.sleep(0)
+        if request.url.path.endswith("/uploads"):
+            return self._reply("policy", request, self.policies, {"json": _policy()})
+        if request.url.path.endswith("/image-synthesis"):
+            return self._reply("submit", request, [], {"json": _TASK})
+        return self._reply("post", request, self.posts, {})
+
+    def _reply(
+        self, door: str, request: httpx.Request, script: list[Reply], usual: dict[str, Any]
+    ) -> httpx.Response:
+        self.seen.append((door, request))
+        reply = script.pop(0) if script else httpx.Response(200, **usual)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def submit(self, *pictures: Picture, at: Upstream | None = None) -> None:
+        await self.api.submit(at or upstream(), EDIT, PART, pictures or (_picture(),))
+
+    @property
+    def doors(self) -> list[str]:
+        return [door for door, _ in self.seen]
+
+    def requests(self, door: str) -> list[httpx.Request]:
+        return [request for name, request in self.seen if name == door]
+
+    def images(self, nth: int = -1) -> list[str]:
+        sent: list[str] = orjson.loads(self.requests("submit")[nth].content)["input"]["images"]
+        return sent
+
+
+async def test_goes_up_first() -> None:
+    """A picture goes up with the policy of its model, without a key; the submit names it."""
+    world = _World()
+
+    await world.submit()
+
+    ((_, asked), (_, posted), (_, submitted)) = world.seen
+    assert world.doors == ["policy", "post", "submit"]
+    assert dict(asked.url.params) == {"action": "getPolicy", "model": EDIT.model}
+    assert asked.headers["authorization"] == f"Bearer {_KEY.decode()}"
+    assert str(posted.url) == f"{_HOST}/"
+    assert "authorization" not in posted.headers
+    assert int(posted.headers["content-length"]) == len(posted.content)
+    assert submitted.headers["x-dashscope-ossresourceresolve"] == "enable"
+    (url,) = world.images()
+    assert url.startswith("oss://dashscope-instant/x/")
+    assert url.endswith(".jpeg")
+    assert url.removeprefix("oss://").encode() in posted.content
+    assert world.tally.calls[:2] == [("beijing", "upload", "200")] * 2
+    assert world.tally.retries == []
+
+
+async def test_small_stays_inline() -> None:
+    """What is under the limit goes inline, and says nothing of uploads."""
+    world = _World()
+
+    await world.submit(Picture(content=b"\xff\xd8", media_type="image/jpeg"))
+
+    assert world.doors == ["submit"]
+    assert "x-dashscope-ossresourceresolve" not in world.requests("submit")[0].headers
+
+
+async def test_several() -> None:
+    """The pictures of an edit share one policy and have names of their own; URLs stay."""
+    world = _World()
+    link = Picture(url="https://pictures.test/a.png")
+
+    await world.submit(_picture(), link, replace(_picture(), media_type="image/png"))
+
+    first, second, third = world.images()
+    assert sorted(world.doors) == ["policy", "post", "post", "submit"]
+    assert (first[-5:], second, third[-4:]) == (".jpeg", link.url, ".png")
+    assert first[:-5] != third[:-4]
+
+
+async def test_reused_by_the_same_edit() -> None:
+    """Another part and another try name the picture that is up; another key brings it up anew."""
+    world, picture = _World(), _picture()
+
+    await asyncio.gather(world.submit(picture), world.submit(picture))
+    await world.submit(picture, at=upstream(key="sk-other"))
+
+    assert world.doors.count("policy") == world.doors.count("post") == 2
+    assert world.images(0) == world.images(1) != world.images(2)
+
+
+async def test_forgotten_with_the_picture() -> None:
+    """Nothing is kept of a picture that is gone."""
+    world = _World()
+
+    await world.submit()
+    world.seen.clear()
+    gc.collect()
+
+    assert world.api._uploads._known_by_id == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "later", "asked"),
+    [
+        pytest.param(300, 239, 1, id="valid"),
+        pytest.param(300, 241, 2, id="would-end-during-the-upload"),
+        pytest.param(None, 0, 2, id="without-a-term"),
+    ],
+)
+async def test_policy_is_kept_while_valid(seconds: int | None, later: float, asked: int) -> None:
+    """A policy serves other edits as long as it outlives their uploads."""
+    told = _policy(expire_in_seconds=seconds)
+    world = _World([httpx.Response(200, json=told) for _ in range(2)])
+
+    await world.submit()
+    world.clock.time += later
+    await world.submit()
+
+    assert world.doors.count("policy") == asked
+    assert world.doors.count("post") == 2
+
+
+async def test_storage_finds_the_policy_old() -> None:
+    """A kept policy that storage refuses is replaced by a new one, once."""
+    world = _World(posts=[httpx.Response(200), httpx.Response(403)])
+
+    await world.submit()
+    await world.submit()
+
+    assert world.doors == ["policy", "post", "submit", "post", "policy", "post", "submit"]
+    assert world.images()[0].startswith("oss://")
+    assert world.tally.retries == [("beijing", "upload", "status")]
+
+
+async def test_storage_refuses_two_at_once() -> None:
+    """Two pictures whose kept policy is refused ask for one new policy together."""
+    world = _World(posts=[httpx.Response(200), httpx.Response(403), httpx.Response(403)])
+
+    await world.submit()
+    await world.submit(_picture(), _picture())
+
+    assert world.doors.count("policy") == 2
+    assert all(image.startswith("oss://") for image in world.images())
+
+
+def _ok(body: Any) -> httpx.Response:
+    return httpx.Response(200, json=body)
+
+
+@pytest.mark.parametrize(
+    ("policies", "posts", "reason"),
+    [
+        pytest.param([httpx.Response(401)], [], "status", id="policy-refused"),
+        pytest.param([httpx.Response(429)], [], "status", id="policy-throttled"),
+        pytest.param([httpx.ConnectError("x")], [], "network", id="policy-unreachable"),
+        pytest.param([_ok({"data": {}})], [], "content", id="policy-empty"),
+        pytest.param([httpx.Response(200, text="<html>")], [], "content", id="policy-a-page"),
+        pytest.param([_ok(_policy("https://evil.test"))], [], "content", id="strange-host"),
+        pytest.param([_ok(_policy(_HOST.replace("https", "http")))], [], "content", id="no-tls"),
+        pytest.param([], [httpx.Response(403)], "status", id="upload-refused"),
+        pytest.param([], [httpx.Response(307)], "status", id="upload-redirected"),
+        pytest.param([], [httpx.ReadError("x")], "network", id="upload-cut"),
+        pytest.param([], [RuntimeError("canary-signature")], "content", id="bug"),
+    ],
+)
+async def test_inline_then(policies: list[Reply], posts: list[Reply], reason: str) -> None:
+    """Whatever refuses or breaks an upload, the picture goes inline, and each part at once."""
+    world, picture = _World(policies, posts), _picture()
+
+    await world.submit(picture)
+    tried = world.doors.count("policy") + world.doors.count("post")
+    await world.submit(picture)
+
+    assert [image[: len(_INLINE)] for image in world.images()] == [_INLINE]
+    assert "x-dashscope-ossresourceresolve" not in world.requests("submit")[0].headers
+    assert world.tally.retries == [("beijing", "upload", reason)]
+    assert world.doors.count("policy") + world.doors.count("post") == tried
+    assert world.doors.count("submit") == 2
+
+
+async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that does not end is given up, and the picture goes inline."""
+    monkeypatch.setattr(uploads, "_PATIENCE", 0.05)
+    world = _World()
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/uploads"):
+            await asyncio.sleep(30)
+        return await _World._answer(world, request)
+
+    clients = Clients(lambda _: httpx.MockTransport(never))
+    api = DashScopeApi(clients, world.clock, world.tally, inline_bytes=0)
+    await api.submit(upstream(), EDIT, PART, (_picture(),))
+
+    assert world.doors == ["submit"]
+    assert ("beijing", "upload", "network") in world.tally.retries
+
+
+async def test_unreachable_means_what_it_meant() -> None:
+    """Nobody listens: the upload fails first, and the submit is still surely not sent."""
+    async with Clients() as clients:
+        api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
+        async with listening(_storage) as heard:
+            port = heard.port
+        with pytest.raises(UpstreamUnreachable):
+            await api.submit(upstream(f"http://127.0.0.1:{port}"), EDIT, PART, (_picture(),))
+
+
+def _storage(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head = await read_request(heard, reader)
+            told = orjson.dumps(_TASK if b"image-synthesis" in head else _said(heard, head))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
+            await writer.drain()
+
+    return serve
+
+
+def _said(heard: Heard, head: bytes) -> dict[str, Any]:
+    return _policy(f"http://localhost:{heard.port}/oss") if b"getPolicy" in head else {}
+
+
+async def test_on_the_wire() -> None:
+    """On a real socket the form is whole, of known length, and the key is not told to storage."""
+    place = ("127.0.0.1:*", "localhost:*")
+    async with listening(_storage) as heard, Clients() as clients:
+        api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
+        await api.submit(upstream(heard.base_url, hosts=place), EDIT, PART, (_picture(),))
+
+    _, form = bytes(heard.bytes).split(b"POST /oss HTTP/1.1\r\n")
+    form, submit = form.split(b"POST /services/")
+    assert _KEY in submit
+    assert _KEY not in form
+    assert b"chunked" not in form.lower()
+    assert form.index(b'name="key"') < form.index(b'name="file"')
+    assert _picture().content in form
+    assert b'"images":["oss://dashscope-instant/x/' in submit
+
+
+_HOUSE: dict[str, Any] = {"server": {"inline_bytes": 6_000_000}}
+_REFUSED = Answer(403, "AccessDenied")
+
+
+@cache
+def _big() -> bytes:
+    """A JPEG of 9 MB that no rule of DashScope's forbids."""
+    file = BytesIO()
+    noise = Random(0).randbytes(3200 * 3200 * 3)
+    Image.frombytes("RGB", (3200, 3200), noise).save(file, "JPEG", quality=89)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("region", "faults", "asked", "came"),
+    [
+        pytest.param(PLAIN, [], 2, "oss", id="up"),
+        pytest.param(
+            replace(PLAIN, limits=Limits(policies_per_second=0)), [], 1, "data", id="no-policy"
+        ),
+        pytest.param(PLAIN, [Fault("upload", _REFUSED)], 2, "data", id="refused"),
+        pytest.param(PLAIN, [Fault("upload", Drop(reset=True))], 2, "data", id="cut"),
+        pytest.param(PLAIN, [Fault("upload", Hang())], 2, "data", id="silent"),
+    ],
+)
+async def test_whole(region: SandboxConfig, faults: list[Fault], asked: int, came: str) -> None:
+    """An edit of 9 MB is one task of that very picture, whether storage takes it or not."""
+    async with house(region, **_HOUSE) as home:
+        await home.script(*faults)
+
+        answer = await home.edit(picture=_big())
+
+        books, metrics = await home.books(), (await home.http.get("/metrics")).text
+        (task,) = books["tasks"]
+        assert 8_000_000 < len(_big()) < 10_000_000
+        assert len(pictures_of(answer)) == 1
+        assert (task["inputs"], task["inputs_sha256"]) == ([came], [digest(_big())])
+        assert books["counts"]["upload.received"] == asked
+        assert (books["tasks_made"], books["images_billed"]) == (1, 1)
+        assert _retried(metrics) == (came == "data")
+
+
+def _retried(metrics: str) -> bool:
+    lines = [line for line in metrics.splitlines() if "upstream_retries_total{" in line]
+    return any('operation="upload"' in line and not line.endswith(" 0.0") for line in lines)
+
+
+async def test_whole_many() -> None:
+    """Two tasks of one edit name the same upload."""
+    async with house(PLAIN, **_HOUSE) as home:
+        answer = await home.edit(picture=_big(), n="5")
+
+        books = await home.books()
+        assert len(pictures_of(answer)) == 5
+        assert [task["inputs"] for task in books["tasks"]] == [["oss"], ["oss"]]
+        assert books["counts"]["upload.received"] == 2
+
+
+async def test_whole_with_an_old_policy() -> None:
+    """Storage calls the kept policy expired: a new one is asked for, and the picture goes up."""
+    async with house(PLAIN, **_HOUSE) as home:
+        await home.edit("make it red", picture=_big())
+        await home.script(Fault("upload", _REFUSED, count=1))
+
+        answer = await home.edit("make it blue", picture=_big())
+
+        books = await home.books()
+        assert pictures_of(answer)
+        assert [task["inputs"] for task in books["tasks"]] == [["oss"], ["oss"]]
+        assert books["counts"]["upload.received"] == 5
+
+
+async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """No signature, policy or URL of an upload reaches a log, whether it works or not."""
+    caplog.set_level(logging.DEBUG)
+    world = _World(posts=[httpx.Response(200), httpx.ReadError("canary-signature")])
+
+    await world.submit()
+    await world.submit()
+
+    assert "canary" not in caplog.text
+    assert "oss://" not in caplog.text
