@@ -1,0 +1,144 @@
+"""Vercel's AI SDK, as it is: generateImage by both of its OpenAI providers."""
+
+import shutil
+from base64 import b64decode
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.clients import node_packages
+from tests.clients.cutter import cutting
+from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    pytest.mark.timeout(180),  # the packages may have to be installed
+]
+
+_BOTH = pytest.mark.parametrize("provider", ["openai", "compatible"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _packages() -> None:
+    node_packages.installed()
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """The right half of the photograph is to be edited."""
+    made = Image.new("RGBA", (400, 400), (0, 0, 0, 255))
+    made.paste((0, 0, 0, 0), (200, 0, 400, 400))
+    made.save(tmp_path / "mask.png")
+    return tmp_path / "mask.png"
+
+
+def _edit(there: Neighbour, provider: str, *images: Path, **order: Any) -> dict[str, Any]:
+    asked = {"base_url": there.base_url, "key": KEY, "provider": provider, **order}
+    return node_packages.run("ai_sdk.mjs", images=[str(image) for image in images], **asked)
+
+
+@_BOTH
+def test_an_edit(there: Neighbour, picture: Path, provider: str) -> None:
+    """One picture goes in as `image`, and comes out as a PNG of these bytes and this prompt."""
+    prompt = f"ai {provider}"
+
+    told = _edit(there, provider, picture, prompt=prompt)
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert told["types"] == ["image/png"]
+    assert told["warnings"] == []
+
+
+@_BOTH
+def test_several(there: Neighbour, picture: Path, provider: str) -> None:
+    """Two pictures in, three out, by one task: both providers ask once for a gpt-image model."""
+    prompt = f"ai {provider}: several"
+
+    told = _edit(there, provider, picture, picture, prompt=prompt, more={"n": 3})
+
+    assert len(told["pictures"]) == 3
+    (task,) = there.tasks(prompt)
+    assert (task["n"], task["inputs_sha256"]) == (3, [digest(photo())] * 2)
+
+
+def test_the_name_of_the_model(there: Neighbour, picture: Path) -> None:
+    """The OpenAI provider asks for each picture alone where it does not know the model."""
+    prompt = "ai: by its own name"
+
+    told = _edit(there, "openai", picture, prompt=prompt, model="wan2.5-i2i-preview", more={"n": 3})
+
+    assert len(told["pictures"]) == 3
+    assert [task["n"] for task in there.tasks(prompt)] == [1, 1, 1]
+
+
+@_BOTH
+def test_a_mask(there: Neighbour, picture: Path, mask: Path, provider: str) -> None:
+    """What the mask protects is in the result, pixel by pixel; the rest is not."""
+    told = _edit(there, provider, picture, prompt=f"ai {provider}: mask", mask=str(mask))
+
+    (made,) = told["pictures"]
+    before, after = (Image.open(BytesIO(one)).convert("RGB") for one in (photo(), b64decode(made)))
+    assert after.size == before.size
+    kept, edited = (0, 0, 190, 400), (210, 0, 400, 400)
+    assert after.crop(kept).tobytes() == before.crop(kept).tobytes()
+    assert after.crop(edited).tobytes() != before.crop(edited).tobytes()
+
+
+@_BOTH
+def test_options(there: Neighbour, picture: Path, provider: str) -> None:
+    """Size and seed; the providers' own options arrive as plain fields."""
+    prompt = f"ai {provider}: options"
+    name = {"openai": "openai", "compatible": "wan"}[provider]
+    options = {"openai": {"quality": "high"}, "compatible": {"seed": 7, "watermark": False}}
+    more = {"size": "1024x1024", "providerOptions": {name: options[provider]}}
+
+    told = _edit(there, provider, picture, prompt=prompt, more=more)
+
+    assert len(told["pictures"]) == 1
+    (task,) = there.tasks(prompt)
+    assert task["size"] == [1024, 1024]
+    assert task["seed"] == {"openai": None, "compatible": 7}[provider]
+
+
+@_BOTH
+def test_an_error(there: Neighbour, picture: Path, provider: str) -> None:
+    """What is final comes at once, with the gateway's message as its own."""
+    told = _edit(there, provider, picture, prompt="ai", model="dall-e-9")
+
+    assert (told["name"], told["status"]) == ("AI_APICallError", 400)
+    assert "dall-e-9" in told["message"]
+
+
+@_BOTH
+def test_a_retry_joins(there: Neighbour, picture: Path, provider: str) -> None:
+    """When its connection breaks it sends the edit again, unmarked, and gets what was begun."""
+    prompt = f"ai {provider}: joins [sandbox:seconds 40]"
+
+    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+        told = _edit(there, provider, picture, prompt=prompt, base_url=f"{cutter.url}/v1")
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert cutter.connections == 2
+    assert len(there.tasks(prompt)) == 1
+
+
+def test_it_repeats_what_is_final(there: Neighbour, picture: Path) -> None:
+    """
+    It does not know x-should-retry, so a 500 is asked for three times whatever it says.
+
+    With maxRetries: 0, which docs/clients.md recommends against that, once.
+    """
+    often, once = "ai: often [sandbox:unknown]", "ai: once [sandbox:unknown]"
+
+    told = _edit(there, "openai", picture, prompt=often)
+    _edit(there, "openai", picture, prompt=once, more={"maxRetries": 0})
+
+    assert (told["name"], told["reason"]) == ("AI_RetryError", "maxRetriesExceeded")
+    assert told["last"]["status"] == 500
+    assert [len(there.tasks(prompt)) for prompt in (often, once)] == [3, 1]

@@ -1,0 +1,83 @@
+"""curl's own retries, which bear no mark: each of them joins the edit that it repeats."""
+
+import json
+import shutil
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sandbox import Constant
+from tests.clients.cutter import cutting
+from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Neighbour]:
+    """A house that keeps nobody waiting for more than 6 s: less than one of ours."""
+    server = {"port": 0, "max_wait_seconds": 6}
+    with neighbour(replace(PLAIN, latency=Constant(0.1)), server=server) as found:
+        yield found
+
+
+def _curl(url: str, picture: Path, prompt: str, *more: str) -> tuple[int, dict[str, Any]]:
+    """How many times curl asked, and the JSON of the answer."""
+    done = subprocess.run(
+        [
+            *("curl", "--silent", "--verbose", "--noproxy", "*", *more),
+            *("--header", f"Authorization: Bearer {KEY}"),
+            *("--form", f"image=@{picture}", "--form", f"prompt={prompt}"),
+            f"{url}/v1/images/edits",
+        ],
+        check=True,
+        capture_output=True,
+        timeout=50,
+    )
+    told: dict[str, Any] = json.loads(done.stdout[done.stdout.rindex(b'{"created"') :])
+    return done.stderr.count(b"> POST "), told
+
+
+def _is_of(told: dict[str, Any], prompt: str) -> bool:
+    (image,) = told["data"]
+    return whose(b64decode(image["b64_json"])) == theirs(prompt, photo())
+
+
+def test_a_broken_connection(there: Neighbour, picture: Path) -> None:
+    """--retry-all-errors, which repeats a broken connection too."""
+    prompt = "curl: broken [sandbox:seconds 24]"
+
+    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+        asked, told = _curl(cutter.url, picture, prompt, "--retry", "3", "--retry-all-errors")
+
+    assert _is_of(told, prompt)
+    assert (asked, len(there.tasks(prompt))) == (2, 1)
+
+
+def test_a_patience_shorter_than_the_task(there: Neighbour, picture: Path) -> None:
+    """--max-time ends each try; the next one finds the edit where it is."""
+    prompt = "curl: hasty [sandbox:seconds 24]"
+
+    asked, told = _curl(there.url, picture, prompt, "--retry", "5", "--max-time", "1")
+
+    assert _is_of(told, prompt)
+    assert asked > 1
+    assert len(there.tasks(prompt)) == 1
+
+
+def test_our_deadline(hasty: Neighbour, picture: Path) -> None:
+    """--retry takes a 503 still_running, waits as Retry-After says, and has the picture."""
+    prompt = "curl: waits [sandbox:seconds 9]"
+
+    asked, told = _curl(hasty.url, picture, prompt, "--retry", "3")
+
+    assert _is_of(told, prompt)
+    assert (asked, len(hasty.tasks(prompt))) == (2, 1)

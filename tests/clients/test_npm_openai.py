@@ -1,0 +1,116 @@
+"""OpenAI's npm packages, the last 4 and the last 7, as they are."""
+
+import shutil
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sandbox import Constant
+from tests.clients import node_packages
+from tests.clients.cutter import cutting
+from tests.whole import KEY, PLAIN, Neighbour, digest, neighbour, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    pytest.mark.timeout(180),  # the packages may have to be installed
+]
+
+_BOTH = pytest.mark.parametrize("package", ["openai-4", "openai-7"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _packages() -> None:
+    node_packages.installed()
+
+
+@pytest.fixture
+def brief() -> Iterator[Neighbour]:
+    """A house that waits 4 s for a silent body: half a second of ours."""
+    with neighbour(
+        replace(PLAIN, latency=Constant(0.1)), server={"port": 0, "idle_body_seconds": 4}
+    ) as found:
+        yield found
+
+
+def _edit(base_url: str, package: str, *images: Path, **order: Any) -> dict[str, Any]:
+    asked = {"base_url": base_url, "key": KEY, "package": package, **order}
+    return node_packages.run("openai_edit.mjs", images=[str(image) for image in images], **asked)
+
+
+@_BOTH
+def test_an_edit(there: Neighbour, picture: Path, package: str) -> None:
+    """The picture is of just these bytes; a line's end in the prompt has become CRLF."""
+    told = _edit(there.base_url, package, picture, prompt=f"{package}\nline")
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) in {
+        theirs(f"{package}\nline", photo()),
+        theirs(f"{package}\r\nline", photo()),
+    }
+
+
+@_BOTH
+def test_several(there: Neighbour, picture: Path, package: str) -> None:
+    """Two pictures in, two out, by one task."""
+    told = _edit(
+        there.base_url, package, picture, picture, prompt=f"{package}: several", more={"n": 2}
+    )
+
+    assert len(told["pictures"]) == 2
+    (task,) = there.tasks(f"{package}: several")
+    assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
+
+
+@_BOTH
+def test_an_error(there: Neighbour, picture: Path, package: str) -> None:
+    """A bad field is a BadRequestError with its code and our message."""
+    told = _edit(there.base_url, package, picture, prompt="node", more={"n": 11})
+
+    assert (told["name"], told["status"], told["code"]) == ("BadRequestError", 400, "invalid_value")
+    assert told["message"].startswith("400 ")
+
+
+def test_a_stream(there: Neighbour, picture: Path) -> None:
+    """7 reads a stream past its heartbeats."""
+    prompt = "openai-7: streams [sandbox:seconds 12]"
+
+    told = _edit(there.base_url, "openai-7", picture, prompt=prompt, more={"stream": True})
+
+    (event,) = told["events"]
+    assert event["type"] == "image_edit.completed"
+    assert whose(b64decode(event["b64_json"])) == theirs(prompt, photo())
+
+
+def test_a_retry_of_7_joins(there: Neighbour, picture: Path) -> None:
+    """When its connection breaks, 7 sends the edit again and gets what was begun."""
+    prompt = "openai-7: joins [sandbox:seconds 16]"
+
+    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+        told = _edit(f"{cutter.url}/v1", "openai-7", picture, prompt=prompt)
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert cutter.connections == 2
+    assert len(there.tasks(prompt)) == 1
+
+
+def test_a_retry_of_4_has_no_body(brief: Neighbour, picture: Path) -> None:
+    """4 forgets the body of a retry: it is told 408 soon, and asking again has the picture."""
+    prompt = "openai-4: joins [sandbox:seconds 8]"
+
+    with cutting(brief.url, when=lambda: bool(brief.tasks(prompt))) as cutter:
+        broken = _edit(
+            f"{cutter.url}/v1", "openai-4", picture, prompt=prompt, client={"maxRetries": 1}
+        )
+    again = _edit(brief.base_url, "openai-4", picture, prompt=prompt)
+
+    assert cutter.connections == 2
+    assert (broken["status"], broken["code"]) == (408, "request_timeout")
+    (made,) = again["pictures"]
+    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert len(brief.tasks(prompt)) == 1
