@@ -236,7 +236,7 @@ async def test_no_download_in_time(action: Any) -> None:
 async def test_a_picture_that_always_breaks_off() -> None:
     """An answer that has begun breaks off where its picture does; the retry gets it whole."""
     async with house(replace(PLAIN, faults=(Fault("download", Cut(100)),))) as home:
-        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+        with pytest.raises(httpx.RemoteProtocolError):
             await home.edit(headers=_SOON)
         await home.script()
         again = await home.edit(headers={"x-stainless-retry-count": "1"})
