@@ -58,7 +58,11 @@ class Results:
             await self._clock.sleep(pause)
 
         incoming = Incoming(ask, broke)
-        await incoming.begin()
+        try:
+            await incoming.begin()
+        except BaseException:  # refused, or nobody waits any more: its connection is not kept
+            await incoming.close()
+            raise
         return incoming
 
     async def download(self, upstream: Upstream, url: str) -> bytes:

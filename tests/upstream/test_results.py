@@ -287,3 +287,40 @@ async def test_size_cap(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ResultUnavailable, match="64 MiB"):
         await world.download()
+
+
+class _Slow(httpx.AsyncByteStream):
+    """A body that never comes, and tells when it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_refused_it_is_closed() -> None:
+    """An answer that is no picture gives its connection back at once."""
+    body = _Slow()
+    world = World(httpx.Response(403, stream=body))
+
+    with pytest.raises(ResultUnavailable):
+        await world.results.open(upstream(), _URL)
+
+    assert body.closed
+
+
+async def test_given_up_it_is_closed() -> None:
+    """When nobody waits any more for the head of a picture its connection is given back."""
+    body = _Slow()
+    world = World(httpx.Response(200, headers={"content-length": "9000"}, stream=body))
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await world.results.open(upstream(), _URL)
+
+    assert body.closed
