@@ -143,7 +143,8 @@ class House:
         await eventually(seen)
 
 
-_NO_KEY = {"authorization": ""}
+# In hurried time a region gives up an idle connection in the moment in which it is used again.
+_NO_KEY = {"authorization": "", "connection": "close"}
 
 
 def pictures_of(answer: httpx.Response) -> list[bytes]:

@@ -43,12 +43,12 @@ class Prometheus:
         new.write_text(json.dumps([{"targets": [address]}]), "utf-8")
         new.replace(self.targets)
 
-    async def sees(self, expression: str) -> None:
-        """Wait, in real time, until an instant query finds something."""
+    async def sees(self, expression: str) -> float:
+        """Wait, in real time, until an instant query finds something; return of which instant."""
         until = monotonic() + _SEES_WITHIN
         while monotonic() < until:
-            if await asyncio.to_thread(self.query, expression):
-                return
+            if found := await asyncio.to_thread(self.query, expression):
+                return float(found[0]["value"][0])
             await asyncio.to_thread(_PAUSE.wait, 0.1)
         raise AssertionError(f"not seen: {expression}")
 

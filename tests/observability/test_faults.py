@@ -122,10 +122,11 @@ async def _all(works: Iterable[Awaitable[httpx.Response | None]]) -> None:
 
 @pytest.fixture(scope="module")
 def fired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fired]:
-    loop = RushLoop()
-    with prometheus(tmp_path_factory.mktemp("prometheus")) as watcher:
-        yield loop.run_until_complete(_live(watcher))
-    loop.close()
+    with (
+        prometheus(tmp_path_factory.mktemp("prometheus")) as watcher,
+        asyncio.Runner(loop_factory=RushLoop) as runner,
+    ):
+        yield runner.run(_live(watcher))
 
 
 def test_silent_while_all_is_well(fired: Fired) -> None:
