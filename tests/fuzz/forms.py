@@ -63,7 +63,8 @@ def _parts(draw: st.DrawFn, prompt: str, pictures: list[bytes]) -> list[tuple[by
 def sound(draw: st.DrawFn) -> Shot:
     """A form that must be an edit of its picture, wherever it is cut."""
     prompt = draw(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
-    prompt = prompt.replace("[sandbox:", "") if prompt.strip() else "a hat"
+    prompt = prompt.replace("[sandbox:", "").replace("\r", "")  # CRLF would become LF
+    prompt = prompt if prompt.strip() else "a hat"
     pictures = [photo(shade) for shade in draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))]
     parts = _parts(draw, prompt, pictures)
     places = draw(st.permutations(range(len(parts))))
