@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Any
 
 from gateway.domain.clock import Clock
@@ -258,16 +259,16 @@ class FakeDashScope:
 
     def _times(self, wanted: FakeTask) -> tuple[float, float]:
         """Return when *wanted* starts and ends, first come first served within the limit."""
-        ends: list[float] = []
+        slots: list[float] = []  # when each of them is free again
         for fake in sorted(self.tasks_by_id.values(), key=lambda t: t.made_at):
             if fake.cancelled or fake.account != wanted.account:
                 continue
             starts = fake.made_at + fake.run.pending
-            if self.running_limit and len(ends) >= self.running_limit:
-                starts = max(starts, sorted(ends)[-self.running_limit])
-            ends.append(starts + fake.run.running)
+            if self.running_limit and len(slots) >= self.running_limit:
+                starts = max(starts, heappop(slots))
+            heappush(slots, starts + fake.run.running)
             if fake is wanted:
-                return starts, ends[-1]
+                return starts, starts + fake.run.running
         return wanted.made_at, wanted.made_at
 
     def _make(
