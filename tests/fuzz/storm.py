@@ -59,7 +59,7 @@ class Tally:
 
     def add(self, landed: Landed, seconds: float) -> None:
         self.slowest = max(self.slowest, seconds)
-        code = "" if landed.status < 400 else f" {landed.code}"
+        code = f" {landed.code}" if landed.status >= 400 and landed.body else ""
         self.ends[f"{landed.status}{code}"] += 1
 
 
