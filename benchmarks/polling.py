@@ -200,7 +200,7 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
             await follow(task_id)
             open_ids.discard(task_id)
             number = next(numbers)
-            if number == scene.warm:
+            if scene.warm and number == scene.warm:
                 outcome.calls = -world.calls.total()
             if scene.then is not None and number == scene.warm + scene.edits // 2:
                 world.seconds = scene.then
