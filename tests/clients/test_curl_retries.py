@@ -64,9 +64,9 @@ def test_a_broken_connection(there: Neighbour, picture: Path) -> None:
 
 def test_a_patience_shorter_than_the_task(there: Neighbour, picture: Path) -> None:
     """--max-time ends each try; the next one finds the edit where it is."""
-    prompt = "curl: hasty [sandbox:seconds 24]"
+    prompt = "curl: hasty [sandbox:seconds 48]"
 
-    asked, told = _curl(there.url, picture, prompt, "--retry", "5", "--max-time", "1")
+    asked, told = _curl(there.url, picture, prompt, "--retry", "5", "--max-time", "2")
 
     assert _is_of(told, prompt)
     assert asked > 1
