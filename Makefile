@@ -1,6 +1,7 @@
 # Everything starts from a bare machine with Python >= 3.11: each target makes its own environment.
 PYTHON ?= python3
 VENV := .venv
+WORKERS ?= 3
 BIN := $(VENV)/bin
 
 SECONDS ?= 600
@@ -43,7 +44,7 @@ quick: gates
 
 test: gates
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=100
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 # Node's fetch gives up after 300 s without headers and says nothing (openai.md 7.2).
 _NODE_FETCH_SECONDS = 290.0
+_NODE = "node.js/"  # the AI SDK's user agent ends so, and it sends no x-stainless headers
 _SHORTEST = 0.2
 
 
@@ -21,7 +22,9 @@ def patience(headers: Mapping[str, str], *, server_cap: float, cut_off_seconds: 
     """
     waits = [_seconds(headers.get(name)) for name in _NAMES]
     limits = [seconds for seconds in (*waits, cut_off_seconds) if seconds > 0]
-    if headers.get("x-stainless-lang", "").lower() == "js":
+    if headers.get("x-stainless-lang", "").lower() == "js" or _NODE in headers.get(
+        "user-agent", ""
+    ):
         limits.append(_NODE_FETCH_SECONDS + 2.0)
     if not limits:
         return server_cap

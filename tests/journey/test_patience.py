@@ -16,6 +16,7 @@ from gateway.journey.patience import patience, sdk_patience
         pytest.param({}, 60, 58.0, id="proxy"),
         pytest.param({"x-stainless-timeout": "100"}, 60, 58.0, id="proxy before sdk"),
         pytest.param({"x-stainless-lang": "js"}, 0, 290.0, id="node"),
+        pytest.param({"user-agent": "ai/7.0.173 runtime/node.js/22"}, 0, 290.0, id="ai-sdk"),
         pytest.param({"x-stainless-lang": "JS", "x-stainless-timeout": "600"}, 0, 290.0, id="Node"),
         pytest.param(
             {"x-stainless-lang": "js", "x-stainless-timeout": "20"}, 0, 18.0, id="node 20"
