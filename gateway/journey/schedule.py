@@ -83,9 +83,18 @@ def pause(known: list[float], age: float) -> float:
     Return the seconds to wait before fetching a task again that has run *age* seconds.
 
     A fetch costs a call, a late one costs lag: with ends expected at the rate h, a pause
-    of sqrt(2k/h) makes lag + k calls least, for a call worth k seconds of lag.
+    of sqrt(2k/h) makes lag + k calls least, for a call worth k seconds of lag. Where few
+    ends are expected yet, it ends where the next known duration does, and not behind it.
     """
-    return float(min(_LONGEST, max(_SHORTEST, (2 * _KAPPA / hazard(known, age)) ** 0.5)))
+    wait = _best(known, age)
+    later = bisect_right(known, age)
+    if later < len(known):
+        wait = min(wait, known[later] - age + _best(known, known[later]))
+    return min(_LONGEST, max(_SHORTEST, wait))
+
+
+def _best(known: list[float], age: float) -> float:
+    return float((2 * _KAPPA / hazard(known, age)) ** 0.5)
 
 
 def rest(known: list[float], age: float, share: float) -> float:

@@ -88,3 +88,18 @@ def test_bounds(known: list[float], age: float) -> None:
 def test_rest(known: list[float], age: float, share: float, expected: float) -> None:
     """How long the rest probably takes."""
     assert rest(known, age, share) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("age", [0.0, 0.2, 0.5])
+def test_known_ends_are_not_leapt_over(age: float) -> None:
+    """Before short tasks are due to end the pause does not reach far behind their ends."""
+    known = [0.3 + 0.01 * number for number in range(60)]
+
+    assert age + pause(known, age) < 0.9
+
+
+def test_one_early_end_does_not_bind() -> None:
+    """A pause ends near the next known duration, however long nothing is expected."""
+    known = [20.0, *(60.0 + number / 10 for number in range(100))]
+
+    assert pause(known, 15.0) < 5.0 + 8.0
