@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.domain.edit import Picture
-from gateway.domain.errors import LedgerUnavailable
-from tests.fakes import a_tenant, an_account, an_upstream
+from gateway.domain.errors import LedgerUnavailable, UpstreamUnreachable
+from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal
 
 pytestmark = pytest.mark.anyio
@@ -99,3 +99,22 @@ async def test_pictures_that_do_not_come_back() -> None:
     assert refused.code == "ledger_unavailable"
     assert house.world.count("submit") == 1
     assert spool.taken[0].closed == 1
+
+
+async def test_it_waits_twice_and_is_spooled_once() -> None:
+    """Who waits for another account after the first could not be reached lies on the disk still."""
+    other = an_upstream("two", an_account("acct2", running_tasks=1, pending_ahead=0))
+    house, spool = House(a_tenant("acme", an_upstream("one", NARROW), other)), FakeSpool()
+    house.world.submits.extend([Submit(run=Run(0.0, 30.0)), Submit(run=Run(0.0, 60.0))])
+
+    async with house.desk(spool=spool) as desk, asyncio.TaskGroup() as group:
+        for prompt in ("holds the one", "holds the two"):
+            group.create_task(buy(desk, house.ask(prompt)))
+            await house.clock.sleep(1.0)
+        house.world.down["one"] = UpstreamUnreachable("No connection.")
+        answer = await buy(desk, house.ask("waits for both"))
+
+    (spooled,) = spool.taken
+    assert answer.delivered == 1
+    assert [c.upstream for c in house.world.calls if c.operation == "submit"][2:] == ["one", "two"]
+    assert (spooled.reads, spooled.closed) == (2, 1)
