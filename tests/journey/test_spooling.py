@@ -118,3 +118,17 @@ async def test_it_waits_twice_and_is_spooled_once() -> None:
     assert answer.delivered == 1
     assert [c.upstream for c in house.world.calls if c.operation == "submit"][2:] == ["one", "two"]
     assert (spooled.reads, spooled.closed) == (2, 1)
+
+
+async def test_spooled_once() -> None:
+    """What is on the disk already is not written again, and is read from there."""
+    house, spool = a_house(), FakeSpool()
+    ask = house.ask()
+    errand = Errand.begin("edit_1", ask, created=0.0)
+
+    await errand.spool(spool)
+    await errand.spool(spool)
+
+    assert len(spool.taken) == 1
+    assert errand.pictures is None
+    assert await errand.bytes() == ask.pictures
