@@ -7,6 +7,7 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.errors import LedgerUnavailable, UpstreamUnreachable
+from gateway.journey.errand import Errand
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal
 
