@@ -1,7 +1,7 @@
 # Everything starts from a bare machine with Python >= 3.11: each target makes its own environment.
 PYTHON ?= python3
 VENV := .venv
-WORKERS ?= 3
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 SECONDS ?= 600

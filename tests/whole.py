@@ -86,8 +86,8 @@ def direct(_: Purpose) -> httpx.AsyncBaseTransport:
 
 
 async def eventually(question: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until the answer is yes, for at most a minute."""
-    async with asyncio.timeout(60):
+    """Ask until the answer is yes; a minute in real time at the longest, however hurried."""
+    async with asyncio.timeout(480):
         while True:
             if await question():
                 return
