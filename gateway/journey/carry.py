@@ -81,6 +81,8 @@ class Carrier:
         await self._follower.cancel(lane, errand, leg)
 
     async def _carry_leg(self, errand: Errand, leg: Leg) -> None:
+        if leg.error is not None:
+            return  # it had its end before a bug stopped another part
         leg.runner = leg.runner or asyncio.current_task()
         try:
             if leg.upstream is not None:
@@ -100,14 +102,13 @@ class Carrier:
 
     async def _have_bytes(self, errand: Errand, leg: Leg) -> None:
         """
-        Wait for a retry to bring the bytes that a restart lost, as long as another part runs.
+        Wait for a retry to bring the bytes that a restart lost, as long as another part is out.
 
         Raises:
             TaskLost: nobody brought them; nothing was paid for this part.
         """
         while not errand.has_bytes:
-            others = [other for other in errand.legs if other is not leg and other.task_id]
-            if all(other.task or other.error for other in others):
+            if not any(other.out for other in errand.legs if other is not leg):
                 raise TaskLost(
                     "The edit was not submitted before a restart; send it again.", retry=True
                 )

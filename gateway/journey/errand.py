@@ -5,13 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.domain.edit import (
-    Edit,
-    Keepsake,
-    Part,
-    Picture,
-    parts_of,
-)
+from gateway.domain.edit import Edit, Keepsake, Part, Picture, parts_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
@@ -61,6 +55,15 @@ class Leg:
     runner: "asyncio.Task[None] | None" = None
     dropped: bool = False
     """Given up while it waited: it will not be submitted."""
+
+    @property
+    def ended(self) -> bool:
+        return self.task is not None or self.error is not None
+
+    @property
+    def out(self) -> bool:
+        """Whether it has a task, or may have one, of which the end is not known yet."""
+        return not self.ended and (self.task_id is not None or self.stage in _PERHAPS_PAID)
 
     def drop(self) -> None:
         """Leave the line, or the wait for a submit; only while no byte is out."""

@@ -85,7 +85,7 @@ class Follower:
         if leg.watch is not None and leg.watch.ended_at:
             lag = max(0.0, min(now - started, now - leg.watch.ended_at))
             self._observer.end_detected(leg.upstream.region.name, errand.edit.model, lag)
-        if all(other is leg or other.task or other.error for other in errand.legs):
+        if all(other is leg or other.ended for other in errand.legs):
             errand.mark(Phase.DETECTION, max(now - lag, errand.marks[-1][0]))
             errand.mark(Phase.DOWNLOAD, now)
 

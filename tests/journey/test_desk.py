@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import (
+    ContentRefused,
     Draining,
     GatewayError,
     NotFound,
@@ -785,6 +786,20 @@ async def test_a_bug_that_stays(where: str, submits: int, bugs: int) -> None:
     assert refused.code == "internal_error"
     assert house.world.count("submit") == submits
     assert len(house.bugs) == bugs
+
+
+async def test_a_refused_part_is_not_tried_again_after_a_bug() -> None:
+    """A part that has its end keeps it when the edit is carried on because another broke."""
+    house = House()
+    house.observer = BreakingObserver("polls_spent", 1)
+    house.world.submits.append(Submit(ContentRefused("no"), makes=False))
+
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(n=8))
+
+    assert (answer.delivered, answer.requested) == (4, 8)
+    assert len(house.bugs) == 1
+    assert house.observer.of("recovered") == [("task_followed",)]
 
 
 async def test_a_key_that_is_refused_while_its_task_runs() -> None:

@@ -43,3 +43,47 @@ async def test_nobody_brings_them() -> None:
 
     assert (answer.delivered, answer.requested) == (4, 6)
     assert house.world.count("submit") == 0
+
+
+def between_two_submits(house: House) -> None:
+    """Leave six pictures in two parts behind: of the first nobody knows whether it was made."""
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    house.world.tasks_by_id[task_id].n = 4
+    first = replace(a_task(house, TaskState.SUBMITTING), n=4)
+    house.ledger.put(a_record(EditState.OPEN, first, n=6, digest=house.ask(n=6).digest))
+
+
+async def test_an_uncertain_part_is_waited_for_too() -> None:
+    """While the list is asked what became of one part, a retry may bring the other's bytes."""
+    house = House()
+    between_two_submits(house)
+    async with house.desk() as desk:
+        await house.clock.sleep(2.0)
+        answer = await buy(desk, house.ask(n=6, retry_count=1))
+
+    assert [picture[-1:] for picture in whole(answer)] == [b"0", b"1", b"2", b"3", b"0", b"1"]
+    assert house.world.count("submit") == 1
+
+
+async def test_an_uncertain_part_and_nobody_came() -> None:
+    """Without the bytes the answer is what was paid for."""
+    house = House()
+    between_two_submits(house)
+    async with house.desk() as desk:
+        await house.clock.sleep(60.0)
+        answer = await buy(desk, house.ask(n=6, retry_count=1))
+
+    assert (answer.delivered, answer.requested) == (4, 6)
+    assert house.world.count("submit") == 0
+
+
+async def test_an_uncertain_part_that_was_none_and_nobody_came() -> None:
+    """Two parts without a task and without bytes do not wait for each other."""
+    house = House()
+    first = replace(a_task(house, TaskState.SUBMITTING), n=4)
+    house.ledger.put(a_record(EditState.OPEN, first, n=6, digest=house.ask(n=6).digest))
+    async with house.desk():
+        await house.clock.sleep(60.0)
+
+    assert house.ledger.records == []
+    assert house.world.count("submit") == 0
