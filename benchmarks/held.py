@@ -113,6 +113,31 @@ def _tenants(case: Case) -> list[Tenant]:
     return tenants
 
 
+async def _cost_of_calls(case: Case) -> float:
+    """Return the CPU seconds that a call costs DashScope's double alone, at the same pace."""
+    dashscope, clock = _Accounts(case), LoopClock()
+    for world in dashscope.worlds:
+        world.calls_per_second = 10_000
+        for _ in range(min(100, case.running)):
+            world.begin()
+    calls, per_second = 2_000, 200
+
+    async def call(number: int) -> None:
+        await clock.sleep(number / per_second)
+        until = clock.epoch() + 60.0
+        world = dashscope.worlds[number % len(dashscope.worlds)]
+        if number % 2 and case.running <= 5:
+            await world.fetch(cast("Upstream", None), next(iter(world.tasks_by_id)))
+        else:
+            await world.tasks(cast("Upstream", None), since=0.0, until=until)
+
+    spent = time.process_time()
+    async with asyncio.TaskGroup() as group:
+        for number in range(calls):
+            group.create_task(call(number))
+    return (time.process_time() - spent) / calls
+
+
 def _memory() -> int:
     """Return the resident bytes of this process."""
     gc.collect()
@@ -120,7 +145,7 @@ def _memory() -> int:
         return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _hold(case: Case, edits: int, seconds: float) -> None:
+async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> None:
     clock, dashscope, tenants = LoopClock(), _Accounts(case), _tenants(case)
     bugs: list[BaseException] = []
     desk = Desk(
@@ -172,6 +197,8 @@ async def _hold(case: Case, edits: int, seconds: float) -> None:
             print(f"  memory of each  {each / 1000:6.1f} KB")
             print(f"  CPU             {100 * share:6.2f} % of a core")
             print(f"  calls a second  {per_second:6.1f}")
+            theirs = call_seconds * per_second
+            print(f"  its share       {100 * theirs:6.2f} % of a core is DashScope's double")
             print(f"  timers          {timers}, {void} of them void")
             print(f"  tasks           {dict(tasks.most_common(6))}")
             print(f"  bugs            {len(bugs)} {bugs[:1]}", flush=True)
@@ -190,7 +217,9 @@ def main() -> int:
     edits, seconds = (1_000, 2.0) if told.quick else (told.edits, told.seconds)
     if told.case:
         print(f"{told.case}, {edits} edits", flush=True)
-        asyncio.run(_hold(_CASES[told.case], edits, seconds))
+        chosen = _CASES[told.case]
+        call_seconds = asyncio.run(_cost_of_calls(chosen))
+        asyncio.run(_hold(chosen, edits, seconds, call_seconds))
         return 0
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
     for case in _CASES:

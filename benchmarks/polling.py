@@ -227,7 +227,9 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
 
 def _scenes() -> list[Scene]:
     return [
-        Scene(f"{n} running, {shape}", n, draw, edits=max(400, 12 * n), warm=max(120, 2 * n))
+        Scene(
+            f"{n} running, {shape}", n, draw, edits=3_000 if n == 1 else max(400, 12 * n), warm=260
+        )
         for shape, draw in _SHAPES.items()
         for n in (1, 5, 40, 100)
     ]

@@ -48,13 +48,14 @@ class Lane:
         dashscope: DashScope,
         clock: Clock,
         observer: Observer,
+        durations: Durations | None = None,
     ) -> None:
         self.account = account
         self._upstreams = upstreams
         self._dashscope = dashscope
         self.clock = clock
         self.observer = observer
-        self.durations = Durations()
+        self.durations = durations or Durations()
         self.submits = Pace(account.submits_per_second, clock)
         self.calls = Pace(account.polls_per_second, clock)
         self.line = Line(account.running_tasks + account.pending_ahead)
@@ -157,9 +158,15 @@ def lanes_of(
     of_account: dict[Account, list[Upstream]] = {}
     for upstream in upstreams:
         of_account.setdefault(upstream.account, []).append(upstream)
+    in_region = {account.region: Durations() for account in of_account}
     return {
         (account.region, account.name): Lane(
-            account, tuple(own), dashscope=dashscope, clock=clock, observer=observer
+            account,
+            tuple(own),
+            dashscope=dashscope,
+            clock=clock,
+            observer=observer,
+            durations=Durations(in_region[account.region]),
         )
         for account, own in of_account.items()
     }

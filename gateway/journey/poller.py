@@ -24,10 +24,9 @@ from gateway.journey.watch import Watch, Watches
 _LOOKS_AT_ONCE = 32
 _DOUBTED_SECONDS = 10.0  # a task younger than this may be unknown only because it is new
 _SAFETY_SECONDS = 20.0  # at least so long between fetches of a task that the list takes care of
-_BEHIND_SECONDS = (
-    10.0  # at least so long between fetches of a task that by order should not run yet
-)
-_BEHIND_LISTED_SECONDS = 45.0  # the same, when the list would show it running
+# At least so long between fetches of a task that by order should not run yet,
+_BEHIND_SECONDS = 10.0
+_BEHIND_LISTED_SECONDS = 45.0  # and so long when the list would show it running
 _SIDELINE = 0.1  # share of the calls that these two may use
 _FETCHES = 0.85  # share of the calls that fetches may use; cancels and doubtful submits need some
 _LOOK_PATIENCE = 3.0  # a slower list is of no use
@@ -307,7 +306,7 @@ class Poller:
     def _end(self, watch: Watch, task: Task) -> None:
         now = self._clock.now()
         watch.ended_at = self._ours(watch, task, task.times.ended) or 0.0
-        if task.status is TaskStatus.SUCCEEDED:
+        if task.status in (TaskStatus.SUCCEEDED, TaskStatus.FAILED):
             began = self._ours(watch, task, task.times.scheduled) or watch.runs_since
             self._durations.learn(watch.kind, max(0.05, (watch.ended_at or now) - began))
         if watch.missing_at:

@@ -5,11 +5,13 @@ from collections import deque
 from dataclasses import dataclass, field
 
 _FEW = 8  # below so many known durations of a kind, all kinds together tell more
-_KEPT = 128  # so many ends back is what is known: enough to see a shape, few enough to follow it
-_SMOOTH = 0.15  # of the spread of what is known is looked at, to both sides
-_DOUBT = 0.1  # ends expected in the next 15 % of a task's age that no known duration foretells
-_KAPPA = 0.02  # seconds of lag that one fetch is worth, by benchmarks/polling.py
-_SHORTEST, _LONGEST = 0.2, 8.0
+_KEPT = 256  # so many ends back is what is known: enough to see a shape, few enough to follow it
+_SMOOTH = 0.15  # of the spread of what is known, to both sides, is looked at as one
+# Ends expected within 15 % of a task's age though no known duration foretells them: when
+_DOUBT = 0.03  # longer ones are known, and
+_BLIND = 0.1  # when none are.
+_KAPPA = 0.018  # seconds of lag that one fetch is worth, by benchmarks/polling.py
+_SHORTEST, _LONGEST = 0.2, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +39,43 @@ class _Sample:
 
 
 class Durations:
-    """How long the last tasks ran, in seconds, the time in upstream's line left out."""
+    """
+    How long an account's last tasks ran, in seconds, the time in upstream's line left out.
 
-    def __init__(self) -> None:
+    Until it has seen enough of a kind itself, *elsewhere* tells: its region's other accounts.
+    """
+
+    def __init__(self, elsewhere: "Durations | None" = None) -> None:
         self._of_kind: dict[Kind, _Sample] = {}
         self._of_all = _Sample()
+        self._elsewhere = elsewhere
 
     def learn(self, kind: Kind, seconds: float) -> None:
         self._of_kind.setdefault(kind, _Sample()).add(seconds)
         self._of_all.add(seconds)
+        if self._elsewhere is not None:
+            self._elsewhere.learn(kind, seconds)
 
     def known(self, kind: Kind) -> list[float]:
         """Return the durations to go by, sorted; empty while too few are known."""
-        own = self._of_kind.get(kind)
-        for sample in (own, self._of_all):
-            if sample is not None and len(sample.sorted) >= _FEW:
-                return sample.sorted
-        return []
+        known = self._of(kind)
+        if not known and self._elsewhere is not None:
+            known = self._elsewhere._of(kind)
+        if not known:
+            all_kinds = (self if self._elsewhere is None else self._elsewhere)._of_all.sorted
+            known = all_kinds if len(all_kinds) >= _FEW else []
+        return known
 
     def typical(self) -> float:
         """Return the mean of all, or a careful guess."""
         known = self._of_all.sorted
-        return sum(known) / len(known) if known else 45.0
+        if known:
+            return sum(known) / len(known)
+        return 45.0 if self._elsewhere is None else self._elsewhere.typical()
+
+    def _of(self, kind: Kind) -> list[float]:
+        own = self._of_kind.get(kind)
+        return own.sorted if own is not None and len(own.sorted) >= _FEW else []
 
 
 def hazard(known: list[float], age: float) -> float:
@@ -69,13 +86,16 @@ def hazard(known: list[float], age: float) -> float:
     the number of those beyond. A little is added for what is not known: it keeps an eye open
     where nothing ended so far, and is all there is before the first ends are known.
     """
-    density = _DOUBT / max(1.0, 0.15 * age)
-    if known:
+    beyond = len(known) - bisect_right(known, age)
+    density = (_DOUBT if beyond else _BLIND) / max(1.0, _SMOOTH * age)
+    if known and age >= known[0]:
         spread = known[len(known) * 9 // 10] - known[len(known) // 10]
         reach = max(0.25, _SMOOTH * spread)
         around = bisect_right(known, age + reach) - bisect_right(known, age - reach)
-        density += around / (2 * reach)
-    return density / (len(known) - bisect_right(known, age) + 0.5)
+        # Nothing is known before the first and after the last, so that is no part of the stretch.
+        stretch = min(age + reach, known[-1]) - max(age - reach, known[0])
+        density += around / max(reach, stretch)
+    return density / (beyond + 0.5)
 
 
 def pause(known: list[float], age: float) -> float:

@@ -89,6 +89,15 @@ async def test_one_task() -> None:
     assert looks(room) <= 60
 
 
+async def test_failures_tell_how_long_tasks_take() -> None:
+    """A task that fails has ended too: when such ends come is learned from all of them."""
+    async with at_work() as room:
+        for _ in range(8):
+            await room.follow(Run(0.0, 4.0, end=TaskStatus.FAILED))
+
+    assert room.durations.known(KIND) == pytest.approx([4.0] * 8)
+
+
 async def test_learned() -> None:
     """Once it is known how long tasks take, fewer looks see the end sooner."""
     async with at_work() as room:

@@ -32,6 +32,24 @@ def test_others_serve_until_the_kind_is_known() -> None:
     assert durations.known(OTHER) == [60.0] * 8
 
 
+def test_other_accounts_serve_until_an_account_knows_the_kind() -> None:
+    """An account goes by what its region's others have seen until it has seen enough itself."""
+    region = Durations()
+    one, two = Durations(region), Durations(region)
+    two.learn(OTHER, 70.0)
+    for _ in range(8):
+        one.learn(KIND, 20.0)
+
+    assert two.known(KIND) == [20.0] * 8
+    assert two.known(Kind("wan", 2, -1)) == [20.0] * 8 + [70.0]
+    assert two.typical() == 70.0
+    assert Durations(region).typical() == pytest.approx(230 / 9)
+    for _ in range(8):
+        two.learn(KIND, 40.0)
+    assert two.known(KIND) == [40.0] * 8
+    assert one.known(KIND) == [20.0] * 8
+
+
 def test_old_durations_are_forgotten() -> None:
     """Only the last so many count."""
     durations = learned(*[5.0, 90.0] * 3, *[30.0] * (_KEPT - 1))
@@ -56,6 +74,16 @@ def test_looks_are_dense_where_an_end_is_likely() -> None:
     assert hazard(known, 20.0) > hazard(known, 1.0)
 
 
+def test_the_edges_of_what_is_known_are_sharp() -> None:
+    """Evenly spread ends are expected evenly: no less just behind the first, or near the last."""
+    known = [15.0 + 0.5 * number for number in range(151)]
+
+    assert hazard(known, 14.0) < 0.001
+    assert hazard(known, 16.0) == pytest.approx(1 / 75, rel=0.1)
+    assert hazard(known, 52.5) == pytest.approx(1 / 37.5, rel=0.1)
+    assert hazard(known, 85.0) == pytest.approx(1 / 5, rel=0.1)
+
+
 def test_unknown_tasks_are_looked_at_less_as_they_age() -> None:
     """Before any durations are known the pause grows with the age."""
     pauses = [pause([], age) for age in (0.0, 10.0, 50.0, 200.0, 3600.0)]
@@ -66,8 +94,8 @@ def test_unknown_tasks_are_looked_at_less_as_they_age() -> None:
 
 @given(known=st.lists(st.floats(0.1, 1e4), max_size=50).map(sorted), age=st.floats(0.0, 1e4))
 def test_bounds(known: list[float], age: float) -> None:
-    """Whatever was learned: a look within 10 s, never a storm of looks, never a wild guess."""
-    assert 0.2 <= pause(known, age) <= 10.0
+    """Whatever was learned: a look within 20 s, never a storm of looks, never a wild guess."""
+    assert 0.2 <= pause(known, age) <= 20.0
     assert hazard(known, age) >= 0.0
     for share in (0.5, 0.95):
         assert rest(known, age, share) >= 0.1
