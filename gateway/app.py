@@ -159,6 +159,7 @@ def _lifespan(
                 _beside(
                     measure_loop_lag(clock, metrics.event_loop_lag),
                     sample(clock, desk, ledger, metrics),
+                    clients.warm_up(),
                 )
             )
             yield

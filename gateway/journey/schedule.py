@@ -58,13 +58,12 @@ class Durations:
 
     def known(self, kind: Kind) -> list[float]:
         """Return the durations to go by, sorted; empty while too few are known."""
-        known = self._of(kind)
-        if not known and self._elsewhere is not None:
-            known = self._elsewhere._of(kind)
-        if not known:
-            all_kinds = (self if self._elsewhere is None else self._elsewhere)._of_all.sorted
-            known = all_kinds if len(all_kinds) >= _FEW else []
-        return known
+        own = self._of_kind.get(kind)
+        if own is not None and len(own.sorted) >= _FEW:
+            return own.sorted
+        if self._elsewhere is not None:
+            return self._elsewhere.known(kind)
+        return self._of_all.sorted if len(self._of_all.sorted) >= _FEW else []
 
     def typical(self) -> float:
         """Return the mean of all, or a careful guess."""
@@ -72,10 +71,6 @@ class Durations:
         if known:
             return sum(known) / len(known)
         return 45.0 if self._elsewhere is None else self._elsewhere.typical()
-
-    def _of(self, kind: Kind) -> list[float]:
-        own = self._of_kind.get(kind)
-        return own.sorted if own is not None and len(own.sorted) >= _FEW else []
 
 
 def hazard(known: list[float], age: float) -> float:

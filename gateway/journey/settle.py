@@ -53,6 +53,10 @@ class Settlement:
         """Take note that a task is ours, though the ledger may not have written it yet."""
         self._claimed[task_id] = True
 
+    def written(self, task_id: str) -> None:
+        """Take note that the ledger knows it."""
+        self._claimed.pop(task_id, None)
+
     async def resolve(self, lane: Lane, doubt: Doubt) -> str | None:
         """
         Return the id of the one task that can only be ours, or ``None``: none was made.

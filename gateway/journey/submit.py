@@ -159,7 +159,12 @@ class Submitter:
         leg.task_id = task_id
         self._settlement.claim(task_id)
         errand.reach(leg, Stage.RUNNING)
-        await keep(self._ledger.accept(errand.edit_id, leg.part.index, upstream.name, task_id))
+        try:
+            await self._ledger.accept(errand.edit_id, leg.part.index, upstream.name, task_id)
+        except LedgerUnavailable:
+            pass  # the edit goes on though the ledger cannot follow; the claim stays
+        else:
+            self._settlement.written(task_id)
         errand.let_go()
 
     async def _undo(self, errand: Errand, leg: Leg) -> None:

@@ -1,11 +1,12 @@
-"""One httpx client per region, key and purpose, so that no key meets another's connection."""
+"""One client per region, key and purpose, so that no key meets another's connection."""
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib import import_module
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,7 @@ import httpx
 
 from gateway import __version__
 from gateway.domain.tenant import Upstream
-from gateway.upstream.transport import AiohttpTransport
+from gateway.upstream.client import Client
 
 
 class Purpose(StrEnum):
@@ -55,9 +56,9 @@ class Clients:
 
     def __init__(self, transports: Transports | None = None) -> None:
         self._transports = transports or self._aiohttp
-        self._client_by_use: dict[tuple[str, str, str, Purpose], httpx.AsyncClient] = {}
+        self._client_by_use: dict[tuple[str, str, str, Purpose], Client] = {}
 
-    def of(self, upstream: Upstream, purpose: Purpose) -> httpx.AsyncClient:
+    def of(self, upstream: Upstream, purpose: Purpose) -> Client:
         """Return the client that carries *purpose* for the region and key of *upstream*."""
         region = upstream.region
         use = (region.name, region.base_url, upstream.key, purpose)
@@ -78,7 +79,7 @@ class Clients:
             await client.aclose()
         self._client_by_use.clear()
 
-    def _made(self, upstream: Upstream, purpose: Purpose) -> httpx.AsyncClient:
+    def _made(self, upstream: Upstream, purpose: Purpose) -> Client:
         headers = {"User-Agent": f"wan-gateway/{__version__}"}
         if purpose is Purpose.DOWNLOAD:
             # Result storage needs no key and must not see one; bytes as they lie there.
@@ -87,17 +88,21 @@ class Clients:
         else:
             headers["Authorization"] = f"Bearer {upstream.key}"
             base_url = upstream.region.base_url
-        return httpx.AsyncClient(
+        return Client(
+            self._transports(purpose),
             base_url=base_url,
             headers=headers,
             timeout=httpx.Timeout(_HABITS[purpose].read, connect=_CONNECT),
-            transport=self._transports(purpose),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            follow_redirects=False,
-            trust_env=False,
         )
 
+    async def warm_up(self) -> None:
+        """Import the transport beside the loop, so that the first edit need not."""
+        await asyncio.to_thread(import_module, "gateway.upstream.transport")
+
     def _aiohttp(self, purpose: Purpose) -> httpx.AsyncBaseTransport:
+        # A tenth of a second, half of it certificates: to be ready takes no aiohttp.
+        from gateway.upstream.transport import AiohttpTransport  # noqa: PLC0415
+
         return AiohttpTransport(
             keep_alive=_HABITS[purpose].keep_alive, ssl_context=lambda: self._ssl_context
         )

@@ -23,6 +23,7 @@ from gateway.domain.errors import ResultUnavailable
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_upload import UploadForm, UploadPolicy, read_policy, upload_form
 from gateway.upstream.answers import body_of
+from gateway.upstream.client import Client
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.ports import UpstreamCalls
 from gateway.upstream.result_url import ResultUrl, allowed
@@ -180,7 +181,7 @@ class Uploads:
         return form.url
 
     async def _send(
-        self, upstream: Upstream, client: httpx.AsyncClient, request: httpx.Request
+        self, upstream: Upstream, client: Client, request: httpx.Request
     ) -> httpx.Response:
         """Send *request*, and count it."""
         began, code = self._clock.now(), "error"
