@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.domain.task import TaskRow, TaskStatus
-from gateway.journey.schedule import Durations, hazard
+from gateway.journey.schedule import Durations, hazard, until_known_end
 from gateway.journey.watch import Watch, Watches
 
 _KAPPA = 0.05  # seconds of lag that one list call is worth, by benchmarks/polling.py
@@ -52,15 +52,20 @@ class Glances:
         Return the seconds until the next look, by how many ends are expected a second.
 
         A pause of sqrt(2kp/h) makes the sum of calls and lag least, for p pages and h ends
-        a second; it is the rule of schedule.pause for all tasks at once.
+        a second; it is the rule of schedule.pause for all tasks at once, and like that it
+        does not leap over the next end that is to be expected.
         """
         # In order of submission, every so many stand for all ages.
-        asked = list(watches)[:: 1 + len(watches) // _SAMPLE]
-        rate = sum(hazard(durations.known(w.kind), now - w.runs_since) for w in asked)
-        if not rate:
+        sample = list(watches)[:: 1 + len(watches) // _SAMPLE]
+        asked = [(durations.known(w.kind), now - w.runs_since) for w in sample]
+        if not asked:
             return _LONGEST
-        rate *= len(watches) / len(asked)
-        return float(max(self._shortest, min(_LONGEST, (2 * _KAPPA * self.pages / rate) ** 0.5)))
+        price = 2 * _KAPPA * self.pages * len(asked) / len(watches)
+        wait = _best(price, asked)
+        next_end = min(until_known_end(known, age) for known, age in asked)
+        if next_end < wait:
+            wait = min(wait, next_end + _best(price, [(k, age + next_end) for k, age in asked]))
+        return max(self._shortest, min(_LONGEST, wait))
 
     def read(
         self, rows: Collection[TaskRow], watches: Watches, slots: int, now: float
@@ -141,3 +146,8 @@ class Glances:
     def _must_show(self, watch: Watch, now: float, *, full: bool) -> bool:
         doubtful = _FULL_SECONDS if full else _NEW_SECONDS
         return now - watch.runs_since > doubtful + max(0.0, self.stale)
+
+
+def _best(price: float, asked: list[tuple[list[float], float]]) -> float:
+    """Return the pause that is best as long as ends come as at these ages."""
+    return float((price / sum(hazard(known, age) for known, age in asked)) ** 0.5)

@@ -159,15 +159,18 @@ class Poller:
 
     def _plan_next(self, watch: Watch) -> None:
         """Plan the next fetch of a task that has not ended, by what is known of such tasks."""
-        rate = self._account.polls_per_second * self._calls.factor
-        age = self._clock.now() - watch.runs_since
+        rate, now = self._account.polls_per_second * self._calls.factor, self._clock.now()
+        age = now - watch.runs_since
         known = self._durations.known(watch.kind)
         if watch.task_id in self._watches.behind:
             crowd = len(self._watches.behind) / (_SIDELINE * rate)
-            waited = self._clock.now() - watch.since
+            waited = now - watch.since
             least = _BEHIND_LISTED_SECONDS if self._together else _BEHIND_SECONDS
             self._plan(watch, max(least, 0.5 * waited, crowd))
         elif self._together:
+            # The next look was planned without this task, which may end before.
+            soon = now + self._glances.pause([watch], self._durations, now)
+            self._glance_at = min(self._glance_at, soon)
             # The list sees the end; a fetch only guards against a list that does not.
             crowd = len(self._watches.running) / (_SIDELINE * rate)
             self._plan(watch, max(_SAFETY_SECONDS, rest(known, age, 0.95), crowd))

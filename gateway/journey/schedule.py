@@ -1,5 +1,6 @@
 """When to look at a task next: learned from how long such tasks took."""
 
+import math
 from bisect import bisect_right, insort
 from collections import deque
 from dataclasses import dataclass, field
@@ -101,11 +102,16 @@ def pause(known: list[float], age: float) -> float:
     of sqrt(2k/h) makes lag + k calls least, for a call worth k seconds of lag. Where few
     ends are expected yet, it ends where the next known duration does, and not behind it.
     """
-    wait = _best(known, age)
-    later = bisect_right(known, age)
-    if later < len(known):
-        wait = min(wait, known[later] - age + _best(known, known[later]))
+    wait, next_end = _best(known, age), until_known_end(known, age)
+    if next_end < wait:
+        wait = min(wait, next_end + _best(known, age + next_end))
     return min(_LONGEST, max(_SHORTEST, wait))
+
+
+def until_known_end(known: list[float], age: float) -> float:
+    """Return the seconds until a task of *age* is as old as the next of *known*; or infinity."""
+    later = bisect_right(known, age)
+    return known[later] - age if later < len(known) else math.inf
 
 
 def _best(known: list[float], age: float) -> float:
