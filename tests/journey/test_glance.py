@@ -74,6 +74,17 @@ async def test_nothing_to_expect() -> None:
     assert Glances(20.0).pause([], Durations(), 0.0) == 5.0
 
 
+async def test_the_next_known_end_is_not_leapt_over() -> None:
+    """Long before the usual end a look can wait, but not for longer than until that end."""
+    durations = Durations()
+    for number in range(40):
+        durations.learn(KIND, 20.0 + 0.05 * number)
+    young = [a_watch(str(number), since=96.5) for number in range(5)]
+
+    assert Glances(20.0).pause(young, durations, 100.0) == 5.0
+    assert 3.0 <= Glances(20.0).pause(young, durations, 113.5) <= 3.5
+
+
 @pytest.mark.parametrize(
     ("lag", "running", "pays"),
     [

@@ -67,6 +67,18 @@ async def test_many_are_looked_at_together() -> None:
     assert len(room.world.calls) < 30 * 20 / 2
 
 
+@pytest.mark.parametrize("seconds", [0.3, 2.0, 20.0])
+async def test_tasks_that_begin_and_end_together(seconds: float) -> None:
+    """Though nothing was to be expected a moment ago, the next crowd's ends are not leapt over."""
+    lates = []
+    async with at_work(WIDE) as room:
+        for _ in range(6):
+            lates += await follow(room, 8, Run(0.0, seconds), spread=0.005)
+            await room.clock.sleep(0.3)
+
+    assert max(lates[16:]) < 1.0
+
+
 async def test_a_throttled_list() -> None:
     """A 429 for the list slows the account down and is counted; the list is asked again."""
     async with at_work(WIDE) as room:
