@@ -79,6 +79,20 @@ async def test_tasks_that_begin_and_end_together(seconds: float) -> None:
     assert max(lates[16:]) < 1.0
 
 
+async def test_a_task_that_comes_after_a_look_was_planned() -> None:
+    """Who joins young tasks shortly before its own end does not wait for their next look."""
+    async with at_work(WIDE) as room:
+        for number in range(40):
+            room.durations.learn(KIND, 20.0 + 0.05 * number)
+        async with asyncio.TaskGroup() as group:
+            young = group.create_task(follow(room, 5, Run(0.0, 20.0), spread=0.1))
+            await room.clock.sleep(2.0)
+            _, late = await room.follow(Run(0.0, 1.0), age=19.0)
+
+    assert late < 1.0
+    assert max(young.result()) < 1.0
+
+
 async def test_a_throttled_list() -> None:
     """A 429 for the list slows the account down and is counted; the list is asked again."""
     async with at_work(WIDE) as room:
