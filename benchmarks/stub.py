@@ -136,7 +136,11 @@ class Stub:
     def _list(self) -> bytes:
         now = time.monotonic()
         rows = [
-            {"task_id": task_id, "status": "RUNNING"}
+            {
+                "task_id": task_id,
+                "status": "RUNNING",
+                "gmt_create": int(1000 * (_EPOCH + task.arrived)),
+            }
             for task_id, task in self._running.items()
             if task.ends > now
         ]

@@ -12,7 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import GatewayError, Throttled, UpstreamUnavailable, UpstreamUnreachable
+from gateway.domain.errors import (
+    GatewayError,
+    Throttled,
+    UpstreamFailed,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Upstream
 from gateway.journey.glance import Glances
@@ -198,6 +204,7 @@ class Poller:
     async def _look(self, watch: Watch) -> None:
         try:
             watch.polls += 1
+            watch.overtaken = False
             task = await self._dashscope.fetch(watch.upstream, watch.task_id)
         except GatewayError as error:
             watch.looking = False
@@ -221,6 +228,7 @@ class Poller:
         else:
             slots = self._account.running_tasks
             for watch in self._glances.read(rows, self._watches, slots, started):
+                watch.overtaken = watch.looking
                 if not watch.looking:
                     self._plan(watch, 0.0)
             running = self._watches.running.values()
@@ -258,6 +266,8 @@ class Poller:
                     )
             except TimeoutError as late:
                 raise UpstreamUnreachable("The task list is too slow.") from late
+            if page.pages <= 1 and len(page.rows) < page.total:
+                raise UpstreamFailed("The task list cannot be read whole.")
             rows.extend(page.rows)
             self._glances.pages = max(1, page.pages)
             if not self._glances.pay(len(self._watches.running), self._clock.now()):
@@ -301,6 +311,9 @@ class Poller:
             watch.runs_since = self._ours(watch, task, task.times.scheduled) or watch.runs_since
         else:
             watch.runs_since = now
+        if watch.overtaken:
+            self._plan(watch, 0.0)
+            return
         if watch.missing_at:
             watch.missing_at = 0.0
             self._glances.denied(watch, now)

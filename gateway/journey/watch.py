@@ -36,6 +36,8 @@ class Watch:
     """When the last look began that saw it running in the list; 0: none yet."""
     missing_at: float = 0.0
     """When the look began that missed it there, for which it is being fetched; 0: none."""
+    overtaken: bool = False
+    """The list missed it while a fetch was under way, so that what this finds is no news."""
     alarms: int = 0
     """How often in a row the list missed it though it had not ended."""
     spared_until: float = 0.0

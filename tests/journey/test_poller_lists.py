@@ -25,6 +25,15 @@ class SlowList(FakeDashScope):
         return page
 
 
+class SlowFetch(FakeDashScope):
+    """What a fetch finds takes a second to come home."""
+
+    async def fetch(self, *given: Any, **named: Any) -> Task:
+        task = await super().fetch(*given, **named)
+        await self.clock.sleep(1.0)
+        return task
+
+
 class StuckList(FakeDashScope):
     """The list goes on to show as running what it once showed."""
 
@@ -32,6 +41,14 @@ class StuckList(FakeDashScope):
         page = await super().tasks(*given, **named)
         self.shown = {row.task_id: row for row in page.rows} | getattr(self, "shown", {})
         return TaskPage(tuple(self.shown.values()), total=len(self.shown), pages=1)
+
+
+class UnreadList(FakeDashScope):
+    """The list says that it has tasks, none of which can be read."""
+
+    async def tasks(self, *given: Any, **named: Any) -> TaskPage:
+        page = await super().tasks(*given, **named)
+        return TaskPage((), total=page.total, pages=1)
 
 
 class LateList(FakeDashScope):
@@ -91,6 +108,26 @@ async def test_a_task_that_comes_after_a_look_was_planned() -> None:
 
     assert late < 1.0
     assert max(young.result()) < 1.0
+
+
+async def test_a_list_that_cannot_be_read() -> None:
+    """Rows that are counted but not readable are no sign of ends: fetches do the work."""
+    async with at_work(WIDE, world=UnreadList) as room:
+        lates = await follow(room, 10, Run(0.0, 20.0))
+
+    assert room.world.count("tasks") == 3
+    assert max(lates) < 2.0
+
+
+@pytest.mark.parametrize("comes", [4.6, 4.7, 4.8, 4.9, 4.95])
+async def test_a_fetch_that_the_list_overtook(comes: float) -> None:
+    """What a fetch found before the list missed its task is no proof against the list."""
+    async with at_work(WIDE, world=SlowFetch) as room, asyncio.TaskGroup() as group:
+        ending = group.create_task(follow(room, 2, Run(0.0, 5.0), spread=0.0))
+        await room.clock.sleep(comes)
+        group.create_task(room.follow(Run(0.0, 20.0)))
+
+    assert max(ending.result()) < 2.7
 
 
 async def test_a_throttled_list() -> None:
