@@ -1,7 +1,7 @@
 """The composition root: every object is made once, here, and handed to whoever needs it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
@@ -26,7 +27,7 @@ from gateway.downstream.reception import Reception
 from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
-from gateway.downstream.routes import routes
+from gateway.downstream.routes import metrics_routes, routes
 from gateway.downstream.whence import whence
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
@@ -47,6 +48,8 @@ from gateway.observe.sampling import sample
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
 
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
@@ -57,6 +60,8 @@ class Gateway:
     desk: Desk
     readiness: Readiness
     metrics: Metrics
+    metrics_app: Starlette | None = None
+    """What answers on a port of the metrics' own; its lifespan is that of *app*."""
 
     @property
     def busy(self) -> bool:
@@ -96,9 +101,7 @@ def build(
     registry = CollectorRegistry()
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
-    state = config.state
-    ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
-    spool = open_spool(state.path, on_failure=_write_ledger_failure)
+    ledger, spool = _ledger(config, clock)
     desk = Desk(
         tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
@@ -121,14 +124,33 @@ def build(
         clock,
         metrics,
     )
+    ops = Ops(readiness, registry, config.metrics_token)
+    apart = _metrics_app(ops, clock, metrics) if config.metrics.port else None
+    models = Models(keyring, _names(config))
+    app = _app(
+        routes(edits, models, ops, metrics, metrics_here=apart is None),
+        _middleware(config, clock, metrics),
+        _lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
+    )
+    return Gateway(app, clock, desk, readiness, metrics, apart)
+
+
+def _metrics_app(ops: Ops, clock: Clock, metrics: Metrics) -> Starlette:
+    log = Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())
+    return _app(metrics_routes(ops, metrics), [log])
+
+
+def _app(
+    routes: Sequence[Route], middleware: Sequence[Middleware], lifespan: Lifespan | None = None
+) -> Starlette:
     app = Starlette(
-        routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
+        routes=routes,
         exception_handlers=exception_handlers(),
-        middleware=_middleware(config, clock, metrics),
-        lifespan=_lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
+        middleware=middleware,
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return Gateway(app, clock, desk, readiness, metrics)
+    return app
 
 
 def _middleware(config: Config, clock: Clock, metrics: Metrics) -> list[Middleware]:
@@ -146,7 +168,7 @@ def _lifespan(
     desk: Desk,
     clock: Clock,
     metrics: Metrics,
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+) -> Lifespan:
     """Return what opens everything in the order of need, and closes it the other way round."""
 
     @asynccontextmanager
@@ -164,6 +186,12 @@ def _lifespan(
             yield
 
     return lifespan
+
+
+def _ledger(config: Config, clock: Clock) -> tuple[MemoryLedger | SqliteLedger, FileSpool]:
+    state = config.state
+    ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
+    return ledger, open_spool(state.path, on_failure=_write_ledger_failure)
 
 
 def _keyring(config: Config) -> Keyring:

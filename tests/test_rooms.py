@@ -36,7 +36,7 @@ WITHOUT_A_TEST_FILE = {
         "tests/downstream/test_edits.py and test_form.py drive it over HTTP": """
             downstream/edit_headers.py downstream/models.py
             downstream/manner.py downstream/multipart_form.py downstream/opening.py
-            downstream/ops.py downstream/page.py downstream/retired.py
+            downstream/page.py downstream/retired.py
             downstream/readiness.py downstream/reception.py downstream/whence.py
         """,
         "tests/journey/test_desk.py and test_carry.py tell its story": """

@@ -206,11 +206,13 @@ def runs(process: Process) -> bool:
 
 
 @contextmanager
-def customer(process: Process) -> Iterator[Future[httpx.Response]]:
-    """A customer whose task runs."""
+def customer(
+    process: Process, running: Callable[[], bool] | None = None
+) -> Iterator[Future[httpx.Response]]:
+    """A customer whose task runs, as *running* tells; else the metrics."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(edit, process)
-        until(lambda: runs(process) or answer.done())
+        until(lambda: running() if running else runs(process) or answer.done())
         yield answer
 
 
