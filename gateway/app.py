@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from starlette.routing import Route
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
@@ -101,7 +103,7 @@ def build(
     registry = CollectorRegistry()
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
-    ledger, spool = _ledger(config, clock)
+    ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
     desk = Desk(
         tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
@@ -111,12 +113,13 @@ def build(
         observer=metrics,
         on_bug=_write_bug,
         spool=spool,
+        tracer=tracer,
     )
     keyring = _keyring(config)
     edits = Edits(
         keyring,
         readiness,
-        _reception(config, imaging, clock, metrics),
+        _reception(config, imaging, clock, metrics, tracer),
         desk,
         Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes),
         pixels_of,
@@ -130,7 +133,7 @@ def build(
     app = _app(
         routes(edits, models, ops, metrics, metrics_here=apart is None),
         _middleware(config, clock, metrics),
-        _lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
+        _lifespan(imaging, clients, ledger, spool, tracer, desk, clock, metrics),
     )
     return Gateway(app, clock, desk, readiness, metrics, apart)
 
@@ -165,6 +168,7 @@ def _lifespan(
     clients: Clients,
     ledger: MemoryLedger | SqliteLedger,
     spool: FileSpool,
+    tracer: Tracer,
     desk: Desk,
     clock: Clock,
     metrics: Metrics,
@@ -175,7 +179,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(imaging.close)
-            for part in (clients, ledger, spool, desk):
+            for part in (clients, ledger, spool, tracer, desk):
                 await stack.enter_async_context(part)
             await stack.enter_async_context(
                 _beside(
@@ -205,7 +209,9 @@ def _finishing(config: Config, imaging: Imaging) -> Finishing:
     return Finishing(keepsakes, imaging)
 
 
-def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics) -> Reception:
+def _reception(
+    config: Config, imaging: Imaging, clock: Clock, metrics: Metrics, tracer: Tracer
+) -> Reception:
     server = config.server
     return Reception(
         check=imaging.check,
@@ -220,7 +226,18 @@ def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics)
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
+        tracer=tracer,
     )
+
+
+def _tracer(config: Config, clock: Clock) -> Tracer:
+    """Return who writes traces; OpenTelemetry is imported only where somebody asked for it."""
+    traces = config.traces
+    if traces.endpoint is None:
+        return NO_TRACER
+    writer = import_module("gateway.observe.traces")
+    tracer: Tracer = writer.tracer_to(traces.endpoint, config.traces_headers, traces.sample, clock)
+    return tracer
 
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
