@@ -29,6 +29,9 @@ WITHOUT_A_TEST_FILE = {
         "its words are tested whole, as commands": """
             cli.py commands/check.py commands/demo_play.py commands/settings.py
         """,
+        "tests/commands/test_edits.py and test_tables.py type them": """
+            commands/edits_cancel.py commands/tables_drawn.py
+        """,
         "tests/config/test_load.py writes each line that an operator may see": """
             config/build.py config/keys.py config/rules.py config/schema.py config/secret.py
             config/table.py
