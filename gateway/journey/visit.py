@@ -1,7 +1,7 @@
 """One customer's stay with an edit: from joining to the last byte, or to leaving."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -89,6 +89,14 @@ class Visit:
             adjusted=errand.edit.adjusted,
             replayed=self.replayed,
         )
+
+    def spent(self) -> Mapping[Phase, float]:
+        """Return how many seconds of this request went into which phase, up to now."""
+        now, phases = self.clock.now(), self.phases
+        if phases.phase is Phase.READ:  # the edit has not ended, and nothing was written yet
+            phases = Phases(started=phases.started)
+            self.errand.replay_marks(phases, since=self.since, now=now)
+        return phases.spent(now)
 
     def extend(self, patience: float) -> None:
         """Let this customer wait *patience* seconds since it came: it hears of us meanwhile."""

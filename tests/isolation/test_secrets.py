@@ -41,6 +41,11 @@ _SECRETS = (
     "OSSAccessKeyId=",
     hashed(_CUSTOMER_KEY).removeprefix("sha256:"),
 )
+_LOUD = (
+    *("httpx", "httpcore", "aiohttp.client", "aiohttp.access", "aiohttp.internal", "asyncio"),
+    *("uvicorn", "uvicorn.error", "uvicorn.access", "PIL", "urllib3", "opentelemetry"),
+)
+"""Loggers of libraries, which are quiet unless an operator's program makes them talk."""
 _SOON = {"x-stainless-read-timeout": "3"}
 
 
@@ -51,14 +56,16 @@ def anyio_backend() -> Any:
 
 @pytest.fixture(params=["json", "text"])
 def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
-    """Everything that the process logs, from debug on; the loggers are given back afterwards."""
+    """All that the process and its libraries log, from debug on; given back afterwards."""
     root, stream = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     configure_logs("debug", request.param, stream)
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.DEBUG)
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("gateway", "httpx", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+    for name in ("gateway", *_LOUD):
         logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
@@ -125,7 +132,9 @@ async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
 
         assert answer.status_code == status
         clean(await _told(home, answer))
-    assert "gateway.request" in clean(log.getvalue())
+    said = clean(log.getvalue())
+    assert "gateway.request" in said
+    assert "HTTP Request: POST http" in said  # httpx talks, and what it says is clean
 
 
 async def test_an_answer_that_breaks_off(log: io.StringIO) -> None:
