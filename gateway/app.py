@@ -66,9 +66,9 @@ class Gateway:
     """What answers on a port of the metrics' own; its lifespan is that of *app*."""
 
     @property
-    def busy(self) -> bool:
-        """Whether customers are connected to edits."""
-        return self.desk.busy > 0
+    def busy(self) -> int:
+        """How many customers are connected to edits."""
+        return self.desk.busy
 
     def drain(self) -> None:
         """Refuse new edits from now on; the running ones go on."""

@@ -58,7 +58,7 @@ def _list(asked: Namespace, path: Path) -> int:
     if asked.json:
         print(json.dumps([_plain(record) for record in found], indent=2))
         return 0
-    head = ("BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "TASKS", "REASON")
+    head = ("BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON")
     rows = [
         (
             _when(record.created),
@@ -67,12 +67,11 @@ def _list(asked: Namespace, path: Path) -> int:
             record.region,
             record.state,
             _yes(record.delivered),
-            ", ".join(task.task_id or task.state for task in record.tasks),
             record.error_code or "",
         )
         for record in found
     ]
-    print_table(head, rows)
+    print_table(head, rows, whole="EDIT")
     return 0
 
 

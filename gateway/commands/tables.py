@@ -7,8 +7,15 @@ from importlib import import_module
 Row = Sequence[str]
 
 
-def print_table(head: Row, rows: Sequence[Row]) -> None:
-    """Print *rows* below *head*, which may be empty; values may hold anything."""
+def print_table(head: Row, rows: Sequence[Row], *, whole: str = "") -> None:
+    """
+    Print a table.
+
+    Args:
+        head: May be empty.
+        rows: May hold anything.
+        whole: The column that is not folded in a narrow terminal: its values are copied.
+    """
     safe = [tuple(map(_printable, row)) for row in rows]
     if sys.stdout.isatty():
         try:
@@ -16,7 +23,7 @@ def print_table(head: Row, rows: Sequence[Row]) -> None:
         except ModuleNotFoundError:
             pass  # the extra `top` is not installed
         else:
-            drawn.draw(head, safe)
+            drawn.draw(head, safe, whole)
             return
     print(aligned([head, *safe] if head else safe))
 

@@ -8,9 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 
-def draw(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Draw a table as wide as the terminal; text too long for its column is folded."""
-    table = Table(*head, box=box.SIMPLE if head else None, show_header=bool(head))
+def draw(head: Sequence[str], rows: Sequence[Sequence[str]], whole: str) -> None:
+    """Draw a table as wide as the terminal; text too long is folded, but in the column *whole*."""
+    table = Table(box=box.SIMPLE if head else None, show_header=bool(head))
+    for name in head:
+        table.add_column(name, no_wrap=name == whole)
     for row in rows:
         # As Text, so that no value is read as rich's own markup.
         table.add_row(*(Text(cell, overflow="fold") for cell in row))

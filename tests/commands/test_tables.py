@@ -23,6 +23,18 @@ def test_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However narrow, one column stays as it is, to be copied."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+
+    print_table(_HEAD, [("edit_" + "0" * 32, "long " * 20)], whole="EDIT")
+
+    assert f"edit_{'0' * 32} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("head", [_HEAD, ()])
 def test_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], head: tuple[str, ...]
