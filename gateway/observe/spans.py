@@ -9,7 +9,14 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
 from opentelemetry.trace import Tracer as Spans
 from opentelemetry.util.types import AttributeValue
 
@@ -102,8 +109,7 @@ class SpanTrace(Trace):
         task: Attributes = {"dashscope.task_id": task_id}
         if request_id:
             task["dashscope.request_id"] = request_id
-        if (submit := self._children.get(part)) is not None:
-            submit.set_attributes(task)
+        self._child(part).set_attributes(task)
         self._task_ids.append(task_id)
         self._begin(part, "poll", {**task, "wan_gateway.account": upstream.account.name})
 
@@ -114,8 +120,9 @@ class SpanTrace(Trace):
         self, part: int, outcome: str, made: int, polls: int, error: GatewayError | None
     ) -> None:
         self._made += made
-        if (child := self._children.get(part)) is not None:
-            child.set_attributes({"wan_gateway.outcome": outcome, "wan_gateway.polls": polls})
+        self._child(part).set_attributes(
+            {"wan_gateway.outcome": outcome, "wan_gateway.polls": polls}
+        )
         self._finish(part, error)
 
     def ended(self, error: GatewayError | None) -> None:
@@ -187,8 +194,11 @@ class SpanTrace(Trace):
             child.end(self._now())
 
     def _event(self, part: int, name: str, told: Attributes) -> None:
-        if (child := self._children.get(part)) is not None:
-            child.add_event(name, told, self._now())
+        self._child(part).add_event(name, told, self._now())
+
+    def _child(self, part: int) -> Span:
+        """Return what *part* is at; between two of its children, nothing that is written."""
+        return self._children.get(part, INVALID_SPAN)
 
     def _end_if_over(self) -> None:
         if not self._connected and not self._carried:
