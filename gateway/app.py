@@ -1,19 +1,22 @@
 """The composition root: every object is made once, here, and handed to whoever needs it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
@@ -26,7 +29,7 @@ from gateway.downstream.reception import Reception
 from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
-from gateway.downstream.routes import routes
+from gateway.downstream.routes import metrics_routes, routes
 from gateway.downstream.whence import whence
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
@@ -47,6 +50,8 @@ from gateway.observe.sampling import sample
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
 
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
@@ -57,11 +62,13 @@ class Gateway:
     desk: Desk
     readiness: Readiness
     metrics: Metrics
+    metrics_app: Starlette | None = None
+    """What answers on a port of the metrics' own; its lifespan is that of *app*."""
 
     @property
-    def busy(self) -> bool:
-        """Whether customers are connected to edits."""
-        return self.desk.busy > 0
+    def busy(self) -> int:
+        """How many customers are connected to edits."""
+        return self.desk.busy
 
     def drain(self) -> None:
         """Refuse new edits from now on; the running ones go on."""
@@ -96,9 +103,7 @@ def build(
     registry = CollectorRegistry()
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
-    state = config.state
-    ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
-    spool = open_spool(state.path, on_failure=_write_ledger_failure)
+    ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
     desk = Desk(
         tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
@@ -108,12 +113,13 @@ def build(
         observer=metrics,
         on_bug=_write_bug,
         spool=spool,
+        tracer=tracer,
     )
     keyring = _keyring(config)
     edits = Edits(
         keyring,
         readiness,
-        _reception(config, imaging, clock, metrics),
+        _reception(config, imaging, clock, metrics, tracer),
         desk,
         Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes),
         pixels_of,
@@ -121,14 +127,33 @@ def build(
         clock,
         metrics,
     )
+    ops = Ops(readiness, registry, config.metrics_token)
+    apart = _metrics_app(ops, clock, metrics) if config.metrics.port else None
+    models = Models(keyring, _names(config))
+    app = _app(
+        routes(edits, models, ops, metrics, metrics_here=apart is None),
+        _middleware(config, clock, metrics),
+        _lifespan(imaging, clients, ledger, spool, tracer, desk, clock, metrics),
+    )
+    return Gateway(app, clock, desk, readiness, metrics, apart)
+
+
+def _metrics_app(ops: Ops, clock: Clock, metrics: Metrics) -> Starlette:
+    log = Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())
+    return _app(metrics_routes(ops, metrics), [log])
+
+
+def _app(
+    routes: Sequence[Route], middleware: Sequence[Middleware], lifespan: Lifespan | None = None
+) -> Starlette:
     app = Starlette(
-        routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
+        routes=routes,
         exception_handlers=exception_handlers(),
-        middleware=_middleware(config, clock, metrics),
-        lifespan=_lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
+        middleware=middleware,
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return Gateway(app, clock, desk, readiness, metrics)
+    return app
 
 
 def _middleware(config: Config, clock: Clock, metrics: Metrics) -> list[Middleware]:
@@ -143,17 +168,18 @@ def _lifespan(
     clients: Clients,
     ledger: MemoryLedger | SqliteLedger,
     spool: FileSpool,
+    tracer: Tracer,
     desk: Desk,
     clock: Clock,
     metrics: Metrics,
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+) -> Lifespan:
     """Return what opens everything in the order of need, and closes it the other way round."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(imaging.close)
-            for part in (clients, ledger, spool, desk):
+            for part in (clients, ledger, spool, tracer, desk):
                 await stack.enter_async_context(part)
             await stack.enter_async_context(
                 _beside(
@@ -167,6 +193,12 @@ def _lifespan(
     return lifespan
 
 
+def _ledger(config: Config, clock: Clock) -> tuple[MemoryLedger | SqliteLedger, FileSpool]:
+    state = config.state
+    ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
+    return ledger, open_spool(state.path, on_failure=_write_ledger_failure)
+
+
 def _keyring(config: Config) -> Keyring:
     open_tenant = config.tenants[config.open_tenant] if config.open_tenant else None
     return Keyring(config.tenants, config.tenant_by_key, open_tenant)
@@ -178,7 +210,9 @@ def _finishing(config: Config, imaging: Imaging) -> Finishing:
     return Finishing(keepsakes, imaging)
 
 
-def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics) -> Reception:
+def _reception(
+    config: Config, imaging: Imaging, clock: Clock, metrics: Metrics, tracer: Tracer
+) -> Reception:
     server = config.server
     return Reception(
         check=imaging.check,
@@ -193,7 +227,18 @@ def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics)
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
+        tracer=tracer,
     )
+
+
+def _tracer(config: Config, clock: Clock) -> Tracer:
+    """Return who writes traces; OpenTelemetry is imported only where somebody asked for it."""
+    traces = config.traces
+    if traces.endpoint is None:
+        return NO_TRACER
+    writer = import_module("gateway.observe.traces")
+    tracer: Tracer = writer.tracer_to(traces.endpoint, config.traces_headers, traces.sample, clock)
+    return tracer
 
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _check(verbs)
     _key(verbs)
     _doctor(verbs)
+    _edits(verbs)
     _sandbox(verbs)
     _demo(verbs)
     return parser
@@ -94,6 +95,33 @@ def _key(verbs: Any) -> None:
 def _doctor(verbs: Any) -> None:
     verb = _verb(verbs, "doctor", "try every upstream key against its region; costs nothing")
     _config(verb)
+
+
+def _edits(verbs: Any) -> None:
+    verb = _verb(verbs, "edits", "list, show or cancel the edits that the ledger knows")
+    what = verb.add_subparsers(dest="what", metavar="WHAT", required=True)
+    several = _verb(what, "list", "list edits, the newest first; beside a running gateway too")
+    several.add_argument("--tenant", metavar="NAME", help="only of this tenant")
+    states = ("open", "succeeded", "failed")
+    several.add_argument("--state", choices=states, help="only in this state")
+    several.add_argument("--since", metavar="WHEN", help="30m, 2h, or 2026-11-23T09:00 (UTC)")
+    several.add_argument(
+        "--limit", type=_count, default=50, metavar="N", help="at most (%(default)s)"
+    )
+    one = _verb(what, "show", "show all that is known of one edit; beside a running gateway too")
+    cancel = _verb(what, "cancel", "cancel at DashScope what has not begun to run; costs nothing")
+    cancel.add_argument(
+        "--key",
+        metavar="REF",
+        help="env:NAME or file:PATH of a key of its tenant: while a gateway runs, it is asked",
+    )
+    cancel.add_argument("--url", help="of that gateway; default: by [server] of the config")
+    for verb in (one, cancel):
+        verb.add_argument("edit_id", metavar="ID")
+    for verb in (several, one):
+        verb.add_argument("--json", action="store_true", help="for programs")
+    for verb in (several, one, cancel):
+        _config(verb)
 
 
 def _sandbox(verbs: Any) -> None:
@@ -132,6 +160,12 @@ def _config(verb: argparse.ArgumentParser) -> None:
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: use 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: use a whole number from 1")
     return int(text)
 
 

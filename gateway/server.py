@@ -1,10 +1,12 @@
 """uvicorn around the app: drain first, then stop; delivered means handed to the socket (P16)."""
 
+import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import structlog
 import uvicorn
@@ -21,6 +23,28 @@ _LAST_ANSWERS_SECONDS = 5
 _BACKLOG = 2048
 
 
+class Beside(uvicorn.Server):
+    """Serves the metrics' own port for the length of a block; signals are another's."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # none
+        return nullcontext()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        log = structlog.get_logger("gateway.server")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.serve([self._listener]))
+            log.info("metrics_listening", url=url_of(self._listener))
+            try:
+                yield
+            finally:
+                self.should_exit = True
+
+
 class Server(uvicorn.Server):
     """
     A server that lets two-minute edits end.
@@ -32,8 +56,16 @@ class Server(uvicorn.Server):
     ledger. All of these ends are good ones: exit code 0.
     """
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, *, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        *,
+        drain_seconds: float,
+        beside: Beside | None = None,
+    ) -> None:
         super().__init__(config)
+        self._beside = beside
         self._gateway = gateway
         self._drain_seconds = drain_seconds
         self._drain_until: float | None = None
@@ -52,7 +84,9 @@ class Server(uvicorn.Server):
         """
         app = self._gateway.app
         with self.capture_signals():
-            async with app.router.lifespan_context(app):
+            # What is counted is told to the end of the drain, so the metrics stop last.
+            beside = self._beside.running() if self._beside else nullcontext()
+            async with app.router.lifespan_context(app), beside:
                 await super().serve(sockets)
         self._log.info("stopped")
 
@@ -89,11 +123,33 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
 
-def server(gateway: Gateway, config: Config, **more: Any) -> Server:
-    """Return a server that is ready to run; *more* goes to uvicorn.Config."""
+def server(
+    gateway: Gateway, config: Config, *, metrics: socket.socket | None = None, **more: Any
+) -> Server:
+    """
+    Return a server that is ready to run.
+
+    Args:
+        gateway: What it serves.
+        config: Says where and how long.
+        metrics: The listener of the metrics' own port, if they have one.
+        more: For uvicorn.Config.
+    """
+    settings = _settings(
+        gateway.app,
+        host=config.server.host,
+        port=config.server.port,
+        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+        **more,
+    )
+    beside = None
+    if metrics is not None:
+        beside = Beside(_settings(gateway.metrics_app, timeout_graceful_shutdown=1), metrics)
+    return Server(settings, gateway, drain_seconds=config.server.drain_seconds, beside=beside)
+
+
+def _settings(app: Any, **more: Any) -> uvicorn.Config:
     settings: dict[str, Any] = {
-        "host": config.server.host,
-        "port": config.server.port,
         "http": Connection,
         "loop": "uvloop",
         "ws": "none",
@@ -103,12 +159,10 @@ def server(gateway: Gateway, config: Config, **more: Any) -> Server:
         "server_header": False,
         "proxy_headers": False,
         "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": _LAST_ANSWERS_SECONDS,
         "backlog": _BACKLOG,
         **more,
     }
-    uvicorn_config = uvicorn.Config(cast("Any", gateway.app), **settings)
-    return Server(uvicorn_config, gateway, drain_seconds=config.server.drain_seconds)
+    return uvicorn.Config(app, **settings)
 
 
 def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
@@ -123,13 +177,13 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
         The exit code: 0 after a signal, 1 after a crash, which the log tells.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the ledger cannot be used.
+        ConfigError: an address cannot be listened on, or the ledger cannot be used.
     """
     configure_logs(config.log.level, config.log.format)
     gateway = make(config)
-    with listen(config) as listener:
+    with listen(config) as listener, listen_for_metrics(config) as metrics:
         try:
-            server(gateway, config).run(sockets=[listener])
+            server(gateway, config, metrics=metrics).run(sockets=[listener])
         except LedgerError as error:
             raise ConfigError(f"{config.source}: state.path: {error}") from None
         except Exception as error:  # noqa: BLE001 - told by its places: its words may quote a prompt
@@ -146,7 +200,27 @@ def listen(config: Config) -> socket.socket:
     Raises:
         ConfigError: it cannot be listened on.
     """
-    host, port = config.server.host, config.server.port
+    server = config.server
+    remedy = "name another address or port, or 0 for a free port"
+    return _listen(f"{config.source}: server.port", server.host, server.port, remedy)
+
+
+def listen_for_metrics(config: Config) -> AbstractContextManager[socket.socket | None]:
+    """
+    Open ``[metrics] host`` and ``port``, if there is one.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    metrics = config.metrics
+    if not metrics.port:
+        return nullcontext()
+    host = metrics.host or config.server.host
+    remedy = "name another address or port, or 0 for that of server"
+    return _listen(f"{config.source}: metrics.port", host, metrics.port, remedy)
+
+
+def _listen(key: str, host: str, port: int, remedy: str) -> socket.socket:
     try:
         found = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -161,8 +235,7 @@ def listen(config: Config) -> socket.socket:
         )
     except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"{config.source}: server.port: {host}:{port} cannot be listened on ({_why(error)}); "
-            "name another address or port, or 0 for a free port"
+            f"{key}: {host}:{port} cannot be listened on ({_why(error)}); {remedy}"
         ) from None
 
 

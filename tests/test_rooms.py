@@ -22,12 +22,15 @@ WITHOUT_A_TEST_FILE = {
     reason: files.split()
     for reason, files in {
         "names, types and tables only: nothing in it can go wrong by itself": """
-            domain/record.py domain/tenant.py downstream/ports.py journey/ask.py
+            domain/record.py domain/tenant.py domain/trace.py downstream/ports.py journey/ask.py
             journey/ports.py observe/buckets.py observe/prices.py sandbox/faults.py
             sandbox/order.py upstream/ports.py
         """,
         "its words are tested whole, as commands": """
             cli.py commands/check.py commands/demo_play.py commands/settings.py
+        """,
+        "tests/commands/test_edits.py and test_tables.py type them": """
+            commands/edits_cancel.py commands/tables_drawn.py
         """,
         "tests/config/test_load.py writes each line that an operator may see": """
             config/build.py config/keys.py config/rules.py config/schema.py config/secret.py
@@ -36,7 +39,7 @@ WITHOUT_A_TEST_FILE = {
         "tests/downstream/test_edits.py and test_form.py drive it over HTTP": """
             downstream/edit_headers.py downstream/models.py
             downstream/manner.py downstream/multipart_form.py downstream/opening.py
-            downstream/ops.py downstream/page.py downstream/retired.py
+            downstream/page.py downstream/retired.py
             downstream/readiness.py downstream/reception.py downstream/whence.py
         """,
         "tests/journey/test_desk.py and test_carry.py tell its story": """
@@ -46,6 +49,7 @@ WITHOUT_A_TEST_FILE = {
         "tests/observe/test_metrics.py reads it in the exposition": """
             observe/families.py observe/labels.py
         """,
+        "tests/traces reads it as a collector does": "observe/traces.py",
         "the sandbox is judged by its wire: test_wire.py and the vendor's SDK": """
             sandbox/answers.py sandbox/books.py sandbox/callers.py sandbox/doors.py
             sandbox/labels.py sandbox/region.py
@@ -144,10 +148,19 @@ def test_every_test_states_its_fact() -> None:
 
 def test_dependencies_are_those_imported() -> None:
     """Nothing is imported that pyproject does not name, and nothing named that is not used."""
-    module_of = {"pillow": "PIL", "prometheus-client": "prometheus_client"}
+    module_of = {
+        "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
+        "opentelemetry-sdk": "opentelemetry",
+        "pillow": "PIL",
+        "prometheus-client": "prometheus_client",
+    }
     uvicorn_imports = {"httptools", "uvloop"}
     project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    asked = [
+        *project["dependencies"],
+        *(one for name, extra in extras.items() if name != "dev" for one in extra),
+    ]
     names = {re.split(r"[>=<\[]", requirement)[0] for requirement in asked}
 
     imported = {module.partition(".")[0] for file in SOURCES for module in _imports(file)}

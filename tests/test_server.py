@@ -20,7 +20,7 @@ import pytest
 
 from gateway.config import Config, ConfigError, config_from_environ
 from gateway.ledger.lock import only_holder
-from gateway.sandbox import Constant, SandboxConfig, bind, create_sandbox, sandbox_server
+from gateway.sandbox import Constant, Limits, SandboxConfig, bind, create_sandbox, sandbox_server
 from gateway.server import listen, url_of
 from tests.whole import KEY, UPSTREAM_KEY, hashed, photo
 
@@ -149,10 +149,13 @@ def until(fact: Callable[[], bool], seconds: float = 30) -> None:
 
 
 @contextmanager
-def region(task_seconds: float) -> Iterator[str]:
+def region(task_seconds: float, limits: Limits | None = None) -> Iterator[str]:
     """Serve a region in a thread of its own; yield its URL."""
     config = SandboxConfig(
-        accounts={"acme": (UPSTREAM_KEY,)}, latency=Constant(task_seconds), picture="plain"
+        accounts={"acme": (UPSTREAM_KEY,)},
+        latency=Constant(task_seconds),
+        picture="plain",
+        limits=limits or Limits(),
     )
     serving = sandbox_server(create_sandbox(config))
     with bind() as listener:
@@ -206,11 +209,13 @@ def runs(process: Process) -> bool:
 
 
 @contextmanager
-def customer(process: Process) -> Iterator[Future[httpx.Response]]:
-    """A customer whose task runs."""
+def customer(
+    process: Process, running: Callable[[], bool] | None = None
+) -> Iterator[Future[httpx.Response]]:
+    """A customer whose task runs, as *running* tells; else the metrics."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(edit, process)
-        until(lambda: runs(process) or answer.done())
+        until(lambda: running() if running else runs(process) or answer.done())
         yield answer
 
 

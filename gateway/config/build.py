@@ -23,6 +23,7 @@ from gateway.config.schema import (
 )
 from gateway.config.secret import secret
 from gateway.config.table import Table, one_of, shown
+from gateway.config.telemetry import read_metrics, read_traces
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 
 BASE_URLS = MappingProxyType(
@@ -41,7 +42,17 @@ _BUILT_IN_ALIASES = (
     "chatgpt-image-latest",
     "dall-e-2",
 )
-_TABLES = ("server", "state", "models", "regions", "upstreams", "tenants", "log")
+_TABLES = (
+    "server",
+    "state",
+    "models",
+    "regions",
+    "upstreams",
+    "tenants",
+    "log",
+    "metrics",
+    "traces",
+)
 _LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
 
 
@@ -56,6 +67,8 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root.only(_TABLES)
     server = _server(root)
     state, log = read(State, root.table("state")), read(Log, root.table("log"))
+    metrics, metrics_token = read_metrics(root.table("metrics"), environ)
+    traces, traces_headers = read_traces(root.table("traces"), environ)
     models, default_model = _models(root.table("models"))
     regions = _regions(root.table("regions"))
     upstreams = _upstreams(root.table("upstreams"), regions, environ)
@@ -67,6 +80,10 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         log=log,
         models=models,
         default_model=default_model,
+        metrics=metrics,
+        metrics_token=metrics_token,
+        traces=traces,
+        traces_headers=traces_headers,
         regions=MappingProxyType(regions),
         accounts=MappingProxyType({up.account.name: up.account for up in upstreams.values()}),
         upstreams=MappingProxyType(upstreams),

@@ -33,8 +33,19 @@ def _process(config: Config) -> Iterator[str]:
     yield f"remembers {_ledger(state.path, state.sync)}"
     if server.cors_origins:
         yield f"lets      scripts of {', '.join(server.cors_origins)} call"
+    yield f"metrics   {_metrics(config)}"
+    if config.traces.endpoint:
+        share = "" if config.traces.sample is None else f" {100 * config.traces.sample:g} % of"
+        yield f"traces   {share} edits to {config.traces.endpoint}"
     yield f"logs      from {log.level} on, format {log.format}"
     yield f"models    {config.default_model}, also called {', '.join(aliases)}"
+
+
+def _metrics(config: Config) -> str:
+    metrics = config.metrics
+    whom = "for whoever has the token" if config.metrics_token else "for anyone"
+    host = _address(metrics.host or config.server.host)
+    return f"on {host}:{metrics.port}, {whom}" if metrics.port else f"with the rest, {whom}"
 
 
 def _address(host: str) -> str:

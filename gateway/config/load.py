@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.build import BASE_URLS, build, refuse_open_to_the_network
-from gateway.config.keys import take
+from gateway.config.keys import read, take
 from gateway.config.rules import BaseUrl, Choice, Rule
-from gateway.config.schema import Config
+from gateway.config.schema import Config, Server, State
 from gateway.config.table import ConfigError, Table
 
 _ENVIRONMENT = "environment"
@@ -24,6 +24,19 @@ def load_config(file: Path, environ: Mapping[str, str]) -> Config:
         ConfigError: one line, ``FILE: key.path: what is wrong; what to do``.
     """
     return build(str(file), _toml(file), environ)
+
+
+def load_place(file: Path | None) -> tuple[Server, State]:
+    """
+    Read where a gateway listens and keeps its ledger, for who has none of its keys.
+
+    Raises:
+        ConfigError: one line, as for load_config.
+    """
+    if file is None:
+        return Server(), State()
+    root = Table(str(file), "", _toml(file))
+    return read(Server, root.table("server")), read(State, root.table("state"))
 
 
 def config_from_environ(environ: Mapping[str, str]) -> Config:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.keys import Declared, declared
+from gateway.config.rules import KeyReference
 from gateway.config.schema import (
     MODEL,
     Log,
+    Metrics,
     ModelsTable,
     RegionTable,
     Server,
     State,
     TenantTable,
+    Traces,
     UpstreamTable,
 )
 
@@ -24,6 +27,8 @@ _TABLES = (
     ("upstreams.NAME", UpstreamTable),
     ("tenants.NAME", TenantTable),
     ("log", Log),
+    ("metrics", Metrics),
+    ("traces", Traces),
 )
 
 
@@ -47,7 +52,7 @@ def config_keys() -> list[ConfigKey]:
     keys = [_key(path, known) for path, kind in _TABLES for known in declared(kind)]
     after = [key.path for key in keys].index("models.default") + 1
     keys.insert(after, _ALIASES)
-    return keys
+    return [*keys, _HEADERS]
 
 
 _ALIASES = ConfigKey(
@@ -56,6 +61,15 @@ _ALIASES = ConfigKey(
     "OpenAI's names of image models",
     "",
     "Another name that customers may ask for.",
+)
+
+
+_HEADERS = ConfigKey(
+    "traces.headers.NAME",
+    KeyReference().takes,
+    "none",
+    "",
+    "Where the value of a header for the collector is kept.",
 )
 
 

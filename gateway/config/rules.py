@@ -122,6 +122,18 @@ class Number:
         return float(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole."""
+
+    takes: str = "a number from 0 to 1"
+
+    def read(self, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+            raise Unfit(f"got {shown(value)}")
+        return float(value)
+
+
 def _texts(value: object) -> Iterable[str]:
     """Return a list of different texts, at least one."""
     if not isinstance(value, list):
@@ -233,3 +245,18 @@ class BaseUrl:
         if not isinstance(value, str) or not _URL.fullmatch(value):
             raise Unfit(f"got {shown(value)}")
         return value.rstrip("/")
+
+
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Where traces go; the standard variables hold it where an operator already has them."""
+
+    takes: str = 'an URL such as "http://127.0.0.1:4318", or "env:OTEL_EXPORTER_OTLP_ENDPOINT"'
+
+    def read(self, value: object) -> str:
+        if isinstance(value, str) and _VARIABLE.fullmatch(value):
+            return value
+        return BaseUrl().read(value)

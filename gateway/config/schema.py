@@ -13,6 +13,7 @@ from gateway.config.keys import Key
 from gateway.config.rules import (
     BaseUrl,
     Choice,
+    Collector,
     Flag,
     Hashes,
     Hosts,
@@ -21,6 +22,7 @@ from gateway.config.rules import (
     Names,
     Number,
     Origins,
+    Share,
     Text,
     Whole,
 )
@@ -89,6 +91,40 @@ class Log:
     format: Annotated[
         str, Key(Choice(("auto", "json", "text")), "auto: text on a terminal, else JSON.")
     ] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """``[metrics]``"""
+
+    port: Annotated[
+        int, Key(Whole(0, 65535), "Of its own for /metrics; 0: on server.port with the rest.")
+    ] = 0
+    host: Annotated[
+        str | None, Key(Text(), "The address of that port.", default="that of server")
+    ] = None
+    token: Annotated[
+        str | None,
+        Key(KeyReference(), "Where the scraper's bearer token is kept.", default="none: no key"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """``[traces]``, without its headers"""
+
+    endpoint: Annotated[
+        str | None,
+        Key(Collector(), "Where traces go: a collector of OTLP over HTTP.", default="nowhere"),
+    ] = None
+    sample: Annotated[
+        float | None,
+        Key(
+            Share(),
+            "Share of the edits that are traced, where the customer's own trace does not tell.",
+            default="what OTEL_TRACES_SAMPLER says, or 1",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +235,11 @@ class Config:
     """Every name that a customer may ask for → DashScope's name."""
     default_model: str
     """DashScope's name."""
+    metrics: Metrics
+    metrics_token: str | None = field(repr=False)
+    """What a scraper has to present; ``None``: nothing."""
+    traces: Traces
+    traces_headers: Mapping[str, str] = field(repr=False)
     regions: Mapping[str, Region]
     accounts: Mapping[str, Account]
     """By name; an account is in one region."""

@@ -8,11 +8,21 @@ from gateway.config.table import Table, shown
 
 # What may stand in a header: anything else would break a request or smuggle one.
 _KEY = re.compile(rb"[!-~]+")
+_WORDS = re.compile(rb"[!-~]+( [!-~]+)*")
 
 
-def secret(table: Table, name: str, reference: str, environ: Mapping[str, str]) -> str:
+def secret(
+    table: Table,
+    name: str,
+    reference: str,
+    environ: Mapping[str, str],
+    *,
+    blanks: bool = False,
+) -> str:
     """
     Return the key that *reference* points at, stripped of blanks around it.
+
+    With *blanks* it may be several words, such as ``Bearer KEY``.
 
     Raises:
         ConfigError: there is none, or it is not one word of ASCII.
@@ -28,7 +38,7 @@ def secret(table: Table, name: str, reference: str, environ: Mapping[str, str]) 
     value = value.strip()
     if not value:
         raise table.wrong(name, f"{origin} is empty", "put the key there")
-    if not _KEY.fullmatch(value):
+    if not (_WORDS if blanks else _KEY).fullmatch(value):
         raise table.wrong(name, f"{origin} holds no key", "put one word of ASCII there")
     return value.decode("ascii")
 

@@ -65,11 +65,12 @@ class Edits:
         """Tell of a known edit what GET would, without its pictures: nothing is delivered."""
         tenant = self._admit(request)
         line = line_of(request.scope)
+        line.phases = Phases(started=line.started)
         known = self.desk.collect(
             tenant,
             request.path_params["edit_id"],
             patience=self.reception.patience_of(request, tenant),
-            phases=Phases(started=line.started),
+            phases=line.phases,
         )
         async with known as visit:
             line.told = visit.told

@@ -8,7 +8,7 @@ from starlette.types import Send
 
 from gateway.downstream.customer import Customer
 from gateway.downstream.delivery import send_head
-from gateway.downstream.edit_headers import edit_headers
+from gateway.downstream.edit_headers import edit_headers, server_timing
 from gateway.downstream.manner import Manner
 from gateway.downstream.ports import Visit
 from gateway.journey.ask import Answer
@@ -69,7 +69,8 @@ class Opening:
                 return
             if not self.sent and self.visit.told.status in self.manner.begins_at:
                 self.visit.extend(self.longest)
-                await self.begin({**edit_headers(self.visit.told), **self.asked})
+                timing = {"server-timing": server_timing(self.visit.spent())}
+                await self.begin({**edit_headers(self.visit.told), **self.asked, **timing})
             if self.sent:
                 beat = {"type": "http.response.body", "body": self.manner.beat, "more_body": True}
                 await self.send(beat)

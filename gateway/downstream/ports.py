@@ -1,11 +1,11 @@
 """What the door in asks of the world around it; the app hands in who answers."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from gateway.domain.edit import Keepsake, Picture, Size
-from gateway.domain.phases import Phases
+from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.request_line import RequestLine
 from gateway.imaging.workers import Checked
@@ -41,6 +41,10 @@ class Visit(Protocol):
         Raises:
             GatewayError: the edit ended badly, or has not ended yet.
         """
+        ...
+
+    def spent(self) -> Mapping[Phase, float]:
+        """Return how many seconds of this request went into which phase, up to now."""
         ...
 
     def extend(self, patience: float) -> None:

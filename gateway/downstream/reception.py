@@ -10,6 +10,7 @@ from gateway.domain.edit import Keepsake, Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import MaskRule, Tenant
+from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Share
 from gateway.downstream.form import Form, read_form
@@ -37,6 +38,7 @@ class Reception:
     max_wait_seconds: float
     clock: Clock
     observer: EdgeObserver
+    tracer: Tracer = NO_TRACER
 
     async def ask_of(self, request: Request, tenant: Tenant, share: Share) -> Ask:
         """
@@ -75,6 +77,7 @@ class Reception:
             retry_count=line.retry_count,
             idempotency_key=key,
             keepsake=keepsake,
+            came=self.tracer.came(request.headers),
             release=share.release,
         )
         line.overhead += self.clock.now() - read_at

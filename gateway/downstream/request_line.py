@@ -71,6 +71,7 @@ def fields_of(line: RequestLine) -> dict[str, Any]:
         "body_out": line.body_out,
         "retry_count": line.retry_count or None,
         "edit_id": told.edit_id if told else None,
+        "trace_id": told.trace_id if told else None,
         "region": told.region if told else None,
         "task_ids": list(told.task_ids) if told else None,
         "upstream_code": line.upstream_code,

@@ -1,6 +1,7 @@
 """ASGI middleware: gives each request its id, counts its bytes, writes its line at its end."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -9,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import InternalError
+from gateway.domain.phases import Phases
+from gateway.downstream.edit_headers import server_timing
 from gateway.downstream.ports import EdgeObserver, LineLog
 from gateway.downstream.refuse import refuse_a_bug
 from gateway.downstream.request_line import RequestLine, attach
@@ -20,6 +23,7 @@ CUSTOMER_LEFT = 499
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _LONGEST_PATH = 200
+_SERVER_TIMING = b"server-timing"
 
 
 class RequestLog:
@@ -101,15 +105,22 @@ class _Wire:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.line.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *self._headers()]}
+            told = message.get("headers", ())
+            message = {**message, "headers": [*told, *self._headers(told)]}
         else:
             self.line.body_out += len(message.get("body", b""))
         await self._send(message)
 
-    def _headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        spent = max(0.0, self.clock.now() - self.line.started)
-        return (
-            (b"x-request-id", self.line.request_id.encode("ascii")),
+    def _headers(self, told: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return what every answer has, less what *told* has already."""
+        line, now = self.line, self.clock.now()
+        spent = max(0.0, now - line.started)
+        headers = [
+            (b"x-request-id", line.request_id.encode("ascii")),
             (b"openai-processing-ms", str(round(1000 * spent)).encode("ascii")),
             (b"openai-version", b"2020-10-01"),
-        )
+        ]
+        if all(name != _SERVER_TIMING for name, _ in told):
+            phases = line.phases or Phases(started=line.started)
+            headers.append((_SERVER_TIMING, server_timing(phases.spent(now)).encode("ascii")))
+        return headers

@@ -15,7 +15,9 @@ _PREFIXES = ("/v1", "", "/openai/v1", "/openai")
 _DEPLOYMENT = "/openai/deployments/{deployment}"
 
 
-def routes(edits: Edits, models: Models, ops: Ops, observer: EdgeObserver) -> list[Route]:
+def routes(
+    edits: Edits, models: Models, ops: Ops, observer: EdgeObserver, *, metrics_here: bool = True
+) -> list[Route]:
     """
     Return the routes for a Starlette whose router has ``redirect_slashes`` off.
 
@@ -38,9 +40,16 @@ def routes(edits: Edits, models: Models, ops: Ops, observer: EdgeObserver) -> li
         *serve(*_below("/models/{id:path}"), GET=models.get),
         *serve("/healthz", GET=ops.health),
         *serve("/readyz", GET=ops.ready),
-        *serve("/metrics", GET=ops.metrics),
+        *(serve("/metrics", GET=ops.metrics) if metrics_here else ()),
         Route("/{path:path}", Page(_ELSEWHERE, {}, observer)),
     ]
+
+
+def metrics_routes(ops: Ops, observer: EdgeObserver) -> list[Route]:
+    """Return what a port of the metrics' own answers: them, and nothing else."""
+    page = Page("/metrics", {"GET": ops.metrics, "HEAD": ops.metrics}, observer)
+    elsewhere = Route("/{path:path}", Page(_ELSEWHERE, {}, observer))
+    return [Route("/metrics", page), Route("/metrics/", page), elsewhere]
 
 
 def _below(path: str) -> list[str]:

@@ -26,6 +26,8 @@ class Ask:
     idempotency_key: str | None = None
     keepsake: Keepsake | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
+    came: object = None
+    """The customer's own trace, as a Tracer reads it."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called once when the bytes are let go: when the task exists, or they were not needed."""
 
@@ -42,6 +44,8 @@ class Told:
     """waiting, submitting, running, succeeded, failed: for 202 answers."""
     created: int = 0
     """Seconds since the epoch."""
+    trace_id: str = ""
+    """Of the edit's trace; empty where there is none."""
 
 
 class Incoming(Protocol):

@@ -138,6 +138,7 @@ class Carrier:
             self._observer.queue_rejected(tenant.name, "tenant_limit")
             raise
         errand.mark(Phase.QUEUE, self._clock.now())
+        errand.trace.queued(leg.part.index)
         waits_since = self._clock.now()
         self._observer.queued(region, tenant.name, 1)
         in_line = True

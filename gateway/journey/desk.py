@@ -17,6 +17,7 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import Tenant
+from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
 from gateway.journey.collect import Collector
@@ -37,6 +38,8 @@ _CARRIES = 3  # tries to carry an edit on whose way we broke
 class Desk:
     """The one object that the door in talks to. Use as an async context manager."""
 
+    draining = False  # refuses new edits; the running ones go on
+
     def __init__(
         self,
         *,
@@ -48,6 +51,7 @@ class Desk:
         observer: Observer,
         on_bug: Callable[[BaseException], None],
         spool: Spool | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
@@ -56,8 +60,8 @@ class Desk:
         )
         self._ledger = ledger
         self._clock = clock
-        self._observer = observer
         self._on_bug = on_bug
+        self._observer, self._tracer = observer, tracer
         self._recall = Recall(self._tenants)
         self._register = Register(ledger, self._adopt, observer)
         self._carrier = Carrier(
@@ -72,11 +76,10 @@ class Desk:
         self._collector = Collector(
             self._lanes, dashscope=dashscope, finishing=finishing, clock=clock, observer=observer
         )
-        keepsakes = finishing.keepsakes
-        self._housekeeping = Housekeeping(self._register, ledger, keepsakes, clock, observer)
+        kept = finishing.keepsakes
+        self._housekeeping = Housekeeping(self._register, ledger, kept, clock, observer)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
-        self.draining = False
 
     async def __aenter__(self) -> Self:
         owed = await self._ledger.owed()
@@ -152,6 +155,7 @@ class Desk:
         """
         errand, replayed, joined = await self._join_or_begin(ask)
         visit = self._visit(errand, ask.patience, ask.phases, replayed=replayed)
+        visit.trace = errand.joined_by(ask, self._tracer) if joined else errand.trace
         self._arrive(errand, ask, joined=joined)
         try:
             yield visit
@@ -211,6 +215,7 @@ class Desk:
                 "The gateway restarts; send the edit again in a moment.", retry_after=2.0
             )
         errand = Errand.begin("edit_" + secrets.token_hex(16), ask, created=self._clock.epoch())
+        errand.traced_by(self._tracer, came=ask.came, since=ask.phases.started)
         self._register.add(errand)
         if ask.idempotency_key:
             self._observer.idempotency("new")
@@ -312,6 +317,7 @@ class Desk:
         errand = self._recall(record)
         if record.state is EditState.OPEN and record.tasks:
             errand.replay = False
+            errand.traced_by(self._tracer)
             self._register.add(errand)
             self._start(self._carry(errand))
         return errand

@@ -11,6 +11,7 @@ from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Task
 from gateway.domain.tenant import Tenant, Upstream
+from gateway.domain.trace import UNTRACED, Trace, Tracer
 from gateway.journey.ask import Ask, Told
 from gateway.journey.digest import prompt_digest
 from gateway.journey.line import Place
@@ -127,6 +128,7 @@ class Errand:
     """Set when a retry brought bytes, or a part has ended."""
     turned_away: GatewayError | None = None
     marks: list[tuple[float, Phase]] = field(default_factory=list)
+    trace: Trace = UNTRACED
 
     @classmethod
     def begin(cls, edit_id: str, ask: Ask, *, created: float) -> "Errand":
@@ -175,6 +177,7 @@ class Errand:
             upstream_request_ids=tuple(leg.request_id for leg in self.legs if leg.request_id),
             status=shown,
             created=int(self.created),
+            trace_id=self.trace.id,
         )
 
     @property
@@ -263,6 +266,14 @@ class Errand:
             self.pictures = self.spooled = self.keepsake = None
             self.release()
 
+    def traced_by(self, tracer: Tracer, *, came: object = None, since: float | None = None) -> None:
+        """Begin this edit's trace; without *since*, as one that another process began."""
+        self.trace = tracer.begin(self.edit_id, self.tenant, self.edit, came=came, since=since)
+
+    def joined_by(self, ask: Ask, tracer: Tracer) -> Trace:
+        """Begin the trace of a customer who joins."""
+        return tracer.join(self.trace, self.edit_id, self.tenant, came=ask.came)
+
     def mark(self, phase: Phase, at: float) -> None:
         """Note that the edit, by its furthest part, entered *phase*."""
         order = list(Phase)
@@ -285,6 +296,7 @@ class Errand:
         self._release()
         if error is not None:
             error.edit_id = self.edit_id
+        self.trace.ended(error)
         self.news.set()
 
     def turn_away(self, error: GatewayError) -> None:

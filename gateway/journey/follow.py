@@ -31,6 +31,8 @@ class Follower:
         theirs = self._clock.epoch() + self._dashscope.clock_offset(region)
         age = max(0.0, theirs - leg.intended_at)
         leg.watch = lane.poller.watch(leg.upstream, leg.task_id, errand.kind, age=age)
+        leg.watch.trace, leg.watch.part = errand.trace, leg.part.index
+        errand.trace.accepted(leg.part.index, leg.upstream, leg.task_id, leg.request_id)
         self._observer.task_state(region, None, "pending")
         if errand.abandoned:
             await self.cancel(lane, errand, leg)
@@ -70,6 +72,8 @@ class Follower:
         if not task.made:
             leg.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)
             self._observer.task_failed(region, model, leg.error)
+        made, polls = len(task.made), leg.watch.polls
+        errand.trace.task_ended(leg.part.index, outcome, made, polls, leg.error)
 
     def _mark_end(self, errand: Errand, leg: Leg, task: Task) -> None:
         """Split what we saw as one wait by upstream's own clock: pending, running, our lag."""

@@ -208,9 +208,11 @@ class Poller:
             task = await self._dashscope.fetch(watch.upstream, watch.task_id)
         except GatewayError as error:
             watch.looking = False
+            watch.trace.polled(watch.part, error.code)
             self._missed(watch, error)
         else:
             watch.looking = False
+            watch.trace.polled(watch.part, task.status)
             self._seen(watch, task)
         finally:
             self._room.release()

@@ -93,14 +93,15 @@ class Submitter:
             theirs = self._dashscope.clock_offset(upstream.region.name)
             leg.upstream, leg.intended_at = upstream, self._clock.epoch() + theirs
             errand.reach(leg, Stage.SUBMITTING)
+            errand.trace.submitting(leg.part.index, upstream)
             try:
                 await self._finishing.keep(errand)
                 await self._ledger.intend(errand.record(), leg.record())
                 task_id = await self._send(lane, upstream, errand, leg)
-            except Throttled:
+            except Throttled as error:
                 lane.submits.throttled()
                 self._observer.upstream_throttled(upstream.region.name, "submit")
-                await self._undo(errand, leg)
+                await self._undo(errand, leg, error)
                 await self._clock.sleep(_THROTTLED_SECONDS[min(throttled, 3)])
                 throttled += 1
                 continue
@@ -108,7 +109,7 @@ class Submitter:
                 raise  # a task of ours may exist: nothing is certain, so nothing is undone
             except GatewayError as error:
                 self._observer.task_failed(upstream.region.name, errand.edit.model, error)
-                await self._undo(errand, leg)
+                await self._undo(errand, leg, error)
                 raise
             if task_id is not None:
                 await self._accept(errand, leg, upstream, task_id)
@@ -126,6 +127,7 @@ class Submitter:
             accepted = await self._dashscope.submit(upstream, errand.edit, leg.part, pictures)
         except SubmitUncertain:
             errand.reach(leg, Stage.UNCERTAIN)
+            errand.trace.uncertain(leg.part.index)
             return await self._resolve(lane, upstream, errand, intended=intended)
         finally:
             self._observer.task_state(region, "submitting", None)
@@ -167,8 +169,9 @@ class Submitter:
             self._settlement.written(task_id)
         errand.let_go()
 
-    async def _undo(self, errand: Errand, leg: Leg) -> None:
+    async def _undo(self, errand: Errand, leg: Leg, error: GatewayError | None = None) -> None:
         """It is certain that no task was made: back to waiting."""
+        errand.trace.undone(leg.part.index, error)
         await keep(self._ledger.void(errand.edit_id, leg.part.index))
         leg.task_id = None
         errand.reach(leg, Stage.WAITING)

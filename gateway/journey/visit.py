@@ -1,7 +1,7 @@
 """One customer's stay with an edit: from joining to the last byte, or to leaving."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from gateway.domain.errors import (
     SubmitUncertain,
 )
 from gateway.domain.phases import Phase, Phases
+from gateway.domain.trace import UNTRACED, Trace
 from gateway.journey.ask import Answer, Told
 from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
@@ -36,6 +37,7 @@ class Visit:
     on_delivered: Callable[["Visit"], Awaitable[None]]
     since: float
     replayed: bool = False
+    trace: Trace = UNTRACED
     _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
     _timer: asyncio.Timeout | None = None
     """Of the answer that is being waited for."""
@@ -62,16 +64,21 @@ class Visit:
                 if errand.error is not None:
                     raise errand.error
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
+                self.trace.downloading()
                 pictures, urls = await self.collector.collect(errand, self._opened)
         except TimeoutError:
             if not errand.ended:
                 self._write_phases()
-            raise self._too_late() from None
+            late = self._too_late()
+            self.trace.told(late)
+            raise late from None
         except GatewayError as error:
             error.edit_id = errand.edit_id
+            self.trace.told(error)
             raise
         finally:
             self._timer = None
+        self.trace.answering()
         return Answer(
             told=errand.told,
             form=errand.edit.answer,
@@ -82,6 +89,14 @@ class Visit:
             adjusted=errand.edit.adjusted,
             replayed=self.replayed,
         )
+
+    def spent(self) -> Mapping[Phase, float]:
+        """Return how many seconds of this request went into which phase, up to now."""
+        now, phases = self.clock.now(), self.phases
+        if phases.phase is Phase.READ:  # the edit has not ended, and nothing was written yet
+            phases = Phases(started=phases.started)
+            self.errand.replay_marks(phases, since=self.since, now=now)
+        return phases.spent(now)
 
     def extend(self, patience: float) -> None:
         """Let this customer wait *patience* seconds since it came: it hears of us meanwhile."""
@@ -95,11 +110,15 @@ class Visit:
 
     async def delivered(self) -> None:
         """Say that the last byte of the answer was handed to the customer's socket."""
+        self.trace.delivered()
         await self.on_delivered(self)
 
     async def close(self) -> None:
         """Let go of the pictures that were begun."""
-        await self._opened.aclose()
+        try:
+            await self._opened.aclose()
+        finally:
+            self.trace.left()
 
     def _rest(self) -> float:
         return max(0.0, self.deadline - self.clock.now())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Upstream
+from gateway.domain.trace import UNTRACED, Trace
 from gateway.journey.schedule import Kind
 
 
@@ -42,6 +43,9 @@ class Watch:
     """How often in a row the list missed it though it had not ended."""
     spared_until: float = 0.0
     """Until then the list is not believed about it."""
+    trace: Trace = UNTRACED
+    """Told of each fetch."""
+    part: int = 0
 
 
 class Watches:

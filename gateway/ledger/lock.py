@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.ledger.trouble import LedgerError, unusable
+from gateway.ledger.trouble import LedgerError, LedgerHeldError, unusable
 
 
 @contextmanager
@@ -19,7 +19,8 @@ def only_holder(path: Path) -> Iterator[None]:
     locked: SQLite locks it by other means, which closing a second descriptor would undo.
 
     Raises:
-        LedgerError: another process holds it; it says which.
+        LedgerHeldError: another process holds it; it says which.
+        LedgerError: it cannot be locked.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -38,7 +39,7 @@ def _take(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-        raise LedgerError(
+        raise LedgerHeldError(
             path,
             f"is in use by process {pid or 'that just started'}",
             "stop that one, or name another file in [state] path",

@@ -109,7 +109,7 @@ def prepare(
     migrations: Sequence[Sequence[str]] = MIGRATIONS,
 ) -> None:
     """Recognise, check and migrate the file; whatever is not ours is left as it was."""
-    version = _recognise(connection, path, len(migrations))
+    version = recognise(connection, path, len(migrations))
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise LedgerError(path, "lies where no write-ahead log can be", "put it on a local disk")
@@ -155,7 +155,7 @@ def _make_private(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _recognise(connection: sqlite3.Connection, path: Path, newest: int) -> int:
+def recognise(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     """Return the version of the tables in the file; 0 for an empty one."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -11,6 +11,10 @@ class LedgerError(Exception):
         super().__init__(f"{path}: {what}; {remedy}")
 
 
+class LedgerHeldError(LedgerError):
+    """A gateway runs on it."""
+
+
 _ASIDE = (
     "restore it, or move it aside to begin anew (its unfinished edits can then only be found in "
     "DashScope's task list)"

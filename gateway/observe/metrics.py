@@ -253,6 +253,8 @@ class Metrics:
         families.detection_lag.begin(regions, models)
         families.polls.begin(regions)
         families.upstream_seconds.begin(regions, labels.OPERATIONS)
+        # An alert on failing calls must see the first one; other codes are too many.
+        families.upstream_requests.begin(regions, labels.OPERATIONS, ("error",))
         families.upstream_retries.begin(regions, ("download",), labels.RETRY_REASONS)
         families.upstream_throttled.begin(regions, labels.OPERATIONS)
         families.poll_budget.begin(names.accounts)

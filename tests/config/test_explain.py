@@ -17,6 +17,7 @@ def test_explain_says_it_all() -> None:
         "waits     up to 540 s for an edit\n"
         "drains    for up to 150 s after SIGTERM\n"
         "remembers edits in state/gateway.db, which survives SIGKILL\n"
+        "metrics   with the rest, for anyone\n"
         "logs      from info on, format auto\n"
         "models    wan2.5-i2i-preview, also called gpt-image-1, gpt-image-1-mini, gpt-image-1.5, "
         "gpt-image-2, chatgpt-image-latest, dall-e-2\n"

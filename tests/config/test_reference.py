@@ -23,6 +23,9 @@ def test_paths() -> None:
         "upstreams.NAME",
         "tenants.NAME",
         "log",
+        "metrics",
+        "traces",
+        "traces.headers",
     ]
 
 

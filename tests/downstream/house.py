@@ -87,6 +87,9 @@ class FakeVisit:
     cancelled: bool = False
     extended: float = 0.0
 
+    def spent(self) -> dict[Phase, float]:
+        return {Phase.READ: 0.25, Phase.QUEUE: 1.5}
+
     def extend(self, patience: float) -> None:
         self.extended = patience
 

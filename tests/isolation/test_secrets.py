@@ -1,4 +1,4 @@
-"""Canary keys, prompts and signed URLs go through every end of the app, and into no text (P13)."""
+"""Canary keys, prompts and signed URLs go through every end of the app: into no text or span."""
 
 import asyncio
 import io
@@ -21,6 +21,7 @@ from gateway.domain.clock import SystemClock
 from gateway.observe.logs import configure_logs
 from gateway.sandbox import Answer, Cut, Drop, End, Fault, Forget
 from gateway.upstream.clients import Purpose
+from tests.collector import collector
 from tests.rush import RUSH
 from tests.whole import PLAIN, House, direct, hashed, house, pictures_of, tables
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.anyio
 
 _UPSTREAM_KEY = "sk-canaryupstream0123456789abcdef"
 _CUSTOMER_KEY = "wk-canarycustomer0123456789abcdef"
+_COLLECTOR_KEY = "canary-of-the-collector"
 _WRONG_KEY = "wk-canarywrong0123456789abcdef"
 _PROMPT = "canary prompt of a private kind"
 _SECRETS = (
@@ -39,6 +41,11 @@ _SECRETS = (
     "OSSAccessKeyId=",
     hashed(_CUSTOMER_KEY).removeprefix("sha256:"),
 )
+_LOUD = (
+    *("httpx", "httpcore", "aiohttp.client", "aiohttp.access", "aiohttp.internal", "asyncio"),
+    *("uvicorn", "uvicorn.error", "uvicorn.access", "PIL", "urllib3", "opentelemetry"),
+)
+"""Loggers of libraries, which are quiet unless an operator's program makes them talk."""
 _SOON = {"x-stainless-read-timeout": "3"}
 
 
@@ -49,14 +56,16 @@ def anyio_backend() -> Any:
 
 @pytest.fixture(params=["json", "text"])
 def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
-    """Everything that the process logs, from debug on; the loggers are given back afterwards."""
+    """All that the process and its libraries log, from debug on; given back afterwards."""
     root, stream = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     configure_logs("debug", request.param, stream)
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.DEBUG)
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("gateway", "httpx", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+    for name in ("gateway", *_LOUD):
         logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
@@ -73,9 +82,15 @@ def clean(text: str) -> str:
 async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[House]:
     region = replace(PLAIN, accounts={"main": (_UPSTREAM_KEY,)}, faults=faults)
     tenants = {"acme": {"region": "beijing", "keys": [hashed(_CUSTOMER_KEY)]}}
-    async with house(region, environ={"KEY": _UPSTREAM_KEY}, tenants=tenants, **more) as home:
-        home.http.headers["authorization"] = f"Bearer {_CUSTOMER_KEY}"
-        yield home
+    environ = {"KEY": _UPSTREAM_KEY, "AUTH": f"Bearer {_COLLECTOR_KEY}"}
+    with collector() as kept:
+        traces = {"endpoint": kept.url, "headers": {"authorization": "env:AUTH"}}
+        more |= {"environ": environ, "tenants": tenants, "traces": traces}
+        async with house(region, **more) as home:
+            home.http.headers["authorization"] = f"Bearer {_CUSTOMER_KEY}"
+            yield home
+    clean(kept.text)
+    assert all(told["authorization"] == environ["AUTH"] for told in kept.headers)
 
 
 async def _told(home: House, answer: httpx.Response) -> str:
@@ -111,13 +126,15 @@ _ENDS = [
 
 @pytest.mark.parametrize(("fault", "status"), _ENDS)
 async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
-    """However an edit ends: answer, headers, metrics and log are clean of what is secret."""
+    """However an edit ends: answer, headers, metrics, spans and log hold nothing secret."""
     async with _canaries(fault) as home:
         answer = await home.edit(_PROMPT, headers=_SOON if status == 503 else {})
 
         assert answer.status_code == status
         clean(await _told(home, answer))
-    assert "gateway.request" in clean(log.getvalue())
+    said = clean(log.getvalue())
+    assert "gateway.request" in said
+    assert "HTTP Request: POST http" in said  # httpx talks, and what it says is clean
 
 
 async def test_an_answer_that_breaks_off(log: io.StringIO) -> None:

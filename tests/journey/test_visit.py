@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import StillRunning
+from gateway.domain.phases import Phase
 from tests.fakes import Run
 from tests.journey.house import House, refusal
 
@@ -54,3 +55,25 @@ async def test_extended_too_late() -> None:
         visit.extend(540.0)
 
     assert isinstance(refused, StillRunning)
+
+
+async def test_where_the_time_went() -> None:
+    """At each moment the phases add up to the time since the customer came."""
+    house = House()
+    house.world.run = Run(0.0, 60.0)
+    began = house.clock.now()
+    async with (
+        house.desk() as desk,
+        desk.attend(house.ask(patience=540.0)) as visit,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = group.create_task(visit.answer())
+        await house.clock.sleep(30.0)
+        meanwhile = dict(visit.spent())
+        await waiting
+        afterwards = dict(visit.spent())
+
+    assert sum(meanwhile.values()) == pytest.approx(30.0)
+    assert max(meanwhile, key=meanwhile.__getitem__) is Phase.UPSTREAM_RUNNING
+    assert sum(afterwards.values()) == pytest.approx(house.clock.now() - began)
+    assert Phase.DOWNLOAD in afterwards

@@ -57,8 +57,11 @@ a test compares.
   nothing is a key, a prompt, an id or an address.
 - `tenant` stands on no histogram.
   200 tenants make fewer than 5,000 series; a test counts them.
-- Enumerations begin at 0, so that `rate()` works from the first event;
-  what has a tenant begins with its first event.
+- Enumerations begin at 0, so that `rate()` works from the first event.
+  What has a tenant, a status (but for calls upstream that got none), an outcome or a phase,
+  and the sizes of bodies, begin with their first event: they would be most of the series.
+- There are no exemplars: nothing here leads to a single edit. Logs and [traces](traces.md) do.
+- There is no family for a reload of the config or for a circuit breaker, since there is neither.
 - Counters end in `_total`; a histogram has `_bucket`, `_sum` and `_count`.
 
 Process and garbage collector metrics of the Python client come with them.

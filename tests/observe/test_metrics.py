@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from gateway.domain.errors import ContentRefused, UpstreamFailed
 from gateway.domain.phases import Phase
@@ -338,6 +339,30 @@ def test_rates_work_from_the_first_event() -> None:
     assert world.value("tasks_in_flight", region="singapore", state="running") == 0
     assert world.value("upstream_key_up", region="singapore", key="sg-main") == 1
     assert world.value("metrics_label_overflow_total", label="tenant") == 0
+
+
+def test_what_begins_with_its_first_event() -> None:
+    """Only what would be most of the series is not there from the start."""
+    later = {family.name for family in World().registry.collect() if not family.samples}
+
+    assert {name.removeprefix("wan_gateway_") for name in later} == {
+        *("http_requests", "http_late_errors", "queue_depth", "queue_rejections"),
+        *("tasks", "images", "image_cost_estimate"),  # so far by tenant
+        *("task_duration_seconds", "task_phase_seconds"),  # by outcome and phase
+        *("http_request_body_bytes", "http_response_body_bytes"),
+        "config_info",  # told by the app
+    }
+
+
+def test_there_are_no_exemplars() -> None:
+    """OpenMetrics could carry ids of single edits; ours does not."""
+    world = _busy(World())
+
+    exposed = str(openmetrics(world.registry), "utf-8")  # type: ignore[no-untyped-call]  # untyped in its package
+
+    assert exposed.endswith("# EOF\n")
+    assert "wan_gateway_http_requests_total{" in exposed
+    assert " # {" not in exposed
 
 
 def test_process_and_build_are_exported() -> None:

@@ -1,0 +1,135 @@
+"""``wan-gateway edits``: what the ledger knows, and calling off what has not begun to run."""
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from gateway.commands import edits_cancel
+from gateway.commands.tables import print_table
+from gateway.config import ConfigError, load_place
+from gateway.domain.clock import SystemClock
+from gateway.domain.record import EditRecord
+from gateway.ledger.reading import edit_of, edits_of
+from gateway.ledger.trouble import LedgerError
+
+_AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def run(asked: Namespace, environ: Mapping[str, str]) -> int:
+    """
+    List, show or cancel.
+
+    Returns:
+        0; 1 where there is no such edit, or not all of it was cancelled.
+
+    Raises:
+        ConfigError: the config or the ledger cannot be used.
+    """
+    server, state = load_place(asked.config)
+    source = asked.config or "environment"
+    if state.path == "memory":
+        what = 'is "memory": only the gateway itself knows its edits'
+        raise ConfigError(f"{source}: state.path: {what}; keep them in a file")
+    path = Path(state.path)
+    try:
+        if asked.what == "list":
+            return _list(asked, path)
+        record = edit_of(path, asked.edit_id)
+        if record is None:
+            print("There is no such edit; edits are kept for 24 hours.")
+            return 1
+        if asked.what == "show":
+            _show(record, as_json=asked.json)
+            return 0
+        return edits_cancel.cancel(asked, environ, server, path, record)
+    except LedgerError as error:
+        raise ConfigError(f"{source}: state.path: {error}") from None
+
+
+def _list(asked: Namespace, path: Path) -> int:
+    since = _since(asked.since) if asked.since else 0.0
+    found = edits_of(path, tenant=asked.tenant, state=asked.state, since=since, limit=asked.limit)
+    if asked.json:
+        print(json.dumps([_plain(record) for record in found], indent=2))
+        return 0
+    head = ("BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON")
+    rows = [
+        (
+            _when(record.created),
+            record.edit_id,
+            record.tenant,
+            record.region,
+            record.state,
+            _yes(record.delivered),
+            record.error_code or "",
+        )
+        for record in found
+    ]
+    print_table(head, rows, whole="EDIT")
+    return 0
+
+
+def _since(text: str) -> float:
+    """
+    Return seconds since the epoch.
+
+    Raises:
+        ConfigError: *text* is no time.
+    """
+    if ago := _AGO.fullmatch(text):
+        return SystemClock().epoch() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"--since: {text!r} is no time; use 30m, 2h or 2026-11-23T09:00"
+        ) from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _show(record: EditRecord, *, as_json: bool) -> None:
+    plain = _plain(record)
+    if as_json:
+        print(json.dumps(plain, indent=2))
+        return
+    tasks = plain.pop("tasks")
+    print_table((), [(name, _text(value)) for name, value in plain.items()])
+    for task in tasks:
+        print()
+        print_table((), [(name, _text(value)) for name, value in task.items()])
+
+
+def _plain(record: EditRecord) -> dict[str, Any]:
+    """Return all that the ledger knows of an edit, with its times as people write them."""
+    plain = asdict(record)
+    plain["created"] = _when(record.created)
+    plain["scale_to"] = None if record.scale_to is None else str(record.scale_to)
+    for task in plain["tasks"]:
+        task["intended_at"] = _when(task["intended_at"])
+    return plain
+
+
+def _text(value: Any) -> str:
+    match value:
+        case bool():
+            return _yes(value)
+        case None:
+            return ""
+        case list() | tuple():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _when(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

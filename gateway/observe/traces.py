@@ -1,0 +1,189 @@
+"""
+Traces for OpenTelemetry: a span for each edit, sent to a collector in the background.
+
+Imported only where traces are asked for. docs/traces.md lists what a span tells.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from threading import Thread
+from typing import Self
+
+import structlog
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from gateway import __version__
+from gateway.domain.clock import Clock
+from gateway.domain.edit import Edit
+from gateway.domain.tenant import Tenant
+from gateway.domain.trace import UNTRACED, Trace, Tracer
+from gateway.observe.spans import Attributes, SpanTrace, at
+
+_OPERATION = "image_edit"  # the semantic conventions have no word for it yet
+_PATH = "/v1/traces"
+_MOST_EVENTS = 64  # of one span: the last looks at a task tell more than the first
+_FLUSH_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
+_W3C = ("traceparent", "tracestate")
+
+
+def tracer_to(
+    endpoint: str, headers: Mapping[str, str], sample: float | None, clock: Clock
+) -> "SpanTracer":
+    """
+    Return what sends traces to a collector; what is not said here, OTEL_* variables say.
+
+    Args:
+        endpoint: The collector's URL; OTLP's path is added unless it is there.
+        headers: For the collector.
+        sample: Share of the traces that begin here; ``None``: by OTEL_TRACES_SAMPLER.
+        clock: Times the spans.
+    """
+    # Its own words repeat with every batch; ours come when it begins, and when it is over.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    url = endpoint if endpoint.endswith(_PATH) else endpoint + _PATH
+    named = {"service.name": "wan-gateway", "service.version": __version__}
+    provider = TracerProvider(
+        sampler=None if sample is None else ParentBased(TraceIdRatioBased(sample)),
+        resource=Resource.create(named).merge(OTELResourceDetector().detect()),
+        shutdown_on_exit=False,
+        span_limits=SpanLimits(max_events=_MOST_EVENTS),
+    )
+    exporter = OTLPSpanExporter(url, headers=dict(headers) or None)
+    return SpanTracer(provider, Told(exporter), clock)
+
+
+class Told(SpanExporter):
+    """Tells the log when *exporter* begins to fail, and when it works again."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._fails = False
+        self._log = structlog.get_logger("gateway.traces")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        fails = result is not SpanExportResult.SUCCESS
+        if fails and not self._fails:
+            self._log.warning("traces_not_exported", spans=len(spans))
+        elif self._fails and not fails:
+            self._log.info("traces_exported_again")
+        self._fails = fails
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+class SpanTracer(Tracer):
+    """
+    Answers gateway.domain.trace.Tracer with spans.
+
+    Args:
+        provider: Makes spans; shut down at the end.
+        exporter: Sends them, in a thread of its own, from a queue that has an end.
+        clock: Times the spans: those of a trace by one reading of the calendar.
+    """
+
+    def __init__(self, provider: TracerProvider, exporter: SpanExporter, clock: Clock) -> None:
+        self._provider = provider
+        self._exporter = exporter
+        self._spans = provider.get_tracer("wan-gateway", __version__)
+        self._clock = clock
+        self._open: set[SpanTrace] = set()
+
+    async def __aenter__(self) -> Self:
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """End what is open and send what is left, for at most 5 seconds."""
+        for trace in list(self._open):
+            trace.interrupt()
+        # A thread of our own: one of the loop's would hold the process until it ends.
+        flush = Thread(target=self._provider.shutdown, daemon=True)
+        flush.start()
+        until = self._clock.now() + _FLUSH_SECONDS
+        while flush.is_alive():
+            if self._clock.now() >= until:
+                structlog.get_logger("gateway.traces").warning("traces_not_flushed")
+                return
+            await self._clock.sleep(_LOOK_SECONDS)
+
+    def came(self, headers: Mapping[str, str]) -> object:
+        carrier = {name: value for name in _W3C if (value := headers.get(name))}
+        if not carrier:
+            return None
+        return TraceContextTextMapPropagator().extract(carrier, Context())
+
+    def begin(
+        self, edit_id: str, tenant: Tenant, edit: Edit, *, came: object, since: float | None
+    ) -> Trace:
+        now = self._clock.now()
+        asked: Attributes = {
+            "gen_ai.operation.name": _OPERATION,
+            "gen_ai.provider.name": "alibaba.dashscope",
+            "gen_ai.output.type": "image",
+            "gen_ai.request.model": edit.model,
+            "gen_ai.request.choice.count": edit.n,
+            "wan_gateway.recovered": since is None,
+        }
+        trace = self._trace(
+            f"{_OPERATION} {edit.model}",
+            edit_id,
+            tenant,
+            asked,
+            came=came,
+            since=now if since is None else since,
+        )
+        if trace is None:
+            return UNTRACED
+        trace.carries(edit, connected=since is not None)
+        return trace
+
+    def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, came: object) -> Trace:
+        links = [Link(joined.span.get_span_context())] if isinstance(joined, SpanTrace) else []
+        name, now = f"{_OPERATION} joined", self._clock.now()
+        trace = self._trace(name, edit_id, tenant, {}, came=came, since=now, links=links)
+        return UNTRACED if trace is None else trace
+
+    def _trace(
+        self,
+        name: str,
+        edit_id: str,
+        tenant: Tenant,
+        attributes: Attributes,
+        *,
+        came: object,
+        since: float,
+        links: Sequence[Link] = (),
+    ) -> SpanTrace | None:
+        """Begin a span that no other of ours is above; ``None`` if it is not to be sampled."""
+        zero = self._clock.epoch() - self._clock.now()
+        span = self._spans.start_span(
+            name,
+            context=came if isinstance(came, Context) else Context(),
+            kind=SpanKind.SERVER,
+            attributes={
+                **attributes,
+                "wan_gateway.edit_id": edit_id,
+                "wan_gateway.tenant": tenant.name,
+                "wan_gateway.region": tenant.region,
+            },
+            links=links,
+            start_time=at(zero, since),
+        )
+        if not span.is_recording():
+            return None
+        trace = SpanTrace(
+            self._spans, span, clock=self._clock, zero=zero, on_end=self._open.discard
+        )
+        self._open.add(trace)
+        return trace

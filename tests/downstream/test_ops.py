@@ -1,0 +1,87 @@
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from gateway.downstream.ops import Ops
+from gateway.downstream.readiness import Readiness
+from gateway.downstream.refuse import exception_handlers
+from gateway.downstream.request_log import RequestLog
+from gateway.downstream.routes import metrics_routes
+from tests.downstream.house import House
+
+pytestmark = pytest.mark.anyio
+
+_TOKEN = "canary-of-the-scraper"
+
+
+def _scraper(house: House, token: str | None) -> httpx.AsyncClient:
+    """A client of the metrics' own port."""
+    registry = CollectorRegistry()
+    Counter("cats", "Seen.", registry=registry).inc()
+    log = Middleware(RequestLog, clock=house.clock, observer=house.seen, log=house.seen)
+    app = Starlette(
+        routes=metrics_routes(Ops(Readiness(), registry, token), house.seen),
+        middleware=[log],
+        exception_handlers=exception_handlers(),
+    )
+    app.router.redirect_slashes = False
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway:9464")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"authorization": "Bearer wrong"}, id="wrong"),
+        pytest.param({"authorization": f"Basic {_TOKEN}"}, id="another scheme"),
+        pytest.param({"authorization": f"Bearer {_TOKEN} x"}, id="and more"),
+        pytest.param({"authorization": b"Bearer \xff\xfe"}, id="no ASCII"),
+        pytest.param({"api-key": _TOKEN}, id="as a customer's key"),
+    ],
+)
+async def test_without_the_token(told: dict[str, str]) -> None:
+    """Who does not present the token gets 401 in the envelope, which does not tell the token."""
+    async with _scraper(House(), _TOKEN) as scraper:
+        reply = await scraper.get("/metrics", headers=told)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert "operator's token" in reply.json()["error"]["message"]
+    assert _TOKEN not in reply.text
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+async def test_with_the_token(scheme: str) -> None:
+    """The token opens the page, with and without a slash at its end."""
+    async with _scraper(House(), _TOKEN) as scraper:
+        scraper.headers["authorization"] = f"{scheme} {_TOKEN}"
+        replies = [await scraper.get("/metrics"), await scraper.get("/metrics/")]
+
+    assert [(reply.status_code, "cats_total 1.0" in reply.text) for reply in replies] == [
+        (200, True),
+        (200, True),
+    ]
+
+
+async def test_nothing_else_is_there() -> None:
+    """On the metrics' own port an edit, a model and the readiness are unknown paths."""
+    async with _scraper(House(), None) as scraper:
+        replies = [
+            await scraper.get("/metrics"),
+            await scraper.head("/metrics"),
+            await scraper.post("/metrics"),
+            await scraper.post("/v1/images/edits"),
+            await scraper.get("/readyz"),
+            await scraper.get("/v1/models"),
+        ]
+
+    assert [reply.status_code for reply in replies] == [200, 200, 405, 404, 404, 404]
+    assert all("x-request-id" in reply.headers for reply in replies)
+
+
+def test_the_token_is_in_no_repr() -> None:
+    """Whoever prints the page's object does not see the token."""
+    assert _TOKEN not in repr(Ops(Readiness(), CollectorRegistry(), _TOKEN))

@@ -1,0 +1,129 @@
+import os
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import ContentRefused
+from gateway.domain.record import EditState, TaskState
+from gateway.ledger.reading import edit_of, edits_of
+from gateway.ledger.schema import MIGRATIONS, opened, prepare
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.trouble import LedgerError
+from tests.ledger.records import EDIT, FIRST, NOW, SECOND, Calendar, edit
+
+pytestmark = pytest.mark.anyio
+
+
+def _ids(path: Path, **more: object) -> list[str]:
+    asked = {"tenant": None, "state": None, "since": 0.0, "limit": 50} | more
+    return [record.edit_id for record in edits_of(path, **asked)]  # type: ignore[arg-type]
+
+
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)
+
+
+async def _written(path: Path) -> Path:
+    async with SqliteLedger(path, sync="normal", epoch=Calendar()) as ledger:
+        for age in (300, 0, 100):
+            await ledger.intend(edit(f"edit_{age}", age=age, key=None), FIRST)
+        await ledger.intend(replace(edit("edit_200", age=200), tenant="other"), FIRST)
+        await ledger.end_edit("edit_100", EditState.FAILED, ContentRefused("no"))
+    return path
+
+
+async def test_the_newest_come_first(tmp_path: Path) -> None:
+    """Edits come by age, whatever the order in which they were written."""
+    path = await _written(tmp_path / "g.db")
+
+    assert _ids(path) == ["edit_0", "edit_100", "edit_200", "edit_300"]
+    assert _ids(path, limit=2) == ["edit_0", "edit_100"]
+    assert _ids(path, since=NOW - 200) == ["edit_0", "edit_100", "edit_200"]
+    assert _ids(path, tenant="other") == ["edit_200"]
+    assert _ids(path, state="failed") == ["edit_100"]
+    assert _ids(path, state="open", tenant="acme", since=NOW - 250) == ["edit_0"]
+
+
+async def test_all_of_an_edit(tmp_path: Path) -> None:
+    """One edit comes with its tasks, as the gateway itself would read it."""
+    path = tmp_path / "g.db"
+    async with SqliteLedger(path, sync="normal", epoch=Calendar()) as ledger:
+        await ledger.intend(EDIT, FIRST)
+        await ledger.intend(EDIT, SECOND)
+        await ledger.accept("edit_1", 0, "beijing-main", "task-1")
+
+        found = edit_of(path, "edit_1")
+
+        assert found == await ledger.find("edit_1")
+        assert found is not None
+        assert [task.state for task in found.tasks] == [TaskState.ACCEPTED, TaskState.SUBMITTING]
+        assert edit_of(path, "edit_2") is None
+
+
+async def test_beside_a_gateway_that_writes(tmp_path: Path) -> None:
+    """A reader neither waits for the gateway nor holds it up, and sees what is committed."""
+    path = tmp_path / "g.db"
+    with opened(path, "normal") as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        assert _ids(path) == []
+
+        writer.execute("COMMIT")
+    assert "g.db-wal" not in _names(tmp_path)
+
+
+async def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """Reading a ledger that nobody has open leaves its folder as it was."""
+    path = await _written(tmp_path / "g.db")
+    before = _names(tmp_path)
+
+    assert len(_ids(path)) == 4
+
+    assert _names(tmp_path) == before
+
+
+async def test_what_a_killed_gateway_left(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What was only in the write-ahead log when the process died is read too."""
+    path, copy = tmp_path / "g.db", tmp_path_factory.mktemp("copy")
+    async with SqliteLedger(path, sync="normal", epoch=Calendar()) as ledger:
+        await ledger.intend(EDIT, FIRST)
+        for name in ("g.db", "g.db-wal", "g.db-shm"):
+            shutil.copy(tmp_path / name, copy)
+
+    assert _ids(copy / "g.db") == ["edit_1"]
+
+
+def _make_old(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    prepare(connection, path, "normal", MIGRATIONS[:1])
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(lambda path: None, "is not there; name the gateway's own config", id="none"),
+        pytest.param(lambda path: path.write_text("x" * 200), "is no SQLite database", id="text"),
+        pytest.param(
+            lambda path: sqlite3.connect(path).execute("CREATE TABLE t (a)").connection.close(),
+            "is another program's database",
+            id="theirs",
+        ),
+        pytest.param(_make_old, "was written by an older gateway; start this version", id="old"),
+    ],
+)
+def test_no_ledger_to_read(tmp_path: Path, make: object, says: str) -> None:
+    """A file that is no ledger of this version is refused in one line."""
+    path = tmp_path / "g.db"
+    make(path)  # type: ignore[operator]
+
+    with pytest.raises(LedgerError) as caught:
+        _ids(path)
+
+    assert f"{path}: {says}" in str(caught.value)

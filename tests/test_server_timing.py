@@ -1,0 +1,153 @@
+"""Every answer tells where its time went, and nothing of it is missing."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.sandbox import Answer, Constant, End, Fault
+from tests.rush import RUSH
+from tests.whole import PLAIN, House, hashed, house, photo
+
+pytestmark = pytest.mark.anyio
+
+_MILLISECONDS = 5.0
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return RUSH
+
+
+def timed(answer: httpx.Response) -> dict[str, float]:
+    """Milliseconds by phase, which are those that the answer took."""
+    told = [one.split(";dur=") for one in answer.headers["server-timing"].split(", ")]
+    phases = {phase: float(spent) for phase, spent in told}
+    whole = float(answer.headers["openai-processing-ms"])
+    assert abs(sum(phases.values()) - whole) <= _MILLISECONDS, answer.headers
+    return phases
+
+
+_SOON = {"x-stainless-read-timeout": "4"}
+_STILL = Fault("submit", End(seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("faults", "headers", "fields", "status", "most"),
+    [
+        pytest.param((), {}, {}, 200, "upstream_running", id="made"),
+        pytest.param((), {}, {"n": "6"}, 200, "upstream_running", id="of-two-tasks"),
+        pytest.param((), {"authorization": "Bearer x"}, {}, 401, "read", id="no-key"),
+        pytest.param((), {}, {"n": "99"}, 400, "read", id="bad-field"),
+        pytest.param((_STILL,), _SOON, {}, 503, "upstream_running", id="still-running"),
+        pytest.param(
+            (Fault("submit", Answer(400, "DataInspectionFailed")),), {}, {}, 400, "", id="refused"
+        ),
+        pytest.param(
+            (Fault("submit", Answer(429, "Throttling.RateQuota")),),
+            _SOON,
+            {},
+            429,
+            "submit",
+            id="throttled",
+        ),
+        pytest.param(
+            (Fault("download", Answer(403, "AccessDenied")),),
+            _SOON,
+            {},
+            503,
+            "",
+            id="not-downloaded",
+        ),
+        pytest.param((), {"prefer": "respond-async"}, {}, 202, "read", id="asynchronous"),
+    ],
+)
+async def test_edits(
+    faults: tuple[Fault, ...],
+    headers: Mapping[str, str],
+    fields: Mapping[str, Any],
+    status: int,
+    most: str,
+) -> None:
+    """Made or refused, the phases of an edit add up to its whole time."""
+    async with house(replace(PLAIN, latency=Constant(3), faults=faults)) as home:
+        answer = await home.edit(headers=headers, **fields)
+
+        assert answer.status_code == status
+        phases = timed(answer)
+        assert not most or max(phases, key=phases.__getitem__) == most
+
+
+async def test_whatever_is_asked() -> None:
+    """Pages, looks at an edit, unknown paths and wrong methods tell it too."""
+    async with house() as home:
+        made = await home.edit()
+        path = f"/v1/images/edits/{made.headers['x-wan-edit-id']}"
+        answers = [
+            await home.http.get(path),
+            await home.http.head(path),
+            await home.http.delete(path),
+            await home.http.get("/v1/images/edits/edit_7"),
+            await home.http.get("/v1/models"),
+            await home.http.get("/v1/models/gpt-image-1"),
+            await home.http.get("/healthz"),
+            await home.http.get("/readyz"),
+            await home.http.get("/metrics"),
+            await home.http.get("/nowhere"),
+            await home.http.options("/v1/images/edits"),
+            await home.http.put("/v1/images/edits"),
+            await home.http.post("/v1/images/variations"),
+            await home.http.post("/v1/images/edits", content=b"x" * 70_000_000),
+        ]
+
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [200, 200, 200, 404, 200, 200, 200, 200, 200, 404, 204, 405, 410, 413]
+        for answer in answers:
+            assert timed(answer)
+        assert "download" in timed(answers[0])
+
+
+async def _streamed(home: House, **fields: str) -> tuple[httpx.Response, str]:
+    files = {"image": ("a.png", photo(), "image/png")}
+    data = {"prompt": "make it sepia", **fields}
+    async with home.http.stream("POST", "/v1/images/edits", data=data, files=files) as answer:
+        return answer, (await answer.aread()).decode()
+
+
+async def test_a_stream_whose_head_goes_first() -> None:
+    """The head tells the time so far; a comment before the last event tells the whole."""
+    async with house(replace(PLAIN, latency=Constant(12))) as home:
+        answer, body = await _streamed(home, stream="true")
+
+    head = timed(answer)
+    assert head["upstream_running"] > 1000
+    (comment,) = (line for line in body.splitlines() if line.startswith(": server-timing: "))
+    told = comment.removeprefix(": server-timing: ")
+    whole = sum(float(one.split(";dur=")[1]) for one in told.split(", "))
+    assert whole > max(12_000, sum(head.values()))
+
+
+async def test_blanks_before_an_answer() -> None:
+    """An answer kept awake by blanks tells the time up to its head."""
+    tenant = {"region": "beijing", "keys": [hashed("wk-acme")], "keep_alive": "whitespace"}
+    async with house(replace(PLAIN, latency=Constant(12)), tenants={"acme": tenant}) as home:
+        answer, body = await _streamed(home)
+
+    assert body.startswith("\n")
+    assert timed(answer)["upstream_running"] > 1000
+
+
+async def test_a_retry_counts_its_own_time() -> None:
+    """Who joins an edit is told of the time since it came, not of that before."""
+    async with house(replace(PLAIN, latency=Constant(12))) as home:
+        first = await home.edit(headers={"x-stainless-read-timeout": "6"})
+        assert first.status_code == 503
+        await asyncio.sleep(1)
+        again = await home.edit(headers={"x-stainless-retry-count": "1"})
+
+    assert again.status_code == 200
+    assert "submit" not in timed(again)
+    assert max(timed(again), key=timed(again).__getitem__) == "upstream_running"

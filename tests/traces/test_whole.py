@@ -1,0 +1,424 @@
+"""Traces of the whole app, as a collector gets them."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.config.build import build as build_config
+from gateway.sandbox import Answer, Constant, Drop, End, Fault
+from gateway.upstream.clients import Purpose
+from tests.collector import Collector, Span, collector
+from tests.test_server import Process, edit
+from tests.test_server import region as region_process
+from tests.test_server import tables as process_tables
+from tests.warp import WarpClock
+from tests.whole import (
+    KEY,
+    PLAIN,
+    UPSTREAM_KEY,
+    direct,
+    eventually,
+    house,
+    photo,
+    pictures_of,
+    region,
+    serving_gateway,
+    tables,
+)
+
+pytestmark = pytest.mark.anyio
+
+_TRACE, _PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+_SAMPLED = {"traceparent": f"00-{_TRACE}-{_PARENT}-01", "tracestate": "theirs=1"}
+_NOT_SAMPLED = {"traceparent": f"00-{_TRACE}-{_PARENT}-00"}
+
+
+def _to(kept: Collector, **more: object) -> dict[str, object]:
+    return {"endpoint": kept.url, **more}
+
+
+def _covers(whole: Span, part: Span) -> bool:
+    return whole.start <= part.start <= part.end <= whole.end
+
+
+async def test_an_edit_is_one_trace() -> None:
+    """An edit is one span below its customer's, with children for all that it waited for."""
+    with collector() as kept:
+        async with house(replace(PLAIN, latency=Constant(4)), traces=_to(kept)) as home:
+            answer = await home.edit(headers=_SAMPLED)
+            assert pictures_of(answer)
+
+    root = kept.root()
+    assert (root.trace_id, root.parent, root.state) == (_TRACE, _PARENT, "theirs=1")
+    assert (root.kind, root.error, root.links) == ("SERVER", None, ())
+    assert root.attributes == {
+        "gen_ai.operation.name": "image_edit",
+        "gen_ai.provider.name": "alibaba.dashscope",
+        "gen_ai.output.type": "image",
+        "gen_ai.request.model": "wan2.5-i2i-preview",
+        "gen_ai.request.choice.count": 1,
+        "gen_ai.response.model": "wan2.5-i2i-preview",
+        "wan_gateway.edit_id": answer.headers["x-wan-edit-id"],
+        "wan_gateway.tenant": "acme",
+        "wan_gateway.region": "beijing",
+        "wan_gateway.recovered": False,
+        "wan_gateway.outcome": "succeeded",
+        "wan_gateway.delivered": True,
+        "dashscope.task_ids": [answer.headers["x-wan-task-id"]],
+    }
+    children = kept.below(root)
+    assert [child.name for child in children] == ["queue", "submit", "poll", "download", "answer"]
+    assert all(_covers(root, child) for child in children)
+    for before, after in pairwise(children):
+        assert 0 <= after.start - before.end < 1e9
+    assert len(kept.spans) == 6
+
+
+async def test_the_submit_and_the_looks() -> None:
+    """The submit tells where it went; looks at the task are events of one span."""
+    with collector() as kept:
+        async with house(replace(PLAIN, latency=Constant(4)), traces=_to(kept)) as home:
+            answer = await home.edit()
+            port = int(home.regions["beijing"].rpartition(":")[2])
+
+    _, submit, poll, _, _ = kept.below(kept.root())
+    task = {
+        "dashscope.task_id": answer.headers["x-wan-task-id"],
+        "dashscope.request_id": answer.headers["x-wan-upstream-request-id"],
+        "wan_gateway.account": "beijing-main",
+        "wan_gateway.part": 0,
+    }
+    where = {"server.address": "127.0.0.1", "server.port": port}
+    assert submit.kind == "CLIENT"
+    assert submit.attributes == {**task, **where, "wan_gateway.upstream": "beijing-main"}
+    looks = poll.attributes.pop("wan_gateway.polls")
+    assert poll.attributes == {**task, "wan_gateway.outcome": "succeeded"}
+    assert len(poll.events) == looks > 1
+    assert {name for name, _ in poll.events} == {"poll"}
+    assert poll.events[-1][1] == {"said": "SUCCEEDED"}
+    assert "RUNNING" in {told["said"] for _, told in poll.events}
+
+
+async def test_parts_go_side_by_side() -> None:
+    """An edit of two tasks has a queue, a submit and a poll for each."""
+    with collector() as kept:
+        async with house(traces=_to(kept)) as home:
+            assert len(pictures_of(await home.edit(n="6"))) == 6
+
+    root = kept.root()
+    names = [(one.name, one.attributes.get("wan_gateway.part")) for one in kept.below(root)]
+    assert sorted(names, key=str) == [
+        ("answer", None),
+        ("download", None),
+        *((name, part) for name in ("poll", "queue", "submit") for part in (0, 1)),
+    ]
+    assert len(set(root.attributes["dashscope.task_ids"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "told", "child"),
+    [
+        pytest.param(
+            Fault("submit", End("FAILED")),
+            500,
+            ("upstream_failed", "timeout", "InternalError.Timeout"),
+            "poll",
+            id="failed",
+        ),
+        pytest.param(
+            Fault("submit", Answer(400, "DataInspectionFailed")),
+            400,
+            ("moderation_blocked", "content_policy", "DataInspectionFailed"),
+            "submit",
+            id="content",
+        ),
+    ],
+)
+async def test_a_bad_end(fault: Fault, status: int, told: tuple[str, str, str], child: str) -> None:
+    """A failed edit and the child that it failed in have the status error and say which."""
+    code, kind, theirs = told
+    with collector() as kept:
+        async with house(replace(PLAIN, faults=(fault,)), traces=_to(kept)) as home:
+            assert (await home.edit()).status_code == status
+
+    root = kept.root()
+    (failed,) = (one for one in kept.below(root) if one.error)
+    assert failed.name == child
+    for span in (root, failed):
+        assert span.error == code
+        assert span.attributes["error.type"] == kind
+        assert span.attributes["wan_gateway.error_code"] == code
+        assert span.attributes["dashscope.code"] == theirs
+    assert root.attributes["wan_gateway.outcome"] == "failed"
+    assert root.attributes["wan_gateway.delivered"] is False
+    assert "gen_ai.response.model" not in root.attributes
+
+
+async def test_an_uncertain_submit() -> None:
+    """A submit whose answer was lost is one span, and says that it was uncertain."""
+    fault = Fault("submit", Drop(after=True), count=1)
+    with collector() as kept:
+        async with house(replace(PLAIN, faults=(fault,)), traces=_to(kept)) as home:
+            assert pictures_of(await home.edit())
+
+    _, submit, poll, *_ = kept.below(kept.root())
+    assert submit.events == (("uncertain", {}),)
+    assert submit.attributes["dashscope.task_id"] == poll.attributes["dashscope.task_id"]
+
+
+async def test_a_throttled_submit() -> None:
+    """Each try of a submit is a span of its own; those that made no task have failed."""
+    fault = Fault("submit", Answer(429, "Throttling.RateQuota"), count=2)
+    with collector() as kept:
+        async with house(replace(PLAIN, faults=(fault,)), traces=_to(kept)) as home:
+            assert pictures_of(await home.edit())
+
+    root = kept.root()
+    tries = [one for one in kept.below(root) if one.name == "submit"]
+    assert [one.attributes.get("error.type") for one in tries] == ["throttled", "throttled", None]
+    assert root.error is None
+
+
+async def test_a_retry_links_to_the_edit() -> None:
+    """A retry that joins has a span in its own customer's trace, which links to the edit's."""
+    with collector() as kept:
+        async with house(replace(PLAIN, latency=Constant(12)), traces=_to(kept)) as home:
+            first = await home.edit(headers={"x-stainless-read-timeout": "5"})
+            assert first.status_code == 503
+            again = {"x-stainless-retry-count": "1", **_SAMPLED}
+            assert pictures_of(await home.edit(headers=again))
+
+    root = kept.root()
+    (joined,) = (span for span in kept.spans if span.name == "image_edit joined")
+    assert (joined.trace_id, joined.parent) == (_TRACE, _PARENT)
+    assert joined.trace_id != root.trace_id
+    assert joined.links == ((root.trace_id, root.span_id),)
+    assert joined.attributes["wan_gateway.edit_id"] == root.attributes["wan_gateway.edit_id"]
+    assert [one.name for one in kept.below(joined)] == ["download", "answer"]
+    assert (joined.error, joined.attributes["wan_gateway.delivered"]) == (None, True)
+    assert root.events == (("refused", {"wan_gateway.error_code": "still_running"}),)
+    assert (root.error, root.attributes["wan_gateway.delivered"]) == (None, False)
+    assert root.attributes["wan_gateway.outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("sample", "headers", "traced"),
+    [
+        pytest.param(0, {}, False, id="none"),
+        pytest.param(0, _SAMPLED, True, id="the customer wants it"),
+        pytest.param(1, _NOT_SAMPLED, False, id="the customer does not"),
+        pytest.param(1, {"traceparent": "00-zz-zz-01"}, True, id="nonsense is no trace"),
+        pytest.param(1, {"tracestate": "theirs=1"}, True, id="a state alone is none"),
+    ],
+)
+async def test_sample(sample: float, headers: Mapping[str, str], *, traced: bool) -> None:
+    """The customer's own trace decides; without one, the share that is set."""
+    with collector() as kept:
+        async with house(traces=_to(kept, sample=sample)) as home:
+            assert pictures_of(await home.edit(headers=headers))
+            joined = await home.edit(headers={"x-stainless-retry-count": "1", **headers})
+            assert pictures_of(joined)
+
+    assert bool(kept.spans) is traced
+
+
+async def test_upstream_hears_nothing_of_it() -> None:
+    """Neither DashScope nor the storage of results is told of a trace."""
+    seen: list[httpx.Request] = []
+
+    class Watched(httpx.AsyncBaseTransport):
+        def __init__(self, purpose: Purpose) -> None:
+            self._way = direct(purpose)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            return await self._way.handle_async_request(request)
+
+        async def aclose(self) -> None:
+            await self._way.aclose()
+
+    with collector() as kept:
+        async with house(transports=Watched, traces=_to(kept)) as home:
+            assert pictures_of(await home.edit(headers=_SAMPLED))
+
+    assert kept.spans
+    assert {request.method for request in seen} == {"GET", "POST"}
+    told = {name for request in seen for name in request.headers}
+    assert not {"traceparent", "tracestate", "baggage"} & told
+
+
+async def test_headers_and_names_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configured headers go with the spans; the standard variables name the service."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=blue")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    with collector() as kept:
+        traces = _to(kept, headers={"authorization": "env:AUTH"})
+        environ = {"KEY": UPSTREAM_KEY, "AUTH": "Bearer of traces"}
+        async with house(environ=environ, traces=traces) as home:
+            await home.edit()
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "theirs")
+        async with house(traces=_to(kept)) as home:
+            await home.edit()
+
+    assert kept.headers[0]["authorization"] == "Bearer of traces"
+    assert kept.headers[0]["content-encoding"] == "gzip"
+    assert [named["service.name"] for named in kept.resources] == ["wan-gateway", "theirs"]
+    assert kept.resources[0]["deployment.environment.name"] == "blue"
+
+
+async def test_switched_off_by_the_standard_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTEL_SDK_DISABLED is obeyed: edits go on, and nothing is sent."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with collector() as kept:
+        async with house(traces=_to(kept)) as home:
+            assert pictures_of(await home.edit(headers=_SAMPLED))
+
+    assert not kept.headers
+
+
+async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a collector that is not there; the log says once that spans are lost."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    with collector(status=404) as kept, capture_logs() as lines:
+        async with house(traces=_to(kept)) as home:
+
+            async def refused() -> bool:
+                return len(kept.headers) > 1
+
+            async def arrived() -> bool:
+                return bool(kept.spans)
+
+            async with asyncio.timeout(200):
+                while not await refused():
+                    assert pictures_of(await home.edit())
+                    await asyncio.sleep(1)
+            kept.status = 200
+            assert pictures_of(await home.edit())
+            await eventually(arrived)
+
+    said = [line["event"] for line in lines if line["event"].startswith("traces_")]
+    assert said == ["traces_not_exported", "traces_exported_again"]
+
+
+async def _hand_in(home_url: str, **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=home_url, timeout=None, trust_env=False) as http:  # noqa: S113 - the gateway's deadlines
+        return await http.post(
+            "/v1/images/edits",
+            data={"prompt": "make it sepia"},
+            files={"image": ("a.png", photo(), "image/png")},
+            headers={"authorization": f"Bearer {KEY}", **headers},
+        )
+
+
+class _LoopClock(WarpClock):
+    """That of the loop, for the ledger's thread too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> float:
+        return self._loop.time()
+
+
+async def test_a_restart(tmp_path: Path) -> None:
+    """What a process leaves behind ends as interrupted; the next one traces it anew."""
+    clock = _LoopClock()
+    async with region(replace(PLAIN, latency=Constant(15)), clock) as url:
+        more: dict[str, Any] = {"state": {"path": str(tmp_path / "g.db")}}
+        with collector() as before:
+            config = build_config(
+                "test",
+                tables({"beijing": url}, **more, traces=_to(before)),
+                {"KEY": UPSTREAM_KEY},
+            )
+            async with serving_gateway(config, clock) as (_, _, home):
+                left = await _hand_in(home, **{"x-stainless-read-timeout": "4"})
+                assert left.status_code == 503
+        with collector() as after:
+            config = replace(config, traces=replace(config.traces, endpoint=after.url))
+            async with serving_gateway(config, clock) as (_, _, home):
+                answer = await _hand_in(home, **{"x-stainless-retry-count": "1"})
+                assert pictures_of(answer)
+
+    left_root, root = before.root(), after.root()
+    assert left_root.attributes["wan_gateway.outcome"] == "interrupted"
+    assert [one.name for one in before.below(left_root)] == ["queue", "submit", "poll"]
+    assert root.attributes["wan_gateway.recovered"] is True
+    assert root.attributes["wan_gateway.edit_id"] == left_root.attributes["wan_gateway.edit_id"]
+    assert root.trace_id != left_root.trace_id
+    assert [one.name for one in after.below(root)] == ["poll"]
+
+
+async def test_the_log_names_the_trace() -> None:
+    """The line of a request holds the id of its edit's trace."""
+    with collector() as kept, capture_logs() as lines:
+        async with house(traces=_to(kept)) as home:
+            await home.edit(headers=_SAMPLED)
+
+    (line,) = (line for line in lines if line.get("edit_id"))
+    assert line["trace_id"] == _TRACE
+
+
+@pytest.mark.slow
+def test_sigterm_sends_what_is_left(tmp_path: Path) -> None:
+    """A process that is told to stop sends its last spans before it ends."""
+    with collector() as kept, region_process(0.5) as url:
+        text = process_tables(tmp_path, url) + f'[traces]\nendpoint = "{kept.url}/v1/traces"\n'
+        with Process(tmp_path, text) as process:
+            assert edit(process).status_code == 200
+            process.send(signal.SIGTERM)
+            assert process.end() == 0
+
+    assert len(kept.below(kept.root())) == 5
+
+
+@pytest.mark.slow
+def test_sigterm_does_not_wait_for_a_dead_collector(tmp_path: Path) -> None:
+    """A collector that takes the connection and says nothing holds the end for 5 s at most."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, region_process(0.5) as url:
+        port = silent.getsockname()[1]
+        text = process_tables(tmp_path, url) + f'[traces]\nendpoint = "http://127.0.0.1:{port}"\n'
+        with Process(tmp_path, text) as process:
+            assert edit(process).status_code == 200
+            process.send(signal.SIGTERM)
+            assert process.end() == 0
+
+        assert process.said("traces_not_flushed")
+
+
+OFF = """
+import sys
+from gateway.app import build
+from gateway.config import config_from_environ
+build(config_from_environ({"DASHSCOPE_API_KEY": "sk-x"}))
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("opentelemetry", "requests")))
+"""
+
+
+def test_off_imports_nothing(tmp_path: Path) -> None:
+    """Without [traces] no line of OpenTelemetry is read, whatever the environment says."""
+    done = subprocess.run(
+        [sys.executable, "-c", OFF],
+        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout == "[]\n"
