@@ -12,16 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import (
-    GatewayError,
-    Throttled,
-    UpstreamFailed,
-    UpstreamUnavailable,
-    UpstreamUnreachable,
-)
+from gateway.domain.errors import GatewayError, Throttled, UpstreamUnavailable
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Upstream
 from gateway.journey.glance import Glances
+from gateway.journey.listing import running_tasks
 from gateway.journey.pace import Pace
 from gateway.journey.ports import DashScope, Observer
 from gateway.journey.schedule import Durations, Kind, pause, rest
@@ -35,9 +30,6 @@ _BEHIND_SECONDS = 10.0
 _BEHIND_LISTED_SECONDS = 45.0  # and so long when the list would show it running
 _SIDELINE = 0.1  # share of the calls that these two may use
 _FETCHES = 0.85  # share of the calls that fetches may use; cancels and doubtful submits need some
-_LOOK_PATIENCE = 3.0  # a slower list is of no use
-_PAGE_SIZE = 100
-_LONGEST_TASK = 4 * 3600.0  # dashscope.md 7.6: a task ends within 3 hours
 
 
 @dataclass(order=True, slots=True)
@@ -222,61 +214,48 @@ class Poller:
         started = self._clock.now()
         self._glance_at = started + 1.0
         try:
-            rows = await self._rows()
+            rows = await self._running()
         except Throttled:
             self._throttled("list")
         except GatewayError as error:
             self._glances.failed(error, started)
         else:
-            slots = self._account.running_tasks
-            for watch in self._glances.read(rows, self._watches, slots, started):
-                watch.overtaken = watch.looking
-                if not watch.looking:
-                    self._plan(watch, 0.0)
-            running = self._watches.running.values()
-            self._glance_at = started + self._glances.pause(running, self._durations, started)
+            self._read(rows, started)
         finally:
             self._glancing = False
             self._room.release()
             self._news.set()
 
-    async def _rows(self) -> list[TaskRow]:
-        """
-        Return the account's running tasks, page by page.
-
-        Stops when the pages are so many that fetches tell more.
-        """
+    async def _running(self) -> list[TaskRow] | None:
         watch = next(iter(self._watches), None)
         if watch is None:
             return []
-        now = self._clock.epoch() + self._dashscope.clock_offset(watch.upstream.region.name)
-        rows: list[TaskRow] = []
-        number = 0
-        while True:
-            number += 1
-            if number > 1:
-                await self._calls.turn()
-            try:
-                async with asyncio.timeout(_LOOK_PATIENCE):
-                    page = await self._dashscope.tasks(
-                        watch.upstream,
-                        since=now - _LONGEST_TASK,
-                        until=now + 60.0,
-                        status=TaskStatus.RUNNING,
-                        page=number,
-                        page_size=_PAGE_SIZE,
-                    )
-            except TimeoutError as late:
-                raise UpstreamUnreachable("The task list is too slow.") from late
-            if page.pages <= 1 and len(page.rows) < page.total:
-                raise UpstreamFailed("The task list cannot be read whole.")
-            rows.extend(page.rows)
-            self._glances.pages = max(1, page.pages)
-            if not self._glances.pay(len(self._watches.running), self._clock.now()):
-                self._glances.rest(self._clock.now())
-                return []
-            if number >= page.pages or not page.rows:
-                return rows
+        return await running_tasks(
+            watch.upstream,
+            dashscope=self._dashscope,
+            clock=self._clock,
+            calls=self._calls,
+            worth=self._worth,
+        )
+
+    def _read(self, rows: list[TaskRow] | None, started: float) -> None:
+        """Fetch those that are gone from the list, and plan the next look."""
+        if rows is not None:
+            slots = self._account.running_tasks
+            for watch in self._glances.read(rows, self._watches, slots, started):
+                watch.overtaken = watch.looking
+                if not watch.looking:
+                    self._plan(watch, 0.0)
+        running = self._watches.running.values()
+        self._glance_at = started + self._glances.pause(running, self._durations, started)
+
+    def _worth(self, pages: int) -> bool:
+        """Say whether a list of so many pages tells more than fetches would."""
+        self._glances.pages = pages
+        pays = self._glances.pay(len(self._watches.running), self._clock.now())
+        if not pays and pages > 1:
+            self._glances.rest(self._clock.now())
+        return pays
 
     def _missed(self, watch: Watch, error: GatewayError) -> None:
         """Take a failed look for what it is: nothing is known, so ask again later."""

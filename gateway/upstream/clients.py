@@ -100,8 +100,9 @@ class Clients:
         await asyncio.to_thread(import_module, "gateway.upstream.transport")
 
     def _aiohttp(self, purpose: Purpose) -> httpx.AsyncBaseTransport:
-        # A tenth of a second, half of it certificates: to be ready takes no aiohttp.
-        from gateway.upstream.transport import AiohttpTransport  # noqa: PLC0415
+        from gateway.upstream.transport import (  # noqa: PLC0415 - to be ready takes no aiohttp
+            AiohttpTransport,
+        )
 
         return AiohttpTransport(
             keep_alive=_HABITS[purpose].keep_alive, ssl_context=lambda: self._ssl_context
