@@ -155,14 +155,24 @@ async def test_ledger_refuses_later() -> None:
     """Once money is spent the edit goes on though the ledger cannot follow."""
     house = House()
     house.ledger.faults |= {
-        "accept": [LedgerUnavailable("full")],
-        "deliver": [LedgerUnavailable("full")],
+        name: [LedgerUnavailable("full")] for name in ("accept", "end_task", "end_edit", "deliver")
     }
     async with house.desk() as desk:
         answer = await buy(desk, house.ask())
+        claimed = desk._carrier._submitter._settlement._claimed
 
     assert answer.delivered == 1
     assert house.world.count("submit") == 1
+    assert list(claimed) == ["task-1"], "it is known as ours though the ledger does not know it"
+
+
+async def test_no_claim_outlives_its_use() -> None:
+    """Once the ledger knows a task nothing else has to remember it."""
+    house = House()
+    async with house.desk() as desk:
+        await buy(desk, house.ask(n=10))
+
+        assert not desk._carrier._submitter._settlement._claimed
 
 
 async def test_ten_pictures() -> None:
