@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -11,9 +11,11 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.domain.models import MODELS, Does
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
@@ -122,7 +124,7 @@ def build(
         metrics,
     )
     app = Starlette(
-        routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
+        routes=_pages(config, edits, Ops(readiness, registry), metrics),
         exception_handlers=exception_handlers(),
         middleware=_middleware(config, clock, metrics),
         lifespan=_lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
@@ -177,6 +179,14 @@ def _finishing(config: Config, imaging: Imaging) -> Finishing:
     return Finishing(keepsakes, imaging)
 
 
+def _pages(config: Config, edits: Edits, ops: Ops, metrics: Metrics) -> list[Route]:
+    # The same door with another offer: all that is behind it is shared.
+    reception = replace(edits.reception, offer=config.offers[Does.GENERATE])
+    generations = replace(edits, reception=reception)
+    models = Models(edits.keyring, _names(config))
+    return routes(edits, generations, models, ops, metrics)
+
+
 def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics) -> Reception:
     server = config.server
     return Reception(
@@ -187,8 +197,7 @@ def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics)
             body_seconds=server.body_seconds,
             idle_body_seconds=server.idle_body_seconds,
         ),
-        models=config.models,
-        default_model=config.default_model,
+        offer=config.offers[Does.EDIT],
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
@@ -197,8 +206,7 @@ def _reception(config: Config, imaging: Imaging, clock: Clock, metrics: Metrics)
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
     """Return the metrics with what is known before the first request."""
-    models = sorted(set(config.models.values()))
-    metrics = Metrics(registry, configured(config.tenants.values(), models, PRICES))
+    metrics = Metrics(registry, configured(config.tenants.values(), MODELS, PRICES))
     metrics.ready(True)
     metrics.draining(False)
     metrics.inflight_limit(config.server.max_bytes_in_flight)
@@ -221,8 +229,8 @@ class _Lines:
 
 def _names(config: Config) -> list[str]:
     """Return every model name that a customer may send, DashScope's own first."""
-    own = sorted(set(config.models.values()))
-    return [*own, *sorted(set(config.models) - set(own))]
+    names = {name for offer in config.offers.values() for name in offer.models}
+    return [*MODELS, *sorted(names - MODELS.keys())]
 
 
 def _write_bug(error: BaseException) -> None:

@@ -15,7 +15,9 @@ _PREFIXES = ("/v1", "", "/openai/v1", "/openai")
 _DEPLOYMENT = "/openai/deployments/{deployment}"
 
 
-def routes(edits: Edits, models: Models, ops: Ops, observer: EdgeObserver) -> list[Route]:
+def routes(
+    edits: Edits, generations: Edits, models: Models, ops: Ops, observer: EdgeObserver
+) -> list[Route]:
     """
     Return the routes for a Starlette whose router has ``redirect_slashes`` off.
 
@@ -29,10 +31,16 @@ def routes(edits: Edits, models: Models, ops: Ops, observer: EdgeObserver) -> li
         page = Page(paths[0].replace(":path", ""), by_method, observer)
         return [Route(path + end, page) for path in paths for end in ("", "/")]
 
-    edit = _images("/edits/{edit_id}")
+    def images(path: str, at: Edits) -> list[Route]:
+        known = _images(path + "/{edit_id}")
+        return [
+            *serve(*_images(path), POST=at.post),
+            *serve(*known, GET=at.get, HEAD=at.head, DELETE=at.delete),
+        ]
+
     return [
-        *serve(*_images("/edits"), POST=edits.post),
-        *serve(*edit, GET=edits.get, HEAD=edits.head, DELETE=edits.delete),
+        *images("/edits", edits),
+        *images("/generations", generations),
         *serve(*_images("/variations"), POST=variations),
         *serve(*_below("/models"), GET=models.get_all),
         *serve(*_below("/models/{id:path}"), GET=models.get),

@@ -8,6 +8,7 @@ from gateway.cli import _parser
 from gateway.config import config_keys
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
+from gateway.domain.models import Does, Offer
 from gateway.observe.metrics import Metrics
 from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT
 from gateway.translate.openai_pictures import is_file_id, is_picture
@@ -30,6 +31,7 @@ from tests.docs.pages import (
 
 _BOTH = [pytest.param(ENGLISH, id="english"), pytest.param(CHINESE, id="chinese")]
 _MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
+_OFFER = Offer(Does.EDIT, _MODELS, "gpt-image-1")
 
 
 # ---------------------------------------------------------------- two languages, one README
@@ -154,7 +156,7 @@ def test_listed_fields_are_called_listed() -> None:
 
 def _read(name: str, text: str) -> Edit:
     fields = [(name, text)] if name == "prompt" else [("prompt", "add a hat"), (name, text)]
-    return edit_of(fields, models=_MODELS, default_model="gpt-image-1", strict=False, fit=True)
+    return edit_of(fields, offer=_OFFER, strict=False, fit=True)
 
 
 @pytest.mark.parametrize(

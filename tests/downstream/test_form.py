@@ -30,7 +30,11 @@ def captured(name: str) -> tuple[dict[str, str], bytes]:
 
 
 async def read(
-    headers: dict[str, str], *pieces: bytes, limits: Limits = LIMITS, budget: int = 2**24
+    headers: dict[str, str],
+    *pieces: bytes,
+    limits: Limits = LIMITS,
+    budget: int = 2**24,
+    most: int = 3,
 ) -> Form:
     script: list[Message] = [
         {"type": "http.request", "body": piece, "more_body": True} for piece in pieces
@@ -41,7 +45,7 @@ async def read(
         return script.pop(0)
 
     with Bytes(budget, lambda _: None).reserve() as share:
-        return await read_form(receive, headers, limits, share)
+        return await read_form(receive, headers, limits, share, lambda _: most)
 
 
 def body_of(**kwargs: object) -> tuple[dict[str, str], bytes]:
