@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import import_module
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.domain.models import MODELS, Does
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
@@ -129,9 +130,8 @@ def build(
     )
     ops = Ops(readiness, registry, config.metrics_token)
     apart = _metrics_app(ops, clock, metrics) if config.metrics.port else None
-    models = Models(keyring, _names(config))
     app = _app(
-        routes(edits, models, ops, metrics, metrics_here=apart is None),
+        _pages(config, edits, ops, metrics, metrics_here=apart is None),
         _middleware(config, clock, metrics),
         _lifespan(imaging, clients, ledger, spool, tracer, desk, clock, metrics),
     )
@@ -210,6 +210,16 @@ def _finishing(config: Config, imaging: Imaging) -> Finishing:
     return Finishing(keepsakes, imaging)
 
 
+def _pages(
+    config: Config, edits: Edits, ops: Ops, metrics: Metrics, *, metrics_here: bool
+) -> list[Route]:
+    # The same door with another offer: all that is behind it is shared.
+    reception = replace(edits.reception, offer=config.offers[Does.GENERATE])
+    generations = replace(edits, reception=reception)
+    models = Models(edits.keyring, _names(config))
+    return routes(edits, generations, models, ops, metrics, metrics_here=metrics_here)
+
+
 def _reception(
     config: Config, imaging: Imaging, clock: Clock, metrics: Metrics, tracer: Tracer
 ) -> Reception:
@@ -222,8 +232,7 @@ def _reception(
             body_seconds=server.body_seconds,
             idle_body_seconds=server.idle_body_seconds,
         ),
-        models=config.models,
-        default_model=config.default_model,
+        offer=config.offers[Does.EDIT],
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
@@ -243,8 +252,7 @@ def _tracer(config: Config, clock: Clock) -> Tracer:
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
     """Return the metrics with what is known before the first request."""
-    models = sorted(set(config.models.values()))
-    metrics = Metrics(registry, configured(config.tenants.values(), models, PRICES))
+    metrics = Metrics(registry, configured(config.tenants.values(), MODELS, PRICES))
     metrics.ready(True)
     metrics.draining(False)
     metrics.inflight_limit(config.server.max_bytes_in_flight)
@@ -267,8 +275,8 @@ class _Lines:
 
 def _names(config: Config) -> list[str]:
     """Return every model name that a customer may send, DashScope's own first."""
-    own = sorted(set(config.models.values()))
-    return [*own, *sorted(set(config.models) - set(own))]
+    names = {name for offer in config.offers.values() for name in offer.models}
+    return [*MODELS, *sorted(names - MODELS.keys())]
 
 
 def _write_bug(error: BaseException) -> None:

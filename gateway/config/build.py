@@ -1,20 +1,16 @@
 """From the tables of a config to Config: the rules that hold across tables live here."""
 
-import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config.keys import read, take
-from gateway.config.rules import Choice
+from gateway.config.keys import read
+from gateway.config.offers import offers_of
 from gateway.config.schema import (
-    MODEL,
-    MODELS,
     Config,
     Log,
-    ModelsTable,
     RegionTable,
     Server,
     State,
@@ -33,15 +29,6 @@ BASE_URLS = MappingProxyType(
     }
 )
 _ALIYUN = "aliyuncs.com"
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-_BUILT_IN_ALIASES = (
-    "gpt-image-1",
-    "gpt-image-1-mini",
-    "gpt-image-1.5",
-    "gpt-image-2",
-    "chatgpt-image-latest",
-    "dall-e-2",
-)
 _TABLES = (
     "server",
     "state",
@@ -69,7 +56,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     state, log = read(State, root.table("state")), read(Log, root.table("log"))
     metrics, metrics_token = read_metrics(root.table("metrics"), environ)
     traces, traces_headers = read_traces(root.table("traces"), environ)
-    models, default_model = _models(root.table("models"))
+    offers = offers_of(root.table("models"))
     regions = _regions(root.table("regions"))
     upstreams = _upstreams(root.table("upstreams"), regions, environ)
     tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams)
@@ -78,12 +65,11 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         server=server,
         state=state,
         log=log,
-        models=models,
-        default_model=default_model,
         metrics=metrics,
         metrics_token=metrics_token,
         traces=traces,
         traces_headers=traces_headers,
+        offers=offers,
         regions=MappingProxyType(regions),
         accounts=MappingProxyType({up.account.name: up.account for up in upstreams.values()}),
         upstreams=MappingProxyType(upstreams),
@@ -126,25 +112,6 @@ def _server(root: Table) -> Server:
         what = f"got {server.max_bytes_in_flight}, less than one body of max_body_bytes"
         raise table.wrong("max_bytes_in_flight", what, f"use at least {server.max_body_bytes}")
     return server
-
-
-def _models(table: Table) -> tuple[Mapping[str, str], str]:
-    aliases = table.table("aliases")
-    plain = {key: value for key, value in table.values.items() if key != "aliases"}
-    names = {MODEL: MODEL} | dict.fromkeys(_BUILT_IN_ALIASES, MODEL)
-    names |= {name: _alias(aliases, name) for name in aliases.values}
-    default = read(ModelsTable, Table(table.source, table.path, plain)).default
-    if default not in names:
-        known = f"use {one_of(names)}"
-        raise table.wrong("default", f"{shown(default)} is no model", known)
-    return MappingProxyType(names), names[default]
-
-
-def _alias(table: Table, name: str) -> str:
-    """Return what the alias *name*, which stands in URLs and metrics, is for."""
-    if not _MODEL_NAME.fullmatch(name):
-        raise table.wrong(name, "is no name of a model", "use letters, digits and . _ : / -")
-    return str(take(table, name, Choice(MODELS)))
 
 
 def _regions(table: Table) -> dict[str, Region]:
@@ -270,6 +237,7 @@ def _tenant(
         upstreams=_own_upstreams(table, said, upstreams),
         fit=said.fit,
         mask=said.mask,
+        metadata=said.metadata,
         strict=said.strict,
         cut_off_seconds=said.cut_off_seconds,
         keep_alive=said.keep_alive,

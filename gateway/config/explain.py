@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 from gateway.config.build import is_loopback
 from gateway.config.schema import Config
-from gateway.domain.tenant import Account, KeepAlive, MaskRule, Tenant
+from gateway.domain.models import Does, Offer
+from gateway.domain.tenant import Account, KeepAlive, MaskRule, MetadataRule, Tenant
 
 _MIB = 1024 * 1024
 
@@ -25,7 +26,6 @@ def explain(config: Config) -> str:
 def _process(config: Config) -> Iterator[str]:
     server, state, log = config.server, config.state, config.log
     one, all_bodies = server.max_body_bytes / _MIB, server.max_bytes_in_flight / _MIB
-    aliases = [name for name, model in config.models.items() if name != model]
     yield f"listens   on {_address(server.host)}:{server.port}"
     yield f"reads     bodies of up to {one:g} MiB, {all_bodies:g} MiB of them at once"
     yield f"waits     up to {server.max_wait_seconds:g} s for an edit"
@@ -38,7 +38,19 @@ def _process(config: Config) -> Iterator[str]:
         share = "" if config.traces.sample is None else f" {100 * config.traces.sample:g} % of"
         yield f"traces   {share} edits to {config.traces.endpoint}"
     yield f"logs      from {log.level} on, format {log.format}"
-    yield f"models    {config.default_model}, also called {', '.join(aliases)}"
+    yield f"edits     by {_offer(config.offers[Does.EDIT])}"
+    yield f"generates by {_offer(config.offers[Does.GENERATE])}"
+
+
+def _offer(offer: Offer) -> str:
+    """Name each model behind an offer, the default first, and what else it is called."""
+    called: dict[str, list[str]] = {offer.default: []}
+    for name, model in offer.models.items():
+        called.setdefault(model, []).extend([name] if name != model else [])
+    return "; ".join(
+        f"{model}, also called {', '.join(names)}" if names else model
+        for model, names in called.items()
+    )
 
 
 def _metrics(config: Config) -> str:
@@ -87,6 +99,7 @@ def _tenant(config: Config, tenant: Tenant) -> str:
         "any key" if tenant.name == config.open_tenant else f"{keys} key{'s' * (keys != 1)}",
         f"{tenant.region} by {', '.join(up.name for up in tenant.upstreams)}",
         "pictures are fitted" if tenant.fit else "pictures are refused unless they fit",
+        *(["metadata of pictures goes upstream"] if _keeps(tenant) else []),
         "masks are kept" if tenant.mask is MaskRule.COMPOSITE else "masks are refused",
         "unknown fields are refused" if tenant.strict else "unknown fields are ignored",
         f"weight {tenant.weight}",
@@ -98,6 +111,10 @@ def _tenant(config: Config, tenant: Tenant) -> str:
     if tenant.keep_alive is KeepAlive.WHITESPACE:
         says.append("kept awake by blanks while a task runs")
     return f"tenant {tenant.name}: {'; '.join(says)}"
+
+
+def _keeps(tenant: Tenant) -> bool:
+    return tenant.metadata is MetadataRule.KEEP
 
 
 def _warnings(config: Config) -> Iterator[str]:

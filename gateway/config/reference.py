@@ -7,7 +7,6 @@ from typing import Any
 from gateway.config.keys import Declared, declared
 from gateway.config.rules import KeyReference
 from gateway.config.schema import (
-    MODEL,
     Log,
     Metrics,
     ModelsTable,
@@ -18,6 +17,8 @@ from gateway.config.schema import (
     Traces,
     UpstreamTable,
 )
+from gateway.config.table import one_of
+from gateway.domain.models import MODELS
 
 _TABLES = (
     ("server", Server),
@@ -50,14 +51,14 @@ class ConfigKey:
 def config_keys() -> list[ConfigKey]:
     """Return every key that a config file may hold, in the file's order."""
     keys = [_key(path, known) for path, kind in _TABLES for known in declared(kind)]
-    after = [key.path for key in keys].index("models.default") + 1
+    after = [key.path for key in keys].index("models.default_generation") + 1
     keys.insert(after, _ALIASES)
     return [*keys, _HEADERS]
 
 
 _ALIASES = ConfigKey(
     "models.aliases.NAME",
-    f'"{MODEL}"',
+    one_of(MODELS),
     "OpenAI's names of image models",
     "",
     "Another name that customers may ask for.",

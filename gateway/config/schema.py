@@ -26,11 +26,16 @@ from gateway.config.rules import (
     Text,
     Whole,
 )
-from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region, Tenant, Upstream
-
-MODEL = "wan2.5-i2i-preview"
-MODELS = (MODEL,)
-"""DashScope's names of what the gateway can translate to."""
+from gateway.domain.models import DEFAULTS, Does, Offer
+from gateway.domain.tenant import (
+    Account,
+    KeepAlive,
+    MaskRule,
+    MetadataRule,
+    Region,
+    Tenant,
+    Upstream,
+)
 
 _MIB = 1024 * 1024
 
@@ -133,7 +138,10 @@ class ModelsTable:
 
     default: Annotated[
         str, Key(Text("the name of a model"), "What an edit without a model gets.")
-    ] = MODEL
+    ] = DEFAULTS[Does.EDIT]
+    default_generation: Annotated[
+        str, Key(Text("the name of a model"), "What a generation without a model gets.")
+    ] = DEFAULTS[Does.GENERATE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +211,10 @@ class TenantTable:
         MaskRule,
         Key(Choice(tuple(MaskRule)), "composite: keep what the mask protects; refuse: 400."),
     ] = MaskRule.COMPOSITE
+    metadata: Annotated[
+        MetadataRule,
+        Key(Choice(tuple(MetadataRule)), "keep: a picture's Exif, GPS and all, goes upstream."),
+    ] = MetadataRule.STRIP
     strict: Annotated[bool, Key(Flag(), "true: an unknown field is 400.")] = False
     cut_off_seconds: Annotated[
         float,
@@ -231,15 +243,13 @@ class Config:
     server: Server
     state: State
     log: Log
-    models: Mapping[str, str]
-    """Every name that a customer may ask for → DashScope's name."""
-    default_model: str
-    """DashScope's name."""
     metrics: Metrics
     metrics_token: str | None = field(repr=False)
     """What a scraper has to present; ``None``: nothing."""
     traces: Traces
     traces_headers: Mapping[str, str] = field(repr=False)
+    offers: Mapping[Does, Offer]
+    """Which models customers may ask for, by what is to be done."""
     regions: Mapping[str, Region]
     accounts: Mapping[str, Account]
     """By name; an account is in one region."""

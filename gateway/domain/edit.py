@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.domain.models import MODELS
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -73,6 +75,8 @@ class Edit:
     """
     One validated request without its pictures, whose bytes live shorter than it does.
 
+    One that never had pictures is a generation: it goes the same way.
+
     ``None`` means: not asked for, left out upstream.
     """
 
@@ -95,21 +99,28 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The share of an edit that one task makes: at most 4 pictures."""
+    """The share of an edit that one task makes."""
 
     index: int
     n: int
     seed: int | None = None
 
 
-MOST_PICTURES_OF_A_TASK = 4  # dashscope.md 1.3: parameters.n
+_OF_WANS = 4  # dashscope.md 1.3: parameters.n
+
+
+def most_of_a_task(model: str) -> int:
+    """Return how many pictures a task of *model* makes at most; one that is gone made Wan's 4."""
+    known = MODELS.get(model)
+    return _OF_WANS if known is None else known.most_made
 
 
 def parts_of(edit: Edit) -> tuple[Part, ...]:
     """Share *edit* out among tasks, in order; seeds go on where the last task's end."""
-    counts = [MOST_PICTURES_OF_A_TASK] * (edit.n // MOST_PICTURES_OF_A_TASK)
-    if edit.n % MOST_PICTURES_OF_A_TASK:
-        counts.append(edit.n % MOST_PICTURES_OF_A_TASK)
+    most = most_of_a_task(edit.model)
+    counts = [most] * (edit.n // most)
+    if edit.n % most:
+        counts.append(edit.n % most)
     parts, made = [], 0
     for index, n in enumerate(counts):
         seed = None if edit.seed is None else (edit.seed + made) % (2**31)

@@ -44,6 +44,13 @@ class MaskRule(StrEnum):
     COMPOSITE = "composite"
 
 
+class MetadataRule(StrEnum):
+    """What becomes of what a picture says beside its pixels, such as where it was taken."""
+
+    STRIP = "strip"
+    KEEP = "keep"
+
+
 class KeepAlive(StrEnum):
     """How proxies between us and a customer who waits are kept from cutting the silence."""
 
@@ -62,6 +69,7 @@ class Tenant:
     """Tried in order; all of *region*."""
     fit: bool = True
     mask: MaskRule = MaskRule.COMPOSITE
+    metadata: MetadataRule = MetadataRule.STRIP
     strict: bool = False
     cut_off_seconds: float = 0
     """The proxy in front cuts after so long; 0: none."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.types import Send
 
 from gateway.domain.edit import Size
+from gateway.domain.models import Does
 from gateway.downstream.body import CustomerLeft
 from gateway.downstream.customer import Customer
 from gateway.downstream.edit_headers import answer_headers
@@ -114,18 +115,19 @@ def json_of(answer: Answer, created: int, measure: Measure) -> Delivery:
     return Delivery(headers, tuple(parts), sized=True)
 
 
-def events_of(answer: Answer, created: int, measure: Measure) -> Delivery:
+def events_of(answer: Answer, created: int, measure: Measure, does: Does = Does.EDIT) -> Delivery:
     """Return *answer* as server-sent events, one for each picture."""
     parts: list[bytes | InBase64] = []
     for picture in answer.pictures:
-        before, after = completed_frames(created, answer.form, measure(_head(picture)))
+        size = measure(_head(picture))
+        before, after = completed_frames(created, answer.form, size, does)
         parts += [before, InBase64(picture), after]
     return Delivery(answer_headers(answer), tuple(parts))
 
 
-def running_body(told: Told) -> bytes:
+def running_body(told: Told, does: Does) -> bytes:
     """Return what is said of an edit whose answer is not to be had, or not wanted, now."""
-    return running_answer(edit_id=told.edit_id, status=told.status, created=told.created)
+    return running_answer(told.edit_id, does, status=told.status, created=told.created)
 
 
 def _length(picture: bytes | Incoming) -> int:

@@ -1,4 +1,4 @@
-"""The image edits: made by POST, had again by GET, looked at by HEAD, called off by DELETE."""
+"""Edits and generations: made by POST, had again by GET, seen by HEAD, called off by DELETE."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.clock import Clock
+from gateway.domain.models import Does
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import CustomerLeft, announced, refuse_too_large
@@ -19,7 +20,7 @@ from gateway.downstream.customer import Customer
 from gateway.downstream.delivery import Measure, running_body
 from gateway.downstream.edit_headers import asked_headers, edit_headers
 from gateway.downstream.keys import Keyring
-from gateway.downstream.manner import EVENTS, SILENCE, Manner, manner_of
+from gateway.downstream.manner import SILENCE, Manner, manner_of
 from gateway.downstream.opening import Opening
 from gateway.downstream.ports import Desk, EdgeObserver, Visit
 from gateway.downstream.readiness import Readiness
@@ -29,11 +30,14 @@ from gateway.downstream.stay import Stay
 from gateway.journey.ask import Ask, Told
 
 _BEATS_PER_PATIENCE = 3  # nobody who waits shorter than a beat shall be lost between two
+_PLACES = {Does.EDIT: "/v1/images/edits", Does.GENERATE: "/v1/images/generations"}
 _ENDED = frozenset({"succeeded", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Edits:
+    """One of the two paths; an edit that was made at one can be had at the other."""
+
     keyring: Keyring
     readiness: Readiness
     reception: Reception
@@ -76,14 +80,14 @@ class Edits:
             line.told = visit.told
             if visit.told.status == "failed":
                 await visit.answer()
-            return _status(visit.told)
+            return self._status(visit.told)
 
     async def delete(self, request: Request) -> ASGIApp:
         """Call an edit off as far as that costs nothing."""
         tenant = self._admit(request)
         told = await self.desk.withdraw(tenant, request.path_params["edit_id"])
         line_of(request.scope).told = told
-        return _status(told)
+        return self._status(told)
 
     def _admit(self, request: Request) -> Tenant:
         tenant = self.keyring.tenant_of(request.headers)
@@ -100,12 +104,13 @@ class Edits:
             ):
                 # The edit has the bytes now, and lets them go once its task exists.
                 share.handed_over, ask.pictures = True, ()
-                manner = manner_of(ask.edit.answer, tenant)
+                manner = manner_of(ask.edit.answer, tenant, self._does)
                 # To wait is what a stream is for; Prefer is a wish that need not be granted.
-                if _prefers_async(request) and manner is not EVENTS:
+                if _prefers_async(request) and not ask.edit.answer.stream:
                     visit.detach()
                     line_of(scope).told = visit.told
-                    await _status(visit.told, asynchronous=True)(scope, receive, send)
+                    accepted = self._status(visit.told, asynchronous=True)
+                    await accepted(scope, receive, send)
                     return
                 opening = self._opening(manner, ask, visit, customer, send)
                 await self._stay(opening, line_of(scope), ask.phases).answer()
@@ -141,7 +146,7 @@ class Edits:
         async with Customer(receive) as customer, known as visit:
             if visit.told.status not in _ENDED:
                 line.told = visit.told
-                await _status(visit.told)(scope, receive, send)
+                await self._status(visit.told)(scope, receive, send)
                 return
             opening = Opening(SILENCE, {}, visit, customer, send, every=0.0, longest=0.0)
             await self._stay(opening, line, phases).answer()
@@ -162,18 +167,21 @@ class Edits:
     def _stay(self, opening: Opening, line: RequestLine, phases: Phases) -> Stay:
         return Stay(opening, line, phases, self.measure, self.clock, self.observer)
 
+    @property
+    def _does(self) -> Does:
+        return self.reception.offer.does
 
-def _status(told: Told, *, asynchronous: bool = False) -> Response:
-    headers = edit_headers(told)
-    if asynchronous:
-        headers["preference-applied"] = "respond-async"
-        headers["location"] = f"/v1/images/edits/{told.edit_id}"
-    return Response(
-        running_body(told),
-        status_code=200 if told.status in _ENDED and not asynchronous else 202,
-        headers=headers,
-        media_type="application/json",
-    )
+    def _status(self, told: Told, *, asynchronous: bool = False) -> Response:
+        headers = edit_headers(told)
+        if asynchronous:
+            headers["preference-applied"] = "respond-async"
+            headers["location"] = f"{_PLACES[self._does]}/{told.edit_id}"
+        return Response(
+            running_body(told, self._does),
+            status_code=200 if told.status in _ENDED and not asynchronous else 202,
+            headers=headers,
+            media_type="application/json",
+        )
 
 
 def _prefers_async(request: Request) -> bool:

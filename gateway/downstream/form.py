@@ -13,11 +13,13 @@ from gateway.downstream.bytes_budget import Share
 from gateway.downstream.multipart_form import MultipartForm
 from gateway.translate.openai_json import read_json
 from gateway.translate.openai_pictures import (
+    MostOf,
     PictureRef,
     is_mask,
     is_picture,
     picture_order,
     picture_ref,
+    refuse_pictures,
 )
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
@@ -31,12 +33,16 @@ class Form:
     fields: tuple[tuple[str, str], ...] = field(repr=False)
     """Name and text in the order sent, without pictures."""
     pictures: tuple[PictureRef, ...]
-    """1 to 3, in the order that the prompt counts."""
+    """In the order that the prompt counts; none for a generation."""
     mask: PictureRef | None = None
 
 
 async def read_form(
-    receive: Receive, headers: Mapping[str, str], limits: Limits, share: Share
+    receive: Receive,
+    headers: Mapping[str, str],
+    limits: Limits,
+    share: Share,
+    most_of: MostOf,
 ) -> Form:
     """
     Read a body to its end.
@@ -46,6 +52,7 @@ async def read_form(
         headers: By lower-case name.
         limits: What a body may be at most.
         share: Grows with the bytes that arrive.
+        most_of: How many pictures the model takes that the fields ask for.
 
     Raises:
         InvalidRequest: of a kind we do not read, broken, cut short; pictures missing or wrong.
@@ -57,12 +64,12 @@ async def read_form(
             parts = MultipartForm(_boundary(content_type), limits)
             await pour(receive, parts.feed, limits, share)
             parts.end()
-            return _form(parts.fields)
+            return _form(parts.fields, most_of)
         case "application/x-www-form-urlencoded":
             # aiohttp's FormData without a file: the refusal shall say what is missing.
-            return _form(_urlencoded(await _whole(receive, limits, share), limits))
+            return _form(_urlencoded(await _whole(receive, limits, share), limits), most_of)
         case kind if kind == "application/json" or kind.endswith("+json"):
-            body = read_json(await _whole(receive, limits, share))
+            body = read_json(await _whole(receive, limits, share), most_of)
             return Form(body.fields, body.pictures, body.mask)
         case _:
             raise InvalidRequest(
@@ -107,19 +114,21 @@ def _urlencoded(body: bytes, limits: Limits) -> _Received:
     return fields
 
 
-def _form(received: _Received) -> Form:
+def _form(received: _Received, most_of: MostOf) -> Form:
     """Sort what came into texts, pictures and mask; empty text counts as absent."""
     given = [(name, value) for name, value in received if value != ""]
-    order = picture_order([name for name, _ in given])
+    fields = tuple(
+        (name, value) for name, value in given if isinstance(value, str) and not is_picture(name)
+    )
+    most = most_of(fields)
+    order = picture_order([name for name, _ in given], most)
     masks = [value for name, value in given if is_mask(name)]
+    if not most:
+        refuse_pictures(len(masks), param="mask")
     if len(masks) > 1:
         raise InvalidRequest("Duplicate parameter: 'mask'. Send one.", param="mask")
     return Form(
-        fields=tuple(
-            (name, value)
-            for name, value in given
-            if isinstance(value, str) and not is_picture(name)
-        ),
+        fields=fields,
         pictures=tuple(
             _ref(given[place][1], which=f"image {nth}", param=given[place][0])
             for nth, place in enumerate(order, 1)

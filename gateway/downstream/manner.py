@@ -1,11 +1,13 @@
 """How a customer is answered: in silence until its edit has ended, or kept awake meanwhile."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 from gateway.domain.edit import AnswerForm
 from gateway.domain.errors import GatewayError
+from gateway.domain.models import Does
 from gateway.domain.tenant import KeepAlive, Tenant
 from gateway.downstream.delivery import Delivery, Measure, events_of, json_of
 from gateway.journey.ask import Answer
@@ -56,10 +58,11 @@ EVENTS = Manner(
     error=error_event,
     late=comments,
 )
+GENERATION_EVENTS = replace(EVENTS, deliver=partial(events_of, does=Does.GENERATE))
 
 
-def manner_of(form: AnswerForm, tenant: Tenant) -> Manner:
+def manner_of(form: AnswerForm, tenant: Tenant, does: Does) -> Manner:
     """Return how this request is answered: as it asks itself, else as its tenant is set."""
     if form.stream:
-        return EVENTS
+        return EVENTS if does is Does.EDIT else GENERATION_EVENTS
     return BLANKS if tenant.keep_alive is KeepAlive.WHITESPACE else SILENCE

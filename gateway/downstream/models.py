@@ -1,4 +1,4 @@
-"""The model list, which Dify, n8n and LobeChat ask for before they send an edit."""
+"""The model list, which Dify, n8n and LobeChat ask for before they send anything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _JSON = "application/json"
 class Models:
     keyring: Keyring
     names: Sequence[str]
-    """Every name that an edit may ask for, DashScope's own first."""
+    """Every name that may be asked for, DashScope's own first."""
 
     async def get_all(self, request: Request) -> Response:
         self._admit(request)

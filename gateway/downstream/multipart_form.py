@@ -11,7 +11,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from gateway.domain.errors import InvalidRequest, RequestTooLarge
 from gateway.downstream.body import Limits
-from gateway.translate.openai_fields import FIELDS
+from gateway.translate.openai_fields import NAMES
 from gateway.translate.openai_pictures import is_picture
 
 _EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
@@ -119,7 +119,7 @@ def _opened(segment: MultipartSegment) -> _Part:
         for header, value in segment.headerlist
     )
     if not is_picture(name):
-        kind = _Kind.FILE if named and name not in FIELDS else _Kind.TEXT
+        kind = _Kind.FILE if named and name not in NAMES else _Kind.TEXT
     # (None, bytes, "image/png") in Python's SDK sends a picture without any file name.
     elif named or not (segment.content_type or "text/").startswith("text/"):
         kind = _Kind.PICTURE

@@ -5,15 +5,16 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from gateway.domain.edit import Keepsake, Picture, Size
+from gateway.domain.models import Inputs
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.request_line import RequestLine
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Answer, Ask, Told
 
-Check = Callable[[Sequence[bytes | Picture], Tenant], Awaitable[Checked]]
+Check = Callable[[Sequence[bytes | Picture], Tenant, Inputs], Awaitable[Checked]]
 """
-Decode pictures and bring them into DashScope's rules; gateway.imaging answers it.
+Decode pictures and bring them into a model's rules; gateway.imaging answers it.
 
 A Picture is one with an URL, which goes on unread. Raises InvalidImage, with the index of
 the picture and the rule.

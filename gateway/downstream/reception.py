@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from starlette.requests import Request
 
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Keepsake, Picture
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.models import MODELS, Offer
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
@@ -22,7 +24,7 @@ from gateway.journey.digest import digest_of
 from gateway.journey.patience import patience, sdk_patience
 from gateway.translate.openai_mask import masked
 from gateway.translate.openai_pictures import PictureRef
-from gateway.translate.openai_request import edit_of
+from gateway.translate.openai_request import edit_of, most_pictures
 
 _LONGEST_KEY = 255
 
@@ -32,9 +34,7 @@ class Reception:
     check: Check
     check_mask: CheckMask
     limits: Limits
-    models: Mapping[str, str]
-    """Every name that a customer may send, and DashScope's name for it."""
-    default_model: str
+    offer: Offer
     max_wait_seconds: float
     clock: Clock
     observer: EdgeObserver
@@ -51,18 +51,20 @@ class Reception:
         line = line_of(request.scope)
         line.phases = phases = Phases(started=line.started)
         key = idempotency_key(request.headers)
-        form = await read_form(request.receive, request.headers, self.limits, share)
+        deployment = request.path_params.get("deployment", "")
+        most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
+        form = await read_form(request.receive, request.headers, self.limits, share, most_of)
         read_at = self.clock.now()
         keepsake = _keepsake(form, tenant)
         edit = edit_of(
             form.fields,
-            models=self.models,
-            default_model=self.default_model,
-            deployment=request.path_params.get("deployment", ""),
+            offer=self.offer,
+            deployment=deployment,
             strict=tenant.strict,
             fit=tenant.fit,
         )
-        checked = await self.check([_unread(ref) for ref in form.pictures], tenant)
+        inputs = MODELS[edit.model].inputs
+        checked = await self.check([_unread(ref) for ref in form.pictures], tenant, inputs)
         pictures = checked.pictures
         if keepsake is not None:
             edit = masked(edit, await self.check_mask(keepsake), fit=tenant.fit)

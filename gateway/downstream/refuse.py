@@ -90,12 +90,14 @@ def _error(exc: HTTPException, method: str, path: str) -> GatewayError:
 def _lost(method: str, path: str) -> str:
     """Return what is wrong with *path*; most often it is the client's base URL."""
     lost = f"Invalid URL ({method} {path})"
-    if not path.rstrip("/").endswith("/images/edits"):
-        return lost
-    return (
-        f"{lost}. Edits are at /v1/images/edits: set the base_url of your client to this server's "
-        "address with /v1 at its end, once, and without /images/edits."
-    )
+    for what in ("edits", "generations"):
+        if path.rstrip("/").endswith(f"/images/{what}"):
+            return (
+                f"{lost}. {what.capitalize()} are at /v1/images/{what}: set the base_url of your"
+                " client to this server's address with /v1 at its end, once, and without"
+                f" /images/{what}."
+            )
+    return lost
 
 
 def refusal_headers(line: RequestLine, error: GatewayError) -> dict[str, str]:

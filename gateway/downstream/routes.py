@@ -16,7 +16,13 @@ _DEPLOYMENT = "/openai/deployments/{deployment}"
 
 
 def routes(
-    edits: Edits, models: Models, ops: Ops, observer: EdgeObserver, *, metrics_here: bool = True
+    edits: Edits,
+    generations: Edits,
+    models: Models,
+    ops: Ops,
+    observer: EdgeObserver,
+    *,
+    metrics_here: bool = True,
 ) -> list[Route]:
     """
     Return the routes for a Starlette whose router has ``redirect_slashes`` off.
@@ -31,10 +37,16 @@ def routes(
         page = Page(paths[0].replace(":path", ""), by_method, observer)
         return [Route(path + end, page) for path in paths for end in ("", "/")]
 
-    edit = _images("/edits/{edit_id}")
+    def images(path: str, at: Edits) -> list[Route]:
+        known = _images(path + "/{edit_id}")
+        return [
+            *serve(*_images(path), POST=at.post),
+            *serve(*known, GET=at.get, HEAD=at.head, DELETE=at.delete),
+        ]
+
     return [
-        *serve(*_images("/edits"), POST=edits.post),
-        *serve(*edit, GET=edits.get, HEAD=edits.head, DELETE=edits.delete),
+        *images("/edits", edits),
+        *images("/generations", generations),
         *serve(*_images("/variations"), POST=variations),
         *serve(*_below("/models"), GET=models.get_all),
         *serve(*_below("/models/{id:path}"), GET=models.get),

@@ -16,11 +16,12 @@ def profile_for(source: Image.Image) -> bytes | None:
     return profile if isinstance(profile, bytes) else None
 
 
-def as_jpeg(picture: Image.Image, quality: int, profile: bytes | None) -> bytes:
+def as_jpeg(picture: Image.Image, quality: int, profile: bytes | None, exif: bytes = b"") -> bytes:
     """Return *picture*, which is RGB, as a baseline JPEG; *quality* is 0 to 100."""
     into = BytesIO()
     subsampling = "4:4:4" if quality >= _FULL_COLOUR else "4:2:0"
-    picture.save(into, "JPEG", quality=quality, subsampling=subsampling, icc_profile=profile)
+    beside = {"icc_profile": profile, "exif": exif}
+    picture.save(into, "JPEG", quality=quality, subsampling=subsampling, **beside)
     return into.getvalue()
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from PIL import Image
 
 from gateway.domain.edit import Size
+from gateway.domain.models import Inputs
 from gateway.imaging import jpeg, png, webp
 from gateway.imaging.encoding import as_jpeg, profile_for
 from gateway.imaging.formats import JPEG
 from gateway.imaging.inspect import Inspected
+from gateway.imaging.metadata import upright
 from gateway.imaging.opening import check_cost, opened, reading
 from gateway.imaging.pixels import Colour, flattened, turned
-from gateway.imaging.rules import LONGEST_SIDE, MOST_BYTES, SHORTEST_SIDE, TAKEN
+from gateway.imaging.rules import TAKEN
 
 WHITE: Colour = (255, 255, 255)
 _STRIPPED: Mapping[str, Callable[[bytes], bytes]] = {
@@ -49,6 +52,18 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Aim:
+    """What a picture is to become."""
+
+    inputs: Inputs
+    """The model's rules."""
+    keep_metadata: bool = False
+    """Exif, with its GPS position, goes on; its orientation is told as it has become."""
+    background: Colour = WHITE
+    """What shows where the picture was transparent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """How big a picture is to be drawn, and on what canvas; mostly these are the same."""
 
@@ -56,26 +71,27 @@ class Frame:
     canvas: Size
 
 
-def frame_of(size: Size) -> Frame:
+def frame_of(size: Size, inputs: Inputs) -> Frame:
     """
-    Return the frame nearest to *size* whose sides are all within 384 to 5000.
+    Return the frame nearest to *size* whose sides are all within those of *inputs*.
 
-    The ratio is kept. Beyond 5000:384 no size has both sides within: such a picture is
-    drawn as large as 5000 allows, up to its own size, and padded.
+    The ratio is kept. Beyond the longest side to the shortest no size has both sides
+    within: such a picture is drawn as large as may be, up to its own size, and padded.
     """
+    shortest, longest = inputs.shortest_side, inputs.longest_side
     short, long = min(size.width, size.height), max(size.width, size.height)
-    if long * SHORTEST_SIDE > short * LONGEST_SIDE:
-        scale = min(1.0, LONGEST_SIDE / long)
-    elif short < SHORTEST_SIDE:
-        scale = SHORTEST_SIDE / short
+    if long * shortest > short * longest:
+        scale = min(1.0, longest / long)
+    elif short < shortest:
+        scale = shortest / short
     else:
-        scale = min(1.0, LONGEST_SIDE / long)
+        scale = min(1.0, longest / long)
     drawn = _scaled(size, scale)
-    canvas = Size(max(drawn.width, SHORTEST_SIDE), max(drawn.height, SHORTEST_SIDE))
+    canvas = Size(max(drawn.width, shortest), max(drawn.height, shortest))
     return Frame(drawn, canvas)
 
 
-def keeps_pixels(inspected: Inspected) -> bool:
+def keeps_pixels(inspected: Inspected, inputs: Inputs) -> bool:
     """Tell whether the pixels can stay as they are, whatever the file's length."""
     return (
         inspected.format in _TAKEN
@@ -83,47 +99,54 @@ def keeps_pixels(inspected: Inspected) -> bool:
         and not inspected.has_alpha
         and inspected.orientation == 1
         and inspected.frames == 1
-        and frame_of(inspected.size).canvas == inspected.size
+        and frame_of(inspected.size, inputs).canvas == inspected.size
     )
 
 
-def fit(content: bytes, inspected: Inspected, background: Colour = WHITE) -> Fitted:
+def fit(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     """
     Return *content* as DashScope takes it: the same object where nothing is wrong.
 
     Where only metadata is too much, it is cut out and the coded pixels stay byte for byte;
     then and where nothing is done, nothing is decoded. Everything else is drawn anew as
-    JPEG: first frame, upright, RGB, transparency on *background*, with its ICC profile.
+    JPEG: first frame, upright, RGB, transparency on a background, with its ICC profile.
 
     Raises:
         InvalidImage: while drawing anew it turned out to be damaged; the reason alone.
     """
-    return without_drawing(content, inspected) or drawn_anew(content, inspected, background)
+    return without_drawing(content, inspected, aim) or drawn_anew(content, inspected, aim)
 
 
-def without_drawing(content: bytes, inspected: Inspected) -> Fitted | None:
+def without_drawing(content: bytes, inspected: Inspected, aim: Aim) -> Fitted | None:
     """Return *content*, at most without metadata, if that fits; nothing is decoded."""
-    if not keeps_pixels(inspected):
+    if not keeps_pixels(inspected, aim.inputs):
         return None
-    lighter = _STRIPPED[inspected.format](content) if inspected.has_metadata else content
-    if len(lighter) > MOST_BYTES:
-        return None
-    done = ("metadata_removed",) if inspected.has_metadata else ()
-    return Fitted(lighter, inspected.media_type, inspected.size, done)
+    fitted = as_it_is(content, inspected, aim)
+    return fitted if len(fitted.content) <= aim.inputs.most_bytes else None
 
 
-def drawn_anew(content: bytes, inspected: Inspected, background: Colour = WHITE) -> Fitted:
+def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
+    """Return *content* byte for byte, but for the metadata that is not to be sent on."""
+    done: tuple[str, ...] = ()
+    if inspected.has_metadata and not aim.keep_metadata:
+        content, done = _STRIPPED[inspected.format](content), ("metadata_removed",)
+    return Fitted(content, inspected.media_type, inspected.size, done)
+
+
+def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     """
     Return *content* as a new JPEG; all of it is decoded on the way.
 
     Raises:
         InvalidImage: as fit.
     """
-    frame = frame_of(inspected.upright)
-    plain, profile = _plain(content, inspected, frame.drawn, background)
-    light = _light(_framed(plain, frame, background), profile)
-    heavy = len(content) > MOST_BYTES or light.tries > 1
-    done = _done(inspected, frame, light.size, heavy=heavy)
+    frame, most_bytes = frame_of(inspected.upright, aim.inputs), aim.inputs.most_bytes
+    plain, profile = _plain(content, inspected, frame.drawn, aim.background)
+    exif = upright(inspected.exif) if aim.keep_metadata else b""
+    encode = partial(as_jpeg, profile=profile, exif=exif)
+    light = _light(_framed(plain, frame, aim.background), encode, most_bytes)
+    heavy = len(content) > most_bytes or light.tries > 1
+    done = _done(inspected, frame, light.size, heavy=heavy, silent=not exif)
     return Fitted(light.content, JPEG.media_type, light.size, done)
 
 
@@ -164,19 +187,23 @@ class _Light:
     tries: int
 
 
-def _light(picture: Image.Image, profile: bytes | None) -> _Light:
+def _light(
+    picture: Image.Image, encode: Callable[[Image.Image, int], bytes], most_bytes: int
+) -> _Light:
     for tries, quality in enumerate(_QUALITIES, start=1):
-        made = as_jpeg(picture, quality, profile)
-        if len(made) <= MOST_BYTES:
+        made = encode(picture, quality)
+        if len(made) <= most_bytes:
             return _Light(made, Size(*picture.size), tries)
-    while len(made) > MOST_BYTES:
+    while len(made) > most_bytes:
         smaller = _scaled(Size(*picture.size), _SMALLER)
         picture = picture.resize((smaller.width, smaller.height), Image.Resampling.LANCZOS)
-        made = as_jpeg(picture, _QUALITIES[-1], profile)
+        made = encode(picture, _QUALITIES[-1])
     return _Light(made, Size(*picture.size), len(_QUALITIES) + 1)
 
 
-def _done(inspected: Inspected, frame: Frame, made: Size, *, heavy: bool) -> tuple[str, ...]:
+def _done(
+    inspected: Inspected, frame: Frame, made: Size, *, heavy: bool, silent: bool
+) -> tuple[str, ...]:
     mode = _MODE_NAMES.get(inspected.mode, inspected.mode.lower())
     told = (
         (f"converted:{inspected.format.lower()}", inspected.format not in _TAKEN),
@@ -188,7 +215,7 @@ def _done(inspected: Inspected, frame: Frame, made: Size, *, heavy: bool) -> tup
         (f"padded:{frame.drawn}->{frame.canvas}", frame.drawn != frame.canvas),
         ("reencoded", heavy),
         (f"scaled:{frame.canvas}->{made}", frame.canvas != made),
-        ("metadata_removed", inspected.has_metadata),
+        ("metadata_removed", inspected.has_metadata and silent),
     )
     return tuple(note for note, true in told if true)
 

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -14,6 +14,7 @@ from gateway.imaging.metadata import Metadata, orientation
 from gateway.imaging.opening import check_size, opened
 
 _READABLE = "JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF"
+_INSTALL = "the gateway's operator can install 'wan-gateway[heic]'"
 _METADATA: Mapping[str, Callable[[bytes], Metadata]] = {
     "JPEG": jpeg.metadata,
     "PNG": png.metadata,
@@ -47,6 +48,8 @@ class Inspected:
     orientation: int = 1
     has_metadata: bool = False
     frames: int = 1
+    exif: bytes = field(default=b"", repr=False, compare=False)
+    """The block as it stands in the file, for those whose metadata goes on."""
 
     @property
     def upright(self) -> Size:
@@ -86,6 +89,7 @@ def inspect(content: bytes) -> Inspected:
             orientation=1 if known.name in _TURNS_ITSELF else orientation(found.exif),
             has_metadata=found.present,
             frames=getattr(picture, "n_frames", 1) if known.name in _FRAMES_IN_HEAD else 1,
+            exif=found.exif,
         )
 
 
@@ -96,7 +100,7 @@ def _format(content: bytes) -> Format:
     if known is None:
         raise InvalidImage(f"its bytes are not a {_READABLE} picture")
     if known is HEIF and not heif_readable():
-        raise InvalidImage(f"HEIC cannot be read here; send {_READABLE}")
+        raise InvalidImage(f"HEIC cannot be read here; {_INSTALL}, or send {_READABLE}")
     return known
 
 

@@ -1,10 +1,15 @@
-"""What a file says beside its picture; read for one thing only: how to turn it upright."""
+"""What a file says beside its picture; read to turn it upright, and to say that it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 _ORIENTATION = 0x0112
 _ENTRY_BYTES = 12
+_EXIF = b"Exif\x00\x00"
+_MOST_BYTES = 65_000
+"""A JPEG's segment has 65,533."""
+_ORDERS: Mapping[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,33 @@ def orientation(exif: bytes) -> int:
     ``Exif\0\0`` before the header is passed over. A block that is broken or says nothing
     means 1, upright: damage in a note is no reason to refuse the picture.
     """
-    exif = exif.removeprefix(b"Exif\x00\x00")
-    if exif[:2] == b"II":
-        return _tag(exif, "little")
-    return _tag(exif, "big") if exif[:2] == b"MM" else 1
+    exif = exif.removeprefix(_EXIF)
+    order = _ORDERS.get(exif[:2])
+    at = None if order is None else _orientation_at(exif, order)
+    if order is None or at is None:
+        return 1
+    value = int.from_bytes(exif[at : at + 2], order)
+    return value if 1 <= value <= 8 else 1
 
 
-def _tag(exif: bytes, order: Literal["little", "big"]) -> int:
+def upright(exif: bytes) -> bytes:
+    r"""
+    Return the same block saying orientation 1, as a JPEG takes it: behind ``Exif\0\0``.
+
+    Empty for a block that is broken, or too long for a JPEG.
+    """
+    block = bytearray(exif.removeprefix(_EXIF))
+    order = _ORDERS.get(bytes(block[:2]))
+    if order is None or len(block) > _MOST_BYTES:
+        return b""
+    if (at := _orientation_at(bytes(block), order)) is not None:
+        block[at : at + 2] = (1).to_bytes(2, order)
+    return _EXIF + bytes(block)
+
+
+def _orientation_at(exif: bytes, order: Literal["little", "big"]) -> int | None:
+    """Return where the orientation's value stands, None if it does not."""
+
     def number(at: int, length: int) -> int:
         return int.from_bytes(exif[at : at + length], order)
 
@@ -42,6 +67,5 @@ def _tag(exif: bytes, order: Literal["little", "big"]) -> int:
     entries = min(number(directory, 2), max(0, len(exif) - first) // _ENTRY_BYTES)
     for at in range(first, first + entries * _ENTRY_BYTES, _ENTRY_BYTES):
         if number(at, 2) == _ORIENTATION:
-            value = number(at + 8, 2)
-            return value if 1 <= value <= 8 else 1
-    return 1
+            return at + 8
+    return None

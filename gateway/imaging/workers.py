@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded
-from gateway.domain.tenant import Tenant
+from gateway.domain.models import Inputs
+from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
 from gateway.imaging.finish import finished
-from gateway.imaging.fit import Fitted, drawn_anew, keeps_pixels, without_drawing
+from gateway.imaging.fit import Aim, Fitted, as_it_is, drawn_anew, keeps_pixels, without_drawing
 from gateway.imaging.formats import JPEG, format_of
 from gateway.imaging.inspect import Inspected, inspect
 from gateway.imaging.mask import check_mask
@@ -45,6 +46,14 @@ class Checked:
     adjusted: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be done to each picture of an edit."""
+
+    aim: Aim
+    fit: bool
+
+
 class Imaging:
     """Pillow's work, done in threads; Pillow lets go of the interpreter while it decodes."""
 
@@ -54,9 +63,11 @@ class Imaging:
         self._free = asyncio.Semaphore(limits.threads)
         self._waiting = 0
 
-    async def check(self, contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
+    async def check(
+        self, contents: Sequence[bytes | Picture], tenant: Tenant, inputs: Inputs
+    ) -> Checked:
         """
-        Decode each picture, and bring it into DashScope's rules if *tenant* has ``fit``.
+        Decode each picture, and bring it into the rules of *inputs* if *tenant* has ``fit``.
 
         One after another, so that a customer holds one thread and the first bad picture is
         the one that is named. A Picture is one with an URL: it goes on unread, and counts.
@@ -65,8 +76,9 @@ class Imaging:
             InvalidImage: names the picture, counted from 1, and the reason or rule.
             Overloaded: no thread came free; nothing was decoded.
         """
+        job = _Job(Aim(inputs, tenant.metadata is MetadataRule.KEEP), tenant.fit)
         done = [
-            await self._checked(content, number, tenant)
+            await self._checked(content, number, job)
             for number, content in enumerate(contents, start=1)
         ]
         return Checked(tuple(made for made, _ in done), tuple(notes for _, notes in done))
@@ -89,23 +101,23 @@ class Imaging:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _checked(
-        self, content: bytes | Picture, number: int, tenant: Tenant
+        self, content: bytes | Picture, number: int, job: _Job
     ) -> tuple[Picture, tuple[str, ...]]:
         if isinstance(content, Picture):
             return content, ()
         try:
-            fitted = await self._fitted(content, tenant)
+            fitted = await self._fitted(content, job)
         except InvalidImage as exc:
             raise _named(exc, number) from exc
         picture = Picture(content=fitted.content, media_type=fitted.media_type, size=fitted.size)
         return picture, fitted.adjusted
 
-    async def _fitted(self, content: bytes, tenant: Tenant) -> Fitted:
+    async def _fitted(self, content: bytes, job: _Job) -> Fitted:
         if _is_light(content):
             inspected = inspect(content)
-            if _is_quick(inspected):
-                return _check(content, inspected, tenant)
-        return await self._run(lambda: _check(content, inspect(content), tenant))
+            if _is_quick(inspected, job.aim.inputs):
+                return _check(content, inspected, job)
+        return await self._run(lambda: _check(content, inspect(content), job))
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         await self._take_thread()
@@ -135,17 +147,18 @@ class Imaging:
             self._waiting -= 1
 
 
-def _check(content: bytes, inspected: Inspected, tenant: Tenant) -> Fitted:
+def _check(content: bytes, inspected: Inspected, job: _Job) -> Fitted:
     """Return *content* as it may go upstream, all of it decoded; InvalidImage if it may not."""
-    if not tenant.fit:
-        if rules := broken_rules(inspected, len(content)):
-            raise InvalidImage("it " + ", and ".join(rule.text for rule in rules))
+    aim = job.aim
+    if not job.fit:
+        if rules := broken_rules(inspected, len(content), aim.inputs):
+            raise InvalidImage("it " + ", and ".join(rule.said(aim.inputs) for rule in rules))
         verify(content, inspected)
-        return Fitted(content, inspected.media_type, inspected.size)
-    if fitted := without_drawing(content, inspected):
+        return as_it_is(content, inspected, aim)
+    if fitted := without_drawing(content, inspected, aim):
         verify(content, inspected)
         return fitted
-    return drawn_anew(content, inspected)
+    return drawn_anew(content, inspected, aim)
 
 
 def _is_light(content: bytes) -> bool:
@@ -156,9 +169,9 @@ def _is_light(content: bytes) -> bool:
     )
 
 
-def _is_quick(inspected: Inspected) -> bool:
+def _is_quick(inspected: Inspected, inputs: Inputs) -> bool:
     pixels = inspected.size.width * inspected.size.height
-    return pixels <= _INLINE_PIXELS and keeps_pixels(inspected)
+    return pixels <= _INLINE_PIXELS and keeps_pixels(inspected, inputs)
 
 
 def _named(error: InvalidImage, number: int) -> InvalidImage:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from gateway.domain.edit import (
-    MOST_PICTURES_OF_A_TASK,
     AnswerForm,
     Edit,
     Part,
     ResponseFormat,
+    most_of_a_task,
     parts_of,
 )
 from gateway.domain.errors import NotFound, remembered
@@ -88,7 +88,7 @@ def _remembered_legs(record: EditRecord, upstreams: dict[str, Upstream]) -> tupl
     seed = (
         None
         if first is None or first.seed is None
-        else first.seed - MOST_PICTURES_OF_A_TASK * first.part
+        else first.seed - most_of_a_task(record.model) * first.part
     )
     edit = Edit(model=record.model, prompt="", n=record.n, seed=seed)
     return tuple(

@@ -19,6 +19,8 @@ OTHER = "_other"
 ROUTES = (
     "/v1/images/edits",
     "/v1/images/edits/{edit_id}",
+    "/v1/images/generations",
+    "/v1/images/generations/{edit_id}",
     "/v1/images/variations",
     "/v1/models",
     "/v1/models/{id}",

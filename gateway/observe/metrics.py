@@ -25,7 +25,7 @@ from gateway.observe import labels
 from gateway.observe.families import Families
 from gateway.observe.labels import OTHER, UNKNOWN, Configured
 
-_EDITS = labels.ROUTES[0]
+_MADE_AT = ("/v1/images/edits", "/v1/images/generations")
 
 
 class Metrics:
@@ -242,10 +242,10 @@ class Metrics:
         """Put what is known from the start at 0, but for what has a tenant: too many."""
         families, regions, models = self._families, names.regions, names.models
         families.http_in_flight.begin(routes)
-        families.http_seconds.begin((_EDITS,), ("2xx", "4xx", "5xx"))
+        families.http_seconds.begin(_MADE_AT, ("2xx", "4xx", "5xx"))
         families.disconnects.begin(labels.DISCONNECT_PHASES)
         families.retries.begin(labels.ATTEMPTS)
-        families.overhead.begin((_EDITS,))
+        families.overhead.begin(_MADE_AT)
         families.queue_oldest.begin(regions)
         families.queue_wait.begin(regions)
         families.tasks_in_flight.begin(regions, labels.TASK_STATES)

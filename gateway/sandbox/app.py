@@ -1,6 +1,7 @@
 """A simulated DashScope region as an ASGI app: every object made once, and the routes."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -9,18 +10,17 @@ from starlette.routing import Route
 
 from gateway.sandbox.admin import admin_routes
 from gateway.sandbox.answers import Refusal, refuse
-from gateway.sandbox.checks import invalid
 from gateway.sandbox.clock import Clock, RealClock
 from gateway.sandbox.config import SandboxConfig
 from gateway.sandbox.doors import Call, door
 from gateway.sandbox.downloads import download
 from gateway.sandbox.faults import Operation
+from gateway.sandbox.models import PATHS
 from gateway.sandbox.region import Region
+from gateway.sandbox.said import invalid
 from gateway.sandbox.submits import submit
 from gateway.sandbox.task_calls import cancel, list_tasks, query
 from gateway.sandbox.upload_calls import UPLOAD_PATH, closed, policy, upload
-
-SUBMIT_PATH = "/api/v1/services/aigc/image2image/image-synthesis"
 
 
 def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None = None) -> Starlette:
@@ -51,7 +51,10 @@ def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None =
 
     return Starlette(
         routes=[
-            route(SUBMIT_PATH, "submit", submit, "POST"),
+            *(
+                route(f"/api/v1{path}", "submit", partial(submit, path=path), "POST")
+                for path in PATHS
+            ),
             route("/api/v1/tasks", "list", list_tasks),
             route("/api/v1/tasks/", "list", list_tasks),
             route("/api/v1/tasks/{task_id}", "query", query),

@@ -13,14 +13,14 @@ from typing import Any
 import orjson
 
 from gateway.sandbox.answers import Refusal
-from gateway.sandbox.order import AREA, Order, Sent, Size
+from gateway.sandbox.models import Rules, rules_of
+from gateway.sandbox.order import Order, Sent, Size
+from gateway.sandbox.said import invalid, prompt_of, read_said, undefined
 
-PROMPT_CHARACTERS = 2000
 NEGATIVE_CHARACTERS = 500
 SEEDS = range(2**31)
 COUNTS = range(1, 5)
 DEFAULT_COUNT = 4
-LEAST_AREA = 768 * 768
 
 _SIZE = re.compile(r"([1-9][0-9]{0,4})\*([1-9][0-9]{0,4})")
 _SYNC_ONLY = ("qwen-image-edit", "qwen-image-2.0", "qwen-image-max", "z-image")
@@ -94,71 +94,56 @@ def read_order(envelope: Envelope, look_at: Callable[[str], Sent]) -> Order:
     Raises:
         Refusal: 400 with the text for the first field that is wrong.
     """
-    prompt = _text(envelope.input, "prompt")
-    if not prompt:
+    parameters, rules = envelope.parameters, rules_of(envelope.model)
+    said = read_said(rules.form, envelope.input, parameters)
+    if not said.prompt:
         raise invalid("Field required: input.prompt")
-    negative = _text(envelope.input, "negative_prompt")[:NEGATIVE_CHARACTERS]
-    parameters = envelope.parameters
     count = parameters.get("n", DEFAULT_COUNT)
     if type(count) is not int or count not in COUNTS:
         raise undefined("n")
     return Order(
         model=envelope.model,
-        prompt=prompt[:PROMPT_CHARACTERS],
-        negative_prompt=negative,
+        prompt=said.prompt[: rules.characters],
+        negative_prompt=said.negative_prompt[:NEGATIVE_CHARACTERS],
         n=count,
-        size=_size(parameters.get("size")),
+        size=_size(parameters.get("size"), rules),
         seed=_seed(parameters.get("seed")),
         prompt_extend=_flag(parameters, "prompt_extend", default=True),
         watermark=_flag(parameters, "watermark", default=False),
-        images=tuple(look_at(entry) for entry in _images(envelope.input)),
+        images=tuple(look_at(entry) for entry in _images(said.images, rules)),
     )
 
 
 def broken_order(envelope: Envelope) -> Order:
     """Keep what can be kept of an edit that fails its checks inside the task."""
-    prompt, count = envelope.input.get("prompt"), envelope.parameters.get("n", DEFAULT_COUNT)
+    rules, count = rules_of(envelope.model), envelope.parameters.get("n", DEFAULT_COUNT)
     return Order(
         model=envelope.model,
-        prompt=prompt[:PROMPT_CHARACTERS] if isinstance(prompt, str) else "",
+        prompt=prompt_of(rules.form, envelope.input)[: rules.characters],
         n=count if type(count) is int and count in COUNTS else DEFAULT_COUNT,
     )
 
 
-def invalid(message: str) -> Refusal:
-    return Refusal(400, "InvalidParameter", message)
-
-
-def undefined(name: str) -> Refusal:
-    return invalid(f"The type or value of {name} is out of definition.")
-
-
-def _text(table: Mapping[str, Any], name: str) -> str:
-    value = table.get(name, "")
-    if not isinstance(value, str):
-        raise undefined(name)
-    return value
-
-
-def _images(entry: Mapping[str, Any]) -> list[str]:
-    images = entry.get("images")
-    if images is None:
+def _images(images: tuple[str, ...] | None, rules: Rules) -> tuple[str, ...]:
+    if images is None and rules.images.start:
         raise invalid("Field required: input.images")
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise undefined("images")
-    if not 1 <= len(images) <= 3:
-        raise invalid("the parameters must conform to the specification: images must be 1 to 3.")
-    return images
+    if len(images or ()) not in rules.images:
+        least, most = rules.images.start, rules.images.stop - 1
+        raise invalid(
+            f"the parameters must conform to the specification: images must be {least} to {most}."
+        )
+    return images or ()
 
 
-def _size(value: Any) -> Size | None:
+def _size(value: Any, rules: Rules) -> Size | None:
     if value is None:
         return None
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise undefined("size")
     width, height = int(match[1]), int(match[2])
-    if not LEAST_AREA <= width * height <= AREA or max(width, height) > 4 * min(width, height):
+    least, most = rules.areas
+    if not least <= width * height <= most or max(width, height) > 4 * min(width, height):
         raise undefined("size")
     return width, height
 

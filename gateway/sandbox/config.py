@@ -6,8 +6,8 @@ from typing import Literal
 
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.latency import Latency, Lognormal
+from gateway.sandbox.models import RULES
 
-MODEL = "wan2.5-i2i-preview"
 DAY = 86400.0
 #: Of the figures known (reference section 11): 42 to 73 s.
 DEFAULT_LATENCY = Lognormal(45.0, 0.35)
@@ -54,6 +54,7 @@ class SandboxConfig:
     Attributes:
         region: Its name, shown in list rows and books.
         accounts: Keys by account name. Keys of one account share its limits and see its tasks.
+        models: What the region offers.
         latency: Running time of a task, before *speed*.
         speed: Divides the running time: 10 makes a 45 s task end after 4.5 s.
         late_checks: Fields of a submit are checked in the task (FAILED) and not at POST (400).
@@ -74,7 +75,7 @@ class SandboxConfig:
     accounts: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {"sandbox": ("sk-sandbox",)}, repr=False
     )
-    models: tuple[str, ...] = (MODEL,)
+    models: tuple[str, ...] = tuple(RULES)
     latency: Latency = DEFAULT_LATENCY
     speed: float = 1.0
     limits: Limits = Limits()

@@ -11,8 +11,8 @@ import pybase64
 from PIL import Image
 
 from gateway.sandbox.answers import Refusal
-from gateway.sandbox.checks import invalid
 from gateway.sandbox.order import Sent
+from gateway.sandbox.said import invalid
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SIDES = range(384, 5001)
@@ -30,6 +30,7 @@ class PictureRules:
     What a picture must be.
 
     Attributes:
+        sides: Width and height, in pixels.
         decodes: Every pixel is decoded (and the bytes are kept to make results from); else its
             header is read and its digest kept.
     """
@@ -37,6 +38,7 @@ class PictureRules:
     max_bytes: int
     refuse_alpha: bool
     decodes: bool
+    sides: range = SIDES
 
 
 def look_at(entry: str, rules: PictureRules, uploaded: Callable[[str], bytes]) -> Sent:
@@ -76,8 +78,9 @@ def _checked(kind: str, data: bytes, rules: PictureRules) -> Sent:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             size = picture.size
-            if size[0] not in SIDES or size[1] not in SIDES:
-                raise invalid("Image dimensions must be in [384, 5000]")
+            sides = rules.sides
+            if size[0] not in sides or size[1] not in sides:
+                raise invalid(f"Image dimensions must be in [{sides.start}, {sides.stop - 1}]")
             if rules.refuse_alpha and picture.has_transparency_data:
                 raise invalid("The image format is invalid: transparent channel is not supported.")
             if rules.decodes:

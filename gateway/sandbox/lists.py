@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from gateway.sandbox.answers import Refusal
 from gateway.sandbox.config import DAY, Listing
+from gateway.sandbox.models import rules_of
 from gateway.sandbox.task import BEIJING, Status, Task
 
 _STAMP = "%Y%m%d%H%M%S"
@@ -82,18 +83,19 @@ def _fits(task: Task, wanted: Wanted, seen: float, zero: float) -> bool:
 def _row(task: Task, seen: float, zero: float, region: str) -> dict[str, Any]:
     made = round((zero + task.submitted) * 1000)
     account = str(int(sha256(task.account.encode()).hexdigest()[:12], 16))
+    model = task.order.model
     row = {
         "api_key_id": sha256(task.key.encode()).hexdigest()[:8],
         "caller_parent_id": account,
         "caller_uid": account,
         "gmt_create": made,
         "start_time": made,
-        "model_name": task.order.model,
+        "model_name": model,
         "region": region,
         "request_id": task.request_id,
         "status": task.status(seen),
         "task_id": task.id,
-        "user_api_unique_key": f"apikey:v1:aigc:image2image:image-synthesis:{task.order.model}",
+        "user_api_unique_key": f"apikey:v1:{rules_of(model).function}:{model}",
     }
     if task.ended is not None and task.ended <= seen:
         row["end_time"] = round((zero + task.ended) * 1000)

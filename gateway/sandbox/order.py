@@ -45,6 +45,8 @@ class Order:
         """Width and height of the results: as asked, or 1280*1280 in area like the last picture."""
         if self.size:
             return self.size
+        if not self.images:
+            return 1280, 1280
         width, height = self.images[-1].size
         ratio = min(max(width / height, 0.25), 4.0)
         return int((AREA * ratio) ** 0.5), int((AREA / ratio) ** 0.5)

@@ -55,9 +55,16 @@ class Pictures:
 
 
 def render(order: Order, index: int) -> bytes:
-    """Make the picture of *order* at *index*: the last picture sent, changed as the prompt says."""
+    """
+    Make the picture of *order* at *index*: the last picture sent, changed as the prompt says.
+
+    Without a picture its colours come from the prompt.
+    """
     seed = (order.seed if order.seed is not None else 0) + index
-    picture = _opened(order.images[-1]).resize(order.made_size)
+    if order.images:
+        picture = _opened(order.images[-1]).resize(order.made_size)
+    else:
+        picture = placeholder(order.prompt_sha256, order.made_size)
     picture = vary(effect_for(order.prompt)(picture), seed)
     if order.watermark:
         picture = stamp(picture, "AI-generated")
@@ -89,10 +96,12 @@ def _encoded(picture: Image.Image) -> bytes:
 
 def _labels(task: Task, index: int) -> dict[str, str]:
     digests = [sent.sha256 for sent in task.order.images]
-    return {
+    labels = {
         "sandbox-task": task.id,
         "sandbox-index": str(index),
         "sandbox-prompt-sha256": task.order.prompt_sha256,
-        "sandbox-input-sha256": digests[-1],
-        "sandbox-inputs-sha256": ",".join(digests),
     }
+    if digests:
+        labels["sandbox-input-sha256"] = digests[-1]
+        labels["sandbox-inputs-sha256"] = ",".join(digests)
+    return labels

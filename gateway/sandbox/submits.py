@@ -1,4 +1,4 @@
-"""POST image-synthesis: header checks, body checks, a task, its PENDING answer (sections 1, 2)."""
+"""A submit: header checks, body checks, a task, its PENDING answer (sections 1, 2 and 9)."""
 
 from functools import partial
 
@@ -8,17 +8,20 @@ from starlette.responses import Response
 
 from gateway.sandbox.answers import Refusal, reply
 from gateway.sandbox.callers import Caller
-from gateway.sandbox.checks import Envelope, broken_order, invalid, read_envelope, read_order
+from gateway.sandbox.checks import Envelope, broken_order, read_envelope, read_order
+from gateway.sandbox.config import SandboxConfig
 from gateway.sandbox.doors import Call
 from gateway.sandbox.faults import End, Late
 from gateway.sandbox.inputs import PictureRules, look_at
+from gateway.sandbox.models import rules_of
 from gateway.sandbox.order import Order
 from gateway.sandbox.prompt_script import end_by_prompt
+from gateway.sandbox.said import invalid
 
 
-async def submit(call: Call) -> Response:
+async def submit(call: Call, path: str) -> Response:
     """
-    Make a task.
+    Make a task of a model that is served at *path*.
 
     Raises:
         Refusal: Whatever the headers, the body or the account's limit are refused for.
@@ -31,7 +34,7 @@ async def submit(call: Call) -> Response:
         raise Refusal(
             400, "BadRequest.TooLarge", f"Exceeded limit on max bytes to request body : {limit}"
         )
-    order, end = await _read(call, caller, read_envelope(body, region.config.models))
+    order, end = await _read(call, caller, read_envelope(body, _served(region.config, path)))
     action = call.fault(prompt=order.prompt, number=region.books.made)
     if isinstance(action, End):
         end = action
@@ -43,6 +46,10 @@ async def submit(call: Call) -> Response:
         return reply(call.request_id, {"output": output})
 
     return await call.play(action, work)
+
+
+def _served(config: SandboxConfig, path: str) -> tuple[str, ...]:
+    return tuple(model for model in config.models if rules_of(model).path == path)
 
 
 def _check_headers(headers: Headers) -> None:
@@ -59,6 +66,7 @@ async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, 
         max_bytes=config.max_image_bytes,
         refuse_alpha=config.refuse_alpha,
         decodes=config.picture == "made",
+        sides=rules_of(envelope.model).sides,
     )
     resolves = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
 

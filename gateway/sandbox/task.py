@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from gateway.sandbox.answers import text_of
 from gateway.sandbox.faults import End
+from gateway.sandbox.models import rules_of
 from gateway.sandbox.order import Order
 
 Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"]
@@ -106,6 +107,8 @@ def query_body(task: Task, now: float, zero: float, urls: list[str]) -> dict[str
     if status == "CANCELED":
         return {"output": output}
     lost = len(task.failures)
+    if rules_of(task.order.model).form == "messages" and status == "SUCCEEDED":
+        return _in_messages(task, output, urls)
     output["task_metrics"] = {
         "TOTAL": task.order.n,
         "SUCCEEDED": task.order.n - lost,
@@ -115,6 +118,23 @@ def query_body(task: Task, now: float, zero: float, urls: list[str]) -> dict[str
         return {"output": {**output, **_failure(task.end)}}
     output["results"] = [_result(task, index, url) for index, url in enumerate(urls)]
     return {"output": output, "usage": {"image_count": task.order.n - lost}}
+
+
+def _in_messages(task: Task, output: dict[str, Any], urls: list[str]) -> dict[str, Any]:
+    """Say it in the newer form (section 9): no prompt, no metrics, no word of a failed picture."""
+    made = [url for index, url in enumerate(urls) if index not in task.failures]
+    output["finished"] = True
+    output["choices"] = [
+        {
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": [{"image": url, "type": "image"}]},
+        }
+        for url in made
+    ]
+    width, height = task.order.made_size
+    usage = {"image_count": len(made), "size": f"{width}*{height}"}
+    tokens = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    return {"output": output, "usage": {**usage, **tokens}}
 
 
 def _result(task: Task, index: int, url: str) -> dict[str, str]:

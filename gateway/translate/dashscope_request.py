@@ -1,7 +1,7 @@
-"""Edit → DashScope's submit body, and a time window → the query of its task list."""
+"""A submit's JSON that is made while it is sent, and the query of the task list."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -37,32 +37,39 @@ class SubmitBody:
         yield self._frames[-1]
 
 
-def submit_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+def around(pieces: Iterable[bytes | Picture]) -> SubmitBody:
     """
-    Translate the *part* of *edit* into the body of DashScope's task submit.
+    Return the body of *pieces* in order: JSON, and pictures that become strings in it.
 
-    Returns:
-        ``{"model": str, "input": {"prompt": str, "images": [data URI or URL, ...],
-        "negative_prompt": str}, "parameters": {"n": int, "size": "W*H", "seed": int,
-        "watermark": bool, "prompt_extend": bool}}``. ``n`` is always there, since
-        DashScope's default is 4 and billed; all that the customer left out is left out.
-
-    Source: Alibaba Model Studio, "Wan2.5 - general image editing"; dashscope.md 1.3.
+    A picture with bytes is a data URI, encoded while it is sent; any other is its URL.
     """
-    frames = [b'{"model":%b,"input":{"prompt":%b,"images":[' % _json(edit.model, edit.prompt)]
-    contents: list[bytes] = []
-    for nth, picture in enumerate(pictures):
-        comma = b"," if nth else b""
-        if picture.url:
-            frames[-1] += comma + orjson.dumps(picture.url)
-            continue
-        # The string stays open: base64 needs no escaping, and the next frame closes it.
-        frames[-1] += comma + orjson.dumps(f"data:{picture.media_type};base64,")[:-1]
-        contents.append(picture.content)
-        frames.append(b'"')
-    frames[-1] += _tail(edit, part)
+    frames, contents = [b""], list[bytes]()
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            frames[-1] += piece
+        elif piece.url:
+            frames[-1] += orjson.dumps(piece.url)
+        else:
+            # The string stays open: base64 needs no escaping, and the next frame closes it.
+            frames[-1] += orjson.dumps(f"data:{piece.media_type};base64,")[:-1]
+            contents.append(piece.content)
+            frames.append(b'"')
     length = sum(map(len, frames)) + sum(encoded_length(len(content)) for content in contents)
     return SubmitBody(length, tuple(frames), tuple(contents))
+
+
+def parameters_of(edit: Edit, part: Part) -> dict[str, object]:
+    """Return the parameters that both families know; what the customer left out is left out."""
+    parameters: dict[str, object] = {"n": part.n}
+    if edit.size is not None:
+        # OpenAI writes 1024x1024, DashScope 1024*1024.
+        parameters["size"] = f"{edit.size.width}*{edit.size.height}"
+    wanted = {
+        "seed": part.seed,
+        "watermark": edit.watermark,
+        "prompt_extend": edit.prompt_extend,
+    }
+    return parameters | {name: value for name, value in wanted.items() if value is not None}
 
 
 def list_query(
@@ -83,27 +90,6 @@ def list_query(
     if status is not None:
         query["status"] = status.value
     return query
-
-
-def _json(*texts: str) -> tuple[bytes, ...]:
-    return tuple(orjson.dumps(text) for text in texts)
-
-
-def _tail(edit: Edit, part: Part) -> bytes:
-    parameters: dict[str, object] = {"n": part.n}
-    if edit.size is not None:
-        # OpenAI writes 1024x1024, DashScope 1024*1024.
-        parameters["size"] = f"{edit.size.width}*{edit.size.height}"
-    wanted = {
-        "seed": part.seed,
-        "watermark": edit.watermark,
-        "prompt_extend": edit.prompt_extend,
-    }
-    parameters |= {name: value for name, value in wanted.items() if value is not None}
-    negative = b""
-    if edit.negative_prompt is not None:
-        negative = b',"negative_prompt":' + orjson.dumps(edit.negative_prompt)
-    return b']%b},"parameters":%b}' % (negative, orjson.dumps(parameters))
 
 
 def _beijing(seconds: int) -> str:

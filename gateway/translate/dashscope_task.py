@@ -30,6 +30,9 @@ def read_task(body: object) -> Task:
     """
     Read the answer of ``GET /tasks/{task_id}`` (dashscope.md 3.3).
 
+    The pictures are in ``output.results``, or in ``output.choices`` of the newer family
+    (dashscope.md 9), whose tasks do not tell their prompt.
+
     A SUCCEEDED task may lack some of its pictures: such an entry of ``output.results`` has
     ``code`` and ``message`` in place of ``url`` and becomes a GatewayError in its place.
     If none was made at all, ``fault`` tells why. A status that no document knows
@@ -46,7 +49,7 @@ def read_task(body: object) -> Task:
     status = _status(output.get("task_status"))
     if status is None:
         raise UpstreamFailed("The upstream's answer tells of no status.")
-    results = _results(output.get("results")) if status is TaskStatus.SUCCEEDED else ()
+    results = _results(_entries(output)) if status is TaskStatus.SUCCEEDED else ()
     return Task(
         task_id=_text(output, "task_id"),
         status=status,
@@ -96,8 +99,27 @@ def _unless_refused(body: object) -> Mapping[str, Any]:
     return body
 
 
-def _results(said: object) -> tuple[Made | GatewayError, ...]:
-    entries = said if isinstance(said, list) else []
+def _entries(output: Mapping[str, Any]) -> list[Any]:
+    """Return what was made, in the older family's form: the newer one has it in messages."""
+    if isinstance(results := output.get("results"), list):
+        return results
+    choices = output.get("choices")
+    if not isinstance(choices, list):
+        return []
+    return [entry for choice in choices for entry in _pictures_of(choice)]
+
+
+def _pictures_of(choice: Any) -> list[Any]:
+    """Return an entry for each picture of a choice, or the choice itself, which has none."""
+    match choice:
+        case {"message": {"content": [*said]}}:
+            images = [one["image"] for one in said if isinstance(one, dict) and "image" in one]
+            return [{"url": image} for image in images] or [choice]
+        case _:
+            return [choice]
+
+
+def _results(entries: Sequence[Any]) -> tuple[Made | GatewayError, ...]:
     # A SUCCEEDED task was billed: a new one would be paid for again, so never ask for a retry.
     return tuple(_result(entry) for entry in entries) or (
         UpstreamFailed("The upstream made no picture.", retry=False),

@@ -1,10 +1,11 @@
-"""Each plain field of an edit: how its text is read and what is refused. One table."""
+"""Each plain field of a request: how its text is read and what is refused. One table."""
 
 import re
 from collections.abc import Callable, Mapping
 
 from gateway.domain.edit import ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.models import Does
 
 Reader = Callable[[str, str], object]
 """From the field's name and text to its value; raises InvalidRequest."""
@@ -26,16 +27,9 @@ def shown(text: str) -> str:
     return line if len(line) <= 64 else line[:64] + "…"
 
 
-def _text(*, most: int) -> Reader:
-    def read(name: str, text: str) -> str:
-        # Node's FormData makes \r\n of each \n: equal prompts shall be equal.
-        text = text.replace("\r\n", "\n")
-        if len(text) > most:
-            # DashScope would cut it in silence.
-            raise too_long(name, most, len(text))
-        return text
-
-    return read
+def _text(_: str, text: str) -> str:
+    # Node's FormData makes \r\n of each \n: equal prompts shall be equal.
+    return text.replace("\r\n", "\n")
 
 
 def _whole(*, least: int, most: int, remedy: str = "") -> Reader:
@@ -97,9 +91,9 @@ def _invalid(name: str, text: str, expected: str) -> InvalidRequest:
     )
 
 
-FIELDS: Mapping[str, Reader] = {
-    # OpenAI's (openai.md 2.1)
-    "prompt": _text(most=2000),
+_OF_BOTH: Mapping[str, Reader] = {
+    # OpenAI's (openai.md 2.1, 5.3)
+    "prompt": _text,
     "model": _as_sent,
     "n": _whole(least=1, most=10),
     "size": _size,
@@ -112,16 +106,21 @@ FIELDS: Mapping[str, Reader] = {
     "stream": _truth,
     "partial_images": _whole(least=0, most=3),
     "quality": _as_sent,
-    "input_fidelity": _as_sent,
     "moderation": _as_sent,
     "user": _as_sent,
     "safety_identifier": _as_sent,
     # DashScope's own (dashscope.md 1.3)
-    "negative_prompt": _text(most=500),
+    "negative_prompt": _text,
     "seed": _whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
     "watermark": _truth,
     "prompt_extend": _truth,
 }
+FIELDS: Mapping[Does, Mapping[str, Reader]] = {
+    Does.EDIT: {**_OF_BOTH, "input_fidelity": _as_sent},
+    Does.GENERATE: {**_OF_BOTH, "style": _as_sent},
+}
+
+NAMES = frozenset(name for readers in FIELDS.values() for name in readers)
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -132,6 +131,7 @@ WITHOUT_EFFECT = frozenset(
         "partial_images",  # DashScope shows none on its way
         "quality",
         "safety_identifier",
+        "style",
         "user",
     }
 )

@@ -7,7 +7,13 @@ from typing import Any
 import orjson
 
 from gateway.domain.errors import InvalidRequest
-from gateway.translate.openai_pictures import PictureRef, check_count, picture_ref
+from gateway.translate.openai_pictures import (
+    MostOf,
+    PictureRef,
+    check_count,
+    picture_ref,
+    refuse_pictures,
+)
 
 _DEEPEST = 8
 _MOST_FIELDS = 200  # a form has such a limit too; an edit has some twenty
@@ -22,16 +28,20 @@ class JsonBody:
     fields: tuple[tuple[str, str], ...]
     """Name and text in the order sent; nested ones as ``parameters[seed]``."""
     pictures: tuple[PictureRef, ...]
-    """1 to 3, in order."""
+    """In order; none for a generation."""
     mask: PictureRef | None = None
 
 
-def read_json(body: bytes) -> JsonBody:
+def read_json(body: bytes, most_of: MostOf) -> JsonBody:
     """
     Read ``application/json`` (openai.md 2.3), tolerant of the dialects of hand-written clients.
 
     Pictures come as ``images`` or ``image``: one or a list of ``{"image_url": URL}``,
     ``{"url": URL}`` or the URL itself. ``null`` counts as absent.
+
+    Args:
+        body: All of it.
+        most_of: How many pictures the model takes that the fields ask for.
 
     Raises:
         InvalidRequest: no JSON object, no picture or too many, a ``file_id``, a bad URL.
@@ -45,8 +55,12 @@ def read_json(body: bytes) -> JsonBody:
         if entry is not None
     ]
     mask = said.pop("mask", None)
-    check_count(len(given), param=given[0][0] if given else "images")
-    fields = tuple(_fields(said, given))
+    fields = tuple(_fields(said, given[:_MOST_FIELDS]))
+    param = given[0][0] if given else "images"
+    most = most_of(fields)
+    check_count(len(given), param=param, most=most)
+    if not most:
+        refuse_pictures(int(mask is not None), param="mask")
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
     return JsonBody(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from gateway.domain.edit import Edit, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.models import MODELS
 from gateway.translate import size_rule
 
 _MOST_DISTORTION = 0.02
@@ -36,14 +37,15 @@ def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
     if asked is not None:
         _check_shape(asked, original)
         return _composite(edit, scale_to=asked)
-    if not size_rule.ratio_is_legal(original):
+    sizes = MODELS[edit.model].sizes
+    if not size_rule.ratio_is_legal(original, sizes):
         raise InvalidRequest(
             f"A mask cannot be applied to an image of {original}: the ratio of its sides must be"
-            f" 1:{size_rule.MOST_RATIO} to {size_rule.MOST_RATIO}:1.",
+            f" 1:{sizes.most_ratio} to {sizes.most_ratio}:1.",
             param="mask",
         )
-    made = size_rule.nearest_legal(original)
-    if made == original or not (fit and size_rule.is_scalable(original)):
+    made = size_rule.nearest_legal(original, sizes)
+    if made == original or not (fit and size_rule.is_scalable(original, sizes)):
         return _composite(replace(edit, size=made), scale_to=made)
     told = (*edit.adjusted, f"size:{made}->{original}")
     return _composite(replace(edit, size=made, adjusted=told), scale_to=original)

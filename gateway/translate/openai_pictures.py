@@ -1,14 +1,15 @@
 """Pictures as customers send them: field names in order, data URLs, https URLs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pybase64
 
 from gateway.domain.errors import InvalidImage, InvalidRequest
 
-MOST_PICTURES = 3  # dashscope.md 1.3: input.images
+MostOf = Callable[[Sequence[tuple[str, str]]], int]
+"""From the plain fields of a request to how many pictures its model takes."""
 
 # image, image[], image[0], images[1], images[][image_url]: what SDKs make of lists and objects.
 _IMAGE = re.compile(r"images?(?:\[(\d{0,9})\])?(?:\[(?:image_)?url\])?", re.ASCII)
@@ -44,7 +45,7 @@ def is_file_id(name: str) -> bool:
     return _FILE_ID.fullmatch(name) is not None
 
 
-def picture_order(names: Sequence[str]) -> tuple[int, ...]:
+def picture_order(names: Sequence[str], most: int) -> tuple[int, ...]:
     """
     Return the places in *names* of the input pictures, in the order that the prompt counts.
 
@@ -52,28 +53,37 @@ def picture_order(names: Sequence[str]) -> tuple[int, ...]:
     ``image[10]``.
 
     Raises:
-        InvalidRequest: there are none, or more than DashScope takes.
+        InvalidRequest: there are none, or more than the *most* that the model takes.
     """
     numbered = [
         (int(match[1] or -1), place)
         for place, name in enumerate(names)
         if (match := _IMAGE.fullmatch(name))
     ]
-    check_count(len(numbered), param="image")
+    check_count(len(numbered), param="image", most=most)
     return tuple(place for _, place in sorted(numbered))
 
 
-def check_count(count: int, *, param: str) -> None:
-    """Refuse no picture at all, and more than DashScope takes."""
-    if not count:
+def check_count(count: int, *, param: str, most: int) -> None:
+    """Refuse no picture at all, and more than the *most* that the model takes; 0: it takes none."""
+    if not most:
+        refuse_pictures(count, param=param)
+    elif not count:
         raise InvalidRequest(
             f"Missing required parameter: '{param}'.",
             param=param,
             code="missing_required_parameter",
         )
-    if count > MOST_PICTURES:
+    elif count > most:
+        raise InvalidRequest(f"Too many images: {count}. Send {most} at most.", param=param)
+
+
+def refuse_pictures(count: int, *, param: str) -> None:
+    """Refuse any picture where a prompt alone is asked for."""
+    if count:
         raise InvalidRequest(
-            f"Too many images: {count}. Send {MOST_PICTURES} at most.", param=param
+            f"A generation takes no '{param}': send it to /v1/images/edits, or leave it out.",
+            param=param,
         )
 
 

@@ -8,13 +8,18 @@ import orjson
 
 from gateway.domain.edit import AnswerForm, Edit, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
+from gateway.domain.models import MODELS, Does, Model, Offer, Sizes
 from gateway.translate import size_rule
-from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, shown
+from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, Reader, shown, too_long
 from gateway.translate.openai_json import flattened
 from gateway.translate.openai_pictures import is_file_id, is_picture
 
 _NESTED = re.compile(r"(?:extra_body|parameters|input)\[([^\[\]]+)\](.*)", re.DOTALL)
 _AS_JSON = frozenset({"extra_body", "parameters"})
+_DOES_INSTEAD = {
+    Does.EDIT: "makes pictures of a prompt alone: ask for it at /v1/images/generations",
+    Does.GENERATE: "edits pictures: send it with them to /v1/images/edits",
+}
 _LONGEST_NAME = 200
 _MOST_IGNORED = 32  # they are listed in a header, and proxies take headers of 4 KiB
 
@@ -22,8 +27,7 @@ _MOST_IGNORED = 32  # they are listed in a header, and proxies take headers of 4
 def edit_of(
     fields: Sequence[tuple[str, str]],
     *,
-    models: Mapping[str, str],
-    default_model: str,
+    offer: Offer,
     deployment: str = "",
     strict: bool,
     fit: bool,
@@ -38,28 +42,30 @@ def edit_of(
 
     Args:
         fields: Name and text, in the order sent, repeated names and all.
-        models: Every name that a customer may send, and DashScope's name for it.
-        default_model: One of those names, where none was sent.
+        offer: What is done at this path.
         deployment: What Azure's path says; the form's model goes before it, if there is such.
         strict: Whether an unknown field is refused; else it is listed as ignored.
         fit: Whether a size that DashScope does not make is made by scaling; else it is refused.
 
     Raises:
         InvalidRequest: ``param`` is the field to change.
-        UnknownModel: ``model`` is none of *models*.
+        UnknownModel: ``model`` is none that is offered.
     """
-    values, ignored = _read(fields, strict=strict)
+    values, ignored = _read(fields, FIELDS[offer.does], strict=strict)
+    name = _named(values.get("model"), deployment, offer.models) or offer.default
+    model = MODELS[_model(name, offer)]
+    _check_lengths(values, model)
     if "prompt" not in values:
         raise InvalidRequest(
             "Missing required parameter: 'prompt'.",
             param="prompt",
             code="missing_required_parameter",
         )
-    answer = _answer_form(values, fit=fit)
+    answer = _answer_form(values, model.sizes, fit=fit)
     asked: Size | None = values.get("size")
-    made = None if asked is None else size_rule.nearest_legal(asked)
+    made = None if asked is None else size_rule.nearest_legal(asked, model.sizes)
     return Edit(
-        model=_model(_named(values.get("model"), deployment, models) or default_model, models),
+        model=model.name,
         prompt=values["prompt"],
         n=values.get("n", 1),
         negative_prompt=values.get("negative_prompt"),
@@ -73,7 +79,22 @@ def edit_of(
     )
 
 
-def _answer_form(values: Mapping[str, Any], *, fit: bool) -> AnswerForm:
+def most_pictures(fields: Iterable[tuple[str, str]], offer: Offer, deployment: str = "") -> int:
+    """Return how many pictures the model takes that *fields* ask for, as edit_of will find it."""
+    said = (text.strip() for name, text in fields if _plain_name(name) == "model")
+    sent = next((name for name in said if name), None)
+    name = _named(sent, deployment, offer.models) or offer.default
+    return MODELS[offer.models.get(name) or offer.models[offer.default]].inputs.most
+
+
+def _check_lengths(values: Mapping[str, Any], model: Model) -> None:
+    """Refuse what DashScope would cut in silence."""
+    for name, most in (("prompt", model.most_prompt), ("negative_prompt", model.most_negative)):
+        if len(text := values.get(name, "")) > most:
+            raise too_long(name, most, len(text))
+
+
+def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> AnswerForm:
     """Return what becomes of DashScope's pictures, which an URL can only show as they are."""
     asked: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
@@ -81,11 +102,11 @@ def _answer_form(values: Mapping[str, Any], *, fit: bool) -> AnswerForm:
         response_format=values.get("response_format", ResponseFormat.B64_JSON),
         output_format=output_format,
         compression=None if output_format == "png" else values.get("output_compression"),
-        scale_to=None if asked is None or size_rule.is_legal(asked) else asked,
+        scale_to=None if asked is None or size_rule.is_legal(asked, sizes) else asked,
         stream=values.get("stream", False),
     )
     if form.scale_to is not None:
-        _check_scaling(form.scale_to, fit=fit)
+        _check_scaling(form.scale_to, sizes, fit=fit)
     if form.response_format is ResponseFormat.URL and form.stream:
         raise InvalidRequest(
             "A stream brings the pictures themselves: with 'stream' leave 'response_format' out"
@@ -103,14 +124,15 @@ def _answer_form(values: Mapping[str, Any], *, fit: bool) -> AnswerForm:
     return form
 
 
-def _check_scaling(asked: Size, *, fit: bool) -> None:
+def _check_scaling(asked: Size, sizes: Sizes, *, fit: bool) -> None:
     if not fit:
-        nearest = size_rule.nearest_legal(asked)
+        nearest, rule = size_rule.nearest_legal(asked, sizes), size_rule.rule(sizes)
         raise InvalidRequest(
-            f"Invalid size '{asked}': {size_rule.RULE}. The nearest is {nearest}.", param="size"
+            f"Invalid size '{asked}': {rule}. The nearest is {nearest}.", param="size"
         )
-    if not size_rule.is_scalable(asked):
-        raise InvalidRequest(f"Invalid size '{asked}': {size_rule.SCALED_RULE}.", param="size")
+    if not size_rule.is_scalable(asked, sizes):
+        rule = size_rule.scaled_rule(sizes)
+        raise InvalidRequest(f"Invalid size '{asked}': {rule}.", param="size")
 
 
 def _without_effect(ignored: Iterable[str], answer: AnswerForm) -> Iterator[str]:
@@ -121,7 +143,7 @@ def _without_effect(ignored: Iterable[str], answer: AnswerForm) -> Iterator[str]
 
 
 def _read(
-    fields: Sequence[tuple[str, str]], *, strict: bool
+    fields: Sequence[tuple[str, str]], readers: Mapping[str, Reader], *, strict: bool
 ) -> tuple[dict[str, Any], dict[str, None]]:
     """Return the values by field, and the ignored names in the order sent."""
     values: dict[str, Any] = {}
@@ -130,7 +152,7 @@ def _read(
         name = _plain_name(sent)
         if is_picture(name):
             continue
-        if (read := FIELDS.get(name)) is None:
+        if (read := readers.get(name)) is None:
             _refuse_unknown(sent, name, strict=strict)
             ignored[_fit_for_header(sent)] = None
             continue
@@ -192,13 +214,14 @@ def _named(sent: str | None, deployment: str, models: Mapping[str, str]) -> str 
     return sent
 
 
-def _model(name: str, models: Mapping[str, str]) -> str:
-    if (model := models.get(name)) is None:
-        raise UnknownModel(
-            f"The model '{shown(name)}' does not exist. Use one of: {', '.join(models)}.",
-            param="model",
-        )
-    return model
+def _model(name: str, offer: Offer) -> str:
+    """Return DashScope's name, or refuse *name* with what to do instead."""
+    if (model := offer.models.get(name)) is not None:
+        return model
+    said = f"The model '{shown(name)}' does not exist."
+    if name in offer.elsewhere:
+        said = f"The model '{shown(name)}' {_DOES_INSTEAD[offer.does]}."
+    raise UnknownModel(f"{said} Use one of: {', '.join(offer.models)}.", param="model")
 
 
 def _refuse_unknown(sent: str, name: str, *, strict: bool) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import orjson
 
 from gateway.domain.edit import AnswerForm, Size
+from gateway.domain.models import Does
 
+_OBJECTS = {Does.EDIT: "image.edit", Does.GENERATE: "image.generation"}
 _OPEN, _NEXT, _CLOSE = b'{"b64_json":"', b'"},{"b64_json":"', b'"}'
 
 
@@ -35,14 +37,14 @@ def url_answer(created: int, urls: Iterable[str], form: AnswerForm) -> bytes:
     return orjson.dumps(said)
 
 
-def running_answer(*, edit_id: str, status: str, created: int) -> bytes:
+def running_answer(edit_id: str, does: Does, *, status: str, created: int) -> bytes:
     """Return the 202 of an edit that has not ended."""
-    said = {"id": edit_id, "object": "image.edit", "status": status, "created": created}
+    said = {"id": edit_id, "object": _OBJECTS[does], "status": status, "created": created}
     return orjson.dumps(said)
 
 
 def models_answer(names: Iterable[str], *, created: int) -> bytes:
-    """Return ``GET /v1/models``: every name that an edit may ask for."""
+    """Return ``GET /v1/models``: every name that may be asked for."""
     return orjson.dumps({"object": "list", "data": [_model(name, created) for name in names]})
 
 

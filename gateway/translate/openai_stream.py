@@ -6,12 +6,13 @@ import orjson
 
 from gateway.domain.edit import AnswerForm, Size
 from gateway.domain.errors import GatewayError
+from gateway.domain.models import Does
 from gateway.translate.openai_error import error_object
 
 HEARTBEAT = b": keep-alive\n\n"
 """A comment: an event without data, such as a ping, breaks the Python SDK (openai.md 7.4)."""
 
-_COMPLETED = b"image_edit.completed"
+_COMPLETED = {Does.EDIT: b"image_edit.completed", Does.GENERATE: b"image_generation.completed"}
 # The schema requires it, and DashScope counts no tokens.
 _NO_USAGE = {
     "total_tokens": 0,
@@ -21,17 +22,20 @@ _NO_USAGE = {
 }
 
 
-def completed_frames(created: int, form: AnswerForm, size: Size | None) -> tuple[bytes, bytes]:
+def completed_frames(
+    created: int, form: AnswerForm, size: Size | None, does: Does
+) -> tuple[bytes, bytes]:
     """
     Return what stands before and after one picture in base64 in its event.
 
-    It has every field of the SDKs' ImageEditCompletedEvent. What is not known is ``auto``,
-    which the schema allows; ``usage`` is all zeros.
+    It has every field of the SDKs' ImageEditCompletedEvent, or of ImageGenCompletedEvent.
+    What is not known is ``auto``, which the schema allows; ``usage`` is all zeros.
 
     Args:
         created: Seconds since the epoch.
         form: Its output format is named.
         size: Of this picture, in pixels.
+        does: What was asked for; it names the event.
     """
     rest = {
         "created_at": created,
@@ -41,7 +45,8 @@ def completed_frames(created: int, form: AnswerForm, size: Size | None) -> tuple
         "output_format": form.output_format,
         "usage": _NO_USAGE,
     }
-    before = b'event: %b\ndata: {"type":"%b","b64_json":"' % (_COMPLETED, _COMPLETED)
+    event = _COMPLETED[does]
+    before = b'event: %b\ndata: {"type":"%b","b64_json":"' % (event, event)
     return before, b'",' + orjson.dumps(rest)[1:] + b"\n\n"
 
 

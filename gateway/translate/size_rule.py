@@ -3,58 +3,65 @@
 from math import sqrt
 
 from gateway.domain.edit import Size
+from gateway.domain.models import Sizes
 
-LEAST_PIXELS = 768 * 768  # dashscope.md 1.3: parameters.size
-MOST_PIXELS = 1280 * 1280
-MOST_RATIO = 4  # of the longer side to the shorter
 LONGEST, SHORTEST = 3840, 2160
 """The sides of the largest picture that OpenAI's models make, and so do we."""
 
-RULE = (
-    f"width x height must be {LEAST_PIXELS} to {MOST_PIXELS} pixels,"
-    f" and the ratio of the sides 1:{MOST_RATIO} to {MOST_RATIO}:1"
-)
-SCALED_RULE = (
-    f"the ratio of the sides must be 1:{MOST_RATIO} to {MOST_RATIO}:1,"
-    f" and the picture {LONGEST}x{SHORTEST} or {SHORTEST}x{LONGEST} at most"
-)
 
 _NEARBY = 12
 """Heights tried above and below the computed one: enough to meet 16:9 exactly."""
 
 
-def is_legal(size: Size) -> bool:
+def rule(sizes: Sizes) -> str:
+    """Return the rule for what DashScope makes, in words."""
+    return (
+        f"width x height must be {sizes.least_pixels} to {sizes.most_pixels} pixels,"
+        f" and the ratio of the sides 1:{sizes.most_ratio} to {sizes.most_ratio}:1"
+    )
+
+
+def scaled_rule(sizes: Sizes) -> str:
+    """Return the rule for what is made by scaling, in words."""
+    return (
+        f"the ratio of the sides must be 1:{sizes.most_ratio} to {sizes.most_ratio}:1,"
+        f" and the picture {LONGEST}x{SHORTEST} or {SHORTEST}x{LONGEST} at most"
+    )
+
+
+def is_legal(size: Size, sizes: Sizes) -> bool:
     """Return whether DashScope makes pictures of *size*."""
-    return LEAST_PIXELS <= size.width * size.height <= MOST_PIXELS and ratio_is_legal(size)
+    pixels = size.width * size.height
+    return sizes.least_pixels <= pixels <= sizes.most_pixels and ratio_is_legal(size, sizes)
 
 
-def ratio_is_legal(size: Size) -> bool:
+def ratio_is_legal(size: Size, sizes: Sizes) -> bool:
     shorter, longer = sorted((size.width, size.height))
-    return longer <= MOST_RATIO * shorter
+    return longer <= sizes.most_ratio * shorter
 
 
-def is_scalable(size: Size) -> bool:
+def is_scalable(size: Size, sizes: Sizes) -> bool:
     """Return whether a picture of *size* is made by scaling one that DashScope makes."""
     shorter, longer = sorted((size.width, size.height))
-    return longer <= LONGEST and shorter <= SHORTEST and ratio_is_legal(size)
+    return longer <= LONGEST and shorter <= SHORTEST and ratio_is_legal(size, sizes)
 
 
-def nearest_legal(size: Size) -> Size:
+def nearest_legal(size: Size, sizes: Sizes) -> Size:
     """
     Return the legal size that comes closest; a legal size is itself.
 
     First the same ratio, as nearly as whole pixels allow, or the utmost one; then the fewest
     pixels or the most, whichever is nearer.
     """
-    if is_legal(size):
+    if is_legal(size, sizes):
         return size
-    ratio = min(max(size.width / size.height, 1 / MOST_RATIO), MOST_RATIO)
-    pixels = min(max(size.width * size.height, LEAST_PIXELS), MOST_PIXELS)
+    ratio = min(max(size.width / size.height, 1 / sizes.most_ratio), sizes.most_ratio)
+    pixels = min(max(size.width * size.height, sizes.least_pixels), sizes.most_pixels)
     middle = round(sqrt(pixels / ratio))
     around = range(middle - _NEARBY, middle + _NEARBY + 1)
     candidates = (Size(round(height * ratio), height) for height in around)
     return min(
-        filter(is_legal, candidates),
+        (near for near in candidates if is_legal(near, sizes)),
         key=lambda near: (
             round(abs(near.width / near.height / ratio - 1), 6),
             abs(near.width * near.height - pixels),

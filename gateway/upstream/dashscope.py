@@ -12,9 +12,11 @@ import httpx
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, UpstreamUnavailable, UpstreamUnreachable
+from gateway.domain.models import MODELS
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.translate.dashscope_request import SubmitBody, list_query, submit_body
+from gateway.translate.dashscope_families import submit_body
+from gateway.translate.dashscope_request import SubmitBody, list_query
 from gateway.translate.dashscope_task import read_page, read_task
 from gateway.upstream.answers import body_of, refusal, request_id_of
 from gateway.upstream.clients import Clients, Purpose
@@ -25,7 +27,6 @@ from gateway.upstream.server_clock import ServerClock
 from gateway.upstream.submission import Outgoing, broken, settled
 from gateway.upstream.uploads import Uploads
 
-_SUBMIT = "/services/aigc/image2image/image-synthesis"
 _TASKS = "/tasks"
 # The read timeout starts when the body has gone out; a line slower than this, or one that
 # stands still, is given up as well.
@@ -74,7 +75,7 @@ class DashScopeApi:
         patience = _SUBMIT_PATIENCE + body.length / _SLOWEST_UPLOAD
         request = self._clients.of(upstream, Purpose.SUBMIT).build_request(
             "POST",
-            _SUBMIT,
+            MODELS[edit.model].path,
             content=outgoing,
             headers=_submit_headers(body, pictures),
         )

@@ -13,6 +13,7 @@ from gateway.config import (
     listen_at,
     load_config,
 )
+from gateway.domain.models import Does
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
 
 HASH = "sha256:" + "ab" * 32
@@ -40,7 +41,7 @@ def test_least_config_means_the_defaults(tmp_path: Path) -> None:
     assert (config.server.body_seconds, config.server.idle_body_seconds) == (120, 20)
     assert (config.state.path, config.state.sync) == ("state/gateway.db", "normal")
     assert (config.log.level, config.log.format) == ("info", "auto")
-    assert config.default_model == "wan2.5-i2i-preview"
+    assert config.offers[Does.EDIT].default == "wan2.5-i2i-preview"
     assert config.accounts == {"main": Account("main", "beijing")}
     assert config.open_tenant is None
 
@@ -61,7 +62,9 @@ def test_builtin_models(tmp_path: Path) -> None:
     """OpenAI's names of image models mean DashScope's, beside its own name."""
     config = load(tmp_path, GOOD)
 
-    assert dict(config.models) == dict.fromkeys(
+    models = dict(config.offers[Does.EDIT].models)
+    assert models.pop("wan2.6-image") == "wan2.6-image"
+    assert models == dict.fromkeys(
         [
             "wan2.5-i2i-preview",
             "gpt-image-1",
@@ -81,8 +84,9 @@ def test_aliases_join_the_builtin_ones(tmp_path: Path) -> None:
 
     config = load(tmp_path, models + GOOD)
 
-    assert config.models["mine"] == config.models["dall-e-2"] == "wan2.5-i2i-preview"
-    assert config.default_model == "wan2.5-i2i-preview"
+    offer = config.offers[Does.EDIT]
+    assert offer.models["mine"] == offer.models["dall-e-2"] == "wan2.5-i2i-preview"
+    assert offer.default == "wan2.5-i2i-preview"
 
 
 def test_tenant_is_joined_with_its_upstreams(tmp_path: Path) -> None:
@@ -322,13 +326,29 @@ COMPLAINTS = [
     ),
     pytest.param(
         '[models]\ndefault = "gpt-4o"',
-        ': models.default: "gpt-4o" is no model; use "wan2.5-i2i-preview", "gpt-image-1", '
-        '"gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest" or "dall-e-2"',
+        ': models.default: "gpt-4o" is no model; use "wan2.5-i2i-preview", "wan2.6-image", '
+        '"gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", '
+        '"chatgpt-image-latest" or "dall-e-2"',
         id="default-model",
     ),
     pytest.param(
+        '[models]\ndefault = "mine"\n[models.aliases]\nmine = "wan2.6-t2i"',
+        ': models.default: "mine" is no model that can edit; use "wan2.5-i2i-preview", '
+        '"wan2.6-image", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", '
+        '"chatgpt-image-latest" or "dall-e-2"',
+        id="default-model-of-the-other-kind",
+    ),
+    pytest.param(
+        '[models]\ndefault_generation = "wan2.6-image"',
+        ': models.default_generation: "wan2.6-image" is no model that can generate; use '
+        '"wan2.5-t2i-preview", "wan2.6-t2i", "gpt-image-1", "gpt-image-1-mini", '
+        '"gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest", "dall-e-2" or "dall-e-3"',
+        id="default-generation",
+    ),
+    pytest.param(
         '[models.aliases]\n"a.b" = "wan9"',
-        ': models.aliases."a.b": got "wan9"; use "wan2.5-i2i-preview"',
+        ': models.aliases."a.b": got "wan9"; use "wan2.5-i2i-preview", '
+        '"wan2.5-t2i-preview", "wan2.6-image" or "wan2.6-t2i"',
         id="alias-target",
     ),
     pytest.param(

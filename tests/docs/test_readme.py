@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from math import isqrt
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from gateway.cli import _parser
 from gateway.config import config_keys
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
+from gateway.domain.models import MODELS, Does, Inputs, Offer, Sizes
 from gateway.observe.metrics import Metrics
-from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT
+from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT
 from gateway.translate.openai_pictures import is_file_id, is_picture
 from gateway.translate.openai_request import edit_of
 from tests.docs.pages import (
@@ -30,6 +32,8 @@ from tests.docs.pages import (
 
 _BOTH = [pytest.param(ENGLISH, id="english"), pytest.param(CHINESE, id="chinese")]
 _MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
+_EDITS = Offer(Does.EDIT, _MODELS, "gpt-image-1")
+_GENERATIONS = Offer(Does.GENERATE, {"a": "wan2.5-t2i-preview"}, "a")
 
 
 # ---------------------------------------------------------------- two languages, one README
@@ -121,6 +125,37 @@ def test_every_metric_is_fed() -> None:
     assert not [name for name in told if not re.search(rf"{by}\.{name}\b", source)]
 
 
+# ---------------------------------------------------------------- models
+
+
+def _pictures(inputs: Inputs) -> Row:
+    if not inputs.most:
+        return ("none", "")
+    return (f"1 to {inputs.most}", f"{inputs.shortest_side} to {inputs.longest_side}")
+
+
+def _square(sizes: Sizes) -> str:
+    least, most = isqrt(sizes.least_pixels), isqrt(sizes.most_pixels)
+    return f"{least} x {least} to {most} x {most}"
+
+
+def test_models_table() -> None:
+    """The table of models is the gateway's own."""
+    paths = {Does.EDIT: "/v1/images/edits", Does.GENERATE: "/v1/images/generations"}
+
+    assert table_with(ENGLISH, "wan2.5-i2i-preview") == [
+        (
+            f"`{model.name}`",
+            f"`{paths[model.does]}`",
+            *_pictures(model.inputs),
+            str(model.most_prompt),
+            _square(model.sizes),
+            f"`{model.path.removeprefix('/services/aigc/')}`",
+        )
+        for model in MODELS.values()
+    ]
+
+
 # ---------------------------------------------------------------- fields
 
 
@@ -139,7 +174,7 @@ def test_every_field_has_its_row() -> None:
     """The table names each field that the gateway reads, and no other but pictures."""
     named = [name for row in _field_rows() for name in spans(row[0])]
 
-    assert sorted(name for name in named if not is_picture(name)) == sorted(FIELDS)
+    assert sorted(name for name in named if not is_picture(name)) == sorted(NAMES)
     assert {"image", "image[]", "mask"} < set(named)
 
 
@@ -154,7 +189,8 @@ def test_listed_fields_are_called_listed() -> None:
 
 def _read(name: str, text: str) -> Edit:
     fields = [(name, text)] if name == "prompt" else [("prompt", "add a hat"), (name, text)]
-    return edit_of(fields, models=_MODELS, default_model="gpt-image-1", strict=False, fit=True)
+    offer = _EDITS if name in FIELDS[Does.EDIT] or name not in NAMES else _GENERATIONS
+    return edit_of(fields, offer=offer, strict=False, fit=True)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +201,7 @@ def test_examples_that_are_taken(name: str, text: str) -> None:
     """What the table calls taken is taken, and listed just where the table says so."""
     edit = _read(name, text)
 
-    known = name in FIELDS or is_picture(name)
+    known = name in NAMES or is_picture(name)
     assert edit.ignored == ((name,) if name in WITHOUT_EFFECT or not known else ())
 
 

@@ -15,6 +15,7 @@ from starlette.types import Message
 
 from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
 from gateway.domain.errors import NotFound
+from gateway.domain.models import Does, Inputs, Offer
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
@@ -36,6 +37,9 @@ from gateway.journey.ask import Answer, Ask, Told
 KEY = "sk-canary-0123456789"
 ACME = Tenant(name="acme", region="beijing", upstreams=())
 MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
+PAINTERS = {"wan2.5-t2i-preview": "wan2.5-t2i-preview", "gpt-image-1": "wan2.5-t2i-preview"}
+EDITS = Offer(Does.EDIT, MODELS, "gpt-image-1", PAINTERS)
+GENERATIONS = Offer(Does.GENERATE, PAINTERS, "gpt-image-1", MODELS)
 TOLD = Told(
     edit_id="edit_1",
     region="beijing",
@@ -232,29 +236,10 @@ class House:
         keyring = Keyring(
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
-        reception = Reception(
-            check=self._checked,
-            check_mask=self._mask_checked,
-            limits=self.limits,
-            models=MODELS,
-            default_model="gpt-image-1",
-            max_wait_seconds=540.0,
-            clock=self.clock,
-            observer=self.seen,
-        )
-        edits = Edits(
-            keyring=keyring,
-            readiness=self.readiness,
-            reception=reception,
-            desk=self.desk,
-            budget=self.budget,
-            measure=self.measure,
-            heartbeat_seconds=self.heartbeat_seconds,
-            clock=self.clock,
-            observer=self.seen,
-        )
+        edits, generations = (self._door(keyring, offer) for offer in (EDITS, GENERATIONS))
         pages = routes(
             edits,
+            generations,
             Models(keyring, tuple(MODELS)),
             Ops(self.readiness, self.registry),
             self.seen,
@@ -266,7 +251,32 @@ class House:
         )
         self.app.router.redirect_slashes = False
 
-    async def _checked(self, contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
+    def _door(self, keyring: Keyring, offer: Offer) -> Edits:
+        reception = Reception(
+            check=self._checked,
+            check_mask=self._mask_checked,
+            limits=self.limits,
+            offer=offer,
+            max_wait_seconds=540.0,
+            clock=self.clock,
+            observer=self.seen,
+        )
+        return Edits(
+            keyring=keyring,
+            readiness=self.readiness,
+            reception=reception,
+            desk=self.desk,
+            budget=self.budget,
+            measure=self.measure,
+            heartbeat_seconds=self.heartbeat_seconds,
+            clock=self.clock,
+            observer=self.seen,
+        )
+
+    async def _checked(
+        self, contents: Sequence[bytes | Picture], tenant: Tenant, inputs: Inputs
+    ) -> Checked:
+        assert len(contents) <= inputs.most
         return await self.check(contents, tenant)
 
     async def _mask_checked(self, kept: Keepsake) -> Size:

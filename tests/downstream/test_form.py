@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, InvalidRequest
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.form import Form, read_form
@@ -30,7 +30,11 @@ def captured(name: str) -> tuple[dict[str, str], bytes]:
 
 
 async def read(
-    headers: dict[str, str], *pieces: bytes, limits: Limits = LIMITS, budget: int = 2**24
+    headers: dict[str, str],
+    *pieces: bytes,
+    limits: Limits = LIMITS,
+    budget: int = 2**24,
+    most: int = 3,
 ) -> Form:
     script: list[Message] = [
         {"type": "http.request", "body": piece, "more_body": True} for piece in pieces
@@ -41,7 +45,7 @@ async def read(
         return script.pop(0)
 
     with Bytes(budget, lambda _: None).reserve() as share:
-        return await read_form(receive, headers, limits, share)
+        return await read_form(receive, headers, limits, share, lambda _: most)
 
 
 def body_of(**kwargs: object) -> tuple[dict[str, str], bytes]:
@@ -354,3 +358,20 @@ def test_repr_shows_no_prompt() -> None:
     form = asyncio.run(read(*body_of(data={"prompt": "canary"}, files=FILES)))
 
     assert "canary" not in repr(form)
+
+
+@pytest.mark.parametrize("field", ["image", "image[]", "mask"])
+async def test_a_generation_takes_no_picture(field: str) -> None:
+    """Where the model takes none, a picture or a mask is refused by its name, not dropped."""
+    with pytest.raises(InvalidRequest, match="/v1/images/edits") as refused:
+        await read(*multipart(part(field, PNG, '; filename="a.png"')), most=0)
+
+    assert refused.value.param == field.removesuffix("[]")
+
+
+async def test_a_generation_as_a_form() -> None:
+    """A form without pictures is all that a generation needs."""
+    form = await read(*multipart(part("prompt", b"a hat")), most=0)
+
+    assert form.fields == (("prompt", "a hat"),)
+    assert form.pictures == ()

@@ -79,6 +79,7 @@ async def test_nothing_here(
         "/v1/images/edits/images/edits/",
         "/v1/v1/images/edits",
         "/api/images/edits",
+        "/v1/images/generations/images/generations",
     ],
 )
 async def test_a_base_url_set_wrong(path: str) -> None:
@@ -266,3 +267,26 @@ async def test_metrics(accept: str, content_type: str, end: bytes) -> None:
     assert reply.headers["content-type"].count("charset") == 1
     assert b"cats_total 1.0\n" in reply.content
     assert end in reply.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images/generations",
+        "/images/generations/",
+        "/openai/images/generations?api-version=2025-04-01-preview",
+        "/openai/v1/images/generations",
+        "/openai/deployments/gpt-image-1/images/generations?api-version=2025-04-01-preview",
+    ],
+)
+async def test_every_path_of_generations(path: str) -> None:
+    """A generation is made at each of them; all count as one route, and no picture is asked for."""
+    house = House()
+
+    async with house.customer() as http:
+        answered = await http.post(path, json={"prompt": "a hat", "model": "gpt-image-1"})
+
+    assert answered.status_code == 200
+    assert house.seen.told("started") == [("started", "/v1/images/generations")]
+    (ask,) = house.desk.asks
+    assert (ask.edit.model, house.desk.pictures) == ("wan2.5-t2i-preview", [()])

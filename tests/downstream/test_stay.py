@@ -13,6 +13,7 @@ from starlette.types import Message
 
 from gateway.domain.edit import AnswerForm, Size
 from gateway.domain.errors import ContentRefused, GatewayError, RateLimited, StillRunning
+from gateway.domain.models import Does
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import KeepAlive
 from gateway.downstream.manner import BLANKS, EVENTS, SILENCE, Manner, manner_of
@@ -100,7 +101,9 @@ def events(body: bytes) -> list[tuple[str, Any]]:
 )
 async def test_manner(stream: bool, keep_alive: KeepAlive, manner: Manner) -> None:
     """A stream is asked for by the request; blanks are the tenant's, and only without one."""
-    assert manner_of(AnswerForm(stream=stream), replace(ACME, keep_alive=keep_alive)) is manner
+    tenant = replace(ACME, keep_alive=keep_alive)
+
+    assert manner_of(AnswerForm(stream=stream), tenant, Does.EDIT) is manner
 
 
 async def test_a_stream() -> None:

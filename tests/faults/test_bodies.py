@@ -153,8 +153,9 @@ async def test_too_much_in_flight() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        pytest.param("POST", "/v1/images/generations", 404, "unknown_url", id="other-endpoint"),
+        pytest.param("POST", "/v1/chat/completions", 404, "unknown_url", id="other-endpoint"),
         pytest.param("GET", "/v1/images/edits", 405, "method_not_allowed", id="wrong-method"),
+        pytest.param("GET", "/v1/images/generations", 405, "method_not_allowed", id="generations"),
         pytest.param("GET", "/v1/images/edits/edit_none", 404, "not_found", id="unknown-edit"),
     ],
 )

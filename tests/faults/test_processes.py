@@ -1,6 +1,7 @@
 """The real process, ended by SIGTERM and by SIGKILL: nothing lost, nothing paid twice."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,9 +12,18 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.sandbox import Constant, Drop, Fault, SandboxConfig, create_sandbox, running
+from gateway.domain.models import MODELS, Does
+from gateway.sandbox import (
+    Constant,
+    Drop,
+    Fault,
+    SandboxConfig,
+    create_sandbox,
+    read_labels,
+    running,
+)
 from tests.faults.processes import config, free_port, serving
-from tests.whole import KEY, PLAIN, eventually, photo, pictures_of, theirs, whose
+from tests.whole import KEY, PLAIN, digest, eventually, photo, pictures_of, theirs, whose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -38,6 +48,17 @@ class _Street:
             f"http://127.0.0.1:{self.port}/v1/images/edits",
             data={"prompt": prompt, "size": "768x768"},
             files={"image": ("a.png", photo(), "image/png")},
+            headers={"authorization": f"Bearer {KEY}", "x-stainless-retry-count": str(retry)},
+        )
+
+    async def ask(self, model: str, retry: int = 0) -> httpx.Response:
+        """Ask for what *model* does: an edit in JSON, or a generation."""
+        edits = MODELS[model].does is Does.EDIT
+        picture = f"data:image/png;base64,{b64encode(photo()).decode()}"
+        said = {"model": model, "prompt": "make it blue", "size": "1280x1280"}
+        return await self.http.post(
+            f"http://127.0.0.1:{self.port}/v1/images/{'edits' if edits else 'generations'}",
+            json={**said, "images": [picture]} if edits else said,
             headers={"authorization": f"Bearer {KEY}", "x-stainless-retry-count": str(retry)},
         )
 
@@ -136,6 +157,27 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
         assert books["counts"]["submit.received"] == 1
 
 
-async def _cut_off(street: _Street) -> None:
+@pytest.mark.parametrize("model", MODELS)
+async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
+    """The successor brings the picture of each model's task, known by its id alone."""
+    async with _street(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
+        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(street, model))
+            await street.made()
+            await asyncio.sleep(0.3)
+            process.send_signal(SIGKILL)
+            await call
+            await process.wait()
+        async with serving(street.file, street.port):
+            answer = await street.ask(model, retry=1)
+
+        books = await street.books()
+        labels = read_labels(pictures_of(answer)[0])
+        assert labels["sandbox-task"] == books["tasks"][0]["task_id"]
+        assert labels["sandbox-prompt-sha256"] == digest("make it blue")
+        assert (books["tasks_made"], books["images_billed"]) == (1, 1)
+
+
+async def _cut_off(street: _Street, model: str = "") -> None:
     with pytest.raises(httpx.TransportError):
-        await street.edit()
+        await (street.ask(model) if model else street.edit())

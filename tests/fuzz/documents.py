@@ -13,7 +13,7 @@ _URL = "data:image/png;base64," + b64encode(photo()).decode()
 _NAMES = (
     *("prompt", "images", "image", "mask", "model", "n", "size", "stream", "seed", "quality"),
     *("response_format", "output_format", "output_compression", "background", "parameters"),
-    *("negative_prompt", "watermark", "prompt_extend", "partial_images", "extra_body", ""),
+    *("negative_prompt", "watermark", "prompt_extend", "partial_images", "extra_body", "style", ""),
 )
 _KINDS = ("application/json", "application/json; charset=utf-16", "APPLICATION/vnd.x+json")
 
@@ -35,7 +35,9 @@ _scalars = st.one_of(
     st.integers(-5, 12),
     st.floats(),
     st.text(max_size=30),
-    st.sampled_from(["768x768", "auto", "png", "webp", "b64_json", "url", "wan2.5-i2i-preview"]),
+    st.sampled_from(
+        ["768x768", "auto", "png", "webp", "b64_json", "url", "wan2.5-i2i-preview", "wan2.6-t2i"]
+    ),
 )
 _anything = st.recursive(
     st.one_of(_scalars, _pictures),
@@ -69,6 +71,15 @@ def near(draw: st.DrawFn) -> Shot:
         cuts=draw(st.lists(st.integers(0, 4000), max_size=4).map(tuple)),
         chunked=draw(st.booleans()),
     )
+
+
+@st.composite
+def generations(draw: st.DrawFn) -> Shot:
+    """A generation with anything in some of its fields."""
+    said: dict[str, Any] = {"prompt": "a hat", "size": "1280x1280"}
+    said |= draw(st.dictionaries(st.sampled_from(_NAMES), _anything, max_size=3))
+    body = _written(said, "utf-8", plain=draw(st.booleans()))
+    return Shot(body, b"application/json", start=b"POST /v1/images/generations HTTP/1.1")
 
 
 def far() -> st.SearchStrategy[Shot]:

@@ -15,6 +15,7 @@ _KINDS: dict[str, st.SearchStrategy[Shot]] = {
     "broken forms": forms.broken(),
     "urlencoded": forms.urlencoded(),
     "JSON near an edit": documents.near(),
+    "JSON near a generation": documents.generations(),
     "any JSON": documents.far(),
     "mutated pictures": files.pictures(),
     "junk in the head": heads.heads(),

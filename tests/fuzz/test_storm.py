@@ -24,6 +24,7 @@ def under() -> Iterator[Storm]:
         pytest.param(forms.broken(), 30, id="broken-forms"),
         pytest.param(forms.urlencoded(), 10, id="urlencoded"),
         pytest.param(documents.near(), 20, id="near-edits-in-json"),
+        pytest.param(documents.generations(), 20, id="near-generations"),
         pytest.param(documents.far(), 15, id="any-json"),
         pytest.param(files.pictures(), 20, id="mutated-pictures"),
         pytest.param(heads.heads(), 20, id="junk-in-the-head"),

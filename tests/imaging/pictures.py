@@ -6,11 +6,13 @@ from typing import Any
 
 from PIL import Image
 
+from gateway.domain.models import MODELS
 from gateway.domain.tenant import Tenant
 
 FOLDER = Path(__file__).parent.parent / "data" / "pictures"
 NAMES = sorted(path.name for path in FOLDER.iterdir())
 
+INPUTS = MODELS["wan2.5-i2i-preview"].inputs
 FITS = Tenant(name="acme", region="beijing", upstreams=(), fit=True)
 AS_IS = Tenant(name="acme", region="beijing", upstreams=(), fit=False)
 

@@ -1,20 +1,21 @@
 """gateway.imaging.fit."""
 
 import random
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import ExifTags, Image, ImageChops, ImageStat
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging import fit as room
-from gateway.imaging.fit import Fitted, Frame, drawn_anew, fit, frame_of
+from gateway.imaging.fit import Aim, Fitted, Frame, drawn_anew, fit, frame_of
 from gateway.imaging.inspect import inspect
 from gateway.imaging.rules import broken_rules
-from tests.imaging.pictures import drawn, pixels, read, saved
+from tests.imaging.pictures import INPUTS, drawn, pixels, read, saved
 
+AIM = Aim(INPUTS)
 L, P = Size(480, 400), Size(400, 480)
 AS_IS = (
     *("plain.jpg", "progressive.jpg", "icc.jpg", "rgb.png", "interlaced.png", "rgb.bmp"),
@@ -56,8 +57,8 @@ DRAWN = {
 }
 
 
-def fitted(content: bytes) -> Fitted:
-    return fit(content, inspect(content))
+def fitted(content: bytes, aim: Aim = AIM) -> Fitted:
+    return fit(content, inspect(content), aim)
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -106,7 +107,7 @@ def test_what_does_not_fit_is_drawn_anew(name: str) -> None:
     now = inspect(made.content)
     assert (made.size, made.adjusted, made.media_type) == (size, adjusted, "image/jpeg")
     assert (now.size, now.mode, now.format, now.has_metadata) == (size, "RGB", "JPEG", False)
-    assert broken_rules(now, len(made.content)) == []
+    assert broken_rules(now, len(made.content), INPUTS) == []
     assert fitted(made.content).content is made.content
 
 
@@ -146,7 +147,7 @@ def test_background_shows_through() -> None:
     """Transparent parts take the colour that was asked for."""
     content = saved(drawn(400, 400, (0, 0, 0, 0), "RGBA"))
 
-    made = fit(content, inspect(content), background=(10, 200, 30))
+    made = fitted(content, Aim(INPUTS, background=(10, 200, 30)))
 
     pixel = opened(made.content).getpixel((200, 200))
     assert isinstance(pixel, tuple)
@@ -242,7 +243,7 @@ def test_a_wrong_checksum_is_found_while_drawing_anew() -> None:
 )
 def test_frame_of(size: tuple[int, int], frame: Frame) -> None:
     """Sides come within 384 to 5000 with the ratio kept; where none fits, there is padding."""
-    assert frame_of(Size(*size)) == frame
+    assert frame_of(Size(*size), INPUTS) == frame
 
 
 NOISE = random.Random(1).randbytes(500 * 400 * 3)
@@ -263,33 +264,62 @@ def noisy(kind: str) -> bytes:
         ),
     ],
 )
-def test_a_heavy_picture_is_made_lighter(
-    monkeypatch: pytest.MonkeyPatch, limit: int, adjusted: tuple[str, ...], size: Size
-) -> None:
+def test_a_heavy_picture_is_made_lighter(limit: int, adjusted: tuple[str, ...], size: Size) -> None:
     """Quality goes down in steps, then size, until the length is legal."""
-    monkeypatch.setattr(room, "MOST_BYTES", limit)
     content = noisy("BMP")
 
-    made = fitted(content)
+    made = fitted(content, Aim(replace(INPUTS, most_bytes=limit)))
 
     assert len(made.content) <= limit < len(content)
     assert (made.adjusted, made.size) == (adjusted, size)
 
 
-def test_a_picture_that_metadata_makes_heavy_only_loses_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_picture_that_metadata_makes_heavy_only_loses_that() -> None:
     """If it fits without metadata, nothing is drawn anew."""
     content = read("exif_gps.jpg")
-    monkeypatch.setattr(room, "MOST_BYTES", len(content) - 100)
+    aim = Aim(replace(INPUTS, most_bytes=len(content) - 100))
 
-    assert fitted(content).adjusted == ("metadata_removed",)
+    assert fitted(content, aim).adjusted == ("metadata_removed",)
 
 
 def test_drawing_anew_can_be_asked_for() -> None:
     """A picture that fits comes out as JPEG of the same size, with nothing to tell."""
     content = read("rgb.png")
 
-    made = drawn_anew(content, inspect(content))
+    made = drawn_anew(content, inspect(content), Aim(INPUTS))
 
     assert (made.size, made.adjusted) == (L, ())
+
+
+@pytest.mark.parametrize("name", ["exif_6.jpg", "exif_6.png", "exif_8.webp", "exif_6.avif"])
+def test_kept_metadata_of_a_turned_picture(name: str) -> None:
+    """A picture that is drawn upright says so in the Exif that it keeps: it is not turned twice."""
+    content = read(name)
+
+    made = fitted(content, Aim(INPUTS, keep_metadata=True))
+
+    assert made.adjusted[-1] == "rotated"
+    assert made.content.count(b"Exif\x00\x00") == 1
+    assert inspect(made.content).orientation == 1
+    assert pixels(made.content) == pixels(fitted(content).content)
+
+
+def test_kept_metadata_of_a_picture_that_is_drawn_anew() -> None:
+    """Where the pixels cannot stay, the GPS position goes on all the same."""
+    content = read("exif_gps.jpg")
+
+    made = drawn_anew(content, inspect(content), Aim(INPUTS, keep_metadata=True))
+
+    with Image.open(BytesIO(made.content)) as picture, Image.open(BytesIO(content)) as source:
+        position = picture.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+        assert position
+        assert position == source.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+
+
+def test_heic() -> None:
+    """An iPhone's photograph becomes a JPEG of the same size."""
+    made = fitted(read("photo.heic"))
+
+    assert (made.media_type, made.size) == ("image/jpeg", L)
+    assert made.adjusted == ("converted:heif",)
+    assert difference(opened(made.content), opened(read("plain.jpg"))) < 10

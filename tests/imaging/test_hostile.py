@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.fit import fit
+from gateway.imaging.fit import Aim, fit
 from gateway.imaging.inspect import inspect
 from gateway.imaging.mask import check_mask
-from gateway.imaging.rules import MOST_BYTES, broken_rules
+from gateway.imaging.rules import broken_rules
 from gateway.imaging.verify import verify
-from tests.imaging.pictures import drawn, read, saved
+from tests.imaging.pictures import INPUTS, drawn, read, saved
 
 # As in service: gateway.imaging.opening silences Pillow's warnings, pytest sets them anew.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -63,10 +63,10 @@ def checked(content: bytes) -> None:
         return
     with contextlib.suppress(InvalidImage):
         verify(content, inspected)
-    made = fit(content, inspected)
+    made = fit(content, inspected, Aim(INPUTS))
     if made.content is not content:
-        assert len(made.content) <= MOST_BYTES
-        assert broken_rules(inspect(made.content), len(made.content)) == []
+        assert len(made.content) <= INPUTS.most_bytes
+        assert broken_rules(inspect(made.content), len(made.content), INPUTS) == []
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])

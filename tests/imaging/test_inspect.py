@@ -100,7 +100,7 @@ def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pillow-heif an iPhone's photograph is refused with what to do."""
     monkeypatch.setattr(room, "heif_readable", lambda: False)
 
-    with pytest.raises(InvalidImage, match="HEIC cannot be read here; send JPEG, PNG"):
+    with pytest.raises(InvalidImage, match=r"install 'wan-gateway\[heic\]', or send JPEG, PNG"):
         inspect(read("photo.heic"))
 
 

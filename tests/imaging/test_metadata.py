@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from gateway.imaging.metadata import orientation
+from gateway.imaging.metadata import orientation, upright
 
 
 def block(order: str, *entries: tuple[int, int]) -> bytes:
@@ -34,3 +34,30 @@ def block(order: str, *entries: tuple[int, int]) -> bytes:
 def test_orientation(exif: bytes, turn: int) -> None:
     """The orientation is read from either byte order; a broken block means upright."""
     assert orientation(exif) == turn
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_upright(order: str) -> None:
+    """A block keeps all that it says but the orientation, behind the prefix of a JPEG."""
+    said = block(order, (0x010F, 9), (0x0112, 6), (0x0128, 2))
+
+    assert upright(said) == b"Exif\x00\x00" + block(order, (0x010F, 9), (0x0112, 1), (0x0128, 2))
+    assert upright(b"Exif\x00\x00" + said) == upright(said)
+
+
+def test_upright_where_nothing_is_told() -> None:
+    """A block without an orientation goes on as it is."""
+    assert upright(block("<", (0x010F, 9))) == b"Exif\x00\x00" + block("<", (0x010F, 9))
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"nonsense", id="no header"),
+        pytest.param(block("<", (0x0112, 6)) + bytes(65_000), id="too long for a JPEG"),
+    ],
+)
+def test_what_cannot_go_on(exif: bytes) -> None:
+    """A block that a JPEG does not take is left out."""
+    assert upright(exif) == b""

@@ -16,6 +16,7 @@ from gateway.imaging.rules import (
     Rule,
     broken_rules,
 )
+from tests.imaging.pictures import INPUTS
 
 GOOD = Inspected("PNG", "image/png", Size(1024, 768), "RGB", has_alpha=False)
 
@@ -48,4 +49,4 @@ GOOD = Inspected("PNG", "image/png", Size(1024, 768), "RGB", has_alpha=False)
 )
 def test_broken_rules(inspected: Inspected, length: int, rules: list[Rule]) -> None:
     """Each rule is broken beyond its limit and not at it."""
-    assert broken_rules(inspected, length) == rules
+    assert broken_rules(inspected, length, INPUTS) == rules

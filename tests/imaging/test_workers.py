@@ -3,15 +3,19 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.domain.models import MODELS
+from gateway.domain.tenant import MetadataRule, Tenant
+from gateway.imaging import jpeg
 from gateway.imaging import workers as room
 from gateway.imaging.inspect import Inspected
 from gateway.imaging.workers import Checked, Imaging, Limits
-from tests.imaging.pictures import AS_IS, FITS, drawn, read, saved
+from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, read, saved
 from tests.imaging.test_mask import mask
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +59,7 @@ async def test_what_fits_passes_on(imaging: Imaging) -> None:
     """Pictures that fit come back in order, byte for byte the same objects."""
     contents = [read("plain.jpg"), read("rgb.png"), LARGE]
 
-    checked = await imaging.check(contents, FITS)
+    checked = await imaging.check(contents, FITS, INPUTS)
 
     assert checked == Checked(
         pictures=(
@@ -70,7 +74,7 @@ async def test_what_fits_passes_on(imaging: Imaging) -> None:
 
 async def test_what_does_not_fit_is_brought_into_the_rules(imaging: Imaging) -> None:
     """With fit a picture is changed, and what was done is told beside it."""
-    checked = await imaging.check([read("plain.jpg"), read("small.jpg")], FITS)
+    checked = await imaging.check([read("plain.jpg"), read("small.jpg")], FITS, INPUTS)
 
     assert checked.adjusted == ((), ("scaled:300x200->576x384",))
     assert checked.pictures[1].size == Size(576, 384)
@@ -81,21 +85,44 @@ async def test_an_url_goes_on_unread(imaging: Imaging) -> None:
     """A picture by URL is not touched, and counts when another is at fault."""
     by_url = Picture(url="https://pictures.example/cat.jpg")
 
-    checked = await imaging.check([by_url], FITS)
+    checked = await imaging.check([by_url], FITS, INPUTS)
 
     assert checked == Checked((by_url,), ((),))
     with pytest.raises(InvalidImage, match="for image 2,"):
-        await imaging.check([by_url, b""], FITS)
+        await imaging.check([by_url, b""], FITS, INPUTS)
 
 
-async def test_without_fit_everything_is_left_as_it_is(imaging: Imaging) -> None:
-    """Without fit a legal picture goes on with its metadata."""
+async def test_without_fit_only_metadata_goes(imaging: Imaging) -> None:
+    """Without fit a legal picture loses its metadata and nothing else; a plain one is untouched."""
+    content, plain = read("exif_gps.jpg"), read("plain.jpg")
+
+    checked = await imaging.check([content, plain], AS_IS, INPUTS)
+
+    assert checked.pictures[0].content == jpeg.stripped(content) != content
+    assert checked.pictures[1].content is plain
+    assert checked.adjusted == (("metadata_removed",), ())
+
+
+@pytest.mark.parametrize("tenant", [FITS, AS_IS], ids=["fit", "as it is"])
+async def test_metadata_that_is_kept(imaging: Imaging, tenant: Tenant) -> None:
+    """A tenant that keeps metadata has its legal pictures sent on byte for byte."""
     content = read("exif_gps.jpg")
 
-    checked = await imaging.check([content], AS_IS)
+    checked = await imaging.check([content], replace(tenant, metadata=MetadataRule.KEEP), INPUTS)
 
     assert checked.pictures[0].content is content
     assert checked.adjusted == ((),)
+
+
+async def test_sides_are_those_of_the_model(imaging: Imaging) -> None:
+    """A picture of 300x200 is scaled up for one model, less for another, and refused in words."""
+    small, inputs = read("small.jpg"), MODELS["wan2.6-image"].inputs
+
+    checked = await imaging.check([small], FITS, inputs)
+    with pytest.raises(InvalidImage, match="at least 240 pixels wide and high"):
+        await imaging.check([small], AS_IS, inputs)
+
+    assert checked.adjusted == (("scaled:300x200->360x240",),)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +142,7 @@ async def test_without_fit_everything_is_left_as_it_is(imaging: Imaging) -> None
 async def test_without_fit_the_rule_is_named(imaging: Imaging, name: str, reason: str) -> None:
     """Without fit a picture is refused with its number and the rules it breaks."""
     with pytest.raises(InvalidImage) as caught:
-        await imaging.check([read("plain.jpg"), read(name)], AS_IS)
+        await imaging.check([read("plain.jpg"), read(name)], AS_IS, INPUTS)
 
     assert caught.value.message == (
         f"Invalid image file or mode for image 2, please check your image file: {reason}."
@@ -130,14 +157,14 @@ async def test_without_fit_the_rule_is_named(imaging: Imaging, name: str, reason
 async def test_with_fit_damage_is_found(imaging: Imaging, name: str) -> None:
     """Whether it would pass on or be drawn anew, a damaged picture is refused by number."""
     with pytest.raises(InvalidImage, match=r"^Invalid image file or mode for image 1, please"):
-        await imaging.check([read(name)], FITS)
+        await imaging.check([read(name)], FITS, INPUTS)
 
 
 async def test_a_light_jpeg_is_checked_on_the_loop(imaging: Imaging, gate: Gate) -> None:
     """A small plain JPEG costs less than asking a thread; others are not decoded there."""
     gate.open.set()
 
-    await imaging.check([read("plain.jpg"), read("progressive.jpg"), LARGE], FITS)
+    await imaging.check([read("plain.jpg"), read("progressive.jpg"), LARGE], FITS, INPUTS)
 
     assert gate.names[0] == threading.current_thread().name
     assert all(name.startswith("imaging") for name in gate.names[1:])
@@ -149,7 +176,7 @@ async def test_a_light_jpeg_of_many_pixels_is_not_checked_on_the_loop(
     """Few bytes may be many pixels."""
     gate.open.set()
 
-    await imaging.check([saved(drawn(2000, 2000), "JPEG")], FITS)
+    await imaging.check([saved(drawn(2000, 2000), "JPEG")], FITS, INPUTS)
 
     assert gate.names[0].startswith("imaging")
 
@@ -159,7 +186,7 @@ async def test_no_more_than_so_many_threads_at_once(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=2))
 
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(imaging.check([LARGE], FITS)) for _ in range(3)]
+        asked = [group.create_task(imaging.check([LARGE], FITS, INPUTS)) for _ in range(3)]
         await gate.entered()
         await gate.entered()
         inside = len(gate.names)
@@ -175,12 +202,12 @@ async def test_a_long_line_refuses(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1, waiting=1))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check([LARGE], FITS))
+        group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
-        group.create_task(imaging.check([LARGE], FITS))
+        group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as caught:
-            await imaging.check([LARGE], FITS)
+            await imaging.check([LARGE], FITS, INPUTS)
         gate.open.set()
 
     await imaging.close()
@@ -192,10 +219,10 @@ async def test_patience_in_line_ends(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1, patience=0.01))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check([LARGE], FITS))
+        group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
         with pytest.raises(Overloaded, match="too slowly"):
-            await imaging.check([LARGE], FITS)
+            await imaging.check([LARGE], FITS, INPUTS)
         gate.open.set()
 
     await imaging.close()
@@ -206,14 +233,14 @@ async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1, decode=0.05, patience=0.05))
 
     with pytest.raises(InvalidImage, match=r"image 1, .* it takes too long to decode"):
-        await imaging.check([LARGE], FITS)
+        await imaging.check([LARGE], FITS, INPUTS)
     with pytest.raises(Overloaded):
-        await imaging.check([LARGE], FITS)
+        await imaging.check([LARGE], FITS, INPUTS)
     gate.open.set()
     await imaging._free.acquire()
     imaging._free.release()
 
-    await imaging.check([LARGE], FITS)
+    await imaging.check([LARGE], FITS, INPUTS)
     await imaging.close()
 
 
@@ -222,13 +249,13 @@ async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
-        asked = group.create_task(imaging.check([LARGE], FITS))
+        asked = group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
         asked.cancel()
     taken = imaging._free.locked()
     gate.open.set()
 
-    await imaging.check([LARGE], FITS)
+    await imaging.check([LARGE], FITS, INPUTS)
     await imaging.close()
     assert asked.cancelled()
     assert taken
@@ -254,7 +281,7 @@ async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check([LARGE], FITS))
+        group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
         imaging._limits = Limits(threads=1, waiting=0, patience=0.0, decode=0.0)
         made = group.create_task(imaging.finish(read("rgb.png"), AnswerForm(), None))

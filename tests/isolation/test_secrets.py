@@ -125,6 +125,19 @@ _ENDS = [
 
 
 @pytest.mark.parametrize(("fault", "status"), _ENDS)
+async def test_ends_of_generations(log: io.StringIO, fault: Fault, status: int) -> None:
+    """The same of a prompt alone."""
+    async with _canaries(fault) as home:
+        headers = _SOON if status == 503 else {}
+        said = {"prompt": _PROMPT, "style": "canary style"}
+        answer = await home.http.post("/v1/images/generations", json=said, headers=headers)
+
+        assert answer.status_code == status
+        clean(await _told(home, answer))
+    assert "gateway.request" in clean(log.getvalue())
+
+
+@pytest.mark.parametrize(("fault", "status"), _ENDS)
 async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
     """However an edit ends: answer, headers, metrics, spans and log hold nothing secret."""
     async with _canaries(fault) as home:

@@ -81,10 +81,10 @@ class Visitor:
     async def get(self, path: str, **params: str) -> httpx.Response:
         return await self.http.get(path, params=params or None, headers=self.headers)
 
-    async def post(self, table: Any, **headers: str) -> httpx.Response:
+    async def post(self, table: Any, path: str = SUBMIT, **headers: str) -> httpx.Response:
         """Submit a whole body."""
         return await self.http.post(
-            SUBMIT, json=table, headers={**self.headers, "x-dashscope-async": "enable", **headers}
+            path, json=table, headers={**self.headers, "x-dashscope-async": "enable", **headers}
         )
 
     async def submit(self, prompt: str = "a hat", **parameters: Any) -> str:

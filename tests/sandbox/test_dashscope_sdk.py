@@ -10,6 +10,7 @@ from typing import Any
 import dashscope
 import pytest
 from anyio import to_thread
+from dashscope.aigc.image_generation import ImageGeneration
 from dashscope.aigc.image_synthesis import ImageSynthesis
 
 from gateway.sandbox import Constant, Limits, create_sandbox, running
@@ -78,6 +79,44 @@ async def test_submit_fetch_and_wait(sdk: Callable[[str], None]) -> None:
         assert made["output"]["task_status"] == "PENDING"
         assert fetched["output"]["task_status"] == "RUNNING"
         assert waited["output"]["task_status"] == "SUCCEEDED"
+
+
+async def test_generation(sdk: Callable[[str], None]) -> None:
+    """A picture of a prompt alone: the SDK takes another path by itself."""
+    async with pointed(sdk):
+        answer = await asked(
+            ImageSynthesis.call, model="wan2.5-t2i-preview", prompt="a hat", n=2, size="1280*1280"
+        )
+
+        assert answer["output"]["task_status"] == "SUCCEEDED"
+        assert [sorted(item) for item in answer["output"]["results"]] == [
+            ["actual_prompt", "orig_prompt", "url"]
+        ] * 2
+        assert answer["usage"]["image_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "images"), [("wan2.6-image", 1), ("wan2.6-t2i", 0)], ids=["edit", "generate"]
+)
+async def test_messages(sdk: Callable[[str], None], model: str, images: int) -> None:
+    """The SDK's class for the newer form submits, waits and reads the choices."""
+    content = [{"text": "a hat"}, *[{"image": "https://pictures.example/a.png"}] * images]
+    async with pointed(sdk):
+        made = await asked(
+            ImageGeneration.async_call,
+            model=model,
+            messages=[{"role": "user", "content": content}],
+            n=2,
+            size="1280*1280",
+        )
+        answer = await asked(ImageGeneration.wait, made["output"]["task_id"])
+
+        assert made["output"]["task_status"] == "PENDING"
+        assert answer["output"]["task_status"] == "SUCCEEDED"
+        assert answer["output"]["finished"] is True
+        said = [choice["message"]["content"] for choice in answer["output"]["choices"]]
+        assert [sorted(only) for (only,) in said] == [["image", "type"]] * 2
+        assert answer["usage"]["image_count"] == 2
 
 
 async def test_failure(sdk: Callable[[str], None]) -> None:

@@ -108,3 +108,22 @@ async def test_plain(size: int) -> None:
     assert opened(png).size == (800, 800)
     assert abs(len(png) - max(size, 2500)) < 2500
     assert (read_labels(png)["sandbox-index"], read_labels(other)["sandbox-index"]) == ("0", "1")
+
+
+def test_a_picture_of_a_prompt_alone() -> None:
+    """Without a picture its colours come from the prompt, its size from the order."""
+    order = Order("m", "a red kite", size=(1280, 1280), n=1)
+
+    png = render(order, 0)
+
+    assert opened(png).size == (1280, 1280)
+    assert png != render(replace(order, prompt="a blue kite"), 0)
+
+
+async def test_labels_of_a_prompt_alone() -> None:
+    """The labels tell of no picture where none was sent."""
+    made = Pictures(plain_bytes=None, cache_bytes=10**7)
+
+    labels = read_labels(await made.png(task(Order("m", "a kite", n=1)), 0))
+
+    assert sorted(labels) == ["sandbox-index", "sandbox-prompt-sha256", "sandbox-task"]

@@ -53,13 +53,14 @@ def _send(next_door: Neighbour, name: str) -> tuple[int, dict[str, Any]]:
         pytest.param("open-webui-aiohttp", "a hät", 1, id="open-webui"),
         pytest.param("openai-node-4", "a hat\nand shoes", 1, id="openai-node-4"),
         pytest.param("openai-node-7-streamed", "a hat", 1, id="openai-node-7"),
+        pytest.param("openai-python-generate", "ein Hut 🎩\nbitte", 2, id="openai-python-generate"),
         pytest.param("openai-python-list", "ein Hut 🎩\nbitte", 2, id="openai-python-list"),
         pytest.param("openai-python-no-filename", "a hat", 1, id="openai-python-no-filename"),
         pytest.param("quoted-boundary", "a hat", 1, id="quoted-boundary"),
     ],
 )
 def test_edit(next_door: Neighbour, name: str, prompt: str, n: int) -> None:
-    """Each of them is an edit of its prompt, with as many pictures as it asks for."""
+    """Each is an edit or a generation of its prompt, with as many pictures as it asks for."""
     status, told = _send(next_door, name)
 
     assert status == 200, told

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.edit import Size
+from gateway.imaging.inspect import pixels_of
 from gateway.sandbox import Answer, Fault
 from tests.sdk import node_package
 from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
@@ -52,6 +54,15 @@ def test_list(next_door: Neighbour, picture: Path) -> None:
     assert len(told["pictures"]) == 2
     (task,) = next_door.tasks("node: list")
     assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
+
+
+def test_generation(next_door: Neighbour, picture: Path) -> None:
+    """images.generate makes pictures of a prompt alone, of the size asked for."""
+    told = _edit(next_door, picture, "generate")
+
+    assert [pixels_of(b64decode(made)) for made in told["pictures"]] == [Size(768, 768)] * 2
+    (task,) = next_door.tasks("node: generate")
+    assert (task["model"], task["n"]) == ("wan2.5-t2i-preview", 2)
 
 
 def test_options(next_door: Neighbour, picture: Path) -> None:

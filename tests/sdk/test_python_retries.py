@@ -11,8 +11,8 @@ import openai
 import pytest
 from openai.types import ImagesResponse
 
-from gateway.sandbox import Constant, Drop, Fault, Late
-from tests.whole import KEY, PLAIN, House, house, photo, theirs, whose
+from gateway.sandbox import Constant, Drop, Fault, Late, read_labels
+from tests.whole import KEY, PLAIN, House, digest, house, photo, theirs, whose
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +26,18 @@ async def _sdk(home: House, **more: Any) -> AsyncIterator[openai.AsyncOpenAI]:
 def _owner(answer: ImagesResponse) -> tuple[str, str]:
     (image,) = answer.data or []
     return whose(b64decode(image.b64_json or ""))
+
+
+async def test_patience_shorter_than_a_generation() -> None:
+    """The same of a prompt alone: the SDK's retries join it, and it is paid once."""
+    async with house(replace(PLAIN, latency=Constant(12.0))) as home, _sdk(home, timeout=5) as sdk:
+        answer = await sdk.images.generate(prompt="a red kite")
+
+        (image,) = answer.data or []
+        labels = read_labels(b64decode(image.b64_json or ""))
+        books = await home.books()
+        assert labels["sandbox-prompt-sha256"] == digest("a red kite")
+        assert (books["tasks_made"], books["images_billed"]) == (1, 1)
 
 
 async def test_patience_shorter_than_the_task() -> None:

@@ -39,6 +39,20 @@ def test_an_edit(there: Neighbour, client: dict[str, Any], asked: dict[str, Any]
     assert whose(b64decode(image.b64_json or "")) == theirs("azure", photo())
 
 
+@pytest.mark.parametrize(
+    "client",
+    [pytest.param({}, id="model"), pytest.param({"azure_deployment": "gpt-image-1"}, id="path")],
+)
+def test_a_generation(there: Neighbour, client: dict[str, Any]) -> None:
+    """A deployment makes pictures of a prompt alone, streamed or not."""
+    with _azure(there, **client) as azure:
+        answer = azure.images.generate(prompt="azure", model="gpt-image-1")
+        events = list(azure.images.generate(prompt="azure", model="gpt-image-1", stream=True))
+
+    assert len(answer.data or []) == 1
+    assert [event.type for event in events] == ["image_generation.completed"]
+
+
 def test_a_stream(there: Neighbour) -> None:
     """Azure's client streams like OpenAI's."""
     with _azure(there) as azure:

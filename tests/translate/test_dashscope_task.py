@@ -259,3 +259,33 @@ def test_a_missing_list_is_not_an_empty_one(data: object) -> None:
     """No list is no proof that there is no task: it must not look like one."""
     with pytest.raises(UpstreamFailed):
         read_page({"data": data})
+
+
+def _choice(*content: object) -> dict[str, Any]:
+    return {"finish_reason": "stop", "message": {"role": "assistant", "content": list(content)}}
+
+
+_IMAGE = {"type": "image", "image": URL}
+
+
+@pytest.mark.parametrize(
+    ("choices", "made"),
+    [
+        pytest.param([_choice(_IMAGE), _choice(_IMAGE)], [True, True], id="one each"),
+        pytest.param([_choice(_IMAGE, _IMAGE)], [True, True], id="two in one"),
+        pytest.param([_choice({"text": "here"}, _IMAGE)], [True], id="text beside it"),
+        pytest.param([_choice({"text": "no"}), _choice(_IMAGE)], [False, True], id="text alone"),
+        pytest.param([_choice({"image": 5})], [False], id="no address"),
+        pytest.param([{"code": "DataInspectionFailed"}, "x"], [False, False], id="no message"),
+        pytest.param([], [False], id="none"),
+        pytest.param("x", [False], id="no list"),
+    ],
+)
+def test_the_newer_form_of_results(choices: object, made: list[bool]) -> None:
+    """Each picture of each choice is one, in order; what is none is why, and nothing is lost."""
+    task = read_task(told("SUCCEEDED", choices=choices, finished=True))
+
+    assert [isinstance(result, Made) for result in task.results] == made
+    assert all(isinstance(result, Made | GatewayError) for result in task.results)
+    assert (task.fault is None) is any(made)
+    assert task.orig_prompt is None

@@ -15,6 +15,10 @@ WEB = "https://a.b/c.png"
 OF_DATA, OF_WEB = PictureRef(content=PNG), PictureRef(url=WEB)
 
 
+def three(_: object) -> int:
+    return 3
+
+
 def body(**said: object) -> bytes:
     return orjson.dumps(said)
 
@@ -39,7 +43,7 @@ def body(**said: object) -> bytes:
 )
 def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
     """Pictures are found in OpenAI's shape and in those of hand-written clients."""
-    read = read_json(body(**said))
+    read = read_json(body(**said), three)
 
     assert read.pictures == tuple(pictures)
     assert read.fields == ()
@@ -55,7 +59,7 @@ def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
 )
 def test_a_mask(mask: object, ref: PictureRef | None) -> None:
     """A mask comes as an object or as an URL."""
-    assert read_json(body(image=WEB, mask=mask)).mask == ref
+    assert read_json(body(image=WEB, mask=mask), three).mask == ref
 
 
 def test_fields_become_the_text_of_a_form() -> None:
@@ -64,7 +68,8 @@ def test_fields_become_the_text_of_a_form() -> None:
         b'{"images":["https://a.b/c.png"],"prompt":"a\\ncat","n":2.0,"seed":7,"x":0.5,'
         b'"watermark":false,"stream":true,"user":null,"z":1e20,'
         b'"parameters":{"prompt_extend":true,"deep":{"er":[1,{"k":"v"}]}},'
-        b'"extra_body":{"negative_prompt":""}}'
+        b'"extra_body":{"negative_prompt":""}}',
+        three,
     )
 
     assert read.fields == (
@@ -84,7 +89,7 @@ def test_fields_become_the_text_of_a_form() -> None:
 
 def test_what_stands_beside_a_picture_is_not_lost() -> None:
     """An unknown member of a picture's object becomes a field, to be refused or listed."""
-    read = read_json(body(images=[WEB, {"image_url": WEB, "detail": "high", "type": "x"}]))
+    read = read_json(body(images=[WEB, {"image_url": WEB, "detail": "high", "type": "x"}]), three)
 
     assert read.fields == (("images[1][detail]", "high"),)
 
@@ -112,7 +117,7 @@ def test_what_stands_beside_a_picture_is_not_lost() -> None:
 def test_a_body_that_is_no_request(raw: bytes) -> None:
     """A body that cannot be read is refused as such."""
     with pytest.raises(InvalidRequest) as refused:
-        read_json(raw)
+        read_json(raw, three)
 
     assert (refused.value.status, refused.value.code) == (400, "invalid_request_body")
     assert refused.value.param is None
@@ -142,7 +147,7 @@ def test_a_body_that_is_no_request(raw: bytes) -> None:
 def test_pictures_that_are_refused(said: dict[str, Any], param: str, code: str) -> None:
     """No picture, too many, a file of OpenAI's storage or a bad URL: refused with its field."""
     with pytest.raises(InvalidRequest) as refused:
-        read_json(body(**said))
+        read_json(body(**said), three)
 
     assert (refused.value.param, refused.value.code) == (param, code)
 
@@ -150,7 +155,7 @@ def test_pictures_that_are_refused(said: dict[str, Any], param: str, code: str) 
 def test_a_broken_data_url_is_named_by_its_place() -> None:
     """Which image is broken is said as the prompt would count it."""
     with pytest.raises(InvalidImage, match="image 2"):
-        read_json(body(images=[DATA, "data:image/png;base64,%"]))
+        read_json(body(images=[DATA, "data:image/png;base64,%"]), three)
 
 
 def test_flattening_drops_null() -> None:

@@ -34,7 +34,7 @@ DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()
 )
 def test_order(names: list[str], order: tuple[int, ...]) -> None:
     """Pictures go in the order sent; numbers are honoured as numbers."""
-    assert picture_order(names) == order
+    assert picture_order(names, 3) == order
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_order(names: list[str], order: tuple[int, ...]) -> None:
 def test_no_picture(names: list[str]) -> None:
     """An edit without a picture misses its image."""
     with pytest.raises(InvalidRequest) as refused:
-        picture_order(names)
+        picture_order(names, 3)
 
     assert (refused.value.param, refused.value.code) == ("image", "missing_required_parameter")
 
@@ -51,7 +51,7 @@ def test_no_picture(names: list[str]) -> None:
 def test_too_many_pictures() -> None:
     """DashScope takes three pictures; a fourth is refused, not dropped."""
     with pytest.raises(InvalidRequest, match=r"Too many images: 4\. Send 3") as refused:
-        picture_order(["image[]"] * 4)
+        picture_order(["image[]"] * 4, 3)
 
     assert (refused.value.param, refused.value.code) == ("image", "invalid_value")
 

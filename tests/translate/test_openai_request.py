@@ -1,20 +1,24 @@
 """Every row of product.md section 4 that is no picture, both ways in."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.domain.edit import AnswerForm, Edit, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
+from gateway.domain.models import Does, Offer
 from gateway.translate.openai_request import edit_of
 
 WAN = "wan2.5-i2i-preview"
 MODELS = {WAN: WAN, "gpt-image-1": WAN, "dall-e-2": WAN}
+OFFER = Offer(Does.EDIT, MODELS, WAN)
 PLAIN = Edit(model=WAN, prompt="a cat")
 
 
 def edit(*fields: tuple[str, str], strict: bool = False, fit: bool = True) -> Edit:
     """Return the edit of *fields* beside a prompt."""
     given = [("prompt", "a cat"), *fields]
-    return edit_of(given, models=MODELS, default_model=WAN, strict=strict, fit=fit)
+    return edit_of(given, offer=OFFER, strict=strict, fit=fit)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,7 @@ def test_a_prompt_is_required(text: str | None) -> None:
     fields = [] if text is None else [("prompt", text)]
 
     with pytest.raises(InvalidRequest, match="Missing required parameter: 'prompt'") as refused:
-        edit_of(fields, models=MODELS, default_model=WAN, strict=False, fit=True)
+        edit_of(fields, offer=OFFER, strict=False, fit=True)
 
     assert (refused.value.param, refused.value.code) == ("prompt", "missing_required_parameter")
 
@@ -213,9 +217,7 @@ def test_a_text_that_dashscope_would_cut_is_refused(name: str, most: int) -> Non
     wanted = f"maximum length {most}, but got a string with length {most + 1} instead"
 
     with pytest.raises(InvalidRequest, match=wanted) as refused:
-        edit_of(
-            [(name, "猫" * (most + 1))], models=MODELS, default_model=WAN, strict=False, fit=True
-        )
+        edit_of([(name, "猫" * (most + 1))], offer=OFFER, strict=False, fit=True)
 
     assert (refused.value.param, refused.value.code) == (name, "string_above_max_length")
 
@@ -224,7 +226,7 @@ def test_the_longest_prompt_is_taken() -> None:
     """2000 characters are 2000, however many bytes; Node's line ends count as one."""
     prompt = "猫" * 1998 + "\r\n" + "x"
 
-    made = edit_of([("prompt", prompt)], models=MODELS, default_model=WAN, strict=False, fit=True)
+    made = edit_of([("prompt", prompt)], offer=OFFER, strict=False, fit=True)
 
     assert made.prompt == "猫" * 1998 + "\nx"
 
@@ -232,7 +234,7 @@ def test_the_longest_prompt_is_taken() -> None:
 def test_equal_prompts_are_equal_however_sent() -> None:
     """Node turns each line end into CRLF; the edit is the same."""
     made = [
-        edit_of([("prompt", text)], models=MODELS, default_model=WAN, strict=False, fit=True)
+        edit_of([("prompt", text)], offer=OFFER, strict=False, fit=True)
         for text in ("a\nb\n", "a\r\nb\r\n")
     ]
 
@@ -295,9 +297,9 @@ def test_a_stream_of_urls() -> None:
     ("deployment", "model", "meant"),
     [
         pytest.param("", None, WAN, id="none"),
-        pytest.param("az", None, "az-wan", id="deployment"),
+        pytest.param("az", None, "wan2.6-image", id="deployment"),
         pytest.param("az", "gpt-image-1", WAN, id="form-first"),
-        pytest.param("az", "mine", "az-wan", id="unknown-in-the-form"),
+        pytest.param("az", "mine", "wan2.6-image", id="unknown-in-the-form"),
         pytest.param("mine", "gpt-image-1", WAN, id="unknown-in-the-path"),
     ],
 )
@@ -307,8 +309,7 @@ def test_deployment(deployment: str, model: str | None, meant: str) -> None:
 
     made = edit_of(
         given,
-        models={**MODELS, "az": "az-wan"},
-        default_model=WAN,
+        offer=replace(OFFER, models={**MODELS, "az": "wan2.6-image"}),
         deployment=deployment,
         strict=False,
         fit=True,
@@ -323,7 +324,7 @@ def test_unknown_deployment(model: str | None, named: str) -> None:
     given = [("prompt", "a cat")] + ([("model", model)] if model else [])
 
     with pytest.raises(UnknownModel, match=f"'{named}' does not exist"):
-        edit_of(given, models=MODELS, default_model=WAN, deployment="mine", strict=False, fit=True)
+        edit_of(given, offer=OFFER, deployment="mine", strict=False, fit=True)
 
 
 @pytest.mark.parametrize("text", [pytest.param("", id="empty"), pytest.param("null", id="null")])

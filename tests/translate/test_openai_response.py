@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import AnswerForm, ResponseFormat, Size
+from gateway.domain.models import Does
 from gateway.translate.openai_response import (
     answer_frames,
     model_answer,
@@ -53,7 +54,7 @@ def test_urls_never_stand_beside_pictures() -> None:
 
 def test_an_edit_that_runs() -> None:
     """The 202 of a running edit names it and its state."""
-    assert json.loads(running_answer(edit_id="e", status="running", created=7)) == {
+    assert json.loads(running_answer("e", Does.EDIT, status="running", created=7)) == {
         "id": "e",
         "object": "image.edit",
         "status": "running",

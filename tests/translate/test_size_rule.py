@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import Size
+from gateway.domain.models import MODELS
 from gateway.translate.size_rule import is_legal, is_scalable, nearest_legal
 
+SMALL = MODELS["wan2.5-i2i-preview"].sizes
 SIDES = st.integers(1, 99_999)
 
 
@@ -27,7 +29,7 @@ SIDES = st.integers(1, 99_999)
 )
 def test_the_rule(width: int, height: int, legal: bool) -> None:
     """Pixels in all and the ratio of the sides decide, not a list of sizes."""
-    assert is_legal(Size(width, height)) is legal
+    assert is_legal(Size(width, height), SMALL) is legal
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_the_rule(width: int, height: int, legal: bool) -> None:
 )
 def test_the_nearest(asked: Size, made: Size) -> None:
     """A legal size is itself; another is met in ratio, at the nearer limit of pixels."""
-    assert nearest_legal(asked) == made
+    assert nearest_legal(asked, SMALL) == made
 
 
 @given(st.integers(1, 4000), st.floats(0.25, 4))
@@ -60,9 +62,9 @@ def test_the_nearest_is_alike(height: int, ratio: float) -> None:
     """For every ratio that is allowed the size is legal and within half a percent of it."""
     asked = Size(min(4 * height, max(-(-height // 4), round(height * ratio))), height)
 
-    made = nearest_legal(asked)
+    made = nearest_legal(asked, SMALL)
 
-    assert is_legal(made)
+    assert is_legal(made, SMALL)
     assert made.width / made.height == pytest.approx(asked.width / asked.height, rel=0.005)
 
 
@@ -71,10 +73,10 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
     """Whatever was asked for, there is a nearest size, and a legal one is its own."""
     asked = Size(width, height)
 
-    nearest = nearest_legal(asked)
+    nearest = nearest_legal(asked, SMALL)
 
-    assert is_legal(nearest)
-    assert not is_legal(asked) or nearest == asked
+    assert is_legal(nearest, SMALL)
+    assert not is_legal(asked, SMALL) or nearest == asked
 
 
 @pytest.mark.parametrize(
@@ -92,4 +94,4 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
 )
 def test_what_is_made_by_scaling(size: Size, scalable: bool) -> None:
     """Up to the largest picture of OpenAI's models, in the ratios that DashScope makes."""
-    assert is_scalable(size) is scalable
+    assert is_scalable(size, SMALL) is scalable

@@ -19,7 +19,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.translate.dashscope_request import submit_body
+from gateway.translate.dashscope_families import submit_body
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.dashscope import DashScopeApi
 from gateway.upstream.submission import Outgoing, broken, settled

@@ -370,6 +370,17 @@ async def test_whole_many() -> None:
         assert books["counts"]["upload.received"] == 2
 
 
+async def test_whole_in_a_message() -> None:
+    """A model of the newer form is named in the policy, and reads its picture from there."""
+    async with house(PLAIN, **_HOUSE) as home:
+        answer = await home.edit(picture=_big(), model="wan2.6-image")
+
+        (task,) = (await home.books())["tasks"]
+        assert len(pictures_of(answer)) == 1
+        assert (task["model"], task["inputs"]) == ("wan2.6-image", ["oss"])
+        assert task["inputs_sha256"] == [digest(_big())]
+
+
 async def test_whole_with_an_old_policy() -> None:
     """Storage calls the kept policy expired: a new one is asked for, and the picture goes up."""
     async with house(PLAIN, **_HOUSE) as home:

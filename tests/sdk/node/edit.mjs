@@ -19,7 +19,10 @@ const ways = {
 };
 
 try {
-  const { data, response } = await client.images.edit({ ...named, ...(await ways[how]()) }).withResponse();
+  const call = how === "generate"
+    ? client.images.generate({ ...named, n: 2 })
+    : client.images.edit({ ...named, ...(await ways[how]()) });
+  const { data, response } = await call.withResponse();
   console.log(JSON.stringify({
     pictures: data.data.map((image) => image.b64_json),
     edit: response.headers.get("x-wan-edit-id"),

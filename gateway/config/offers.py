@@ -1,0 +1,66 @@
+"""``[models]`` → what may be asked for: names of DashScope's, of OpenAI's, and the operator's."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gateway.config.keys import read, take
+from gateway.config.rules import Choice
+from gateway.config.schema import ModelsTable
+from gateway.config.table import Table, one_of, shown
+from gateway.domain.models import DEFAULTS, MODELS, Does, Offer, models_that
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_OPENAIS = (
+    "gpt-image-1",
+    "gpt-image-1-mini",
+    "gpt-image-1.5",
+    "gpt-image-2",
+    "chatgpt-image-latest",
+    "dall-e-2",
+)
+_BUILT_IN = {Does.EDIT: _OPENAIS, Does.GENERATE: (*_OPENAIS, "dall-e-3")}
+"""OpenAI's names, each at the paths where OpenAI takes it: they mean the default there."""
+_KEYS = {Does.EDIT: "default", Does.GENERATE: "default_generation"}
+
+
+def offers_of(table: Table) -> Mapping[Does, Offer]:
+    """
+    Return what may be asked for at each path.
+
+    Raises:
+        ConfigError: an alias or a default is of no model, or of one that does something else.
+    """
+    aliases = table.table("aliases")
+    named = {name: _alias(aliases, name) for name in aliases.values}
+    plain = {key: value for key, value in table.values.items() if key != "aliases"}
+    said = read(ModelsTable, Table(table.source, table.path, plain))
+    defaults = {Does.EDIT: said.default, Does.GENERATE: said.default_generation}
+    known = {does: _names(table, does, named, default) for does, default in defaults.items()}
+    return MappingProxyType(
+        {
+            does: Offer(does, MappingProxyType(known[does]), known[does][default], known[other])
+            for (does, default), other in zip(defaults.items(), reversed(Does), strict=True)
+        }
+    )
+
+
+def _names(table: Table, does: Does, aliases: Mapping[str, str], default: str) -> dict[str, str]:
+    """Return every name that may be asked for, and DashScope's own for it."""
+    own = {name: name for name in models_that(does)}
+    own |= {name: model for name, model in aliases.items() if model in own}
+    built_in = _BUILT_IN[does]
+    if default not in own and default not in built_in:
+        known = f"use {one_of([*own, *built_in])}"
+        what = f"{shown(default)} is no model"
+        if default in MODELS or default in aliases:
+            what = f"{shown(default)} is no model that can {does.value}"
+        raise table.wrong(_KEYS[does], what, known)
+    return dict.fromkeys(built_in, own.get(default, DEFAULTS[does])) | own
+
+
+def _alias(table: Table, name: str) -> str:
+    """Return what the alias *name*, which stands in URLs and metrics, is for."""
+    if not _NAME.fullmatch(name):
+        raise table.wrong(name, "is no name of a model", "use letters, digits and . _ : / -")
+    return str(take(table, name, Choice(tuple(MODELS))))

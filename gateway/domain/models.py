@@ -1,0 +1,107 @@
+"""The table of models: what each does, where, and within which limits. A new one is a line."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Does(StrEnum):
+    """What a customer may ask of a model; each has a path of OpenAI's."""
+
+    EDIT = "edit"
+    """Pictures and a prompt, ``/v1/images/edits``."""
+    GENERATE = "generate"
+    """A prompt alone, ``/v1/images/generations``."""
+
+
+class Family(StrEnum):
+    """Which wire format a model speaks (dashscope.md 9); each has its file in translate/."""
+
+    SYNTHESIS = "synthesis"
+    """``input.prompt`` and ``input.images``; tasks tell their prompt."""
+    MESSAGES = "messages"
+    """``input.messages[].content[]``; tasks tell no prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What pictures a model takes."""
+
+    most: int
+    """In one edit; 0: it takes none."""
+    shortest_side: int = 384
+    """Pixels, as all sides."""
+    longest_side: int = 5000
+    most_bytes: int = 10_000_000
+    """Their pages say 10 MB and not which; this is under both readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What pictures a model makes."""
+
+    least_pixels: int
+    most_pixels: int
+    most_ratio: int = 4
+    """Of the longer side to the shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One asynchronous image model of DashScope's."""
+
+    name: str
+    family: Family
+    path: str
+    """Of its submit, below the region's base URL."""
+    does: Does
+    inputs: Inputs
+    sizes: Sizes
+    most_prompt: int = 2000
+    """Characters; DashScope would cut the rest in silence."""
+    most_negative: int = 500
+    most_made: int = 4
+    """Pictures of one task; an edit that asks for more gets several."""
+
+
+_WAN25 = Inputs(most=3)
+_NONE = Inputs(most=0)
+_SMALL = Sizes(768 * 768, 1280 * 1280)
+_LARGE = Sizes(1280 * 1280, 1440 * 1440)
+_EDITS = "/services/aigc/image2image/image-synthesis"
+_PAINTS = "/services/aigc/text2image/image-synthesis"
+_MESSAGES = "/services/aigc/image-generation/generation"
+
+# Sources: dashscope.md 1.3, 1.4, 9; for wan2.5-t2i and wan2.6 also docs/models.md.
+_TABLE = (
+    Model("wan2.5-i2i-preview", Family.SYNTHESIS, _EDITS, Does.EDIT, _WAN25, _SMALL),
+    Model("wan2.5-t2i-preview", Family.SYNTHESIS, _PAINTS, Does.GENERATE, _NONE, _LARGE),
+    Model("wan2.6-image", Family.MESSAGES, _MESSAGES, Does.EDIT, Inputs(4, 240, 8000), _SMALL),
+    Model("wan2.6-t2i", Family.MESSAGES, _MESSAGES, Does.GENERATE, _NONE, _LARGE, most_prompt=2100),
+)
+MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _TABLE})
+"""By DashScope's name, in the order in which they are listed."""
+
+DEFAULTS: Mapping[Does, str] = MappingProxyType(
+    {Does.EDIT: "wan2.5-i2i-preview", Does.GENERATE: "wan2.5-t2i-preview"}
+)
+"""What a request without a model gets, unless the config says otherwise."""
+
+
+def models_that(does: Does) -> tuple[str, ...]:
+    """Return the names of the models that do what is asked."""
+    return tuple(model.name for model in MODELS.values() if model.does is does)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is done at one of OpenAI's paths, and by which models."""
+
+    does: Does
+    models: Mapping[str, str]
+    """Every name that a customer may send there, and DashScope's name for it."""
+    default: str
+    """One of those names, where none was sent."""
+    elsewhere: Collection[str] = ()
+    """Names that the other path takes."""

@@ -1,0 +1,51 @@
+"""Where a picture was taken goes upstream only if its tenant says so."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image
+
+from gateway.imaging import jpeg
+from tests.whole import digest, house
+
+pytestmark = pytest.mark.anyio
+
+_PICTURES = Path(__file__).parents[1] / "data" / "pictures"
+GPS = (_PICTURES / "exif_gps.jpg").read_bytes()
+
+
+def position(picture: bytes) -> dict[int, object]:
+    with Image.open(BytesIO(picture)) as opened:
+        return dict(opened.getexif().get_ifd(ExifTags.IFD.GPSInfo))
+
+
+@pytest.mark.parametrize("fit", [True, False], ids=["fit", "as-it-is"])
+@pytest.mark.parametrize(
+    ("said", "sent", "told"),
+    [
+        pytest.param({}, jpeg.stripped(GPS), "1:metadata_removed", id="by-default"),
+        pytest.param({"metadata": "strip"}, jpeg.stripped(GPS), "1:metadata_removed", id="strip"),
+        pytest.param({"metadata": "keep"}, GPS, None, id="keep"),
+    ],
+)
+async def test_gps(said: dict[str, str], sent: bytes, told: str | None, *, fit: bool) -> None:
+    """What arrives has the position of the photograph if it is kept, and none if not."""
+    tenant = {"region": "beijing", "open": True, "fit": fit, **said}
+    async with house(tenants={"acme": tenant}) as home:
+        answer = await home.edit("gps", picture=GPS)
+
+        (task,) = (await home.books())["tasks"]
+        assert answer.status_code == 200
+        assert task["inputs_sha256"] == [digest(sent)]
+        assert bool(position(sent)) is (said == {"metadata": "keep"})
+        assert answer.headers.get("x-wan-adjusted") == told
+
+
+async def test_heic() -> None:
+    """An iPhone's photograph goes upstream as a JPEG."""
+    async with house() as home:
+        answer = await home.edit("heic", picture=(_PICTURES / "photo.heic").read_bytes())
+
+        assert answer.status_code == 200
+        assert answer.headers["x-wan-adjusted"] == "1:converted:heif"

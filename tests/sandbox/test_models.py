@@ -1,0 +1,135 @@
+"""Each model of a region: where it is served, in which form, within which limits."""
+
+from typing import Any
+
+import pytest
+
+from gateway.sandbox.models import EDITS, MESSAGES, PAINTING, RULES, SYNTHESIS, rules_of
+from tests.sandbox.stage import data_url, picture, region
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://pictures.example/a.png"
+
+
+def message(*images: str, text: str = "a hat") -> dict[str, Any]:
+    content = [{"text": text}, *({"image": image} for image in images)]
+    return {"messages": [{"role": "user", "content": content}]}
+
+
+INPUTS: dict[str, dict[str, Any]] = {
+    "wan2.5-i2i-preview": {"prompt": "a hat", "images": [URL]},
+    "wan2.5-t2i-preview": {"prompt": "a hat"},
+    "wan2.6-image": message(URL),
+    "wan2.6-t2i": message(),
+}
+
+
+def at(model: str) -> str:
+    return f"/api/v1{RULES[model].path}"
+
+
+def test_a_model_that_a_config_adds() -> None:
+    """It goes by the rules of wan2.5's edits."""
+    assert rules_of("another") is EDITS
+
+
+@pytest.mark.parametrize("model", RULES)
+@pytest.mark.parametrize("path", [SYNTHESIS, PAINTING, MESSAGES])
+async def test_a_model_is_served_at_its_path(model: str, path: str) -> None:
+    """At the path of another model the region says what DashScope says: url error."""
+    async with region() as visitor:
+        answer = await visitor.post({"model": model, "input": INPUTS[model]}, f"/api/v1{path}")
+
+        if path == RULES[model].path:
+            assert answer.json()["output"]["task_status"] == "PENDING"
+        else:
+            assert answer.status_code == 400
+            assert answer.json()["message"].startswith("url error")
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "text"),
+    [
+        pytest.param(
+            "wan2.5-t2i-preview",
+            {"prompt": "a", "images": [URL]},
+            "images must be 0 to 0",
+            id="t2i",
+        ),
+        pytest.param("wan2.6-image", message(), "images must be 1 to 4", id="no picture"),
+        pytest.param("wan2.6-image", message(*[URL] * 5), "images must be 1 to 4", id="five"),
+        pytest.param(
+            "wan2.6-image",
+            message(data_url(picture((239, 300)))),
+            "Image dimensions must be in [240, 8000]",
+            id="small",
+        ),
+        pytest.param("wan2.6-image", message(URL, text=""), "Field required", id="no text"),
+        pytest.param(
+            "wan2.6-image", {"prompt": "a"}, "No messages found in input", id="older form"
+        ),
+    ],
+)
+async def test_limits(model: str, said: dict[str, Any], text: str) -> None:
+    """Each model has its own limits."""
+    async with region() as visitor:
+        answer = await visitor.post({"model": model, "input": said}, at(model))
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
+        assert text in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "status"),
+    [
+        pytest.param("wan2.5-t2i-preview", "1280*1280", 200, id="least"),
+        pytest.param("wan2.5-t2i-preview", "1440*1440", 200, id="most"),
+        pytest.param("wan2.5-t2i-preview", "1024*1024", 400, id="too small"),
+        pytest.param("wan2.6-image", "1024*1024", 200, id="an edit's"),
+        pytest.param("wan2.6-image", "1440*1440", 400, id="too large"),
+    ],
+)
+async def test_sizes(model: str, size: str, status: int) -> None:
+    """What is made by a prompt alone has at least 1280*1280 pixels."""
+    table = {"model": model, "input": INPUTS[model], "parameters": {"size": size}}
+    async with region() as visitor:
+        answer = await visitor.post(table, at(model))
+
+        assert answer.status_code == status
+
+
+async def test_the_newer_form_of_results() -> None:
+    """Its results are messages with a picture each, without prompt or metrics; failed ones lack."""
+    said = message(URL, text="[sandbox:partial 1]")
+    table = {"model": "wan2.6-image", "input": said, "parameters": {"n": 3}}
+    async with region() as visitor:
+        made = (await visitor.post(table, at("wan2.6-image"))).json()["output"]["task_id"]
+        visitor.clock.forward(5)
+        running = (await visitor.query(made))["output"]
+        visitor.clock.forward(20)
+        ended = await visitor.query(made)
+
+        assert running["task_status"] == "RUNNING"
+        output = ended["output"]
+        assert (output["task_status"], output["finished"]) == ("SUCCEEDED", True)
+        assert "results" not in output
+        assert "task_metrics" not in output
+        images = [choice["message"]["content"][0]["image"] for choice in output["choices"]]
+        assert len(set(images)) == 2
+        assert ended["usage"]["image_count"] == 2
+        assert ended["usage"]["size"] == "1280*1280"
+
+
+async def test_a_list_names_the_function() -> None:
+    """A row of the list says which function made the task."""
+    async with region() as visitor:
+        for model, said in INPUTS.items():
+            await visitor.post({"model": model, "input": said}, at(model))
+        rows = await visitor.rows()
+
+        keys = {row["model_name"]: row["user_api_unique_key"] for row in rows}
+        assert keys["wan2.5-t2i-preview"] == (
+            "apikey:v1:aigc:text2image:image-synthesis:wan2.5-t2i-preview"
+        )
+        assert keys["wan2.6-t2i"] == "apikey:v1:aigc:image-generation:generation:wan2.6-t2i"
