@@ -12,11 +12,15 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from gateway.config.explain import explain
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.downstream.answered import Answered
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
+from gateway.downstream.dashboard import Dashboard, Look
+from gateway.downstream.dashboard_door import Door
 from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
@@ -27,6 +31,8 @@ from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
+from gateway.downstream.thumbnails import Thumbnails, WatchedDesk
+from gateway.downstream.viewers import Viewers
 from gateway.downstream.whence import whence
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
@@ -57,6 +63,8 @@ class Gateway:
     desk: Desk
     readiness: Readiness
     metrics: Metrics
+    dashboard: Dashboard | None = None
+    """If it is on."""
 
     @property
     def busy(self) -> bool:
@@ -72,6 +80,8 @@ class Gateway:
     def turn_away(self) -> None:
         """Send the customers that are left home, with the way back to their edits."""
         self.desk.turn_away()
+        if self.dashboard is not None:
+            self.dashboard.viewers.close()
 
 
 def create_app(
@@ -110,29 +120,56 @@ def build(
         spool=spool,
     )
     keyring = _keyring(config)
-    edits = Edits(
-        keyring,
-        readiness,
-        _reception(config, imaging, clock, metrics),
-        desk,
-        Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes),
-        pixels_of,
-        config.server.heartbeat_seconds,
-        clock,
-        metrics,
-    )
+    budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
+    dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
+    reception = _reception(config, imaging, clock, metrics)
+    door_desk, beat = dashboard.desk if dashboard else desk, config.server.heartbeat_seconds
+    edits = Edits(keyring, readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics)
+    more = dashboard.routes(metrics) if dashboard else ()
     app = Starlette(
-        routes=routes(edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics),
+        routes=routes(
+            edits, Models(keyring, _names(config)), Ops(readiness, registry), metrics, more
+        ),
         exception_handlers=exception_handlers(),
-        middleware=_middleware(config, clock, metrics),
-        lifespan=_lifespan(imaging, clients, ledger, spool, desk, clock, metrics),
+        middleware=_middleware(config, clock, metrics, dashboard),
+        lifespan=_lifespan(imaging, clients, ledger, spool, desk, clock, metrics, dashboard),
     )
     app.router.redirect_slashes = False
-    return Gateway(app, clock, desk, readiness, metrics)
+    return Gateway(app, clock, desk, readiness, metrics, dashboard)
 
 
-def _middleware(config: Config, clock: Clock, metrics: Metrics) -> list[Middleware]:
-    log = Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())
+def _dashboard(
+    config: Config,
+    desk: Desk,
+    budget: Bytes,
+    readiness: Readiness,
+    imaging: Imaging,
+    clock: Clock,
+) -> Dashboard | None:
+    """Return the dashboard if it is on; without it nothing of it is made."""
+    said = config.dashboard
+    if not said.on:
+        return None
+    answered = Answered(_Lines())
+    thumbnails: Thumbnails | None = None
+    if said.thumbnails:
+        thumbnails = Thumbnails(imaging.thumbnail, lambda: viewers.present > 0)
+    viewers = Viewers(Look(desk, answered, budget, readiness, thumbnails), clock)
+    return Dashboard(
+        door=Door(said.token, clock),
+        viewers=viewers,
+        config=explain(config),
+        log=answered,
+        desk=WatchedDesk(desk, thumbnails) if thumbnails else desk,
+        thumbnails=thumbnails,
+    )
+
+
+def _middleware(
+    config: Config, clock: Clock, metrics: Metrics, dashboard: Dashboard | None
+) -> list[Middleware]:
+    lines = dashboard.log if dashboard else _Lines()
+    log = Middleware(RequestLog, clock=clock, observer=metrics, log=lines)
     origins = config.server.cors_origins
     # Outermost: a page's script shall read even the answer to a bug.
     return [Middleware(Cors, origins=origins), log] if origins else [log]
@@ -146,6 +183,7 @@ def _lifespan(
     desk: Desk,
     clock: Clock,
     metrics: Metrics,
+    dashboard: Dashboard | None,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """Return what opens everything in the order of need, and closes it the other way round."""
 
@@ -155,12 +193,13 @@ def _lifespan(
             stack.push_async_callback(imaging.close)
             for part in (clients, ledger, spool, desk):
                 await stack.enter_async_context(part)
-            await stack.enter_async_context(
-                _beside(
-                    measure_loop_lag(clock, metrics.event_loop_lag),
-                    sample(clock, desk, ledger, metrics),
-                )
-            )
+            works = [
+                measure_loop_lag(clock, metrics.event_loop_lag),
+                sample(clock, desk, ledger, metrics),
+            ]
+            if dashboard and dashboard.thumbnails:
+                works.append(dashboard.thumbnails.run())
+            await stack.enter_async_context(_beside(*works))
             yield
 
     return lifespan

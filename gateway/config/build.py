@@ -13,6 +13,8 @@ from gateway.config.schema import (
     MODEL,
     MODELS,
     Config,
+    Dashboard,
+    DashboardTable,
     Log,
     ModelsTable,
     RegionTable,
@@ -41,7 +43,8 @@ _BUILT_IN_ALIASES = (
     "chatgpt-image-latest",
     "dall-e-2",
 )
-_TABLES = ("server", "state", "models", "regions", "upstreams", "tenants", "log")
+_TABLES = ("server", "state", "models", "regions", "upstreams", "tenants", "dashboard", "log")
+_SHORTEST_TOKEN = 16
 _LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
 
 
@@ -65,6 +68,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         server=server,
         state=state,
         log=log,
+        dashboard=_dashboard(root.table("dashboard"), environ),
         models=models,
         default_model=default_model,
         regions=MappingProxyType(regions),
@@ -109,6 +113,17 @@ def _server(root: Table) -> Server:
         what = f"got {server.max_bytes_in_flight}, less than one body of max_body_bytes"
         raise table.wrong("max_bytes_in_flight", what, f"use at least {server.max_body_bytes}")
     return server
+
+
+def _dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
+    said = read(DashboardTable, table)
+    if not said.on:
+        return Dashboard()
+    token = None if said.token is None else secret(table, "token", said.token, environ)
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        what = f"it has fewer than {_SHORTEST_TOKEN} characters and could be guessed"
+        raise table.wrong("token", what, 'make one by "openssl rand -hex 24"')
+    return Dashboard(on=True, token=token, thumbnails=said.thumbnails)
 
 
 def _models(table: Table) -> tuple[Mapping[str, str], str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.config.build import is_loopback
-from gateway.config.schema import Config
+from gateway.config.schema import Config, Dashboard
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Tenant
 
 _MIB = 1024 * 1024
@@ -33,8 +33,15 @@ def _process(config: Config) -> Iterator[str]:
     yield f"remembers {_ledger(state.path, state.sync)}"
     if server.cors_origins:
         yield f"lets      scripts of {', '.join(server.cors_origins)} call"
+    if config.dashboard.on:
+        yield f"shows     what goes on at /dashboard, to {_watchers(config.dashboard)}"
     yield f"logs      from {log.level} on, format {log.format}"
     yield f"models    {config.default_model}, also called {', '.join(aliases)}"
+
+
+def _watchers(dashboard: Dashboard) -> str:
+    who = "whoever has its token" if dashboard.token else "this machine alone"
+    return f"{who}, with small pictures" if dashboard.thumbnails else who
 
 
 def _address(host: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.config.keys import Declared, declared
 from gateway.config.schema import (
     MODEL,
+    DashboardTable,
     Log,
     ModelsTable,
     RegionTable,
@@ -23,6 +24,7 @@ _TABLES = (
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),
     ("tenants.NAME", TenantTable),
+    ("dashboard", DashboardTable),
     ("log", Log),
 )
 

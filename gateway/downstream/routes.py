@@ -1,5 +1,7 @@
 """Every path that the gateway answers."""
 
+from collections.abc import Iterable
+
 from starlette.routing import Route
 
 from gateway.downstream.edits import Edits
@@ -15,7 +17,9 @@ _PREFIXES = ("/v1", "", "/openai/v1", "/openai")
 _DEPLOYMENT = "/openai/deployments/{deployment}"
 
 
-def routes(edits: Edits, models: Models, ops: Ops, observer: EdgeObserver) -> list[Route]:
+def routes(
+    edits: Edits, models: Models, ops: Ops, observer: EdgeObserver, more: Iterable[Route] = ()
+) -> list[Route]:
     """
     Return the routes for a Starlette whose router has ``redirect_slashes`` off.
 
@@ -39,6 +43,7 @@ def routes(edits: Edits, models: Models, ops: Ops, observer: EdgeObserver) -> li
         *serve("/healthz", GET=ops.health),
         *serve("/readyz", GET=ops.ready),
         *serve("/metrics", GET=ops.metrics),
+        *more,
         Route("/{path:path}", Page(_ELSEWHERE, {}, observer)),
     ]
 

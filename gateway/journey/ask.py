@@ -42,6 +42,8 @@ class Told:
     """waiting, submitting, running, succeeded, failed: for 202 answers."""
     created: int = 0
     """Seconds since the epoch."""
+    accounts: tuple[str, ...] = ()
+    """That it was submitted to."""
 
 
 class Incoming(Protocol):

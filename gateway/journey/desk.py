@@ -16,6 +16,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState
+from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
@@ -24,6 +25,7 @@ from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.housekeeping import Housekeeping
 from gateway.journey.lane import expected_wait, lanes_of
+from gateway.journey.overview import overview
 from gateway.journey.ports import DashScope, Ledger, Observer, Spool
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
@@ -123,6 +125,10 @@ class Desk:
                 region = errand.tenant.region
                 oldest[region] = max(oldest[region], now - errand.created)
         return oldest
+
+    def snapshot(self) -> Snapshot:
+        """Return what goes on, for those who watch; bounded, however many edits there are."""
+        return overview(self._tenants.values(), self._lanes.values(), self._register, self._clock)
 
     def turn_away(self) -> None:
         """Send every connected customer home, with the way back to its edit."""

@@ -172,6 +172,7 @@ class Errand:
             upstream_request_ids=tuple(leg.request_id for leg in self.legs if leg.request_id),
             status=shown,
             created=int(self.created),
+            accounts=tuple({leg.upstream.account.name: 0 for leg in self.legs if leg.upstream}),
         )
 
     @property
