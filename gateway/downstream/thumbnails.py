@@ -20,9 +20,9 @@ from gateway.journey.ask import Ask, Told
 MOST = 100
 _MOST_BYTES = 1_000_000
 """Of all thumbnails together."""
-_MOST_IN_LINE = 4
+_MOST_IN_LINE = 8
 _LARGEST = 4_000_000
-"""Bytes of a picture that may wait to be shrunk: four of them at the most."""
+"""Bytes of a picture that may wait to be shrunk: eight of them at the most."""
 
 Shrink = Callable[[bytes], Awaitable[bytes | None]]
 """A picture → a small one; ``None``: no time for it, or it cannot be read."""

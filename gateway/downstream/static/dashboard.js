@@ -2,7 +2,7 @@
 
 const PHASES = {
   read: "read", queue: "in line", submit: "submit", upstream_pending: "queued upstream",
-  upstream_running: "running upstream", detection: "seen", download: "download", respond: "answer",
+  upstream_running: "running upstream", detection: "noticed", download: "download", respond: "answer",
 };
 const STAGES = { uncertain: ["uncertain", "mind"], submitting: ["submitting", ""] };
 const NOTHING = { running: "No edit is running.", waiting: "Nobody waits.", kept: "Every picture was fetched." };
@@ -306,6 +306,7 @@ function show() {
   say($("n-answered"), many.format(state.answered.total));
   say($("n-bytes"), `${bytes(state.bytes.held)} of ${bytes(state.bytes.limit)}`);
   meter($("m-bytes"), state.bytes.held / state.bytes.limit);
+  $("state").toggleAttribute("data-pictured", state.thumbnails.length > 0);
   alarm(desk.accounts);
   const accounts = desk.accounts.rows.filter((it) => fits(it.name, it.region, it.keys.map((key) => key.name)));
   keyed($("accounts"), accounts, (it) => `${it.region} ${it.name}`, account, fillAccount);
