@@ -12,7 +12,8 @@ from typing import cast
 from gateway.commands.settings import settings
 from gateway.commands.top_stream import Look, looks
 from gateway.config import ConfigError
-from gateway.config.rules import KeyReference, Unfit
+from gateway.config.keys import take
+from gateway.config.rules import BaseUrl, KeyReference
 from gateway.config.secret import secret
 from gateway.config.table import Table
 from gateway.domain.clock import Clock, SystemClock
@@ -66,17 +67,12 @@ def _place(asked: Namespace, environ: Mapping[str, str]) -> tuple[str, str | Non
         host = _UNSPECIFIED.get(config.server.host, config.server.host).strip("[]")
         url = f"http://[{host}]" if ":" in host else f"http://{host}"
         url, token = f"{url}:{config.server.port}", config.dashboard.token
+    table = Table("top", "", {"--url": asked.url, "--token": asked.token})
+    if asked.url is not None:
+        url = take(table, "--url", BaseUrl(f'an URL such as "{_DEFAULT}"'))
     if asked.token is not None:
-        token = _token(asked.token, environ)
-    return (asked.url or url).rstrip("/"), token
-
-
-def _token(reference: str, environ: Mapping[str, str]) -> str:
-    table = Table("top", "", {})
-    try:
-        return secret(table, "--token", KeyReference().read(reference), environ)
-    except Unfit as unfit:
-        raise table.wrong("--token", str(unfit), f"use {KeyReference().takes}") from None
+        token = secret(table, "--token", take(table, "--token", KeyReference()), environ)
+    return url, token
 
 
 def _painted() -> Screen:

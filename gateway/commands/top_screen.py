@@ -29,6 +29,7 @@ _WORDS = {
     "detection": "noticed",
 }
 _BAR = 30
+_WIDTH = 150
 _SHORTEST_SCALE = 10.0  # seconds: else every new edit would fill its bar
 _ROWS = 12
 _KEY_STYLES = {"works": "green", "rests": "bold red", "doubted": "yellow"}
@@ -44,7 +45,8 @@ def painted(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - as to
 
     Between two looks the seconds go on.
     """
-    console = Console()
+    # A pipe has no width: what reads it should get whole lines.
+    console = Console(width=None if stays else _WIDTH)
     if not stays:
         yield lambda look: console.print(screen(look, look.received, rows=None))
         return
@@ -58,6 +60,7 @@ def painted(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - as to
         live.refresh()
 
     with Live(get_renderable=now, console=console, screen=True, refresh_per_second=4) as live:
+        live.refresh()
         yield take
 
 
@@ -116,8 +119,8 @@ def _accounts(some: Mapping[str, Any], at: float) -> Table:
     for one in some["rows"]:
         keys = Text("  ").join(_key(key, at) for key in one["keys"])
         table.add_row(
-            safe(one["name"]),
-            safe(one["region"]),
+            Text(safe(one["name"])),
+            Text(safe(one["region"])),
             f"{one['taken']}/{one['running_tasks']}+{one['pending_ahead']}",
             str(one["waiting"]),
             _budget(one["submits"]),
@@ -150,10 +153,10 @@ def _edits(name: str, some: Mapping[str, Any], at: float, rows: int | None) -> T
     table = _table(*titles, title=f"\n{title}{_left(some, shown)}")
     for edit in shown:
         table.add_row(
-            short(edit["edit_id"]),
-            safe(edit["tenant"]) + (f" ×{edit['pictures']}" if edit["pictures"] > 1 else ""),
-            safe(", ".join(edit["accounts"]) or edit["region"]),
-            _stage(edit),
+            Text(short(edit["edit_id"])),
+            Text(safe(edit["tenant"]) + (f" ×{edit['pictures']}" if edit["pictures"] > 1 else "")),
+            Text(safe(", ".join(edit["accounts"]) or edit["region"])),
+            Text(_stage(edit)),
             bar(_spans(edit["phases"], at), whole),
             _seconds(at - edit["since"]),
         )
@@ -178,9 +181,9 @@ def _answered(some: Mapping[str, Any], rows: int | None) -> Table:
         why = f": {one['upstream_code']}" if one["upstream_code"] else ""
         bad = "red" if one["code"] >= 500 else "yellow" if one["code"] >= 400 else ""
         table.add_row(
-            short(one["edit_id"]) or "refused",
-            safe(one["tenant"]),
-            safe(", ".join(one["accounts"]) or one["region"]),
+            Text(short(one["edit_id"]) or "refused"),
+            Text(safe(one["tenant"])),
+            Text(safe(", ".join(one["accounts"]) or one["region"])),
             Text(safe(f"{code}{one['outcome']}{why}"), bad),
             bar(one["phases"], whole),
             _seconds(one["seconds"]),
@@ -195,8 +198,8 @@ def _left(some: Mapping[str, Any], shown: Sequence[object]) -> str:
 
 def _spans(phases: Sequence[tuple[str, float]], at: float) -> list[tuple[str, float]]:
     """Return how long each phase took, the last one up to *at*."""
-    ends = [since for _, since in phases[1:]] + [at]
-    return [(it[0], max(0.0, end - it[1])) for it, end in zip(phases, ends, strict=True)]
+    ends = [*(since for _, since in phases[1:]), at]
+    return [(it[0], max(0.0, end - it[1])) for it, end in zip(phases, ends, strict=False)]
 
 
 def bar(spans: Iterable[tuple[str, float]], whole: float) -> Text:

@@ -66,7 +66,7 @@ async def looks(
                     async for state in states:
                         last = Look(url, state, clock.now())
                         yield last
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except httpx.HTTPError as error:
                 trouble = str(error) or type(error).__name__
             yield replace(last, trouble=trouble)
             await clock.sleep(_AGAIN_SECONDS)

@@ -113,9 +113,8 @@ class Dashboard:
 
     async def page(self, request: Request) -> Response:
         """Answer the page, or the form where the token is missing."""
-        self.door.check_place(request, navigation=True)
         try:
-            self.door.check(request)
+            self.door.check(request, navigation=True)
         except UnknownKey:
             return _form("")
         return _html(_file("dashboard.html"))

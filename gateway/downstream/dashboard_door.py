@@ -54,7 +54,7 @@ class Door:
         if not navigation and not _is_own_page(asked.headers):
             raise Forbidden("The dashboard is not shown to other sites' pages.")
 
-    def check(self, asked: HTTPConnection) -> None:
+    def check(self, asked: HTTPConnection, *, navigation: bool = False) -> None:
         """
         Let in who has the token, as bearer or by the cookie that it was changed for.
 
@@ -62,7 +62,7 @@ class Door:
             Forbidden: as check_place.
             UnknownKey: the token is missing, wrong or too old.
         """
-        self.check_place(asked)
+        self.check_place(asked, navigation=navigation)
         if self._token is None:
             return
         scheme, _, presented = asked.headers.get("authorization", "").partition(" ")
