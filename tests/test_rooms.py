@@ -22,7 +22,7 @@ WITHOUT_A_TEST_FILE = {
     reason: files.split()
     for reason, files in {
         "names, types and tables only: nothing in it can go wrong by itself": """
-            domain/record.py domain/tenant.py downstream/ports.py journey/ask.py
+            domain/record.py domain/snapshot.py domain/tenant.py downstream/ports.py journey/ask.py
             journey/ports.py observe/buckets.py observe/prices.py sandbox/faults.py
             sandbox/order.py upstream/ports.py
         """,
@@ -147,7 +147,8 @@ def test_dependencies_are_those_imported() -> None:
     module_of = {"pillow": "PIL", "prometheus-client": "prometheus_client"}
     uvicorn_imports = {"httptools", "uvloop"}
     project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["demo"], *extras["top"]]
     names = {re.split(r"[>=<\[]", requirement)[0] for requirement in asked}
 
     imported = {module.partition(".")[0] for file in SOURCES for module in _imports(file)}

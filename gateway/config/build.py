@@ -59,6 +59,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root.only(_TABLES)
     server = _server(root)
     state, log = read(State, root.table("state")), read(Log, root.table("log"))
+    dashboard = _dashboard(root.table("dashboard"), environ)
     models, default_model = _models(root.table("models"))
     regions = _regions(root.table("regions"))
     upstreams = _upstreams(root.table("upstreams"), regions, environ)
@@ -68,7 +69,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         server=server,
         state=state,
         log=log,
-        dashboard=_dashboard(root.table("dashboard"), environ),
+        dashboard=dashboard,
         models=models,
         default_model=default_model,
         regions=MappingProxyType(regions),

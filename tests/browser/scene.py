@@ -78,11 +78,17 @@ class Scene:
     loop: asyncio.AbstractEventLoop
     asked: list["Future[httpx.Response]"] = field(default_factory=list)
 
-    def edit(self, tenant: str, prompt: str = "make it sepia", **fields: str) -> None:
+    def edit(
+        self,
+        tenant: str,
+        prompt: str = "make it sepia",
+        picture: bytes | None = None,
+        **fields: str,
+    ) -> None:
         """Begin an edit, which goes on beside the test."""
         key = {"authorization": f"Bearer {KEYS[tenant]}"}
-        shade = len(self.asked) * 23 % 256
-        asked = self.home.edit(prompt, picture=photo(shade, "JPEG"), headers=key, **fields)
+        picture = picture or photo(len(self.asked) * 23 % 256, "JPEG")
+        asked = self.home.edit(prompt, picture=picture, headers=key, **fields)
         self.asked.append(asyncio.run_coroutine_threadsafe(asked, self.loop))
 
     def leave(self) -> None:

@@ -42,7 +42,7 @@ def test_commented_defaults_are_the_defaults(tmp_path: Path) -> None:
 
     as_shipped, spelled_out = _load(FULL), _load(full)
 
-    for part in ("server", "state", "log", "models", "regions", "accounts", "tenants"):
+    for part in ("server", "state", "log", "dashboard", "models", "regions", "accounts", "tenants"):
         assert getattr(spelled_out, part) == getattr(as_shipped, part)
 
 
