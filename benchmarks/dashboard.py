@@ -6,8 +6,8 @@ moves, and changes one of them each second, so that every second a state is sent
 process's own; viewers are in it too, and throw away what they get.
 """
 
+import argparse
 import asyncio
-import sys
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -35,7 +35,6 @@ from gateway.journey.ports import DashScope
 
 _REGION = Region("beijing", "https://beijing.test", ())
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
-_SECONDS = 10
 
 
 class Crowd:
@@ -96,24 +95,26 @@ class Viewer:
         self.got += len(message["body"])
 
 
-async def watched(crowd: Crowd, n: int) -> tuple[float, float]:
+async def watched(crowd: Crowd, n: int, seconds: int) -> tuple[float, float]:
     """Return CPU in percent of a core, and kilobytes a second of each, with *n* viewers."""
     viewers, audience = Viewers(look_at(crowd), LoopClock()), [Viewer() for _ in range(n)]
     async with asyncio.TaskGroup() as group:
         for viewer in audience:
             group.create_task(viewer.watch(viewers))
         began = time.process_time()
-        for _ in range(_SECONDS):
+        for _ in range(seconds):
             await asyncio.sleep(1.0)
             crowd.change()
         spent = time.process_time() - began
         viewers.close()
     each = sum(viewer.got for viewer in audience) / max(1, n)
-    return 100 * spent / _SECONDS, each / _SECONDS / 1000
+    return 100 * spent / seconds, each / seconds / 1000
 
 
-async def main(rounds: int) -> None:
-    print("| edits held | one look [ms] | its JSON [KB] | viewers | CPU [% of a core] | KB/s each |")
+async def main(rounds: int, seconds: int) -> None:
+    print(
+        "| edits held | one look [ms] | its JSON [KB] | viewers | CPU [% of a core] | KB/s each |"
+    )
     print("|---|---|---|---|---|---|")
     for n in (0, 100, 10_000):
         crowd = Crowd(n)
@@ -124,7 +125,7 @@ async def main(rounds: int) -> None:
             state = look()
             times.append(1000 * (time.perf_counter() - began))
         for viewers in (0, 1, 16):
-            percent, each = await watched(crowd, viewers)
+            percent, each = await watched(crowd, viewers, seconds)
             print(
                 f"| {n} | {median(times):.2f} | {len(state) / 1000:.1f} | {viewers} "
                 f"| {percent:.2f} | {each:.1f} |"
@@ -132,4 +133,8 @@ async def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(5 if "--quick" in sys.argv else 100))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--looks", type=int, default=100, help="for each median (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=10, help="of viewing (%(default)s)")
+    told = parser.parse_args()
+    asyncio.run(main(told.looks, told.seconds))

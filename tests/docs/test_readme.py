@@ -271,7 +271,7 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
     verbs = [_parser().parse_args(line.partition("wan-gateway ")[2].split()).verb for line in said]
 
-    assert verbs == ["sandbox", "serve", "key", "check", "doctor", "serve"]
+    assert verbs == ["sandbox", "serve", "key", "check", "doctor", "serve", "top", "top"]
     assert not capsys.readouterr().err
 
 
