@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -15,24 +16,20 @@ from starlette.middleware import Middleware
 from gateway.config.explain import explain
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
-from gateway.downstream.answered import Answered
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
-from gateway.downstream.dashboard import Dashboard, Look
-from gateway.downstream.dashboard_door import Door
 from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
 from gateway.downstream.ops import Ops
+from gateway.downstream.ports import Dashboard
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.reception import Reception
 from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
-from gateway.downstream.thumbnails import Thumbnails, WatchedDesk
-from gateway.downstream.viewers import Viewers
 from gateway.downstream.whence import whence
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
@@ -81,7 +78,7 @@ class Gateway:
         """Send the customers that are left home, with the way back to their edits."""
         self.desk.turn_away()
         if self.dashboard is not None:
-            self.dashboard.viewers.close()
+            self.dashboard.close()
 
 
 def create_app(
@@ -146,23 +143,21 @@ def _dashboard(
     imaging: Imaging,
     clock: Clock,
 ) -> Dashboard | None:
-    """Return the dashboard if it is on; without it nothing of it is made."""
-    said = config.dashboard
-    if not said.on:
+    """Return the dashboard if it is on; without it nothing of it is made, nor imported."""
+    if not config.dashboard.on:
         return None
-    answered = Answered(_Lines())
-    thumbnails: Thumbnails | None = None
-    if said.thumbnails:
-        thumbnails = Thumbnails(imaging.thumbnail, lambda: viewers.present > 0)
-    viewers = Viewers(Look(desk, answered, budget, readiness, thumbnails), clock)
-    return Dashboard(
-        door=Door(said.token, clock),
-        viewers=viewers,
+    module = import_module("gateway.downstream.dashboard")
+    shown: Dashboard = module.open_dashboard(
+        token=config.dashboard.token,
         config=explain(config),
-        log=answered,
-        desk=WatchedDesk(desk, thumbnails) if thumbnails else desk,
-        thumbnails=thumbnails,
+        desk=desk,
+        log=_Lines(),
+        budget=budget,
+        readiness=readiness,
+        shrink=imaging.thumbnail if config.dashboard.thumbnails else None,
+        clock=clock,
     )
+    return shown
 
 
 def _middleware(
@@ -193,12 +188,12 @@ def _lifespan(
             stack.push_async_callback(imaging.close)
             for part in (clients, ledger, spool, desk):
                 await stack.enter_async_context(part)
-            works = [
+            works: list[Coroutine[Any, Any, None]] = [
                 measure_loop_lag(clock, metrics.event_loop_lag),
                 sample(clock, desk, ledger, metrics),
             ]
-            if dashboard and dashboard.thumbnails:
-                works.append(dashboard.thumbnails.run())
+            if dashboard:
+                works += [work() for work in dashboard.works]
             await stack.enter_async_context(_beside(*works))
             yield
 

@@ -1,9 +1,10 @@
 """The dashboard: a page, its files, its stream of states, and the form that opens it."""
 
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import orjson
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
+from gateway.domain.clock import Clock
 from gateway.domain.errors import NotFound, UnknownKey
 from gateway.domain.snapshot import Snapshot
 from gateway.downstream.answered import Answered
@@ -24,7 +26,7 @@ from gateway.downstream.delivery import send_head
 from gateway.downstream.page import Endpoint, Page
 from gateway.downstream.ports import Desk, EdgeObserver, LineLog
 from gateway.downstream.readiness import Readiness
-from gateway.downstream.thumbnails import Thumbnails
+from gateway.downstream.thumbnails import Shrink, Thumbnails, WatchedDesk
 from gateway.downstream.viewers import Viewers
 
 PATH = "/dashboard"
@@ -50,9 +52,13 @@ _STREAM = {**_SAFE, "content-type": "text/event-stream", "x-accel-buffering": "n
 
 
 class Seen(Protocol):
-    """Who has the edits; gateway.journey.desk answers it."""
+    """Who can be looked at."""
 
     def snapshot(self) -> Snapshot: ...
+
+
+class SeenDesk(Desk, Seen, Protocol):
+    """Who has the edits; gateway.journey.desk answers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,15 @@ class Dashboard:
     desk: Desk
     """For the door in, in place of the desk itself."""
     thumbnails: Thumbnails | None
+
+    @property
+    def works(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside, as long as the process serves."""
+        return (self.thumbnails.run,) if self.thumbnails else ()
+
+    def close(self) -> None:
+        """End every stream: the process stops."""
+        self.viewers.close()
 
     def routes(self, observer: EdgeObserver) -> list[Route]:
         def serve(path: str, label: str = PATH, **by_method: Endpoint) -> Route:
@@ -170,6 +185,37 @@ class Dashboard:
         async with Customer(receive) as customer:
             await self.viewers.show(send, customer)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def open_dashboard(
+    *,
+    token: str | None,
+    config: str,
+    desk: SeenDesk,
+    log: LineLog,
+    budget: Bytes,
+    readiness: Readiness,
+    shrink: Shrink | None,
+    clock: Clock,
+) -> Dashboard:
+    """
+    Put the dashboard together.
+
+    Args:
+        token: What opens it; ``None``: this machine alone.
+        config: What the config means, in words.
+        desk: Who has the edits.
+        log: Who writes a line for each request.
+        budget: The bytes in flight.
+        readiness: Whether the process drains.
+        shrink: Makes small pictures; ``None``: there are to be none.
+        clock: Time.
+    """
+    answered = Answered(log)
+    thumbnails = Thumbnails(shrink, lambda: viewers.present > 0) if shrink else None
+    viewers = Viewers(Look(desk, answered, budget, readiness, thumbnails), clock)
+    shown = WatchedDesk(desk, thumbnails) if thumbnails else desk
+    return Dashboard(Door(token, clock), viewers, config, answered, shown, thumbnails)
 
 
 @cache

@@ -9,6 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from gateway.downstream.dashboard import Dashboard
 from gateway.sandbox import Answer, Fault
 from tests.browser.chromium import MISSING, chromium, media, requested
 from tests.browser.scene import TOKEN, Scene, scene
@@ -218,11 +219,11 @@ def test_the_filter(page: Chrome, play: Scene) -> None:
 
 def test_pause(page: Chrome, play: Scene) -> None:
     """Paused, the page stands still and asks for nothing; then it goes on where things are."""
-    viewers = play.home.gateway.dashboard
-    assert viewers is not None
+    dashboard = play.home.gateway.dashboard
+    assert isinstance(dashboard, Dashboard)
     page.find_element(By.ID, "pause").send_keys(Keys.ENTER)
     wait(page, lambda: text(page, "link").startswith("paused at"))
-    wait(page, lambda: viewers.viewers.present == 0)
+    wait(page, lambda: dashboard.viewers.present == 0)
     before = text(page, "n-answered")
     play.edit("abroad", size="9999x9999")
 

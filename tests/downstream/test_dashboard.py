@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -9,6 +11,7 @@ from gateway.app import Gateway
 from gateway.app import build as build_gateway
 from gateway.config.build import build as build_config
 from gateway.domain.clock import SystemClock
+from gateway.downstream.dashboard import Dashboard
 from gateway.downstream.dashboard_door import COOKIE
 from tests.whole import tables
 
@@ -89,6 +92,15 @@ async def test_another_machine(path: str) -> None:
             answer = await http.get(f"/dashboard{path}")
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_off_it_costs_no_import() -> None:
+    """Whoever does not switch it on does not wait for its code when the process starts."""
+    code = "import sys, gateway.app; print('gateway.downstream.dashboard' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
 
 
 async def test_cors_does_not_open_it() -> None:
@@ -195,7 +207,7 @@ async def test_the_state() -> None:
 async def test_a_thumbnail() -> None:
     """Switched on, the small picture of an edit is an answer of its own."""
     house = gateway({"on": True, "thumbnails": True})
-    assert house.dashboard is not None
+    assert isinstance(house.dashboard, Dashboard)
     assert house.dashboard.thumbnails is not None
     house.dashboard.thumbnails._by_id["edit_1"] = b"small"
     async with visitor(house) as http:
