@@ -8,7 +8,6 @@ runs. A state in which nothing has changed is not sent again.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from starlette.types import Send
 
@@ -41,12 +40,20 @@ class Viewers:
         self._state = b""
         self._number = 0
         self._looked_at = float("-inf")
-        self._over = asyncio.Event()
-        self.present = 0
+        self._closed = False
+        self._endings: set[asyncio.Future[None]] = set()
+        """One for each viewer."""
+
+    @property
+    def present(self) -> int:
+        """How many watch."""
+        return len(self._endings)
 
     def close(self) -> None:
         """End every stream now, and each later one at once: the process stops."""
-        self._over.set()
+        self._closed = True
+        while self._endings:
+            self._endings.pop().set_result(None)
 
     def admit(self) -> None:
         """
@@ -70,31 +77,31 @@ class Viewers:
         Raises:
             CustomerLeft: the viewer is gone, or takes nothing.
         """
-        self.present += 1
+        over = asyncio.get_running_loop().create_future()
+        self._endings.add(over)
         try:
             # How long a browser waits before it connects again.
             await _send(send, b"retry: 2000\n\n")
-            await self._go_on(send, customer)
+            await self._go_on(send, customer, over)
             await _send(send, b"event: end\ndata: {}\n\n")
         finally:
-            self.present -= 1
+            self._endings.discard(over)
 
-    async def _go_on(self, send: Send, customer: Customer) -> None:
+    async def _go_on(self, send: Send, customer: Customer, over: "asyncio.Future[None]") -> None:
         seen, told_at = 0, self._clock.now()
-        while not self._over.is_set():
-            self._refresh()
-            if self._number != seen:
+        while not self._closed:
+            piece = self._news(seen, self._clock.now() - told_at)
+            if piece:
                 seen, told_at = self._number, self._clock.now()
-                await _send(send, b"data: " + self._stamped() + b"\n\n")
-            elif self._clock.now() - told_at >= HEARTBEAT_SECONDS:
-                told_at = self._clock.now()
-                await _send(send, b"event: beat\ndata: {}\n\n")
-            await customer.unless_left(self._wait)
+                await _send(send, piece)
+            await customer.unless_left(lambda: asyncio.wait([over], timeout=PERIOD_SECONDS))
 
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PERIOD_SECONDS):
-                await self._over.wait()
+    def _news(self, seen: int, silence: float) -> bytes:
+        """Return what is new since the state *seen*; else a beat, if there was a long *silence*."""
+        self._refresh()
+        if self._number != seen:
+            return b"data: " + self._stamped() + b"\n\n"
+        return b"event: beat\ndata: {}\n\n" if silence >= HEARTBEAT_SECONDS else b""
 
     def _refresh(self) -> None:
         now = self._clock.now()

@@ -13,8 +13,10 @@ import pytest
 
 from gateway.cli import main
 from gateway.commands import top
+from gateway.commands.top_stream import Look
 from gateway.config import ConfigError
 from tests.browser.scene import TOKEN, Scene, scene
+from tests.downstream.house import FakeClock
 from tests.whole import eventually
 
 ENVIRON = {"TOKEN": TOKEN, "K": "sk-canary"}
@@ -163,6 +165,15 @@ def test_another_package_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModuleNotFoundError, match="other"):
         main(["top"], {})
     assert not issubclass(ModuleNotFoundError, ConfigError)
+
+
+def test_a_trouble_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """While the gateway is away, --json writes nothing: each line is a state."""
+    with top._lines(True, FakeClock()) as write:
+        write(Look("http://gw", {"now": 1.0}))
+        write(Look("http://gw", {"now": 1.0}, trouble="refused"))
+
+    assert capsys.readouterr().out == '{"now": 1.0}\n'
 
 
 def test_lines_of_json(play: Scene) -> None:
