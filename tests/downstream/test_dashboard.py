@@ -13,6 +13,7 @@ from gateway.config.build import build as build_config
 from gateway.domain.clock import SystemClock
 from gateway.downstream.dashboard import Dashboard
 from gateway.downstream.dashboard_door import COOKIE
+from gateway.downstream.viewers import MOST
 from tests.whole import tables
 
 pytestmark = pytest.mark.anyio
@@ -216,6 +217,19 @@ async def test_a_thumbnail() -> None:
 
     assert (picture.content, picture.headers["content-type"]) == (b"small", "image/webp")
     assert state.json()["thumbnails"] == ["edit_1"]
+
+
+async def test_too_many_watch() -> None:
+    """The seventeenth viewer is told so, and to come again."""
+    house = gateway({"on": True})
+    assert isinstance(house.dashboard, Dashboard)
+    loop = asyncio.get_running_loop()
+    house.dashboard.viewers._endings = {loop.create_future() for _ in range(MOST)}
+    async with visitor(house) as http:
+        answer = await http.get("/dashboard/events")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    assert "16 are watching already" in answer.json()["error"]["message"]
 
 
 async def test_the_stream_of_the_app() -> None:

@@ -143,6 +143,20 @@ async def test_a_slow_reader() -> None:
     assert 3 <= len(numbers) <= 6
 
 
+async def test_an_end_at_once() -> None:
+    """At the end of the process a stream does not wait for its second to be over."""
+    stage = Stage()
+    viewer = Viewer(stage)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(viewer.watch())
+        await stage.clock.sleep(2.5)
+        stage.viewers.close()
+
+    assert stage.clock.now() == 1002.5
+    assert viewer.got[-1].startswith(b"event: end")
+
+
 async def test_who_comes_at_the_end() -> None:
     """A stream that begins when the process stops ends at once."""
     stage = Stage()
