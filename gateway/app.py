@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from gateway.config.explain import explain
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.models import MODELS, Does
@@ -25,6 +26,7 @@ from gateway.downstream.edits import Edits
 from gateway.downstream.keys import Keyring
 from gateway.downstream.models import Models
 from gateway.downstream.ops import Ops
+from gateway.downstream.ports import Dashboard
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.reception import Reception
 from gateway.downstream.refuse import exception_handlers
@@ -65,6 +67,8 @@ class Gateway:
     metrics: Metrics
     metrics_app: Starlette | None = None
     """What answers on a port of the metrics' own; its lifespan is that of *app*."""
+    dashboard: Dashboard | None = None
+    """If it is on."""
 
     @property
     def busy(self) -> int:
@@ -80,6 +84,8 @@ class Gateway:
     def turn_away(self) -> None:
         """Send the customers that are left home, with the way back to their edits."""
         self.desk.turn_away()
+        if self.dashboard is not None:
+            self.dashboard.close()
 
 
 def create_app(
@@ -117,25 +123,19 @@ def build(
         tracer=tracer,
     )
     keyring = _keyring(config)
-    edits = Edits(
-        keyring,
-        readiness,
-        _reception(config, imaging, clock, metrics, tracer),
-        desk,
-        Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes),
-        pixels_of,
-        config.server.heartbeat_seconds,
-        clock,
-        metrics,
-    )
+    budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
+    dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
+    reception = _reception(config, imaging, clock, metrics, tracer)
+    door_desk, beat = dashboard.desk if dashboard else desk, config.server.heartbeat_seconds
+    edits = Edits(keyring, readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics)
     ops = Ops(readiness, registry, config.metrics_token)
     apart = _metrics_app(ops, clock, metrics) if config.metrics.port else None
     app = _app(
-        _pages(config, edits, ops, metrics, metrics_here=apart is None),
-        _middleware(config, clock, metrics),
-        _lifespan(imaging, clients, ledger, spool, tracer, desk, clock, metrics),
+        _pages(config, edits, ops, metrics, dashboard),
+        _middleware(config, clock, metrics, dashboard),
+        _lifespan(imaging, clients, ledger, spool, tracer, desk, clock, metrics, dashboard),
     )
-    return Gateway(app, clock, desk, readiness, metrics, apart)
+    return Gateway(app, clock, desk, readiness, metrics, apart, dashboard)
 
 
 def _metrics_app(ops: Ops, clock: Clock, metrics: Metrics) -> Starlette:
@@ -156,8 +156,36 @@ def _app(
     return app
 
 
-def _middleware(config: Config, clock: Clock, metrics: Metrics) -> list[Middleware]:
-    log = Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())
+def _dashboard(
+    config: Config,
+    desk: Desk,
+    budget: Bytes,
+    readiness: Readiness,
+    imaging: Imaging,
+    clock: Clock,
+) -> Dashboard | None:
+    """Return the dashboard if it is on; without it nothing of it is made, nor imported."""
+    if not config.dashboard.on:
+        return None
+    module = import_module("gateway.downstream.dashboard")
+    shown: Dashboard = module.open_dashboard(
+        token=config.dashboard.token,
+        config=explain(config),
+        desk=desk,
+        log=_Lines(),
+        budget=budget,
+        readiness=readiness,
+        shrink=imaging.thumbnail if config.dashboard.thumbnails else None,
+        clock=clock,
+    )
+    return shown
+
+
+def _middleware(
+    config: Config, clock: Clock, metrics: Metrics, dashboard: Dashboard | None
+) -> list[Middleware]:
+    lines = dashboard.log if dashboard else _Lines()
+    log = Middleware(RequestLog, clock=clock, observer=metrics, log=lines)
     origins = config.server.cors_origins
     # Outermost: a page's script shall read even the answer to a bug.
     return [Middleware(Cors, origins=origins), log] if origins else [log]
@@ -172,6 +200,7 @@ def _lifespan(
     desk: Desk,
     clock: Clock,
     metrics: Metrics,
+    dashboard: Dashboard | None,
 ) -> Lifespan:
     """Return what opens everything in the order of need, and closes it the other way round."""
 
@@ -181,13 +210,14 @@ def _lifespan(
             stack.push_async_callback(imaging.close)
             for part in (clients, ledger, spool, tracer, desk):
                 await stack.enter_async_context(part)
-            await stack.enter_async_context(
-                _beside(
-                    measure_loop_lag(clock, metrics.event_loop_lag),
-                    sample(clock, desk, ledger, metrics),
-                    clients.warm_up(),
-                )
-            )
+            works: list[Coroutine[Any, Any, None]] = [
+                measure_loop_lag(clock, metrics.event_loop_lag),
+                sample(clock, desk, ledger, metrics),
+                clients.warm_up(),
+            ]
+            if dashboard:
+                works += [work() for work in dashboard.works]
+            await stack.enter_async_context(_beside(*works))
             yield
 
     return lifespan
@@ -211,13 +241,21 @@ def _finishing(config: Config, imaging: Imaging) -> Finishing:
 
 
 def _pages(
-    config: Config, edits: Edits, ops: Ops, metrics: Metrics, *, metrics_here: bool
+    config: Config, edits: Edits, ops: Ops, metrics: Metrics, dashboard: Dashboard | None
 ) -> list[Route]:
     # The same door with another offer: all that is behind it is shared.
     reception = replace(edits.reception, offer=config.offers[Does.GENERATE])
     generations = replace(edits, reception=reception)
     models = Models(edits.keyring, _names(config))
-    return routes(edits, generations, models, ops, metrics, metrics_here=metrics_here)
+    return routes(
+        edits,
+        generations,
+        models,
+        ops,
+        metrics,
+        metrics_here=not config.metrics.port,
+        more=dashboard.routes(metrics) if dashboard else (),
+    )
 
 
 def _reception(

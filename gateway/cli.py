@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _key(verbs)
     _doctor(verbs)
     _edits(verbs)
+    _top(verbs)
     _sandbox(verbs)
     _demo(verbs)
     return parser
@@ -122,6 +123,15 @@ def _edits(verbs: Any) -> None:
         verb.add_argument("--json", action="store_true", help="for programs")
     for verb in (several, one, cancel):
         _config(verb)
+
+
+def _top(verbs: Any) -> None:
+    verb = _verb(verbs, "top", "show what a running gateway does; needs [dashboard] on")
+    _config(verb)
+    verb.add_argument("--url", help="where it serves; default: as the config says")
+    verb.add_argument("--token", metavar="env:NAME", help="its token, if not the config's")
+    verb.add_argument("--once", action="store_true", help="one look, and end")
+    verb.add_argument("--json", action="store_true", help="as JSON, a line for each look")
 
 
 def _sandbox(verbs: Any) -> None:

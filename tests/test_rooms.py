@@ -22,7 +22,8 @@ WITHOUT_A_TEST_FILE = {
     reason: files.split()
     for reason, files in {
         "names, types and tables only: nothing in it can go wrong by itself": """
-            domain/record.py domain/tenant.py domain/trace.py downstream/ports.py journey/ask.py
+            domain/record.py domain/snapshot.py domain/tenant.py domain/trace.py
+            downstream/ports.py journey/ask.py
             journey/ports.py observe/buckets.py observe/prices.py sandbox/faults.py
             sandbox/order.py upstream/ports.py
         """,

@@ -293,6 +293,28 @@ def test_customers_are_sent_home(
 
 
 @pytest.mark.slow
+def test_nobody_waits_for_who_watches(tmp_path: Path) -> None:
+    """Streams of the dashboard show the drain, end by themselves, and hold up no stop."""
+    text = f"{tables(tmp_path)}\n[dashboard]\non = true\n"
+    with (
+        Process(tmp_path, text) as process,
+        httpx.Client(trust_env=False, timeout=30) as http,
+        http.stream("GET", f"{process.url}/dashboard/events") as one,
+        http.stream("GET", f"{process.url}/dashboard/events") as two,
+    ):
+        lines = one.iter_lines()
+        assert [next(lines) for _ in range(3)][2].startswith('data: {"now"')
+        began = time.monotonic()
+
+        process.send(signal.SIGTERM)
+
+        assert list(lines)[-3:] == ["event: end", "data: {}", ""]
+        assert "event: end" in list(two.iter_lines())
+        assert process.end() == 0
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.slow
 def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
     """A body that never comes holds the process for some seconds; a third signal, not at all."""
     with Process(tmp_path, tables(tmp_path)) as process:

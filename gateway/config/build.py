@@ -10,6 +10,8 @@ from gateway.config.keys import read
 from gateway.config.offers import offers_of
 from gateway.config.schema import (
     Config,
+    Dashboard,
+    DashboardTable,
     Log,
     RegionTable,
     Server,
@@ -36,10 +38,12 @@ _TABLES = (
     "regions",
     "upstreams",
     "tenants",
+    "dashboard",
     "log",
     "metrics",
     "traces",
 )
+_SHORTEST_TOKEN = 16
 _LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
 
 
@@ -54,6 +58,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root.only(_TABLES)
     server = _server(root)
     state, log = read(State, root.table("state")), read(Log, root.table("log"))
+    dashboard = _dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = read_metrics(root.table("metrics"), environ)
     traces, traces_headers = read_traces(root.table("traces"), environ)
     offers = offers_of(root.table("models"))
@@ -65,6 +70,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         server=server,
         state=state,
         log=log,
+        dashboard=dashboard,
         metrics=metrics,
         metrics_token=metrics_token,
         traces=traces,
@@ -112,6 +118,17 @@ def _server(root: Table) -> Server:
         what = f"got {server.max_bytes_in_flight}, less than one body of max_body_bytes"
         raise table.wrong("max_bytes_in_flight", what, f"use at least {server.max_body_bytes}")
     return server
+
+
+def _dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
+    said = read(DashboardTable, table)
+    if not said.on:
+        return Dashboard()
+    token = None if said.token is None else secret(table, "token", said.token, environ)
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        what = f"it has fewer than {_SHORTEST_TOKEN} characters and could be guessed"
+        raise table.wrong("token", what, 'make one by "openssl rand -hex 24"')
+    return Dashboard(on=True, token=token, thumbnails=said.thumbnails)
 
 
 def _regions(table: Table) -> dict[str, Region]:

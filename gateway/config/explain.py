@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.config.build import is_loopback
-from gateway.config.schema import Config
+from gateway.config.schema import Config, Dashboard
 from gateway.domain.models import Does, Offer
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, MetadataRule, Tenant
 
@@ -37,6 +37,8 @@ def _process(config: Config) -> Iterator[str]:
     if config.traces.endpoint:
         share = "" if config.traces.sample is None else f" {100 * config.traces.sample:g} % of"
         yield f"traces   {share} edits to {config.traces.endpoint}"
+    if config.dashboard.on:
+        yield f"shows     what goes on at /dashboard, to {_watchers(config.dashboard)}"
     yield f"logs      from {log.level} on, format {log.format}"
     yield f"edits     by {_offer(config.offers[Does.EDIT])}"
     yield f"generates by {_offer(config.offers[Does.GENERATE])}"
@@ -58,6 +60,11 @@ def _metrics(config: Config) -> str:
     whom = "for whoever has the token" if config.metrics_token else "for anyone"
     host = _address(metrics.host or config.server.host)
     return f"on {host}:{metrics.port}, {whom}" if metrics.port else f"with the rest, {whom}"
+
+
+def _watchers(dashboard: Dashboard) -> str:
+    who = "whoever has its token" if dashboard.token else "this machine alone"
+    return f"{who}, with small pictures" if dashboard.thumbnails else who
 
 
 def _address(host: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.config.keys import Declared, declared
 from gateway.config.rules import KeyReference
 from gateway.config.schema import (
+    DashboardTable,
     Log,
     Metrics,
     ModelsTable,
@@ -27,6 +28,7 @@ _TABLES = (
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),
     ("tenants.NAME", TenantTable),
+    ("dashboard", DashboardTable),
     ("log", Log),
     ("metrics", Metrics),
     ("traces", Traces),

@@ -133,6 +133,33 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
+class DashboardTable:
+    """``[dashboard]``"""
+
+    on: Annotated[bool, Key(Flag(), "Serve the live page at /dashboard.")] = False
+    token: Annotated[
+        str | None,
+        Key(
+            KeyReference(),
+            "Where the token that opens it is kept; required behind a proxy.",
+            default="none: only this machine may look",
+        ),
+    ] = None
+    thumbnails: Annotated[
+        bool, Key(Flag(), "Show small pictures of what is edited; kept in memory only.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """What ``[dashboard]`` comes to."""
+
+    on: bool = False
+    token: str | None = field(default=None, repr=False)
+    thumbnails: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsTable:
     """``[models]``, without its aliases"""
 
@@ -243,6 +270,7 @@ class Config:
     server: Server
     state: State
     log: Log
+    dashboard: Dashboard
     metrics: Metrics
     metrics_token: str | None = field(repr=False)
     """What a scraper has to present; ``None``: nothing."""

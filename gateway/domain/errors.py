@@ -3,6 +3,7 @@ Every way a request can end badly, as the customer sees it.
 
 GatewayError                 status  type                         code                      retry
 ├── UnknownKey                  401  invalid_request_error        invalid_api_key           no
+├── Forbidden                   403  invalid_request_error        forbidden                 no
 ├── InvalidRequest              400  invalid_request_error        invalid_value (1)         no
 │   ├── UnknownModel            400  image_generation_user_error  invalid_value             no
 │   ├── InvalidImage            400  image_generation_user_error  invalid_image_file        no
@@ -78,6 +79,12 @@ class GatewayError(Exception):
 
 class UnknownKey(GatewayError):
     status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    """An operators' page, asked for from where it is not shown."""
+
+    status, type, code = 403, "invalid_request_error", "forbidden"
 
 
 class InvalidRequest(GatewayError):

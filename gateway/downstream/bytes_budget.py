@@ -24,6 +24,10 @@ class Bytes:
         self._held = 0
 
     @property
+    def limit(self) -> int:
+        return self._limit
+
+    @property
     def held(self) -> int:
         return self._held
 

@@ -1,8 +1,10 @@
 """What the door in asks of the world around it; the app hands in who answers."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
+
+from starlette.routing import Route
 
 from gateway.domain.edit import Keepsake, Picture, Size
 from gateway.domain.models import Inputs
@@ -140,3 +142,28 @@ class LineLog(Protocol):
     """Who writes; gateway.observe.logs answers it. Nothing here may raise."""
 
     def log_line(self, record: RequestLine) -> None: ...
+
+
+class Dashboard(Protocol):
+    """The live page, where it is on; gateway.downstream.dashboard answers it."""
+
+    @property
+    def log(self) -> LineLog:
+        """To be told of every request in place of the log itself."""
+        ...
+
+    @property
+    def desk(self) -> Desk:
+        """For the door in, in place of the desk itself."""
+        ...
+
+    @property
+    def works(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside, as long as the process serves."""
+        ...
+
+    def routes(self, observer: EdgeObserver) -> list[Route]: ...
+
+    def close(self) -> None:
+        """End every stream: the process stops."""
+        ...

@@ -1,5 +1,7 @@
 """Every path that the gateway answers."""
 
+from collections.abc import Iterable
+
 from starlette.routing import Route
 
 from gateway.downstream.edits import Edits
@@ -23,6 +25,7 @@ def routes(
     observer: EdgeObserver,
     *,
     metrics_here: bool = True,
+    more: Iterable[Route] = (),
 ) -> list[Route]:
     """
     Return the routes for a Starlette whose router has ``redirect_slashes`` off.
@@ -53,6 +56,7 @@ def routes(
         *serve("/healthz", GET=ops.health),
         *serve("/readyz", GET=ops.ready),
         *(serve("/metrics", GET=ops.metrics) if metrics_here else ()),
+        *more,
         Route("/{path:path}", Page(_ELSEWHERE, {}, observer)),
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
-from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.domain.errors import GatewayError, InvalidImage, Overloaded
 from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
@@ -17,6 +17,7 @@ from gateway.imaging.formats import JPEG, format_of
 from gateway.imaging.inspect import Inspected, inspect
 from gateway.imaging.mask import check_mask
 from gateway.imaging.rules import broken_rules
+from gateway.imaging.thumbnail import thumbnail
 from gateway.imaging.verify import verify
 
 _Result = TypeVar("_Result")
@@ -95,6 +96,15 @@ class Imaging:
         """
         await self._free.acquire()
         return await self._in_thread(lambda: finished(picture, form, kept))
+
+    async def thumbnail(self, content: bytes) -> bytes | None:
+        """As gateway.imaging.thumbnail.thumbnail; None if no thread is free, or it cannot be."""
+        if self._free.locked():
+            return None
+        try:
+            return await self._run(lambda: thumbnail(content))
+        except GatewayError:
+            return None
 
     async def close(self) -> None:
         """Let running work end in its thread; what waits is forgotten."""

@@ -46,6 +46,8 @@ class Told:
     """Seconds since the epoch."""
     trace_id: str = ""
     """Of the edit's trace; empty where there is none."""
+    accounts: tuple[str, ...] = ()
+    """That it was submitted to."""
 
 
 class Incoming(Protocol):

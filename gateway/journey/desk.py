@@ -16,6 +16,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState
+from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.journey.ask import Ask, Told
@@ -25,6 +26,7 @@ from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.housekeeping import Housekeeping
 from gateway.journey.lane import expected_wait, lanes_of
+from gateway.journey.overview import overview
 from gateway.journey.ports import DashScope, Ledger, Observer, Spool
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
@@ -107,25 +109,22 @@ class Desk:
     @property
     def recoverable(self) -> int:
         """How many tasks made pictures that nobody has got yet, nor waits for."""
-        return sum(len(errand.legs) for errand in self._unclaimed())
+        return sum(len(errand.legs) for errand in self._register.unclaimed())
 
     @property
     def oldest_recoverable(self) -> float:
         """How many seconds ago the oldest of their edits was asked for; 0 if there is none."""
-        return max((self._clock.epoch() - e.created for e in self._unclaimed()), default=0.0)
-
-    def _unclaimed(self) -> list[Errand]:
-        return [e for e in self._register if e.stage is Stage.SUCCEEDED and not e.visitors]
+        created = [errand.created for errand in self._register.unclaimed()]
+        return max((self._clock.epoch() - at for at in created), default=0.0)
 
     def oldest_waits(self) -> dict[str, float]:
         """Return for each region the seconds that its oldest edit in line has waited."""
-        now = self._clock.epoch()
-        oldest = {tenant.region: 0.0 for tenant in self._tenants.values()}
-        for errand in self._register:
-            if errand.stage is Stage.WAITING:
-                region = errand.tenant.region
-                oldest[region] = max(oldest[region], now - errand.created)
-        return oldest
+        none = {tenant.region: 0.0 for tenant in self._tenants.values()}
+        return none | self._register.oldest_waits(self._clock.epoch())
+
+    def snapshot(self) -> Snapshot:
+        """Return what goes on, for those who watch; bounded, however many edits there are."""
+        return overview(self._tenants.values(), self._lanes.values(), self._register, self._clock)
 
     def turn_away(self) -> None:
         """Send every connected customer home, with the way back to its edit."""

@@ -178,6 +178,7 @@ class Errand:
             status=shown,
             created=int(self.created),
             trace_id=self.trace.id,
+            accounts=tuple({leg.upstream.account.name: 0 for leg in self.legs if leg.upstream}),
         )
 
     @property

@@ -51,7 +51,7 @@ class Lane:
         durations: Durations | None = None,
     ) -> None:
         self.account = account
-        self._upstreams = upstreams
+        self.upstreams = upstreams
         self._dashscope = dashscope
         self.clock = clock
         self.observer = observer
@@ -121,7 +121,7 @@ class Lane:
         Only keys of one account see each other's tasks (dashscope.md 4.1).
         """
         self.rest(upstream, error)
-        others = [other for other in self._upstreams if not self.rests(other)]
+        others = [other for other in self.upstreams if not self.rests(other)]
         return others[0] if others else upstream
 
     async def probe(self) -> None:

@@ -6,7 +6,7 @@ from gateway.domain.errors import KeyReused, NotFound
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Ask
-from gateway.journey.errand import Errand
+from gateway.journey.errand import Errand, Stage
 from gateway.journey.ports import Ledger, Observer
 
 
@@ -31,6 +31,19 @@ class Register:
 
     def __contains__(self, edit_id: str) -> bool:
         return edit_id in self._by_id
+
+    def unclaimed(self) -> list[Errand]:
+        """Return the edits whose pictures nobody has got yet, nor waits for."""
+        return [e for e in self if e.stage is Stage.SUCCEEDED and not e.visitors]
+
+    def oldest_waits(self, now: float) -> dict[str, float]:
+        """Return by region the seconds that its oldest edit in line has waited, at epoch *now*."""
+        oldest: dict[str, float] = {}
+        for errand in self:
+            if errand.stage is Stage.WAITING:
+                region = errand.tenant.region
+                oldest[region] = max(oldest.get(region, 0.0), now - errand.created)
+        return oldest
 
     def add(self, errand: Errand) -> None:
         tenant = errand.tenant.name

@@ -27,6 +27,8 @@ ROUTES = (
     "/healthz",
     "/readyz",
     "/metrics",
+    "/dashboard",
+    "/dashboard/events",
 )
 METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
 CODES = tuple(str(code) for code in range(100, 600))

@@ -35,7 +35,7 @@ def test_explain_says_it_all() -> None:
 def _explained(tmp_path: Path, text: str) -> str:
     file = tmp_path / "g.toml"
     file.write_text(text)
-    return explain(load_config(file, {"K": "sk-canary"}))
+    return explain(load_config(file, {"K": "sk-canary", "T": "canary-token-0123"}))
 
 
 BEIJING = '[upstreams.bj]\nregion = "beijing"\nkey = "env:K"\n'
@@ -75,6 +75,16 @@ OPEN = '[tenants.any]\nregion = "beijing"\nopen = true\n'
             + OPEN,
             "lets      scripts of https://a.example, https://b.example call",
             id="origins",
+        ),
+        pytest.param(
+            "[dashboard]\non = true\n" + BEIJING + OPEN,
+            "shows     what goes on at /dashboard, to this machine alone\n",
+            id="dashboard",
+        ),
+        pytest.param(
+            '[dashboard]\non = true\nthumbnails = true\ntoken = "env:T"\n' + BEIJING + OPEN,
+            "at /dashboard, to whoever has its token, with small pictures\n",
+            id="dashboard-with-a-token",
         ),
         pytest.param(
             BEIJING + OPEN + 'keep_alive = "whitespace"',

@@ -13,6 +13,7 @@ from gateway.config import (
     listen_at,
     load_config,
 )
+from gateway.config.schema import Dashboard
 from gateway.domain.models import Does
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
 
@@ -222,6 +223,21 @@ def test_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     assert list(config.tenants) == ["acme"]
 
 
+def test_a_dashboard(tmp_path: Path) -> None:
+    """The dashboard is off unless it is switched on; then its token is fetched, and never shown."""
+    (tmp_path / "token").write_text("canary-token-0123\n")
+    on = f'[dashboard]\non = true\nthumbnails = true\ntoken = "file:{tmp_path}/token"\n'
+
+    off, config = load(tmp_path, GOOD), load(tmp_path, on + GOOD)
+    alone = load(tmp_path, "[dashboard]\non = true\n" + GOOD)
+    unread = load(tmp_path, '[dashboard]\ntoken = "env:NOT_SET"\n' + GOOD)
+
+    assert off.dashboard == unread.dashboard == Dashboard(on=False, token=None, thumbnails=False)
+    assert config.dashboard == Dashboard(on=True, token="canary-token-0123", thumbnails=True)
+    assert alone.dashboard == Dashboard(on=True)
+    assert "canary" not in repr(config)
+
+
 def up(lines: str, name: str = "main") -> str:
     return f'[upstreams.{name}]\nregion = "beijing"\nkey = "env:K"\n{lines}\n'
 
@@ -240,6 +256,22 @@ COMPLAINTS = [
         "[servr]", ": servr: unknown key; write server, or remove it", id="unknown-table-near"
     ),
     pytest.param("zzz = 1", ": zzz: unknown key; remove it", id="unknown-key"),
+    pytest.param(
+        '[dashboard]\non = true\ntoken = "env:K"',
+        ": dashboard.token: it has fewer than 16 characters and could be guessed; "
+        'make one by "openssl rand -hex 24"',
+        id="token-short",
+    ),
+    pytest.param(
+        '[dashboard]\non = true\ntoken = "env:NOT_SET"',
+        ": dashboard.token: the environment variable NOT_SET is not set; set it, or use file:PATH",
+        id="token-not-set",
+    ),
+    pytest.param(
+        '[dashboard]\ntoken = "hunter2"',
+        ': dashboard.token: is not a reference to a key; use "env:NAME" or "file:PATH"',
+        id="token-written-down",
+    ),
     pytest.param("server = 1", ": server: got 1; make it a table", id="no-table"),
     pytest.param(
         "[server]\nprot = 1",

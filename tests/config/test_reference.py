@@ -22,6 +22,7 @@ def test_paths() -> None:
         "regions.NAME",
         "upstreams.NAME",
         "tenants.NAME",
+        "dashboard",
         "log",
         "metrics",
         "traces",

@@ -307,7 +307,17 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
     verbs = [_parser().parse_args(line.partition("wan-gateway ")[2].split()).verb for line in said]
 
-    assert verbs == ["sandbox", "serve", "key", "check", "doctor", "serve", *["edits"] * 3]
+    assert verbs == [
+        "sandbox",
+        "serve",
+        "key",
+        "check",
+        "doctor",
+        "serve",
+        "top",
+        "top",
+        *["edits"] * 3,
+    ]
     assert not capsys.readouterr().err
 
 

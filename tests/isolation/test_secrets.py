@@ -31,11 +31,13 @@ _UPSTREAM_KEY = "sk-canaryupstream0123456789abcdef"
 _CUSTOMER_KEY = "wk-canarycustomer0123456789abcdef"
 _COLLECTOR_KEY = "canary-of-the-collector"
 _WRONG_KEY = "wk-canarywrong0123456789abcdef"
+_TOKEN = "canarytoken0123456789abcdef"
 _PROMPT = "canary prompt of a private kind"
 _SECRETS = (
     _UPSTREAM_KEY,
     _CUSTOMER_KEY,
     _WRONG_KEY,
+    _TOKEN,
     "canary",
     "Signature=",
     "OSSAccessKeyId=",
@@ -82,7 +84,8 @@ def clean(text: str) -> str:
 async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[House]:
     region = replace(PLAIN, accounts={"main": (_UPSTREAM_KEY,)}, faults=faults)
     tenants = {"acme": {"region": "beijing", "keys": [hashed(_CUSTOMER_KEY)]}}
-    environ = {"KEY": _UPSTREAM_KEY, "AUTH": f"Bearer {_COLLECTOR_KEY}"}
+    environ = {"KEY": _UPSTREAM_KEY, "AUTH": f"Bearer {_COLLECTOR_KEY}", "TOKEN": _TOKEN}
+    more = {"dashboard": {"on": True, "token": "env:TOKEN", "thumbnails": True}, **more}
     with collector() as kept:
         traces = {"endpoint": kept.url, "headers": {"authorization": "env:AUTH"}}
         more |= {"environ": environ, "tenants": tenants, "traces": traces}
@@ -98,7 +101,17 @@ async def _told(home: House, answer: httpx.Response) -> str:
     headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
     metrics = await home.http.get("/metrics")
     body = "" if answer.status_code == 200 else answer.text
-    return f"{headers}\n{body}\n{metrics.text}"
+    pages = [await _dashboard(home, path) for path in ("", "/snapshot", "/config")]
+    assert "acme" in pages[1]
+    return "\n".join([headers, body, metrics.text, *pages])
+
+
+async def _dashboard(home: House, path: str) -> str:
+    seen = await home.http.get(
+        f"/dashboard{path}", headers={"authorization": f"Bearer {_TOKEN}", "connection": "close"}
+    )
+    assert seen.status_code == 200
+    return f"{seen.headers}\n{seen.text}"
 
 
 _ENDS = [
@@ -235,10 +248,20 @@ async def test_the_canaries_arrive() -> None:
         assert pictures_of(await home.edit(_PROMPT))
 
 
+async def test_the_dashboards_form(log: io.StringIO) -> None:
+    """A token that was typed is nowhere to be read, whether it was right or wrong."""
+    async with _canaries() as home:
+        for token in (_TOKEN, _WRONG_KEY):
+            answer = await home.http.post("/dashboard", data={"token": token})
+            clean(f"{answer.headers}\n{answer.text}")
+    clean(log.getvalue())
+
+
 def _config() -> Config:
     tenants = {"acme": {"region": "beijing", "keys": [hashed(_CUSTOMER_KEY)]}}
-    values = tables({"beijing": "http://127.0.0.1:1"}, tenants=tenants)
-    return build_config("test", values, {"KEY": _UPSTREAM_KEY})
+    shown = {"on": True, "token": "env:TOKEN"}
+    values = tables({"beijing": "http://127.0.0.1:1"}, tenants=tenants, dashboard=shown)
+    return build_config("test", values, {"KEY": _UPSTREAM_KEY, "TOKEN": _TOKEN})
 
 
 def test_repr() -> None:

@@ -1,0 +1,140 @@
+"""
+What it costs to be watched: one look at many edits, and a viewer's share of a second.
+
+``python -m benchmarks.dashboard`` holds edits of 200 tenants on 100 accounts, none of which
+moves, and changes one of them each second, so that every second a state is sent. CPU is this
+process's own; viewers are in it too, and throw away what they get.
+"""
+
+import argparse
+import asyncio
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import cast
+
+from starlette.types import Message
+
+from benchmarks.world import LoopClock, quiet_observer
+from gateway.domain.edit import Edit, Picture
+from gateway.domain.phases import Phase, Phases
+from gateway.domain.snapshot import Snapshot
+from gateway.domain.tenant import Account, Region, Tenant, Upstream
+from gateway.downstream.answered import Answered
+from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.customer import Customer
+from gateway.downstream.dashboard import Look
+from gateway.downstream.ports import LineLog
+from gateway.downstream.readiness import Readiness
+from gateway.downstream.viewers import Viewers
+from gateway.journey.ask import Ask
+from gateway.journey.errand import Errand, Stage
+from gateway.journey.lane import lanes_of
+from gateway.journey.overview import overview
+from gateway.journey.ports import DashScope
+
+_REGION = Region("beijing", "https://beijing.test", ())
+_PICTURE = (Picture(content=b"picture", media_type="image/png"),)
+
+
+class Crowd:
+    """Answers what the desk answers, for *n* edits of which a twentieth run."""
+
+    def __init__(self, n: int) -> None:
+        self._clock = LoopClock()
+        accounts = [Account(f"account-{i}", "beijing") for i in range(100)]
+        upstreams = [Upstream(f"key-{i}", _REGION, it, "sk") for i, it in enumerate(accounts)]
+        self._tenants = [Tenant(f"t-{i}", "beijing", (upstreams[i % 100],)) for i in range(200)]
+        nobody = cast("DashScope", None)
+        self._lanes = lanes_of(
+            upstreams, dashscope=nobody, clock=self._clock, observer=quiet_observer()
+        )
+        self.errands = [self._errand(i) for i in range(n)]
+
+    def snapshot(self) -> Snapshot:
+        return overview(self._tenants, self._lanes.values(), self.errands, self._clock)
+
+    def change(self) -> None:
+        for errand in self.errands[:1]:
+            errand.visitors += 1
+
+    def _errand(self, number: int) -> Errand:
+        tenant, now = self._tenants[number % 200], self._clock.now()
+        edit = Edit(model="wan2.5-i2i-preview", prompt=f"prompt {number}")
+        ask = Ask(tenant, edit, _PICTURE, str(number), 300.0, Phases(now))
+        errand = Errand.begin(f"edit_{number:032x}", ask, created=self._clock.epoch())
+        errand.mark(Phase.QUEUE, now)
+        errand.visitors = 1
+        if number % 20 == 0:
+            leg = errand.legs[0]
+            leg.upstream, leg.task_id = tenant.upstreams[0], f"task-{number}"
+            errand.mark(Phase.SUBMIT, now)
+            errand.mark(Phase.UPSTREAM_RUNNING, now)
+            errand.stage = Stage.RUNNING
+        return errand
+
+
+def look_at(crowd: Crowd) -> Look:
+    answered = Answered(cast("LineLog", None))
+    return Look(crowd, answered, Bytes(1, lambda _: None), Readiness(), None)
+
+
+@dataclass
+class Viewer:
+    got: int = 0
+
+    async def watch(self, viewers: Viewers) -> None:
+        async with Customer(self._receive) as customer:
+            await viewers.show(self._send, customer)
+
+    async def _receive(self) -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def _send(self, message: Message) -> None:
+        self.got += len(message["body"])
+
+
+async def watched(crowd: Crowd, n: int, seconds: int) -> tuple[float, float]:
+    """Return CPU in percent of a core, and kilobytes a second of each, with *n* viewers."""
+    viewers, audience = Viewers(look_at(crowd), LoopClock()), [Viewer() for _ in range(n)]
+    async with asyncio.TaskGroup() as group:
+        for viewer in audience:
+            group.create_task(viewer.watch(viewers))
+        began = time.process_time()
+        for _ in range(seconds):
+            await asyncio.sleep(1.0)
+            crowd.change()
+        spent = time.process_time() - began
+        viewers.close()
+    each = sum(viewer.got for viewer in audience) / max(1, n)
+    return 100 * spent / seconds, each / seconds / 1000
+
+
+async def main(rounds: int, seconds: int) -> None:
+    print(
+        "| edits held | one look [ms] | its JSON [KB] | viewers | CPU [% of a core] | KB/s each |"
+    )
+    print("|---|---|---|---|---|---|")
+    for n in (0, 100, 10_000):
+        crowd = Crowd(n)
+        look = look_at(crowd)
+        times = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            state = look()
+            times.append(1000 * (time.perf_counter() - began))
+        for viewers in (0, 1, 16):
+            percent, each = await watched(crowd, viewers, seconds)
+            print(
+                f"| {n} | {median(times):.2f} | {len(state) / 1000:.1f} | {viewers} "
+                f"| {percent:.2f} | {each:.1f} |"
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--looks", type=int, default=100, help="for each median (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=10, help="of viewing (%(default)s)")
+    told = parser.parse_args()
+    asyncio.run(main(told.looks, told.seconds))

@@ -1,0 +1,231 @@
+"""The dashboard's states painted on a terminal. The only file that needs the package rich."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gateway.commands.top_stream import Look
+from gateway.domain.clock import Clock
+
+_COLOURS = {
+    "read": "bright_black",
+    "queue": "yellow",
+    "submit": "magenta",
+    "upstream_pending": "bright_cyan",
+    "upstream_running": "blue",
+    "detection": "bright_magenta",
+    "download": "cyan",
+    "respond": "green",
+}
+_WORDS = {
+    "queue": "in line",
+    "upstream_pending": "queued upstream",
+    "upstream_running": "running upstream",
+    "detection": "noticed",
+}
+_BAR = 30
+_WIDTH = 150
+_SHORTEST_SCALE = 10.0  # seconds: else every new edit would fill its bar
+_ROWS = 12
+_KEY_STYLES = {"works": "green", "rests": "bold red", "doubted": "yellow"}
+
+Spans = Sequence[tuple[str, float]]
+"""Phases, and how many seconds each took."""
+
+
+@contextmanager
+def painted(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - as top.Screen says
+    """
+    Paint looks: over each other on a screen of their own if it *stays*, else below each other.
+
+    Between two looks the seconds go on.
+    """
+    # A pipe has no width: what reads it should get whole lines.
+    console = Console(width=None if stays else _WIDTH)
+    if not stays:
+        yield lambda look: console.print(screen(look, look.received, rows=None))
+        return
+    held: list[Look] = []
+
+    def now() -> RenderableType:
+        return screen(held[-1], clock.now(), rows=_ROWS) if held else Text("connecting …")
+
+    def take(look: Look) -> None:
+        held[:] = [look]
+        live.refresh()
+
+    with Live(get_renderable=now, console=console, screen=True, refresh_per_second=4) as live:
+        live.refresh()
+        yield take
+
+
+def screen(look: Look, now: float, rows: int | None) -> RenderableType:
+    """
+    Return *look* as it is at *now*, by the clock that it was received by.
+
+    Args:
+        look: What is known.
+        now: Monotonic.
+        rows: The most of one table; ``None``: all.
+    """
+    if not look.state:
+        return _head(look)
+    state, desk = look.state, look.state["desk"]
+    at = state["now"] + max(0.0, now - look.received)
+    live = (("running", desk["running"]), ("waiting", desk["waiting"]), ("kept", desk["kept"]))
+    return Group(
+        _head(look),
+        _accounts(desk["accounts"], at),
+        *(_edits(name, some, at, rows) for name, some in live if some["total"]),
+        _answered(state["answered"], rows),
+    )
+
+
+def _head(look: Look) -> Text:
+    text = Text.assemble(("wan-gateway", "bold"), f" {safe(look.url)}  ")
+    if look.trouble:
+        text.append(f"{safe(look.trouble)}; trying again", "bold red")
+    elif look.state["draining"]:
+        text.append("draining: no new edits", "bold yellow")
+    else:
+        text.append("live", "green")
+    if look.state:
+        desk, held = look.state["desk"], look.state["bytes"]
+        text.append(
+            f"\n{desk['running']['total']} running, {desk['waiting']['total']} waiting, "
+            f"{desk['kept']['total']} to be fetched, {look.state['answered']['total']} answered, "
+            f"{held['held'] / 1e6:.1f} of {held['limit'] / 1e6:.0f} MB in flight"
+        )
+    return text
+
+
+def _table(*columns: str, title: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    table.title_style = "bold"
+    for column in columns:
+        right = column in {"time", "took", "tasks", "in line", "submits", "polls"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    return table
+
+
+def _accounts(some: Mapping[str, Any], at: float) -> Table:
+    titles = ("account", "region", "tasks", "in line", "submits", "polls", "keys")
+    table = _table(*titles, title=f"\nAccounts{_left(some, some['rows'])}")
+    for one in some["rows"]:
+        keys = Text("  ").join(_key(key, at) for key in one["keys"])
+        table.add_row(
+            Text(safe(one["name"])),
+            Text(safe(one["region"])),
+            f"{one['taken']}/{one['running_tasks']}+{one['pending_ahead']}",
+            str(one["waiting"]),
+            _budget(one["submits"]),
+            _budget(one["polls"]),
+            keys,
+        )
+    return table
+
+
+def _budget(one: Mapping[str, Any]) -> Text:
+    slowed = one["factor"] < 1
+    rate = one["per_second"] * one["factor"]
+    return Text(f"{100 * one['used']:.0f}% of {rate:.3g}/s", "yellow" if slowed else "")
+
+
+def _key(key: Mapping[str, Any], at: float) -> Text:
+    says = safe(key["name"])
+    if key["state"] == "rests":
+        says += f" at rest: {safe(key['reason'])}, again in {_seconds(key['until'] - at)}"
+    elif key["state"] == "doubted":
+        says += f" in doubt: {safe(key['reason'])}"
+    return Text(says, _KEY_STYLES.get(key["state"], ""))
+
+
+def _edits(name: str, some: Mapping[str, Any], at: float, rows: int | None) -> Table:
+    shown = some["rows"][:rows]
+    whole = max([_SHORTEST_SCALE, *(at - edit["since"] for edit in shown)])
+    titles = ("edit", "tenant", "account", "state", "phases", "time")
+    title = {"kept": "Made, to be fetched"}.get(name, name.capitalize())
+    table = _table(*titles, title=f"\n{title}{_left(some, shown)}")
+    for edit in shown:
+        table.add_row(
+            Text(short(edit["edit_id"])),
+            Text(safe(edit["tenant"]) + (f" ×{edit['pictures']}" if edit["pictures"] > 1 else "")),
+            Text(safe(", ".join(edit["accounts"]) or edit["region"])),
+            Text(_stage(edit)),
+            bar(_spans(edit["phases"], at), whole),
+            _seconds(at - edit["since"]),
+        )
+    return table
+
+
+def _stage(edit: Mapping[str, Any]) -> str:
+    word = edit["stage"]
+    if word == "running" and edit["phases"]:
+        word = _WORDS.get(edit["phases"][-1][0], word)
+    away = not edit["customers"] and word != "kept"
+    return safe(word) + (", nobody connected" if away else "")
+
+
+def _answered(some: Mapping[str, Any], rows: int | None) -> Table:
+    shown = some["rows"][:rows]
+    whole = max([1.0, *(one["seconds"] for one in shown)])
+    titles = ("edit", "tenant", "account", "answer", "phases", "took")
+    table = _table(*titles, title=f"\nAnswered lately{_left(some, shown)}")
+    for one in shown:
+        code = f"{one['code']} " if one["code"] else ""
+        why = f": {one['upstream_code']}" if one["upstream_code"] else ""
+        bad = "red" if one["code"] >= 500 else "yellow" if one["code"] >= 400 else ""
+        table.add_row(
+            Text(short(one["edit_id"]) or "refused"),
+            Text(safe(one["tenant"])),
+            Text(safe(", ".join(one["accounts"]) or one["region"])),
+            Text(safe(f"{code}{one['outcome']}{why}"), bad),
+            bar(one["phases"], whole),
+            _seconds(one["seconds"]),
+        )
+    return table
+
+
+def _left(some: Mapping[str, Any], shown: Sequence[object]) -> str:
+    left = some["total"] - len(shown)
+    return f" · {len(shown)} of {some['total']}" if left else ""
+
+
+def _spans(phases: Sequence[tuple[str, float]], at: float) -> list[tuple[str, float]]:
+    """Return how long each phase took, the last one up to *at*."""
+    ends = [*(since for _, since in phases[1:]), at]
+    return [(it[0], max(0.0, end - it[1])) for it, end in zip(phases, ends, strict=False)]
+
+
+def bar(spans: Iterable[tuple[str, float]], whole: float) -> Text:
+    """Return *spans* as coloured cells, of which *whole* seconds fill the bar."""
+    text, filled, seconds = Text(), 0, 0.0
+    for phase, length in spans:
+        seconds += length
+        # Rounded by where it ends, so that the cells add up to the whole.
+        cells = min(_BAR, round(_BAR * seconds / whole)) - filled
+        text.append("█" * cells, _COLOURS.get(phase, ""))
+        filled += cells
+    return text
+
+
+def short(edit_id: str) -> str:
+    return safe(edit_id.removeprefix("edit_"))[:12]
+
+
+def safe(text: str) -> str:
+    """Return *text* with nothing in it that a terminal would obey."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _seconds(value: float) -> str:
+    if value < 10:
+        return f"{max(0.0, value):.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{int(value // 60)} min {int(value % 60):02} s"

@@ -1,0 +1,357 @@
+"""The dashboard as a person sees it: Chromium before a gateway under load, in real time."""
+
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from gateway.downstream.dashboard import Dashboard
+from gateway.sandbox import Answer, Fault
+from tests.browser.chromium import MISSING, chromium, media, requested
+from tests.browser.scene import TOKEN, Scene, scene
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Scene]:
+    """A gateway of four tenants whose tasks take half a minute."""
+    with scene({"on": True, "thumbnails": True}, low=25.0, high=35.0) as held:
+        yield held
+
+
+@pytest.fixture
+def page(browser: Chrome, play: Scene) -> Chrome:
+    """The page, live."""
+    return open_page(browser, play.url)
+
+
+def open_page(driver: Chrome, url: str) -> Chrome:
+    media(driver, prefers_color_scheme="light", prefers_reduced_motion="no-preference")
+    driver.get(f"{url}/dashboard")
+    wait(driver, lambda: text(driver, "link").startswith("live"))
+    return driver
+
+
+def wait(driver: Chrome, question: Callable[[], object]) -> None:
+    WebDriverWait(driver, 25, poll_frequency=0.1).until(lambda _: question())
+
+
+def text(driver: Chrome, element: str) -> str:
+    return driver.find_element(By.ID, element).text
+
+
+def rows(driver: Chrome, table: str) -> list[str]:
+    """The texts of a table's rows, each on one line."""
+    found = driver.find_elements(By.CSS_SELECTOR, f"#{table} .row:not(.head)")
+    return [" ".join(row.text.split()) for row in found]
+
+
+def complaints(driver: Chrome) -> list[str]:
+    """What the console holds since the last call; a test that breaks a connection expects some."""
+    return [entry["message"] for entry in driver.get_log("browser")]  # type: ignore[no-untyped-call]  # untyped there
+
+
+def width_of_last_bar(driver: Chrome, table: str) -> float:
+    """Pixels of the part that goes on, in the youngest row."""
+    script = """
+      const bars = document.querySelectorAll(`#${arguments[0]} .bar`);
+      return bars[bars.length - 1].lastElementChild.getBoundingClientRect().width;
+    """
+    return float(driver.execute_script(script, table))
+
+
+def _tenths(n: int) -> Iterator[None]:
+    for _ in range(n):
+        time.sleep(0.1)  # noqa: TID251 - another program is watched
+        yield
+
+
+def contrast(driver: Chrome, selector: str) -> float:
+    """The contrast of an element's text with what it lies on, as WCAG counts it."""
+    script = """
+      const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+      const light = ([r, g, b]) => {
+        const part = (c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+      };
+      const element = document.querySelector(arguments[0]);
+      let below = element;
+      while (parse(getComputedStyle(below).backgroundColor)[3] === 0) below = below.parentElement;
+      const both = [getComputedStyle(element).color, getComputedStyle(below).backgroundColor];
+      const [high, low] = both.map((it) => light(parse(it))).sort((a, b) => b - a);
+      return (high + 0.05) / (low + 0.05);
+    """
+    return float(driver.execute_script(script, selector))
+
+
+def test_an_idle_gateway(browser: Chrome) -> None:
+    """With nothing to see the page says so in words."""
+    with scene({"on": True}) as idle:
+        page = open_page(browser, idle.url)
+
+        assert text(page, "more-running") == "No edit is running."
+        assert text(page, "more-waiting") == "Nobody waits."
+        assert text(page, "more-kept") == "Every picture was fetched."
+        assert text(page, "more-answered") == "Nothing since the start."
+        assert len(rows(page, "tenants")) == 4
+        assert not complaints(page)
+
+
+def test_edits_appear_and_bars_move(page: Chrome, play: Scene) -> None:
+    """Edits come into the table without a reload, and their bars grow while they run."""
+    play.edit("acme")
+    for _ in range(3):
+        play.edit("tiny")
+    wait(page, lambda: len(rows(page, "running")) == 2 and len(rows(page, "waiting")) == 2)
+
+    assert text(page, "n-running") == "2"
+    assert any("acme acme-cn running upstream" in row for row in rows(page, "running"))
+    assert all("tiny beijing waiting" in row for row in rows(page, "waiting"))
+    play.edit("abroad")
+    wait(page, lambda: any("abroad-sg" in row for row in rows(page, "running")))
+    before = width_of_last_bar(page, "running")
+    wait(page, lambda: width_of_last_bar(page, "running") > before + 5)
+    # A state comes once a second: what moves oftener moves by the page's own clock.
+    assert len({width_of_last_bar(page, "running") for _ in _tenths(12)}) >= 4
+    label = page.find_element(By.CSS_SELECTOR, "#running .bar").get_attribute("aria-label")
+    assert "running upstream" in str(label)
+
+
+def test_thumbnails(page: Chrome, play: Scene) -> None:
+    """Switched on, an edit that comes while somebody looks has a small picture."""
+    play.edit("studio")
+    script = """
+      return [...document.querySelectorAll("#running img")].some((it) => it.naturalWidth === 56);
+    """
+
+    wait(page, lambda: page.execute_script(script))
+
+
+def test_a_broken_upstream(page: Chrome, play: Scene) -> None:
+    """A key that the region refuses is shown at rest with its reason, and above all else."""
+    play.edit("studio")
+    wait(page, lambda: "studio-old" in text(page, "alert"))
+
+    assert text(page, "alert") == "At rest, and tried last: studio-old (InvalidApiKey)"
+    key = page.find_element(By.CSS_SELECTOR, '.keys li[data-state="rests"]').text
+    assert " ".join(key.split()).startswith("studio-old at rest: InvalidApiKey again in ")
+
+
+def test_a_refusal(page: Chrome, play: Scene) -> None:
+    """A refused request is among what was answered lately, with its code."""
+    play.edit("abroad", size="9999x9999")
+
+    wait(page, lambda: any("400 invalid_value" in row for row in rows(page, "answered")))
+
+
+def test_nothing_becomes_html(page: Chrome, play: Scene) -> None:
+    """A text from elsewhere is shown letter by letter, and the browser would make no HTML of it."""
+    hostile = "<img src=x onerror=document.title=1>"
+    play.script(Fault(on="submit", action=Answer(400, hostile), prompt="hostile"))
+    play.edit("abroad", prompt="hostile")
+    play.edit("acme", prompt="hostile")
+    make = """
+      try { document.body.innerHTML = "<b>made</b>"; return "made"; } catch (it) { return it.name; }
+    """
+
+    wait(page, lambda: any(hostile in row for row in rows(page, "answered")))
+    assert not page.find_elements(By.CSS_SELECTOR, "img[src=x]")
+    assert page.execute_script(make) == "TypeError"
+    assert "TrustedHTML" in complaints(page)[-1]
+    play.script()
+
+
+def test_it_tells_no_secret(page: Chrome, play: Scene) -> None:
+    """Neither the page nor what it fetched holds a prompt or a key."""
+    play.edit("acme", prompt="canary-prompt")
+    wait(page, lambda: len(rows(page, "running")) >= 1)
+    page.find_element(By.TAG_NAME, "summary").click()
+    wait(page, lambda: "is good" in text(page, "meaning"))
+
+    assert "tenant acme" in text(page, "meaning")
+    source = page.page_source
+    assert not [it for it in ("canary-prompt", "sk-acme", "wk-acme", "sepia") if it in source]
+
+
+def test_it_talks_to_nobody_else(page: Chrome, play: Scene) -> None:
+    """Every request goes to the gateway, and the console stays empty."""
+    requested(page)
+    complaints(page)
+    open_page(page, play.url)
+    wait(page, lambda: len(rows(page, "running")) >= 1)
+
+    hosts = {urlsplit(url).netloc for url in requested(page) if url.startswith("http")}
+    assert hosts == {urlsplit(play.url).netloc}
+    assert not complaints(page)
+
+
+def test_by_keyboard(page: Chrome, play: Scene) -> None:
+    """Tab leads through skip link, filter, pause, accounts and config; the focus is outlined."""
+    script = """
+      const it = document.activeElement;
+      return [it.id || it.className || it.tagName, getComputedStyle(it).outlineStyle];
+    """
+    seen = []
+    for _ in range(5):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        seen.append(page.execute_script(script))
+
+    assert [name for name, _ in seen] == ["skip", "filter", "pause", "accounts", "SUMMARY"]
+    assert {outline for _, outline in seen} == {"solid"}
+
+
+def test_the_filter(page: Chrome, play: Scene) -> None:
+    """What is typed there narrows every table, and what it hides is told."""
+    play.edit("acme")
+    play.edit("tiny")
+    wait(page, lambda: any("acme" in row for row in rows(page, "running")))
+    page.find_element(By.ID, "filter").send_keys("acme")
+
+    assert all("acme" in row for row in rows(page, "running"))
+    assert len(rows(page, "tenants")) == 1
+    assert "hidden by the filter" in text(page, "more-tenants")
+    page.find_element(By.ID, "filter").send_keys(Keys.CONTROL, "a", Keys.BACKSPACE)
+    wait(page, lambda: len(rows(page, "tenants")) == 4)
+
+
+def test_pause(page: Chrome, play: Scene) -> None:
+    """Paused, the page stands still and asks for nothing; then it goes on where things are."""
+    dashboard = play.home.gateway.dashboard
+    assert isinstance(dashboard, Dashboard)
+    page.find_element(By.ID, "pause").send_keys(Keys.ENTER)
+    wait(page, lambda: text(page, "link").startswith("paused at"))
+    wait(page, lambda: dashboard.viewers.present == 0)
+    before = text(page, "n-answered")
+    play.edit("abroad", size="9999x9999")
+
+    assert page.find_element(By.ID, "pause").get_attribute("aria-pressed") == "true"
+    assert text(page, "n-answered") == before
+    page.find_element(By.ID, "pause").send_keys(Keys.SPACE)
+    wait(page, lambda: text(page, "n-answered") != before)
+    assert text(page, "link") == "live"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours(page: Chrome, play: Scene, scheme: str) -> None:
+    """Light and dark follow the system, and texts stand out as WCAG AA asks."""
+    play.edit("studio")
+    wait(page, lambda: text(page, "alert"))
+    media(page, prefers_color_scheme=scheme)
+
+    for selector in ("h1", "#version", ".tiles dt", ".alert", ".keys b", ".legend", "#pause"):
+        assert contrast(page, selector) >= 4.5, selector
+    script = "return getComputedStyle(document.body).backgroundColor"
+    dark = page.execute_script(script) == "rgb(14, 19, 25)"
+    assert dark == (scheme == "dark")
+
+
+def test_reduced_motion(page: Chrome, play: Scene) -> None:
+    """Whoever wants no motion gets none."""
+    play.edit("acme")
+    wait(page, lambda: len(rows(page, "running")) >= 1)
+    script = """
+      return getComputedStyle(document.querySelector("#running .bar i:last-child")).animationName;
+    """
+    assert page.execute_script(script) == "breathe"
+
+    media(page, prefers_reduced_motion="reduce")
+
+    assert page.execute_script(script) == "none"
+
+
+def test_landmarks(page: Chrome, play: Scene) -> None:
+    """Assistive technology finds its way: landmarks, one h1, named parts, few live regions."""
+    script = """
+      const names = (selector) => [...document.querySelectorAll(selector)];
+      return {
+        landmarks: ["header", "main", "footer"].map((it) => names(`body > ${it}`).length),
+        h1: names("h1").length,
+        unnamed: names("section").filter(
+          (it) => !document.getElementById(it.getAttribute("aria-labelledby"))).length,
+        live: names("[aria-live], [role=status], [role=alert]").length,
+        language: document.documentElement.lang,
+      };
+    """
+
+    assert page.execute_script(script) == {
+        "landmarks": [1, 1, 1],
+        "h1": 1,
+        "unnamed": 0,
+        "live": 2,
+        "language": "en",
+    }
+
+
+def test_on_a_phone(page: Chrome, play: Scene) -> None:
+    """Nothing sticks out sideways of a narrow screen."""
+    play.edit("acme")
+    wait(page, lambda: len(rows(page, "running")) >= 1)
+    told = {"width": 375, "height": 700, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
+    try:
+        wide = page.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= 375
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_connection_is_lost(browser: Chrome) -> None:
+    """A gateway that goes away is told, with what was last seen; the page comes back by itself."""
+    with scene({"on": True}) as short:
+        page = open_page(browser, short.url)
+        short.stop()
+        wait(page, lambda: text(page, "link") == "The gateway stops; trying again")
+        assert page.find_element(By.ID, "state").get_attribute("data-stale") is not None
+        assert len(rows(page, "tenants")) == 4
+    wait(page, lambda: text(page, "link") == "Connection lost, trying again")
+
+
+def test_draining(browser: Chrome) -> None:
+    """While the gateway drains the page stays and says so."""
+    with scene({"on": True}) as short:
+        page = open_page(browser, short.url)
+        short.drain()
+
+        wait(page, lambda: text(page, "link") == "live; draining: no new edits")
+
+
+def test_the_form(browser: Chrome) -> None:
+    """With a token set the page asks for it, refuses a wrong one, and keeps the right one."""
+    with scene({"on": True, "token": "env:TOKEN"}) as play:
+        browser.get(f"{play.url}/dashboard")
+        field = browser.find_element(By.ID, "token")
+        assert browser.switch_to.active_element == field
+        field.send_keys("not-the-token", Keys.ENTER)
+        wait(browser, lambda: text(browser, "message") == "That is not the token.")
+        browser.find_element(By.ID, "token").send_keys(TOKEN, Keys.ENTER)
+        wait(browser, lambda: browser.find_elements(By.ID, "link"))
+        wait(browser, lambda: text(browser, "link") == "live")
+        (cookie,) = browser.get_cookies()
+
+        assert cookie["httpOnly"]
+        assert cookie["sameSite"] == "Strict"
+        assert TOKEN not in cookie["value"]
+        assert TOKEN not in browser.page_source
+        browser.delete_all_cookies()
+        play.stop()
+        wait(browser, lambda: browser.find_elements(By.ID, "token"))
+
+
+def test_off(browser: Chrome) -> None:
+    """Switched off there is no page."""
+    with scene({"on": False}) as play:
+        browser.get(f"{play.url}/dashboard")
+
+        assert "Invalid URL (GET /dashboard)" in browser.page_source

@@ -1,0 +1,75 @@
+import pytest
+
+from gateway.domain.phases import Phase, Phases
+from gateway.downstream.answered import Answered
+from gateway.downstream.request_line import RequestLine
+from tests.downstream.house import TOLD, Recorder
+
+EDITS, EDIT = "/v1/images/edits", "/v1/images/edits/{edit_id}"
+
+
+def a_line(**changes: object) -> RequestLine:
+    line = RequestLine("r", "POST", EDITS, 10.0, route=EDITS, tenant="acme", told=TOLD)
+    line.status, line.outcome, line.seconds = 200, "ok", 2.0
+    for name, value in changes.items():
+        setattr(line, name, value)
+    return line
+
+
+def test_an_end() -> None:
+    """An answered edit is told with its phases, and its line goes on to the log."""
+    seen = Recorder()
+    answered, phases = Answered(seen), Phases(started=10.0)
+    phases.enter(Phase.QUEUE, 10.5)
+    line = a_line(phases=phases)
+
+    answered.log_line(line)
+
+    (end,) = answered.lately().rows
+    assert seen.lines == [line]
+    assert (end.at, end.seconds, end.code, end.outcome) == (12.0, 2.0, 200, "ok")
+    assert (end.edit_id, end.tenant, end.region) == ("edit_1", "acme", "beijing")
+    assert end.phases == (("read", 0.5), ("queue", 1.5))
+
+
+def test_one_who_left() -> None:
+    """Of a customer who left, no phases are told: the line does not know them."""
+    answered = Answered(Recorder())
+
+    answered.log_line(a_line(outcome="customer_left", status=0, phases=Phases(started=10.0)))
+    answered.log_line(a_line(phases=None))
+
+    assert [end.phases for end in answered.lately().rows] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        pytest.param({"status": 400, "told": None}, True, id="refused"),
+        pytest.param({"method": "GET", "route": EDIT}, True, id="fetched"),
+        pytest.param({"method": "GET", "route": EDIT, "told": None}, False, id="not-known"),
+        pytest.param({"status": 202}, False, id="goes-on"),
+        pytest.param({"method": "DELETE", "route": EDIT}, False, id="called-off"),
+        pytest.param({"tenant": ""}, False, id="no-key"),
+        pytest.param({"route": "/v1/models"}, False, id="elsewhere"),
+    ],
+)
+def test_what_is_an_end(changes: dict[str, object], kept: bool) -> None:
+    """Only the end of a known customer's wait for pictures is kept."""
+    answered = Answered(Recorder())
+
+    answered.log_line(a_line(**changes))
+
+    assert answered.lately().total == kept
+
+
+def test_the_last_ones_are_kept() -> None:
+    """Forty at the most, youngest first; all are counted."""
+    answered = Answered(Recorder())
+
+    for number in range(100):
+        answered.log_line(a_line(started=float(number)))
+
+    some = answered.lately()
+    assert (len(some.rows), some.total) == (40, 100)
+    assert [some.rows[0].at, some.rows[-1].at] == [101.0, 62.0]

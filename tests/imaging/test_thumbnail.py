@@ -1,0 +1,40 @@
+"""gateway.imaging.thumbnail."""
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from gateway.domain.errors import InvalidImage
+from gateway.imaging.thumbnail import SIDE, thumbnail
+from gateway.imaging.workers import Imaging, Limits
+from tests.imaging.pictures import read
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "rgb.png", "rgb.bmp"])
+def test_small_and_square(name: str) -> None:
+    """A picture of any form becomes a square WEBP of a few kilobytes."""
+    made = thumbnail(read(name))
+
+    with Image.open(BytesIO(made)) as small:
+        assert (small.format, small.size) == ("WEBP", (SIDE, SIDE))
+    assert len(made) < 6_000
+
+
+@pytest.mark.parametrize("content", [b"no picture", read("rgb.png")[:200]])
+def test_what_cannot_be_read(content: bytes) -> None:
+    """Bytes that are no picture are told so."""
+    with pytest.raises(InvalidImage):
+        thumbnail(content)
+
+
+@pytest.mark.anyio
+async def test_made_by_a_free_thread_or_not_at_all() -> None:
+    """It never waits behind customers' pictures, and a bad picture is none."""
+    imaging = Imaging(Limits(threads=1))
+
+    assert await imaging.thumbnail(read("rgb.png"))
+    assert await imaging.thumbnail(b"no picture") is None
+    await imaging._free.acquire()
+    assert await imaging.thumbnail(read("rgb.png")) is None
+    await imaging.close()
