@@ -14,7 +14,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
 )
 from gateway.domain.phases import Phases
-from gateway.domain.record import EditRecord, TaskRecord
+from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask, Incoming
@@ -341,6 +341,16 @@ class FakeLedger(MemoryLedger):
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
         self._maybe_raise("accept")
         await super().accept(edit_id, part, upstream, task_id)
+
+    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+        self._maybe_raise("end_task")
+        await super().end_task(edit_id, part, outcome)
+
+    async def end_edit(
+        self, edit_id: str, state: EditState, error: GatewayError | None = None
+    ) -> None:
+        self._maybe_raise("end_edit")
+        await super().end_edit(edit_id, state, error)
 
     async def deliver(self, edit_id: str) -> None:
         self._maybe_raise("deliver")

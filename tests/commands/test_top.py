@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,21 @@ def play() -> Iterator[Scene]:
 
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "gateway", "top", *words]
+
+
+@contextmanager
+def running(words: list[str], **more: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run *words*; Ctrl-C reaches it even where this test's own process was told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(words, **more)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()  # where it has ended, nothing
 
 
 def test_one_look(play: Scene, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +195,7 @@ def test_a_trouble_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_lines_of_json(play: Scene) -> None:
     """--json alone writes a line for each change until Ctrl-C, which ends it with 130."""
     words = command("--url", play.url, "--token", "env:TOKEN", "--json")
-    with subprocess.Popen(
+    with running(
         words, env={**os.environ, **ENVIRON}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
@@ -200,9 +216,7 @@ def test_on_a_terminal(play: Scene) -> None:
     os.set_inheritable(theirs, True)
     environ = {**os.environ, **ENVIRON, "TERM": "xterm-256color", "COLUMNS": "150", "LINES": "50"}
     words = command("--url", play.url, "--token", "env:TOKEN")
-    with subprocess.Popen(
-        words, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
+    with running(words, env=environ, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         seen, live = bytearray(), threading.Event()
 
