@@ -53,7 +53,6 @@ def _imported(verb: str) -> Any:
     try:
         return import_module(f"gateway.commands.{verb}")
     finally:
-        gc.freeze()  # nor is it ever looked through again
         gc.enable()
 
 
