@@ -40,8 +40,12 @@ class _Known:
     """What became of one picture; it is forgotten with the picture."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    picture_by_right: dict[_Right, Picture] = field(default_factory=dict)
-    """The picture itself where the upload failed: an edit does not wait for that twice."""
+    url_by_right: dict[_Right, str] = field(default_factory=dict)
+    """
+    Empty where the upload failed: an edit does not wait for that twice.
+
+    Nothing here may hold the picture, or neither would ever be forgotten.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,10 @@ class Uploads:
         right = (region.name, region.base_url, upstream.key, model)
         known = self._known(picture)
         async with known.lock:
-            if right not in known.picture_by_right:
-                url = await self._tried(upstream, right, picture)
-                known.picture_by_right[right] = Picture(url=url) if url else picture
-            return known.picture_by_right[right]
+            if right not in known.url_by_right:
+                known.url_by_right[right] = await self._tried(upstream, right, picture)
+            url = known.url_by_right[right]
+            return Picture(url=url) if url else picture
 
     def _known(self, picture: Picture) -> _Known:
         if (known := self._known_by_id.get(id(picture))) is None:

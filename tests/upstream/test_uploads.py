@@ -162,9 +162,10 @@ async def test_reused_by_the_same_edit() -> None:
     assert world.images(0) == world.images(1) != world.images(2)
 
 
-async def test_forgotten_with_the_picture() -> None:
-    """Nothing is kept of a picture that is gone."""
-    world = _World()
+@pytest.mark.parametrize("policies", [[], [httpx.Response(401)]], ids=["up", "refused"])
+async def test_forgotten_with_the_picture(policies: list[Reply]) -> None:
+    """Nothing is kept of a picture that is gone, least of all the picture."""
+    world = _World(policies, [])
 
     await world.submit()
     world.seen.clear()
