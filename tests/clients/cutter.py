@@ -18,6 +18,7 @@ class Cutter:
     url: str = ""
     connections: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    handlers: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     async def serve(self, ready: threading.Event) -> None:
         server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
@@ -25,9 +26,15 @@ class Cutter:
             self.url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
             ready.set()
             await self.over.wait()
+        if self.handlers:
+            await asyncio.wait(self.handlers)
+        await asyncio.sleep(0.01)  # what was aborted is closed a turn later
 
     async def _pass_on(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.connections += 1
+        handler: asyncio.Task[None] | None = asyncio.current_task()
+        assert handler is not None
+        self.handlers.add(handler)
         there = urlsplit(self.to)
         far_reader, far_writer = await asyncio.open_connection(there.hostname, there.port)
         works = [_pump(reader, far_writer), _pump(far_reader, writer), self.over.wait()]
