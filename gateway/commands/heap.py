@@ -11,7 +11,7 @@ def keep_buffers() -> bool:
     Serve buffers up to 32 MiB from the heap, and keep up to 64 MiB of it when they are free.
 
     By default each buffer of 128 KiB and more is mapped, touched page by page and unmapped
-    again, which costs about a quarter of a small edit's CPU (docs/performance.md).
+    again, which costs about a sixth of a small edit's CPU (docs/performance.md).
 
     Returns:
         Whether there was a glibc to tell; elsewhere nothing changes.
