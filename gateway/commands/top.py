@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager, aclosing, contextmanager
 from importlib import import_module
 from typing import cast
 
-from gateway.commands.settings import settings
 from gateway.commands.top_stream import Look, looks
-from gateway.config import ConfigError
+from gateway.config import ConfigError, load_watch
 from gateway.config.keys import take
 from gateway.config.rules import BaseUrl, KeyReference
 from gateway.config.secret import secret
@@ -32,7 +31,7 @@ def run(asked: Namespace, environ: Mapping[str, str], clock: Clock | None = None
 
     Args:
         asked: The command line: ``config``, ``url``, ``token``, ``once``, ``json``.
-        environ: Where the token is, and what the config refers to.
+        environ: Where the token is.
         clock: Time; a test hands in its own.
 
     Returns:
@@ -63,10 +62,10 @@ def _place(asked: Namespace, environ: Mapping[str, str]) -> tuple[str, str | Non
     """Return where the gateway serves, and its token: as told, else as the config says."""
     url, token = _DEFAULT, None
     if asked.config is not None:
-        config = settings(asked.config, environ)
-        host = _UNSPECIFIED.get(config.server.host, config.server.host).strip("[]")
+        server, dashboard = load_watch(asked.config, environ)
+        host = _UNSPECIFIED.get(server.host, server.host).strip("[]")
         url = f"http://[{host}]" if ":" in host else f"http://{host}"
-        url, token = f"{url}:{config.server.port}", config.dashboard.token
+        url, token = f"{url}:{server.port}", dashboard.token
     table = Table("top", "", {"--url": asked.url, "--token": asked.token})
     if asked.url is not None:
         url = take(table, "--url", BaseUrl(f'an URL such as "{_DEFAULT}"'))

@@ -58,7 +58,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root.only(_TABLES)
     server = _server(root)
     state, log = read(State, root.table("state")), read(Log, root.table("log"))
-    dashboard = _dashboard(root.table("dashboard"), environ)
+    dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = read_metrics(root.table("metrics"), environ)
     traces, traces_headers = read_traces(root.table("traces"), environ)
     offers = offers_of(root.table("models"))
@@ -120,7 +120,8 @@ def _server(root: Table) -> Server:
     return server
 
 
-def _dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
+def read_dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
+    """Read ``[dashboard]``, with its token."""
     said = read(DashboardTable, table)
     if not said.on:
         return Dashboard()

@@ -7,10 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from gateway.config.build import BASE_URLS, build, refuse_open_to_the_network
+from gateway.config.build import (
+    BASE_URLS,
+    build,
+    read_dashboard,
+    refuse_open_to_the_network,
+)
 from gateway.config.keys import read, take
 from gateway.config.rules import BaseUrl, Choice, Rule
-from gateway.config.schema import Config, Server, State
+from gateway.config.schema import Config, Dashboard, Server, State
 from gateway.config.table import ConfigError, Table
 
 _ENVIRONMENT = "environment"
@@ -37,6 +42,17 @@ def load_place(file: Path | None) -> tuple[Server, State]:
         return Server(), State()
     root = Table(str(file), "", _toml(file))
     return read(Server, root.table("server")), read(State, root.table("state"))
+
+
+def load_watch(file: Path, environ: Mapping[str, str]) -> tuple[Server, Dashboard]:
+    """
+    Read where a gateway listens and who may look at it, for who has none of its other keys.
+
+    Raises:
+        ConfigError: one line, as for load_config.
+    """
+    root = Table(str(file), "", _toml(file))
+    return read(Server, root.table("server")), read_dashboard(root.table("dashboard"), environ)
 
 
 def config_from_environ(environ: Mapping[str, str]) -> Config:

@@ -20,7 +20,7 @@ from tests.browser.scene import TOKEN, Scene, scene
 from tests.downstream.house import FakeClock
 from tests.whole import eventually
 
-ENVIRON = {"TOKEN": TOKEN, "K": "sk-canary"}
+ENVIRON = {"TOKEN": TOKEN}  # the keys of its upstreams are no business of who watches
 _DEAD = "http://127.0.0.1:9"
 
 
