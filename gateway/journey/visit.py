@@ -67,14 +67,16 @@ class Visit:
                 self.trace.downloading()
                 pictures, urls = await self.collector.collect(errand, self._opened)
         except TimeoutError:
-            if not errand.ended:
-                self._write_phases()
+            self._write_phases()
             late = self._too_late()
             self.trace.told(late)
             raise late from None
         except GatewayError as error:
             error.edit_id = errand.edit_id
             self.trace.told(error)
+            raise
+        except asyncio.CancelledError:  # the customer has left
+            self._write_phases()
             raise
         finally:
             self._timer = None
@@ -124,6 +126,9 @@ class Visit:
         return max(0.0, self.deadline - self.clock.now())
 
     def _write_phases(self) -> None:
+        """Write the phases that went by, once."""
+        if self.phases.phase is not Phase.READ:
+            return
         self.errand.replay_marks(self.phases, since=self.since, now=self.clock.now())
 
     def _too_late(self) -> GatewayError:

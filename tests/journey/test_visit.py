@@ -77,3 +77,18 @@ async def test_where_the_time_went() -> None:
     assert max(meanwhile, key=meanwhile.__getitem__) is Phase.UPSTREAM_RUNNING
     assert sum(afterwards.values()) == pytest.approx(house.clock.now() - began)
     assert Phase.DOWNLOAD in afterwards
+
+
+async def test_where_the_time_of_one_who_left_went() -> None:
+    """Who hangs up while the task runs did not spend that time on sending its request."""
+    house = House()
+    house.world.run = Run(0.0, 60.0)
+    async with house.desk() as desk, desk.attend(house.ask(patience=540.0)) as visit:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(visit.answer())
+            await house.clock.sleep(30.0)
+            waiting.cancel()
+        spent = visit.phases.spent(house.clock.now())
+
+    assert max(spent, key=spent.__getitem__) is Phase.UPSTREAM_RUNNING
+    assert sum(spent.values()) == pytest.approx(30.0)
