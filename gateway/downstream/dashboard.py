@@ -33,7 +33,7 @@ PATH = "/dashboard"
 _EVENTS = f"{PATH}/events"
 _FORM = Limits(max_body_bytes=4096, body_seconds=10, idle_body_seconds=5)
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_STATIC = ("dashboard.css", "dashboard.js", "icon.svg")
+_STATIC = ("dashboard.css", "dashboard.js", "elements.js", "icon.svg")
 _SAFE = {
     # Nothing from elsewhere, nothing inline, and no text ever becomes HTML.
     "content-security-policy": (

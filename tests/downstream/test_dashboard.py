@@ -64,7 +64,7 @@ async def test_the_page() -> None:
 async def test_the_page_asks_nobody_else() -> None:
     """No file of the page names another host, and none makes HTML of a text."""
     async with visitor(gateway({"on": True})) as http:
-        names = ("", "/dashboard.css", "/dashboard.js", "/icon.svg")
+        names = ("", "/dashboard.css", "/dashboard.js", "/elements.js", "/icon.svg")
         texts = [(await http.get(f"/dashboard{name}")).text for name in names]
 
     whole = "".join(texts).replace('xmlns="http://www.w3.org/2000/svg"', "")
@@ -84,7 +84,7 @@ async def test_off(path: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
 
 
-@pytest.mark.parametrize("path", [*_PATHS, "/dashboard.js"])
+@pytest.mark.parametrize("path", [*_PATHS, "/dashboard.js", "/elements.js"])
 async def test_another_machine(path: str) -> None:
     """Without a token, who comes from elsewhere or by another name is refused in the envelope."""
     house = gateway({"on": True})

@@ -72,7 +72,14 @@ def _holds_what_it_needs(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as packed:
         names = set(packed.namelist())
     assert "gateway/commands/photo.jpg" in names
-    page = {"dashboard.html", "sign_in.html", "dashboard.css", "dashboard.js", "icon.svg"}
+    page = {
+        "dashboard.html",
+        "sign_in.html",
+        "dashboard.css",
+        "dashboard.js",
+        "elements.js",
+        "icon.svg",
+    }
     assert {f"gateway/downstream/static/{name}" for name in page} <= names
     assert all(name.startswith(("gateway/", "wan_gateway-")) for name in names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
