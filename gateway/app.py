@@ -101,10 +101,7 @@ def build(
     """
     Build the gateway. No I/O happens before the app's lifespan begins.
 
-    Args:
-        config: Checked, from gateway.config.load.
-        clock: Time; a test hands in its own.
-        transports: How bytes travel upstream; a test hands in its own.
+    A test hands in its own *clock*, and *transports*: how bytes travel upstream.
     """
     clock = clock or SystemClock()
     registry = CollectorRegistry()
@@ -122,12 +119,13 @@ def build(
         spool=spool,
         tracer=tracer,
     )
-    keyring = _keyring(config)
     budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
     dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
     reception = _reception(config, imaging, clock, metrics, tracer)
     door_desk, beat = dashboard.desk if dashboard else desk, config.server.heartbeat_seconds
-    edits = Edits(keyring, readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics)
+    edits = Edits(
+        _keyring(config), readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics
+    )
     ops = Ops(readiness, registry, config.metrics_token)
     apart = _metrics_app(ops, clock, metrics) if config.metrics.port else None
     app = _app(

@@ -72,13 +72,17 @@ async def read_form(
             body = read_json(await _whole(receive, limits, share), most_of)
             return Form(body.fields, body.pictures, body.mask)
         case _:
-            raise InvalidRequest(
-                "Unsupported content type. This API method only accepts 'multipart/form-data' or "
-                "'application/json' requests, but you specified the header "
-                f"'Content-Type: {content_type[:100]}'. "
-                "Please try again with a supported content type.",
-                code="unsupported_content_type",
-            )
+            raise _unsupported(content_type)
+
+
+def _unsupported(content_type: str) -> InvalidRequest:
+    return InvalidRequest(
+        "Unsupported content type. This API method only accepts 'multipart/form-data' or "
+        "'application/json' requests, but you specified the header "
+        f"'Content-Type: {content_type[:100]}'. "
+        "Please try again with a supported content type.",
+        code="unsupported_content_type",
+    )
 
 
 def _boundary(content_type: str) -> str:

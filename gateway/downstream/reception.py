@@ -49,20 +49,15 @@ class Reception:
             CustomerLeft: nobody waits for it any more.
         """
         line = line_of(request.scope)
-        line.phases = phases = Phases(started=line.started)
+        line.phases = Phases(started=line.started)
         key = idempotency_key(request.headers)
         deployment = request.path_params.get("deployment", "")
         most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
         form = await read_form(request.receive, request.headers, self.limits, share, most_of)
         read_at = self.clock.now()
         keepsake = _keepsake(form, tenant)
-        edit = edit_of(
-            form.fields,
-            offer=self.offer,
-            deployment=deployment,
-            strict=tenant.strict,
-            fit=tenant.fit,
-        )
+        rules = {"strict": tenant.strict, "fit": tenant.fit}
+        edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
         inputs = MODELS[edit.model].inputs
         checked = await self.check([_unread(ref) for ref in form.pictures], tenant, inputs)
         pictures = checked.pictures
@@ -75,7 +70,7 @@ class Reception:
             pictures=pictures,
             digest=digest_of(edit, pictures, keepsake.mask if keepsake else b""),
             patience=self.patience_of(request, tenant),
-            phases=phases,
+            phases=line.phases,
             retry_count=line.retry_count,
             idempotency_key=key,
             keepsake=keepsake,

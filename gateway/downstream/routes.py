@@ -1,4 +1,9 @@
-"""Every path that the gateway answers."""
+"""
+Every path that the gateway answers.
+
+Each is served with and without a slash at its end: a redirect would make a GET of a POST
+(openai.md 7.5).
+"""
 
 from collections.abc import Iterable
 
@@ -27,12 +32,7 @@ def routes(
     metrics_here: bool = True,
     more: Iterable[Route] = (),
 ) -> list[Route]:
-    """
-    Return the routes for a Starlette whose router has ``redirect_slashes`` off.
-
-    Each path is served with and without a slash at its end: a redirect would make a GET of
-    a POST (openai.md 7.5). The last route takes everything else.
-    """
+    """Return the routes, the last for all else; the router's ``redirect_slashes`` must be off."""
 
     def serve(*paths: str, **by_method: Endpoint) -> list[Route]:
         if "GET" in by_method:

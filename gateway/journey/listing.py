@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import UpstreamFailed, UpstreamUnreachable
-from gateway.domain.task import TaskRow, TaskStatus
+from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.pace import Pace
 from gateway.journey.ports import DashScope
@@ -26,12 +26,7 @@ async def running_tasks(
     """
     Return the RUNNING rows of the account of *upstream*; ``None`` if they are not worth it.
 
-    Args:
-        upstream: Who asks.
-        dashscope: Answers.
-        clock: Time.
-        calls: Gives each page but the first its turn; the caller has taken that.
-        worth: Asked with the number of pages after each whether to go on.
+    *worth* is asked with the number of pages after each; the first has its turn of *calls*.
 
     Raises:
         GatewayError: the list refused, is too slow, or cannot be read whole.
@@ -40,20 +35,7 @@ async def running_tasks(
     rows: list[TaskRow] = []
     number = 1
     while True:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                page = await dashscope.tasks(
-                    upstream,
-                    since=now - _LONGEST_TASK,
-                    until=now + 60.0,
-                    status=TaskStatus.RUNNING,
-                    page=number,
-                    page_size=_PAGE_SIZE,
-                )
-        except TimeoutError as late:
-            raise UpstreamUnreachable("The task list is too slow.") from late
-        if page.pages <= 1 and len(page.rows) < page.total:
-            raise UpstreamFailed("The task list cannot be read whole.")
+        page = await _page(dashscope, upstream, now, number)
         rows.extend(page.rows)
         if not worth(max(1, page.pages)):
             return None
@@ -61,3 +43,21 @@ async def running_tasks(
             return rows
         number += 1
         await calls.turn()
+
+
+async def _page(dashscope: DashScope, upstream: Upstream, now: float, number: int) -> TaskPage:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            page = await dashscope.tasks(
+                upstream,
+                since=now - _LONGEST_TASK,
+                until=now + 60.0,
+                status=TaskStatus.RUNNING,
+                page=number,
+                page_size=_PAGE_SIZE,
+            )
+    except TimeoutError as late:
+        raise UpstreamUnreachable("The task list is too slow.") from late
+    if page.pages <= 1 and len(page.rows) < page.total:
+        raise UpstreamFailed("The task list cannot be read whole.")
+    return page

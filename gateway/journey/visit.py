@@ -15,7 +15,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.trace import UNTRACED, Trace
-from gateway.journey.ask import Answer, Told
+from gateway.journey.ask import Answer, Incoming, Told
 from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
 
@@ -81,6 +81,10 @@ class Visit:
         finally:
             self._timer = None
         self.trace.answering()
+        return self._answer(pictures, urls)
+
+    def _answer(self, pictures: tuple[bytes | Incoming, ...], urls: tuple[str, ...]) -> Answer:
+        errand = self.errand
         return Answer(
             told=errand.told,
             form=errand.edit.answer,

@@ -48,11 +48,7 @@ def configure_logs(level: str = "info", format: str = "auto", stream: TextIO | N
             ],
         )
     )
-    for name in _QUIET:
-        logger = logging.getLogger(name or None)
-        logger.handlers.clear()
-        logger.propagate = True
-        logger.setLevel(logging.WARNING)
+    _hush_others()
     logging.getLogger().addHandler(handler)
     logging.getLogger("gateway").setLevel(level.upper())
     structlog.configure(
@@ -67,6 +63,14 @@ def configure_logs(level: str = "info", format: str = "auto", stream: TextIO | N
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _hush_others() -> None:
+    for name in _QUIET:
+        logger = logging.getLogger(name or None)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
 
 
 def log_line(fields: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ from gateway.sandbox.submits import submit
 from gateway.sandbox.task_calls import cancel, list_tasks, query
 from gateway.sandbox.upload_calls import UPLOAD_PATH, closed, policy, upload
 
+_API = "/api/v1"
+
 
 def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None = None) -> Starlette:
     """
@@ -51,15 +53,11 @@ def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None =
 
     return Starlette(
         routes=[
-            *(
-                route(f"/api/v1{path}", "submit", partial(submit, path=path), "POST")
-                for path in PATHS
-            ),
-            route("/api/v1/tasks", "list", list_tasks),
-            route("/api/v1/tasks/", "list", list_tasks),
-            route("/api/v1/tasks/{task_id}", "query", query),
-            route("/api/v1/tasks/{task_id}/cancel", "cancel", cancel, "POST"),
-            route("/api/v1/uploads", "upload", policy),
+            *(route(f"{_API}{it}", "submit", partial(submit, path=it), "POST") for it in PATHS),
+            *(route(f"{_API}/tasks{end}", "list", list_tasks) for end in ("", "/")),
+            route(f"{_API}/tasks/{{task_id}}", "query", query),
+            route(f"{_API}/tasks/{{task_id}}/cancel", "cancel", cancel, "POST"),
+            route(f"{_API}/uploads", "upload", policy),
             route(UPLOAD_PATH, "upload", upload, "POST"),
             route(f"{UPLOAD_PATH}/{{path:path}}", "upload", closed),
             route("/results/{path:path}", "download", download),

@@ -82,12 +82,9 @@ def upload_form(
     Its fields come in the order in which the vendor's SDK sends them, the file last: storage
     passes over what stands behind it.
 
-    Args:
-        policy: The right to do so.
-        content: The picture.
-        media_type: Its true one, ``image/png``: storage holds the name's extension to it.
-        unique: The file's name without its extension; none may come twice.
-        boundary: What none of the fields holds.
+    *media_type* is the picture's true one, ``image/png``: storage holds the name's extension
+    to it. *unique* is the file's name without that, none may come twice; *boundary* is what
+    none of the fields holds.
     """
     name = f"{unique}.{media_type.removeprefix('image/')}"
     key = f"{policy.folder}/{name}"

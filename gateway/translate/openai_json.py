@@ -63,16 +63,13 @@ def read_json(body: bytes, most_of: MostOf) -> JsonBody:
         refuse_pictures(int(mask is not None), param="mask")
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
-    return JsonBody(
-        fields=fields,
-        pictures=tuple(
-            picture_ref(_url(entry, name), which=f"image {nth}", param=name)
-            for nth, (name, entry) in enumerate(given, 1)
-        ),
-        mask=None
-        if mask is None
-        else picture_ref(_url(mask, "mask"), which="the mask", param="mask"),
+    pictures = tuple(
+        picture_ref(_url(entry, name), which=f"image {nth}", param=name)
+        for nth, (name, entry) in enumerate(given, 1)
     )
+    if mask is not None:
+        mask = picture_ref(_url(mask, "mask"), which="the mask", param="mask")
+    return JsonBody(fields, pictures, mask)
 
 
 def flattened(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -54,13 +54,11 @@ def edit_of(
     values, ignored = _read(fields, FIELDS[offer.does], strict=strict)
     name = _named(values.get("model"), deployment, offer.models) or offer.default
     model = MODELS[_model(name, offer)]
-    _check_lengths(values, model)
-    if "prompt" not in values:
-        raise InvalidRequest(
-            "Missing required parameter: 'prompt'.",
-            param="prompt",
-            code="missing_required_parameter",
-        )
+    _check_texts(values, model)
+    return _edit(values, model, ignored, fit=fit)
+
+
+def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fit: bool) -> Edit:
     answer = _answer_form(values, model.sizes, fit=fit)
     asked: Size | None = values.get("size")
     made = None if asked is None else size_rule.nearest_legal(asked, model.sizes)
@@ -87,11 +85,17 @@ def most_pictures(fields: Iterable[tuple[str, str]], offer: Offer, deployment: s
     return MODELS[offer.models.get(name) or offer.models[offer.default]].inputs.most
 
 
-def _check_lengths(values: Mapping[str, Any], model: Model) -> None:
-    """Refuse what DashScope would cut in silence."""
+def _check_texts(values: Mapping[str, Any], model: Model) -> None:
+    """Refuse what DashScope would cut in silence, and a prompt that is not there."""
     for name, most in (("prompt", model.most_prompt), ("negative_prompt", model.most_negative)):
         if len(text := values.get(name, "")) > most:
             raise too_long(name, most, len(text))
+    if "prompt" not in values:
+        raise InvalidRequest(
+            "Missing required parameter: 'prompt'.",
+            param="prompt",
+            code="missing_required_parameter",
+        )
 
 
 def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> AnswerForm:
