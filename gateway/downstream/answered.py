@@ -64,9 +64,7 @@ def _is_end(line: RequestLine) -> bool:
 
 def _seen(line: RequestLine) -> AnsweredSeen:
     ended, told = line.started + line.seconds, line.told
-    # Of one who left, the line knows no more than that it was read.
-    gone = line.outcome == "customer_left" or line.phases is None
-    spent = {} if gone or line.phases is None else line.phases.spent(ended)
+    spent = line.phases.spent(ended) if line.phases else {}
     return AnsweredSeen(
         at=round(ended, 3),
         edit_id=told.edit_id if told else "",

@@ -33,13 +33,13 @@ def test_an_end() -> None:
 
 
 def test_one_who_left() -> None:
-    """Of a customer who left, no phases are told: the line does not know them."""
+    """Of a customer who left the phases are told up to then; of one never read, none."""
     answered = Answered(Recorder())
 
     answered.log_line(a_line(outcome="customer_left", status=0, phases=Phases(started=10.0)))
     answered.log_line(a_line(phases=None))
 
-    assert [end.phases for end in answered.lately().rows] == [(), ()]
+    assert [end.phases for end in answered.lately().rows] == [(), (("read", 2.0),)]
 
 
 @pytest.mark.parametrize(
