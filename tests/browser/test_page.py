@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -45,17 +46,25 @@ def open_page(driver: Chrome, url: str) -> Chrome:
 
 
 def wait(driver: Chrome, question: Callable[[], object]) -> None:
-    WebDriverWait(driver, 25, poll_frequency=0.1).until(lambda _: question())
+    """Ask until it is so; a page that goes away in the middle of a question has not answered."""
+    leaving = (StaleElementReferenceException, JavascriptException)
+    patient = WebDriverWait(driver, 25, poll_frequency=0.1, ignored_exceptions=leaving)
+    patient.until(lambda _: question())
 
 
 def text(driver: Chrome, element: str) -> str:
-    return driver.find_element(By.ID, element).text
+    """What an element shows, looked up and read in one step; nothing where there is none."""
+    script = "return document.getElementById(arguments[0])?.innerText ?? ''"
+    return str(driver.execute_script(script, element))
 
 
 def rows(driver: Chrome, table: str) -> list[str]:
-    """The texts of a table's rows, each on one line."""
-    found = driver.find_elements(By.CSS_SELECTOR, f"#{table} .row:not(.head)")
-    return [" ".join(row.text.split()) for row in found]
+    """The texts of a table's rows, each on one line, all of one moment."""
+    script = """
+      const found = document.querySelectorAll(`#${arguments[0]} .row:not(.head)`);
+      return [...found].map((row) => row.innerText.split(/\\s+/).join(" ").trim());
+    """
+    return list(driver.execute_script(script, table))
 
 
 def complaints(driver: Chrome) -> list[str]:
@@ -125,8 +134,8 @@ def test_edits_appear_and_bars_move(page: Chrome, play: Scene) -> None:
     wait(page, lambda: width_of_last_bar(page, "running") > before + 5)
     # A state comes once a second: what moves oftener moves by the page's own clock.
     assert len({width_of_last_bar(page, "running") for _ in _tenths(12)}) >= 4
-    label = page.find_element(By.CSS_SELECTOR, "#running .bar").get_attribute("aria-label")
-    assert "running upstream" in str(label)
+    script = 'return document.querySelector("#running .bar").getAttribute("aria-label")'
+    assert "running upstream" in page.execute_script(script)
 
 
 def test_thumbnails(page: Chrome, play: Scene) -> None:
@@ -145,8 +154,9 @@ def test_a_broken_upstream(page: Chrome, play: Scene) -> None:
     wait(page, lambda: "studio-old" in text(page, "alert"))
 
     assert text(page, "alert") == "At rest, and tried last: studio-old (InvalidApiKey)"
-    key = page.find_element(By.CSS_SELECTOR, '.keys li[data-state="rests"]').text
-    assert " ".join(key.split()).startswith("studio-old at rest: InvalidApiKey again in ")
+    script = """return document.querySelector('.keys li[data-state="rests"]').innerText"""
+    key = " ".join(page.execute_script(script).split())
+    assert key.startswith("studio-old at rest: InvalidApiKey again in ")
 
 
 def test_a_refusal(page: Chrome, play: Scene) -> None:
