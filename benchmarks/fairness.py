@@ -27,7 +27,7 @@ from gateway.journey.desk import Desk
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.line import Line
-from gateway.journey.ports import Finisher, Keepsakes, Ledger
+from gateway.journey.ports import Finisher, Keepsakes, Ledger, Receipts
 
 _RUNNING = 5
 _LEAST, _MOST = 15.0, 90.0
@@ -97,6 +97,7 @@ class Street:
             tenants=[source.tenant for source in sources],
             dashscope=self._world,
             ledger=cast("Ledger", Nothing()),
+            receipts=cast("Receipts", Nothing()),
             finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
             clock=self._clock,
             observer=quiet_observer(),
@@ -149,7 +150,7 @@ class Street:
             waits.told.append((said, task.submitted - asked))
 
     def _said(self, desk: Desk, errand: Errand) -> float | None:
-        return desk.expected_rest(errand) if errand.stage is Stage.WAITING else None
+        return desk.forecast.rest(errand) if errand.stage is Stage.WAITING else None
 
 
 def _cases() -> list[Case]:

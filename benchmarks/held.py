@@ -26,7 +26,7 @@ from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger
+from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger, Receipts
 
 _REGION = Region("beijing", "https://beijing.test", ())
 _ANSWER = AnswerForm(ResponseFormat.URL)
@@ -152,6 +152,7 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
         tenants=tenants,
         dashscope=cast("DashScope", dashscope),
         ledger=cast("Ledger", Nothing()),
+        receipts=cast("Receipts", Nothing()),
         finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
         clock=clock,
         observer=quiet_observer(),

@@ -41,6 +41,7 @@ from gateway.journey.finishing import Finishing
 from gateway.ledger.keepsakes import open_keepsakes
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
+from gateway.ledger.receipts import open_receipts
 from gateway.ledger.spool import FileSpool, open_spool
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.trouble import LedgerError
@@ -108,11 +109,13 @@ def build(
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
     ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
+    beside = config.state.path, config.state.sync
     desk = Desk(
         tenants=config.tenants.values(),
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
         ledger=ledger,
-        finishing=_finishing(config, imaging),
+        receipts=open_receipts(*beside, on_failure=_write_ledger_failure),
+        finishing=Finishing(open_keepsakes(*beside, on_failure=_write_ledger_failure), imaging),
         clock=clock,
         observer=metrics,
         on_bug=_write_bug,
@@ -230,12 +233,6 @@ def _ledger(config: Config, clock: Clock) -> tuple[MemoryLedger | SqliteLedger, 
 def _keyring(config: Config) -> Keyring:
     open_tenant = config.tenants[config.open_tenant] if config.open_tenant else None
     return Keyring(config.tenants, config.tenant_by_key, open_tenant)
-
-
-def _finishing(config: Config, imaging: Imaging) -> Finishing:
-    state = config.state
-    keepsakes = open_keepsakes(state.path, state.sync, on_failure=_write_ledger_failure)
-    return Finishing(keepsakes, imaging)
 
 
 def _pages(

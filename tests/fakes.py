@@ -1,26 +1,23 @@
-"""A scripted DashScope world, a ledger that survives its process, and builders of nouns."""
+"""A scripted DashScope world, and builders of nouns."""
 
 from collections import deque
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
 from gateway.domain.clock import Clock
-from gateway.domain.edit import AnswerForm, Edit, Keepsake, Part, Picture
+from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import (
     GatewayError,
     ResultUnavailable,
     UpstreamFailed,
 )
+from gateway.domain.models import MODELS
 from gateway.domain.phases import Phases
-from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask, Incoming
 from gateway.journey.digest import digest_of
-from gateway.ledger.keepsakes import MemoryKeepsakes
-from gateway.ledger.memory import MemoryLedger
 
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
 
@@ -47,7 +44,9 @@ def an_ask(
 ) -> Ask:
     """Return an ask; fields of Edit among *changes* go there, *picture* is the input's bytes."""
     of_edit = {
-        name: changes.pop(name) for name in ("n", "seed", "answer", "size") if name in changes
+        name: changes.pop(name)
+        for name in ("n", "seed", "answer", "size", "model")
+        if name in changes
     }
     edit = an_edit(prompt, **of_edit)
     pictures = (Picture(content=changes.pop("picture", b"in"), media_type="image/png"),)
@@ -167,9 +166,14 @@ class FakeDashScope:
         task = self._make(
             upstream.account.name, edit, part.n, how.after, how.run, pictures[0].content
         )
+        if not MODELS[edit.model].has_tasks:
+            await self.clock.sleep(task.run.pending + task.run.running)
         if how.error is not None:
             raise how.error
-        return Accepted(task.task_id, request_id=f"req-{task.task_id}")
+        if MODELS[edit.model].has_tasks:
+            return Accepted(task.task_id, request_id=f"req-{task.task_id}")
+        made = Task(f"request-{task.task_id}", TaskStatus.SUCCEEDED, self._told(task).results)
+        return Accepted(made.task_id, request_id=f"req-{task.task_id}", task=made)
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         await self._call("fetch", upstream, task_id)
@@ -202,6 +206,7 @@ class FakeDashScope:
             TaskRow(fake.task_id, self._listed(fake), fake.model, self._theirs(fake.made_at))
             for fake in self.tasks_by_id.values()
             if fake.account == upstream.account.name and fake.made_at <= self.clock.now()
+            if MODELS[fake.model].has_tasks
         ]
         rows = [row for row in rows if since <= row.created <= until]
         rows = [row for row in rows if status is None or row.status is status]
@@ -314,93 +319,3 @@ class FakeDashScope:
 def picture(fake: FakeTask, index: int) -> bytes:
     """Return what a task makes: bytes that tell whose they are."""
     return b"|".join((fake.task_id.encode(), fake.prompt.encode(), fake.source, b"%d" % index))
-
-
-class FakeLedger(MemoryLedger):
-    """A memory ledger with faults: the next calls of a name raise what *faults* says."""
-
-    def __init__(self, epoch: Callable[[], float]) -> None:
-        super().__init__(epoch)
-        self.faults: dict[str, list[GatewayError]] = {}
-
-    @property
-    def records(self) -> list[EditRecord]:
-        return list(self._edits.values())
-
-    def put(self, record: EditRecord) -> None:
-        """Keep what a process before left behind."""
-        self._edits[record.edit_id] = record
-        self._id_by_task.update(
-            {task.task_id: record.edit_id for task in record.tasks if task.task_id}
-        )
-
-    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
-        self._maybe_raise("intend")
-        await super().intend(edit, task)
-
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
-        self._maybe_raise("accept")
-        await super().accept(edit_id, part, upstream, task_id)
-
-    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
-        self._maybe_raise("end_task")
-        await super().end_task(edit_id, part, outcome)
-
-    async def end_edit(
-        self, edit_id: str, state: EditState, error: GatewayError | None = None
-    ) -> None:
-        self._maybe_raise("end_edit")
-        await super().end_edit(edit_id, state, error)
-
-    async def deliver(self, edit_id: str) -> None:
-        self._maybe_raise("deliver")
-        await super().deliver(edit_id)
-
-    async def known(self, task_ids: Collection[str]) -> set[str]:
-        self._maybe_raise("known")
-        return await super().known(task_ids)
-
-    def _maybe_raise(self, name: str) -> None:
-        if self.faults.get(name):
-            raise self.faults[name].pop(0)
-
-
-class FakeKeepsakes(MemoryKeepsakes):
-    """Keepsakes with faults, which remember what was asked of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: dict[str, list[GatewayError]] = {}
-        self.calls: list[str] = []
-
-    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
-        self._maybe_raise("put")
-        await super().put(edit_id, keepsake)
-
-    async def get(self, edit_id: str) -> Keepsake | None:
-        self._maybe_raise("get")
-        return await super().get(edit_id)
-
-    async def kept(self) -> list[str]:
-        self._maybe_raise("kept")
-        return await super().kept()
-
-    def _maybe_raise(self, name: str) -> None:
-        self.calls.append(name)
-        if self.faults.get(name):
-            raise self.faults[name].pop(0)
-
-
-class FakeFinisher:
-    """Writes into each picture what it was told to make of it."""
-
-    def __init__(self) -> None:
-        self.broken = 0
-        """So many pictures from now on cannot be read."""
-
-    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
-        if self.broken:
-            self.broken -= 1
-            raise ResultUnavailable("The upstream's picture cannot be read.")
-        laid = b"" if kept is None else b" into " + kept.original + b" by " + kept.mask
-        return picture + b" as " + f"{form.output_format} {form.scale_to}".encode() + laid

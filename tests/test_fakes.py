@@ -9,7 +9,8 @@ from gateway.domain.edit import parts_of
 from gateway.domain.errors import ResultUnavailable, SubmitUncertain, UpstreamUnreachable
 from gateway.domain.task import TaskStatus
 from gateway.journey.ports import DashScope, Ledger, Observer
-from tests.fakes import FakeDashScope, FakeLedger, Run, Submit, an_account, an_ask, an_upstream
+from tests.fake_stores import FakeLedger
+from tests.fakes import FakeDashScope, Run, Submit, an_account, an_ask, an_upstream
 from tests.recording_observer import RecordingObserver
 from tests.warp import WARP, WarpClock
 

@@ -20,7 +20,7 @@ GatewayError                 status  type                         code          
 ├── UpstreamUnavailable         503  server_error                 upstream_unavailable      no
 ├── UpstreamUnreachable         503  server_error                 upstream_unreachable      yes
 ├── LedgerUnavailable           503  server_error                 ledger_unavailable        yes
-├── SubmitUncertain             503  server_error                 submit_uncertain          yes
+├── SubmitUncertain             503  server_error                 submit_uncertain          yes (3)
 ├── StillRunning                503  server_error                 still_running             yes
 ├── ResultUnavailable           503  server_error                 result_unavailable        yes
 ├── UpstreamFailed              500  server_error                 upstream_failed           yes
@@ -28,6 +28,7 @@ GatewayError                 status  type                         code          
 └── InternalError               500  server_error                 internal_error            no
 
 (1) or the code that the instance names. (2) yes after a CANCELED task: it cost nothing.
+(3) no for a model without tasks: nobody can find out.
 """
 
 from typing import ClassVar
@@ -75,6 +76,11 @@ class GatewayError(Exception):
         self.upstream_request_id = upstream_request_id
         self.edit_id: str | None = None
         """The edit that this refusal belongs to; set where the edit is known."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether pictures may have been paid for that nobody can get: never repeated unasked."""
+        return isinstance(self, DOUBTFUL) and not self.retry
 
 
 class UnknownKey(GatewayError):
@@ -168,7 +174,7 @@ class LedgerUnavailable(GatewayError):
 
 
 class SubmitUncertain(GatewayError):
-    """A byte of a submit may have arrived: a task may or may not exist."""
+    """A byte of a submit may have arrived: a task may or may not exist, or ever be found."""
 
     status, code, retry = 503, "submit_uncertain", True
 
@@ -195,6 +201,10 @@ class TaskLost(GatewayError):
     """The task is CANCELED or UNKNOWN."""
 
     status, code = 500, "upstream_task_lost"
+
+
+DOUBTFUL = (SubmitUncertain, ResultUnavailable, TaskLost)
+"""Without a retry these leave it open whether something was paid; see GatewayError.doubtful."""
 
 
 class InternalError(GatewayError):

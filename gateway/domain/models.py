@@ -22,6 +22,8 @@ class Family(StrEnum):
     """``input.prompt`` and ``input.images``; tasks tell their prompt."""
     MESSAGES = "messages"
     """``input.messages[].content[]``; tasks tell no prompt."""
+    SYNCHRONOUS = "synchronous"
+    """As MESSAGES, but without a task: the submit itself is answered with the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,14 @@ class Sizes:
     most_pixels: int
     most_ratio: int = 4
     """Of the longer side to the shorter."""
+    shortest_side: int = 1
+    longest_side: int = 5120
+    """Of wan2.5 and 2.6 the pixels and the ratio leave no side longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One asynchronous image model of DashScope's."""
+    """One image model of DashScope's."""
 
     name: str
     family: Family
@@ -64,21 +69,42 @@ class Model:
     most_made: int = 4
     """Pictures of one task; an edit that asks for more gets several."""
 
+    @property
+    def has_tasks(self) -> bool:
+        """
+        Whether a submit makes a task, which can be looked for and asked after.
+
+        Without one the answer to the submit is all there is: docs/models.md.
+        """
+        return self.family is not Family.SYNCHRONOUS
+
 
 _WAN25 = Inputs(most=3)
 _NONE = Inputs(most=0)
 _SMALL = Sizes(768 * 768, 1280 * 1280)
 _LARGE = Sizes(1280 * 1280, 1440 * 1440)
+_QWEN = Sizes(512 * 512, 2048 * 2048, shortest_side=512, longest_side=2048)
 _EDITS = "/services/aigc/image2image/image-synthesis"
 _PAINTS = "/services/aigc/text2image/image-synthesis"
 _MESSAGES = "/services/aigc/image-generation/generation"
+_AT_ONCE = "/services/aigc/multimodal-generation/generation"
 
-# Sources: dashscope.md 1.3, 1.4, 9; for wan2.5-t2i and wan2.6 also docs/models.md.
+# Sources: dashscope.md 1.3, 1.4, 9; for all but wan2.5-i2i also docs/models.md.
 _TABLE = (
     Model("wan2.5-i2i-preview", Family.SYNTHESIS, _EDITS, Does.EDIT, _WAN25, _SMALL),
     Model("wan2.5-t2i-preview", Family.SYNTHESIS, _PAINTS, Does.GENERATE, _NONE, _LARGE),
     Model("wan2.6-image", Family.MESSAGES, _MESSAGES, Does.EDIT, Inputs(4, 240, 8000), _SMALL),
     Model("wan2.6-t2i", Family.MESSAGES, _MESSAGES, Does.GENERATE, _NONE, _LARGE, most_prompt=2100),
+    Model(
+        "qwen-image-edit-plus",
+        Family.SYNCHRONOUS,
+        _AT_ONCE,
+        Does.EDIT,
+        Inputs(3, 384, 3072),
+        _QWEN,
+        most_prompt=800,
+        most_made=6,
+    ),
 )
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _TABLE})
 """By DashScope's name, in the order in which they are listed."""

@@ -27,6 +27,8 @@ class Accepted:
 
     task_id: str
     request_id: str
+    task: "Task | None" = None
+    """What a model without tasks answered; *task_id* is then made of the request's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Made:
     """One picture that a task made."""
 
     url: str = field(repr=False)
-    """Signed; lives 24 h; never logged, never stored."""
+    """Signed; lives 24 h; never logged, and stored only where no task tells it again."""
 
 
 @dataclass(frozen=True, slots=True)

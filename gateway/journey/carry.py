@@ -23,7 +23,7 @@ from gateway.journey.errand import Errand, Leg, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.follow import Follower
 from gateway.journey.lane import Lane, route
-from gateway.journey.ports import DashScope, Ledger, Observer, Spool
+from gateway.journey.ports import DashScope, Ledger, Observer, Receipts, Spool
 from gateway.journey.submit import Submitter, keep
 
 
@@ -36,6 +36,7 @@ class Carrier:
         *,
         dashscope: DashScope,
         ledger: Ledger,
+        receipts: Receipts,
         finishing: Finishing,
         clock: Clock,
         observer: Observer,
@@ -50,6 +51,7 @@ class Carrier:
         self._submitter = Submitter(
             dashscope=dashscope,
             ledger=ledger,
+            receipts=receipts,
             finishing=finishing,
             clock=clock,
             observer=observer,
@@ -85,7 +87,7 @@ class Carrier:
             return  # it had its end before a bug stopped another part
         leg.runner = leg.runner or asyncio.current_task()
         try:
-            if leg.upstream is not None:
+            if leg.upstream is not None and leg.stage is not Stage.WAITING:
                 await self._take_over(errand, leg)
             if leg.task_id is None:
                 await self._have_bytes(errand, leg)
@@ -150,7 +152,7 @@ class Carrier:
                 self._observer.queued(region, tenant.name, -1)
                 self._observer.queue_waited(region, self._clock.now() - waits_since)
                 await self._submitter.submit(lane, errand, leg)
-                await self._follower.follow(lane, errand, leg)
+                await self._follow(lane, errand, leg)
         finally:
             if in_line:
                 self._observer.queued(region, tenant.name, -1)
@@ -161,15 +163,22 @@ class Carrier:
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
         lane.line.take(errand.tenant)
         try:
-            if leg.task_id is None:
+            if leg.task_id is None or not errand.has_tasks:
                 await self._submitter.settle(lane, errand, leg)
             else:
                 self._observer.recovered("task_followed")
             if leg.task_id is not None:
                 leg.stage = Stage.RUNNING
-                await self._follower.follow(lane, errand, leg)
+                await self._follow(lane, errand, leg)
         finally:
             lane.line.give_back(errand.tenant)
+
+    async def _follow(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """Bring a part that has its task to the task's end."""
+        if errand.has_tasks:
+            await self._follower.follow(lane, errand, leg)
+        else:
+            await self._follower.answered(lane, errand, leg)
 
     async def _end(self, errand: Errand) -> None:
         """Settle the whole: one good picture is a success."""
@@ -179,7 +188,7 @@ class Carrier:
             errand.end(Stage.SUCCEEDED)
             return
         # A part that may be paid for forbids the retry that another part would allow.
-        error = min(errors, key=lambda error: error.retry)
+        error = min(errors, key=lambda error: (error.retry, not error.doubtful))
         state = EditState.FAILED if errand.submitted else EditState.DROPPED
         if any(leg.upstream for leg in errand.legs):
             await keep(self._ledger.end_edit(errand.edit_id, state, error))

@@ -13,7 +13,8 @@ from gateway.journey.ask import Incoming
 from gateway.journey.errand import Errand, Leg
 from gateway.journey.finishing import Finishing
 from gateway.journey.lane import Lane
-from gateway.journey.ports import DashScope, Observer
+from gateway.journey.ports import DashScope, Observer, Receipts
+from gateway.journey.submit import made_and_lost
 
 _AT_ONCE = 4
 Fetch = Callable[[Upstream, str], Awaitable[bytes | Incoming]]
@@ -28,6 +29,7 @@ class Collector:
         lanes: dict[tuple[str, str], Lane],
         *,
         dashscope: DashScope,
+        receipts: Receipts,
         finishing: Finishing,
         clock: Clock,
         observer: Observer,
@@ -35,6 +37,7 @@ class Collector:
         self._lanes = lanes
         self._finishing = finishing
         self._dashscope = dashscope
+        self._receipts = receipts
         self._clock = clock
         self._observer = observer
 
@@ -50,16 +53,16 @@ class Collector:
 
         Raises:
             ResultUnavailable: it is gone for good.
-            LedgerUnavailable: what a mask keeps cannot be read.
+            LedgerUnavailable: what is kept for it cannot be read.
         """
         if errand.edit.answer.response_format is ResponseFormat.URL:
-            urls = [made.url for leg in errand.legs for made in await self._made(leg)]
+            urls = [made.url for leg in errand.legs for made in await self._made(errand, leg)]
             return (), tuple(urls)
         fetch = await self._fetch_of(errand, opened)
         region = errand.tenant.region
         self._observer.task_state(region, None, "downloading")
         try:
-            shares = [await self._leg(leg, fetch) for leg in errand.legs]
+            shares = [await self._leg(errand, leg, fetch) for leg in errand.legs]
         finally:
             self._observer.task_state(region, "downloading", None)
         return tuple(picture for share in shares for picture in share), ()
@@ -82,15 +85,16 @@ class Collector:
 
         return download
 
-    async def _leg(self, leg: Leg, fetch: Fetch) -> list[bytes | Incoming]:
+    async def _leg(self, errand: Errand, leg: Leg, fetch: Fetch) -> list[bytes | Incoming]:
         """Download one part's pictures, a few at a time; again, with fresh URLs, if one fails."""
         tried = 0
         while True:
-            made = await self._made(leg)
+            made = await self._made(errand, leg)
             try:
                 return await self._download(leg, made, fetch)
             except ResultUnavailable:
-                leg.task = None  # its URLs may have expired
+                if errand.has_tasks:
+                    leg.task = None  # its URLs may have expired
                 await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
                 tried += 1
 
@@ -115,10 +119,15 @@ class Collector:
             raise several.exceptions[0] from several
         return [task.result() for task in tasks]
 
-    async def _made(self, leg: Leg) -> tuple[Made, ...]:
+    async def _made(self, errand: Errand, leg: Leg) -> tuple[Made, ...]:
         """Return what the part's task made, asking DashScope when we do not know (any more)."""
         if leg.task_id is None or leg.upstream is None:
             return ()
+        if not errand.has_tasks and leg.task is None:
+            made = await self._receipts.get(errand.edit_id, leg.part.index)
+            if made is None:
+                raise made_and_lost()
+            return made
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
         tried = 0
         while leg.task is None:

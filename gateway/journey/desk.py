@@ -24,13 +24,13 @@ from gateway.journey.carry import Carrier, bug
 from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
+from gateway.journey.forecast import Forecast
 from gateway.journey.housekeeping import Housekeeping
-from gateway.journey.lane import expected_wait, lanes_of
+from gateway.journey.lane import lanes_of
 from gateway.journey.overview import overview
-from gateway.journey.ports import DashScope, Ledger, Observer, Spool
+from gateway.journey.ports import DashScope, Ledger, Observer, Receipts, Spool
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
-from gateway.journey.schedule import rest
 from gateway.journey.visit import Visit
 
 _GRACE_SECONDS = 3.0  # product.md P4
@@ -48,6 +48,7 @@ class Desk:
         tenants: Iterable[Tenant],
         dashscope: DashScope,
         ledger: Ledger,
+        receipts: Receipts,
         finishing: Finishing,
         clock: Clock,
         observer: Observer,
@@ -70,15 +71,22 @@ class Desk:
             self._lanes,
             dashscope=dashscope,
             ledger=ledger,
+            receipts=receipts,
             finishing=finishing,
             clock=clock,
             observer=observer,
             spool=spool,
         )
         self._collector = Collector(
-            self._lanes, dashscope=dashscope, finishing=finishing, clock=clock, observer=observer
+            self._lanes,
+            dashscope=dashscope,
+            receipts=receipts,
+            finishing=finishing,
+            clock=clock,
+            observer=observer,
         )
-        kept = finishing.keepsakes
+        self.forecast = Forecast(self._lanes, clock)
+        kept = finishing.keepsakes, receipts
         self._housekeeping = Housekeeping(self._register, ledger, kept, clock, observer)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
@@ -103,8 +111,8 @@ class Desk:
 
     @property
     def busy(self) -> int:
-        """How many customers are connected to edits."""
-        return sum(errand.visitors for errand in self._register)
+        """How many customers are connected to edits, and how many submits must not be cut."""
+        return sum(errand.visitors or errand.answers_once for errand in self._register)
 
     @property
     def recoverable(self) -> int:
@@ -187,19 +195,6 @@ class Desk:
             await self._abandon(errand)
         return errand.told
 
-    def expected_rest(self, errand: Errand) -> float:
-        """Return the seconds until *errand* probably ends."""
-        lanes = [leg.upstream for leg in errand.legs if leg.upstream]
-        key = (lanes[0].region.name, lanes[0].account.name) if lanes else None
-        if errand.stage is Stage.WAITING or key is None:
-            places = [leg.place for leg in errand.legs if leg.place and leg.place.queued]
-            return expected_wait(self._lanes, errand.tenant, places)
-        lane = self._lanes[key]
-        now = self._clock.now()
-        age = max((now - leg.watch.runs_since for leg in errand.legs if leg.watch), default=0.0)
-        # The last try of an SDK (its third) should rather find the picture than be early.
-        return rest(lane.durations.known(errand.kind), age, 0.5 if errand.retry_count < 1 else 0.95)
-
     async def _join_or_begin(self, ask: Ask) -> tuple[Errand, bool, bool]:
         found = await self._register.match(ask)
         if found is not None:
@@ -229,7 +224,7 @@ class Desk:
             phases=phases,
             clock=self._clock,
             collector=self._collector,
-            expected_rest=self.expected_rest,
+            expected_rest=self.forecast.rest,
             on_delivered=self._delivered,
             since=now,
             replayed=replayed,
@@ -291,7 +286,7 @@ class Desk:
                     await self._clock.sleep(1.0)
                 else:
                     errand.end(Stage.FAILED, bug(error))
-        if errand.stage is Stage.FAILED:
+        if errand.stage is Stage.FAILED and not errand.doubtful:
             self._register.remove(errand)
 
     async def _delivered(self, visit: Visit) -> None:
@@ -328,7 +323,7 @@ class Desk:
         except NotFound as gone:
             self._on_bug(gone)
             return
-        if record.state is EditState.SUCCEEDED:
+        if record.state is not EditState.OPEN:
             errand.replay = False
             self._register.add(errand)
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from gateway.domain.edit import Edit, Keepsake, Part, Picture, parts_of
 from gateway.domain.errors import GatewayError
+from gateway.domain.models import MODELS
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Task
@@ -45,7 +46,7 @@ class Leg:
     intended_at: float = 0.0
     """Epoch, by upstream's clock."""
     accepted_at: float = 0.0
-    """Monotonic."""
+    """Monotonic; of a model without tasks, when its submit began."""
     task_id: str | None = None
     request_id: str = ""
     task: Task | None = None
@@ -65,6 +66,11 @@ class Leg:
     def out(self) -> bool:
         """Whether it has a task, or may have one, of which the end is not known yet."""
         return not self.ended and (self.task_id is not None or self.stage in _PERHAPS_PAID)
+
+    @property
+    def runs_since(self) -> float | None:
+        """When it began to run (monotonic), as far as is known."""
+        return self.watch.runs_since if self.watch is not None else self.accepted_at or None
 
     def drop(self) -> None:
         """Leave the line, or the wait for a submit; only while no byte is out."""
@@ -121,6 +127,8 @@ class Errand:
     abandoned: bool = False
     """Nobody wants it: what can end at no cost ends. A customer that comes changes that."""
     delivered: bool = False
+    told_at: float | None = None
+    """Monotonic: when a customer was last told of its doubtful end."""
     replay: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the edit has ended, or its customers are turned away."""
@@ -188,13 +196,34 @@ class Errand:
         return Kind(self.edit.model, min(4, self.edit.n), pixels)
 
     @property
+    def has_tasks(self) -> bool:
+        """Whether its model makes tasks; one that is gone from the table did."""
+        model = MODELS.get(self.edit.model)
+        return model is None or model.has_tasks
+
+    @property
+    def answers_once(self) -> bool:
+        """Whether a submit of it is out whose answer, once missed, is told by nobody again."""
+        return self.stage is Stage.RUNNING and not self.has_tasks
+
+    @property
     def ended(self) -> bool:
         return self.stage in (Stage.SUCCEEDED, Stage.FAILED)
 
     @property
     def joinable(self) -> bool:
-        """Whether a retry gets this edit's answer: not once it was delivered, failed or dropped."""
-        return not self.delivered and not self.given_up and self.stage is not Stage.FAILED
+        """
+        Whether a retry gets this edit's answer: not once it was delivered, dropped or failed.
+
+        A doubtful end is the answer, too: to begin anew could be to pay twice.
+        """
+        failed = self.stage is Stage.FAILED and not self.doubtful
+        return not self.delivered and not self.given_up and not failed
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it has failed and may have been paid for."""
+        return self.error is not None and self.error.doubtful
 
     @property
     def given_up(self) -> bool:

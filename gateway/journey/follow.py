@@ -42,6 +42,17 @@ class Follower:
             self._observer.task_state(region, leg.watch.status.lower(), None)
         await self._ended(errand, leg, leg.task, age + self._clock.now() - accepted)
 
+    async def answered(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """Write down the end of a task that the answer to its submit brought."""
+        assert leg.task is not None
+        now = self._clock.now()
+        began = leg.accepted_at or now  # 0: another process had the answer
+        errand.mark(Phase.UPSTREAM_RUNNING, began)
+        seconds = now - began
+        if seconds:
+            lane.durations.learn(errand.kind, seconds)
+        await self._ended(errand, leg, leg.task, seconds)
+
     async def cancel(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
         watch = leg.watch
@@ -61,9 +72,9 @@ class Follower:
 
     async def _ended(self, errand: Errand, leg: Leg, task: Task, seconds: float) -> None:
         region, model = errand.tenant.region, errand.edit.model
-        assert leg.watch is not None
+        polls = 0 if leg.watch is None else leg.watch.polls
         self._mark_end(errand, leg, task)
-        self._observer.polls_spent(region, leg.watch.polls)
+        self._observer.polls_spent(region, polls)
         outcome = _outcome(task, leg.part.n)
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
         if missing := leg.part.n - len(task.made):
@@ -72,8 +83,7 @@ class Follower:
         if not task.made:
             leg.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)
             self._observer.task_failed(region, model, leg.error)
-        made, polls = len(task.made), leg.watch.polls
-        errand.trace.task_ended(leg.part.index, outcome, made, polls, leg.error)
+        errand.trace.task_ended(leg.part.index, outcome, len(task.made), polls, leg.error)
 
     def _mark_end(self, errand: Errand, leg: Leg, task: Task) -> None:
         """Split what we saw as one wait by upstream's own clock: pending, running, our lag."""

@@ -1,30 +1,34 @@
-"""What is too old to be of use is forgotten: edits in memory, and what masked edits kept."""
+"""What is of no use any more is forgotten: edits in memory, and what was kept for them."""
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import LedgerUnavailable
 from gateway.domain.record import EditState
-from gateway.journey.ports import Keepsakes, Ledger, Observer
+from gateway.journey.errand import Errand, Stage
+from gateway.journey.ports import Keepsakes, Ledger, Observer, Receipts
 from gateway.journey.register import Register
+from gateway.journey.submit import keep
 
 _KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
 _EVERY_SECONDS = 60.0
+# Clients that do not see that a doubtful end is final repeat it for so long (openai.md 7.1).
+_TOLD_SECONDS = 60.0
 _ROUNDS_OF_AN_HOUR = 60
 
 
 class Housekeeping:
-    """Goes through the register every minute, and through the keepsakes every hour."""
+    """Goes through the register every minute, and through what is kept every hour."""
 
     def __init__(
         self,
         register: Register,
         ledger: Ledger,
-        keepsakes: Keepsakes,
+        kept: tuple[Keepsakes | Receipts, ...],
         clock: Clock,
         observer: Observer,
     ) -> None:
         self._register = register
         self._ledger = ledger
-        self._keepsakes = keepsakes
+        self._kept = kept
         self._clock = clock
         self._observer = observer
 
@@ -35,25 +39,39 @@ class Housekeeping:
             for _ in range(_ROUNDS_OF_AN_HOUR):
                 await self._clock.sleep(_EVERY_SECONDS)
                 self._forget_the_old()
+                await self._forget_the_told()
+
+    async def _forget_the_told(self) -> None:
+        """Forget the doubtful ends that were told: an equal edit is a new one from now on."""
+        lately = self._clock.now() - _TOLD_SECONDS
+        for errand in self._register:
+            if errand.doubtful and errand.told_at is not None and errand.told_at <= lately:
+                self._register.remove(errand)
+                await keep(self._ledger.deliver(errand.edit_id))
 
     def _forget_the_old(self) -> None:
         """Forget the edits whose pictures are gone upstream."""
         old = self._clock.epoch() - _KEPT_SECONDS
         for errand in [e for e in self._register if e.ended and e.created < old]:
             self._register.remove(errand)
-            self._observer.undelivered("expired")
-            made = sum(len(leg.task.made) for leg in errand.legs if leg.task)
-            region, model = errand.tenant.region, errand.edit.model
-            self._observer.pictures(errand.tenant.name, region, model, "undelivered", made)
+            if errand.stage is Stage.SUCCEEDED:
+                self._count(errand)
+
+    def _count(self, errand: Errand) -> None:
+        self._observer.undelivered("expired")
+        made = sum(len(leg.task.made) for leg in errand.legs if leg.task)
+        region, model = errand.tenant.region, errand.edit.model
+        self._observer.pictures(errand.tenant.name, region, model, "undelivered", made)
 
     async def _drop_orphans(self) -> None:
         """Drop what no edit can be answered with any more; what cannot be told stays."""
         try:
-            for edit_id in await self._keepsakes.kept():
-                if not await self._is_wanted(edit_id):
-                    await self._keepsakes.drop(edit_id)
+            for kept in self._kept:
+                for edit_id in await kept.kept():
+                    if not await self._is_wanted(edit_id):
+                        await kept.drop(edit_id)
         except LedgerUnavailable:
-            return  # both tell the operator themselves, and there is a next hour
+            return  # all tell the operator themselves, and there is a next hour
 
     async def _is_wanted(self, edit_id: str) -> bool:
         """Say whether the edit may still be answered, for the first time or again."""

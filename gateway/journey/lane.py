@@ -172,16 +172,6 @@ def lanes_of(
     }
 
 
-def expected_wait(
-    lanes: dict[tuple[str, str], Lane], tenant: Tenant, places: Iterable[Place]
-) -> float:
-    """Return the seconds until all of *places* had their turn; with none, of one who comes now."""
-    own = [lanes[u.region.name, u.account.name] for u in tenant.upstreams]
-    by_line = {lane.line: lane for lane in own}
-    waits = [by_line[place.line].expected_wait(tenant, place) for place in places]
-    return max(waits) if waits else min(lane.expected_wait(tenant) for lane in own)
-
-
 def route(lanes: dict[tuple[str, str], Lane], tenant: Tenant) -> list[Lane]:
     """
     Return the lanes of the tenant's upstreams in the order to try them.

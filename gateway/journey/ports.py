@@ -7,7 +7,7 @@ from gateway.domain.edit import AnswerForm, Edit, Keepsake, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
+from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Incoming
 
@@ -19,13 +19,15 @@ class DashScope(Protocol):
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
         """
-        Start a task. Never repeated in here: it may cost money.
+        Start a task, or, with a model without tasks, have the pictures made at once.
+
+        Never repeated in here: it may cost money.
 
         Raises:
             UpstreamUnreachable: no byte was sent.
             SubmitUncertain: a byte may have arrived and no clear answer came back
-                (timeout, cut, 5xx, 2xx without a task id).
-            GatewayError: any other: DashScope refused, no task exists.
+                (timeout, cut, 5xx, 2xx without a task id or pictures).
+            GatewayError: any other: DashScope refused, nothing was made.
         """
         ...
 
@@ -173,7 +175,12 @@ class Ledger(Protocol):
         ...
 
     async def owed(self) -> list[EditRecord]:
-        """Return every edit that is open and has a task, or succeeded and is not delivered."""
+        """
+        Return every edit that somebody may still come for.
+
+        Those that are open and have a task; those that succeeded, or failed with a doubtful
+        error, and are not delivered.
+        """
         ...
 
     async def known(self, task_ids: Collection[str]) -> set[str]:
@@ -193,6 +200,28 @@ class Keepsakes(Protocol):
         ...
 
     async def get(self, edit_id: str) -> Keepsake | None: ...
+    async def drop(self, edit_id: str) -> None:
+        """Forget it; harmless where there is none."""
+        ...
+
+    async def kept(self) -> list[str]:
+        """Return the id of every edit of which something is kept."""
+        ...
+
+
+class Receipts(Protocol):
+    """
+    Where the pictures lie of models without tasks, which tell it only once.
+
+    As durable as the ledger, whose users may not see a signed URL; gateway.ledger answers it.
+    Each call raises LedgerUnavailable when it cannot be done.
+    """
+
+    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+        """Keep where one part's pictures lie; to do it again is harmless."""
+        ...
+
+    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None: ...
     async def drop(self, edit_id: str) -> None:
         """Forget it; harmless where there is none."""
         ...

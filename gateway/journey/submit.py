@@ -1,11 +1,13 @@
 """Where money is spent: the intent, the submit, and what follows when its answer is lost."""
 
 from collections.abc import Awaitable
+from contextlib import nullcontext
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import (
     GatewayError,
     LedgerUnavailable,
+    ResultUnavailable,
     SubmitUncertain,
     TaskLost,
     Throttled,
@@ -13,13 +15,15 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.phases import Phase
+from gateway.domain.task import Made, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.errand import Errand, Leg, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.lane import Lane
-from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.journey.ports import DashScope, Ledger, Observer, Receipts
 from gateway.journey.settle import Doubt, Settlement
 
+_READ_AGAIN_SECONDS = 5.0
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -31,12 +35,14 @@ class Submitter:
         *,
         dashscope: DashScope,
         ledger: Ledger,
+        receipts: Receipts,
         finishing: Finishing,
         clock: Clock,
         observer: Observer,
     ) -> None:
         self._dashscope = dashscope
         self._ledger = ledger
+        self._receipts = receipts
         self._finishing = finishing
         self._clock = clock
         self._observer = observer
@@ -46,13 +52,17 @@ class Submitter:
         """
         Submit to the first upstream of this account that takes it.
 
+        Afterwards the part has its task; of a model without tasks, the ended one.
+
         Raises:
-            GatewayError: refused, and no task exists; or TaskLost: nobody knows.
+            GatewayError: refused, and no task exists; or doubtful: nobody knows.
         """
         refused: GatewayError = UpstreamUnavailable("No upstream of this account works.")
         for upstream in lane.upstreams_of(errand.tenant):
             try:
-                async with lane.prompt(errand.prompt_digest):
+                # Without a list to look in, two of one prompt cannot be mistaken.
+                alone = lane.prompt(errand.prompt_digest) if errand.has_tasks else nullcontext()
+                async with alone:
                     await self._submit_to(lane, upstream, errand, leg)
             except (UpstreamUnreachable, UpstreamUnavailable) as error:
                 lane.rest(upstream, error)
@@ -70,8 +80,13 @@ class Submitter:
 
         Raises:
             TaskLost: nobody can tell.
+            SubmitUncertain: the same, of a model without tasks.
+            ResultUnavailable: it was made, and where it lies is lost.
         """
         assert leg.upstream is not None
+        if not errand.has_tasks:
+            await self._remember(errand, leg, leg.upstream)
+            return
         async with lane.prompt(errand.prompt_digest):
             task_id = await self._resolve(lane, leg.upstream, errand, recorded=leg.intended_at)
             if task_id is None:
@@ -105,11 +120,10 @@ class Submitter:
                 await self._clock.sleep(_THROTTLED_SECONDS[min(throttled, 3)])
                 throttled += 1
                 continue
-            except TaskLost:
-                raise  # a task of ours may exist: nothing is certain, so nothing is undone
             except GatewayError as error:
                 self._observer.task_failed(upstream.region.name, errand.edit.model, error)
-                await self._undo(errand, leg, error)
+                if not error.doubtful:  # else nothing is certain, so nothing is undone
+                    await self._undo(errand, leg, error)
                 raise
             if task_id is not None:
                 await self._accept(errand, leg, upstream, task_id)
@@ -122,16 +136,23 @@ class Submitter:
         pictures = await errand.bytes()
         region = upstream.region.name
         intended = self._clock.now()
-        self._observer.task_state(region, None, "submitting")
+        state = "submitting"
+        if not errand.has_tasks:  # what is sent is made at once, and the answer is the end
+            state, leg.accepted_at = "running", intended
+            errand.reach(leg, Stage.RUNNING)
+            errand.mark(Phase.UPSTREAM_RUNNING, intended)
+        self._observer.task_state(region, None, state)
         try:
             accepted = await self._dashscope.submit(upstream, errand.edit, leg.part, pictures)
-        except SubmitUncertain:
+        except SubmitUncertain as lost:
             errand.reach(leg, Stage.UNCERTAIN)
             errand.trace.uncertain(leg.part.index)
+            if not errand.has_tasks:
+                raise _nobody_knows(lost) from lost
             return await self._resolve(lane, upstream, errand, intended=intended)
         finally:
-            self._observer.task_state(region, "submitting", None)
-        leg.request_id = accepted.request_id
+            self._observer.task_state(region, state, None)
+        leg.request_id, leg.task = accepted.request_id, accepted.task
         return accepted.task_id
 
     async def _resolve(
@@ -157,10 +178,13 @@ class Submitter:
         return task_id
 
     async def _accept(self, errand: Errand, leg: Leg, upstream: Upstream, task_id: str) -> None:
-        """Take note of the task at once in this process, then in the ledger."""
+        """Take note of the task at once in this process, then on the disk."""
         leg.task_id = task_id
         self._settlement.claim(task_id)
         errand.reach(leg, Stage.RUNNING)
+        if leg.task is not None:  # nobody tells it again
+            receipt = self._receipts.put(errand.edit_id, leg.part.index, leg.task.made)
+            await keep(receipt)
         try:
             await self._ledger.accept(errand.edit_id, leg.part.index, upstream.name, task_id)
         except LedgerUnavailable:
@@ -169,12 +193,49 @@ class Submitter:
             self._settlement.written(task_id)
         errand.let_go()
 
+    async def _remember(self, errand: Errand, leg: Leg, upstream: Upstream) -> None:
+        """Find the pictures of a model without tasks where an earlier try or process left them."""
+        if leg.task is not None:
+            return
+        made = await self._receipt(errand, leg)
+        if made is None:
+            raise _nobody_knows() if leg.task_id is None else made_and_lost()
+        task_id = leg.task_id or "request-unknown"
+        leg.task = Task(task_id=task_id, status=TaskStatus.SUCCEEDED, results=made)
+        await self._accept(errand, leg, upstream, task_id)
+        self._observer.recovered("submit_resolved")
+
+    async def _receipt(self, errand: Errand, leg: Leg) -> tuple[Made, ...] | None:
+        """Read where the pictures lie; as long as that cannot be told, nothing is given up."""
+        while True:
+            try:
+                return await self._receipts.get(errand.edit_id, leg.part.index)
+            except LedgerUnavailable:  # the folder itself tells the operator
+                await self._clock.sleep(_READ_AGAIN_SECONDS)
+
     async def _undo(self, errand: Errand, leg: Leg, error: GatewayError | None = None) -> None:
         """It is certain that no task was made: back to waiting."""
         errand.trace.undone(leg.part.index, error)
         await keep(self._ledger.void(errand.edit_id, leg.part.index))
         leg.task_id = None
         errand.reach(leg, Stage.WAITING)
+
+
+def _nobody_knows(lost: SubmitUncertain | None = None) -> SubmitUncertain:
+    """Return what ends an edit of a model without tasks whose answer was lost."""
+    return SubmitUncertain(
+        "The upstream's answer was lost, and this model has no list to look it up in: the "
+        "picture may have been made and paid for. Send the edit again only if it may be paid "
+        "for twice.",
+        retry=False,
+        upstream_code=None if lost is None else lost.upstream_code,
+        upstream_request_id=None if lost is None else lost.upstream_request_id,
+    )
+
+
+def made_and_lost() -> ResultUnavailable:
+    """Return what ends an edit that was made, but not kept: DashScope tells it only once."""
+    return ResultUnavailable("The picture was made, but where it lies is lost.", retry=False)
 
 
 async def keep(write: Awaitable[None]) -> None:

@@ -62,6 +62,7 @@ class Visit:
                 if errand.turned_away is not None and (errand.given_up or not errand.ended):
                     raise errand.turned_away
                 if errand.error is not None:
+                    errand.told_at = self.clock.now()
                     raise errand.error
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
                 self.trace.downloading()

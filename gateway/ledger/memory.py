@@ -8,6 +8,7 @@ from cachetools import TLRUCache
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.ledger.rows import DOUBTFUL_KINDS
 
 _KEPT_SECONDS = 24 * 3600.0
 _MOST = 200_000  # about 100 MB; the oldest leave first
@@ -149,4 +150,5 @@ class MemoryLedger:
 def _is_owed(edit: EditRecord) -> bool:
     if edit.state is EditState.OPEN:
         return bool(edit.tasks)
-    return edit.state is EditState.SUCCEEDED and not edit.delivered
+    doubtful = edit.error_kind in DOUBTFUL_KINDS and not edit.error_retry
+    return (edit.state is EditState.SUCCEEDED or doubtful) and not edit.delivered

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.domain.edit import Size
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import DOUBTFUL, GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 
 EDIT_COLUMNS = (
@@ -45,6 +45,9 @@ TASK_COLUMNS = (
     "task_id",
     "outcome",
 )
+
+DOUBTFUL_KINDS = tuple(error.__name__ for error in DOUBTFUL)
+"""The ``error_kind`` of failures that, without a retry, leave it open whether they were paid."""
 
 _URL = re.compile(r"\b\w+://\S+")
 

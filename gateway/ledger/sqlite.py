@@ -9,6 +9,7 @@ from typing import Any, Self
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.rows import (
+    DOUBTFUL_KINDS,
     EDIT_COLUMNS,
     TASK_COLUMNS,
     edit_of_row,
@@ -44,6 +45,8 @@ _TASKS_OF = (
     "WHERE edit_id = ? ORDER BY part"
 )
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
+_DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(DOUBTFUL_KINDS))})"
+_OWED = f"state = 'open' OR (delivered = 0 AND (state = 'succeeded' OR {_DOUBTFUL}))"
 _DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT {_HAS_TASK}"  # noqa: S608 - the same
 _OLD = "SELECT edit_id FROM edits WHERE created <= ? ORDER BY created LIMIT ?"
 
@@ -155,15 +158,15 @@ class SqliteLedger:
 
     async def owed(self) -> list[EditRecord]:
         """
-        Return every edit that is open, or succeeded and not delivered; the oldest first.
+        Return every edit that is open, or not delivered and a success or doubtful; by age.
 
         An open edit without a task is not owed: its submit was refused, and it was about to
         go on in the memory of a process that has died.
         """
         return await self._read(
-            "WHERE (state = 'open' OR (state = 'succeeded' AND delivered = 0)) AND created > ? "
+            f"WHERE ({_OWED}) AND created > ? "
             f"AND (state <> 'open' OR {_HAS_TASK}) ORDER BY created, rowid",
-            (self._oldest(),),
+            (*DOUBTFUL_KINDS, self._oldest()),
         )
 
     async def known(self, task_ids: Collection[str]) -> set[str]:

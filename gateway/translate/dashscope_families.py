@@ -12,6 +12,7 @@ _Writer = Callable[[Edit, Part, Sequence[Picture]], SubmitBody]
 _WRITERS: Mapping[Family, _Writer] = {
     Family.SYNTHESIS: synthesis_body,
     Family.MESSAGES: messages_body,
+    Family.SYNCHRONOUS: messages_body,
 }
 
 

@@ -10,20 +10,13 @@ from gateway.translate.dashscope_fault import fault
 from gateway.translate.dashscope_request import BEIJING
 
 
-def read_accepted(body: object) -> Accepted:
-    """
-    Read the answer to a submit.
-
-    Raises:
-        UpstreamFailed: there is no task id in it; a task may have been made all the same.
-        GatewayError: a ``code`` stands in it, which a 200 may have too (dashscope.md 2.2).
-    """
-    said = _unless_refused(body)
-    match said:
+def read_accepted(body: Mapping[str, Any]) -> Accepted | None:
+    """Return the task that the answer to a submit names; ``None`` if it names none."""
+    match body:
         case {"output": {"task_id": str(task_id)}} if task_id:
-            return Accepted(task_id=task_id, request_id=_text(said, "request_id"))
+            return Accepted(task_id=task_id, request_id=_text(body, "request_id"))
         case _:
-            raise UpstreamFailed("The upstream's answer names no task.")
+            return None
 
 
 def read_task(body: object) -> Task:
@@ -63,6 +56,30 @@ def read_task(body: object) -> Task:
         orig_prompt=_orig_prompt(output.get("results")),
         request_id=_text(said, "request_id"),
     )
+
+
+def read_answer(body: Mapping[str, Any]) -> Accepted | None:
+    """
+    Read the answer of a model without tasks: the pictures themselves, as if a task had ended.
+
+    Returns:
+        What was made; ``None`` if the body does not tell of anything that was.
+    """
+    match body:
+        case {"output": {"choices": [*_]} as output}:
+            results = _results(_entries(output))
+        case _:
+            return None
+    request_id = _text(body, "request_id")
+    task_id = f"request-{request_id or 'unknown'}"
+    task = Task(
+        task_id=task_id,
+        status=TaskStatus.SUCCEEDED,
+        results=results,
+        fault=_why_none(TaskStatus.SUCCEEDED, output, results),
+        request_id=request_id,
+    )
+    return Accepted(task_id=task_id, request_id=request_id, task=task)
 
 
 def read_page(body: object) -> TaskPage:

@@ -15,10 +15,13 @@ _NEARBY = 12
 
 def rule(sizes: Sizes) -> str:
     """Return the rule for what DashScope makes, in words."""
-    return (
+    said = (
         f"width x height must be {sizes.least_pixels} to {sizes.most_pixels} pixels,"
         f" and the ratio of the sides 1:{sizes.most_ratio} to {sizes.most_ratio}:1"
     )
+    if sizes.shortest_side == 1:
+        return said
+    return f"{said}, no side under {sizes.shortest_side} or over {sizes.longest_side}"
 
 
 def scaled_rule(sizes: Sizes) -> str:
@@ -31,8 +34,13 @@ def scaled_rule(sizes: Sizes) -> str:
 
 def is_legal(size: Size, sizes: Sizes) -> bool:
     """Return whether DashScope makes pictures of *size*."""
-    pixels = size.width * size.height
-    return sizes.least_pixels <= pixels <= sizes.most_pixels and ratio_is_legal(size, sizes)
+    shorter, longer = sorted((size.width, size.height))
+    return (
+        sizes.least_pixels <= shorter * longer <= sizes.most_pixels
+        and sizes.shortest_side <= shorter
+        and longer <= sizes.longest_side
+        and ratio_is_legal(size, sizes)
+    )
 
 
 def ratio_is_legal(size: Size, sizes: Sizes) -> bool:
@@ -56,7 +64,8 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
     if is_legal(size, sizes):
         return size
     ratio = min(max(size.width / size.height, 1 / sizes.most_ratio), sizes.most_ratio)
-    pixels = min(max(size.width * size.height, sizes.least_pixels), sizes.most_pixels)
+    least, most = _pixels_of(max(ratio, 1 / ratio), sizes)
+    pixels = min(max(size.width * size.height, least), most)
     middle = round(sqrt(pixels / ratio))
     around = range(middle - _NEARBY, middle + _NEARBY + 1)
     candidates = (Size(round(height * ratio), height) for height in around)
@@ -67,3 +76,9 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
             abs(near.width * near.height - pixels),
         ),
     )
+
+
+def _pixels_of(ratio: float, sizes: Sizes) -> tuple[float, float]:
+    """Return how many pixels a picture of *ratio*, longer to shorter, has at least and at most."""
+    least = max(sizes.least_pixels, sizes.shortest_side**2 * ratio)
+    return least, min(sizes.most_pixels, sizes.longest_side**2 / ratio)

@@ -21,6 +21,8 @@ class Purpose(StrEnum):
     CALL = "call"
     """Fetch, list, cancel."""
     SUBMIT = "submit"
+    SUBMIT_AND_WAIT = "submit and wait"
+    """To a model without tasks, which answers when it has made the pictures."""
     DOWNLOAD = "download"
     """Carries no key: results home, pictures up to object storage."""
 
@@ -42,6 +44,8 @@ _HABITS = {
     # A POST on a connection that the server is just closing is an uncertain submit:
     # one that idled for 2 s is not used again.
     Purpose.SUBMIT: _Habits(read=60, keep_alive=1.5),
+    # The vendor's own SDK waits so long (dashscope.md 10); a picture takes 15 s to 3 min.
+    Purpose.SUBMIT_AND_WAIT: _Habits(read=300, keep_alive=1.5),
     Purpose.DOWNLOAD: _Habits(read=30, keep_alive=15),
 }
 

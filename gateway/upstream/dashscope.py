@@ -12,7 +12,7 @@ import httpx
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, UpstreamUnavailable, UpstreamUnreachable
-from gateway.domain.models import MODELS
+from gateway.domain.models import MODELS, Model
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_families import submit_body
@@ -30,7 +30,7 @@ from gateway.upstream.uploads import Uploads
 _TASKS = "/tasks"
 # The read timeout starts when the body has gone out; a line slower than this, or one that
 # stands still, is given up as well.
-_SUBMIT_PATIENCE = 90.0  # seconds
+_SUBMIT_PATIENCE = {Purpose.SUBMIT: 90.0, Purpose.SUBMIT_AND_WAIT: 330.0}  # seconds
 _SLOWEST_UPLOAD = 64 * 1024  # bytes a second
 _CALL_PATIENCE = 15.0  # seconds for a fetch, list or cancel from first to last byte
 
@@ -65,26 +65,25 @@ class DashScopeApi:
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
-        """Start a task, once; gateway.upstream.submission tells what each end proves."""
+        """Send it once; gateway.upstream.submission tells what each end proves."""
+        model = MODELS[edit.model]
         body = submit_body(edit, part, pictures)
         if body.length > self._inline_bytes:
             # Before the submit is on its way: whatever this ends with has made no task.
             pictures = await self._uploads.lift(upstream, edit.model, pictures)
             body = submit_body(edit, part, pictures)
         outgoing = Outgoing(body)
-        patience = _SUBMIT_PATIENCE + body.length / _SLOWEST_UPLOAD
-        request = self._clients.of(upstream, Purpose.SUBMIT).build_request(
-            "POST",
-            MODELS[edit.model].path,
-            content=outgoing,
-            headers=_submit_headers(body, pictures),
+        purpose = Purpose.SUBMIT if model.has_tasks else Purpose.SUBMIT_AND_WAIT
+        patience = _SUBMIT_PATIENCE[purpose] + body.length / _SLOWEST_UPLOAD
+        request = self._clients.of(upstream, purpose).build_request(
+            "POST", model.path, content=outgoing, headers=_submit_headers(model, body, pictures)
         )
         try:
-            answer = await self._send(upstream, Purpose.SUBMIT, "submit", request, patience)
+            answer = await self._send(upstream, purpose, "submit", request, patience)
         except Exception as exc:
             # Whatever broke, foreseen or not: a byte may have gone out.
             raise broken(exc, outgoing) from exc
-        return settled(answer)
+        return settled(answer, model)
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         path = f"{_TASKS}/{quote(task_id, safe='')}"
@@ -181,12 +180,12 @@ class DashScopeApi:
         return answer
 
 
-def _submit_headers(body: SubmitBody, pictures: tuple[Picture, ...]) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "Content-Length": str(body.length),
-        "X-DashScope-Async": "enable",
-    }
+def _submit_headers(
+    model: Model, body: SubmitBody, pictures: tuple[Picture, ...]
+) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Content-Length": str(body.length)}
+    if model.has_tasks:  # each kind is refused in the other's way (dashscope.md 9)
+        headers["X-DashScope-Async"] = "enable"
     if any(picture.url.startswith("oss://") for picture in pictures):
         headers["X-DashScope-OssResourceResolve"] = "enable"
     return headers

@@ -1,17 +1,21 @@
 """
 What the end of a submit proves about money: refused, accepted, never sent, or uncertain.
 
-    what came back                                a task exists     raised
+    what came back                                a task exists (1) raised
     ------------------------------------------    --------------    --------------------
     no connection, and no piece was asked for     no                UpstreamUnreachable
     anything that broke after that                perhaps           SubmitUncertain
     2xx with output.task_id, code or not          yes               (Accepted)
+    the same with output.choices, of a model      its pictures      (Accepted)
+      without tasks
     2xx with the code of a refusal                no                as dashscope_fault
     2xx with another code, or with neither        perhaps           SubmitUncertain
     408, 499: somebody in between lost patience   perhaps           SubmitUncertain
     other 4xx, JSON or not                        no                as dashscope_fault
     3xx                                           no                UpstreamUnavailable
     5xx                                           perhaps           SubmitUncertain
+
+(1) or, of a model without tasks, pictures that are paid for.
 """
 
 from collections.abc import AsyncIterator
@@ -26,8 +30,10 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from gateway.domain.models import Model
 from gateway.domain.task import Accepted
 from gateway.translate.dashscope_request import SubmitBody
+from gateway.translate.dashscope_task import read_accepted, read_answer
 from gateway.upstream.answers import body_of, refusal, request_id_of
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -63,9 +69,9 @@ def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:
     return _uncertain(type(exc).__name__)
 
 
-def settled(answer: httpx.Response) -> Accepted:
+def settled(answer: httpx.Response, model: Model) -> Accepted:
     """
-    Return the task that *answer* tells of.
+    Return the task that *answer* tells of, or what a *model* without tasks made.
 
     Raises:
         SubmitUncertain: it does not say whether a task was made.
@@ -73,7 +79,7 @@ def settled(answer: httpx.Response) -> Accepted:
     """
     status, body = answer.status_code, body_of(answer)
     if answer.is_success:
-        return _accepted(answer)
+        return _accepted(answer, model)
     if answer.is_redirect:
         raise UpstreamUnavailable(
             "The upstream's address is wrong; the operator of this gateway has to look into it.",
@@ -86,19 +92,20 @@ def settled(answer: httpx.Response) -> Accepted:
     raise _uncertain(code, request_id_of(answer, body))
 
 
-def _accepted(answer: httpx.Response) -> Accepted:
+def _accepted(answer: httpx.Response, model: Model) -> Accepted:
     body = body_of(answer)
     request_id = request_id_of(answer, body)
-    match body:
-        case {"output": {"task_id": str(task_id)}} if task_id:
-            return Accepted(task_id=task_id, request_id=request_id)
-        case {"code": str(code)} if code:
-            said = refusal(answer, body)
-            if isinstance(said, _CLEAR_REFUSALS):
-                raise said
-            raise _uncertain(code, request_id)
-        case _:
-            raise _uncertain("no task id", request_id)
+    read = read_accepted if model.has_tasks else read_answer
+    accepted = read({**body, "request_id": request_id})
+    if accepted is not None:
+        return accepted
+    code = body.get("code")
+    if isinstance(code, str) and code:
+        said = refusal(answer, body)
+        if isinstance(said, _CLEAR_REFUSALS):
+            raise said
+        raise _uncertain(code, request_id)
+    raise _uncertain("no task id" if model.has_tasks else "no pictures", request_id)
 
 
 def _uncertain(upstream_code: str, request_id: str = "") -> SubmitUncertain:

@@ -7,10 +7,10 @@ from typing import TypeVar
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
+from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Incoming
-from gateway.journey.ports import DashScope, Ledger
+from gateway.journey.ports import DashScope, Ledger, Receipts
 
 T = TypeVar("T")
 
@@ -137,3 +137,23 @@ class MortalLedger:
 
     async def known(self, task_ids: Collection[str]) -> set[str]:
         return await self._life.call("known", self._ledger.known(task_ids))
+
+
+class MortalReceipts:
+    """Writes of one life to receipts that outlive it."""
+
+    def __init__(self, receipts: Receipts, life: Life) -> None:
+        self._receipts = receipts
+        self._life = life
+
+    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+        await self._life.call("receipt", self._receipts.put(edit_id, part, made))
+
+    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+        return await self._life.call("look for receipt", self._receipts.get(edit_id, part))
+
+    async def drop(self, edit_id: str) -> None:
+        await self._receipts.drop(edit_id)
+
+    async def kept(self) -> list[str]:
+        return await self._receipts.kept()

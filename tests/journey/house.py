@@ -8,15 +8,9 @@ from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger, Spool
-from tests.fakes import (
-    FakeDashScope,
-    FakeFinisher,
-    FakeKeepsakes,
-    FakeLedger,
-    a_tenant,
-    an_ask,
-)
+from gateway.journey.ports import DashScope, Ledger, Receipts, Spool
+from tests.fake_stores import FakeFinisher, FakeKeepsakes, FakeLedger, FakeReceipts
+from tests.fakes import FakeDashScope, a_tenant, an_ask
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
@@ -32,6 +26,7 @@ class House:
         self.world = FakeDashScope(self.clock, running_limit=running_limit)
         self.ledger = FakeLedger(self.clock.epoch)
         self.keepsakes = FakeKeepsakes()
+        self.receipts = FakeReceipts()
         self.finisher = FakeFinisher()
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
@@ -41,12 +36,14 @@ class House:
         *,
         dashscope: DashScope | None = None,
         ledger: Ledger | None = None,
+        receipts: Receipts | None = None,
         spool: Spool | None = None,
     ) -> Desk:
         return Desk(
             tenants=self.tenants,
             dashscope=dashscope or self.world,
             ledger=ledger or self.ledger,
+            receipts=receipts or self.receipts,
             finishing=Finishing(self.keepsakes, self.finisher),
             clock=self.clock,
             observer=self.observer,

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from gateway.domain.phases import Phases
-from tests.fakes import FakeLedger, Run, a_tenant, an_account, an_upstream
+from tests.fake_stores import FakeLedger
+from tests.fakes import Run, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.domain.errors import UpstreamUnavailable, UpstreamUnreachable
-from gateway.journey.lane import Lane, expected_wait, route
+from gateway.journey.forecast import expected_wait
+from gateway.journey.lane import Lane, route
 from gateway.journey.line import Place
 from gateway.journey.schedule import Kind
 from tests.fakes import FakeDashScope, a_tenant, an_account, an_upstream

@@ -1,15 +1,12 @@
 """Both keepers answer gateway.journey.ports.Keepsakes alike; what only files do comes after."""
 
-import os
-import stat
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.edit import Keepsake
-from gateway.domain.errors import LedgerUnavailable
 from gateway.journey.ports import Keepsakes
-from gateway.ledger.keepsakes import FileKeepsakes, MemoryKeepsakes, open_keepsakes
+from gateway.ledger.keepsakes import MemoryKeepsakes, open_keepsakes
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +22,7 @@ def files_in(folder: Path) -> list[str]:
 def keepsakes(request: pytest.FixtureRequest, tmp_path: Path) -> Keepsakes:
     if request.param == "memory":
         return MemoryKeepsakes()
-    return FileKeepsakes(tmp_path / "state" / "gateway.db.keep", durable=False)
+    return open_keepsakes(str(tmp_path / "state" / "gateway.db"), "normal")
 
 
 async def test_what_was_put_is_had_again(keepsakes: Keepsakes) -> None:
@@ -88,67 +85,6 @@ async def test_files_are_private_and_outlive_the_process(tmp_path: Path, sync: s
     assert await open_keepsakes(str(ledger), sync).get("edit_1") == ONE
 
 
-async def test_full_survives_a_loss_of_power(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With `sync = "full"` the file and its name are on the disk before the submit begins."""
-    synced: list[bool] = []
-    fsync = os.fsync
-
-    def told(descriptor: int) -> None:
-        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", told)
-
-    await open_keepsakes(str(tmp_path / "a.db"), "normal").put("edit_1", ONE)
-    without = list(synced)
-    await open_keepsakes(str(tmp_path / "b.db"), "full").put("edit_1", ONE)
-
-    assert without == []
-    assert synced == [False, True]
-
-
 def test_memory_for_a_ledger_in_memory(tmp_path: Path) -> None:
     """Without a file for the ledger nothing goes to the disk."""
     assert isinstance(open_keepsakes("memory", "normal"), MemoryKeepsakes)
-
-
-async def test_what_a_killed_process_left_half_is_found_and_dropped(tmp_path: Path) -> None:
-    """A file that was never renamed is not given out, and goes with its edit."""
-    keepsakes = FileKeepsakes(tmp_path, durable=False)
-    (tmp_path / "edit_1.k2jf").write_bytes(b"half")
-
-    got, kept = await keepsakes.get("edit_1"), await keepsakes.kept()
-    await keepsakes.drop("edit_1")
-
-    assert got is None
-    assert kept == ["edit_1"]
-    assert files_in(tmp_path) == []
-
-
-async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails leaves nothing behind, and is told to the customer and the operator."""
-    told: list[Exception] = []
-    keepsakes = FileKeepsakes(tmp_path, durable=True, on_failure=told.append)
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-
-    with pytest.raises(LedgerUnavailable) as refused:
-        await keepsakes.put("edit_1", ONE)
-
-    assert refused.value.retry
-    assert refused.value.retry_after == 5.0
-    assert [str(error) for error in told] == ["[Errno 28] No space left on device"]
-    assert files_in(tmp_path) == []
-
-
-async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
-    (tmp_path / "keep").write_text("")
-
-    with pytest.raises(LedgerUnavailable):
-        await FileKeepsakes(tmp_path / "keep", durable=False).put("edit_1", ONE)

@@ -11,7 +11,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
 )
 from gateway.domain.task import Accepted, Made, TaskRow, TaskStatus, Times
-from gateway.translate.dashscope_task import read_accepted, read_page, read_task
+from gateway.translate.dashscope_task import read_accepted, read_answer, read_page, read_task
 
 URL = "https://dashscope-result-sh.oss-cn-shanghai.aliyuncs.com/xxx.png?Expires=1&Signature=a%2Bb"
 # The official sample of dashscope.md 3.3.
@@ -41,6 +41,29 @@ def test_an_accepted_submit() -> None:
     assert read_accepted(body) == Accepted(task_id="0385dc79", request_id="4909100c")
 
 
+@pytest.mark.parametrize("read", [read_accepted, read_answer])
+@pytest.mark.parametrize("output", [None, "t", {}, {"task_id": ""}, {"task_id": 7}, {"choices": 7}])
+def test_no_answer_to_a_submit(read: Any, output: object) -> None:
+    """Neither a task nor pictures: it is for others to say what that proves."""
+    assert read({"output": output, "request_id": "r"}) is None
+
+
+def test_a_model_without_tasks_answers_with_its_pictures() -> None:
+    """As an ended task, in order; a choice without a picture is an error in its place."""
+    made = {"message": {"content": [{"image": "https://a/1.png"}, {"text": "so"}]}}
+    body = {"output": {"choices": [made, {"finish_reason": "length"}]}, "request_id": "r"}
+
+    accepted = read_answer(body)
+
+    assert accepted is not None
+    assert accepted.task is not None
+    first, second = accepted.task.results
+    assert first == Made("https://a/1.png")
+    assert isinstance(second, UpstreamFailed)
+    assert accepted.task.status is TaskStatus.SUCCEEDED
+    assert accepted.task.task_id == accepted.task_id == "request-r"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -54,7 +77,7 @@ def test_an_accepted_submit() -> None:
         pytest.param({"code": "", "message": "", "output": None}, id="decorated by an SDK"),
     ],
 )
-@pytest.mark.parametrize("read", [read_accepted, read_task, read_page])
+@pytest.mark.parametrize("read", [read_task, read_page])
 def test_nonsense_is_the_upstreams_failure(read: Any, body: object) -> None:
     """An answer that is not of the documented shape never passes for one."""
     if read is read_task and isinstance(body, dict) and isinstance(body.get("output"), dict):
@@ -64,7 +87,7 @@ def test_nonsense_is_the_upstreams_failure(read: Any, body: object) -> None:
         read(body)
 
 
-@pytest.mark.parametrize("read", [read_accepted, read_task, read_page])
+@pytest.mark.parametrize("read", [read_task, read_page])
 def test_a_200_with_a_code_is_an_error(read: Any) -> None:
     """A business code at top level is an error even under HTTP 200."""
     body = {"code": "Throttling.RateQuota", "message": "Slow down.", "request_id": "r"}

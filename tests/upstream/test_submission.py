@@ -19,7 +19,10 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from gateway.domain.models import MODELS, Model
+from gateway.domain.task import Made
 from gateway.translate.dashscope_families import submit_body
+from gateway.upstream import dashscope
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.dashscope import DashScopeApi
 from gateway.upstream.submission import Outgoing, broken, settled
@@ -40,6 +43,7 @@ from tests.upstream.wire import (
 pytestmark = pytest.mark.anyio
 
 _TASK = b'{"output":{"task_status":"PENDING","task_id":"t-1"},"request_id":"r-1"}'
+WITH_TASKS, WITHOUT = MODELS["wan2.5-i2i-preview"], MODELS["qwen-image-edit-plus"]
 _LONG_PICTURE = (Picture(content=b"x" * 4_000_000, media_type="image/png"),)
 
 
@@ -252,7 +256,7 @@ def _refuses_tunnel(heard: Heard) -> Serve:
 
 async def test_upload_that_stands_still_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that stops reading in mid-body does not hold a submit for ever."""
-    monkeypatch.setattr("gateway.upstream.dashscope._SUBMIT_PATIENCE", 0.3)
+    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT, 0.3)
     monkeypatch.setattr("gateway.upstream.dashscope._SLOWEST_UPLOAD", 2**40)
 
     async with listening(_reads_nothing) as heard:
@@ -333,12 +337,15 @@ async def test_answer_before_the_body_is_read() -> None:
         pytest.param(504, None, SubmitUncertain, id="504"),
     ],
 )
-def test_what_an_answer_proves(status: int, body: object, error: type[GatewayError]) -> None:
-    """Each status and code is either certain that no task was made, or uncertain."""
+@pytest.mark.parametrize("model", [WITH_TASKS, WITHOUT], ids=lambda model: model.family)
+def test_what_an_answer_proves(
+    status: int, body: object, error: type[GatewayError], model: Model
+) -> None:
+    """Each status and code is either certain that nothing was made, or uncertain."""
     answer = httpx.Response(status, json=body) if body is not None else httpx.Response(status)
 
     with pytest.raises(error) as caught:
-        settled(answer)
+        settled(answer, model)
 
     assert type(caught.value) is error
 
@@ -348,9 +355,47 @@ def test_a_task_id_is_believed(code: str) -> None:
     """A 2xx that names a task has made one, whatever else it says."""
     said = {"output": {"task_id": "t-1"}, "code": code}
 
-    accepted = settled(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}))
+    accepted = settled(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITH_TASKS)
 
     assert (accepted.task_id, accepted.request_id) == ("t-1", "r-9")
+
+
+def test_pictures_instead_of_a_task() -> None:
+    """A model without tasks answers with the pictures; the request's id stands for the task's."""
+    content = [{"image": "https://a/1.png"}, {"image": "https://a/2.png"}]
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+    said = {"output": {"choices": [choice]}, "usage": {"image_count": 2}}
+
+    accepted = settled(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITHOUT)
+
+    assert (accepted.task_id, accepted.request_id) == ("request-r-9", "r-9")
+    assert accepted.task is not None
+    assert accepted.task.made == (Made("https://a/1.png"), Made("https://a/2.png"))
+    assert accepted.task.fault is None
+
+
+@pytest.mark.parametrize(
+    ("said", "model"),
+    [
+        pytest.param({"output": {"choices": []}}, WITH_TASKS, id="pictures-for-a-task"),
+        pytest.param({"output": {"task_id": "t-1"}}, WITHOUT, id="a-task-for-pictures"),
+    ],
+)
+def test_the_other_kinds_answer_is_none(said: object, model: Model) -> None:
+    """What was made, if anything, cannot be told."""
+    with pytest.raises(SubmitUncertain):
+        settled(httpx.Response(200, json=said), model)
+
+
+def test_an_answer_without_pictures() -> None:
+    """It made nothing and cost nothing, but would most likely do so again."""
+    accepted = settled(httpx.Response(200, json={"output": {"choices": []}}), WITHOUT)
+
+    assert accepted.task_id == "request-unknown"
+    assert accepted.task is not None
+    assert accepted.task.made == ()
+    assert isinstance(accepted.task.fault, UpstreamFailed)
+    assert not accepted.task.fault.retry
 
 
 async def test_uncertain_tells_the_operator_why() -> None:
@@ -358,7 +403,7 @@ async def test_uncertain_tells_the_operator_why() -> None:
     said = {"code": "InternalError", "request_id": "r-5"}
 
     with pytest.raises(SubmitUncertain) as caught:
-        settled(httpx.Response(500, json=said))
+        settled(httpx.Response(500, json=said), WITH_TASKS)
 
     assert (caught.value.upstream_code, caught.value.upstream_request_id) == (
         "InternalError",

@@ -1,0 +1,66 @@
+"""Where the pictures lie that no task tells again: files beside the ledger, or memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from gateway.domain.task import Made
+from gateway.ledger.folder import Folder
+
+
+class MemoryReceipts:
+    """Answers gateway.journey.ports.Receipts for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._by_edit: dict[str, dict[int, tuple[Made, ...]]] = {}
+
+    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+        self._by_edit.setdefault(edit_id, {})[part] = made
+
+    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+        return self._by_edit.get(edit_id, {}).get(part)
+
+    async def drop(self, edit_id: str) -> None:
+        self._by_edit.pop(edit_id, None)
+
+    async def kept(self) -> list[str]:
+        return list(self._by_edit)
+
+
+class FileReceipts:
+    """Answers gateway.journey.ports.Receipts with a file ``EDIT_ID.PART`` in *folder*."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+        urls = orjson.dumps([picture.url for picture in made])
+        await self._folder.write(f"{edit_id}.{part}", (urls,))
+
+    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+        content = await self._folder.read(f"{edit_id}.{part}")
+        # One that lost its content with the machine's power is as good as none.
+        return tuple(Made(url) for url in orjson.loads(content)) if content else None
+
+    async def drop(self, edit_id: str) -> None:
+        await self._folder.remove(edit_id)
+
+    async def kept(self) -> list[str]:
+        return await self._folder.edits()
+
+
+def open_receipts(
+    state_path: str, sync: str, *, on_failure: Callable[[Exception], None] = lambda _: None
+) -> MemoryReceipts | FileReceipts:
+    """Return what keeps beside the ledger of *state_path*, as durably as it; no I/O yet."""
+    if state_path == "memory":
+        return MemoryReceipts()
+    ledger = Path(state_path).resolve()
+    folder = Folder(
+        ledger.with_name(ledger.name + ".receipts"),
+        durable=sync == "full",
+        lack="The gateway cannot read where this picture lies at the moment. Send it again.",
+        on_failure=on_failure,
+    )
+    return FileReceipts(folder)

@@ -1,0 +1,124 @@
+"""A ledger that outlives its process, what is kept beside it, and who finishes: with faults."""
+
+from collections.abc import Callable, Collection
+
+from gateway.domain.edit import AnswerForm, Keepsake
+from gateway.domain.errors import GatewayError, ResultUnavailable
+from gateway.domain.record import EditRecord, EditState, TaskRecord
+from gateway.domain.task import Made
+from gateway.ledger.keepsakes import MemoryKeepsakes
+from gateway.ledger.memory import MemoryLedger
+from gateway.ledger.receipts import MemoryReceipts
+
+
+class FakeLedger(MemoryLedger):
+    """A memory ledger with faults: the next calls of a name raise what *faults* says, or do not."""
+
+    def __init__(self, epoch: Callable[[], float]) -> None:
+        super().__init__(epoch)
+        self.faults: dict[str, list[Exception | None]] = {}
+
+    @property
+    def records(self) -> list[EditRecord]:
+        return list(self._edits.values())
+
+    def put(self, record: EditRecord) -> None:
+        """Keep what a process before left behind."""
+        self._edits[record.edit_id] = record
+        self._id_by_task.update(
+            {task.task_id: record.edit_id for task in record.tasks if task.task_id}
+        )
+
+    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
+        self._maybe_raise("intend")
+        await super().intend(edit, task)
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        self._maybe_raise("accept")
+        await super().accept(edit_id, part, upstream, task_id)
+
+    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+        self._maybe_raise("end_task")
+        await super().end_task(edit_id, part, outcome)
+
+    async def end_edit(
+        self, edit_id: str, state: EditState, error: GatewayError | None = None
+    ) -> None:
+        self._maybe_raise("end_edit")
+        await super().end_edit(edit_id, state, error)
+
+    async def deliver(self, edit_id: str) -> None:
+        self._maybe_raise("deliver")
+        await super().deliver(edit_id)
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        self._maybe_raise("known")
+        return await super().known(task_ids)
+
+    def _maybe_raise(self, name: str) -> None:
+        fault = self.faults[name].pop(0) if self.faults.get(name) else None
+        if fault is not None:
+            raise fault
+
+
+class FakeKeepsakes(MemoryKeepsakes):
+    """Keepsakes with faults, which remember what was asked of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: dict[str, list[GatewayError]] = {}
+        self.calls: list[str] = []
+
+    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
+        self._maybe_raise("put")
+        await super().put(edit_id, keepsake)
+
+    async def get(self, edit_id: str) -> Keepsake | None:
+        self._maybe_raise("get")
+        return await super().get(edit_id)
+
+    async def kept(self) -> list[str]:
+        self._maybe_raise("kept")
+        return await super().kept()
+
+    def _maybe_raise(self, name: str) -> None:
+        self.calls.append(name)
+        if self.faults.get(name):
+            raise self.faults[name].pop(0)
+
+
+class FakeReceipts(MemoryReceipts):
+    """Receipts with faults, which remember what was asked of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: dict[str, list[GatewayError]] = {}
+        self.calls: list[str] = []
+
+    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+        self._maybe_raise("put")
+        await super().put(edit_id, part, made)
+
+    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+        self._maybe_raise("get")
+        return await super().get(edit_id, part)
+
+    def _maybe_raise(self, name: str) -> None:
+        self.calls.append(name)
+        if self.faults.get(name):
+            raise self.faults[name].pop(0)
+
+
+class FakeFinisher:
+    """Writes into each picture what it was told to make of it."""
+
+    def __init__(self) -> None:
+        self.broken = 0
+        """So many pictures from now on cannot be read."""
+
+    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+        if self.broken:
+            self.broken -= 1
+            raise ResultUnavailable("The upstream's picture cannot be read.")
+        laid = b"" if kept is None else b" into " + kept.original + b" by " + kept.mask
+        return picture + b" as " + f"{form.output_format} {form.scale_to}".encode() + laid

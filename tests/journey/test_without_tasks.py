@@ -1,0 +1,417 @@
+"""Models that answer their submit with the pictures: nothing is asked twice, nothing is guessed."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import (
+    GatewayError,
+    LedgerUnavailable,
+    ResultUnavailable,
+    StillRunning,
+    SubmitUncertain,
+    Throttled,
+    UpstreamUnavailable,
+)
+from gateway.domain.phases import Phase
+from gateway.domain.record import EditState, TaskState
+from gateway.journey.ask import Ask
+from gateway.journey.pace import Pace
+from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
+from tests.journey.house import House, buy, refusal, whole
+from tests.journey.test_carry import a_record, a_task
+
+pytestmark = pytest.mark.anyio
+
+QWEN = "qwen-image-edit-plus"
+LOST = SubmitUncertain("cut", upstream_code="ReadError")
+
+
+def ask(house: House, prompt: str = "a red cat", **changes: Any) -> Ask:
+    return house.ask(prompt, model=QWEN, **changes)
+
+
+def a_house(*submits: Submit) -> House:
+    house = House()
+    house.world.run = Run(0.0, 15.0)
+    house.world.submits.extend(submits)
+    return house
+
+
+def left_behind(house: House, state: TaskState, end: EditState = EditState.OPEN) -> None:
+    """Leave behind what a process knew of ``edit_1``."""
+    task_id = None if state is TaskState.SUBMITTING else "request-r"
+    task = replace(a_task(house, state, task_id=task_id), intended_at=house.clock.epoch())
+    record = a_record(end, task, digest=ask(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+
+
+async def test_one_edit() -> None:
+    """It is sent once and nothing is asked afterwards; the wait counts as running."""
+    house = a_house()
+    async with house.desk() as desk:
+        asked = ask(house)
+        answer = await buy(desk, asked)
+        spent = asked.phases.spent(house.clock.now())
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert answer.told.task_ids == ("request-task-1",)
+    assert [call.operation for call in house.world.calls] == ["submit", "download"]
+    assert spent[Phase.UPSTREAM_RUNNING] == pytest.approx(15.0, rel=0.01)
+    assert sum(spent.values()) == pytest.approx(house.clock.now() - 1000.0)
+    assert house.observer.of("task_ended") == [
+        ("acme", "beijing", QWEN, "succeeded", pytest.approx(15.0, rel=0.01))
+    ]
+    assert house.observer.of("polls_spent") == [("beijing", 0)]
+    assert house.observer.states == {}
+    assert (house.ledger.records[0].state, house.ledger.records[0].delivered) == (
+        EditState.SUCCEEDED,
+        True,
+    )
+
+
+async def test_it_runs_while_its_answer_is_out() -> None:
+    """So it is shown, and so it is told to who asks for it by id."""
+    house = a_house()
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, ask(house)))
+        await house.clock.sleep(5.0)
+
+        (seen,) = desk.snapshot().running.rows
+        assert (seen.stage, seen.phases[-1][0], seen.polls) == ("running", "upstream_running", 0)
+        assert house.observer.states == {"running": 1}
+        assert desk.busy == 1
+
+
+async def test_equal_prompts_go_side_by_side() -> None:
+    """No list is asked for a prompt, so nobody waits for another's answer."""
+    house = a_house()
+    async with house.desk() as desk:
+        first, second = await asyncio.gather(buy(desk, ask(house)), buy(desk, ask(house)))
+
+    assert first.told.edit_id != second.told.edit_id
+    assert len(house.world.paid) == 2
+    assert house.clock.now() - 1000.0 < 20.0
+
+
+async def test_more_than_one_submit_makes() -> None:
+    """Eight pictures are two submits at once, their pictures in order."""
+    house = a_house()
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, n=8))
+
+    assert [picture[-1:] for picture in whole(answer)] == [b"%d" % i for i in (*range(6), 0, 1)]
+    assert house.clock.now() - 1000.0 < 20.0
+
+
+async def test_what_it_took_is_learned() -> None:
+    """The next customer is told how long the line takes."""
+    house = a_house()
+    async with house.desk() as desk:
+        await buy(desk, ask(house))
+        (account,) = desk.snapshot().accounts.rows
+
+    assert account.typical == pytest.approx(15.0, rel=0.05)
+
+
+async def test_a_retry_joins() -> None:
+    """A customer who hung up finds the submit still out, and gets its pictures."""
+    house = a_house()
+    async with house.desk() as desk:
+        async with desk.attend(ask(house)):
+            await house.clock.sleep(5.0)
+        await house.clock.sleep(5.0)
+        assert desk.busy == 1  # its answer would come to nobody
+        answer = await buy(desk, ask(house, retry_count=1))
+
+    assert len(house.world.paid) == len(answer.pictures) == 1
+    assert house.world.count("cancel") == 0
+
+
+async def test_the_deadline() -> None:
+    """It goes on: the customer hears when to come again, and then gets the picture."""
+    house = a_house()
+    async with house.desk() as desk:
+        late = await refusal(buy(desk, ask(house, patience=5.0)))
+        await house.clock.sleep(late.retry_after or 0.0)
+        answer = await buy(desk, ask(house, retry_count=1))
+
+    assert isinstance(late, StillRunning)
+    assert len(house.world.paid) == len(answer.pictures) == 1
+
+
+async def test_a_lost_answer_ends_it() -> None:
+    """No list knows it, so nothing is asked, nothing sent again, and the error says so."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        error = await refusal(buy(desk, ask(house)))
+
+    assert isinstance(error, SubmitUncertain)
+    assert (error.retry, error.upstream_code) == (False, "ReadError")
+    assert "may have been made and paid for" in error.message
+    assert [call.operation for call in house.world.calls] == ["submit"]
+    (record,) = house.ledger.records
+    assert (record.state, record.error_code) == (EditState.FAILED, "submit_uncertain")
+    assert record.tasks[0].state is TaskState.SUBMITTING
+    assert house.observer.of("task_failed")[0][2] is error
+    assert house.observer.states == {}
+
+
+@pytest.mark.parametrize("retry_count", [0, 1])
+async def test_a_client_that_repeats_what_is_final_hears_it_again(retry_count: int) -> None:
+    """The AI SDK and a job queue do: it is not paid for a second time by them."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        errors = [await refusal(buy(desk, ask(house)))]
+        for seconds in (2.0, 30.0, 50.0):
+            await house.clock.sleep(seconds)
+            errors.append(await refusal(buy(desk, ask(house, retry_count=retry_count))))
+
+    assert [type(error) for error in errors] == [SubmitUncertain] * 4
+    assert house.world.count("submit") == 1
+
+
+async def test_an_equal_edit_later_is_a_new_one() -> None:
+    """Who was told and sends it again two minutes later wants it made."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        await refusal(buy(desk, ask(house)))
+        await house.clock.sleep(125.0)
+        answer = await buy(desk, ask(house))
+
+    assert answer.delivered == 1
+    assert house.world.count("submit") == 2
+    assert house.ledger.records[0].delivered  # told: no process brings it up again
+
+
+async def test_nobody_was_there_to_be_told() -> None:
+    """Hours later it is told to who comes first, once."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        async with desk.attend(ask(house)):
+            await house.clock.sleep(1.0)
+        await house.clock.sleep(6 * 3600.0)
+        error = await refusal(buy(desk, ask(house)))
+        await house.clock.sleep(125.0)
+        answer = await buy(desk, ask(house))
+
+    assert isinstance(error, SubmitUncertain)
+    assert answer.delivered == 1
+
+
+async def test_after_a_day_nobody_hears_of_it() -> None:
+    """As of every edit; nothing is counted as a picture that was lost."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        async with desk.attend(ask(house)):
+            await house.clock.sleep(1.0)
+        await house.clock.sleep(24 * 3600.0 + 100.0)
+        answer = await buy(desk, ask(house))
+
+    assert answer.delivered == 1
+    assert house.observer.of("undelivered") == []
+
+
+async def test_a_key_hears_it_for_a_day() -> None:
+    """The same key means the same edit; a new key makes a new one at once."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        await refusal(buy(desk, ask(house, idempotency_key="k1")))
+        await house.clock.sleep(3600.0)
+        again = await refusal(buy(desk, ask(house, idempotency_key="k1")))
+        answer = await buy(desk, ask(house, idempotency_key="k2"))
+
+    assert (type(again), again.retry) == (SubmitUncertain, False)
+    assert answer.delivered == 1
+    assert house.world.count("submit") == 2
+
+
+async def test_one_of_two_answers_is_lost() -> None:
+    """What came is the answer: it is paid for, and not repeated for the sake of the rest."""
+    house = a_house(Submit(), Submit(LOST))
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, n=8))
+
+    assert (answer.delivered, answer.requested) == (6, 8)
+    assert house.world.count("submit") == 2
+
+
+async def test_one_refused_and_one_lost() -> None:
+    """The doubtful part speaks for both."""
+    refused = UpstreamUnavailable("no")
+    house = a_house(Submit(refused, makes=False), Submit(LOST))
+    async with house.desk() as desk:
+        error = await refusal(buy(desk, ask(house, n=8)))
+
+    assert isinstance(error, SubmitUncertain)
+    assert not error.retry
+
+
+async def test_throttled() -> None:
+    """Certainly nothing was made: it waits and is sent again."""
+    house = a_house(Submit(Throttled("slow"), makes=False))
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house))
+
+    assert (answer.delivered, house.world.count("submit")) == (1, 2)
+    assert len(house.world.paid) == 1
+
+
+async def test_a_key_of_the_account_that_is_refused() -> None:
+    """The next one is tried: nothing was made."""
+    house = House(a_tenant("acme", an_upstream("one"), an_upstream("two")))
+    house.world.down["one"] = UpstreamUnavailable("no", upstream_code="InvalidApiKey")
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house))
+
+    assert answer.delivered == 1
+    assert len(house.world.paid) == 1
+
+
+async def test_a_slot_is_held_while_its_answer_is_out() -> None:
+    """An account of one slot makes one picture after the other."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    house.world.run = Run(0.0, 15.0)
+    async with house.desk() as desk:
+        await asyncio.gather(*(buy(desk, ask(house, f"cat {i}")) for i in range(3)))
+
+    assert house.clock.now() - 1000.0 >= 45.0
+
+
+async def test_a_download_that_fails_at_first() -> None:
+    """The same URL is tried again: no task would tell a fresh one."""
+    house = a_house()
+    house.world.fail("download", ResultUnavailable("cut"), ResultUnavailable("cut"))
+    house.receipts.faults["put"] = [LedgerUnavailable("full")]
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house))
+
+    assert answer.delivered == 1
+    assert house.receipts.calls == ["put"]
+
+
+async def test_a_restart_before_the_delivery() -> None:
+    """The next process knows where the pictures lie, and asks nobody."""
+    house = a_house()
+    async with house.desk() as desk, desk.attend(ask(house)):
+        await house.clock.sleep(20.0)
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, retry_count=1))
+        again = await refusal(buy(desk, ask(house, patience=0.0)))
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert [call.operation for call in house.world.calls][:2] == ["submit", "download"]
+    assert isinstance(again, GatewayError)  # delivered once: the equal edit is a new one
+
+
+async def test_a_restart_between_receipt_and_ledger() -> None:
+    """What was answered is on the disk: it counts as made."""
+    house = a_house()
+    house.world.stranger("a red cat", run=Run(0.0, 0.0))
+    left_behind(house, TaskState.SUBMITTING)
+    made = await house.world.fetch(house.tenants[0].upstreams[0], "task-1")
+    await house.receipts.put("edit_1", 0, made.made)
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, retry_count=1))
+
+    assert answer.told.edit_id == "edit_1"
+    assert house.world.count("submit") == 0
+    assert house.observer.of("recovered") == [("submit_resolved",)]
+
+
+async def test_a_restart_while_its_answer_was_out() -> None:
+    """It is told as lost, to each process's first customer until somebody was told."""
+    house = a_house()
+    left_behind(house, TaskState.SUBMITTING)
+    async with house.desk():
+        await house.clock.sleep(600.0)
+    async with house.desk() as desk:
+        first = await refusal(buy(desk, ask(house, retry_count=1)))
+        await house.clock.sleep(125.0)
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house))
+
+    assert (type(first), first.retry, first.edit_id) == (SubmitUncertain, False, "edit_1")
+    assert house.world.count("submit") == answer.delivered == 1
+
+
+async def test_told_and_then_killed() -> None:
+    """The note that somebody was told goes with the process: better told twice than paid twice."""
+    house = a_house(Submit(LOST))
+    async with house.desk() as desk:
+        await refusal(buy(desk, ask(house)))
+    async with house.desk() as desk:
+        again = await refusal(buy(desk, ask(house, retry_count=1)))
+
+    assert isinstance(again, SubmitUncertain)
+    assert house.world.count("submit") == 1
+
+
+@pytest.mark.parametrize("state", [TaskState.ACCEPTED, TaskState.ENDED])
+async def test_made_and_the_receipt_is_gone(state: TaskState) -> None:
+    """It was paid for and cannot be had: that is told, and it is not made again unasked."""
+    house = a_house()
+    left_behind(house, state)
+    async with house.desk() as desk:
+        errors = [await refusal(buy(desk, ask(house, retry_count=1))) for _ in range(2)]
+
+    assert [(type(error), error.retry) for error in errors] == [(ResultUnavailable, False)] * 2
+    assert house.world.count("submit") == house.world.count("fetch") == 0
+
+
+async def test_ended_well_and_the_receipt_is_gone() -> None:
+    """The same of an edit that was about to be delivered."""
+    house = a_house()
+    left_behind(house, TaskState.ENDED, EditState.SUCCEEDED)
+    async with house.desk() as desk:
+        error = await refusal(buy(desk, ask(house, retry_count=1)))
+
+    assert (type(error), error.retry) == (ResultUnavailable, False)
+    assert house.world.count("fetch") == 0
+
+
+async def test_a_receipt_that_cannot_be_read_yet() -> None:
+    """As long as the disk does not tell, nothing is given up."""
+    house = a_house()
+    left_behind(house, TaskState.SUBMITTING)
+    house.receipts.faults["get"] = [LedgerUnavailable("stuck")] * 20
+    async with house.desk() as desk:
+        late = await refusal(buy(desk, ask(house, retry_count=1, patience=50.0)))
+        error = await refusal(buy(desk, ask(house, retry_count=1, patience=300.0)))
+
+    assert late.retry
+    assert (type(error), error.retry) == (SubmitUncertain, False)
+    assert house.world.count("submit") == 0
+
+
+async def test_a_bug_after_the_answer() -> None:
+    """It is carried on with what was answered; no second submit."""
+    house = a_house()
+    house.ledger.faults["end_task"] = [ValueError("bug")]
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house))
+
+    assert answer.delivered == 1
+    assert house.world.count("submit") == len(house.bugs) == 1
+
+
+async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part whose first try surely made nothing is in no doubt: it is sent again."""
+    turns, turn = iter((None, None, ValueError("bug"))), Pace.turn
+
+    async def breaks_once(pace: Pace) -> None:
+        if (bug := next(turns, None)) is not None:
+            raise bug
+        await turn(pace)
+
+    monkeypatch.setattr(Pace, "turn", breaks_once)
+    house = a_house(Submit(run=Run(0.0, 0.5)), Submit(Throttled("slow"), makes=False))
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, n=8))
+
+    assert len(house.bugs) == 1
+    assert answer.delivered == 8
+    assert sum(task.n for task in house.world.paid) == 8

@@ -1,0 +1,78 @@
+"""Both keepers answer gateway.journey.ports.Receipts alike; what only files do comes after."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.task import Made
+from gateway.journey.ports import Receipts
+from gateway.ledger.receipts import MemoryReceipts, open_receipts
+
+pytestmark = pytest.mark.anyio
+
+ONE = (Made("https://oss.test/1/0?Signature=a"), Made("https://oss.test/1/1?Signature=b"))
+TWO = (Made("https://oss.test/2/0?Signature=c"),)
+
+
+@pytest.fixture(params=["memory", "files"])
+def receipts(request: pytest.FixtureRequest, tmp_path: Path) -> Receipts:
+    path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
+    return open_receipts(path, "normal")
+
+
+async def test_what_was_put_is_had_again(receipts: Receipts) -> None:
+    """Part by part, in order, and as often as it is wanted; the last put counts."""
+    await receipts.put("edit_1", 0, TWO)
+    await receipts.put("edit_1", 0, ONE)
+    await receipts.put("edit_1", 1, TWO)
+    await receipts.put("edit_2", 0, ())
+
+    assert [await receipts.get("edit_1", part) for part in (0, 0, 1)] == [ONE, ONE, TWO]
+    assert await receipts.get("edit_2", 0) == ()
+    assert sorted(await receipts.kept()) == ["edit_1", "edit_2"]
+
+
+async def test_what_is_not_there(receipts: Receipts) -> None:
+    """Nothing was kept yet: that is no error."""
+    await receipts.drop("edit_1")
+    await receipts.put("edit_1", 0, ONE)
+
+    assert await receipts.get("edit_1", 1) is None
+    assert await receipts.get("edit_2", 0) is None
+
+
+async def test_what_was_dropped_is_gone(receipts: Receipts) -> None:
+    """All parts of it; another edit's stay."""
+    for edit_id, part in (("edit_1", 0), ("edit_1", 1), ("edit_2", 0)):
+        await receipts.put(edit_id, part, ONE)
+
+    await receipts.drop("edit_1")
+
+    assert [await receipts.get("edit_1", part) for part in (0, 1)] == [None, None]
+    assert await receipts.kept() == ["edit_2"]
+
+
+async def test_files_are_private_and_outlive_the_process(tmp_path: Path) -> None:
+    """They lie beside the ledger, for its user alone: a signed URL is as good as a key."""
+    ledger = str(tmp_path / "gateway.db")
+    await open_receipts(ledger, "full").put("edit_1", 0, ONE)
+
+    folder = tmp_path / "gateway.db.receipts"
+    (file,) = folder.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (file.name, file.stat().st_mode & 0o777) == ("edit_1.0", 0o600)
+    assert await open_receipts(ledger, "full").get("edit_1", 0) == ONE
+
+
+async def test_a_file_whose_content_was_lost(tmp_path: Path) -> None:
+    """A loss of power may leave the name alone: then nothing is known, as without it."""
+    receipts = open_receipts(str(tmp_path / "gateway.db"), "normal")
+    await receipts.put("edit_1", 0, ONE)
+    (tmp_path / "gateway.db.receipts" / "edit_1.0").write_bytes(b"")
+
+    assert await receipts.get("edit_1", 0) is None
+
+
+def test_memory_for_a_ledger_in_memory() -> None:
+    """Without a file for the ledger nothing goes to the disk."""
+    assert isinstance(open_receipts("memory", "normal"), MemoryReceipts)
