@@ -78,8 +78,9 @@ def text_of(code: str) -> str:
 
 
 def status_of(code: str) -> int:
-    """Give the documented HTTP status of *code*; 400 for one that is not listed."""
-    return TEXTS[code][0] if code in TEXTS else 400
+    """Give the documented HTTP status of *code* or of its kind; 400 for one that is not listed."""
+    known = TEXTS.get(code) or TEXTS.get(code.partition(".")[0])
+    return known[0] if known else 400
 
 
 def reply(

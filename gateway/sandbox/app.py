@@ -15,10 +15,11 @@ from gateway.sandbox.config import SandboxConfig
 from gateway.sandbox.doors import Call, door
 from gateway.sandbox.downloads import download
 from gateway.sandbox.faults import Operation
-from gateway.sandbox.models import PATHS
+from gateway.sandbox.models import AT_ONCE, PATHS
 from gateway.sandbox.region import Region
 from gateway.sandbox.said import invalid
 from gateway.sandbox.submits import submit
+from gateway.sandbox.sync_calls import generate
 from gateway.sandbox.task_calls import cancel, list_tasks, query
 from gateway.sandbox.upload_calls import UPLOAD_PATH, closed, policy, upload
 
@@ -54,6 +55,7 @@ def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None =
     return Starlette(
         routes=[
             *(route(f"{_API}{it}", "submit", partial(submit, path=it), "POST") for it in PATHS),
+            route(f"{_API}{AT_ONCE}", "submit", generate, "POST"),
             *(route(f"{_API}/tasks{end}", "list", list_tasks) for end in ("", "/")),
             route(f"{_API}/tasks/{{task_id}}", "query", query),
             route(f"{_API}/tasks/{{task_id}}/cancel", "cancel", cancel, "POST"),

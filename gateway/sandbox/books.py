@@ -1,5 +1,6 @@
 """The books: every task that was made, and how often each operation was called."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,9 @@ from gateway.sandbox.task import Task
 class Books:
     """
     All tasks of a region by id, the accounts' lanes, and the counters.
+
+    Work that is answered at once is booked as a task that needs no place: it runs from its submit
+    on, whether or not somebody still waits for the answer.
 
     Counters are named ``operation.event``: ``submit.received``, ``submit.refused``,
     ``submit.throttled``, ``query.received`` and so on.
@@ -40,9 +44,13 @@ class Books:
         task = self._tasks.get(task_id)
         return None if task is None or self._expired(task, now) else task
 
-    def kept(self, now: float) -> Iterator[Task]:
-        """Give every task that is not older than 24 h past its end."""
-        return (task for task in self._tasks.values() if not self._expired(task, now))
+    def listed(self, now: float) -> Iterator[Task]:
+        """Give every task that can be asked about and is not older than 24 h past its end."""
+        return (
+            task
+            for task in self._tasks.values()
+            if not task.answers_at_once and not self._expired(task, now)
+        )
 
     def cancel(self, task: Task, now: float) -> bool:
         return self._lane(task).cancel(task, now)
@@ -63,7 +71,8 @@ class Books:
         }
 
     def _lane(self, task: Task) -> Lane:
-        return self._lanes.setdefault((task.account, task.order.model), Lane(self._running))
+        places = math.inf if task.answers_at_once else self._running
+        return self._lanes.setdefault((task.account, task.order.model), Lane(places))
 
     def _expired(self, task: Task, now: float) -> bool:
         return task.ended is not None and now >= task.ended + self._kept_seconds
@@ -78,6 +87,7 @@ def _row(task: Task, now: float, zero: float) -> dict[str, Any]:
         "account": task.account,
         "key": task.key,
         "model": task.order.model,
+        "answers_at_once": task.answers_at_once,
         "prompt": task.order.prompt,
         "prompt_sha256": task.order.prompt_sha256,
         "inputs": [sent.kind for sent in task.order.images],

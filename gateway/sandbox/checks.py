@@ -19,8 +19,6 @@ from gateway.sandbox.said import invalid, prompt_of, read_said, undefined
 
 NEGATIVE_CHARACTERS = 500
 SEEDS = range(2**31)
-COUNTS = range(1, 5)
-DEFAULT_COUNT = 4
 
 _SIZE = re.compile(r"([1-9][0-9]{0,4})\*([1-9][0-9]{0,4})")
 _SYNC_ONLY = ("qwen-image-edit", "qwen-image-2.0", "qwen-image-max", "z-image")
@@ -36,9 +34,14 @@ class Envelope:
     parameters: Mapping[str, Any]
 
 
-def read_envelope(body: bytes, models: tuple[str, ...]) -> Envelope:
+def read_envelope(body: bytes, models: tuple[str, ...], *, at_once: bool = False) -> Envelope:
     """
     Read the JSON body down to its objects.
+
+    Args:
+        body: What was posted.
+        models: What this route serves.
+        at_once: The route answers with results, and not with a task.
 
     Raises:
         Refusal: 400 for what is no such JSON, or names no model of this route; 403 for a model
@@ -55,7 +58,7 @@ def read_envelope(body: bytes, models: tuple[str, ...]) -> Envelope:
         raise Refusal(
             400, "BadRequest.EmptyModel", 'Required parameter "model" missing from request.'
         )
-    _check_model(model, models)
+    _check_model(model, models, at_once=at_once)
     entry, parameters = table.get("input"), table.get("parameters")
     if entry is None or entry == {}:
         raise Refusal(
@@ -68,19 +71,23 @@ def read_envelope(body: bytes, models: tuple[str, ...]) -> Envelope:
     return Envelope(model, entry, parameters or {})
 
 
-def _check_model(model: Any, models: tuple[str, ...]) -> None:
+def _check_model(model: Any, models: tuple[str, ...], *, at_once: bool) -> None:
     if model in models:
         return
     if not isinstance(model, str):
         raise invalid("The type or value of model is out of definition.")
-    if model.startswith(_SYNC_ONLY):
-        raise Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
+    if model.startswith(_SYNC_ONLY) and not at_once:
+        raise not_asynchronous()
     if model.startswith(_OTHER_ROUTE):
         raise invalid(
             "url error, please check url！"
             " For details, see: https://help.aliyun.com/zh/model-studio"
         )
     raise invalid("Model not exist.")
+
+
+def not_asynchronous() -> Refusal:
+    return Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
 
 
 def read_order(envelope: Envelope, look_at: Callable[[str], Sent]) -> Order:
@@ -98,8 +105,8 @@ def read_order(envelope: Envelope, look_at: Callable[[str], Sent]) -> Order:
     said = read_said(rules.form, envelope.input, parameters)
     if not said.prompt:
         raise invalid("Field required: input.prompt")
-    count = parameters.get("n", DEFAULT_COUNT)
-    if type(count) is not int or count not in COUNTS:
+    count = parameters.get("n", rules.results.count)
+    if type(count) is not int or count not in rules.results.counts:
         raise undefined("n")
     return Order(
         model=envelope.model,
@@ -116,11 +123,13 @@ def read_order(envelope: Envelope, look_at: Callable[[str], Sent]) -> Order:
 
 def broken_order(envelope: Envelope) -> Order:
     """Keep what can be kept of an edit that fails its checks inside the task."""
-    rules, count = rules_of(envelope.model), envelope.parameters.get("n", DEFAULT_COUNT)
+    rules = rules_of(envelope.model)
+    results = rules.results
+    count = envelope.parameters.get("n", results.count)
     return Order(
         model=envelope.model,
         prompt=prompt_of(rules.form, envelope.input)[: rules.characters],
-        n=count if type(count) is int and count in COUNTS else DEFAULT_COUNT,
+        n=count if type(count) is int and count in results.counts else results.count,
     )
 
 
@@ -142,8 +151,7 @@ def _size(value: Any, rules: Rules) -> Size | None:
     if not match:
         raise undefined("size")
     width, height = int(match[1]), int(match[2])
-    least, most = rules.areas
-    if not least <= width * height <= most or max(width, height) > 4 * min(width, height):
+    if not rules.results.fit(width, height):
         raise undefined("size")
     return width, height
 

@@ -59,7 +59,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Cut the connection of a submit at once; its task appears *seconds* later."""
+    """Cut the connection of a submit at once; its task or work begins *seconds* later."""
 
     do: ClassVar[str] = "late"
     seconds: float
@@ -94,6 +94,10 @@ class Forget:
 class End:
     """
     Decide at the submit how the task will end.
+
+    A model that answers at once says it in its answer: FAILED is an HTTP error of the documented
+    status of *code*, and so are CANCELED and UNKNOWN, which such work cannot be; pictures that
+    failed among others are missing.
 
     Attributes:
         status: Its end state; UNKNOWN is a task that the region loses.

@@ -18,7 +18,7 @@ class Lane:
     Times are seconds of the region's clock.
     """
 
-    def __init__(self, running: int) -> None:
+    def __init__(self, running: float) -> None:
         self._places = running
         self._arriving: list[tuple[float, int, Task]] = []
         self._waiting: deque[Task] = deque()

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
-Size = tuple[int, int]
+from gateway.sandbox.models import rules_of
 
-AREA = 1280 * 1280
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,10 @@ class Order:
 
     @property
     def made_size(self) -> Size:
-        """Width and height of the results: as asked, or 1280*1280 in area like the last picture."""
+        """Width and height of the results: as asked, or the model's area like the last picture."""
         if self.size:
             return self.size
-        if not self.images:
-            return 1280, 1280
-        width, height = self.images[-1].size
-        ratio = min(max(width / height, 0.25), 4.0)
-        return int((AREA * ratio) ** 0.5), int((AREA / ratio) ** 0.5)
+        return rules_of(self.model).results.like(*(self.images[-1].size if self.images else (1, 1)))
 
     @property
     def prompt_sha256(self) -> str:

@@ -98,9 +98,11 @@ class Region:
         return task
 
     def find(self, task_id: str, account: str) -> Task | None:
-        """Find a task that *account* may see."""
+        """Find a task that *account* may ask about."""
         task = self.books.find(task_id, self.settled_now())
-        return task if task is not None and task.account == account else None
+        if task is None or task.account != account or task.answers_at_once:
+            return None
+        return task
 
     def result_urls(self, task: Task, now: float, base: str) -> list[str]:
         """Give a signed URL for each image of a task that has succeeded by *now*."""

@@ -1,5 +1,6 @@
 """A submit: header checks, body checks, a task, its PENDING answer (sections 1, 2 and 9)."""
 
+from dataclasses import dataclass
 from functools import partial
 
 from anyio import to_thread
@@ -8,15 +9,37 @@ from starlette.responses import Response
 
 from gateway.sandbox.answers import Refusal, reply
 from gateway.sandbox.callers import Caller
-from gateway.sandbox.checks import Envelope, broken_order, read_envelope, read_order
+from gateway.sandbox.checks import (
+    Envelope,
+    broken_order,
+    not_asynchronous,
+    read_envelope,
+    read_order,
+)
 from gateway.sandbox.config import SandboxConfig
 from gateway.sandbox.doors import Call
-from gateway.sandbox.faults import End, Late
+from gateway.sandbox.faults import Action, End, Late
 from gateway.sandbox.inputs import PictureRules, look_at
-from gateway.sandbox.models import rules_of
+from gateway.sandbox.models import AT_ONCE, rules_of
 from gateway.sandbox.order import Order
 from gateway.sandbox.prompt_script import end_by_prompt
 from gateway.sandbox.said import invalid
+from gateway.sandbox.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A submit that has passed its checks, and what a script makes of it."""
+
+    caller: Caller
+    order: Order
+    end: End
+    action: Action | None
+
+    def make(self, call: Call) -> Task:
+        """Make its task, at once or as late as the script says."""
+        delay = self.action.seconds if isinstance(self.action, Late) else 0.0
+        return call.region.make(self.caller, self.order, self.end, call.request_id, delay)
 
 
 async def submit(call: Call, path: str) -> Response:
@@ -26,34 +49,45 @@ async def submit(call: Call, path: str) -> Response:
     Raises:
         Refusal: Whatever the headers, the body or the account's limit are refused for.
     """
-    region, caller = call.region, call.caller("submit")
-    _check_headers(call.request.headers)
+    asked = await read_submit(call, path)
+
+    async def work() -> Response:
+        output = {"task_status": "PENDING", "task_id": asked.make(call).id}
+        return reply(call.request_id, {"output": output})
+
+    return await call.play(asked.action, work)
+
+
+async def read_submit(call: Call, path: str) -> Submit:
+    """
+    Read a submit of a model that is served at *path*.
+
+    Raises:
+        Refusal: Whatever the headers, the body or the account's limit are refused for.
+    """
+    region, caller, at_once = call.region, call.caller("submit"), path == AT_ONCE
+    _check_headers(call.request.headers, at_once=at_once)
     body = await call.request.body()
     limit = region.config.max_body_bytes
     if limit is not None and len(body) > limit:
         raise Refusal(
             400, "BadRequest.TooLarge", f"Exceeded limit on max bytes to request body : {limit}"
         )
-    order, end = await _read(call, caller, read_envelope(body, _served(region.config, path)))
+    envelope = read_envelope(body, _served(region.config, path), at_once=at_once)
+    order, end = await _read(call, caller, envelope)
     action = call.fault(prompt=order.prompt, number=region.books.made)
-    if isinstance(action, End):
-        end = action
-    delay = action.seconds if isinstance(action, Late) else 0.0
-
-    async def work() -> Response:
-        task = region.make(caller, order, end, call.request_id, delay)
-        output = {"task_status": "PENDING", "task_id": task.id}
-        return reply(call.request_id, {"output": output})
-
-    return await call.play(action, work)
+    return Submit(caller, order, action if isinstance(action, End) else end, action)
 
 
 def _served(config: SandboxConfig, path: str) -> tuple[str, ...]:
     return tuple(model for model in config.models if rules_of(model).path == path)
 
 
-def _check_headers(headers: Headers) -> None:
-    if headers.get("x-dashscope-async") != "enable":
+def _check_headers(headers: Headers, *, at_once: bool) -> None:
+    asynchronous = headers.get("x-dashscope-async") == "enable"
+    if asynchronous and at_once:
+        raise not_asynchronous()
+    if not asynchronous and not at_once:
         raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls.")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":

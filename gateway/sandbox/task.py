@@ -44,6 +44,11 @@ class Task:
         self.downloads = [0] * self.order.n
 
     @property
+    def answers_at_once(self) -> bool:
+        """Nobody can ask about it: its result is the answer to its submit."""
+        return rules_of(self.order.model).answers_at_once
+
+    @property
     def ended(self) -> float | None:
         """When it ended or will end; None while it waits."""
         if self.canceled is not None:

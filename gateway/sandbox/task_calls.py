@@ -40,7 +40,7 @@ async def list_tasks(call: Call) -> Response:
 
     async def work() -> Response:
         now = region.settled_now()
-        tasks = (task for task in region.books.kept(now) if task.account == caller.account)
+        tasks = (task for task in region.books.listed(now) if task.account == caller.account)
         body = list_body(tasks, wanted, listing, now, region.zero, region.config.region)
         return reply(call.request_id, body)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.models import EDITS, MESSAGES, PAINTING, RULES, SYNTHESIS, rules_of
+from gateway.sandbox.models import AT_ONCE, EDITS, MESSAGES, PAINTING, RULES, SYNTHESIS, rules_of
 from tests.sandbox.stage import data_url, picture, region
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,9 @@ INPUTS: dict[str, dict[str, Any]] = {
     "wan2.5-t2i-preview": {"prompt": "a hat"},
     "wan2.6-image": message(URL),
     "wan2.6-t2i": message(),
+    "qwen-image-edit-plus": message(URL),
 }
+OF_TASKS = [model for model in RULES if not RULES[model].answers_at_once]
 
 
 def at(model: str) -> str:
@@ -34,7 +36,7 @@ def test_a_model_that_a_config_adds() -> None:
     assert rules_of("another") is EDITS
 
 
-@pytest.mark.parametrize("model", RULES)
+@pytest.mark.parametrize("model", OF_TASKS)
 @pytest.mark.parametrize("path", [SYNTHESIS, PAINTING, MESSAGES])
 async def test_a_model_is_served_at_its_path(model: str, path: str) -> None:
     """At the path of another model the region says what DashScope says: url error."""
@@ -46,6 +48,35 @@ async def test_a_model_is_served_at_its_path(model: str, path: str) -> None:
         else:
             assert answer.status_code == 400
             assert answer.json()["message"].startswith("url error")
+
+
+@pytest.mark.parametrize("path", [SYNTHESIS, PAINTING, MESSAGES])
+async def test_a_model_that_answers_at_once_makes_no_task(path: str) -> None:
+    """At the path of tasks it cannot be called asynchronously, nor without the header."""
+    table = {"model": "qwen-image-edit-plus", "input": message(URL)}
+    async with region() as visitor:
+        refused = await visitor.post(table, f"/api/v1{path}")
+        bare = await visitor.post(table, f"/api/v1{path}", **{"x-dashscope-async": "disable"})
+
+        assert (refused.status_code, refused.json()["code"]) == (403, "AccessDenied")
+        assert refused.json()["message"] == "current user api does not support asynchronous calls"
+        assert (bare.status_code, bare.json()["code"]) == (403, "AccessDenied")
+        assert bare.json()["message"] == "current user api does not support synchronous calls."
+
+
+@pytest.mark.parametrize("model", [*OF_TASKS, "qwen-image-edit-max"])
+async def test_the_path_that_answers_at_once(model: str) -> None:
+    """It refuses the header of tasks, and with url error every model that it does not serve."""
+    async with region() as visitor:
+        table = {"model": model, "input": message(URL)}
+        path = f"/api/v1{AT_ONCE}"
+        tasks = await visitor.post(table, path)
+        other = await visitor.post(table, path, **{"x-dashscope-async": "disable"})
+
+        assert (tasks.status_code, tasks.json()["code"]) == (403, "AccessDenied")
+        assert tasks.json()["message"] == "current user api does not support asynchronous calls"
+        assert (other.status_code, other.json()["code"]) == (400, "InvalidParameter")
+        assert other.json()["message"].startswith("url error")
 
 
 @pytest.mark.parametrize(
@@ -124,8 +155,8 @@ async def test_the_newer_form_of_results() -> None:
 async def test_a_list_names_the_function() -> None:
     """A row of the list says which function made the task."""
     async with region() as visitor:
-        for model, said in INPUTS.items():
-            await visitor.post({"model": model, "input": said}, at(model))
+        for model in OF_TASKS:
+            await visitor.post({"model": model, "input": INPUTS[model]}, at(model))
         rows = await visitor.rows()
 
         keys = {row["model_name"]: row["user_api_unique_key"] for row in rows}
