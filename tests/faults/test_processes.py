@@ -14,6 +14,7 @@ import pytest
 
 from gateway.domain.models import MODELS, Does
 from gateway.sandbox import (
+    Answer,
     Constant,
     Drop,
     Fault,
@@ -26,6 +27,8 @@ from tests.faults.processes import config, free_port, serving
 from tests.whole import KEY, PLAIN, digest, eventually, photo, pictures_of, theirs, whose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+_QWEN = "qwen-image-edit-plus"
 
 
 @pytest.fixture
@@ -74,6 +77,14 @@ class _Street:
 
         async def seen() -> bool:
             return bool((await self.books())["tasks_made"])
+
+        await eventually(seen)
+
+    async def called(self, operation: str) -> None:
+        """Wait until the region was called for it."""
+
+        async def seen() -> bool:
+            return bool((await self.books())["counts"].get(f"{operation}.received"))
 
         await eventually(seen)
 
@@ -157,7 +168,7 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
         assert books["counts"]["submit.received"] == 1
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.has_tasks])
 async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
     """The successor brings the picture of each model's task, known by its id alone."""
     async with _street(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
@@ -176,6 +187,48 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
         assert labels["sandbox-task"] == books["tasks"][0]["task_id"]
         assert labels["sandbox-prompt-sha256"] == digest("make it blue")
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
+
+
+async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> None:
+    """Nobody can tell what it made: the successor says so, and neither it nor the next pays."""
+    async with _street(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
+        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(street, _QWEN))
+            await street.made()
+            process.send_signal(SIGKILL)
+            await call
+            await process.wait()
+        answers = []
+        for _ in range(2):
+            async with serving(street.file, street.port):
+                answers += [await street.ask(_QWEN, retry=count) for count in (1, 0)]
+
+        books = await street.books()
+        assert [answer.status_code for answer in answers] == [503] * 4
+        assert {answer.json()["error"]["code"] for answer in answers} == {"submit_uncertain"}
+        assert {answer.headers["x-should-retry"] for answer in answers} == {"false"}
+        assert books["counts"]["submit.received"] == 1
+
+
+async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) -> None:
+    """Its picture cannot be fetched yet, then the gateway is killed: the successor has its URL."""
+    fault = Fault("download", Answer(503, "ServiceUnavailable"))
+    told = replace(PLAIN, latency=Constant(0.5), faults=(fault,))
+    async with _street(tmp_path, told) as street:
+        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(street, _QWEN))
+            await street.called("download")
+            process.send_signal(SIGKILL)
+            await call
+            await process.wait()
+        (await street.http.put(f"{street.region}/_sandbox/faults", json=[])).raise_for_status()
+        async with serving(street.file, street.port):
+            answer = await street.ask(_QWEN, retry=1)
+
+        books = await street.books()
+        labels = read_labels(pictures_of(answer)[0])
+        assert labels["sandbox-prompt-sha256"] == digest("make it blue")
+        assert (books["images_billed"], books["counts"]["submit.received"]) == (1, 1)
 
 
 async def _cut_off(street: _Street, model: str = "") -> None:

@@ -1,0 +1,193 @@
+"""A model that answers at once, whole: the right picture, paid once, and what is lost told so."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.sandbox import Answer, Constant, Drop, End, Fault, Hang
+from gateway.sandbox.faults import Cut
+from gateway.upstream import dashscope
+from gateway.upstream.clients import Purpose
+from tests.whole import PLAIN, House, eventually, house, photo, pictures_of, theirs, whose
+
+pytestmark = pytest.mark.anyio
+
+QWEN = "qwen-image-edit-plus"
+RETRY = {"x-stainless-retry-count": "1"}
+
+
+async def edit(home: House, prompt: str = "make it sepia", **more: Any) -> httpx.Response:
+    return await home.edit(prompt, **{"model": QWEN, "size": "1024x1024", **more})
+
+
+def a_house(*faults: Fault, seconds: float = 8.0, **more: Any) -> Any:
+    return house(replace(PLAIN, latency=Constant(seconds), faults=faults), **more)
+
+
+async def test_an_edit() -> None:
+    """One call to DashScope, one picture, and the headers of every edit."""
+    async with a_house() as home:
+        answer = await edit(home)
+
+        books = await home.books()
+        assert whose(pictures_of(answer)[0]) == theirs("make it sepia", photo())
+        assert (books["tasks_made"], books["images_billed"]) == (1, 1)
+        assert {name: n for name, n in books["counts"].items() if n} == {
+            "submit.received": 1,
+            "download.received": 1,
+        }
+        assert answer.headers["x-wan-task-id"].startswith("request-")
+        assert "upstream_running;dur=8" in answer.headers["server-timing"]
+
+
+async def test_ten_pictures() -> None:
+    """Six and four, side by side; what one of them lacks is told."""
+    fault = Fault("submit", End(images=(1,)), count=1)
+    async with a_house(fault) as home:
+        answer = await edit(home, n="10")
+
+        assert len(pictures_of(answer)) == 9
+        assert answer.headers["x-wan-images"] == "requested=10, delivered=9"
+        assert (await home.books())["images_billed"] == 9
+
+
+async def test_a_picture_too_big_to_go_inline() -> None:
+    """It is uploaded first, as for the others."""
+    async with a_house(server={"port": 0, "inline_bytes": 1000}) as home:
+        answer = await edit(home)
+
+        (row,) = (await home.books())["tasks"]
+        assert pictures_of(answer)
+        assert row["inputs"] == ["oss"]
+
+
+async def test_a_stream() -> None:
+    """The same events."""
+    async with a_house() as home:
+        answer = await edit(home, stream="true")
+
+        assert "event: image_edit.completed" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("action", "made"),
+    [
+        pytest.param(Drop(after=True), 1, id="dropped-with-the-answer"),
+        pytest.param(Drop(), 0, id="dropped-before-the-work"),
+        pytest.param(Cut(60), 1, id="cut-in-the-answer"),
+        pytest.param(Answer(500, "InternalError", after=True), 1, id="500-though-made"),
+        pytest.param(Answer(504, after=True), 1, id="504-though-made"),
+        pytest.param(End("FAILED", "InternalError.Algo"), 1, id="failed-inside"),
+        pytest.param(Hang(), 0, id="silent"),
+    ],
+)
+async def test_an_answer_that_is_lost(
+    action: Any, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell what became of it, so the end is final and nothing is sent again."""
+    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT_AND_WAIT, 30.0)
+    async with a_house(Fault("submit", action, count=1)) as home:
+        lost = await edit(home)
+        again = [await edit(home), await edit(home, headers=RETRY)]
+
+        books = await home.books()
+        for answer in (lost, *again):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "submit_uncertain")
+            assert answer.headers["x-should-retry"] == "false"
+            assert "retry-after" not in answer.headers
+        assert books["tasks_made"] == made
+        assert books["counts"]["submit.received"] == 1
+
+
+async def test_refused() -> None:
+    """A clear refusal made nothing: the customer hears why, and may come again at once."""
+    fault = Fault("submit", End("FAILED", "DataInspectionFailed"), count=1)
+    async with a_house(fault) as home:
+        refused, answer = await edit(home), await edit(home)
+
+        assert refused.json()["error"]["code"] == "moderation_blocked"
+        assert pictures_of(answer)
+        assert (await home.books())["images_billed"] == 1
+
+
+async def test_throttled() -> None:
+    """It waits its turn."""
+    fault = Fault("submit", Answer(429, "Throttling.RateQuota"), count=2)
+    async with a_house(fault) as home:
+        answer = await edit(home)
+
+        assert pictures_of(answer)
+        assert (await home.books())["tasks_made"] == 1
+
+
+async def test_a_customer_who_leaves_and_comes_back() -> None:
+    """The call to DashScope goes on without it."""
+    async with a_house() as home, asyncio.TaskGroup() as group:
+        first = group.create_task(edit(home))
+        await asyncio.sleep(3)
+        first.cancel()
+        await asyncio.sleep(1)
+        answer = await edit(home, headers=RETRY)
+
+        assert pictures_of(answer)
+        assert (await home.books())["tasks_made"] == 1
+
+
+async def test_the_drain_waits_for_an_answer_that_nobody_waits_for() -> None:
+    """To end sooner would be to lose what is being paid for."""
+    async with a_house() as home, asyncio.TaskGroup() as group:
+        first = group.create_task(edit(home))
+        await asyncio.sleep(3)
+        first.cancel()
+        home.server.handle_exit(15, None)
+        await asyncio.sleep(2)
+        waits = not home.server.should_exit
+
+        async def over() -> bool:
+            return bool(home.server.should_exit)
+
+        await eventually(over)
+        assert waits
+        assert (await home.books())["images_billed"] == 1
+
+
+async def test_sizes() -> None:
+    """Sides of 512 to 2048 are made as asked for; others are made by scaling, exactly."""
+    async with a_house() as home:
+        plain = await edit(home, size="512x2048")
+        scaled = await edit(home, size="256x256")
+        rows = (await home.books())["tasks"]
+
+        assert (plain.json()["size"], scaled.json()["size"]) == ("512x2048", "256x256")
+        assert [row["size"] for row in rows] == [[512, 2048], [512, 512]]
+        assert "x-wan-adjusted" not in plain.headers
+        assert scaled.headers["x-wan-adjusted"] == "size:512x512->256x256"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        pytest.param({"prompt": "x" * 801}, "prompt", id="prompt"),
+        pytest.param({"negative_prompt": "x" * 501}, "negative_prompt", id="negative"),
+    ],
+)
+async def test_its_own_limits(fields: dict[str, str], param: str) -> None:
+    """What DashScope would cut in silence is refused."""
+    async with a_house() as home:
+        refused = await edit(home, **fields)
+
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+        assert (await home.books())["tasks_made"] == 0
+
+
+async def test_it_makes_nothing_of_a_prompt_alone() -> None:
+    """At the other path the customer hears where it is offered."""
+    async with a_house() as home:
+        said = {"model": QWEN, "prompt": "a hat"}
+        refused = await home.http.post("/v1/images/generations", json=said)
+
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
+        assert "/v1/images/edits" in refused.json()["error"]["message"]
