@@ -1,8 +1,8 @@
 """
 A submit whose answer is the result: the synchronous message protocol (section 9).
 
-The connection stands open as long as a task would run. The work is paid for whoever still waits:
-it is booked when it begins, and ends by the clock.
+The connection stands open as long as a task would run. The work is paid for whether or not anybody
+still waits: it is booked when it begins, and ends by the clock.
 """
 
 import asyncio
