@@ -55,7 +55,7 @@ class SandboxConfig:
         region: Its name, shown in list rows and books.
         accounts: Keys by account name. Keys of one account share its limits and see its tasks.
         models: What the region offers.
-        latency: Running time of a task, before *speed*.
+        latency: Running time of a task, or of work that is answered at once, before *speed*.
         speed: Divides the running time: 10 makes a 45 s task end after 4.5 s.
         late_checks: Fields of a submit are checked in the task (FAILED) and not at POST (400).
         refuse_alpha: A picture with an alpha channel is refused; else its alpha is ignored.

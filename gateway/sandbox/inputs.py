@@ -11,15 +11,15 @@ import pybase64
 from PIL import Image
 
 from gateway.sandbox.answers import Refusal
+from gateway.sandbox.models import FORMATS
 from gateway.sandbox.order import Sent
 from gateway.sandbox.said import invalid
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SIDES = range(384, 5001)
 #: What a URL's picture is taken for, since the sandbox fetches nothing.
 PLACEHOLDER = (1024, 1024)
 
-_HEAD = re.compile(r"data:image/(?:jpeg|jpg|png|bmp|webp);base64,", re.IGNORECASE)
+_HEAD = re.compile(r"data:image/([a-z]+);base64,", re.IGNORECASE)
 #: No MIME type is longer; a head without a comma in there is none.
 _HEAD_CHARACTERS = 64
 
@@ -31,6 +31,7 @@ class PictureRules:
 
     Attributes:
         sides: Width and height, in pixels.
+        formats: Of its bytes, and of the type that an inline one names.
         decodes: Every pixel is decoded (and the bytes are kept to make results from); else its
             header is read and its digest kept.
     """
@@ -39,6 +40,7 @@ class PictureRules:
     refuse_alpha: bool
     decodes: bool
     sides: range = SIDES
+    formats: tuple[str, ...] = FORMATS
 
 
 def look_at(entry: str, rules: PictureRules, uploaded: Callable[[str], bytes]) -> Sent:
@@ -58,13 +60,13 @@ def look_at(entry: str, rules: PictureRules, uploaded: Callable[[str], bytes]) -
     if entry.startswith("oss://"):
         return _checked("oss", uploaded(entry), rules)
     if entry[:5].lower() == "data:":
-        return _checked("data", _decode(entry), rules)
+        return _checked("data", _decode(entry, rules.formats), rules)
     raise invalid("The provided URL does not appear to be valid. Ensure it is correctly formatted.")
 
 
-def _decode(entry: str) -> bytes:
+def _decode(entry: str, formats: tuple[str, ...]) -> bytes:
     head = _HEAD.match(entry[:_HEAD_CHARACTERS])
-    if not head:
+    if not head or head[1].upper().replace("JPG", "JPEG") not in formats:
         raise invalid("image format error")
     try:
         return pybase64.b64decode(memoryview(entry.encode("ascii"))[head.end() :], validate=True)
@@ -76,7 +78,7 @@ def _checked(kind: str, data: bytes, rules: PictureRules) -> Sent:
     if len(data) > rules.max_bytes:
         raise invalid("Multimodal file size is too large")
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(BytesIO(data), formats=rules.formats) as picture:
             size = picture.size
             sides = rules.sides
             if size[0] not in sides or size[1] not in sides:

@@ -15,6 +15,10 @@ AT_ONCE = "/services/aigc/multimodal-generation/generation"
 """Of submits whose answer is the result."""
 
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Of pictures, that every model takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """
@@ -61,6 +65,7 @@ class Rules:
         sides: Of each, in pixels.
         results: What it makes.
         characters: Of a prompt; the rest is cut in silence.
+        formats: Of each picture.
     """
 
     path: str
@@ -69,6 +74,7 @@ class Rules:
     results: Results
     sides: range = range(384, 5001)
     characters: int = 2000
+    formats: tuple[str, ...] = FORMATS
 
     @property
     def answers_at_once(self) -> bool:
@@ -95,7 +101,13 @@ RULES = {
     "wan2.6-image": Rules(MESSAGES, "messages", range(1, 5), _SMALL, range(240, 8001)),
     "wan2.6-t2i": Rules(MESSAGES, "messages", _NONE, _LARGE, characters=2100),
     "qwen-image-edit-plus": Rules(
-        AT_ONCE, "messages", range(1, 4), _QWEN, range(384, 3073), characters=800
+        AT_ONCE,
+        "messages",
+        range(1, 4),
+        _QWEN,
+        range(384, 3073),
+        characters=800,
+        formats=(*FORMATS, "TIFF", "GIF"),
     ),
 }
 

@@ -3,6 +3,7 @@ Outcomes written into the prompt, for demos without an admin door.
 
 ``[sandbox:fail CODE]``, ``[sandbox:refuse CODE]``, ``[sandbox:partial 0,2]``,
 ``[sandbox:seconds 3]``, ``[sandbox:cancel]``, ``[sandbox:unknown]``; several may stand together.
+Where the answer is the result they come to what `gateway.sandbox.faults.End` says.
 """
 
 import re

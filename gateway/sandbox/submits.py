@@ -95,12 +95,13 @@ def _check_headers(headers: Headers, *, at_once: bool) -> None:
 
 
 async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, End]:
-    config = call.region.config
+    config, model = call.region.config, rules_of(envelope.model)
     rules = PictureRules(
         max_bytes=config.max_image_bytes,
         refuse_alpha=config.refuse_alpha,
         decodes=config.picture == "made",
-        sides=rules_of(envelope.model).sides,
+        sides=model.sides,
+        formats=model.formats,
     )
     resolves = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
 

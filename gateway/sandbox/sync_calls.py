@@ -1,10 +1,11 @@
 """
 A submit whose answer is the result: the synchronous message protocol (section 9).
 
-The connection stands open as long as a task would run. The work is paid for whoever still waits:
-it is booked when it begins, and ends by the clock.
+The connection stands open as long as a task would run. The work is paid for whether or not anybody
+still waits: it is booked when it begins, and ends by the clock.
 """
 
+import asyncio
 from dataclasses import replace
 
 from starlette.requests import ClientDisconnect
@@ -34,12 +35,27 @@ async def generate(call: Call) -> Response:
         if isinstance(asked.action, Late):
             # Its connection is cut before the work begins: nobody waits for this answer.
             return Response()
-        await call.region.clock.sleep(task.seconds)
-        if await call.request.is_disconnected():
+        if not await _waited(call, task.seconds):
             raise ClientDisconnect
         return _answer(call, task)
 
     return await call.play(asked.action, work)
+
+
+async def _waited(call: Call, seconds: float) -> bool:
+    """Tell whether the caller stayed for so many seconds, as soon as that is known."""
+    async with asyncio.TaskGroup() as group:
+        lasting = group.create_task(call.region.clock.sleep(seconds))
+        leaving = group.create_task(_leaves(call))
+        await asyncio.wait({lasting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        lasting.cancel()
+        leaving.cancel()
+    return not lasting.cancelled()
+
+
+async def _leaves(call: Call) -> None:
+    # Its body has been read: nothing else can come.
+    await call.request.receive()
 
 
 def _that_can_be_said(end: End) -> End:

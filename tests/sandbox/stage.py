@@ -8,14 +8,16 @@ from functools import cache
 from io import BytesIO
 from typing import Any
 
+import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 from PIL import Image
 from starlette.types import ASGIApp
 
-from gateway.sandbox import Constant, SandboxConfig, create_sandbox
+from gateway.sandbox import Constant, SandboxConfig, create_sandbox, running
 
 SUBMIT = "/api/v1/services/aigc/image2image/image-synthesis"
+AT_ONCE = "/api/v1/services/aigc/multimodal-generation/generation"
 KEY = "sk-one"
 #: 2025-09-23 22:14:10.800 in Beijing, as in the vendor's sample.
 EPOCH = 1758636850.8
@@ -44,6 +46,35 @@ class FakeClock:
         self.time += seconds
 
 
+class PatientClock(FakeClock):
+    """Moves by `forward` alone; whoever sleeps wakes when the time has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleepers = 0
+        self._moved = anyio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        end = self.time + seconds
+        self.sleepers += 1
+        try:
+            while self.time < end:
+                await self._moved.wait()
+        finally:
+            self.sleepers -= 1
+
+    def forward(self, seconds: float) -> None:
+        super().forward(seconds)
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    async def asleep(self, sleepers: int) -> None:
+        """Wait until so many sleep."""
+        with anyio.fail_after(10):
+            while self.sleepers != sleepers:
+                await checkpoint()
+
+
 @cache
 def picture(size: tuple[int, int] = (640, 480), kind: str = "PNG", mode: str = "RGB") -> bytes:
     """An encoded picture of two colours."""
@@ -67,6 +98,12 @@ def body(prompt: str = "a hat", **parameters: Any) -> dict[str, Any]:
     }
 
 
+def message(*images: str, text: str = "a hat") -> dict[str, Any]:
+    """An input in the newer form, the text first."""
+    content = [{"text": text}, *({"image": image} for image in images)]
+    return {"messages": [{"role": "user", "content": content}]}
+
+
 class Visitor:
     """Calls one region with one key."""
 
@@ -85,6 +122,19 @@ class Visitor:
         """Submit a whole body."""
         return await self.http.post(
             path, json=table, headers={**self.headers, "x-dashscope-async": "enable", **headers}
+        )
+
+    async def at_once(
+        self, prompt: str = "a hat", *images: str, headers: Any = None, **parameters: Any
+    ) -> httpx.Response:
+        """Submit to a model that answers at once."""
+        table = {
+            "model": "qwen-image-edit-plus",
+            "input": message(*(images or ("https://pictures.example/a.png",)), text=prompt),
+            "parameters": parameters,
+        }
+        return await self.http.post(
+            AT_ONCE, json=table, headers={**self.headers, **(headers or {})}
         )
 
     async def submit(self, prompt: str = "a hat", **parameters: Any) -> str:
@@ -116,10 +166,23 @@ class Visitor:
 
 
 @asynccontextmanager
-async def region(config: SandboxConfig = CONFIG, **changes: Any) -> AsyncIterator[Visitor]:
+async def region(
+    config: SandboxConfig = CONFIG, clock: FakeClock | None = None, **changes: Any
+) -> AsyncIterator[Visitor]:
     """A region in process, visited by the first key of account *one*."""
-    clock = FakeClock()
+    clock = clock or FakeClock()
     app: ASGIApp = create_sandbox(replace(config, **changes), clock=clock)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://region.test:81") as http:
+        yield Visitor(http, clock)
+
+
+@asynccontextmanager
+async def socket_region(
+    config: SandboxConfig = CONFIG, clock: FakeClock | None = None
+) -> AsyncIterator[Visitor]:
+    """A region behind a real socket, on a clock that the test moves."""
+    clock = clock or FakeClock()
+    app = create_sandbox(config, clock=clock)
+    async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=5) as http:
         yield Visitor(http, clock)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dashscope
+import httpx
 import pytest
 from anyio import to_thread
 from dashscope.aigc.image_generation import ImageGeneration
@@ -117,6 +118,69 @@ async def test_messages(sdk: Callable[[str], None], model: str, images: int) -> 
         said = [choice["message"]["content"] for choice in answer["output"]["choices"]]
         assert [sorted(only) for (only,) in said] == [["image", "type"]] * 2
         assert answer["usage"]["image_count"] == 2
+
+
+async def test_conversation(sdk: Callable[[str], None], tmp_path: Path) -> None:
+    """The SDK's class for what answers at once uploads local files and gets the pictures."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(picture())
+    content = [
+        {"image": str(path)},
+        {"image": "https://pictures.example/a.png"},
+        {"text": "a hat"},
+    ]
+    async with pointed(sdk):
+        answer = await asked(
+            dashscope.MultiModalConversation.call,
+            model="qwen-image-edit-plus",
+            messages=[{"role": "user", "content": content}],
+            n=2,
+            size="1024*1536",
+            negative_prompt=" ",
+            prompt_extend=True,
+            watermark=False,
+        )
+        (choice,) = answer["output"]["choices"]
+        made = choice["message"]["content"]
+        async with httpx.AsyncClient() as http:
+            pictures = [(await http.get(part["image"])).content for part in made]
+
+        assert answer["status_code"] == 200
+        assert (choice["finish_reason"], choice["message"]["role"]) == ("stop", "assistant")
+        assert [list(part) for part in made] == [["image"]] * 2
+        assert all(got.startswith(b"\x89PNG") for got in pictures)
+        usage = answer["usage"]
+        assert (usage["image_count"], usage["width"], usage["height"]) == (2, 1024, 1536)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        pytest.param({"text": "[sandbox:fail InternalError]"}, 500, "InternalError", id="failed"),
+        pytest.param(
+            {"text": "[sandbox:fail DataInspectionFailed]"}, 400, "DataInspectionFailed", id="words"
+        ),
+        pytest.param({"n": 7}, 400, "InvalidParameter", id="n"),
+        pytest.param(
+            {"headers": {"X-DashScope-Async": "enable"}}, 403, "AccessDenied", id="asynchronous"
+        ),
+    ],
+)
+async def test_conversation_refused(
+    sdk: Callable[[str], None], changes: dict[str, Any], status: int, code: str
+) -> None:
+    """The SDK reads status and code of what is refused, or failed while it waited."""
+    asked_for = {"text": "a hat", **changes}
+    content = [{"image": "https://pictures.example/a.png"}, {"text": asked_for.pop("text")}]
+    async with pointed(sdk):
+        answer = await asked(
+            dashscope.MultiModalConversation.call,
+            model="qwen-image-edit-plus",
+            messages=[{"role": "user", "content": content}],
+            **asked_for,
+        )
+
+        assert (answer["status_code"], answer["code"]) == (status, code)
 
 
 async def test_failure(sdk: Callable[[str], None]) -> None:

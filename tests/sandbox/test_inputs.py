@@ -1,5 +1,6 @@
 """Each check of an input picture."""
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -35,6 +36,17 @@ def test_data_urls(kind: str, mime: str) -> None:
 
     assert (sent.kind, sent.sha256, sent.size) == ("data", sha256(data).hexdigest(), (384, 500))
     assert sent.data == data
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_formats_of_one_model(kind: str) -> None:
+    """A model may take more formats than all do."""
+    entry = data_url(picture(kind=kind), f"image/{kind.lower()}")
+    rules = replace(RULES, formats=(*RULES.formats, kind))
+
+    assert look_at(entry, rules, never).size == (640, 480)
+    with pytest.raises(Refusal, match="image format error"):
+        look_at(entry, RULES, never)
 
 
 def test_urls_are_not_fetched() -> None:

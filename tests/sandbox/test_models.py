@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 
+from gateway.sandbox import Limits
 from gateway.sandbox.models import AT_ONCE, EDITS, MESSAGES, PAINTING, RULES, SYNTHESIS, rules_of
-from tests.sandbox.stage import data_url, picture, region
+from gateway.sandbox.order import Order, Sent, Size
+from tests.sandbox.stage import data_url, message, picture, region
 
 pytestmark = pytest.mark.anyio
 
 URL = "https://pictures.example/a.png"
-
-
-def message(*images: str, text: str = "a hat") -> dict[str, Any]:
-    content = [{"text": text}, *({"image": image} for image in images)]
-    return {"messages": [{"role": "user", "content": content}]}
 
 
 INPUTS: dict[str, dict[str, Any]] = {
@@ -29,6 +26,11 @@ OF_TASKS = [model for model in RULES if not RULES[model].answers_at_once]
 
 def at(model: str) -> str:
     return f"/api/v1{RULES[model].path}"
+
+
+def asked_as(model: str) -> dict[str, str]:
+    """The header that says whether a task is wanted."""
+    return {"x-dashscope-async": "disable" if RULES[model].answers_at_once else "enable"}
 
 
 def test_a_model_that_a_config_adds() -> None:
@@ -100,12 +102,31 @@ async def test_the_path_that_answers_at_once(model: str) -> None:
         pytest.param(
             "wan2.6-image", {"prompt": "a"}, "No messages found in input", id="older form"
         ),
+        pytest.param("qwen-image-edit-plus", message(), "images must be 1 to 3", id="qwen none"),
+        pytest.param(
+            "qwen-image-edit-plus", message(*[URL] * 4), "images must be 1 to 3", id="qwen four"
+        ),
+        *(
+            pytest.param(
+                "qwen-image-edit-plus",
+                message(data_url(picture(sides))),
+                "Image dimensions must be in [384, 3072]",
+                id=f"qwen {sides}",
+            )
+            for sides in ((383, 400), (400, 3073))
+        ),
+        pytest.param(
+            "wan2.6-image",
+            message(data_url(picture(kind="GIF"), "image/gif")),
+            "image format error",
+            id="gif",
+        ),
     ],
 )
 async def test_limits(model: str, said: dict[str, Any], text: str) -> None:
     """Each model has its own limits."""
     async with region() as visitor:
-        answer = await visitor.post({"model": model, "input": said}, at(model))
+        answer = await visitor.post({"model": model, "input": said}, at(model), **asked_as(model))
 
         assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
         assert text in answer.json()["message"]
@@ -119,15 +140,56 @@ async def test_limits(model: str, said: dict[str, Any], text: str) -> None:
         pytest.param("wan2.5-t2i-preview", "1024*1024", 400, id="too small"),
         pytest.param("wan2.6-image", "1024*1024", 200, id="an edit's"),
         pytest.param("wan2.6-image", "1440*1440", 400, id="too large"),
+        *(
+            pytest.param("qwen-image-edit-plus", size, 200, id=f"qwen {size}")
+            for size in ("512*512", "2048*2048", "512*2048", "2048*512", "1664*928")
+        ),
+        *(
+            pytest.param("qwen-image-edit-plus", size, 400, id=f"qwen {size}")
+            for size in ("511*1024", "1024*511", "2049*1024", "1024*2049")
+        ),
     ],
 )
 async def test_sizes(model: str, size: str, status: int) -> None:
     """What is made by a prompt alone has at least 1280*1280 pixels."""
     table = {"model": model, "input": INPUTS[model], "parameters": {"size": size}}
     async with region() as visitor:
-        answer = await visitor.post(table, at(model))
+        answer = await visitor.post(table, at(model), **asked_as(model))
 
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("model", "good", "bad", "default"),
+    [("wan2.6-image", (1, 4), (0, 5), 4), ("qwen-image-edit-plus", (1, 6), (0, 7), 1)],
+)
+async def test_counts(model: str, good: list[int], bad: list[int], default: int) -> None:
+    """How many pictures one submit may ask for, and gets that asks for none, is the model's."""
+    async with region(limits=Limits(submits_per_second=100)) as visitor:
+
+        async def ask(**parameters: int) -> int:
+            table = {"model": model, "input": INPUTS[model], "parameters": parameters}
+            return (await visitor.post(table, at(model), **asked_as(model))).status_code
+
+        assert [await ask(n=n) for n in (*good, *bad)] == [200, 200, 400, 400]
+        assert await ask() == 200
+        rows = (await visitor.books())["tasks"]
+        assert [row["n"] for row in rows] == [*good, default]
+
+
+@pytest.mark.parametrize(
+    ("sides", "made"),
+    [
+        pytest.param((1000, 1000), (1024, 1024), id="square"),
+        pytest.param((640, 480), (1182, 886), id="landscape"),
+        pytest.param((384, 3072), (512, 2048), id="narrower than allowed"),
+    ],
+)
+def test_the_area_of_a_result_is_the_models(sides: Size, made: Size) -> None:
+    """Without a size, what qwen-image-edit-plus makes has about 1024*1024 pixels."""
+    sent = (Sent("url", "", (400, 4000)), Sent("url", "", sides))
+
+    assert Order("qwen-image-edit-plus", "p", images=sent).made_size == made
 
 
 async def test_the_newer_form_of_results() -> None:

@@ -1,7 +1,6 @@
 """Faults on the wire: in process where the answer tells, over a real socket where TCP does."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,29 +8,12 @@ import anyio
 import httpx
 import pytest
 
-from gateway.sandbox import (
-    Constant,
-    Limits,
-    Listing,
-    PeerCut,
-    SandboxConfig,
-    create_sandbox,
-    running,
-)
-from tests.sandbox.stage import CONFIG, FakeClock, Visitor, body, region
+from gateway.sandbox import Constant, Limits, Listing, PeerCut
+from tests.sandbox.stage import CONFIG, Visitor, body, region, socket_region
 
 pytestmark = pytest.mark.anyio
 
 LOST = "Server disconnected without sending a response"
-
-
-@asynccontextmanager
-async def socket_region(config: SandboxConfig = CONFIG) -> AsyncIterator[Visitor]:
-    """A region behind a real socket, on a clock that the test moves."""
-    clock = FakeClock()
-    app = create_sandbox(config, clock=clock)
-    async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=5) as http:
-        yield Visitor(http, clock)
 
 
 @pytest.mark.parametrize(
