@@ -28,6 +28,7 @@ from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.line import Line
 from gateway.journey.ports import Finisher, Keepsakes, Ledger, Receipts
+from gateway.journey.surroundings import Surroundings
 
 _RUNNING = 5
 _LEAST, _MOST = 15.0, 90.0
@@ -95,12 +96,14 @@ class Street:
         bugs: list[BaseException] = []
         desk = Desk(
             tenants=[source.tenant for source in sources],
-            dashscope=self._world,
-            ledger=cast("Ledger", Nothing()),
-            receipts=cast("Receipts", Nothing()),
-            finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
-            clock=self._clock,
-            observer=quiet_observer(),
+            around=Surroundings(
+                dashscope=self._world,
+                ledger=cast("Ledger", Nothing()),
+                receipts=cast("Receipts", Nothing()),
+                finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
+                clock=self._clock,
+                observer=quiet_observer(),
+            ),
             on_bug=bugs.append,
         )
         async with desk, asyncio.TaskGroup() as group:

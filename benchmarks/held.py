@@ -27,6 +27,7 @@ from gateway.journey.ask import Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
 from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger, Receipts
+from gateway.journey.surroundings import Surroundings
 
 _REGION = Region("beijing", "https://beijing.test", ())
 _ANSWER = AnswerForm(ResponseFormat.URL)
@@ -150,12 +151,14 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
     bugs: list[BaseException] = []
     desk = Desk(
         tenants=tenants,
-        dashscope=cast("DashScope", dashscope),
-        ledger=cast("Ledger", Nothing()),
-        receipts=cast("Receipts", Nothing()),
-        finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
-        clock=clock,
-        observer=quiet_observer(),
+        around=Surroundings(
+            dashscope=cast("DashScope", dashscope),
+            ledger=cast("Ledger", Nothing()),
+            receipts=cast("Receipts", Nothing()),
+            finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
+            clock=clock,
+            observer=quiet_observer(),
+        ),
         on_bug=bugs.append,
     )
 

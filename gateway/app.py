@@ -38,6 +38,7 @@ from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
+from gateway.journey.surroundings import Surroundings
 from gateway.ledger.keepsakes import open_keepsakes
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
@@ -109,15 +110,9 @@ def build(
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
     ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
-    beside = config.state.path, config.state.sync
     desk = Desk(
         tenants=config.tenants.values(),
-        dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
-        ledger=ledger,
-        receipts=open_receipts(*beside, on_failure=_write_ledger_failure),
-        finishing=Finishing(open_keepsakes(*beside, on_failure=_write_ledger_failure), imaging),
-        clock=clock,
-        observer=metrics,
+        around=_around(config, clients, ledger, imaging, clock, metrics),
         on_bug=_write_bug,
         spool=spool,
         tracer=tracer,
@@ -228,6 +223,27 @@ def _ledger(config: Config, clock: Clock) -> tuple[MemoryLedger | SqliteLedger, 
     state = config.state
     ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
     return ledger, open_spool(state.path, on_failure=_write_ledger_failure)
+
+
+def _around(
+    config: Config,
+    clients: Clients,
+    ledger: MemoryLedger | SqliteLedger,
+    imaging: Imaging,
+    clock: Clock,
+    metrics: Metrics,
+) -> Surroundings:
+    """Return what the journey is handed in; what is kept beside the ledger is as durable as it."""
+    beside = config.state.path, config.state.sync
+    keepsakes = open_keepsakes(*beside, on_failure=_write_ledger_failure)
+    return Surroundings(
+        dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
+        ledger=ledger,
+        receipts=open_receipts(*beside, on_failure=_write_ledger_failure),
+        finishing=Finishing(keepsakes, imaging),
+        clock=clock,
+        observer=metrics,
+    )
 
 
 def _keyring(config: Config) -> Keyring:

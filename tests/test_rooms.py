@@ -44,7 +44,7 @@ WITHOUT_A_TEST_FILE = {
             downstream/readiness.py downstream/reception.py downstream/whence.py
         """,
         "tests/journey/test_desk.py and test_carry.py tell its story": """
-            journey/recall.py journey/submit.py
+            journey/recall.py journey/submit.py journey/surroundings.py
         """,
         "tests/ledger/test_contract.py holds both ledgers to one contract": "ledger/memory.py",
         "tests/observe/test_metrics.py reads it in the exposition": """

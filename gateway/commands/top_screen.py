@@ -167,7 +167,7 @@ def _stage(edit: Mapping[str, Any]) -> str:
     word = edit["stage"]
     if word == "running" and edit["phases"]:
         word = _WORDS.get(edit["phases"][-1][0], word)
-    away = not edit["customers"] and word != "kept"
+    away = not edit["customers"] and word not in ("kept", "doubtful")
     return safe(word) + (", nobody connected" if away else "")
 
 

@@ -9,7 +9,6 @@ One edit's way: line → submit → poll, part by part, until the whole has an e
 
 import asyncio
 
-from gateway.domain.clock import Clock
 from gateway.domain.errors import (
     GatewayError,
     InternalError,
@@ -20,11 +19,11 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState
 from gateway.journey.errand import Errand, Leg, Stage
-from gateway.journey.finishing import Finishing
 from gateway.journey.follow import Follower
 from gateway.journey.lane import Lane, route
-from gateway.journey.ports import DashScope, Ledger, Observer, Receipts, Spool
+from gateway.journey.ports import Spool
 from gateway.journey.submit import Submitter, keep
+from gateway.journey.surroundings import Surroundings
 
 
 class Carrier:
@@ -33,32 +32,17 @@ class Carrier:
     def __init__(
         self,
         lanes: dict[tuple[str, str], Lane],
-        *,
-        dashscope: DashScope,
-        ledger: Ledger,
-        receipts: Receipts,
-        finishing: Finishing,
-        clock: Clock,
-        observer: Observer,
+        around: Surroundings,
         spool: Spool | None = None,
     ) -> None:
         self._lanes = lanes
         self._spool = spool
-        self._ledger = ledger
-        self._finishing = finishing
-        self._clock = clock
-        self._observer = observer
-        self._submitter = Submitter(
-            dashscope=dashscope,
-            ledger=ledger,
-            receipts=receipts,
-            finishing=finishing,
-            clock=clock,
-            observer=observer,
-        )
-        self._follower = Follower(
-            dashscope=dashscope, ledger=ledger, clock=clock, observer=observer
-        )
+        self._ledger = around.ledger
+        self._finishing = around.finishing
+        self._clock = around.clock
+        self._observer = around.observer
+        self._submitter = Submitter(around)
+        self._follower = Follower(around)
 
     async def carry(self, errand: Errand) -> None:
         """

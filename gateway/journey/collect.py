@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-from gateway.domain.clock import Clock
 from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, ResultUnavailable
 from gateway.domain.task import Made, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Incoming
 from gateway.journey.errand import Errand, Leg
-from gateway.journey.finishing import Finishing
 from gateway.journey.lane import Lane
-from gateway.journey.ports import DashScope, Observer, Receipts
 from gateway.journey.submit import made_and_lost
+from gateway.journey.surroundings import Surroundings
 
 _AT_ONCE = 4
 Fetch = Callable[[Upstream, str], Awaitable[bytes | Incoming]]
@@ -24,22 +22,13 @@ _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 class Collector:
     """Fetches result URLs again when they are old or were forgotten, downloads and finishes."""
 
-    def __init__(
-        self,
-        lanes: dict[tuple[str, str], Lane],
-        *,
-        dashscope: DashScope,
-        receipts: Receipts,
-        finishing: Finishing,
-        clock: Clock,
-        observer: Observer,
-    ) -> None:
+    def __init__(self, lanes: dict[tuple[str, str], Lane], around: Surroundings) -> None:
         self._lanes = lanes
-        self._finishing = finishing
-        self._dashscope = dashscope
-        self._receipts = receipts
-        self._clock = clock
-        self._observer = observer
+        self._finishing = around.finishing
+        self._dashscope = around.dashscope
+        self._receipts = around.receipts
+        self._clock = around.clock
+        self._observer = around.observer
 
     async def collect(
         self, errand: Errand, opened: AsyncExitStack

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from gateway.domain.clock import Clock
 from gateway.domain.errors import (
     Draining,
     GatewayError,
@@ -23,14 +22,14 @@ from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
 from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
-from gateway.journey.finishing import Finishing
 from gateway.journey.forecast import Forecast
 from gateway.journey.housekeeping import Housekeeping
 from gateway.journey.lane import lanes_of
 from gateway.journey.overview import overview
-from gateway.journey.ports import DashScope, Ledger, Observer, Receipts, Spool
+from gateway.journey.ports import Spool
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
+from gateway.journey.surroundings import Surroundings
 from gateway.journey.visit import Visit
 
 _GRACE_SECONDS = 3.0  # product.md P4
@@ -46,48 +45,27 @@ class Desk:
         self,
         *,
         tenants: Iterable[Tenant],
-        dashscope: DashScope,
-        ledger: Ledger,
-        receipts: Receipts,
-        finishing: Finishing,
-        clock: Clock,
-        observer: Observer,
+        around: Surroundings,
         on_bug: Callable[[BaseException], None],
         spool: Spool | None = None,
         tracer: Tracer = NO_TRACER,
     ) -> None:
+        dashscope, clock, observer = around.dashscope, around.clock, around.observer
         self._tenants = {tenant.name: tenant for tenant in tenants}
         upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
         self._lanes = lanes_of(
             upstreams.values(), dashscope=dashscope, clock=clock, observer=observer
         )
-        self._ledger = ledger
+        self._ledger = around.ledger
         self._clock = clock
         self._on_bug = on_bug
         self._observer, self._tracer = observer, tracer
         self._recall = Recall(self._tenants)
-        self._register = Register(ledger, self._adopt, observer)
-        self._carrier = Carrier(
-            self._lanes,
-            dashscope=dashscope,
-            ledger=ledger,
-            receipts=receipts,
-            finishing=finishing,
-            clock=clock,
-            observer=observer,
-            spool=spool,
-        )
-        self._collector = Collector(
-            self._lanes,
-            dashscope=dashscope,
-            receipts=receipts,
-            finishing=finishing,
-            clock=clock,
-            observer=observer,
-        )
+        self._register = Register(around.ledger, self._adopt, observer)
+        self._carrier = Carrier(self._lanes, around, spool)
+        self._collector = Collector(self._lanes, around)
         self.forecast = Forecast(self._lanes, clock)
-        kept = finishing.keepsakes, receipts
-        self._housekeeping = Housekeeping(self._register, ledger, kept, clock, observer)
+        self._housekeeping = Housekeeping(self._register, around)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
 

@@ -1,25 +1,22 @@
 """From a task's acceptance to its end, whatever its customers do."""
 
-from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.phases import Phase
 from gateway.domain.task import Task, TaskStatus
 from gateway.journey.errand import Errand, Leg
 from gateway.journey.lane import Lane
-from gateway.journey.ports import DashScope, Ledger, Observer
 from gateway.journey.submit import keep
+from gateway.journey.surroundings import Surroundings
 
 
 class Follower:
     """Knows when a task has ended, and writes down how."""
 
-    def __init__(
-        self, *, dashscope: DashScope, ledger: Ledger, clock: Clock, observer: Observer
-    ) -> None:
-        self._dashscope = dashscope
-        self._ledger = ledger
-        self._clock = clock
-        self._observer = observer
+    def __init__(self, around: Surroundings) -> None:
+        self._dashscope = around.dashscope
+        self._ledger = around.ledger
+        self._clock = around.clock
+        self._observer = around.observer
 
     async def follow(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Watch a task to its end."""
@@ -74,7 +71,8 @@ class Follower:
         region, model = errand.tenant.region, errand.edit.model
         polls = 0 if leg.watch is None else leg.watch.polls
         self._mark_end(errand, leg, task)
-        self._observer.polls_spent(region, polls)
+        if leg.watch is not None:
+            self._observer.polls_spent(region, polls)
         outcome = _outcome(task, leg.part.n)
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
         if missing := leg.part.n - len(task.made):

@@ -1,12 +1,11 @@
 """What is of no use any more is forgotten: edits in memory, and what was kept for them."""
 
-from gateway.domain.clock import Clock
 from gateway.domain.errors import LedgerUnavailable
 from gateway.domain.record import EditState
 from gateway.journey.errand import Errand, Stage
-from gateway.journey.ports import Keepsakes, Ledger, Observer, Receipts
 from gateway.journey.register import Register
 from gateway.journey.submit import keep
+from gateway.journey.surroundings import Surroundings
 
 _KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
 _EVERY_SECONDS = 60.0
@@ -18,19 +17,12 @@ _ROUNDS_OF_AN_HOUR = 60
 class Housekeeping:
     """Goes through the register every minute, and through what is kept every hour."""
 
-    def __init__(
-        self,
-        register: Register,
-        ledger: Ledger,
-        kept: tuple[Keepsakes | Receipts, ...],
-        clock: Clock,
-        observer: Observer,
-    ) -> None:
+    def __init__(self, register: Register, around: Surroundings) -> None:
         self._register = register
-        self._ledger = ledger
-        self._kept = kept
-        self._clock = clock
-        self._observer = observer
+        self._ledger = around.ledger
+        self._kept = around.finishing.keepsakes, around.receipts
+        self._clock = around.clock
+        self._observer = around.observer
 
     async def run(self) -> None:
         """Tidy for ever; what a process before left is gone through at once."""

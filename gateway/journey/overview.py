@@ -50,7 +50,7 @@ def overview(
     for errand in errands:
         if errand.stage is Stage.WAITING:
             groups.waiting.append(errand)
-        elif errand.stage is not Stage.SUCCEEDED:
+        elif not errand.ended:
             groups.running.append(errand)
         else:
             (groups.running if errand.visitors else groups.kept).append(errand)
@@ -93,7 +93,7 @@ def _edit(errand: Errand, clock: Clock) -> EditSeen:
 def _stage(errand: Errand) -> str:
     if errand.stage is Stage.SUCCEEDED:
         return "delivering" if errand.visitors else "kept"
-    return str(errand.stage)
+    return "doubtful" if errand.stage is Stage.FAILED else str(errand.stage)
 
 
 def _watches(errand: Errand) -> list[Watch]:

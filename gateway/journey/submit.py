@@ -3,7 +3,6 @@
 from collections.abc import Awaitable
 from contextlib import nullcontext
 
-from gateway.domain.clock import Clock
 from gateway.domain.errors import (
     GatewayError,
     LedgerUnavailable,
@@ -18,10 +17,9 @@ from gateway.domain.phases import Phase
 from gateway.domain.task import Made, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.errand import Errand, Leg, Stage
-from gateway.journey.finishing import Finishing
 from gateway.journey.lane import Lane
-from gateway.journey.ports import DashScope, Ledger, Observer, Receipts
 from gateway.journey.settle import Doubt, Settlement
+from gateway.journey.surroundings import Surroundings
 
 _READ_AGAIN_SECONDS = 5.0
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
@@ -30,23 +28,14 @@ _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 class Submitter:
     """Makes one task for one part, exactly once."""
 
-    def __init__(
-        self,
-        *,
-        dashscope: DashScope,
-        ledger: Ledger,
-        receipts: Receipts,
-        finishing: Finishing,
-        clock: Clock,
-        observer: Observer,
-    ) -> None:
-        self._dashscope = dashscope
-        self._ledger = ledger
-        self._receipts = receipts
-        self._finishing = finishing
-        self._clock = clock
-        self._observer = observer
-        self._settlement = Settlement(dashscope, ledger, clock)
+    def __init__(self, around: Surroundings) -> None:
+        self._dashscope = around.dashscope
+        self._ledger = around.ledger
+        self._receipts = around.receipts
+        self._finishing = around.finishing
+        self._clock = around.clock
+        self._observer = around.observer
+        self._settlement = Settlement(around.dashscope, around.ledger, around.clock)
 
     async def submit(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """

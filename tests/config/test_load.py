@@ -64,7 +64,8 @@ def test_builtin_models(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD)
 
     models = dict(config.offers[Does.EDIT].models)
-    assert models.pop("wan2.6-image") == "wan2.6-image"
+    for name in ("wan2.6-image", "qwen-image-edit-plus"):
+        assert models.pop(name) == name
     assert models == dict.fromkeys(
         [
             "wan2.5-i2i-preview",
@@ -359,14 +360,16 @@ COMPLAINTS = [
     pytest.param(
         '[models]\ndefault = "gpt-4o"',
         ': models.default: "gpt-4o" is no model; use "wan2.5-i2i-preview", "wan2.6-image", '
-        '"gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", '
+        '"qwen-image-edit-plus", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", '
+        '"gpt-image-2", '
         '"chatgpt-image-latest" or "dall-e-2"',
         id="default-model",
     ),
     pytest.param(
         '[models]\ndefault = "mine"\n[models.aliases]\nmine = "wan2.6-t2i"',
         ': models.default: "mine" is no model that can edit; use "wan2.5-i2i-preview", '
-        '"wan2.6-image", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", '
+        '"wan2.6-image", "qwen-image-edit-plus", "gpt-image-1", "gpt-image-1-mini", '
+        '"gpt-image-1.5", "gpt-image-2", '
         '"chatgpt-image-latest" or "dall-e-2"',
         id="default-model-of-the-other-kind",
     ),
@@ -380,7 +383,7 @@ COMPLAINTS = [
     pytest.param(
         '[models.aliases]\n"a.b" = "wan9"',
         ': models.aliases."a.b": got "wan9"; use "wan2.5-i2i-preview", '
-        '"wan2.5-t2i-preview", "wan2.6-image" or "wan2.6-t2i"',
+        '"wan2.5-t2i-preview", "wan2.6-image", "wan2.6-t2i" or "qwen-image-edit-plus"',
         id="alias-target",
     ),
     pytest.param(

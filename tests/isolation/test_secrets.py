@@ -209,8 +209,10 @@ async def test_bugs(log: io.StringIO, purpose: Purpose) -> None:
     def transports(asked: Purpose) -> httpx.AsyncBaseTransport:
         return _Buggy() if asked is purpose else direct(asked)
 
+    waits = purpose is Purpose.SUBMIT_AND_WAIT
+    model = "qwen-image-edit-plus" if waits else "wan2.5-i2i-preview"
     async with _canaries(transports=transports) as home:
-        answer = await home.edit(_PROMPT, headers=_SOON)
+        answer = await home.edit(_PROMPT, headers=_SOON, model=model)
 
         assert answer.status_code >= 500
         clean(await _told(home, answer))

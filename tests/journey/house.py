@@ -9,6 +9,7 @@ from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
 from gateway.journey.ports import DashScope, Ledger, Receipts, Spool
+from gateway.journey.surroundings import Surroundings
 from tests.fake_stores import FakeFinisher, FakeKeepsakes, FakeLedger, FakeReceipts
 from tests.fakes import FakeDashScope, a_tenant, an_ask
 from tests.recording_observer import RecordingObserver
@@ -41,12 +42,14 @@ class House:
     ) -> Desk:
         return Desk(
             tenants=self.tenants,
-            dashscope=dashscope or self.world,
-            ledger=ledger or self.ledger,
-            receipts=receipts or self.receipts,
-            finishing=Finishing(self.keepsakes, self.finisher),
-            clock=self.clock,
-            observer=self.observer,
+            around=Surroundings(
+                dashscope=dashscope or self.world,
+                ledger=ledger or self.ledger,
+                receipts=receipts or self.receipts,
+                finishing=Finishing(self.keepsakes, self.finisher),
+                clock=self.clock,
+                observer=self.observer,
+            ),
             on_bug=self.bugs.append,
             spool=spool,
         )

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.domain.errors import UpstreamUnavailable, UpstreamUnreachable
-from gateway.journey.forecast import expected_wait
 from gateway.journey.lane import Lane, route
 from gateway.journey.line import Place
 from gateway.journey.schedule import Kind
@@ -119,18 +118,6 @@ async def test_the_wait_that_is_told_to_one_with_a_limit() -> None:
         free, wait = lane.line.free, lane.expected_wait(few)
 
     assert (free, wait) == (4, 4 * 45.0 / 2)
-
-
-async def test_the_wait_of_those_in_line() -> None:
-    """An edit waits for the last of its parts; one that is not in line, for the shortest line."""
-    near, far = a_lane(), a_lane("far")
-    lanes = {("beijing", "acct"): near, ("beijing", "far"): far}
-    tenant = a_tenant("acme", ONE, FAR)
-    places = [near.line.place(tenant, 1) for _ in range(6 + 4)]
-    async with queued(near, *places):
-        waits = [expected_wait(lanes, tenant, some) for some in (places[6:8], places[9:], [])]
-
-    assert waits == [2 * 9.0, 4 * 9.0, 1.0]
 
 
 REFUSED = UpstreamUnavailable("key", upstream_code="InvalidApiKey")

@@ -3,7 +3,7 @@ import asyncio
 import orjson
 import pytest
 
-from gateway.domain.errors import Throttled, UpstreamUnavailable
+from gateway.domain.errors import SubmitUncertain, Throttled, UpstreamUnavailable
 from gateway.domain.phases import Phase
 from gateway.domain.snapshot import EditSeen, KeySeen, Snapshot
 from gateway.domain.task import TaskStatus
@@ -81,6 +81,20 @@ async def test_while_it_is_brought_home() -> None:
 
     assert [edit.stage for edit in seen.running.rows] == ["delivering"]
     assert phases(seen.running.rows[0])[-1] == "download"
+
+
+async def test_a_doubtful_end() -> None:
+    """Nobody was told yet that it may have been paid for: an operator sees it."""
+    house = House()
+    house.world.submits.append(Submit(error=SubmitUncertain("cut")))
+    async with house.desk() as desk:
+        async with desk.attend(house.ask(model="qwen-image-edit-plus")):
+            await house.clock.sleep(1.0)
+        await house.clock.sleep(60.0)
+        seen = desk.snapshot()
+
+    assert [edit.stage for edit in seen.kept.rows] == ["doubtful"]
+    assert seen.running.total == 0
 
 
 async def test_a_key_at_rest() -> None:

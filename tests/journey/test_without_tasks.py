@@ -64,7 +64,7 @@ async def test_one_edit() -> None:
     assert house.observer.of("task_ended") == [
         ("acme", "beijing", QWEN, "succeeded", pytest.approx(15.0, rel=0.01))
     ]
-    assert house.observer.of("polls_spent") == [("beijing", 0)]
+    assert house.observer.of("polls_spent") == []
     assert house.observer.states == {}
     assert (house.ledger.records[0].state, house.ledger.records[0].delivered) == (
         EditState.SUCCEEDED,

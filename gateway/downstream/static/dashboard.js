@@ -6,7 +6,9 @@ const PHASES = {
   read: "read", queue: "in line", submit: "submit", upstream_pending: "queued upstream",
   upstream_running: "running upstream", detection: "noticed", download: "download", respond: "answer",
 };
-const STAGES = { uncertain: ["uncertain", "mind"], submitting: ["submitting", ""] };
+const STAGES = {
+  uncertain: ["uncertain", "mind"], submitting: ["submitting", ""], doubtful: ["perhaps made, nobody told", "mind"],
+};
 const NOTHING = { running: "No edit is running.", waiting: "Nobody waits.", kept: "Every picture was fetched." };
 const SILENCE_SECONDS = 25; // the server says something every 10
 const AGAIN_SECONDS = 3;
@@ -84,7 +86,7 @@ function spansOf(edit, at) {
 function stage(cell, edit) {
   const last = edit.phases.at(-1);
   const [text, kind] = STAGES[edit.stage] ?? [edit.stage === "running" && last ? PHASES[last[0]] : edit.stage, ""];
-  say(cell, edit.customers || edit.stage === "kept" ? text : `${text}, nobody connected`, kind);
+  say(cell, edit.customers || ["kept", "doubtful"].includes(edit.stage) ? text : `${text}, nobody connected`, kind);
 }
 
 function what(cell, edit) {

@@ -1,0 +1,19 @@
+"""All that the journey is handed in, as one thing to pass on."""
+
+from dataclasses import dataclass
+
+from gateway.domain.clock import Clock
+from gateway.journey.finishing import Finishing
+from gateway.journey.ports import DashScope, Ledger, Observer, Receipts
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The far side, the disk, the time, and who counts."""
+
+    dashscope: DashScope
+    ledger: Ledger
+    receipts: Receipts
+    finishing: Finishing
+    clock: Clock
+    observer: Observer
