@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 from openai import APIError, APIStatusError, DefaultHttpxClient, OpenAI
+from openai.types import ImagesResponse
 
 from gateway.sandbox.labels import read_labels
 from tests.chaos.notes import Note
-from tests.chaos.wishes import Wish, picture_sha256, pictures, prompt_sha256
+from tests.chaos.wishes import GENERATION, Wish, picture_sha256, pictures, prompt_sha256
 
 _TRY_SECONDS = 60.0
 
@@ -49,13 +50,7 @@ class SdkCalls:
             api_key=customer_key(wish.tenant), timeout=wish.timeout, max_retries=wish.retries
         )
         try:
-            answer = client.images.with_raw_response.edit(
-                image=("picture.png", pictures()[wish.picture], "image/png"),
-                prompt=wish.prompt,
-                model="gpt-image-1",
-                extra_headers=headers,
-            )
-            made = answer.parse()
+            made = _called(client, wish, headers)
         except APIStatusError as refused:
             note.end("raised", code=str(refused.code), retry=_should_retry(refused.response))
         except APIError as broken:
@@ -70,6 +65,20 @@ class SdkCalls:
         self._note.end("answer", code=code, retry=_should_retry(answer), edit=edit)
 
 
+def _called(client: OpenAI, wish: Wish, headers: dict[str, str]) -> ImagesResponse:
+    images = client.images.with_raw_response
+    if wish.model == GENERATION:
+        answer = images.generate(prompt=wish.prompt, model=wish.model, extra_headers=headers)
+    else:
+        answer = images.edit(
+            image=("picture.png", pictures()[wish.picture], "image/png"),
+            prompt=wish.prompt,
+            model=wish.model,
+            extra_headers=headers,
+        )
+    return answer.parse()
+
+
 def take(note: Note, pictures_b64: list[str]) -> None:
     """Look at what came: is it one picture, made of this wish's picture by its prompt?"""
     wish = note.wish
@@ -80,7 +89,7 @@ def take(note: Note, pictures_b64: list[str]) -> None:
     note.served = labels.get("sandbox-task", "")
     if labels.get("sandbox-prompt-sha256") != prompt_sha256(wish):
         note.wrong = "another prompt's"
-    elif labels.get("sandbox-input-sha256") != picture_sha256(wish.picture):
+    elif labels.get("sandbox-input-sha256", "") != picture_sha256(wish):
         note.wrong = "of another picture"
 
 
@@ -114,15 +123,14 @@ def _send(line: socket.socket, wish: Wish, address: httpx.URL) -> None:
     headers = {"authorization": f"Bearer {customer_key(wish.tenant)}", "connection": "close"}
     if wish.key is not None:
         headers["idempotency-key"] = wish.key
-    request = httpx.Request(
-        "POST",
-        address.copy_with(path="/v1/images/edits"),
-        headers=headers,
-        data={"prompt": wish.prompt, "model": "gpt-image-1"},
-        files={"image": ("picture.png", pictures()[wish.picture], "image/png")},
-    )
+    said = {"prompt": wish.prompt, "model": wish.model}
+    path, body = "/v1/images/generations", dict[str, Any](json=said)
+    if wish.model != GENERATION:
+        picture = ("picture.png", pictures()[wish.picture], "image/png")
+        path, body = "/v1/images/edits", {"data": said, "files": {"image": picture}}
+    request = httpx.Request("POST", address.copy_with(path=path), headers=headers, **body)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-    whole = f"POST /v1/images/edits HTTP/1.1\r\n{head}\r\n".encode() + request.read()
+    whole = f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + request.read()
     line.sendall(whole[: len(whole) // 2] if wish.leave == "reading" else whole)
 
 

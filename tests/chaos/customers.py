@@ -66,10 +66,10 @@ class Crowd:
                 return
             self._stop.wait(wish.back_after)
             marked = wish.back == "marked"
-        while note.served is None and note.wrong is None and clock() < self._give_up:
+        while not note.over and clock() < self._give_up:
             calls.edit(note, marked=marked)
             marked = False
-            if note.served is None:
+            if not note.over:
                 self._stop.wait(dice.uniform(1.0, 3.0))
 
 

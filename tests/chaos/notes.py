@@ -44,6 +44,17 @@ class Note:
         return list(dict.fromkeys(end["edit"] for end in self.ends if end["edit"]))
 
     @property
+    def over(self) -> bool:
+        """Whether nobody would ask again."""
+        return self.served is not None or self.wrong is not None or self.doubted
+
+    @property
+    def doubted(self) -> bool:
+        """Whether it was told, for good, that nobody knows what was made and paid."""
+        told = ((end["code"], end["retry"]) for end in self.ends)
+        return self.served is None and ("submit_uncertain", "false") in told
+
+    @property
     def gone(self) -> bool:
         """Whether this customer left for good, as it meant to."""
         return self.served is None and self.wish.leave != "" and self.wish.back == "gone"

@@ -7,7 +7,15 @@ import pytest
 
 from tests.chaos.count import count, shown
 from tests.chaos.notes import Note
-from tests.chaos.wishes import REGION_BY_TENANT, Wish, picture_sha256, prompt_sha256
+from tests.chaos.wishes import (
+    AT_ONCE,
+    EDIT,
+    GENERATION,
+    REGION_BY_TENANT,
+    Wish,
+    picture_sha256,
+    prompt_sha256,
+)
 
 WISH = Wish(name="1", tenant="acme", prompt="a hat", picture=0, timeout=60.0, retries=2)
 GONE = replace(WISH, leave="waiting", back="gone")
@@ -17,7 +25,7 @@ def _task(wish: Wish, task_id: str, *, billed: int = 1) -> dict[str, Any]:
     return {
         "task_id": task_id,
         "prompt_sha256": prompt_sha256(wish),
-        "inputs_sha256": [picture_sha256(wish.picture)],
+        "inputs_sha256": [picture_sha256(wish)],
         "images_billed": billed,
     }
 
@@ -107,6 +115,38 @@ def test_what_was_paid_and_not_fetched(
 
     assert (verdict.kept, len(verdict.lost), verdict.unserved) == (kept, lost, unserved)
     assert verdict.clean is (obtainable is _kept and wish is GONE)
+
+
+@pytest.mark.parametrize("billed", [0, 1])
+@pytest.mark.parametrize("model", [EDIT, AT_ONCE])
+def test_told_that_nobody_knows(billed: int, model: str) -> None:
+    """Of a model without tasks that is an end, whether it was paid or not; of no other model."""
+    note = Note(replace(WISH, model=model))
+    note.end("answer", code="submit_uncertain", retry="false")
+
+    verdict = count([note], _books(_task(note.wish, "t1", billed=billed)), _gone)
+
+    assert note.over
+    assert (verdict.doubted, verdict.doubted_paid, verdict.unpaid) == (1, billed, 1 - billed)
+    assert verdict.clean is (model == AT_ONCE)
+
+
+def test_doubt_excuses_one_bill_alone() -> None:
+    """Who was told so and was billed twice all the same was wronged."""
+    note = Note(replace(WISH, model=AT_ONCE))
+    note.end("answer", code="submit_uncertain", retry="false")
+
+    verdict = count([note], _books(_task(note.wish, "t1"), _task(note.wish, "t2")), _gone)
+
+    assert len(verdict.twice) == 1
+
+
+def test_a_generation_has_no_picture() -> None:
+    """It is told apart by its prompt alone."""
+    wish = replace(WISH, model=GENERATION)
+    task = {**_task(wish, "t1"), "inputs_sha256": []}
+
+    assert count([Note(wish, served="t1")], _books(task), _gone).clean
 
 
 def test_dropped_before_it_cost_anything() -> None:

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from tests.chaos.wishes import pictures, wishes
+from tests.chaos.wishes import AT_ONCE, EDIT, GENERATION, pictures, wishes
 
 
 def test_seeded() -> None:
@@ -21,6 +21,17 @@ def test_twins() -> None:
     assert all(one.prompt == other.prompt and one.key is None for one, other in pairs)
     assert {one.picture == other.picture for one, other in pairs} == {True, False}
     assert not any(wish.leave for wish in twins)
+    assert {wish.model for wish in twins} == {EDIT}
+
+
+def test_models() -> None:
+    """All three ways are wanted; who wants one without a task comes back, to be told."""
+    some = list(islice(wishes("1"), 2000))
+    at_once = [wish for wish in some if wish.model == AT_ONCE]
+
+    assert {wish.model for wish in some} == {EDIT, GENERATION, AT_ONCE}
+    assert {wish.back for wish in at_once if wish.leave} == {"marked", "pressed"}
+    assert {wish.leave for wish in at_once} == {"", "waiting"}
 
 
 def test_pictures_differ() -> None:

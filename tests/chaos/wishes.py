@@ -10,6 +10,8 @@ from random import Random
 from PIL import Image, ImageDraw
 
 REGION_BY_TENANT = {"acme": "beijing", "globex": "singapore"}
+EDIT, GENERATION, AT_ONCE = "gpt-image-1", "wan2.5-t2i-preview", "qwen-image-edit-plus"
+"""Models: an edit, a generation, and an edit without a task behind it."""
 _PICTURES = 16
 
 
@@ -21,11 +23,12 @@ class Wish:
     tenant: str
     prompt: str
     picture: int
-    """Of `pictures`."""
+    """Of `pictures`; a generation has none."""
     timeout: float
     """Of the SDK, in seconds."""
     retries: int
     """By the SDK itself, before a person presses the button again."""
+    model: str = EDIT
     key: str | None = None
     """Its Idempotency-Key."""
     leave: str = ""
@@ -55,7 +58,7 @@ def wishes(seed: str) -> Iterator[Wish]:
         wish = _wish(dice, f"{seed}-{number}")
         kind = dice.random()
         if kind >= 0.15:
-            yield wish
+            yield _of_another_model(dice, wish)
             continue
         # Nobody of a pair goes for good: whose task is left over could not be told.
         wish = replace(wish, key=None, back="marked" if wish.back == "gone" else wish.back)
@@ -75,6 +78,16 @@ def _wish(dice: Random, name: str) -> Wish:
         key=f"key-{name}" if dice.random() < 0.2 else None,
     )
     return _leaving(dice, wish) if dice.random() < 0.25 else wish
+
+
+def _of_another_model(dice: Random, wish: Wish) -> Wish:
+    """Let one in seven be a generation, one in seven an edit without a task."""
+    model = dice.choice((EDIT,) * 5 + (GENERATION, AT_ONCE))
+    if model == AT_ONCE and wish.leave:
+        # Whether there is anything to have after it was killed is told to who comes back.
+        back = "marked" if wish.back == "gone" else wish.back
+        wish = replace(wish, leave="waiting", back=back)
+    return replace(wish, model=model)
 
 
 def _leaving(dice: Random, wish: Wish) -> Wish:
@@ -98,8 +111,9 @@ def pictures() -> tuple[bytes, ...]:
     return tuple(_picture(number) for number in range(_PICTURES))
 
 
-def picture_sha256(number: int) -> str:
-    return sha256(pictures()[number]).hexdigest()
+def picture_sha256(wish: Wish) -> str:
+    """Return the digest of the wish's picture; empty for a generation."""
+    return "" if wish.model == GENERATION else sha256(pictures()[wish.picture]).hexdigest()
 
 
 def prompt_sha256(wish: Wish) -> str:
