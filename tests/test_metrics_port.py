@@ -5,16 +5,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.test_server import Process, customer, edit, ready, refused_start, region, tables, until
 
 pytestmark = pytest.mark.slow
 
 _TOKEN = "canary-of-the-scraper"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _with_metrics(text: str, *lines: str) -> str:
@@ -28,7 +24,7 @@ def _get(url: str, token: str = "") -> httpx.Response:
 
 def test_a_port_of_their_own(tmp_path: Path) -> None:
     """Metrics are on their port until the last edit has ended, and never on the main one."""
-    port = _free_port()
+    port = free_port()
     page = f"http://127.0.0.1:{port}/metrics"
     running = 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0'
     with (

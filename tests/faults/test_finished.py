@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from gateway.sandbox import Constant, SandboxConfig, create_sandbox, running
-from tests.faults.processes import config, free_port, serving
+from tests.faults.processes import config, serving
+from tests.ports import free_port
 from tests.whole import KEY, House, eventually, house, photo, pictures_of
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,8 @@ from gateway.sandbox import (
     read_labels,
     running,
 )
-from tests.faults.processes import config, free_port, serving
+from tests.faults.processes import config, serving
+from tests.ports import free_port
 from tests.whole import KEY, PLAIN, digest, eventually, photo, pictures_of, theirs, whose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

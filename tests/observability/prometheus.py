@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from gateway.sandbox import bind
 from tests.observability.shipped import PROMETHEUS
+from tests.ports import free_port
 
 SCRAPED_EVERY = "250ms"
 WINDOW = "20s"
@@ -94,18 +94,17 @@ def prometheus(folder: Path) -> Iterator[Prometheus]:
         copy = folder / file.relative_to(PROMETHEUS)
         copy.write_text(hastened(file.read_text("utf-8")), "utf-8")
     (folder / "targets.yml").write_text("[]", "utf-8")
-    with bind() as listener:
-        host, port = listener.getsockname()[:2]
+    address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={host}:{port}",
+        f"--web.listen-address={address}",
         "--log.level=error",
     ]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            url = f"http://{host}:{port}"
+            url = f"http://{address}"
             asyncio.run(_ready(url))
             yield Prometheus(url, folder / "targets.yml")
         finally:

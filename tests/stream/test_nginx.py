@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from gateway.sandbox import Constant
+from tests.ports import free_port
 from tests.whole import KEY, PLAIN, eventually, hashed, house, photo, theirs, whose
 
 # Debian puts it where only root's PATH looks.
@@ -78,8 +79,7 @@ class Nginx:
 
 @contextmanager
 def _process(folder: Path, url: str) -> Iterator[Nginx]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""
     file = folder / "nginx.conf"
     file.write_text(_CONFIG.format(folder=folder, url=url, port=port, user=user))
