@@ -19,7 +19,7 @@ def _with_metrics(text: str, *lines: str) -> str:
 
 def _get(url: str, token: str = "") -> httpx.Response:
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    return httpx.get(url, headers=headers, timeout=10, trust_env=False)
+    return httpx.get(url, headers=headers, timeout=30, trust_env=False)
 
 
 def test_a_port_of_their_own(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def timed(answer: httpx.Response) -> dict[str, float]:
     return phases
 
 
-_SOON = {"x-stainless-read-timeout": "4"}
+_SOON = {"x-stainless-read-timeout": "10"}
 _STILL = Fault("submit", End(seconds=60))
 
 
@@ -73,7 +73,7 @@ async def test_edits(
     most: str,
 ) -> None:
     """Made or refused, the phases of an edit add up to its whole time."""
-    async with house(replace(PLAIN, latency=Constant(3), faults=faults)) as home:
+    async with house(replace(PLAIN, latency=Constant(8), faults=faults)) as home:
         answer = await home.edit(headers=headers, **fields)
 
         assert answer.status_code == status

@@ -46,7 +46,7 @@ def run(script: str, node: str = "node", **order: Any) -> dict[str, Any]:
         cwd=_CACHE,
         check=False,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     told: dict[str, Any] = json.loads(done.stdout)

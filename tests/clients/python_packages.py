@@ -44,7 +44,7 @@ def edit(packages: Path, base_url: str, picture: Path, **order: Any) -> dict[str
         env={"PYTHONPATH": str(packages), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
         check=False,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     answer: dict[str, Any] = json.loads(done.stdout)

@@ -40,7 +40,7 @@ class House:
             env={**os.environ, **_NO_PROXY},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def _gateway(command: list[str], environ: dict[str, str], folder: Path) -> Itera
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             process.kill()
             process.wait()

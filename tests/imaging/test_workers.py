@@ -42,10 +42,10 @@ class Gate:
     def __call__(self, content: bytes, inspected: Inspected) -> None:
         self.names.append(threading.current_thread().name)
         self.inside.release()
-        assert self.open.wait(20)
+        assert self.open.wait(60)
 
     async def entered(self) -> None:
-        assert await asyncio.to_thread(self.inside.acquire, timeout=20)
+        assert await asyncio.to_thread(self.inside.acquire, timeout=60)
 
 
 @pytest.fixture

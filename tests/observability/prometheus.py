@@ -24,6 +24,8 @@ WINDOW = "60s"
 """What each range of the rules becomes; a test's whole story fits, on a slow machine too."""
 
 UP = 'up{job="wan-gateway"}'
+_RECORDED = "instance:wan_gateway_inflight_body_bytes:ratio"
+"""By a rule that has a value whenever the last look saw the gateway."""
 _STARTS_WITHIN = 60.0
 _SEES_WITHIN = 120.0
 _PAUSE = Event()
@@ -55,9 +57,14 @@ class Prometheus:
         raise AssertionError(f"not seen: {expression}")
 
     async def looks(self) -> float:
-        """Wait until it has looked at the gateway once more; return an instant after that."""
+        """
+        Wait until it has looked at the gateway once more, and recorded what its rules say of that.
+
+        Return an instant at which no figure is missing: a look that failed leaves gaps.
+        """
         now = await asyncio.to_thread(self.now)
-        return await self.sees(f"{UP} == 1 and timestamp({UP}) > {now}")
+        lately = (f"timestamp({it}) > {now}" for it in (UP, _RECORDED))
+        return await self.sees(f"{UP} == 1 and {' and on() '.join(lately)}")
 
     def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """Return what an instant query finds, without what is not a number."""

@@ -128,12 +128,12 @@ def test_the_image_serves(image: Image) -> None:
     with subprocess.Popen(
         [found, *map(folder.here, command[1:])], env=env, cwd=workdir, stdout=subprocess.DEVNULL
     ) as process:
-        late = time.monotonic() + 30
+        late = time.monotonic() + 90
         while not is_well() and process.poll() is None and time.monotonic() < late:
             threading.Event().wait(0.1)
         after = is_well()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(60)
 
     assert (before, after, code) == (False, True, 0)
     assert found.startswith(str(folder.root))

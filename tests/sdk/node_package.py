@@ -30,7 +30,7 @@ def edit(base_url: str, key: str, picture: Path, how: str) -> dict[str, Any]:
         cwd=_CACHE,
         check=True,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -90,7 +90,7 @@ def _process(folder: Path, url: str) -> Iterator[Nginx]:
         yield Nginx(f"http://127.0.0.1:{port}", folder / "access.log", running)
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 @asynccontextmanager
