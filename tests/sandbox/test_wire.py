@@ -268,7 +268,7 @@ async def test_peer_that_leaves_inside_its_body() -> None:
             yield b'{"model": '
             await anyio.sleep(30)
 
-        with anyio.move_on_after(0.2):
+        with anyio.move_on_after(1.0):
             await visitor.http.post(
                 "/api/v1/services/aigc/image2image/image-synthesis",
                 content=half(),
@@ -279,7 +279,7 @@ async def test_peer_that_leaves_inside_its_body() -> None:
                 },
             )
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while "submit.left" not in (books := await visitor.books())["counts"]:
                 pass
         assert books["tasks_made"] == 0
