@@ -28,7 +28,7 @@ def test_a_port_of_their_own(tmp_path: Path) -> None:
     page = f"http://127.0.0.1:{port}/metrics"
     running = 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0'
     with (
-        region(4.0) as region_url,
+        region(7.0) as region_url,
         Process(tmp_path, _with_metrics(tables(tmp_path, region_url), f"port = {port}")) as process,
     ):
         assert process.said("metrics_listening")[0]["url"] == f"http://127.0.0.1:{port}"

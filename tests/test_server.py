@@ -251,7 +251,7 @@ def test_idle_it_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
 def test_running_edits_are_delivered(tmp_path: Path, number: signal.Signals) -> None:
     """From the signal on new edits are refused; the one that runs is answered; then it ends."""
     with (
-        region(4.0) as region_url,
+        region(7.0) as region_url,
         Process(tmp_path, tables(tmp_path, region_url)) as process,
         customer(process) as answer,
     ):

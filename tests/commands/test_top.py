@@ -27,7 +27,7 @@ _DEAD = "http://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def play() -> Iterator[Scene]:
     """A gateway at work, whose dashboard asks for its token."""
-    with scene({"on": True, "token": "env:TOKEN"}, low=40.0, high=50.0) as held:
+    with scene({"on": True, "token": "env:TOKEN"}, low=200.0, high=240.0) as held:
         for tenant in ("acme", "tiny", "tiny"):
             held.edit(tenant)
 

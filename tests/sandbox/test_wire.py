@@ -122,7 +122,7 @@ async def test_silence_until_the_peer_leaves(*, after: bool, made: int) -> None:
                 "/api/v1/services/aigc/image2image/image-synthesis",
                 json=body(),
                 headers={**visitor.headers, "x-dashscope-async": "enable"},
-                timeout=0.1,
+                timeout=1.0,
             )
 
         assert (await visitor.books())["tasks_made"] == made
