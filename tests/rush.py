@@ -9,9 +9,6 @@ from typing import Any
 SPEED = 8.0
 """Seconds of the loop in one real second of waiting; a fast machine's I/O is not sped up."""
 
-_LONGEST_TURN = 0.25
-"""Seconds that one turn's own work can cost: a machine that stalls costs nobody a deadline."""
-
 
 class _RushSelector(selectors.DefaultSelector):
     """Waits an eighth of what the loop asks for."""
@@ -35,6 +32,9 @@ class RushLoop(asyncio.SelectorEventLoop):
     it was to, so that a slow or a busy machine does not turn every deadline into a short one.
     """
 
+    longest_turn = 0.25
+    """Seconds that one turn's own work can cost: a machine that stalls costs nobody a deadline."""
+
     def __init__(self) -> None:
         self._at, self._since = monotonic(), monotonic()
         selector = _RushSelector()
@@ -42,7 +42,7 @@ class RushLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
 
     def time(self) -> float:
-        return self._at + min(monotonic() - self._since, _LONGEST_TURN)
+        return self._at + min(monotonic() - self._since, self.longest_turn)
 
     def pause(self) -> None:
         """Count the turn that ends here."""
@@ -55,5 +55,13 @@ class RushLoop(asyncio.SelectorEventLoop):
         self._since = monotonic()
 
 
+class ExactRushLoop(RushLoop):
+    """Its own work takes no time at all, so that two readings of one moment are the same."""
+
+    longest_turn = 0.0
+
+
 RUSH: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": RushLoop})
 """What an ``anyio_backend`` fixture returns to run its tests in short seconds."""
+EXACT_RUSH: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": ExactRushLoop})
+"""The same, for tests that add times up."""

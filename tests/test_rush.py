@@ -5,7 +5,7 @@ from time import monotonic
 
 import pytest
 
-from tests.rush import SPEED, RushLoop
+from tests.rush import SPEED, ExactRushLoop, RushLoop
 
 
 @pytest.fixture
@@ -86,3 +86,22 @@ def test_timers_keep_their_order(loop: RushLoop) -> None:
 
     assert [n for n, _ in seen] == [1, 2, 3]
     assert all(n <= when < n + 1 for n, when in seen)
+
+
+def test_exact_time_stands_still_at_work() -> None:
+    """In the exact loop a moment lasts until its work is done, and waits are as long as asked."""
+    loop = ExactRushLoop()
+
+    async def work() -> list[float]:
+        loop = asyncio.get_running_loop()
+        seen = [loop.time()]
+        _stall(0.1)
+        seen.append(loop.time())
+        await asyncio.sleep(4.0)
+        return [*seen, loop.time()]
+
+    began, later, ended = loop.run_until_complete(work())
+    loop.close()
+
+    assert began == later
+    assert ended == pytest.approx(began + 4.0)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.sandbox import Answer, Constant, End, Fault
-from tests.rush import RUSH
+from tests.rush import EXACT_RUSH
 from tests.whole import PLAIN, House, hashed, house, photo
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ _MILLISECONDS = 5.0
 
 @pytest.fixture
 def anyio_backend() -> Any:
-    return RUSH
+    return EXACT_RUSH
 
 
 def timed(answer: httpx.Response) -> dict[str, float]:
