@@ -136,7 +136,7 @@ def test_neither_import_nor_build_touches_anything(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
         env={"HOME": str(tmp_path)},
     )
@@ -244,7 +244,7 @@ async def test_its_threads_end_with_it() -> None:
 
     assert within
     for thread in within:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

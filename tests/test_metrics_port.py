@@ -5,16 +5,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.test_server import Process, customer, edit, ready, refused_start, region, tables, until
 
 pytestmark = pytest.mark.slow
 
 _TOKEN = "canary-of-the-scraper"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _with_metrics(text: str, *lines: str) -> str:
@@ -23,16 +19,16 @@ def _with_metrics(text: str, *lines: str) -> str:
 
 def _get(url: str, token: str = "") -> httpx.Response:
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    return httpx.get(url, headers=headers, timeout=10, trust_env=False)
+    return httpx.get(url, headers=headers, timeout=30, trust_env=False)
 
 
 def test_a_port_of_their_own(tmp_path: Path) -> None:
     """Metrics are on their port until the last edit has ended, and never on the main one."""
-    port = _free_port()
+    port = free_port()
     page = f"http://127.0.0.1:{port}/metrics"
     running = 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0'
     with (
-        region(4.0) as region_url,
+        region(7.0) as region_url,
         Process(tmp_path, _with_metrics(tables(tmp_path, region_url), f"port = {port}")) as process,
     ):
         assert process.said("metrics_listening")[0]["url"] == f"http://127.0.0.1:{port}"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.sandbox import Answer, Constant, End, Fault
-from tests.rush import RUSH
+from tests.rush import EXACT_RUSH
 from tests.whole import PLAIN, House, hashed, house, photo
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ _MILLISECONDS = 5.0
 
 @pytest.fixture
 def anyio_backend() -> Any:
-    return RUSH
+    return EXACT_RUSH
 
 
 def timed(answer: httpx.Response) -> dict[str, float]:
@@ -31,7 +31,7 @@ def timed(answer: httpx.Response) -> dict[str, float]:
     return phases
 
 
-_SOON = {"x-stainless-read-timeout": "4"}
+_SOON = {"x-stainless-read-timeout": "10"}
 _STILL = Fault("submit", End(seconds=60))
 
 
@@ -73,7 +73,7 @@ async def test_edits(
     most: str,
 ) -> None:
     """Made or refused, the phases of an edit add up to its whole time."""
-    async with house(replace(PLAIN, latency=Constant(3), faults=faults)) as home:
+    async with house(replace(PLAIN, latency=Constant(8), faults=faults)) as home:
         answer = await home.edit(headers=headers, **fields)
 
         assert answer.status_code == status

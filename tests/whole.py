@@ -40,6 +40,8 @@ from tests.warp import WarpClock
 
 KEY = "wk-acme"
 UPSTREAM_KEY = "sk-sandbox"
+_PATIENCE = 60.0
+"""Real seconds for what a busy machine takes a moment for."""
 PLAIN = SandboxConfig(latency=Constant(0.3), picture="plain", plain_bytes=30_000)
 """A region whose pictures cost no CPU, and still say whose they are."""
 
@@ -263,14 +265,15 @@ class Neighbour:
 
     def tasks(self, prompt: str) -> list[dict[str, Any]]:
         """The region's rows of the tasks with just this prompt."""
-        rows = httpx.get(f"{self.region}/_sandbox/books", trust_env=False).json()["tasks"]
+        address = f"{self.region}/_sandbox/books"
+        rows = httpx.get(address, trust_env=False, timeout=_PATIENCE).json()["tasks"]
         return [row for row in rows if row["prompt"] == prompt]
 
     def script(self, *faults: Fault) -> None:
         """Add faults; each should name its prompt, since others live here too."""
         told = [write_fault(fault) for fault in faults]
         address = f"{self.region}/_sandbox/faults"
-        httpx.post(address, json=told, trust_env=False).raise_for_status()
+        httpx.post(address, json=told, trust_env=False, timeout=_PATIENCE).raise_for_status()
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class Scene:
         self.run(self._call(self.home.gateway.turn_away))
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+        asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     async def _call(self, what: Any) -> None:
         what()

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -35,14 +36,23 @@ class Claims:
         edit = self.edit_of(task)
         if edit is None:
             return False
-        answer = self._http.get(
+        answer = self._ended(
             f"{self._url}/v1/images/edits/{edit['edit_id']}",
-            headers={"authorization": f"Bearer {customer_key(tenant)}"},
+            {"authorization": f"Bearer {customer_key(tenant)}"},
         )
         if answer.status_code != 200:
             return False
         (made,) = answer.json()["data"]
         return read_labels(b64decode(made["b64_json"])).get("sandbox-task") == task
+
+    def _ended(self, address: str, headers: dict[str, str]) -> httpx.Response:
+        """Ask until the gateway, too, knows that the task has ended; a minute at the longest."""
+        for _ in range(120):
+            answer = self._http.get(address, headers=headers)
+            if answer.status_code != 202:
+                break
+            threading.Event().wait(0.5)
+        return answer
 
     def edit_of(self, task: str) -> dict[str, Any] | None:
         """Return the ledger's row of the edit that *task* belongs to."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.run import Plan, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 
 def test_short_storm(tmp_path: Path) -> None:

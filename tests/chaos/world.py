@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import struct
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from tests.chaos.calls import customer_key
 from tests.chaos.region import LIMITS, upstream_key
 from tests.chaos.wishes import REGION_BY_TENANT
+from tests.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 _DRAIN_SECONDS = 2
@@ -28,7 +28,7 @@ class GatewayProcess:
     """The real program on a config and a ledger; `kill` and `drain` start the next one at once."""
 
     def __init__(self, folder: Path, region_urls: dict[str, str]) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ledger = folder / "ledger.db"
         self.kills = self.drains = self.fell_over = 0
@@ -184,8 +184,3 @@ def regions(seed: int) -> Iterator[dict[str, str]]:
 
 def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

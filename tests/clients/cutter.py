@@ -68,7 +68,7 @@ def cutting(to: str, when: Callable[[], bool]) -> Iterator[Cutter]:
         loop = runner.get_loop()
         thread = threading.Thread(target=runner.run, args=(cutter.serve(ready),))
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         try:
             yield cutter
         finally:

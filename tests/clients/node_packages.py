@@ -1,12 +1,13 @@
 """Clients from npm, installed once beside the virtual environment."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.beside import alone_in, bring
 
 _HERE = Path(__file__).parent / "node"
 _CACHE = Path(__file__).parents[2] / ".cache" / "clients"
@@ -19,23 +20,22 @@ def installed() -> Path:
     Where there is no registry to install them from, the test is skipped.
     """
     wanted = (_HERE / "package.json").read_bytes()
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    for file in _HERE.iterdir():
-        shutil.copy(file, _CACHE)
-    ready = _CACHE / ".ready"
-    if not ready.exists() or ready.read_bytes() != wanted:
-        quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-        done = subprocess.run(
-            ["npm", "install", *quietly],
-            cwd=_CACHE,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            why = [line for line in done.stderr.splitlines() if "npm error" in line][:2]
-            pytest.skip(f"npm's packages cannot be installed here: {why}")
-        ready.write_bytes(wanted)
+    with alone_in(_CACHE):
+        bring(_HERE, _CACHE)
+        ready = _CACHE / ".ready"
+        if not ready.exists() or ready.read_bytes() != wanted:
+            quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
+            done = subprocess.run(
+                ["npm", "install", *quietly],
+                cwd=_CACHE,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                why = [line for line in done.stderr.splitlines() if "npm error" in line][:2]
+                pytest.skip(f"npm's packages cannot be installed here: {why}")
+            ready.write_bytes(wanted)
     return _CACHE
 
 
@@ -46,7 +46,7 @@ def run(script: str, node: str = "node", **order: Any) -> dict[str, Any]:
         cwd=_CACHE,
         check=False,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     told: dict[str, Any] = json.loads(done.stdout)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.beside import alone_in
+
 _CACHE = Path(__file__).parents[2] / ".cache" / "python"
 _SCRIPT = Path(__file__).parent / "python" / "edit.py"
 
@@ -20,19 +22,20 @@ def installed(name: str, *requirements: str) -> Path:
     Where there is no index to install them from, the test is skipped.
     """
     folder = _CACHE / name
-    if not (folder / ".ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        quietly = ("--quiet", "--disable-pip-version-check", "--target", str(folder))
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "install", *quietly, *requirements],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            why = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
-            pytest.skip(f"{name} cannot be installed here: {why}")
-        (folder / ".ready").touch()
+    with alone_in(_CACHE):
+        if not (folder / ".ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            quietly = ("--quiet", "--disable-pip-version-check", "--target", str(folder))
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "install", *quietly, *requirements],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                why = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
+                pytest.skip(f"{name} cannot be installed here: {why}")
+            (folder / ".ready").touch()
     return folder
 
 
@@ -44,7 +47,7 @@ def edit(packages: Path, base_url: str, picture: Path, **order: Any) -> dict[str
         env={"PYTHONPATH": str(packages), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
         check=False,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     answer: dict[str, Any] = json.loads(done.stdout)

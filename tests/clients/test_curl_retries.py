@@ -40,7 +40,7 @@ def _curl(url: str, picture: Path, prompt: str, *more: str) -> tuple[int, dict[s
         ],
         check=True,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     told: dict[str, Any] = json.loads(done.stdout[done.stdout.rindex(b'{"created"') :])
     return done.stderr.count(b"> POST "), told

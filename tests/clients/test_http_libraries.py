@@ -77,7 +77,7 @@ def test_requests(there: Neighbour, picture: Path, name: str) -> None:
             [sys.executable, str(_REQUESTS), there.base_url, KEY, str(picture), name, prompt],
             check=True,
             capture_output=True,
-            timeout=50,
+            timeout=120,
         ).stdout
     )
 

@@ -30,9 +30,9 @@ def _packages() -> None:
 
 @pytest.fixture
 def brief() -> Iterator[Neighbour]:
-    """A house that waits 4 s for a silent body: half a second of ours."""
+    """A house that waits 12 s for a silent body: a second and a half of ours."""
     with neighbour(
-        replace(PLAIN, latency=Constant(0.1)), server={"port": 0, "idle_body_seconds": 4}
+        replace(PLAIN, latency=Constant(0.1)), server={"port": 0, "idle_body_seconds": 12}
     ) as found:
         yield found
 

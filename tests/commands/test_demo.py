@@ -94,7 +94,7 @@ def test_the_program_ends_by_itself(tmp_path: Path) -> None:
         [sys.executable, "-m", "gateway", "demo", "--out", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

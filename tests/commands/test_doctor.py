@@ -174,10 +174,10 @@ def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-    file = tmp_path / "g.toml"
-    file.write_text(f'[regions.beijing]\nbase_url = "http://127.0.0.1:{port}/api/v1"\n{ONE}')
+        file = tmp_path / "g.toml"
+        file.write_text(f'[regions.beijing]\nbase_url = "http://127.0.0.1:{port}/api/v1"\n{ONE}')
 
-    code = main(["doctor", "--config", str(file)], ENVIRON)
+        code = main(["doctor", "--config", str(file)], ENVIRON)
 
     assert code == 1
     assert "unreachable: " in capsys.readouterr().out

@@ -278,7 +278,7 @@ def _handed_in(process: Process, region_url: str, prompt: str, status: str) -> s
 def _status(process: Process, edit_id: str) -> str:
     headers = {"authorization": f"Bearer {KEY}"}
     url = f"{process.url}/v1/images/edits/{edit_id}"
-    return httpx.get(url, headers=headers, timeout=10, trust_env=False).text
+    return httpx.get(url, headers=headers, timeout=30, trust_env=False).text
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def welcome() -> Iterator[str]:
             lines.append(line)
         yield "".join(lines)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr
         assert process.stderr.read() == ""
 

@@ -222,7 +222,7 @@ def test_without_the_extra(tmp_path: Path, text: str, code: int, said: str) -> N
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

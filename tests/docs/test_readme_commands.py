@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ENGLISH, ROOT, blocks
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ class House:
             env={**os.environ, **_NO_PROXY},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     first, second = (
         block.text.strip() for block in blocks(ENGLISH, "sh") if "sandbox" in block.text
     )
-    beijing, singapore, port = _free_ports(3)
+    beijing, singapore, port = (free_port() for _ in range(3))
     variables, _, serve = second.replace(":8001/", f":{beijing}/").partition("wan-gateway ")
     environ = dict(pair.split("=", 1) for pair in variables.split())
     sandbox = first.removeprefix("wan-gateway ")
@@ -74,12 +74,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 _READY = "curl -sS --fail --retry 100 --retry-connrefused --retry-delay 1 --max-time 40"
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [place.getsockname()[1] for place in taken]
-
-
 @contextmanager
 def _gateway(command: list[str], environ: dict[str, str], folder: Path) -> Iterator[None]:
     """Run a verb for the length of the block; SIGTERM has to end it."""
@@ -95,7 +89,7 @@ def _gateway(command: list[str], environ: dict[str, str], folder: Path) -> Itera
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             process.kill()
             process.wait()

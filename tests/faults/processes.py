@@ -10,7 +10,6 @@ from signal import SIGKILL
 
 import httpx
 
-from gateway.sandbox import bind
 from tests.whole import KEY, UPSTREAM_KEY, eventually, hashed
 
 
@@ -33,12 +32,6 @@ keys = ["{hashed(KEY)}"]
         "utf-8",
     )
     return file
-
-
-def free_port() -> int:
-    with bind() as listener:
-        name: tuple[str, int] = listener.getsockname()
-    return name[1]
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from tests.whole import PLAIN, House, direct, house, photo, pictures_of, theirs,
 
 pytestmark = pytest.mark.anyio
 
-_SOON = {"x-stainless-read-timeout": "6"}
+_SOON = {"x-stainless-read-timeout": "10"}
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ async def test_throttled_beyond_patience() -> None:
 
 async def test_still_running_at_the_deadline() -> None:
     """At the deadline the edit goes on; it can be had by its id, and only by its tenant."""
-    faults = (Fault("submit", End(seconds=12)),)
+    faults = (Fault("submit", End(seconds=20)),)
     async with house(replace(PLAIN, faults=faults)) as home:
         answer = await home.edit(headers=_SOON)
         address = f"/v1/images/edits/{answer.headers['x-wan-edit-id']}"

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from gateway.sandbox import Constant, SandboxConfig, create_sandbox, running
-from tests.faults.processes import config, free_port, serving
+from tests.faults.processes import config, serving
+from tests.ports import free_port
 from tests.whole import KEY, House, eventually, house, photo, pictures_of
 
 pytestmark = pytest.mark.anyio
@@ -180,13 +181,13 @@ async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
                 files={"image": ("a.png", saved(original)), "mask": hole_in((400, 400))},
                 headers={**headers, "prefer": "respond-async"},
             )
-            await _ended(http, region)
-            await asyncio.sleep(0.5)
+            await _ended(http, f"http://127.0.0.1:{port}")
+            await asyncio.sleep(0.5)  # and is written down
             process.send_signal(SIGKILL)
             await process.wait()
         kept = list((tmp_path / "ledger.db.keep").iterdir())
         async with serving(file, port):
-            answer = await http.get(f"{edits}/{accepted.json()['id']}", headers=headers)
+            answer = await _had(http, f"{edits}/{accepted.json()['id']}", headers)
             again = await http.get(f"{edits}/{accepted.json()['id']}", headers=headers)
 
         (picture,) = pictures_of(answer)
@@ -208,9 +209,24 @@ def _distance(one: Image.Image, other: Image.Image, box: tuple[int, int, int, in
     return sum(level * count for level, count in enumerate(histogram)) / sum(histogram)
 
 
-async def _ended(http: httpx.AsyncClient, region: str) -> None:
+async def _ended(http: httpx.AsyncClient, gateway: str) -> None:
+    """Wait until the gateway knows of a task that made its picture."""
+
     async def seen() -> bool:
-        rows = (await http.get(f"{region}/_sandbox/books")).json()["tasks"]
-        return any(row["status"] == "SUCCEEDED" for row in rows)
+        page = (await http.get(f"{gateway}/metrics")).text
+        ends = [line for line in page.splitlines() if line.startswith("wan_gateway_tasks_total{")]
+        return any('outcome="succeeded"' in line for line in ends)
 
     await eventually(seen)
+
+
+async def _had(http: httpx.AsyncClient, address: str, headers: dict[str, str]) -> httpx.Response:
+    """Ask for an edit until it has ended."""
+    answers: list[httpx.Response] = []
+
+    async def ended() -> bool:
+        answers.append(await http.get(address, headers=headers))
+        return answers[-1].status_code != 202
+
+    await eventually(ended)
+    return answers[-1]

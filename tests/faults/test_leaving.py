@@ -12,7 +12,7 @@ from tests.whole import KEY, PLAIN, House, hashed, house, photo, pictures_of, th
 
 pytestmark = pytest.mark.anyio
 
-_ONE_RUNS = replace(PLAIN, latency=Constant(7.0), limits=Limits(running_tasks=1))
+_ONE_RUNS = replace(PLAIN, latency=Constant(12.0), limits=Limits(running_tasks=1))
 _UPSTREAM = {"region": "beijing", "key": "env:KEY", "running_tasks": 1}
 
 

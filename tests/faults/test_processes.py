@@ -23,7 +23,8 @@ from gateway.sandbox import (
     read_labels,
     running,
 )
-from tests.faults.processes import config, free_port, serving
+from tests.faults.processes import config, serving
+from tests.ports import free_port
 from tests.whole import KEY, PLAIN, digest, eventually, photo, pictures_of, theirs, whose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -88,6 +89,23 @@ class _Street:
 
         await eventually(seen)
 
+    async def known(self) -> None:
+        """Wait until the gateway has seen its task run."""
+        running = 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0'
+
+        async def seen() -> bool:
+            return running in (await self.http.get(f"http://127.0.0.1:{self.port}/metrics")).text
+
+        await eventually(seen)
+
+    async def drains(self) -> None:
+        """Wait until the gateway has acted on its first signal."""
+
+        async def seen() -> bool:
+            return await self.ready() == 503
+
+        await eventually(seen)
+
 
 @asynccontextmanager
 async def _street(folder: Path, told: SandboxConfig) -> AsyncIterator[_Street]:
@@ -101,7 +119,7 @@ async def _street(folder: Path, told: SandboxConfig) -> AsyncIterator[_Street]:
 async def test_sigterm(tmp_path: Path) -> None:
     """SIGTERM: not ready, nothing new, what runs is delivered, exit code 0."""
     async with (
-        _street(tmp_path, replace(PLAIN, latency=Constant(2.5))) as street,
+        _street(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street,
         serving(street.file, street.port) as process,
         asyncio.TaskGroup() as group,
     ):
@@ -109,12 +127,11 @@ async def test_sigterm(tmp_path: Path) -> None:
         await street.made()
 
         process.send_signal(SIGTERM)
-        await asyncio.sleep(0.5)
-        ready, refused = await street.ready(), await street.edit("another")
+        await street.drains()
+        refused = await street.edit("another")
         answer = await call
         code = await process.wait()
 
-        assert ready == 503
         assert refused.json()["error"]["code"] == "server_is_draining"
         assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
         assert code == 0
@@ -123,13 +140,13 @@ async def test_sigterm(tmp_path: Path) -> None:
 
 async def test_second_sigterm(tmp_path: Path) -> None:
     """A second SIGTERM ends the process at once; the next one delivers the picture."""
-    async with _street(tmp_path, replace(PLAIN, latency=Constant(4.0))) as street:
+    async with _street(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(street.edit())
             await street.made()
-            for _ in range(2):
-                process.send_signal(SIGTERM)
-                await asyncio.sleep(0.3)
+            process.send_signal(SIGTERM)
+            await street.drains()
+            process.send_signal(SIGTERM)
             sent_home = await call
             code = await process.wait()
         async with serving(street.file, street.port):
@@ -154,8 +171,11 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
     async with _street(tmp_path, told) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street))
-            await street.made()
-            await asyncio.sleep(0.3)
+            if faults:
+                await street.made()
+                await asyncio.sleep(0.3)  # either way it is a doubt
+            else:
+                await street.known()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
@@ -174,8 +194,7 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
     async with _street(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street, model))
-            await street.made()
-            await asyncio.sleep(0.3)
+            await street.known()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
@@ -191,7 +210,7 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
 
 async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> None:
     """Nobody can tell what it made: the successor says so, and neither it nor the next pays."""
-    async with _street(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
+    async with _street(tmp_path, replace(PLAIN, latency=Constant(20.0))) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street, _QWEN))
             await street.made()

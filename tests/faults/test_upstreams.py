@@ -6,21 +6,14 @@ from dataclasses import dataclass, replace
 import httpx
 import pytest
 
-from gateway.sandbox import bind
 from gateway.upstream.clients import Purpose, Transports
+from tests.ports import free_port
 from tests.whole import PLAIN, direct, house, pictures_of
 
 pytestmark = pytest.mark.anyio
 
 _MAIN = {"region": "beijing", "key": "env:KEY"}
 _TWO = {"first": {**_MAIN, "account": "one"}, "second": {**_MAIN, "account": "two"}}
-
-
-def dead_port() -> int:
-    """A port of this machine where nobody listens: bound, and closed again."""
-    with bind() as listener:
-        name: tuple[str, int] = listener.getsockname()
-    return name[1]
 
 
 async def test_key_refused() -> None:
@@ -38,7 +31,7 @@ async def test_key_refused() -> None:
 
 async def test_unreachable() -> None:
     """Nobody listens at the region's address: 503 that is worth a retry."""
-    regions = {"beijing": {"base_url": f"http://127.0.0.1:{dead_port()}/api/v1"}}
+    regions = {"beijing": {"base_url": f"http://127.0.0.1:{free_port()}/api/v1"}}
     async with house(regions=regions) as home:
         answer = await home.edit()
 
@@ -58,7 +51,7 @@ class _FirstSubmitElsewhere(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self.misled:
             self.misled.append(request.url)
-            request.url = request.url.copy_with(port=dead_port())
+            request.url = request.url.copy_with(port=free_port())
         return await self.within.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -100,4 +93,4 @@ async def test_key_refused_then_next() -> None:
 def test_a_dead_port_is_dead() -> None:
     """What the tests above call unreachable refuses connections."""
     with socket.socket() as caller:
-        assert caller.connect_ex(("127.0.0.1", dead_port())) != 0
+        assert caller.connect_ex(("127.0.0.1", free_port())) != 0

@@ -1,7 +1,7 @@
 """A little life before a real gateway: tenants in two regions, with good ends and bad ones."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -78,8 +78,9 @@ async def leave(home: House, tenant: str, prompt: str) -> None:
         await asked
 
 
-async def live(home: House) -> None:
-    """Ask for edits of all kinds, twice, with time between for Prometheus to see."""
+async def live(home: House, looks: Callable[[], Awaitable[float]]) -> float:
+    """Ask for edits of all kinds, twice; Prometheus *looks* after each; return when it last did."""
+    seen = 0.0
     for wave in range(_WAVES):
         await _all(
             *(edit(home, "acme", f"sepia {wave} {n}", n) for n in range(4)),
@@ -94,7 +95,8 @@ async def live(home: House) -> None:
             edit(home, "acme", ""),
             leave(home, "acme", f"gone {wave}"),
         )
-        await asyncio.sleep(8.0)
+        seen = await looks()
+    return seen
 
 
 async def _all(*works: Awaitable[Any]) -> None:

@@ -114,7 +114,6 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    up = 'up{job="wan-gateway"} == 1'
     with (
         prometheus(tmp_path_factory.mktemp("prometheus")) as watcher,
         asyncio.Runner(loop_factory=RushLoop) as runner,
@@ -123,10 +122,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         async def live_watched() -> float:
             async with town() as home:
                 watcher.scrape(home.url)
-                await watcher.sees(up)
-                await live(home)
-                # On a busy machine a scrape can fail, and then no gauge has a value.
-                return await watcher.sees(up)
+                await watcher.looks()
+                return await live(home, watcher.looks)
 
         yield Seen(watcher, runner.run(live_watched()))
 

@@ -16,8 +16,8 @@ import pytest
 
 from gateway.config import Config, load_config
 from gateway.config.build import is_loopback
-from gateway.sandbox import bind
 from tests.packaging.dockerfile import Folder, Step, is_sent, stages_of, steps_of, words_of
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 STEPS = steps_of((ROOT / "Dockerfile").read_text("utf-8"))
@@ -113,8 +113,7 @@ def image(tmp_path: Path) -> Image:
 def test_the_image_serves(image: Image) -> None:
     """What the steps make starts, is found well by HEALTHCHECK, and ends at SIGTERM with 0."""
     folder, env = image.folder, {**image.env, "DASHSCOPE_API_KEY": "sk-x"}
-    with bind() as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     config = Path(folder.here("/etc/wan-gateway/gateway.toml"))
     config.write_text(folder.here(config.read_text("utf-8")).replace("8080", port))
     health = [word.replace("8080", port) for word in words_of(_only("HEALTHCHECK").rest)]
@@ -129,12 +128,12 @@ def test_the_image_serves(image: Image) -> None:
     with subprocess.Popen(
         [found, *map(folder.here, command[1:])], env=env, cwd=workdir, stdout=subprocess.DEVNULL
     ) as process:
-        late = time.monotonic() + 30
+        late = time.monotonic() + 90
         while not is_well() and process.poll() is None and time.monotonic() < late:
             threading.Event().wait(0.1)
         after = is_well()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(60)
 
     assert (before, after, code) == (False, True, 0)
     assert found.startswith(str(folder.root))

@@ -1,10 +1,11 @@
 """OpenAI's npm package, installed once beside the virtual environment."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from tests.beside import alone_in, bring
 
 _HERE = Path(__file__).parent / "node"
 _CACHE = Path(__file__).parents[2] / ".cache" / "node"
@@ -13,13 +14,13 @@ _CACHE = Path(__file__).parents[2] / ".cache" / "node"
 def installed() -> Path:
     """Return the folder of edit.mjs and its package; install that unless it is there."""
     wanted = json.loads((_HERE / "package.json").read_text("utf-8"))["dependencies"]["openai"]
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    for file in _HERE.iterdir():
-        shutil.copy(file, _CACHE)
-    there = _CACHE / "node_modules" / "openai" / "package.json"
-    if not there.exists() or json.loads(there.read_text("utf-8"))["version"] != wanted:
-        quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-        subprocess.run(["npm", "install", *quietly], cwd=_CACHE, check=True, capture_output=True)
+    with alone_in(_CACHE):
+        bring(_HERE, _CACHE)
+        there = _CACHE / "node_modules" / "openai" / "package.json"
+        if not there.exists() or json.loads(there.read_text("utf-8"))["version"] != wanted:
+            quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
+            npm = ["npm", "install", *quietly]
+            subprocess.run(npm, cwd=_CACHE, check=True, capture_output=True)
     return _CACHE
 
 
@@ -30,7 +31,7 @@ def edit(base_url: str, key: str, picture: Path, how: str) -> dict[str, Any]:
         cwd=_CACHE,
         check=True,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -33,7 +33,7 @@ def _wire(name: str) -> bytes:
 
 def _send(next_door: Neighbour, name: str) -> tuple[int, dict[str, Any]]:
     url = httpx.URL(next_door.url)
-    with socket.create_connection((url.host, url.port or 80), timeout=30) as wire:
+    with socket.create_connection((url.host, url.port or 80), timeout=60) as wire:
         wire.sendall(_wire(name))
         answer = b"".join(iter(lambda: wire.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")

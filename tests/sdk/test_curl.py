@@ -28,7 +28,7 @@ def _curl(next_door: Neighbour, *more: str, body: bytes = b"") -> tuple[str, dic
         input=body,
         check=True,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     told: dict[str, Any] = json.loads(done.stdout)
     return done.stderr.decode("utf-8", "replace"), told

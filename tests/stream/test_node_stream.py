@@ -46,7 +46,7 @@ def _stream(folder: Path, there: Neighbour, prompt: str, seconds: float = 60) ->
         cwd=folder,
         check=True,
         capture_output=True,
-        timeout=50,
+        timeout=120,
     )
     told: dict[str, Any] = json.loads(done.stdout)
     return told

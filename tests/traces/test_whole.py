@@ -337,7 +337,7 @@ class _LoopClock(WarpClock):
 async def test_a_restart(tmp_path: Path) -> None:
     """What a process leaves behind ends as interrupted; the next one traces it anew."""
     clock = _LoopClock()
-    async with region(replace(PLAIN, latency=Constant(15)), clock) as url:
+    async with region(replace(PLAIN, latency=Constant(24)), clock) as url:
         more: dict[str, Any] = {"state": {"path": str(tmp_path / "g.db")}}
         with collector() as before:
             config = build_config(
@@ -346,7 +346,7 @@ async def test_a_restart(tmp_path: Path) -> None:
                 {"KEY": UPSTREAM_KEY},
             )
             async with serving_gateway(config, clock) as (_, _, home):
-                left = await _hand_in(home, **{"x-stainless-read-timeout": "4"})
+                left = await _hand_in(home, **{"x-stainless-read-timeout": "8"})
                 assert left.status_code == 503
         with collector() as after:
             config = replace(config, traces=replace(config.traces, endpoint=after.url))

@@ -12,6 +12,6 @@ answer = requests.post(
     headers={"Authorization": f"Bearer {key}"},
     data={"prompt": prompt},
     files=[(name.format(nth), ("photo.png", content)) for nth in range(2)],
-    timeout=50,
+    timeout=120,
 )
 print(answer.text)  # noqa: T201 - its answer

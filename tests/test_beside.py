@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.beside import alone_in, bring
+
+_ROOT = Path(__file__).parents[1]
+_ANOTHER = """
+import sys
+from pathlib import Path
+from tests.beside import alone_in
+
+folder = Path(sys.argv[1])
+print("here", flush=True)
+with alone_in(folder):
+    print((folder / "made").exists(), flush=True)
+"""
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """Whoever comes second waits, and finds what the first has made."""
+    with alone_in(tmp_path / "cache"):
+        other = subprocess.Popen(
+            [sys.executable, "-c", _ANOTHER, str(tmp_path / "cache")],
+            cwd=_ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert other.stdout is not None
+        assert other.stdout.readline() == "here\n"
+        (tmp_path / "cache" / "made").touch()
+    said, _ = other.communicate(timeout=60)
+
+    assert said == "True\n"
+
+
+def test_what_is_the_same_stays(tmp_path: Path) -> None:
+    """A file that another worker's program may read is not written anew; one that changed is."""
+    source, folder = tmp_path / "source", tmp_path / "cache"
+    source.mkdir()
+    folder.mkdir()
+    for name in ("same", "changes"):
+        (source / name).write_text(name)
+    bring(source, folder)
+    before = {name: (folder / name).stat().st_ino for name in ("same", "changes")}
+    (source / "changes").write_text("changed")
+
+    bring(source, folder)
+
+    after = {name: (folder / name).stat().st_ino for name in ("same", "changes")}
+    assert after["same"] == before["same"]
+    assert (folder / "changes").read_text() == "changed"
+    assert sorted(file.name for file in folder.iterdir()) == ["changes", "same"]
