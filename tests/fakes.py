@@ -214,6 +214,9 @@ class FakeDashScope:
         shown = tuple(rows[(page - 1) * page_size : page * page_size])
         return TaskPage(shown, total=len(rows), pages=-(-len(rows) // page_size))
 
+    def heard(self, region: str) -> bool:
+        return True
+
     def clock_offset(self, region: str) -> float:
         return self.offset
 

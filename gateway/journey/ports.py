@@ -63,6 +63,10 @@ class DashScope(Protocol):
         """
         ...
 
+    def heard(self, region: str) -> bool:
+        """Return whether the region has answered this process yet: any answer tells its time."""
+        ...
+
     def clock_offset(self, region: str) -> float:
         """Return upstream's clock minus ours, in seconds, by its ``Date`` headers; 0 if unknown."""
         ...

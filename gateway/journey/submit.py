@@ -21,6 +21,7 @@ from gateway.journey.lane import Lane
 from gateway.journey.settle import Doubt, Settlement
 from gateway.journey.surroundings import Surroundings
 
+_HEAR_AGAIN_SECONDS = (0.0, 0.2, 0.5)
 _READ_AGAIN_SECONDS = 5.0
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
@@ -92,6 +93,8 @@ class Submitter:
         """
         throttled = 0
         while not errand.abandoned:
+            if errand.has_tasks:
+                await self._hear(lane, upstream)
             await lane.submits.turn()
             errand.mark(Phase.SUBMIT, self._clock.now())
             theirs = self._dashscope.clock_offset(upstream.region.name)
@@ -119,6 +122,28 @@ class Submitter:
                 return
             await self._undo(errand, leg)
         raise TaskLost("The edit was given up before it was submitted.", retry=True)
+
+    async def _hear(self, lane: Lane, upstream: Upstream) -> None:
+        """
+        Have an answer of the region before the first intent: its time stands in that.
+
+        By it the next process looks for the task, whatever our calendar said or will say.
+
+        Raises:
+            UpstreamUnreachable: none came; nothing was submitted.
+        """
+        for pause in _HEAR_AGAIN_SECONDS:
+            if self._dashscope.heard(upstream.region.name):
+                return
+            await self._clock.sleep(pause)
+            await lane.calls.turn()
+            until = self._clock.epoch()
+            try:
+                await self._dashscope.tasks(upstream, since=until - 60.0, until=until, page_size=1)
+            except GatewayError:
+                continue  # a refusal is an answer, too
+        if not self._dashscope.heard(upstream.region.name):
+            raise UpstreamUnreachable("The upstream cannot be reached; nothing was submitted.")
 
     async def _send(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str | None:
         """Send one submit; return its task's id, or ``None`` when it surely made none."""

@@ -61,6 +61,7 @@ class DashScopeApi:
         self._results = Results(clients, clock, calls)
         self._uploads = Uploads(clients, clock, calls)
         self._server_clock_by_region: dict[str, ServerClock] = defaultdict(ServerClock)
+        self._heard: set[str] = set()
 
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
@@ -119,6 +120,10 @@ class DashScopeApi:
     async def download(self, upstream: Upstream, url: str) -> bytes:
         return await self._results.download(upstream, url)
 
+    def heard(self, region: str) -> bool:
+        """Return whether *region* has answered; one that tells no time has answered as well."""
+        return region in self._heard
+
     def clock_offset(self, region: str) -> float:
         """Return how many seconds the clock of *region* is ahead of ours; 0 until it is known."""
         zero = self._clock.epoch() - self._clock.now()
@@ -175,6 +180,7 @@ class DashScopeApi:
             self._calls.upstream_call(
                 upstream.region.name, operation, code, self._clock.now() - began
             )
+        self._heard.add(upstream.region.name)
         clock = self._server_clock_by_region[upstream.region.name]
         clock.learn(answer, asked=began, answered=self._clock.now())
         return answer

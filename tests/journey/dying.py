@@ -89,6 +89,9 @@ class MortalDashScope:
         )
         return await self._life.call("tasks", work)
 
+    def heard(self, region: str) -> bool:
+        return self._world.heard(region)
+
     def clock_offset(self, region: str) -> float:
         return self._world.clock_offset(region)
 

@@ -454,6 +454,7 @@ class Silent:
         self.submit = house.world.submit
         self.cancel = house.world.cancel
         self.tasks = house.world.tasks
+        self.heard = house.world.heard
         self.clock_offset = house.world.clock_offset
         self.open = house.world.open
         self.download = house.world.download

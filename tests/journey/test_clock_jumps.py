@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import SubmitUncertain
+from gateway.domain.errors import SubmitUncertain, UpstreamUnreachable
 from gateway.domain.task import Task, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Ask
 from tests.fakes import FakeDashScope, Submit
-from tests.journey.house import House, insist
+from tests.journey.house import House, buy, insist, refusal
 from tests.journey.test_dies_here import one_life
 
 pytestmark = pytest.mark.anyio
 
-_STEPS = range(3, 14)
-"""From the intent on, until the task is followed."""
+_STEPS = range(3, 16)
+"""From before the intent on, until the task is followed."""
 
 
 class Punctual(FakeDashScope):
@@ -25,6 +25,9 @@ class Punctual(FakeDashScope):
 
     def clock_offset(self, region: str) -> float:
         return -self._jump if self.met else 0.0
+
+    def heard(self, region: str) -> bool:
+        return self.met
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         task = await super().fetch(upstream, task_id)
@@ -61,8 +64,9 @@ def _house(jump: float) -> House:
     [(0.0, 4000.0), (0.0, -4000.0), (4000.0, 0.0), (-4000.0, 0.0), (25.0, -25.0)],
 )
 @pytest.mark.parametrize("submit", [Submit(), Submit(SubmitUncertain("cut"), after=1.0)])
+@pytest.mark.parametrize("away", [0.5, 60.0, 5000.0])
 async def test_a_jump_between_two_lives(
-    submit: Submit, before: float, after: float, met: bool
+    submit: Submit, before: float, after: float, met: bool, away: float
 ) -> None:
     """Wherever the process dies, and whatever the clock says to the next, one task is made."""
     for last in _STEPS:
@@ -76,7 +80,7 @@ async def test_a_jump_between_two_lives(
 
         life, answer = await one_life(house, ask, last)
         house.clock.jump, house.world.met = after, False
-        await house.clock.sleep(0.5)
+        await house.clock.sleep(away)
         async with house.desk() as desk:
             if answer is None:
                 await insist(desk, lambda count: ask(count + 1), house.clock)
@@ -94,3 +98,42 @@ async def test_an_uncertain_first_submit_by_a_wrong_clock(jump: float) -> None:
         await insist(desk, lambda count: house.ask(retry_count=count), house.clock)
 
     assert len(house.world.paid) == 1
+
+
+class Distant(FakeDashScope):
+    """A region that has not answered yet, and does after so many calls of its list in vain."""
+
+    vain = 0
+
+    def heard(self, region: str) -> bool:
+        return self.count("tasks") > self.vain
+
+
+@pytest.mark.parametrize("vain", [0, 1, 2])
+async def test_upstreams_time_is_known_before_the_first_submit(vain: int) -> None:
+    """Its list is asked, again if need be, and only by the first submit of the process."""
+    house = House()
+    house.world = world = Distant(house.clock)
+    world.vain = vain
+    world.fail("tasks", *[UpstreamUnreachable("cut")] * vain)
+    async with house.desk() as desk:
+        for prompt in ("a cat", "a dog"):
+            await buy(desk, house.ask(prompt))
+
+    calls = [call.operation for call in world.calls if call.operation in ("tasks", "submit")]
+    assert calls == ["tasks"] * (vain + 1) + ["submit", "submit"]
+
+
+async def test_a_region_that_does_not_answer() -> None:
+    """Nothing is submitted by a clock that may be wrong; the customer hears that it may retry."""
+    house = House()
+    house.world = world = Distant(house.clock)
+    world.vain = 9
+    world.fail("tasks", *[UpstreamUnreachable("cut")] * 9)
+    async with house.desk() as desk:
+        error = await refusal(buy(desk, house.ask()))
+
+    assert isinstance(error, UpstreamUnreachable)
+    assert error.retry
+    assert (world.count("tasks"), world.count("submit")) == (3, 0)
+    assert house.ledger.records == []

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
@@ -210,6 +211,36 @@ async def test_call_patience(monkeypatch: pytest.MonkeyPatch) -> None:
             await api.fetch(upstream(), "t-1")
 
     assert tally.calls == [("beijing", "poll", "error")]
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+async def test_any_answer_is_heard(status: int) -> None:
+    """A refusal tells upstream's time as well; another region has not answered by that."""
+    world = World(httpx.Response(status, json=_RUNNING))
+    before = world.api.heard("beijing")
+
+    with suppress(GatewayError):
+        await world.api.fetch(upstream(), "t-1")
+
+    assert (before, world.api.heard("beijing"), world.api.heard("singapore")) == (
+        False,
+        True,
+        False,
+    )
+
+
+async def test_no_answer_is_not_heard() -> None:
+    """A connection that breaks tells nothing."""
+
+    def never(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("cut")
+
+    async with Clients(lambda _: httpx.MockTransport(never)) as clients:
+        api = DashScopeApi(clients, HandClock(), Tally())
+        with pytest.raises(UpstreamUnreachable):
+            await api.fetch(upstream(), "t-1")
+
+    assert not api.heard("beijing")
 
 
 async def test_clock_offset_is_of_the_region() -> None:
