@@ -78,11 +78,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--url", required=True)
     parser.add_argument("--seed", required=True)
     parser.add_argument("--customers", type=int, required=True)
-    parser.add_argument("--until", type=float, required=True)
-    parser.add_argument("--give-up", type=float, required=True)
     parser.add_argument("--notes", type=Path, required=True)
     asked = parser.parse_args(argv)
-    crowd = Crowd(asked.url, asked.seed, until=asked.until, give_up=asked.give_up)
+    print("ready", flush=True)  # noqa: T201 - read by our parent, which then says how long
+    until, give_up = map(float, sys.stdin.readline().split())
+    crowd = Crowd(asked.url, asked.seed, until=until, give_up=give_up)
     crowd.run(asked.customers)
     write_notes(asked.notes, crowd.notes)
     return 0

@@ -20,7 +20,7 @@ from tests.chaos.claims import Claims, gateways_own, left_when, replays
 from tests.chaos.count import Verdict, count, shown, table
 from tests.chaos.notes import Note, clock, read_notes
 from tests.chaos.weather import Skies
-from tests.chaos.world import GatewayProcess, pause, regions, start_customers
+from tests.chaos.world import GatewayProcess, let_go, pause, regions, start_customers
 
 _SETTLE_SECONDS = 240.0
 _CLOCK_JUMPS = (0.0, 0.0, 25.0, -25.0, 300.0, -300.0, 4000.0, -4000.0)  # seconds off
@@ -61,17 +61,16 @@ def run(plan: Plan, folder: Path) -> Outcome:
     """Let it storm, let it settle, count; *folder* keeps the ledger, the log and the notes."""
     with regions(plan.seed) as urls, closing(Skies(urls)) as skies:
         gateway = GatewayProcess(folder, urls)
-        began = clock()
-        end = began + plan.seconds
         crowd = start_customers(
             folder,
             gateway.url,
             seed=plan.seed,
             processes=plan.processes,
             each=plan.customers,
-            until=end,
-            give_up=end + _SETTLE_SECONDS,
         )
+        began = clock()
+        end = began + plan.seconds
+        let_go(crowd, until=end, give_up=end + _SETTLE_SECONDS)
         try:
             jumps = _storm(plan, folder, gateway, skies, began)
             for process in crowd:
@@ -81,7 +80,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
         finally:
             for process in crowd:
                 process.kill()
-                process.wait()
+                process.communicate()  # closes its pipes
             gateway.stop()
 
 

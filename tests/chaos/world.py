@@ -146,22 +146,38 @@ def start_customers(
     seed: int,
     processes: int,
     each: int,
-    until: float,
-    give_up: float,
-) -> list["subprocess.Popen[bytes]"]:
-    """Start so many processes of *each* customers; their notes lie in ``notes-*.jsonl``."""
-    return [
+) -> list["subprocess.Popen[str]"]:
+    """
+    Start so many processes of *each* customers, and wait until they are ready to ask.
+
+    `let_go` says how long they may; then their notes lie in ``notes-*.jsonl``.
+    """
+    crowd = [
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.chaos.customers", "--url", url),
                 *("--seed", f"{seed}.{number}", "--customers", str(each)),
-                *("--until", str(until), "--give-up", str(give_up)),
                 *("--notes", str(folder / f"notes-{number}.jsonl")),
             ],
             cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for number in range(processes)
     ]
+    for process in crowd:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    return crowd
+
+
+def let_go(crowd: "list[subprocess.Popen[str]]", *, until: float, give_up: float) -> None:
+    """Let them want something new until one epoch second, and ask again until the other."""
+    for process in crowd:
+        assert process.stdin is not None
+        process.stdin.write(f"{until} {give_up}\n")
+        process.stdin.flush()
 
 
 @contextmanager
