@@ -77,7 +77,7 @@ class Carrier:
                 await self._have_bytes(errand, leg)
                 await self._try_lanes(errand, leg)
         except GatewayError as error:
-            leg.error = error
+            leg.error = error.anew()  # it may be kept for a day
         except asyncio.CancelledError:
             if not leg.dropped:
                 raise  # the process ends: the ledger knows the rest
