@@ -46,3 +46,50 @@ async def test_it_holds_no_picture() -> None:
 
         assert len(desk._register) == 1
     assert held == []
+
+
+async def test_one_receipt_of_two_is_gone() -> None:
+    """What the other tells is the answer."""
+    house = a_house()
+    tasks = [
+        replace(a_task(house, TaskState.ENDED, task_id=f"request-{part}"), part=part, n=n)
+        for part, n in ((0, 6), (1, 2))
+    ]
+    record = a_record(EditState.OPEN, *tasks, digest=ask(house, n=8).digest)
+    house.ledger.put(replace(record, model=QWEN, n=8))
+    house.world.stranger("a red cat", run=Run(0.0, 0.0))
+    made = await house.world.fetch(house.tenants[0].upstreams[0], "task-1")
+    await house.receipts.put("edit_1", 1, made.made)
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, n=8, retry_count=1))
+
+    assert (answer.delivered, answer.requested) == (1, 8)
+    assert house.world.count("submit") == 0
+
+
+async def test_made_well_and_the_receipt_is_gone() -> None:
+    """It is told like any doubt: an equal edit later is a new one."""
+    house = a_house()
+    task = a_task(house, TaskState.ENDED, task_id="request-r")
+    record = a_record(EditState.SUCCEEDED, task, digest=ask(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+    async with house.desk() as desk:
+        error = await refusal(buy(desk, ask(house, retry_count=1)))
+        again = await refusal(buy(desk, ask(house)))
+        await house.clock.sleep(125.0)
+        answer = await buy(desk, ask(house))
+
+    assert (type(error), error.retry) == (ResultUnavailable, False)
+    assert type(again) is ResultUnavailable
+    assert answer.delivered == house.world.count("submit") == 1
+
+
+async def test_restored_pictures_are_counted() -> None:
+    """Delivered by the next process, they are booked as delivered."""
+    house = a_house()
+    async with house.desk() as desk, desk.attend(ask(house)):
+        await house.clock.sleep(20.0)
+    async with house.desk() as desk:
+        await buy(desk, ask(house, retry_count=1))
+
+    assert house.observer.of("pictures")[-1][3:] == ("delivered", 1)
