@@ -117,14 +117,16 @@ class Register:
 
         A retry by an SDK says so; one by a person, curl or the AI SDK does not, but then
         nobody is connected to the edit any more. Of several, the one that was left comes
-        first, then the one whose last customer was the try before this, then the oldest.
+        first, a doubtful end only where no picture is to be had, then the one whose last
+        customer was the try before this, then the oldest.
         """
         equal = self._by_digest.get((ask.tenant.name, ask.digest), ())
         marked = ask.retry_count > 0
         open_ = [e for e in equal if e.joinable and (marked or not e.visitors)]
 
-        def order(errand: Errand) -> tuple[bool, bool, float]:
-            return bool(errand.visitors), errand.retry_count != ask.retry_count - 1, errand.created
+        def order(errand: Errand) -> tuple[bool, bool, bool, float]:
+            other_try = errand.retry_count != ask.retry_count - 1
+            return bool(errand.visitors), errand.doubtful, other_try, errand.created
 
         return min(open_, key=order, default=None)
 

@@ -48,6 +48,20 @@ async def test_it_holds_no_picture() -> None:
     assert held == []
 
 
+async def test_one_that_runs_comes_first() -> None:
+    """Of two equal edits that were left, the one that makes a picture is joined."""
+    house = a_house(Submit(LOST, run=Run(0.0, 1.0)))
+    async with house.desk() as desk:
+        async with desk.attend(ask(house)), desk.attend(ask(house)):
+            await house.clock.sleep(5.0)
+        answer = await buy(desk, ask(house))
+        doubt = await refusal(buy(desk, ask(house)))
+
+    assert answer.delivered == 1
+    assert isinstance(doubt, SubmitUncertain)
+    assert house.world.count("submit") == 2
+
+
 async def test_one_receipt_of_two_is_gone() -> None:
     """What the other tells is the answer."""
     house = a_house()
