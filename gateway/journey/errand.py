@@ -64,8 +64,9 @@ class Leg:
 
     @property
     def out(self) -> bool:
-        """Whether it has a task, or may have one, of which the end is not known yet."""
-        return not self.ended and (self.task_id is not None or self.stage in _PERHAPS_PAID)
+        """Whether it has a task, or may have one, of which somebody waits for the end."""
+        stopped = self.ended or (self.runner is not None and self.runner.done())
+        return not stopped and (self.task_id is not None or self.stage in _PERHAPS_PAID)
 
     @property
     def runs_since(self) -> float | None:

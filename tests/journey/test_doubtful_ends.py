@@ -98,6 +98,18 @@ async def test_made_well_and_the_receipt_is_gone() -> None:
     assert answer.delivered == house.world.count("submit") == 1
 
 
+async def test_a_bug_in_one_part() -> None:
+    """The other's answer is out, and is not cut by it."""
+    house = a_house(Submit(run=Run(0.0, 0.5)))
+    house.ledger.faults["end_task"] = [ValueError("bug")]
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, n=8))
+
+    assert len(house.bugs) == 1
+    assert answer.delivered == 8
+    assert house.world.count("submit") == 2
+
+
 async def test_restored_pictures_are_counted() -> None:
     """Delivered by the next process, they are booked as delivered."""
     house = a_house()
