@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.domain.edit import Edit, Keepsake, Part, Picture, parts_of
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, InternalError
 from gateway.domain.models import MODELS
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
@@ -224,6 +224,8 @@ class Errand:
     @property
     def doubtful(self) -> bool:
         """Whether it has failed and may have been paid for."""
+        if isinstance(self.error, InternalError):
+            return self.submitted
         return self.error is not None and self.error.doubtful
 
     @property

@@ -119,3 +119,18 @@ async def test_restored_pictures_are_counted() -> None:
         await buy(desk, ask(house, retry_count=1))
 
     assert house.observer.of("pictures")[-1][3:] == ("delivered", 1)
+
+
+async def test_a_bug_that_stays() -> None:
+    """It may have been paid for: who repeats it at once pays for no second one."""
+    house = a_house()
+    house.ledger.faults["end_task"] = [ValueError("bug")] * 3
+    async with house.desk() as desk:
+        errors = [await refusal(buy(desk, ask(house))) for _ in range(3)]
+        paid = len(house.world.paid)
+        await house.clock.sleep(125.0)
+        answer = await buy(desk, ask(house))
+
+    assert [(type(error), error.retry) for error in errors] == [(InternalError, False)] * 3
+    assert paid == 1
+    assert answer.delivered == 1
