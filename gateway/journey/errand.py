@@ -204,8 +204,8 @@ class Errand:
 
     @property
     def answers_once(self) -> bool:
-        """Whether a submit of it is out whose answer, once missed, is told by nobody again."""
-        return self.stage is Stage.RUNNING and not self.has_tasks
+        """Whether a submit goes or is out whose answer, once missed, is told by nobody again."""
+        return self.stage in (Stage.SUBMITTING, Stage.RUNNING) and not self.has_tasks
 
     @property
     def ended(self) -> bool:

@@ -110,6 +110,33 @@ async def test_a_bug_in_one_part() -> None:
     assert house.world.count("submit") == 2
 
 
+async def test_turned_away() -> None:
+    """The process ends before its answer comes: nobody is told that it goes on."""
+    house = a_house()
+    async with house.desk() as desk, desk.attend(ask(house)) as visit, asyncio.TaskGroup() as group:
+        waits = group.create_task(refusal(visit.answer()))
+        await house.clock.sleep(5.0)
+        desk.turn_away()
+        told = await waits
+
+    assert isinstance(told, StillRunning)
+    assert "goes on" not in told.message
+
+
+async def test_a_part_in_line_when_all_are_turned_away() -> None:
+    """It is not submitted any more: its answer would be cut."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    house.world.run = Run(0.0, 15.0)
+    async with house.desk() as desk:
+        async with desk.attend(ask(house, n=8)):
+            await house.clock.sleep(14.0)
+            desk.turn_away()
+        await house.clock.sleep(4.0)
+
+        assert house.world.count("submit") == 1
+
+
 async def test_restored_pictures_are_counted() -> None:
     """Delivered by the next process, they are booked as delivered."""
     house = a_house()
@@ -119,6 +146,23 @@ async def test_restored_pictures_are_counted() -> None:
         await buy(desk, ask(house, retry_count=1))
 
     assert house.observer.of("pictures")[-1][3:] == ("delivered", 1)
+
+
+async def test_about_to_be_sent() -> None:
+    """While the intent goes to the disk a drain waits too: the submit would be out and cut."""
+    house = a_house()
+    intend = house.ledger.intend
+
+    async def slowly(*records: Any) -> None:
+        await house.clock.sleep(2.0)
+        await intend(*records)
+
+    house.ledger.intend = slowly  # type: ignore[method-assign,assignment]  # a slow disk
+    async with house.desk() as desk:
+        async with desk.attend(ask(house)):
+            await house.clock.sleep(1.0)
+
+        assert desk.busy == 1
 
 
 async def test_a_bug_that_stays() -> None:
