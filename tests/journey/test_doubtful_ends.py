@@ -178,3 +178,22 @@ async def test_a_bug_that_stays() -> None:
     assert [(type(error), error.retry) for error in errors] == [(InternalError, False)] * 3
     assert paid == 1
     assert answer.delivered == 1
+
+
+async def test_more_than_was_asked_for() -> None:
+    """All of it is delivered; nothing is counted as missing, which no counter could take."""
+    house = a_house()
+    task = a_task(house, TaskState.ACCEPTED, task_id="request-r")
+    record = a_record(EditState.OPEN, task, digest=ask(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+    for _ in range(2):
+        house.world.stranger("a red cat", run=Run(0.0, 0.0))
+    one, two = house.world.tasks_by_id
+    upstream = house.tenants[0].upstreams[0]
+    made = [await house.world.fetch(upstream, task_id) for task_id in (one, two)]
+    await house.receipts.put("edit_1", 0, (*made[0].made, *made[1].made))
+    async with house.desk() as desk:
+        answer = await buy(desk, ask(house, retry_count=1))
+
+    assert answer.delivered == 2
+    assert [call[3:] for call in house.observer.of("pictures")] == [("delivered", 2)]
