@@ -78,7 +78,7 @@ class Desk:
             self._start(self._go_on(lane.probe))
         for record in owed:
             self._recover(record)
-        self._start(self._housekeeping.run())
+        self._start(self._go_on(self._housekeeping.run))
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -88,9 +88,11 @@ class Register:
         errand = self._by_id.get(edit_id)
         if errand is None:
             record = await self._ledger.find(edit_id)
-            if record is not None and record.tenant == tenant.name and not _void(record):
+            errand = self._by_id.get(edit_id)  # somebody may have come while we asked
+            own = record is not None and record.tenant == tenant.name
+            if errand is None and record is not None and own and not _void(record):
                 return self._remember(record)
-        elif errand.tenant.name == tenant.name:
+        if errand is not None and errand.tenant.name == tenant.name:
             return errand
         raise NotFound("There is no such edit; edits are kept for 24 hours.", param="edit_id")
 

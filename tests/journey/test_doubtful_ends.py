@@ -197,3 +197,16 @@ async def test_more_than_was_asked_for() -> None:
 
     assert answer.delivered == 2
     assert [call[3:] for call in house.observer.of("pictures")] == [("delivered", 2)]
+
+
+async def test_a_bug_while_it_is_forgotten() -> None:
+    """It ends no other edit, and the tidying goes on."""
+    house = a_house(Submit(LOST))
+    house.ledger.faults["deliver"] = [ValueError("bug")]
+    async with house.desk() as desk:
+        await refusal(buy(desk, ask(house)))
+        await house.clock.sleep(125.0)
+        answer = await buy(desk, ask(house))
+
+    assert answer.delivered == 1
+    assert len(house.bugs) == 1
