@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from gateway.domain.edit import Picture
-from gateway.domain.errors import InternalError, ResultUnavailable, StillRunning, SubmitUncertain
+from gateway.domain.errors import (
+    InternalError,
+    LedgerUnavailable,
+    ResultUnavailable,
+    StillRunning,
+    SubmitUncertain,
+)
 from gateway.domain.record import EditState, TaskState
 from gateway.journey.ask import Ask
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
@@ -210,3 +216,20 @@ async def test_a_bug_while_it_is_forgotten() -> None:
 
     assert answer.delivered == 1
     assert len(house.bugs) == 1
+
+
+async def test_a_receipt_that_can_never_be_read() -> None:
+    """After a day its URLs are worth nothing: the slot is free again, and no drain waits for it."""
+    house = a_house()
+    task = a_task(house, TaskState.SUBMITTING)
+    record = a_record(EditState.OPEN, task, digest=ask(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+    house.receipts.faults["get"] = [LedgerUnavailable("stuck") for _ in range(18_000)]
+    async with house.desk() as desk:
+        (lane,) = desk._lanes.values()
+        await house.clock.sleep(23 * 3600.0)
+        waits = (lane.line.free, desk.busy)
+        await house.clock.sleep(2 * 3600.0)
+
+        assert waits == (5, 1)
+        assert (lane.line.free, desk.busy) == (6, 0)
