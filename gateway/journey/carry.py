@@ -55,9 +55,7 @@ class Carrier:
         if len(errand.legs) == 1:
             await self._carry_leg(errand, errand.legs[0])
         else:
-            async with asyncio.TaskGroup() as group:
-                for leg in errand.legs:
-                    leg.runner = group.create_task(self._carry_leg(errand, leg))
+            await self._carry_legs(errand)
         await self._end(errand)
 
     async def cancel(self, errand: Errand, leg: Leg) -> None:
@@ -65,6 +63,27 @@ class Carrier:
         assert leg.upstream is not None
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
         await self._follower.cancel(lane, errand, leg)
+
+    async def _carry_legs(self, errand: Errand) -> None:
+        """Carry the parts side by side; a bug in one waits for the submits that others have out."""
+        bugs: list[BaseException] = []
+
+        async def carry(leg: Leg) -> None:
+            try:
+                await self._carry_leg(errand, leg)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - nor may it cut what is being paid for
+                bugs.append(error)
+                for other in errand.legs:
+                    if other is not leg and other.stage is Stage.WAITING and other.runner:
+                        other.runner.cancel()  # it goes on when all are carried again
+
+        async with asyncio.TaskGroup() as group:
+            for leg in errand.legs:
+                leg.runner = group.create_task(carry(leg))
+        if bugs:
+            raise bugs[0]
 
     async def _carry_leg(self, errand: Errand, leg: Leg) -> None:
         if leg.error is not None:
@@ -77,7 +96,7 @@ class Carrier:
                 await self._have_bytes(errand, leg)
                 await self._try_lanes(errand, leg)
         except GatewayError as error:
-            leg.error = error
+            leg.error = error.anew()  # it may be kept for a day
         except asyncio.CancelledError:
             if not leg.dropped:
                 raise  # the process ends: the ledger knows the rest

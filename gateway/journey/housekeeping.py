@@ -37,7 +37,7 @@ class Housekeeping:
         """Forget the doubtful ends that were told: an equal edit is a new one from now on."""
         lately = self._clock.now() - _TOLD_SECONDS
         for errand in self._register:
-            if errand.doubtful and errand.told_at is not None and errand.told_at <= lately:
+            if errand.told_at is not None and errand.told_at <= lately:
                 self._register.remove(errand)
                 await keep(self._ledger.deliver(errand.edit_id))
 

@@ -23,6 +23,7 @@ from gateway.journey.surroundings import Surroundings
 
 _HEAR_AGAIN_SECONDS = (0.0, 0.2, 0.5)
 _READ_AGAIN_SECONDS = 5.0
+_URL_SECONDS = 24 * 3600.0  # so long a result URL can be used (dashscope.md 4.1)
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -220,12 +221,13 @@ class Submitter:
         self._observer.recovered("submit_resolved")
 
     async def _receipt(self, errand: Errand, leg: Leg) -> tuple[Made, ...] | None:
-        """Read where the pictures lie; as long as that cannot be told, nothing is given up."""
-        while True:
+        """Read where the pictures lie; while that cannot be told, nothing is given up for a day."""
+        while self._clock.epoch() - errand.created < _URL_SECONDS:
             try:
                 return await self._receipts.get(errand.edit_id, leg.part.index)
             except LedgerUnavailable:  # the folder itself tells the operator
                 await self._clock.sleep(_READ_AGAIN_SECONDS)
+        return None
 
     async def _undo(self, errand: Errand, leg: Leg, error: GatewayError | None = None) -> None:
         """It is certain that no task was made: back to waiting."""

@@ -94,4 +94,5 @@ class Folder:
             file.unlink(missing_ok=True)
 
     def _edits(self) -> list[str]:
-        return sorted({file.name.partition(".")[0] for file in self._path.glob("*")})
+        # Others' files, such as NFS's own, begin with a dot.
+        return sorted({file.name.partition(".")[0] for file in self._path.glob("[!.]*")})

@@ -40,8 +40,13 @@ class FileReceipts:
 
     async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
         content = await self._folder.read(f"{edit_id}.{part}")
-        # One that lost its content with the machine's power is as good as none.
-        return tuple(Made(url) for url in orjson.loads(content)) if content else None
+        if content is None:
+            return None
+        try:
+            urls = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            return None  # one that lost its content with the machine's power is as good as none
+        return tuple(Made(url) for url in urls)
 
     async def drop(self, edit_id: str) -> None:
         await self._folder.remove(edit_id)

@@ -89,6 +89,18 @@ async def test_what_a_killed_process_left_half_is_found_and_dropped(tmp_path: Pa
     assert files_in(tmp_path) == []
 
 
+async def test_a_file_that_is_no_edits(tmp_path: Path) -> None:
+    """What a file manager or NFS leaves behind stays, and stops nobody from tidying."""
+    folder = a_folder(tmp_path)
+    await folder.write("edit_1", (b"x",))
+    (tmp_path / ".nfs01").write_bytes(b"theirs")
+
+    for edit_id in await folder.edits():
+        await folder.remove(edit_id)
+
+    assert files_in(tmp_path) == [".nfs01"]
+
+
 async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails leaves nothing behind, and is told to the customer and the operator."""
     told: list[Exception] = []
