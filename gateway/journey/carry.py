@@ -25,6 +25,8 @@ from gateway.journey.ports import Spool
 from gateway.journey.submit import Submitter, keep
 from gateway.journey.surroundings import Surroundings
 
+_ANSWER_SECONDS = 60.0  # models without tasks mostly answer within half of it
+
 
 class Carrier:
     """Carries errands to their end; whoever waits for them is somebody else's care."""
@@ -43,6 +45,10 @@ class Carrier:
         self._observer = around.observer
         self._submitter = Submitter(around)
         self._follower = Follower(around)
+
+    def drain(self, until: float) -> None:
+        """Submit nothing any more that could not be answered *until* then (monotonic)."""
+        self._submitter.until = until - _ANSWER_SECONDS
 
     async def carry(self, errand: Errand) -> None:
         """

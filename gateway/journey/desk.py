@@ -112,6 +112,11 @@ class Desk:
         """Return what goes on, for those who watch; bounded, however many edits there are."""
         return overview(self._tenants.values(), self._lanes.values(), self._register, self._clock)
 
+    def drain(self, seconds: float) -> None:
+        """Refuse new edits from now on; the running ones go on, for so long."""
+        self.draining = True
+        self._carrier.drain(self._clock.now() + seconds)
+
     def turn_away(self) -> None:
         """Send every connected customer home, with the way back to its edit."""
         for errand in list(self._register):

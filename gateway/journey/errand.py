@@ -129,7 +129,7 @@ class Errand:
     """Nobody wants it: what can end at no cost ends. A customer that comes changes that."""
     delivered: bool = False
     told_at: float | None = None
-    """Monotonic: when a customer was last told that its pictures are in doubt, or lost."""
+    """Monotonic: when a customer was first told that its pictures are in doubt, or lost."""
     replay: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the edit has ended, or its customers are turned away."""

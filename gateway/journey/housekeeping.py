@@ -59,9 +59,9 @@ class Housekeeping:
         """Drop what no edit can be answered with any more; what cannot be told stays."""
         try:
             for kept in self._kept:
-                for edit_id in await kept.kept():
-                    if not await self._is_wanted(edit_id):
-                        await kept.drop(edit_id)
+                ids = await kept.kept()
+                if orphans := [it for it in ids if not await self._is_wanted(it)]:
+                    await kept.drop(*orphans)
         except LedgerUnavailable:
             return  # all tell the operator themselves, and there is a next hour
 

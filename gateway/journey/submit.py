@@ -1,9 +1,11 @@
 """Where money is spent: the intent, the submit, and what follows when its answer is lost."""
 
+import math
 from collections.abc import Awaitable
 from contextlib import nullcontext
 
 from gateway.domain.errors import (
+    Draining,
     GatewayError,
     LedgerUnavailable,
     ResultUnavailable,
@@ -37,6 +39,8 @@ class Submitter:
         self._finishing = around.finishing
         self._clock = around.clock
         self._observer = around.observer
+        self.until = math.inf
+        """Monotonic: afterwards nothing is submitted whose answer would be cut by our end."""
         self._settlement = Settlement(around.dashscope, around.ledger, around.clock)
 
     async def submit(self, lane: Lane, errand: Errand, leg: Leg) -> None:
@@ -96,6 +100,8 @@ class Submitter:
         while not errand.abandoned:
             if errand.has_tasks:
                 await self._hear(lane, upstream)
+            elif self._clock.now() > self.until:
+                raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
             await lane.submits.turn()
             errand.mark(Phase.SUBMIT, self._clock.now())
             theirs = self._dashscope.clock_offset(upstream.region.name)

@@ -73,7 +73,7 @@ class Visit:
             raise late from None
         except GatewayError as error:
             error.edit_id = errand.edit_id
-            if error.doubtful or errand.doubtful:
+            if (error.doubtful or errand.doubtful) and errand.told_at is None:
                 errand.told_at = self.clock.now()
             self.trace.told(error)
             raise
