@@ -77,9 +77,10 @@ class Gateway:
         """How many customers are connected to edits."""
         return self.desk.busy
 
-    def drain(self) -> None:
-        """Refuse new edits from now on; the running ones go on."""
-        self.readiness.draining = self.desk.draining = True
+    def drain(self, seconds: float) -> None:
+        """Refuse new edits from now on; the running ones go on, for so long."""
+        self.readiness.draining = True
+        self.desk.drain(seconds)
         self.metrics.draining(True)
         self.metrics.ready(False)
 

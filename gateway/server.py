@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
         edits = self._gateway.busy
         if self._drain_until is None:
             self._drain_until = now + self._drain_seconds
-            self._gateway.drain()
+            self._gateway.drain(self._drain_seconds)
             self._log.info("draining", edits=edits, seconds=self._drain_seconds)
         if not edits or self._signals > 1 or now >= self._drain_until:
             if edits:

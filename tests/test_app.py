@@ -198,7 +198,7 @@ async def test_draining_is_seen_everywhere() -> None:
     """One lever turns readiness, metrics and new edits; nobody is connected, so it is not busy."""
     gateway = build(a_config())
     async with _opened(gateway.app) as http:
-        gateway.drain()
+        gateway.drain(60.0)
         ready = await http.get("/readyz")
         said = await _exposed(http)
         refused = await http.post(
@@ -218,7 +218,7 @@ async def test_the_desk_drains_too() -> None:
     """An edit that was let in a moment before the signal is refused where it would begin."""
     gateway = build(a_config())
 
-    gateway.drain()
+    gateway.drain(60.0)
 
     assert gateway.desk.draining
 

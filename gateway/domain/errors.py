@@ -31,7 +31,8 @@ GatewayError                 status  type                         code          
 (3) no for a model without tasks: nobody can find out.
 """
 
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Self
 
 
 class GatewayError(Exception):
@@ -81,6 +82,10 @@ class GatewayError(Exception):
     def doubtful(self) -> bool:
         """Whether pictures may have been paid for that nobody can get: never repeated unasked."""
         return isinstance(self, DOUBTFUL) and not self.retry
+
+    def anew(self) -> Self:
+        """Return an equal one that knows no frame which it came through: they hold pictures."""
+        return copy(self)
 
 
 class UnknownKey(GatewayError):

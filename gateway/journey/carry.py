@@ -25,6 +25,8 @@ from gateway.journey.ports import Spool
 from gateway.journey.submit import Submitter, keep
 from gateway.journey.surroundings import Surroundings
 
+_ANSWER_SECONDS = 60.0  # models without tasks mostly answer within half of it
+
 
 class Carrier:
     """Carries errands to their end; whoever waits for them is somebody else's care."""
@@ -44,6 +46,10 @@ class Carrier:
         self._submitter = Submitter(around)
         self._follower = Follower(around)
 
+    def drain(self, until: float) -> None:
+        """Submit nothing any more that could not be answered *until* then (monotonic)."""
+        self._submitter.until = until - _ANSWER_SECONDS
+
     async def carry(self, errand: Errand) -> None:
         """
         Bring every part to its end, then the whole.
@@ -55,9 +61,7 @@ class Carrier:
         if len(errand.legs) == 1:
             await self._carry_leg(errand, errand.legs[0])
         else:
-            async with asyncio.TaskGroup() as group:
-                for leg in errand.legs:
-                    leg.runner = group.create_task(self._carry_leg(errand, leg))
+            await self._carry_legs(errand)
         await self._end(errand)
 
     async def cancel(self, errand: Errand, leg: Leg) -> None:
@@ -65,6 +69,27 @@ class Carrier:
         assert leg.upstream is not None
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
         await self._follower.cancel(lane, errand, leg)
+
+    async def _carry_legs(self, errand: Errand) -> None:
+        """Carry the parts side by side; a bug in one waits for the submits that others have out."""
+        bugs: list[BaseException] = []
+
+        async def carry(leg: Leg) -> None:
+            try:
+                await self._carry_leg(errand, leg)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - nor may it cut what is being paid for
+                bugs.append(error)
+                for other in errand.legs:
+                    if other is not leg and other.stage is Stage.WAITING and other.runner:
+                        other.runner.cancel()  # it goes on when all are carried again
+
+        async with asyncio.TaskGroup() as group:
+            for leg in errand.legs:
+                leg.runner = group.create_task(carry(leg))
+        if bugs:
+            raise bugs[0]
 
     async def _carry_leg(self, errand: Errand, leg: Leg) -> None:
         if leg.error is not None:
@@ -77,7 +102,7 @@ class Carrier:
                 await self._have_bytes(errand, leg)
                 await self._try_lanes(errand, leg)
         except GatewayError as error:
-            leg.error = error
+            leg.error = error.anew()  # it may be kept for a day
         except asyncio.CancelledError:
             if not leg.dropped:
                 raise  # the process ends: the ledger knows the rest

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, ResultUnavailable
-from gateway.domain.task import Made, TaskStatus
+from gateway.domain.task import Made, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Incoming
 from gateway.journey.errand import Errand, Leg
@@ -44,6 +44,8 @@ class Collector:
             ResultUnavailable: it is gone for good.
             LedgerUnavailable: what is kept for it cannot be read.
         """
+        if not errand.has_tasks:
+            await self._recall(errand)
         if errand.edit.answer.response_format is ResponseFormat.URL:
             urls = [made.url for leg in errand.legs for made in await self._made(errand, leg)]
             return (), tuple(urls)
@@ -55,6 +57,22 @@ class Collector:
         finally:
             self._observer.task_state(region, "downloading", None)
         return tuple(picture for share in shares for picture in share), ()
+
+    async def _recall(self, errand: Errand) -> None:
+        """
+        Read where the pictures of a model without tasks lie, if another process had the answer.
+
+        Raises:
+            ResultUnavailable: of no part it is known.
+        """
+        for leg in errand.legs:
+            if leg.task_id is None or leg.task is not None:
+                continue
+            made = await self._receipts.get(errand.edit_id, leg.part.index)
+            if made is not None:
+                leg.task = Task(leg.task_id, TaskStatus.SUCCEEDED, made)
+        if not any(leg.task.made for leg in errand.legs if leg.task is not None):
+            raise made_and_lost()
 
     async def _fetch_of(self, errand: Errand, opened: AsyncExitStack) -> Fetch:
         """Return how each picture of *errand* is had."""
@@ -113,10 +131,7 @@ class Collector:
         if leg.task_id is None or leg.upstream is None:
             return ()
         if not errand.has_tasks and leg.task is None:
-            made = await self._receipts.get(errand.edit_id, leg.part.index)
-            if made is None:
-                raise made_and_lost()
-            return made
+            return ()  # where it lies is lost; another part's pictures are there
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
         tried = 0
         while leg.task is None:

@@ -78,7 +78,7 @@ class Desk:
             self._start(self._go_on(lane.probe))
         for record in owed:
             self._recover(record)
-        self._start(self._housekeeping.run())
+        self._start(self._go_on(self._housekeeping.run))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -112,21 +112,30 @@ class Desk:
         """Return what goes on, for those who watch; bounded, however many edits there are."""
         return overview(self._tenants.values(), self._lanes.values(), self._register, self._clock)
 
+    def drain(self, seconds: float) -> None:
+        """Refuse new edits from now on; the running ones go on, for so long."""
+        self.draining = True
+        self._carrier.drain(self._clock.now() + seconds)
+
     def turn_away(self) -> None:
         """Send every connected customer home, with the way back to its edit."""
         for errand in list(self._register):
             error: GatewayError
             if errand.stage is Stage.WAITING:
                 error = Draining("The gateway restarts; send the edit again.", retry_after=1.0)
-                for leg in errand.legs:  # the next process has it from here
-                    leg.drop()
             else:
-                error = StillRunning(
-                    "The gateway restarts and the edit goes on. Send the same request again to get "
-                    "its picture.",
-                    retry_after=2.0,
+                what = (
+                    "before it has the picture. Send the same request again to hear what became"
+                    " of it."
+                    if errand.answers_once
+                    else "and the edit goes on. Send the same request again to get its picture."
                 )
+                error = StillRunning(f"The gateway restarts {what}", retry_after=2.0)
                 errand.kept = True
+            if errand.stage is Stage.WAITING or errand.answers_once:
+                for leg in errand.legs:  # the next process has it from here, or nobody
+                    if leg.stage is Stage.WAITING:
+                        leg.drop()
             error.edit_id = errand.edit_id
             errand.turn_away(error)
 

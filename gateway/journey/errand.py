@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.domain.edit import Edit, Keepsake, Part, Picture, parts_of
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, InternalError
 from gateway.domain.models import MODELS
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
@@ -64,8 +64,9 @@ class Leg:
 
     @property
     def out(self) -> bool:
-        """Whether it has a task, or may have one, of which the end is not known yet."""
-        return not self.ended and (self.task_id is not None or self.stage in _PERHAPS_PAID)
+        """Whether it has a task, or may have one, of which somebody waits for the end."""
+        stopped = self.ended or (self.runner is not None and self.runner.done())
+        return not stopped and (self.task_id is not None or self.stage in _PERHAPS_PAID)
 
     @property
     def runs_since(self) -> float | None:
@@ -128,7 +129,7 @@ class Errand:
     """Nobody wants it: what can end at no cost ends. A customer that comes changes that."""
     delivered: bool = False
     told_at: float | None = None
-    """Monotonic: when a customer was last told of its doubtful end."""
+    """Monotonic: when a customer was first told that its pictures are in doubt, or lost."""
     replay: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the edit has ended, or its customers are turned away."""
@@ -203,8 +204,8 @@ class Errand:
 
     @property
     def answers_once(self) -> bool:
-        """Whether a submit of it is out whose answer, once missed, is told by nobody again."""
-        return self.stage is Stage.RUNNING and not self.has_tasks
+        """Whether a submit goes or is out whose answer, once missed, is told by nobody again."""
+        return self.stage in (Stage.SUBMITTING, Stage.RUNNING) and not self.has_tasks
 
     @property
     def ended(self) -> bool:
@@ -223,6 +224,8 @@ class Errand:
     @property
     def doubtful(self) -> bool:
         """Whether it has failed and may have been paid for."""
+        if isinstance(self.error, InternalError):
+            return self.submitted
         return self.error is not None and self.error.doubtful
 
     @property

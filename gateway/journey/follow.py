@@ -75,7 +75,7 @@ class Follower:
             self._observer.polls_spent(region, polls)
         outcome = _outcome(task, leg.part.n)
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
-        if missing := leg.part.n - len(task.made):
+        if (missing := leg.part.n - len(task.made)) > 0:
             self._observer.pictures(errand.tenant.name, region, model, "failed", missing)
         await keep(self._ledger.end_task(errand.edit_id, leg.part.index, task.status.lower()))
         if not task.made:

@@ -37,7 +37,7 @@ class Housekeeping:
         """Forget the doubtful ends that were told: an equal edit is a new one from now on."""
         lately = self._clock.now() - _TOLD_SECONDS
         for errand in self._register:
-            if errand.doubtful and errand.told_at is not None and errand.told_at <= lately:
+            if errand.told_at is not None and errand.told_at <= lately:
                 self._register.remove(errand)
                 await keep(self._ledger.deliver(errand.edit_id))
 
@@ -59,9 +59,9 @@ class Housekeeping:
         """Drop what no edit can be answered with any more; what cannot be told stays."""
         try:
             for kept in self._kept:
-                for edit_id in await kept.kept():
-                    if not await self._is_wanted(edit_id):
-                        await kept.drop(edit_id)
+                ids = await kept.kept()
+                if orphans := [it for it in ids if not await self._is_wanted(it)]:
+                    await kept.drop(*orphans)
         except LedgerUnavailable:
             return  # all tell the operator themselves, and there is a next hour
 

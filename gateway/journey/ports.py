@@ -204,8 +204,8 @@ class Keepsakes(Protocol):
         ...
 
     async def get(self, edit_id: str) -> Keepsake | None: ...
-    async def drop(self, edit_id: str) -> None:
-        """Forget it; harmless where there is none."""
+    async def drop(self, *edit_ids: str) -> None:
+        """Forget what is kept of these; harmless where there is nothing."""
         ...
 
     async def kept(self) -> list[str]:
@@ -226,8 +226,8 @@ class Receipts(Protocol):
         ...
 
     async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None: ...
-    async def drop(self, edit_id: str) -> None:
-        """Forget it; harmless where there is none."""
+    async def drop(self, *edit_ids: str) -> None:
+        """Forget what is kept of these; harmless where there is nothing."""
         ...
 
     async def kept(self) -> list[str]:

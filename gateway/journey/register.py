@@ -88,9 +88,11 @@ class Register:
         errand = self._by_id.get(edit_id)
         if errand is None:
             record = await self._ledger.find(edit_id)
-            if record is not None and record.tenant == tenant.name and not _void(record):
+            errand = self._by_id.get(edit_id)  # somebody may have come while we asked
+            own = record is not None and record.tenant == tenant.name
+            if errand is None and record is not None and own and not _void(record):
                 return self._remember(record)
-        elif errand.tenant.name == tenant.name:
+        if errand is not None and errand.tenant.name == tenant.name:
             return errand
         raise NotFound("There is no such edit; edits are kept for 24 hours.", param="edit_id")
 
@@ -117,14 +119,16 @@ class Register:
 
         A retry by an SDK says so; one by a person, curl or the AI SDK does not, but then
         nobody is connected to the edit any more. Of several, the one that was left comes
-        first, then the one whose last customer was the try before this, then the oldest.
+        first, a doubtful end only where no picture is to be had, then the one whose last
+        customer was the try before this, then the oldest.
         """
         equal = self._by_digest.get((ask.tenant.name, ask.digest), ())
         marked = ask.retry_count > 0
         open_ = [e for e in equal if e.joinable and (marked or not e.visitors)]
 
-        def order(errand: Errand) -> tuple[bool, bool, float]:
-            return bool(errand.visitors), errand.retry_count != ask.retry_count - 1, errand.created
+        def order(errand: Errand) -> tuple[bool, bool, bool, float]:
+            other_try = errand.retry_count != ask.retry_count - 1
+            return bool(errand.visitors), errand.doubtful, other_try, errand.created
 
         return min(open_, key=order, default=None)
 

@@ -1,9 +1,11 @@
 """Where money is spent: the intent, the submit, and what follows when its answer is lost."""
 
+import math
 from collections.abc import Awaitable
 from contextlib import nullcontext
 
 from gateway.domain.errors import (
+    Draining,
     GatewayError,
     LedgerUnavailable,
     ResultUnavailable,
@@ -23,6 +25,7 @@ from gateway.journey.surroundings import Surroundings
 
 _HEAR_AGAIN_SECONDS = (0.0, 0.2, 0.5)
 _READ_AGAIN_SECONDS = 5.0
+_URL_SECONDS = 24 * 3600.0  # so long a result URL can be used (dashscope.md 4.1)
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -36,6 +39,8 @@ class Submitter:
         self._finishing = around.finishing
         self._clock = around.clock
         self._observer = around.observer
+        self.until = math.inf
+        """Monotonic: afterwards nothing is submitted whose answer would be cut by our end."""
         self._settlement = Settlement(around.dashscope, around.ledger, around.clock)
 
     async def submit(self, lane: Lane, errand: Errand, leg: Leg) -> None:
@@ -95,6 +100,8 @@ class Submitter:
         while not errand.abandoned:
             if errand.has_tasks:
                 await self._hear(lane, upstream)
+            elif self._clock.now() > self.until:
+                raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
             await lane.submits.turn()
             errand.mark(Phase.SUBMIT, self._clock.now())
             theirs = self._dashscope.clock_offset(upstream.region.name)
@@ -220,12 +227,13 @@ class Submitter:
         self._observer.recovered("submit_resolved")
 
     async def _receipt(self, errand: Errand, leg: Leg) -> tuple[Made, ...] | None:
-        """Read where the pictures lie; as long as that cannot be told, nothing is given up."""
-        while True:
+        """Read where the pictures lie; while that cannot be told, nothing is given up for a day."""
+        while self._clock.epoch() - errand.created < _URL_SECONDS:
             try:
                 return await self._receipts.get(errand.edit_id, leg.part.index)
             except LedgerUnavailable:  # the folder itself tells the operator
                 await self._clock.sleep(_READ_AGAIN_SECONDS)
+        return None
 
     async def _undo(self, errand: Errand, leg: Leg, error: GatewayError | None = None) -> None:
         """It is certain that no task was made: back to waiting."""

@@ -62,8 +62,7 @@ class Visit:
                 if errand.turned_away is not None and (errand.given_up or not errand.ended):
                     raise errand.turned_away
                 if errand.error is not None:
-                    errand.told_at = self.clock.now()
-                    raise errand.error
+                    raise errand.error.anew()
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
                 self.trace.downloading()
                 pictures, urls = await self.collector.collect(errand, self._opened)
@@ -74,6 +73,8 @@ class Visit:
             raise late from None
         except GatewayError as error:
             error.edit_id = errand.edit_id
+            if (error.doubtful or errand.doubtful) and errand.told_at is None:
+                errand.told_at = self.clock.now()
             self.trace.told(error)
             raise
         except asyncio.CancelledError:  # the customer has left

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,9 +42,9 @@ class Folder:
         """Return what is in the file, or ``None`` if there is none."""
         return await self._in_thread(lambda: self._read(name))
 
-    async def remove(self, edit_id: str) -> None:
-        """Remove all files of an edit."""
-        await self._in_thread(lambda: self._remove(edit_id))
+    async def remove(self, edit_ids: Collection[str]) -> None:
+        """Remove all files of these edits, in one walk through the folder."""
+        await self._in_thread(lambda: self._remove(edit_ids))
 
     async def edits(self) -> list[str]:
         """Return the id of every edit that has a file."""
@@ -89,9 +89,18 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def _remove(self, edit_id: str) -> None:
-        for file in (self._path / edit_id, *self._path.glob(f"{edit_id}.*")):
-            file.unlink(missing_ok=True)
+    def _remove(self, edit_ids: Collection[str]) -> None:
+        for file in self._files():
+            if _edit_of(file) in edit_ids:
+                file.unlink(missing_ok=True)
 
     def _edits(self) -> list[str]:
-        return sorted({file.name.partition(".")[0] for file in self._path.glob("*")})
+        return sorted({_edit_of(file) for file in self._files()})
+
+    def _files(self) -> list[Path]:
+        # Others' files, such as NFS's own, begin with a dot.
+        return list(self._path.glob("[!.]*"))
+
+
+def _edit_of(file: Path) -> str:
+    return file.name.partition(".")[0]

@@ -34,9 +34,10 @@ class MemoryKeepsakes:
     async def get(self, edit_id: str) -> Keepsake | None:
         return self._by_id.get(edit_id)
 
-    async def drop(self, edit_id: str) -> None:
-        if (gone := self._by_id.pop(edit_id, None)) is not None:
-            self._held -= _size(gone)
+    async def drop(self, *edit_ids: str) -> None:
+        for edit_id in edit_ids:
+            if (gone := self._by_id.pop(edit_id, None)) is not None:
+                self._held -= _size(gone)
 
     async def kept(self) -> list[str]:
         return list(self._by_id)
@@ -59,8 +60,8 @@ class FileKeepsakes:
         end = _LENGTH + int.from_bytes(content[:_LENGTH], "big")
         return Keepsake(original=content[_LENGTH:end], mask=content[end:])
 
-    async def drop(self, edit_id: str) -> None:
-        await self._folder.remove(edit_id)
+    async def drop(self, *edit_ids: str) -> None:
+        await self._folder.remove(frozenset(edit_ids))
 
     async def kept(self) -> list[str]:
         return await self._folder.edits()

@@ -21,8 +21,9 @@ class MemoryReceipts:
     async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
         return self._by_edit.get(edit_id, {}).get(part)
 
-    async def drop(self, edit_id: str) -> None:
-        self._by_edit.pop(edit_id, None)
+    async def drop(self, *edit_ids: str) -> None:
+        for edit_id in edit_ids:
+            self._by_edit.pop(edit_id, None)
 
     async def kept(self) -> list[str]:
         return list(self._by_edit)
@@ -40,11 +41,16 @@ class FileReceipts:
 
     async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
         content = await self._folder.read(f"{edit_id}.{part}")
-        # One that lost its content with the machine's power is as good as none.
-        return tuple(Made(url) for url in orjson.loads(content)) if content else None
+        if content is None:
+            return None
+        try:
+            urls = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            return None  # one that lost its content with the machine's power is as good as none
+        return tuple(Made(url) for url in urls)
 
-    async def drop(self, edit_id: str) -> None:
-        await self._folder.remove(edit_id)
+    async def drop(self, *edit_ids: str) -> None:
+        await self._folder.remove(frozenset(edit_ids))
 
     async def kept(self) -> list[str]:
         return await self._folder.edits()

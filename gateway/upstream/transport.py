@@ -11,6 +11,7 @@ Written here because the transports at hand blur what a submit must know. Two ru
 Nothing is read from netrc: it would put a password into a download.
 """
 
+import socket
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ import yarl
 
 ProxyOf = Callable[[httpx.URL], str | None]
 
+_KEEP_ALIVE_SECONDS = 45  # below what routers and balancers forget after
 _READ_BUFFER = 2**18  # bytes; fewer turns of the loop for a picture of some MB
 
 
@@ -87,7 +89,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # No limit of connections: the account's budgets are the limit.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keep_alive),
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=self._keep_alive, socket_factory=_socket
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=_READ_BUFFER,
@@ -115,6 +119,17 @@ class _Stream(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         # A connection whose answer was read to its end is back in the pool by now.
         self._answer.close()
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket that lets nobody in between forget it while a picture is made in silence."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):  # not on every system by that name
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_SECONDS)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_SECONDS)
+    return made
 
 
 def _whole_url(request: httpx.Request) -> yarl.URL:

@@ -101,7 +101,7 @@ class Scene:
 
     def drain(self) -> None:
         """Do what the first SIGTERM does."""
-        self.run(self._call(self.home.gateway.drain))
+        self.run(self._call(lambda: self.home.gateway.drain(60.0)))
 
     def stop(self) -> None:
         """Send everybody home, as the end of a drain does."""

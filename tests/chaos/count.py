@@ -23,6 +23,7 @@ EXPECTED = {
     ("submit_uncertain", "true"),
     ("result_unavailable", "true"),
     ("upstream_failed", "true"),
+    ("upstream_unreachable", "true"),
     ("upstream_task_lost", "true"),
     ("rate_limit_exceeded", "true"),
     ("server_is_draining", "true"),

@@ -244,7 +244,7 @@ async def test_the_stream_of_the_app() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
         if b'data: {"now"' in message.get("body", b""):
-            house.drain()
+            house.drain(60.0)
             house.turn_away()
 
     scope: dict[str, Any] = {

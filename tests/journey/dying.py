@@ -157,8 +157,8 @@ class MortalReceipts:
     async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
         return await self._life.call("look for receipt", self._receipts.get(edit_id, part))
 
-    async def drop(self, edit_id: str) -> None:
-        await self._receipts.drop(edit_id)
+    async def drop(self, *edit_ids: str) -> None:
+        await self._receipts.drop(*edit_ids)
 
     async def kept(self) -> list[str]:
         return await self._receipts.kept()

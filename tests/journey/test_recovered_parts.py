@@ -8,6 +8,7 @@ from gateway.domain.record import EditState, TaskState
 from tests.fakes import Run
 from tests.journey.house import House, buy, whole
 from tests.journey.test_carry import a_record, a_task
+from tests.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
 
@@ -87,3 +88,29 @@ async def test_an_uncertain_part_that_was_none_and_nobody_came() -> None:
 
     assert house.ledger.records == []
     assert house.world.count("submit") == 0
+
+
+class BreakingObserver(RecordingObserver):
+    """Breaks the first time that a task of another process is followed."""
+
+    def recovered(self, how: str) -> None:
+        first = how == "task_followed" and not self.of("recovered")
+        super().recovered(how)
+        if first:
+            raise KeyError("nobody foresaw this")
+
+
+async def test_a_part_that_broke_is_not_waited_for() -> None:
+    """A bug in one part, and no bytes for another that was never made: the edit still ends."""
+    house = House()
+    house.observer = BreakingObserver()
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 1.0))
+    house.world.tasks_by_id[task_id].n = 4
+    first = replace(a_task(house, TaskState.ACCEPTED, task_id=task_id), n=4)
+    second = replace(a_task(house, TaskState.SUBMITTING), part=1, n=2)
+    house.ledger.put(a_record(EditState.OPEN, first, second, n=6, digest=house.ask(n=6).digest))
+    async with house.desk():
+        await house.clock.sleep(60.0)
+
+    assert house.ledger.records[0].state is EditState.SUCCEEDED
+    assert (len(house.bugs), house.world.count("submit")) == (1, 0)

@@ -1,9 +1,12 @@
 """Through the desk: what a key or an id finds that no process carries."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from gateway.domain.errors import NotFound
-from gateway.domain.record import EditRecord
+from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.journey.digest import prompt_digest
 from tests.fakes import a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy
@@ -75,3 +78,23 @@ async def test_delivered_when_it_was_forgotten_already() -> None:
     assert answer.delivered == 1
     assert kept == 0
     assert house.observer.of("pictures")[-1][3:] == ("delivered", 1)
+
+
+async def test_two_who_ask_at_once_for_what_nobody_carries() -> None:
+    """It is taken over once, and nothing of it stays when it is forgotten."""
+    house = House()
+    find, task_id = house.ledger.find, house.world.stranger("a red cat")
+    task = TaskRecord(0, 1, "main", "acct", TaskState.ACCEPTED, intended_at=0.0, task_id=task_id)
+
+    async def slowly(edit_id: str) -> EditRecord | None:
+        record = await find(edit_id)
+        await house.clock.sleep(0.1)
+        return record
+
+    house.ledger.find = slowly  # type: ignore[method-assign]  # a disk
+    async with house.desk() as desk:
+        house.ledger.put(replace(void_record(house), tasks=(task,)))
+        register = desk._register
+        one, two = await asyncio.gather(*(register.find(house.tenants[0], "edit_1") for _ in "ab"))
+
+    assert one is two

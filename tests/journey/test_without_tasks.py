@@ -18,6 +18,7 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState, TaskState
 from gateway.journey.ask import Ask
+from gateway.journey.desk import Desk
 from gateway.journey.pace import Pace
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal, whole
@@ -155,7 +156,7 @@ async def test_a_lost_answer_ends_it() -> None:
     (record,) = house.ledger.records
     assert (record.state, record.error_code) == (EditState.FAILED, "submit_uncertain")
     assert record.tasks[0].state is TaskState.SUBMITTING
-    assert house.observer.of("task_failed")[0][2] is error
+    assert house.observer.of("task_failed")[0][2].message == error.message
     assert house.observer.states == {}
 
 
@@ -415,3 +416,39 @@ async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(house.bugs) == 1
     assert answer.delivered == 8
     assert sum(task.n for task in house.world.paid) == 8
+
+
+async def test_the_last_minute_of_a_drain() -> None:
+    """What could not be answered before the end is not submitted to be cut; it may come again."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    house.world.run = Run(0.0, 15.0)
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        asked = [group.create_task(refused_or_made(desk, ask(house, f"cat {i}"))) for i in range(4)]
+        await house.clock.sleep(1.0)
+        desk.drain(80.0)
+        await house.clock.sleep(300.0)
+        ends = [await one for one in asked]
+
+    assert ends == ["made", "made", "server_is_draining", "server_is_draining"]
+    assert len(house.world.paid) == 2
+
+
+async def refused_or_made(desk: Desk, asked: Ask) -> str:
+    try:
+        await buy(desk, asked)
+    except GatewayError as error:
+        return error.code
+    return "made"
+
+
+async def test_who_repeats_it_for_ever_is_not_refused_for_ever() -> None:
+    """The minute counts from the first telling: one lost answer blocks no canary for a day."""
+    house = a_house(Submit(LOST))
+    told = 0
+    async with house.desk() as desk:
+        while await refused_or_made(desk, ask(house)) != "made":
+            told += 1
+            await house.clock.sleep(20.0)
+
+    assert 3 <= told <= 7

@@ -49,7 +49,7 @@ async def test_all_files_of_an_edit_go_together(tmp_path: Path) -> None:
     for name in ("edit_1", "edit_1.0", "edit_1.1", "edit_10", "edit_10.0"):
         await folder.write(name, (b"x",))
 
-    await folder.remove("edit_1")
+    await folder.remove({"edit_1"})
 
     assert await folder.edits() == ["edit_10"]
     assert sorted(files_in(tmp_path)) == ["edit_10", "edit_10.0"]
@@ -82,11 +82,23 @@ async def test_what_a_killed_process_left_half_is_found_and_dropped(tmp_path: Pa
     (tmp_path / "edit_1.k2jf").write_bytes(b"half")
 
     got, kept = await folder.read("edit_1"), await folder.edits()
-    await folder.remove("edit_1")
+    await folder.remove({"edit_1"})
 
     assert got is None
     assert kept == ["edit_1"]
     assert files_in(tmp_path) == []
+
+
+async def test_a_file_that_is_no_edits(tmp_path: Path) -> None:
+    """What a file manager or NFS leaves behind stays, and stops nobody from tidying."""
+    folder = a_folder(tmp_path)
+    await folder.write("edit_1", (b"x",))
+    (tmp_path / ".nfs01").write_bytes(b"theirs")
+
+    for edit_id in await folder.edits():
+        await folder.remove(edit_id)
+
+    assert files_in(tmp_path) == [".nfs01"]
 
 
 async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

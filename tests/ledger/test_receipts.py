@@ -64,11 +64,19 @@ async def test_files_are_private_and_outlive_the_process(tmp_path: Path) -> None
     assert await open_receipts(ledger, "full").get("edit_1", 0) == ONE
 
 
-async def test_a_file_whose_content_was_lost(tmp_path: Path) -> None:
-    """A loss of power may leave the name alone: then nothing is known, as without it."""
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(bytes(60), id="zeros"),
+        pytest.param(b'["https://oss.test/1', id="half"),
+    ],
+)
+async def test_a_file_whose_content_was_lost(tmp_path: Path, left: bytes) -> None:
+    """A loss of power may leave no more than the name: nothing is known then, as without it."""
     receipts = open_receipts(str(tmp_path / "gateway.db"), "normal")
     await receipts.put("edit_1", 0, ONE)
-    (tmp_path / "gateway.db.receipts" / "edit_1.0").write_bytes(b"")
+    (tmp_path / "gateway.db.receipts" / "edit_1.0").write_bytes(left)
 
     assert await receipts.get("edit_1", 0) is None
 

@@ -79,6 +79,20 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
     assert not is_legal(asked, SMALL) or nearest == asked
 
 
+@pytest.mark.parametrize("model", MODELS)
+@given(side=st.integers(1, 9000), ratio=st.floats(1, 4), upright=st.booleans())
+def test_the_nearest_of_every_model(model: str, side: int, ratio: float, upright: bool) -> None:
+    """Whatever a model's sides and pixels leave, it is legal, and of the shape asked for."""
+    longer = min(4 * side, round(side * ratio))
+    asked = Size(side, longer) if upright else Size(longer, side)
+    sizes = MODELS[model].sizes
+
+    made = nearest_legal(asked, sizes)
+
+    assert is_legal(made, sizes)
+    assert made.width / made.height == pytest.approx(asked.width / asked.height, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("size", "scalable"),
     [

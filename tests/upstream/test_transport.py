@@ -1,6 +1,8 @@
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -172,3 +174,31 @@ async def test_what_broke_later_is_no_connect_error(
 async def test_closing_unused_is_nothing() -> None:
     """A transport that never carried anything closes without a session."""
     await _transport().aclose()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["as on Linux", "without the names"])
+async def test_a_silent_connection_is_kept_alive(
+    monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    """Nothing between us and upstream forgets a connection on which a picture is waited for."""
+    made: list[socket.socket] = []
+    whole = socket.socket
+
+    class Told(whole):  # type: ignore[misc, valid-type]  # the very class that is used
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            if self.type == socket.SOCK_STREAM:
+                made.append(self)
+
+    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
+        monkeypatch.setattr("gateway.upstream.transport.socket.socket", Told)
+        if not named:
+            monkeypatch.delattr(socket, "TCP_KEEPIDLE")
+        answer = await client.get(heard.base_url)
+        monkeypatch.undo()
+        line = made[0]
+
+        assert answer.text == "ok"
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        assert (idle == 45) is named
