@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, UpstreamUnreachable
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
@@ -18,6 +18,7 @@ from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
+UNREACHABLE = UpstreamUnreachable("No connection.")
 NARROW = an_account(running_tasks=1, pending_ahead=0)
 
 
