@@ -211,7 +211,7 @@ def test_a_doubtful_end_is_told_once(next_door: Neighbour) -> None:
     """The SDK, which repeats every other 503, believes that this one is final."""
     prompt = "lost on the way"
     next_door.script(Fault("submit", Drop(after=True), prompt=prompt))
-    asked = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
+    asked: Any = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
 
     with (
         openai.OpenAI(api_key=KEY, base_url=next_door.base_url, max_retries=5) as client,
