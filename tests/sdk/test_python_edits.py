@@ -152,3 +152,17 @@ def test_models(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as told:
         client.models.retrieve("dall-e-9")
     assert told.value.code == "model_not_found"
+
+
+def test_a_model_without_tasks(client: openai.OpenAI, next_door: Neighbour) -> None:
+    """To the SDK it is a model like any: several pictures, each of its own."""
+    prompt = "without tasks"
+
+    answer = client.images.edit(
+        model="qwen-image-edit-plus", image=photo(), prompt=prompt, n=7, size="1024x1024"
+    )
+
+    made = pictures(answer)
+    assert [whose(picture) for picture in made] == [theirs(prompt, photo())] * 7
+    assert len({digest(picture) for picture in made}) == 7
+    assert [row["n"] for row in next_door.tasks(prompt)] == [6, 1]

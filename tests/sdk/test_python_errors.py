@@ -5,7 +5,7 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.sandbox import Answer, End, Fault
+from gateway.sandbox import Answer, Drop, End, Fault
 from tests.whole import KEY, Neighbour, photo
 
 _LONG = 6.0
@@ -204,4 +204,21 @@ def test_the_sdk_does_not_repeat_what_is_final(next_door: Neighbour) -> None:
         client.images.edit(image=photo(), prompt=prompt)
 
     assert told.value.code == "upstream_task_lost"
+    assert len(next_door.tasks(prompt)) == 1
+
+
+def test_a_doubtful_end_is_told_once(next_door: Neighbour) -> None:
+    """The SDK, which repeats every other 503, believes that this one is final."""
+    prompt = "lost on the way"
+    next_door.script(Fault("submit", Drop(after=True), prompt=prompt))
+    asked: Any = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
+
+    with (
+        openai.OpenAI(api_key=KEY, base_url=next_door.base_url, max_retries=5) as client,
+        pytest.raises(openai.InternalServerError) as told,
+    ):
+        client.images.edit(**asked)
+
+    assert (told.value.status_code, told.value.code) == (503, "submit_uncertain")
+    assert "may have been made and paid for" in told.value.message
     assert len(next_door.tasks(prompt)) == 1
