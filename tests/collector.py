@@ -103,6 +103,11 @@ def collector(status: int = 200) -> Iterator[Collector]:
             thread.join()
 
 
+def to(kept: Collector, **more: object) -> dict[str, object]:
+    """The [traces] of a config that sends to *kept*."""
+    return {"endpoint": kept.url, **more}
+
+
 def _read(span: WireSpan) -> Span:
     return Span(
         name=span.name,

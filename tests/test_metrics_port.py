@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.ports import free_port
-from tests.test_server import Process, customer, edit, ready, refused_start, region, tables, until
+from tests.process import Process, customer, edit, ready, refused_start, region, tables, until
 
 pytestmark = pytest.mark.slow
 

@@ -1,3 +1,5 @@
+"""gateway.server: where it listens, how it drains and stops, and what stops its start."""
+
 import json
 import os
 import signal
@@ -6,24 +8,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import httpx
 import pytest
 
 from gateway.config import Config, ConfigError, config_from_environ
 from gateway.ledger.lock import only_holder
-from gateway.sandbox import Constant, Limits, SandboxConfig, bind, create_sandbox, sandbox_server
 from gateway.server import listen, url_of
-from tests.whole import KEY, UPSTREAM_KEY, hashed, photo
+from tests.process import Process, customer, edit, ready, refused_start, region, tables, until
+from tests.whole import KEY, UPSTREAM_KEY
 
 ANY = config_from_environ({"DASHSCOPE_API_KEY": UPSTREAM_KEY})
 
@@ -83,148 +79,6 @@ def test_no_address_to_listen_on(host: str) -> None:
 
 
 # ---------------------------------------------------------------- the process
-
-
-class Process:
-    """``wan-gateway serve`` as an operator starts it; every line that it writes is kept."""
-
-    def __init__(self, folder: Path, tables: str) -> None:
-        file = folder / "g.toml"
-        file.write_text(tables)
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(file)],
-            env={**os.environ, "KEY": UPSTREAM_KEY, "NO_PROXY": "127.0.0.1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[dict[str, Any]] = []
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        assert self._popen.stdout
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        until(lambda: bool(self.said("listening")) or self._popen.poll() is not None)
-        assert self.said("listening"), self._popen.stderr and self._popen.stderr.read()
-        self.url = self.said("listening")[0]["url"]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._popen.kill()
-        self._popen.wait(60)
-        self._reader.join()
-        for pipe in (self._popen.stdout, self._popen.stderr):
-            assert pipe
-            pipe.close()
-
-    def send(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
-
-    def end(self) -> int:
-        """Wait for the end, which must say nothing on standard error; return the exit code."""
-        code = self._popen.wait(60)
-        assert self._popen.stderr
-        assert self._popen.stderr.read() == ""
-        self._reader.join()
-        return code
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["event"] == event]
-
-    def seconds_between(self, one: str, other: str) -> float:
-        """By its own log, so that what the machine takes to end a program does not count."""
-        first, second = (
-            datetime.fromisoformat(self.said(it)[0]["timestamp"]) for it in (one, other)
-        )
-        return (second - first).total_seconds()
-
-    def _read(self) -> None:
-        assert self._popen.stdout
-        for line in self._popen.stdout:
-            self.lines.append(json.loads(line))
-
-
-def until(fact: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for another process: it has no clock that could be handed in."""
-    late = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < late, "it did not come true"
-        threading.Event().wait(0.02)
-
-
-@contextmanager
-def region(task_seconds: float, limits: Limits | None = None) -> Iterator[str]:
-    """Serve a region in a thread of its own; yield its URL."""
-    config = SandboxConfig(
-        accounts={"acme": (UPSTREAM_KEY,)},
-        latency=Constant(task_seconds),
-        picture="plain",
-        limits=limits or Limits(),
-    )
-    serving = sandbox_server(create_sandbox(config))
-    with bind() as listener:
-        host, port = listener.getsockname()[:2]
-        thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://{host}:{port}"
-        finally:
-            serving.should_exit = True
-            thread.join()
-
-
-def tables(folder: Path, region_url: str = "http://127.0.0.1:9", **server: object) -> str:
-    keys = "\n".join(f"{name} = {value}" for name, value in {"port": 0, **server}.items())
-    return f"""
-        [server]
-        {keys}
-        [state]
-        path = "{folder / "gateway.db"}"
-        [regions.beijing]
-        base_url = "{region_url}/api/v1"
-        [upstreams.main]
-        region = "beijing"
-        key = "env:KEY"
-        [tenants.acme]
-        region = "beijing"
-        keys = ["{hashed(KEY)}"]
-    """
-
-
-def edit(process: Process, **headers: str) -> httpx.Response:
-    return httpx.post(
-        f"{process.url}/v1/images/edits",
-        data={"prompt": "make it sepia"},
-        files={"image": ("a.png", photo(), "image/png")},
-        headers={"authorization": f"Bearer {KEY}", **headers},
-        timeout=60,
-        trust_env=False,
-    )
-
-
-def ready(process: Process) -> int:
-    return httpx.get(f"{process.url}/readyz", timeout=30, trust_env=False).status_code
-
-
-def runs(process: Process) -> bool:
-    """Whether a task runs, by the metrics."""
-    page = httpx.get(f"{process.url}/metrics", timeout=30, trust_env=False).text
-    return 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0' in page
-
-
-@contextmanager
-def customer(
-    process: Process, running: Callable[[], bool] | None = None
-) -> Iterator[Future[httpx.Response]]:
-    """A customer whose task runs, as *running* tells; else the metrics."""
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(edit, process)
-        until(lambda: running() if running else runs(process) or answer.done())
-        yield answer
 
 
 @pytest.mark.slow
@@ -379,21 +233,6 @@ def test_a_crash_ends_the_process(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- what stops the start
-
-
-def refused_start(folder: Path, tables: str) -> tuple[int, str]:
-    (folder / "g.toml").write_text(tables)
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", "serve", "--config", "g.toml"],
-        env={**os.environ, "KEY": UPSTREAM_KEY, "PYTHONPATH": str(Path(__file__).parents[1])},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.stdout == ""
-    return done.returncode, done.stderr
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from gateway.ledger.lock import only_holder
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.sandbox import Limits
 from tests.ledger.records import EDIT, FIRST, SECOND
-from tests.test_server import Process, region, tables, until
+from tests.process import Process, region, tables, until
 from tests.whole import KEY, UPSTREAM_KEY, photo
 
 _ENVIRON = {"KEY": UPSTREAM_KEY, "CUSTOMER": KEY, "WRONG": "wk-nobody"}

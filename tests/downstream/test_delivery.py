@@ -12,8 +12,8 @@ from gateway.domain.errors import ResultUnavailable
 from gateway.downstream.body import CustomerLeft
 from gateway.downstream.customer import Customer
 from gateway.downstream.delivery import events_of, json_of
+from tests.downstream.calls import by_hand
 from tests.downstream.house import FakeVisit, House, Wire, answer
-from tests.downstream.test_edits import by_hand
 
 pytestmark = pytest.mark.anyio
 

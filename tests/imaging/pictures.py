@@ -4,7 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from gateway.domain.models import MODELS
 from gateway.domain.tenant import Tenant
@@ -34,3 +34,22 @@ def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 def pixels(content: bytes) -> bytes:
     with Image.open(BytesIO(content)) as picture:
         return picture.convert("RGB").tobytes()
+
+
+def mask(
+    size: tuple[int, int], hole: tuple[int, int, int, int], rim: int | None = None
+) -> Image.Image:
+    """A mask, black and opaque but for its *hole*; with a half transparent *rim* around it."""
+    alpha = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(alpha)
+    left, top, right, bottom = hole
+    if rim:
+        draw.rectangle((left - rim, top - rim, right + rim, bottom + rim), fill=128)
+    draw.rectangle(hole, fill=0)
+    picture = Image.new("RGB", size)
+    picture.putalpha(alpha)
+    return picture
+
+
+def noise(size: tuple[int, int]) -> Image.Image:
+    return Image.effect_noise(size, 80).convert("RGB")

@@ -8,8 +8,7 @@ from PIL import Image
 from gateway.domain.edit import AnswerForm, Keepsake, Size
 from gateway.domain.errors import ResultUnavailable
 from gateway.imaging.finish import finished
-from tests.imaging.pictures import drawn, read, saved
-from tests.imaging.test_mask import mask, noise
+from tests.imaging.pictures import drawn, mask, noise, read, saved
 
 BLUE = (10, 20, 220)
 

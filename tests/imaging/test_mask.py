@@ -5,29 +5,14 @@ from io import BytesIO
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.mask import check_mask, composite
-from tests.imaging.pictures import drawn, read, saved
+from tests.imaging.pictures import drawn, mask, noise, read, saved
 
 RED, BLUE = (200, 60, 40), (10, 20, 220)
-
-
-def mask(
-    size: tuple[int, int], hole: tuple[int, int, int, int], rim: int | None = None
-) -> Image.Image:
-    """A mask, black and opaque but for its *hole*; with a half transparent *rim* around it."""
-    alpha = Image.new("L", size, 255)
-    draw = ImageDraw.Draw(alpha)
-    left, top, right, bottom = hole
-    if rim:
-        draw.rectangle((left - rim, top - rim, right + rim, bottom + rim), fill=128)
-    draw.rectangle(hole, fill=0)
-    picture = Image.new("RGB", size)
-    picture.putalpha(alpha)
-    return picture
 
 
 def mixed(original: bytes, result: Image.Image, hole: bytes, feather: int = 3) -> Image.Image:
@@ -35,10 +20,6 @@ def mixed(original: bytes, result: Image.Image, hole: bytes, feather: int = 3) -
     made, _ = composite(original, result, hole, feather)
     assert made.mode == "RGB"
     return made
-
-
-def noise(size: tuple[int, int]) -> Image.Image:
-    return Image.effect_noise(size, 80).convert("RGB")
 
 
 def test_pixels_outside_are_the_originals() -> None:

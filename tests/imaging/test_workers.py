@@ -15,8 +15,7 @@ from gateway.imaging import jpeg
 from gateway.imaging import workers as room
 from gateway.imaging.inspect import Inspected
 from gateway.imaging.workers import Checked, Imaging, Limits
-from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, read, saved
-from tests.imaging.test_mask import mask
+from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved
 
 pytestmark = pytest.mark.anyio
 

@@ -1,16 +1,18 @@
 """A process that dies at a chosen moment, as by SIGKILL: from then on it does nothing at all."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import TypeVar
 
 from gateway.domain.edit import Edit, Part, Picture
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, UpstreamFailed
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.journey.ask import Incoming
+from gateway.journey.ask import Answer, Ask, Incoming
 from gateway.journey.ports import DashScope, Ledger, Receipts
+from tests.journey.house import House
 
 T = TypeVar("T")
 
@@ -160,3 +162,28 @@ class MortalReceipts:
 
     async def kept(self) -> list[str]:
         return await self._receipts.kept()
+
+
+async def one_life(
+    house: House, ask: Callable[[int], Ask], last: int
+) -> tuple[Life, Answer | None]:
+    """Let a customer come to a process that dies at step *last*."""
+    life = Life(last)
+    desk = house.desk(
+        dashscope=MortalDashScope(house.world, life), ledger=MortalLedger(house.ledger, life)
+    )
+    answer: list[Answer] = []
+
+    async def come() -> None:
+        with suppress(UpstreamFailed):
+            async with desk.attend(ask(0)) as visit:
+                answer.append(await visit.answer())  # from here on the customer has it
+                await visit.delivered()
+        life.over.set()
+
+    async with desk, asyncio.TaskGroup() as group:
+        customer = group.create_task(come())
+        await life.over.wait()
+        customer.cancel()
+        life.bury()
+    return life, answer[0] if answer else None

@@ -1,19 +1,25 @@
 """A desk with everything around it, and customers who come to it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, UpstreamUnreachable
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
 from gateway.journey.ports import DashScope, Ledger, Receipts, Spool
 from gateway.journey.surroundings import Surroundings
+from gateway.journey.visit import Visit
 from tests.fake_stores import FakeFinisher, FakeKeepsakes, FakeLedger, FakeReceipts
-from tests.fakes import FakeDashScope, a_tenant, an_ask
+from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask, an_upstream
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
+
+UNREACHABLE = UpstreamUnreachable("No connection.")
+NARROW = an_account(running_tasks=1, pending_ahead=0)
 
 
 class House:
@@ -95,3 +101,25 @@ def whole(answer: Answer) -> tuple[bytes, ...]:
     pictures = tuple(picture for picture in answer.pictures if isinstance(picture, bytes))
     assert len(pictures) == len(answer.pictures)
     return pictures
+
+
+def narrow_house() -> House:
+    """Return a house whose account runs one task at a time."""
+    return House(a_tenant("acme", an_upstream(account=NARROW)))
+
+
+@asynccontextmanager
+async def busy(house: House, desk: Desk, seconds: float = 60.0) -> AsyncIterator[None]:
+    """Let another edit hold the only slot for so long."""
+    house.world.submits.append(Submit(run=Run(0.0, seconds)))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask("the busy one")))
+        await house.clock.sleep(0.5)
+        yield
+
+
+async def stay(desk: Desk, ask: Ask, seconds: float) -> Visit:
+    """Come, stay for so long, and hang up."""
+    async with desk.attend(ask) as visit:
+        await asyncio.sleep(seconds)
+    return visit

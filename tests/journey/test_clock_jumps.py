@@ -9,8 +9,8 @@ from gateway.domain.task import Task, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Ask
 from tests.fakes import FakeDashScope, Submit
+from tests.journey.dying import one_life
 from tests.journey.house import House, buy, insist, refusal
-from tests.journey.test_dies_here import one_life
 
 pytestmark = pytest.mark.anyio
 

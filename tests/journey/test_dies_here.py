@@ -1,17 +1,15 @@
 """Wherever the process dies on an edit's way: paid at most once, delivered, the right picture."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from gateway.domain.errors import SubmitUncertain, Throttled, UpstreamFailed
+from gateway.domain.errors import SubmitUncertain, Throttled
 from gateway.domain.task import TaskStatus
 from gateway.journey.ask import Answer, Ask
 from tests.fakes import Run, Submit
-from tests.journey.dying import Life, MortalDashScope, MortalLedger
+from tests.journey.dying import Life, one_life
 from tests.journey.house import House, insist, whole
 
 pytestmark = pytest.mark.anyio
@@ -37,31 +35,6 @@ WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
     ),
     "three parts": ({"n": 10}, ()),
 }
-
-
-async def one_life(
-    house: House, ask: Callable[[int], Ask], last: int
-) -> tuple[Life, Answer | None]:
-    """Let a customer come to a process that dies at step *last*."""
-    life = Life(last)
-    desk = house.desk(
-        dashscope=MortalDashScope(house.world, life), ledger=MortalLedger(house.ledger, life)
-    )
-    answer: list[Answer] = []
-
-    async def come() -> None:
-        with suppress(UpstreamFailed):
-            async with desk.attend(ask(0)) as visit:
-                answer.append(await visit.answer())  # from here on the customer has it
-                await visit.delivered()
-        life.over.set()
-
-    async with desk, asyncio.TaskGroup() as group:
-        customer = group.create_task(come())
-        await life.over.wait()
-        customer.cancel()
-        life.bury()
-    return life, answer[0] if answer else None
 
 
 async def two_lives(

@@ -16,26 +16,12 @@ from gateway.domain.errors import (
     SubmitUncertain,
 )
 from gateway.domain.record import EditState, TaskState
-from gateway.journey.ask import Ask
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal
-from tests.journey.test_carry import a_record, a_task
+from tests.journey.records import a_record, a_task
+from tests.journey.without_tasks import LOST, QWEN, a_house, ask
 
 pytestmark = pytest.mark.anyio
-
-QWEN = "qwen-image-edit-plus"
-LOST = SubmitUncertain("cut", upstream_code="ReadError")
-
-
-def ask(house: House, prompt: str = "a red cat", **changes: Any) -> Ask:
-    return house.ask(prompt, model=QWEN, **changes)
-
-
-def a_house(*submits: Submit) -> House:
-    house = House()
-    house.world.run = Run(0.0, 15.0)
-    house.world.submits.extend(submits)
-    return house
 
 
 async def test_it_holds_no_picture() -> None:

@@ -1,11 +1,10 @@
 """Pictures are finished as asked for, whoever comes for them and whatever died meanwhile."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.edit import AnswerForm, Size
 from gateway.domain.errors import (
     ContentRefused,
     LedgerUnavailable,
@@ -16,19 +15,11 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditState
 from gateway.domain.task import TaskStatus
-from gateway.journey.ask import Ask
 from tests.fakes import Run, Submit
 from tests.journey.house import House, buy, refusal, whole
+from tests.journey.masked import LAID, MASKED, masked
 
 pytestmark = pytest.mark.anyio
-
-KEPT = Keepsake(original=b"photo", mask=b"hole")
-MASKED = AnswerForm(scale_to=Size(640, 480), composite=True)
-LAID = b" as png 640x480 into photo by hole"
-
-
-def masked(house: House, **changes: Any) -> Ask:
-    return house.ask(answer=MASKED, keepsake=KEPT, **changes)
 
 
 async def test_nothing_is_done_unasked() -> None:

@@ -8,7 +8,7 @@ from gateway.domain.errors import GatewayError
 from gateway.journey.forecast import expected_wait
 from tests.fakes import Run, a_tenant
 from tests.journey.house import House, buy, refusal
-from tests.journey.test_lane import FAR, ONE, a_lane, queued
+from tests.journey.lanes import FAR, ONE, a_lane, queued
 
 pytestmark = pytest.mark.anyio
 

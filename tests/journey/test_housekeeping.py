@@ -7,7 +7,7 @@ from gateway.domain.errors import LedgerUnavailable
 from gateway.domain.record import EditRecord, EditState
 from tests.fakes import a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy
-from tests.journey.test_finishing import masked
+from tests.journey.masked import masked
 
 pytestmark = pytest.mark.anyio
 

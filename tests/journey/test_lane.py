@@ -1,31 +1,18 @@
+"""gateway.journey.lane: which upstream is tried first, and when a refused key is tried again."""
+
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.domain.errors import UpstreamUnavailable, UpstreamUnreachable
 from gateway.journey.lane import Lane, route
-from gateway.journey.line import Place
 from gateway.journey.schedule import Kind
-from tests.fakes import FakeDashScope, a_tenant, an_account, an_upstream
+from tests.fakes import FakeDashScope, a_tenant, an_account
+from tests.journey.lanes import FAR, ONE, TWO, a_lane, queued
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio
-
-ONE, TWO = an_upstream("one"), an_upstream("two")
-FAR = an_upstream("far", an_account("far"))
-
-
-def a_lane(name: str = "acct") -> Lane:
-    clock = WarpClock()
-    return Lane(
-        an_account(name),
-        dashscope=FakeDashScope(clock),
-        clock=clock,
-        observer=RecordingObserver(),
-    )
 
 
 async def test_one_open_submit_per_prompt() -> None:
@@ -81,22 +68,6 @@ async def test_the_shortest_line_is_tried_first() -> None:
     orders.append(route(lanes, tenant))
 
     assert orders == [[near, far], [far, near], [near, far]]
-
-
-@asynccontextmanager
-async def queued(lane: Lane, *places: Place) -> AsyncIterator[None]:
-    """Let *places* wait in the lane's line; whose turn it is keeps its slot."""
-
-    async def wait(place: Place) -> None:
-        async with lane.line.turn(place):
-            await asyncio.Event().wait()
-
-    async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(wait(place)) for place in places]
-        await asyncio.sleep(0)
-        yield
-        for one in waiting:
-            one.cancel()
 
 
 async def test_the_wait_that_is_told() -> None:

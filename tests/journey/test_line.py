@@ -1,16 +1,15 @@
+"""gateway.journey.line: whose turn it is, when it comes, and who waits for whom."""
+
 import asyncio
 from collections import Counter
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import RateLimited
 from gateway.domain.tenant import Tenant
 from gateway.journey.line import Line, Place
 from tests.fakes import a_tenant
-from tests.warp import WarpClock, WarpLoop
+from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio
 
@@ -266,93 +265,3 @@ async def test_cancelled_at_the_moment_of_its_turn() -> None:
     assert leaver.granted.is_set()
     assert line.free == 1
     assert line.waiting == 0
-
-
-class Crowd(RuleBasedStateMachine):
-    """Edits come, go away, come back, run, end and are cancelled in any order."""
-
-    SLOTS = 3
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner(loop_factory=WarpLoop)
-        self.loop = self.runner.get_loop()
-        self.line = Line(self.SLOTS)
-        self.tenants = [
-            a_tenant("one"),
-            a_tenant("two", weight=3),
-            a_tenant("three", max_running=1),
-        ]
-        self.edits: list[tuple[Place, asyncio.Task[None], asyncio.Event]] = []
-        self.running: list[Tenant] = []
-
-    def _settle(self) -> None:
-        async def some_turns() -> None:
-            for _ in range(6):
-                await asyncio.sleep(0)
-
-        self.runner.run(some_turns())
-
-    @rule(tenant=st.integers(0, 2), cost=st.integers(1, 4))
-    def come(self, tenant: int, cost: int) -> None:
-        place, end = self.line.place(self.tenants[tenant], cost), asyncio.Event()
-
-        async def one() -> None:
-            async with self.line.turn(place):
-                self.running.append(place.tenant)
-                try:
-                    await end.wait()
-                finally:
-                    self.running.remove(place.tenant)
-
-        self.edits.append((place, self.loop.create_task(one()), end))
-        self._settle()
-
-    @rule(which=st.integers(0, 30), settle=st.booleans())
-    def end(self, which: int, *, settle: bool) -> None:
-        if self.edits:
-            self.edits[which % len(self.edits)][2].set()
-            if settle:
-                self._settle()
-
-    @rule(which=st.integers(0, 30))
-    def cancel(self, which: int) -> None:
-        if self.edits:
-            self.edits[which % len(self.edits)][1].cancel()
-            self._settle()
-
-    @rule(which=st.integers(0, 30), away=st.booleans())
-    def go_or_come_back(self, which: int, *, away: bool) -> None:
-        if self.edits:
-            place = self.edits[which % len(self.edits)][0]
-            if away:
-                place.away = True
-            else:
-                self.line.come_back(place)
-            self._settle()
-
-    @invariant()
-    def no_slot_is_lost_or_given_twice(self) -> None:
-        self._settle()
-        live = [(p, t) for p, t, _ in self.edits if not t.done()]
-        assert self.line.free + len(self.running) == self.SLOTS
-        assert self.line.waiting == len(live) - len(self.running)
-        assert self.running.count(self.tenants[2]) <= 1
-        for name, queue in self.line._queues.items():
-            mine = [p for p, _ in live if p.queued and p.tenant.name == name]
-            assert (queue.waiting, queue.cost) == (len(mine), sum(p.cost for p in mine))
-        assert all(key[0] == key[3].clock for key in self.line._next)
-        if self.line.free:
-            ready = [p for p, _ in live if p.queued and not p.away]
-            assert all(p.tenant.max_running for p in ready), "somebody waits beside a free slot"
-
-    def teardown(self) -> None:
-        for _, task, _ in self.edits:
-            task.cancel()
-        self._settle()
-        assert self.line.free == self.SLOTS
-        self.runner.close()
-
-
-Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestCrowd = Crowd.TestCase

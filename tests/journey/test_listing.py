@@ -7,7 +7,7 @@ from gateway.domain.task import TaskPage, TaskRow
 from gateway.journey.listing import running_tasks
 from gateway.journey.pace import Pace
 from tests.fakes import FakeDashScope, Run, an_upstream
-from tests.journey.test_poller_lists import SlowList
+from tests.journey.looking import SlowList
 from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio

@@ -18,7 +18,7 @@ from gateway.journey.overview import (
 )
 from tests.fakes import Run, Submit, a_tenant, an_account, an_ask, an_upstream
 from tests.journey.house import House, buy
-from tests.journey.test_lane import a_lane
+from tests.journey.lanes import a_lane
 from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio

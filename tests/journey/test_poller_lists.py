@@ -8,21 +8,12 @@ import pytest
 from gateway.domain.errors import Throttled
 from gateway.domain.task import Task, TaskPage, TaskStatus
 from tests.fakes import FakeDashScope, Run, an_account, an_upstream
-from tests.journey.test_poller import KIND, Room, at_work, looks
+from tests.journey.looking import KIND, Room, SlowList, at_work, looks
 
 pytestmark = pytest.mark.anyio
 
 WIDE = an_account(polls_per_second=10, running_tasks=100)
 NARROW = an_account(polls_per_second=10, running_tasks=5)
-
-
-class SlowList(FakeDashScope):
-    """The list takes ten seconds."""
-
-    async def tasks(self, *given: Any, **named: Any) -> TaskPage:
-        page = await super().tasks(*given, **named)
-        await self.clock.sleep(10.0)
-        return page
 
 
 class SlowFetch(FakeDashScope):

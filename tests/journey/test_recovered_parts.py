@@ -7,7 +7,7 @@ import pytest
 from gateway.domain.record import EditState, TaskState
 from tests.fakes import Run
 from tests.journey.house import House, buy, whole
-from tests.journey.test_carry import a_record, a_task
+from tests.journey.records import a_record, a_task
 from tests.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio

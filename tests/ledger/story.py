@@ -4,14 +4,18 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from gateway.domain.errors import LedgerUnavailable, UpstreamFailed
 from gateway.domain.record import EditState
 from gateway.journey.ports import Ledger
 from gateway.ledger.sqlite import SqliteLedger
 from tests.ledger.records import EDIT, FIRST, NOW, SECOND, edit
+
+ROOT = Path(__file__).parents[2]
 
 Step = Callable[[Ledger], Awaitable[None]]
 
@@ -86,6 +90,16 @@ async def hold(path: str) -> None:
     async with SqliteLedger(path, sync="normal", epoch=lambda: NOW):
         say("holds")
         await asyncio.Event().wait()
+
+
+def command(path: Path, how: object) -> list[str]:
+    return [sys.executable, "-m", "tests.ledger.story", str(path), str(how)]
+
+
+def story(path: Path, how: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command(path, how), cwd=ROOT, capture_output=True, timeout=50, check=False
+    )
 
 
 def main(path: str, how: str) -> None:

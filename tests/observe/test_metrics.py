@@ -1,38 +1,14 @@
+"""gateway.observe.metrics: what is told of is counted, in its own series."""
+
 from collections.abc import Callable
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from gateway.domain.errors import ContentRefused, UpstreamFailed
+from gateway.domain.errors import ContentRefused
 from gateway.domain.phases import Phase
-from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.observe import labels
-from gateway.observe.labels import Configured, Price, configured
 from gateway.observe.metrics import Metrics
-
-_MODEL = "wan2.5-i2i-preview"
-_NAMES = Configured(
-    tenants=("acme",),
-    regions=("beijing", "singapore"),
-    models=(_MODEL,),
-    upstreams=(("beijing", "beijing-main"), ("singapore", "sg-main")),
-    accounts=("acme-cn",),
-    prices={("beijing", _MODEL): Price(0.2, "CNY")},
-)
-_EDITS = "/v1/images/edits"
-
-
-class World:
-    """Metrics on a fresh registry, read as Prometheus would."""
-
-    def __init__(self, names: Configured = _NAMES) -> None:
-        self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, names, commit="abc")
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"wan_gateway_{name}", labels)
-
+from tests.observe.exposition import EDITS, MODEL, World
 
 Told = Callable[[Metrics], object]
 
@@ -41,9 +17,9 @@ Told = Callable[[Metrics], object]
     ("tell", "name", "wanted", "value"),
     [
         pytest.param(
-            lambda m: m.http_request_started(_EDITS),
+            lambda m: m.http_request_started(EDITS),
             "http_requests_in_flight",
-            {"route": _EDITS},
+            {"route": EDITS},
             1,
             id="started",
         ),
@@ -75,9 +51,9 @@ Told = Callable[[Metrics], object]
             id="patience",
         ),
         pytest.param(
-            lambda m: m.gateway_overhead(_EDITS, 0.002),
+            lambda m: m.gateway_overhead(EDITS, 0.002),
             "gateway_overhead_seconds_bucket",
-            {"route": _EDITS, "le": "0.0025"},
+            {"route": EDITS, "le": "0.0025"},
             1,
             id="overhead",
         ),
@@ -120,23 +96,23 @@ Told = Callable[[Metrics], object]
             lambda m: m.inflight_limit(99), "inflight_body_limit_bytes", {}, 99, id="limit"
         ),
         pytest.param(
-            lambda m: m.task_failed("beijing", _MODEL, ContentRefused("no")),
+            lambda m: m.task_failed("beijing", MODEL, ContentRefused("no")),
             "task_failures_total",
-            {"region": "beijing", "model": _MODEL, "error_type": "content_policy"},
+            {"region": "beijing", "model": MODEL, "error_type": "content_policy"},
             1,
             id="task-failed",
         ),
         pytest.param(
-            lambda m: m.phases_spent("beijing", _MODEL, {Phase.UPSTREAM_RUNNING: 42.0}),
+            lambda m: m.phases_spent("beijing", MODEL, {Phase.UPSTREAM_RUNNING: 42.0}),
             "task_phase_seconds_sum",
-            {"phase": "upstream_running", "region": "beijing", "model": _MODEL},
+            {"phase": "upstream_running", "region": "beijing", "model": MODEL},
             42,
             id="phases",
         ),
         pytest.param(
-            lambda m: m.end_detected("beijing", _MODEL, 0.3),
+            lambda m: m.end_detected("beijing", MODEL, 0.3),
             "poll_detection_lag_seconds_bucket",
-            {"region": "beijing", "model": _MODEL, "le": "0.5"},
+            {"region": "beijing", "model": MODEL, "le": "0.5"},
             1,
             id="lag",
         ),
@@ -256,18 +232,18 @@ def test_what_is_told_is_counted(
 def test_a_request_from_head_to_last_byte() -> None:
     """A request that ended is in its counter and four histograms, and no longer in flight."""
     world = World()
-    world.metrics.http_request_started(_EDITS)
+    world.metrics.http_request_started(EDITS)
 
-    world.metrics.http_request_ended(_EDITS, "POST", 200, "acme", 61.0, 900_000, 2_000_000)
+    world.metrics.http_request_ended(EDITS, "POST", 200, "acme", 61.0, 900_000, 2_000_000)
 
-    code = {"route": _EDITS, "method": "POST", "code": "200", "tenant": "acme"}
+    code = {"route": EDITS, "method": "POST", "code": "200", "tenant": "acme"}
     assert world.value("http_requests_total", **code) == 1
-    assert world.value("http_requests_in_flight", route=_EDITS) == 0
-    seconds = {"route": _EDITS, "code_class": "2xx"}
+    assert world.value("http_requests_in_flight", route=EDITS) == 0
+    seconds = {"route": EDITS, "code_class": "2xx"}
     assert world.value("http_request_duration_seconds_bucket", **seconds, le="60.0") == 0
     assert world.value("http_request_duration_seconds_bucket", **seconds, le="75.0") == 1
-    assert world.value("http_request_body_bytes_sum", route=_EDITS) == 900_000
-    assert world.value("http_response_body_bytes_sum", route=_EDITS) == 2_000_000
+    assert world.value("http_request_body_bytes_sum", route=EDITS) == 900_000
+    assert world.value("http_response_body_bytes_sum", route=EDITS) == 2_000_000
 
 
 def test_a_task_moves_through_its_states() -> None:
@@ -286,9 +262,9 @@ def test_a_task_that_ended() -> None:
     """A task's end is counted for its tenant and timed without it."""
     world = World()
 
-    world.metrics.task_ended("acme", "beijing", _MODEL, "partial", 50)
+    world.metrics.task_ended("acme", "beijing", MODEL, "partial", 50)
 
-    place = {"region": "beijing", "model": _MODEL, "outcome": "partial"}
+    place = {"region": "beijing", "model": MODEL, "outcome": "partial"}
     assert world.value("tasks_total", tenant="acme", **place) == 1
     assert world.value("task_duration_seconds_sum", **place) == 50
 
@@ -298,140 +274,12 @@ def test_only_made_pictures_cost() -> None:
     world = World()
 
     for disposition in labels.DISPOSITIONS:
-        world.metrics.pictures("acme", "beijing", _MODEL, disposition, 2)
-    world.metrics.pictures("acme", "singapore", _MODEL, "delivered", 2)
+        world.metrics.pictures("acme", "beijing", MODEL, disposition, 2)
+    world.metrics.pictures("acme", "singapore", MODEL, "delivered", 2)
 
-    who = {"tenant": "acme", "region": "beijing", "model": _MODEL}
+    who = {"tenant": "acme", "region": "beijing", "model": MODEL}
     assert world.value("images_total", **who, disposition="undelivered") == 2
     assert world.value("image_cost_estimate_total", **who, currency="CNY") == pytest.approx(0.8)
-    sg = {"tenant": "acme", "region": "singapore", "model": _MODEL}
+    sg = {"tenant": "acme", "region": "singapore", "model": MODEL}
     assert world.value("images_total", **sg, disposition="delivered") == 2
     assert world.value("image_cost_estimate_total", **sg, currency="CNY") is None
-
-
-def test_what_no_set_holds_becomes_other() -> None:
-    """Nothing typed by a customer becomes a label; each overflow is counted."""
-    world = World()
-
-    world.metrics.http_request_ended("/etc/passwd", "BREW", 200, "sk-canary", 1, 1, 1)
-    world.metrics.http_request_ended("_other", "_OTHER", 200, "_unknown", 1, 1, 1)
-    world.metrics.pictures("nobody", "mars", "gpt-9", "eaten", 1)
-    world.metrics.task_failed("mars", "gpt-9", UpstreamFailed("x"))
-
-    said = {"route": "_other", "method": "_other", "code": "200", "tenant": "_unknown"}
-    assert world.value("http_requests_total", **said) == 2
-    assert world.value("metrics_label_overflow_total", label="route") == 1
-    assert world.value("metrics_label_overflow_total", label="tenant") == 2
-    assert world.value("metrics_label_overflow_total", label="region") == 2
-    exposed = generate_latest(world.registry).decode()
-    assert "canary" not in exposed
-    assert "gpt-9" not in exposed
-    assert "passwd" not in exposed
-
-
-def test_rates_work_from_the_first_event() -> None:
-    """Closed sets stand at 0 before anything happened; each key counts as up."""
-    world = World()
-
-    assert world.value("duplicates_prevented_total", how="ambiguous_found") == 0
-    assert world.value("undelivered_tasks_total", reason="customer_left") == 0
-    assert world.value("upstream_throttled_total", region="beijing", operation="poll") == 0
-    assert world.value("tasks_in_flight", region="singapore", state="running") == 0
-    assert world.value("upstream_key_up", region="singapore", key="sg-main") == 1
-    assert world.value("metrics_label_overflow_total", label="tenant") == 0
-
-
-def test_what_begins_with_its_first_event() -> None:
-    """Only what would be most of the series is not there from the start."""
-    later = {family.name for family in World().registry.collect() if not family.samples}
-
-    assert {name.removeprefix("wan_gateway_") for name in later} == {
-        *("http_requests", "http_late_errors", "queue_depth", "queue_rejections"),
-        *("tasks", "images", "image_cost_estimate"),  # so far by tenant
-        *("task_duration_seconds", "task_phase_seconds"),  # by outcome and phase
-        *("http_request_body_bytes", "http_response_body_bytes"),
-        "config_info",  # told by the app
-    }
-
-
-def test_there_are_no_exemplars() -> None:
-    """OpenMetrics could carry ids of single edits; ours does not."""
-    world = _busy(World())
-
-    exposed = str(openmetrics(world.registry), "utf-8")  # type: ignore[no-untyped-call]  # untyped in its package
-
-    assert exposed.endswith("# EOF\n")
-    assert "wan_gateway_http_requests_total{" in exposed
-    assert " # {" not in exposed
-
-
-def test_process_and_build_are_exported() -> None:
-    """The registry also tells memory, collections and what runs, without created stamps."""
-    exposed = generate_latest(World().registry).decode()
-
-    assert "process_resident_memory_bytes " in exposed
-    assert "python_gc_collections_total" in exposed
-    assert 'wan_gateway_build_info{commit="abc",' in exposed
-    assert "_created" not in exposed
-
-
-def test_no_histogram_knows_the_tenant() -> None:
-    """200 tenants times 24 buckets would be thousands of series."""
-    world = _busy(World())
-
-    for family in world.registry.collect():
-        if family.type == "histogram":
-            assert all("tenant" not in sample.labels for sample in family.samples)
-
-
-def test_series_stay_under_5000_at_200_tenants() -> None:
-    """200 busy tenants that met every outcome and disposition make fewer than 5,000 series."""
-    tenants = tuple(f"tenant-{nth}" for nth in range(200))
-    prices = {(region, _MODEL): Price(0.2, "CNY") for region in _NAMES.regions}
-    names = Configured(
-        tenants, _NAMES.regions, (_MODEL,), _NAMES.upstreams, _NAMES.accounts, prices
-    )
-
-    world = _busy(World(names), tenants)
-
-    series = sum(len(family.samples) for family in world.registry.collect())
-    assert 3000 < series < 5000
-
-
-def _busy(world: World, tenants: tuple[str, ...] = ("acme",)) -> World:
-    metrics = world.metrics
-    for nth, tenant in enumerate(tenants):
-        region = _NAMES.regions[nth % 2]
-        for code in (200, 400, 429, 503):
-            metrics.http_request_started(_EDITS)
-            metrics.http_request_ended(_EDITS, "POST", code, tenant, 1, 1, 1)
-        for outcome in labels.OUTCOMES:
-            metrics.task_ended(tenant, region, _MODEL, outcome, 1)
-        for disposition in labels.DISPOSITIONS:
-            metrics.pictures(tenant, region, _MODEL, disposition, 1)
-        for reason in ("full", "deadline"):
-            metrics.queue_rejected(tenant, reason)
-        metrics.queued(region, tenant, 1)
-        metrics.phases_spent(region, _MODEL, dict.fromkeys(Phase, 1.0))
-        metrics.end_detected(region, _MODEL, 1)
-        for operation in labels.OPERATIONS:
-            for status in ("200", "429", "500", "error"):
-                metrics.upstream_call(region, operation, status, 1)
-    metrics.http_request_ended("/healthz", "GET", 200, "_unknown", 1, 1, 1)
-    metrics.http_request_ended("/metrics", "GET", 200, "_unknown", 1, 1, 1)
-    metrics.client_patience(60)
-    metrics.event_loop_lag(0.1)
-    return world
-
-
-def test_names_are_read_off_the_config() -> None:
-    """Tenants, regions, upstreams and accounts come from the nouns of the config."""
-    region = Region("beijing", "https://x.test", ())
-    main = Upstream("main", region, Account("acme-cn", "beijing"), "sk-1")
-    tenants = [Tenant("b", "beijing", (main,)), Tenant("a", "beijing", (main,))]
-
-    names = configured(tenants, (_MODEL,))
-
-    assert names == Configured(
-        ("a", "b"), ("beijing",), (_MODEL,), (("beijing", "main"),), ("acme-cn",)
-    )

@@ -186,3 +186,31 @@ async def socket_region(
     app = create_sandbox(config, clock=clock)
     async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=5) as http:
         yield Visitor(http, clock)
+
+
+async def uploaded_url(visitor: Visitor, name: str, model: str = "wan2.5-i2i-preview") -> str:
+    policy = (await visitor.get("/api/v1/uploads", action="getPolicy", model=model)).json()["data"]
+    key = f"{policy['upload_dir']}/{name}"
+    form = {
+        "OSSAccessKeyId": policy["oss_access_key_id"],
+        "Signature": policy["signature"],
+        "policy": policy["policy"],
+        "key": key,
+    }
+    answer = await visitor.http.post(
+        policy["upload_host"], data=form, files={"file": (name, picture())}
+    )
+    assert answer.status_code == 200, answer.text
+    return f"oss://{key}"
+
+
+def images(answer: httpx.Response) -> list[str]:
+    """The URLs of a good answer."""
+    assert answer.status_code == 200, answer.text
+    (choice,) = answer.json()["output"]["choices"]
+    return [part["image"] for part in choice["message"]["content"]]
+
+
+async def only_row(visitor: Visitor) -> dict[str, Any]:
+    (row,) = (await visitor.books())["tasks"]
+    return dict(row)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.sandbox import End, Fault
-from tests.sandbox.stage import KEY, SUBMIT, Visitor, body, data_url, picture, region
+from tests.sandbox.stage import KEY, SUBMIT, body, data_url, picture, region, uploaded_url
 
 pytestmark = pytest.mark.anyio
 
@@ -216,22 +216,6 @@ async def test_prompt_can_refuse() -> None:
 
         assert (answer.status_code, answer.json()["code"]) == (400, "DataInspectionFailed")
         assert (await visitor.books())["tasks_made"] == 0
-
-
-async def uploaded_url(visitor: Visitor, name: str, model: str = "wan2.5-i2i-preview") -> str:
-    policy = (await visitor.get("/api/v1/uploads", action="getPolicy", model=model)).json()["data"]
-    key = f"{policy['upload_dir']}/{name}"
-    form = {
-        "OSSAccessKeyId": policy["oss_access_key_id"],
-        "Signature": policy["signature"],
-        "policy": policy["policy"],
-        "key": key,
-    }
-    answer = await visitor.http.post(
-        policy["upload_host"], data=form, files={"file": (name, picture())}
-    )
-    assert answer.status_code == 200, answer.text
-    return f"oss://{key}"
 
 
 def of(url: str) -> dict[str, Any]:

@@ -1,52 +1,24 @@
 """Traces of the whole app, as a collector gets them."""
 
 import asyncio
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.config.build import build as build_config
 from gateway.sandbox import Answer, Constant, Drop, End, Fault
 from gateway.upstream.clients import Purpose
-from tests.collector import Collector, Span, collector
-from tests.test_server import Process, edit
-from tests.test_server import region as region_process
-from tests.test_server import tables as process_tables
-from tests.warp import WarpClock
-from tests.whole import (
-    KEY,
-    PLAIN,
-    UPSTREAM_KEY,
-    direct,
-    eventually,
-    house,
-    photo,
-    pictures_of,
-    region,
-    serving_gateway,
-    tables,
-)
+from tests.collector import Span, collector, to
+from tests.whole import PLAIN, UPSTREAM_KEY, direct, eventually, house, pictures_of
 
 pytestmark = pytest.mark.anyio
 
 _TRACE, _PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 _SAMPLED = {"traceparent": f"00-{_TRACE}-{_PARENT}-01", "tracestate": "theirs=1"}
 _NOT_SAMPLED = {"traceparent": f"00-{_TRACE}-{_PARENT}-00"}
-
-
-def _to(kept: Collector, **more: object) -> dict[str, object]:
-    return {"endpoint": kept.url, **more}
 
 
 def _covers(whole: Span, part: Span) -> bool:
@@ -56,7 +28,7 @@ def _covers(whole: Span, part: Span) -> bool:
 async def test_an_edit_is_one_trace() -> None:
     """An edit is one span below its customer's, with children for all that it waited for."""
     with collector() as kept:
-        async with house(replace(PLAIN, latency=Constant(4)), traces=_to(kept)) as home:
+        async with house(replace(PLAIN, latency=Constant(4)), traces=to(kept)) as home:
             answer = await home.edit(headers=_SAMPLED)
             assert pictures_of(answer)
 
@@ -89,7 +61,7 @@ async def test_an_edit_is_one_trace() -> None:
 async def test_the_submit_and_the_looks() -> None:
     """The submit tells where it went; looks at the task are events of one span."""
     with collector() as kept:
-        async with house(replace(PLAIN, latency=Constant(4)), traces=_to(kept)) as home:
+        async with house(replace(PLAIN, latency=Constant(4)), traces=to(kept)) as home:
             answer = await home.edit()
             port = int(home.regions["beijing"].rpartition(":")[2])
 
@@ -114,7 +86,7 @@ async def test_the_submit_and_the_looks() -> None:
 async def test_parts_go_side_by_side() -> None:
     """An edit of two tasks has a queue, a submit and a poll for each."""
     with collector() as kept:
-        async with house(traces=_to(kept)) as home:
+        async with house(traces=to(kept)) as home:
             assert len(pictures_of(await home.edit(n="6"))) == 6
 
     root = kept.root()
@@ -150,7 +122,7 @@ async def test_a_bad_end(fault: Fault, status: int, told: tuple[str, str, str], 
     """A failed edit and the child that it failed in have the status error and say which."""
     code, kind, theirs = told
     with collector() as kept:
-        async with house(replace(PLAIN, faults=(fault,)), traces=_to(kept)) as home:
+        async with house(replace(PLAIN, faults=(fault,)), traces=to(kept)) as home:
             assert (await home.edit()).status_code == status
 
     root = kept.root()
@@ -170,7 +142,7 @@ async def test_an_uncertain_submit() -> None:
     """A submit whose answer was lost is one span, and says that it was uncertain."""
     fault = Fault("submit", Drop(after=True), count=1)
     with collector() as kept:
-        async with house(replace(PLAIN, faults=(fault,)), traces=_to(kept)) as home:
+        async with house(replace(PLAIN, faults=(fault,)), traces=to(kept)) as home:
             assert pictures_of(await home.edit())
 
     _, submit, poll, *_ = kept.below(kept.root())
@@ -182,7 +154,7 @@ async def test_a_throttled_submit() -> None:
     """Each try of a submit is a span of its own; those that made no task have failed."""
     fault = Fault("submit", Answer(429, "Throttling.RateQuota"), count=2)
     with collector() as kept:
-        async with house(replace(PLAIN, faults=(fault,)), traces=_to(kept)) as home:
+        async with house(replace(PLAIN, faults=(fault,)), traces=to(kept)) as home:
             assert pictures_of(await home.edit())
 
     root = kept.root()
@@ -194,7 +166,7 @@ async def test_a_throttled_submit() -> None:
 async def test_a_retry_links_to_the_edit() -> None:
     """A retry that joins has a span in its own customer's trace, which links to the edit's."""
     with collector() as kept:
-        async with house(replace(PLAIN, latency=Constant(12)), traces=_to(kept)) as home:
+        async with house(replace(PLAIN, latency=Constant(12)), traces=to(kept)) as home:
             first = await home.edit(headers={"x-stainless-read-timeout": "5"})
             assert first.status_code == 503
             again = {"x-stainless-retry-count": "1", **_SAMPLED}
@@ -226,7 +198,7 @@ async def test_a_retry_links_to_the_edit() -> None:
 async def test_sample(sample: float, headers: Mapping[str, str], *, traced: bool) -> None:
     """The customer's own trace decides; without one, the share that is set."""
     with collector() as kept:
-        async with house(traces=_to(kept, sample=sample)) as home:
+        async with house(traces=to(kept, sample=sample)) as home:
             assert pictures_of(await home.edit(headers=headers))
             joined = await home.edit(headers={"x-stainless-retry-count": "1", **headers})
             assert pictures_of(joined)
@@ -250,7 +222,7 @@ async def test_upstream_hears_nothing_of_it() -> None:
             await self._way.aclose()
 
     with collector() as kept:
-        async with house(transports=Watched, traces=_to(kept)) as home:
+        async with house(transports=Watched, traces=to(kept)) as home:
             assert pictures_of(await home.edit(headers=_SAMPLED))
 
     assert kept.spans
@@ -264,12 +236,12 @@ async def test_headers_and_names_for_the_collector(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=blue")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     with collector() as kept:
-        traces = _to(kept, headers={"authorization": "env:AUTH"})
+        traces = to(kept, headers={"authorization": "env:AUTH"})
         environ = {"KEY": UPSTREAM_KEY, "AUTH": "Bearer of traces"}
         async with house(environ=environ, traces=traces) as home:
             await home.edit()
         monkeypatch.setenv("OTEL_SERVICE_NAME", "theirs")
-        async with house(traces=_to(kept)) as home:
+        async with house(traces=to(kept)) as home:
             await home.edit()
 
     assert kept.headers[0]["authorization"] == "Bearer of traces"
@@ -282,7 +254,7 @@ async def test_switched_off_by_the_standard_variable(monkeypatch: pytest.MonkeyP
     """OTEL_SDK_DISABLED is obeyed: edits go on, and nothing is sent."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     with collector() as kept:
-        async with house(traces=_to(kept)) as home:
+        async with house(traces=to(kept)) as home:
             assert pictures_of(await home.edit(headers=_SAMPLED))
 
     assert not kept.headers
@@ -293,7 +265,7 @@ async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     with collector(status=404) as kept, capture_logs() as lines:
-        async with house(traces=_to(kept)) as home:
+        async with house(traces=to(kept)) as home:
 
             async def refused() -> bool:
                 return len(kept.headers) > 1
@@ -313,112 +285,11 @@ async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch)
     assert said == ["traces_not_exported", "traces_exported_again"]
 
 
-async def _hand_in(home_url: str, **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=home_url, timeout=None, trust_env=False) as http:  # noqa: S113 - the gateway's deadlines
-        return await http.post(
-            "/v1/images/edits",
-            data={"prompt": "make it sepia"},
-            files={"image": ("a.png", photo(), "image/png")},
-            headers={"authorization": f"Bearer {KEY}", **headers},
-        )
-
-
-class _LoopClock(WarpClock):
-    """That of the loop, for the ledger's thread too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loop = asyncio.get_running_loop()
-
-    def now(self) -> float:
-        return self._loop.time()
-
-
-async def test_a_restart(tmp_path: Path) -> None:
-    """What a process leaves behind ends as interrupted; the next one traces it anew."""
-    clock = _LoopClock()
-    async with region(replace(PLAIN, latency=Constant(24)), clock) as url:
-        more: dict[str, Any] = {"state": {"path": str(tmp_path / "g.db")}}
-        with collector() as before:
-            config = build_config(
-                "test",
-                tables({"beijing": url}, **more, traces=_to(before)),
-                {"KEY": UPSTREAM_KEY},
-            )
-            async with serving_gateway(config, clock) as (_, _, home):
-                left = await _hand_in(home, **{"x-stainless-read-timeout": "8"})
-                assert left.status_code == 503
-        with collector() as after:
-            config = replace(config, traces=replace(config.traces, endpoint=after.url))
-            async with serving_gateway(config, clock) as (_, _, home):
-                answer = await _hand_in(home, **{"x-stainless-retry-count": "1"})
-                assert pictures_of(answer)
-
-    left_root, root = before.root(), after.root()
-    assert left_root.attributes["wan_gateway.outcome"] == "interrupted"
-    assert [one.name for one in before.below(left_root)] == ["queue", "submit", "poll"]
-    assert root.attributes["wan_gateway.recovered"] is True
-    assert root.attributes["wan_gateway.edit_id"] == left_root.attributes["wan_gateway.edit_id"]
-    assert root.trace_id != left_root.trace_id
-    assert [one.name for one in after.below(root)] == ["poll"]
-
-
 async def test_the_log_names_the_trace() -> None:
     """The line of a request holds the id of its edit's trace."""
     with collector() as kept, capture_logs() as lines:
-        async with house(traces=_to(kept)) as home:
+        async with house(traces=to(kept)) as home:
             await home.edit(headers=_SAMPLED)
 
     (line,) = (line for line in lines if line.get("edit_id"))
     assert line["trace_id"] == _TRACE
-
-
-@pytest.mark.slow
-def test_sigterm_sends_what_is_left(tmp_path: Path) -> None:
-    """A process that is told to stop sends its last spans before it ends."""
-    with collector() as kept, region_process(0.5) as url:
-        text = process_tables(tmp_path, url) + f'[traces]\nendpoint = "{kept.url}/v1/traces"\n'
-        with Process(tmp_path, text) as process:
-            assert edit(process).status_code == 200
-            process.send(signal.SIGTERM)
-            assert process.end() == 0
-
-    assert len(kept.below(kept.root())) == 5
-
-
-@pytest.mark.slow
-def test_sigterm_does_not_wait_for_a_dead_collector(tmp_path: Path) -> None:
-    """A collector that takes the connection and says nothing holds the end for 5 s at most."""
-    with socket.create_server(("127.0.0.1", 0)) as silent, region_process(0.5) as url:
-        port = silent.getsockname()[1]
-        text = process_tables(tmp_path, url) + f'[traces]\nendpoint = "http://127.0.0.1:{port}"\n'
-        with Process(tmp_path, text) as process:
-            assert edit(process).status_code == 200
-            process.send(signal.SIGTERM)
-            assert process.end() == 0
-
-        assert process.said("traces_not_flushed")
-
-
-OFF = """
-import sys
-from gateway.app import build
-from gateway.config import config_from_environ
-build(config_from_environ({"DASHSCOPE_API_KEY": "sk-x"}))
-print(sorted(name for name in sys.modules if name.split(".")[0] in ("opentelemetry", "requests")))
-"""
-
-
-def test_off_imports_nothing(tmp_path: Path) -> None:
-    """Without [traces] no line of OpenTelemetry is read, whatever the environment says."""
-    done = subprocess.run(
-        [sys.executable, "-c", OFF],
-        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-
-    assert done.stdout == "[]\n"

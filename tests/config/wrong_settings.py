@@ -1,0 +1,208 @@
+"""What can be wrong in the document, its settings, its models and its regions, and what is said."""
+
+import pytest
+
+WRONG_SETTINGS = [
+    pytest.param(
+        "a = = 1",
+        ": is no TOML: Invalid value (at line 1, column 5); mend that line",
+        id="no-toml",
+    ),
+    pytest.param(
+        "[servr]", ": servr: unknown key; write server, or remove it", id="unknown-table-near"
+    ),
+    pytest.param("zzz = 1", ": zzz: unknown key; remove it", id="unknown-key"),
+    pytest.param(
+        '[dashboard]\non = true\ntoken = "env:K"',
+        ": dashboard.token: it has fewer than 16 characters and could be guessed; "
+        'make one by "openssl rand -hex 24"',
+        id="token-short",
+    ),
+    pytest.param(
+        '[dashboard]\non = true\ntoken = "env:NOT_SET"',
+        ": dashboard.token: the environment variable NOT_SET is not set; set it, or use file:PATH",
+        id="token-not-set",
+    ),
+    pytest.param(
+        '[dashboard]\ntoken = "hunter2"',
+        ': dashboard.token: is not a reference to a key; use "env:NAME" or "file:PATH"',
+        id="token-written-down",
+    ),
+    pytest.param("server = 1", ": server: got 1; make it a table", id="no-table"),
+    pytest.param(
+        "[server]\nprot = 1",
+        ": server.prot: unknown key; write port, or remove it",
+        id="unknown-in-table",
+    ),
+    pytest.param(
+        "[server]\nport = 65536",
+        ": server.port: got 65536; use a whole number from 0 to 65535",
+        id="port-high",
+    ),
+    pytest.param(
+        "[server]\nport = true",
+        ": server.port: got true; use a whole number from 0 to 65535",
+        id="port-bool",
+    ),
+    pytest.param(
+        '[server]\nport = "8080"',
+        ': server.port: got "8080"; use a whole number from 0 to 65535',
+        id="port-text",
+    ),
+    pytest.param('[server]\nhost = ""', ': server.host: got ""; use a text', id="host-empty"),
+    pytest.param(
+        '[server]\nhost = "a\\nb"', ': server.host: got "a\\nb"; use a text', id="host-two-lines"
+    ),
+    pytest.param(
+        "[server]\nmax_wait_seconds = 0",
+        ": server.max_wait_seconds: got 0; use a number above 0",
+        id="wait-zero",
+    ),
+    pytest.param(
+        "[server]\nmax_wait_seconds = inf",
+        ": server.max_wait_seconds: got inf; use a number above 0",
+        id="wait-inf",
+    ),
+    pytest.param(
+        "[server]\nmax_wait_seconds = nan",
+        ": server.max_wait_seconds: got nan; use a number above 0",
+        id="wait-nan",
+    ),
+    pytest.param(
+        "[server]\ndrain_seconds = -1.5",
+        ": server.drain_seconds: got -1.5; use a number from 0",
+        id="drain-negative",
+    ),
+    pytest.param(
+        "[server]\nbody_seconds = false",
+        ": server.body_seconds: got false; use a number above 0",
+        id="seconds-bool",
+    ),
+    pytest.param(
+        "[server]\nidle_body_seconds = 2026-11-23",
+        ": server.idle_body_seconds: got a date or time; use a number above 0",
+        id="seconds-date",
+    ),
+    pytest.param(
+        "[server]\nmax_body_bytes = 10",
+        ": server.max_body_bytes: got 10; use a whole number from 1024",
+        id="body-tiny",
+    ),
+    pytest.param(
+        "[server]\nmax_bytes_in_flight = 1024",
+        ": server.max_bytes_in_flight: got 1024, less than one body of max_body_bytes; "
+        "use at least 67108864",
+        id="budget-under-one-body",
+    ),
+    pytest.param(
+        "[server]\ncors_origins = ['https://app.example/']",
+        ': server.cors_origins: holds "https://app.example/"; '
+        'use a list of origins such as "https://app.example", or ["*"]',
+        id="origin-with-a-slash",
+    ),
+    pytest.param(
+        "[server]\ncors_origins = 'https://app.example'",
+        ': server.cors_origins: got "https://app.example"; '
+        'use a list of origins such as "https://app.example", or ["*"]',
+        id="origins-no-list",
+    ),
+    pytest.param(
+        '[state]\nsync = "fast"',
+        ': state.sync: got "fast"; use "normal" or "full"',
+        id="sync",
+    ),
+    pytest.param(
+        "[state]\npath = [1]", ': state.path: got a list; use a file, or "memory"', id="state-path"
+    ),
+    pytest.param(
+        '[log]\nlevel = "loud"',
+        ': log.level: got "loud"; use "debug", "info", "warning" or "error"',
+        id="level",
+    ),
+    pytest.param(
+        "[log]\nformat = {}",
+        ': log.format: got a table; use "auto", "json" or "text"',
+        id="format",
+    ),
+    pytest.param(
+        '[models]\ndefault = "gpt-4o"',
+        ': models.default: "gpt-4o" is no model; use "wan2.5-i2i-preview", "wan2.6-image", '
+        '"qwen-image-edit-plus", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", '
+        '"gpt-image-2", '
+        '"chatgpt-image-latest" or "dall-e-2"',
+        id="default-model",
+    ),
+    pytest.param(
+        '[models]\ndefault = "mine"\n[models.aliases]\nmine = "wan2.6-t2i"',
+        ': models.default: "mine" is no model that can edit; use "wan2.5-i2i-preview", '
+        '"wan2.6-image", "qwen-image-edit-plus", "gpt-image-1", "gpt-image-1-mini", '
+        '"gpt-image-1.5", "gpt-image-2", '
+        '"chatgpt-image-latest" or "dall-e-2"',
+        id="default-model-of-the-other-kind",
+    ),
+    pytest.param(
+        '[models]\ndefault_generation = "wan2.6-image"',
+        ': models.default_generation: "wan2.6-image" is no model that can generate; use '
+        '"wan2.5-t2i-preview", "wan2.6-t2i", "gpt-image-1", "gpt-image-1-mini", '
+        '"gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest", "dall-e-2" or "dall-e-3"',
+        id="default-generation",
+    ),
+    pytest.param(
+        '[models.aliases]\n"a.b" = "wan9"',
+        ': models.aliases."a.b": got "wan9"; use "wan2.5-i2i-preview", '
+        '"wan2.5-t2i-preview", "wan2.6-image", "wan2.6-t2i" or "qwen-image-edit-plus"',
+        id="alias-target",
+    ),
+    pytest.param(
+        '[models.aliases]\n"a b" = "wan2.5-i2i-preview"',
+        ': models.aliases."a b": is no name of a model; use letters, digits and . _ : / -',
+        id="alias-name",
+    ),
+    pytest.param(
+        '[regions."Bei Jing"]',
+        ': regions."Bei Jing": is no name; '
+        "use up to 63 of a-z, 0-9, _ and -, a letter or digit first",
+        id="name",
+    ),
+    pytest.param(
+        "[regions.virginia]",
+        ': regions.virginia.base_url: is missing; only "beijing" or "singapore" have one built in',
+        id="region-without-url",
+    ),
+    pytest.param(
+        '[regions.beijing]\nbase_url = "ftp://x"',
+        ': regions.beijing.base_url: got "ftp://x"; '
+        'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+        id="url-scheme",
+    ),
+    pytest.param(
+        '[regions.beijing]\nbase_url = "https://x/v1?k=v"',
+        ': regions.beijing.base_url: got "https://x/v1?k=v"; '
+        'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+        id="url-query",
+    ),
+    pytest.param(
+        '[regions.beijing]\nbase_url = "https://me:canary@x/v1"',
+        ": regions.beijing.base_url: holds a user name or password; "
+        'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+        id="url-password",
+    ),
+    pytest.param(
+        '[regions.beijing]\nresult_hosts = ["*"]',
+        ': regions.beijing.result_hosts: holds "*"; '
+        'use a list of hosts such as "*.aliyuncs.com" or "127.0.0.1:8001"',
+        id="hosts-any",
+    ),
+    pytest.param(
+        '[regions.beijing]\nresult_hosts = "x"',
+        ': regions.beijing.result_hosts: got "x"; '
+        'use a list of hosts such as "*.aliyuncs.com" or "127.0.0.1:8001"',
+        id="hosts-no-list",
+    ),
+    pytest.param(
+        "[regions.beijing]\nresult_hosts = []",
+        ": regions.beijing.result_hosts: is empty; "
+        'use a list of hosts such as "*.aliyuncs.com" or "127.0.0.1:8001"',
+        id="hosts-empty",
+    ),
+]

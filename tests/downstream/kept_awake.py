@@ -1,0 +1,64 @@
+"""Customers who are kept awake: what they send, when their edit ends, what they read."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.tenant import KeepAlive
+from gateway.journey.ask import Answer, Told
+from tests.downstream.house import ACME, FILES, FORM, KEY, TOLD, FakeVisit, House, Wire, request_of
+
+STREAM = {**FORM, "stream": "true"}
+BLANK = replace(ACME, keep_alive=KeepAlive.WHITESPACE)
+
+
+def ending(
+    house: House, outcome: Answer | GatewayError, *, after: float = 0.0, told: Told = TOLD
+) -> FakeVisit:
+    async def ends() -> Answer:
+        await asyncio.sleep(after)
+        if isinstance(outcome, GatewayError):
+            raise outcome
+        return outcome
+
+    house.desk.visit = FakeVisit(ends, told=told)
+    return house.desk.visit
+
+
+async def send(
+    house: House,
+    form: Mapping[str, str] = STREAM,
+    wire: Wire | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Wire:
+    """POST an edit over a connection by hand."""
+    wire = wire or Wire()
+    request = httpx.Request(
+        "POST",
+        "http://gateway/v1/images/edits",
+        data=dict(form),
+        files=FILES,
+        headers={"authorization": f"Bearer {KEY}", **(headers or {})},
+    )
+    scope, messages = request_of(request)
+    wire.script += messages
+    await house.app(scope, wire.receive, wire.send)
+    return wire
+
+
+def events(body: bytes) -> list[tuple[str, Any]]:
+    """Read server-sent events as a browser would; comments are dropped."""
+    read: list[tuple[str, Any]] = []
+    for block in body.decode().split("\n\n")[:-1]:
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if not line.startswith(":")
+        )
+        if fields:
+            read.append((fields["event"], json.loads(fields["data"])))
+    return read

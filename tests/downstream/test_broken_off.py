@@ -1,0 +1,140 @@
+"""A call that is broken off, by the customer or by a bug: who has got what."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from gateway.domain.errors import InternalError
+from gateway.domain.tenant import Tenant
+from gateway.imaging.workers import Checked
+from gateway.journey.ask import Answer, Told
+from tests.downstream.calls import by_hand, ending
+from tests.downstream.house import FORM, FakeVisit, House, Wire, answer, passes
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("status", "place"),
+    [
+        pytest.param("waiting", "queued", id="queued"),
+        pytest.param("submitting", "submitting", id="submitting"),
+        pytest.param("running", "polling", id="polling"),
+        pytest.param("succeeded", "downloading", id="downloading"),
+    ],
+)
+async def test_customer_leaves_while_waiting(status: str, place: str) -> None:
+    """A hang-up ends the wait at once, is counted by its phase, and nothing is answered."""
+    house = House()
+    wire = Wire()
+
+    async def ends() -> Answer:
+        wire.hang_up.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    house.desk.visit = FakeVisit(ends, told=Told("edit_1", "beijing", status=status))
+    await by_hand(house, wire)
+
+    assert house.seen.told("disconnected") == [("disconnected", place)]
+    assert house.desk.visit.cancelled
+    assert house.desk.left == 1
+    assert wire.sent == []
+    assert house.seen.told("ended")[0][3] == 499
+    assert house.seen.lines[0].outcome == "customer_left"
+    assert house.seen.inflight == 0
+
+
+async def test_customer_leaves_while_reading() -> None:
+    """A hang-up in the middle of the body never comes to the desk."""
+    house = House()
+    script: list[Message] = [
+        {"type": "http.request", "body": b"--x", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    await by_hand(house, wire := Wire(), script=script)
+
+    assert house.seen.told("disconnected") == [("disconnected", "reading")]
+    assert (house.desk.asks, wire.sent, house.seen.inflight) == ([], [], 0)
+
+
+@pytest.mark.parametrize(
+    ("nth", "waits", "sent"),
+    [
+        pytest.param(1, True, 2, id="after-the-head"),
+        pytest.param(3, True, 3, id="in-the-body"),
+        pytest.param(5, False, 5, id="at-the-end"),
+    ],
+)
+async def test_customer_leaves_while_writing(nth: int, waits: bool, sent: int) -> None:
+    """A picture whose bytes did not all reach the socket is not delivered."""
+    house = House()
+    wire = Wire()
+    ending(house, answer())
+
+    def cut(message: Message) -> None:
+        if len(wire.sent) >= nth:
+            wire.hang_up.set()
+
+    wire.on_send, wire.waits = cut, waits
+    await by_hand(house, wire)
+
+    assert not house.desk.visit.was_delivered
+    assert house.seen.told("disconnected") == [("disconnected", "writing")]
+    assert len(wire.sent) == sent
+    assert wire.sent[-1]["more_body"]
+    assert house.desk.left == 1
+
+
+async def test_the_end_comes_after_delivered() -> None:
+    """Delivered is said between the last byte and the end of the message."""
+    house = House()
+    wire = Wire()
+    order: list[Any] = []
+    ending(house, answer())
+    visit = house.desk.visit
+    wire.on_send = lambda m: order.append((m.get("more_body"), visit.was_delivered))
+
+    await by_hand(house, wire)
+
+    assert order[-2:] == [(True, False), (False, True)]
+    assert wire.sent[-2]["body"] == b""
+    assert int(wire.headers["content-length"]) == len(wire.body)
+
+
+async def test_a_bug_after_the_first_byte() -> None:
+    """Once an answer has begun, a bug cuts it: no end of message, a line with its place."""
+    house = House()
+    wire = Wire()
+    ending(house, answer())
+
+    async def breaks() -> None:
+        raise ValueError(FORM["prompt"])
+
+    house.desk.visit.delivered = breaks  # type: ignore[method-assign]  # a visit with a bug
+    await by_hand(house, wire)
+
+    assert wire.sent[-1]["more_body"]
+    assert house.seen.lines[0].outcome == InternalError.code
+    assert "ValueError" in house.seen.lines[0].bug
+    assert FORM["prompt"] not in house.seen.lines[0].bug
+
+
+async def test_customer_leaves_while_pictures_are_checked() -> None:
+    """One who left after the last byte of the body begins no edit: its retry may be there first."""
+    house = House()
+    wire = Wire()
+
+    async def slow(contents: Any, tenant: Tenant) -> Checked:
+        wire.hang_up.set()
+        return await passes(contents, tenant)
+
+    house.check = slow
+    await by_hand(house, wire)
+
+    assert house.desk.asks == []
+    assert house.seen.told("disconnected") == [("disconnected", "reading")]
+    assert house.seen.inflight == 0

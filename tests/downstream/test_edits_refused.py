@@ -1,0 +1,148 @@
+"""POST /v1/images/edits that brings no picture: what is refused where, and how it is told."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import InvalidImage, KeyReused, RateLimited, StillRunning, UpstreamFailed
+from gateway.domain.tenant import Tenant
+from gateway.downstream.body import Limits
+from gateway.imaging.workers import Checked
+from tests.downstream.calls import by_hand, ending, post
+from tests.downstream.house import FORM, House, Wire
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "headers"),
+    [
+        pytest.param(
+            StillRunning("Not yet.", retry_after=3.5),
+            503,
+            {"x-should-retry": "true", "retry-after": "4", "retry-after-ms": "3500"},
+            id="deadline",
+        ),
+        pytest.param(
+            UpstreamFailed("Theirs.", upstream_request_id="up-9", upstream_code="InternalError"),
+            500,
+            {"x-should-retry": "true", "x-wan-upstream-request-id": "up-9"},
+            id="failed",
+        ),
+        pytest.param(RateLimited("Later."), 429, {"x-should-retry": "true"}, id="line-full"),
+    ],
+)
+async def test_bad_ends(error: Any, status: int, headers: dict[str, str]) -> None:
+    """A bad end is refused with what is known of the edit, and is not delivered."""
+    house = House()
+    error.edit_id = "edit_1"
+    ending(house, error)
+
+    reply = await post(house)
+
+    assert reply.status_code == status
+    assert reply.json()["error"]["edit_id"] == "edit_1"
+    assert {name: reply.headers[name] for name in headers} == headers
+    assert reply.headers["x-wan-edit-id"] == "edit_1"
+    assert reply.headers["x-wan-task-id"] == "task-1, task-2"
+    assert house.seen.lines[0].outcome == error.code
+    assert house.seen.lines[0].upstream_code == (error.upstream_code or "")
+    assert not house.desk.visit.was_delivered
+    assert house.desk.left == 1
+
+
+async def test_refused_at_the_desk() -> None:
+    """What the desk refuses before there is an edit has no edit's headers."""
+    house = House()
+    house.desk.refusal = KeyReused("This key came with other content.")
+
+    reply = await post(house)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert "x-wan-edit-id" not in reply.headers
+
+
+async def test_picture_against_a_rule() -> None:
+    """What the check of pictures refuses reaches the customer, and no desk."""
+    house = House()
+
+    async def refuses(contents: Any, tenant: Tenant) -> Checked:
+        raise InvalidImage("Image 1 is too small.", param="image")
+
+    house.check = refuses
+    reply = await post(house)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_image_file")
+    assert house.desk.asks == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "param"),
+    [
+        pytest.param(
+            {"data": {**FORM, "mask": "https://a.b/m.png"}},
+            *(400, "invalid_value", "mask"),
+            id="mask",
+        ),
+        pytest.param(
+            {"headers": {"idempotency-key": "k" * 256}}, 400, "invalid_value", None, id="long-key"
+        ),
+        pytest.param({"data": {}}, 400, "missing_required_parameter", "prompt", id="no-prompt"),
+        pytest.param(
+            {"data": {**FORM, "model": "dall-e-9"}}, 400, "invalid_value", "model", id="model"
+        ),
+        pytest.param(
+            {"headers": {"authorization": "Bearer sk-no"}}, 401, "invalid_api_key", None, id="key"
+        ),
+    ],
+)
+async def test_refused_before_the_desk(
+    changes: dict[str, Any], status: int, code: str, param: str | None
+) -> None:
+    """What can be refused for nothing is refused before the desk hears of it."""
+    house = House()
+
+    reply = await post(house, **changes)
+
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
+    assert house.desk.asks == []
+    assert house.seen.inflight == 0
+
+
+async def test_draining() -> None:
+    """While draining new edits are refused, and marked retries may still join theirs."""
+    house = House()
+    house.readiness.draining = True
+
+    new = await post(house)
+    retried = await post(house, headers={"x-stainless-retry-count": "1"})
+
+    assert (new.status_code, new.json()["error"]["code"]) == (503, "server_is_draining")
+    assert new.headers["retry-after-ms"] == "1000"
+    assert retried.status_code == 200
+
+
+async def test_too_large_by_content_length() -> None:
+    """A body that is announced too large is refused before a byte of it is read."""
+    house = House(limits=Limits(max_body_bytes=100))
+    wire = Wire()
+    unread: list[int] = []
+    wire.on_send = lambda _: unread.append(len(wire.script))
+
+    await by_hand(house, wire)
+
+    assert unread[0] == 1
+    assert (wire.sent[0]["status"], wire.headers["connection"]) == (413, "close")
+    assert house.seen.lines[0].outcome == "request_too_large"
+
+
+async def test_no_memory_by_content_length() -> None:
+    """A body for which there is no memory is refused before a byte of it is read."""
+    house = House(most_bytes=100)
+    wire = Wire()
+
+    await by_hand(house, wire)
+
+    assert wire.sent[0]["status"] == 503
+    assert wire.script != []

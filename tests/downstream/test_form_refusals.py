@@ -1,0 +1,144 @@
+"""What is wrong in a body: its status, its code and its field, and no prompt."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.errors import GatewayError, InvalidRequest
+from gateway.downstream.body import Limits
+from tests.downstream.bodies import IMAGE, body_of, captured, json, multipart, part, read
+from tests.downstream.house import FILES, FORM, PNG
+
+pytestmark = pytest.mark.anyio
+
+
+@settings(max_examples=100, deadline=None)
+@given(junk=st.binary(max_size=200), at=st.integers(0, 500))
+async def test_garbage_is_refused_or_read(junk: bytes, at: int) -> None:
+    """Whatever is written into a body, it is read or refused as the customer's fault."""
+    headers, body = captured("openai-node-4")
+
+    try:
+        form = await read(headers, body[:at] + junk + body[at + len(junk) :])
+    except GatewayError as refusal:
+        assert refusal.status in (400, 413)  # noqa: PT017 - both outcomes are right
+    else:
+        assert form.pictures
+
+
+URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
+MULTIPART = {"content-type": "multipart/form-data; boundary=B"}
+GOOD = multipart(part("prompt", b"a hat"), IMAGE)[1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code", "param"),
+    [
+        pytest.param({}, b"", 400, "unsupported_content_type", None, id="no-content-type"),
+        pytest.param(
+            {"content-type": "text/plain"}, b"", 400, "unsupported_content_type", None, id="text"
+        ),
+        pytest.param(
+            {"content-type": "multipart/form-data"}, GOOD, 400, "invalid_request_body", None,
+            id="no-boundary",
+        ),
+        pytest.param(
+            {"content-type": "multipart/form-data; boundary="}, GOOD, 400, "invalid_request_body",
+            None, id="empty-boundary",
+        ),
+        pytest.param(
+            {"content-type": "multipart/form-data; boundary=C"}, GOOD, 400, "invalid_request_body",
+            None, id="wrong-boundary",
+        ),
+        pytest.param(MULTIPART, b"", 400, "invalid_request_body", None, id="empty-body"),
+        pytest.param(MULTIPART, GOOD[:-4], 400, "invalid_request_body", None, id="truncated"),
+        pytest.param(MULTIPART, GOOD[:90], 400, "invalid_request_body", None, id="cut-in-a-part"),
+        pytest.param(
+            MULTIPART, b"--B\r\nno header\r\n\r\nx\r\n--B--", 400, "invalid_request_body", None,
+            id="malformed-header",
+        ),
+        pytest.param(
+            MULTIPART, b"--B--", 400, "missing_required_parameter", "image", id="no-parts"
+        ),
+        pytest.param(
+            *multipart(part("image", b"", '; filename=""')), 400, "missing_required_parameter",
+            "image", id="no-file-chosen",
+        ),
+        pytest.param(
+            *multipart(part("image", b"", '; filename="a.png"')), 400, "invalid_image_file",
+            "image", id="empty-file",
+        ),
+        pytest.param(*multipart(*[IMAGE] * 4), 400, "invalid_value", "image", id="four-images"),
+        pytest.param(
+            *multipart(IMAGE, part("mask", b"m"), part("mask", b"n")), 400, "invalid_value", "mask",
+            id="two-masks",
+        ),
+        pytest.param(
+            *multipart(part("image", b"cat.png")), 400, "invalid_value", "image", id="image-is-text"
+        ),
+        pytest.param(*json([]), 400, "invalid_request_body", None, id="json-array"),
+        pytest.param(
+            *json({})[:1], b"{", 400, "invalid_request_body", None, id="json-truncated"
+        ),
+        pytest.param(
+            *captured("aiohttp-without-files"), 400, "missing_required_parameter", "image",
+            id="urlencoded",
+        ),
+        pytest.param(
+            URLENCODED, b"&".join([b"a=1"] * 65), 413, "request_too_large", None,
+            id="urlencoded-too-many",
+        ),
+        pytest.param(
+            URLENCODED, b"prompt=" + b"x" * 5000, 413, "request_too_large", "prompt",
+            id="urlencoded-too-long",
+        ),
+        pytest.param(
+            *multipart(part("prompt", b"x" * 5000)), 413, "request_too_large", "prompt",
+            id="text-too-long",
+        ),
+        pytest.param(
+            *multipart(*[part("a", b"1")] * 65), 413, "request_too_large", None, id="too-many-parts"
+        ),
+        pytest.param(
+            *multipart(part("a", b"1", "".join(f"\r\nX-{n}: 1" for n in range(20)))), 413,
+            "request_too_large", None, id="too-many-headers",
+        ),
+        pytest.param(
+            *multipart(part("a" * 9000, b"1")), 413, "request_too_large", None, id="header-too-long"
+        ),
+        pytest.param(
+            *multipart(part("image", b"x" * 40000)), 413, "request_too_large", None, id="too-large"
+        ),
+    ],
+)  # fmt: skip
+async def test_refusals(
+    headers: dict[str, str], body: bytes, status: int, code: str, param: str | None
+) -> None:
+    """Each way in which a body can be wrong has its status, its code and its field."""
+    limits = Limits(max_body_bytes=30_000, max_text_bytes=4096)
+
+    with pytest.raises(GatewayError) as caught:
+        await read(headers, body, limits=limits)
+
+    assert (caught.value.status, caught.value.code, caught.value.param) == (status, code, param)
+
+
+async def test_over_the_budget() -> None:
+    """A body for which there is no memory is refused while it arrives, and may come again."""
+    with pytest.raises(GatewayError) as caught:
+        await read(*body_of(data=FORM, files=FILES), budget=100)
+
+    assert (caught.value.status, caught.value.code, caught.value.retry) == (
+        503,
+        "server_is_overloaded",
+        True,
+    )
+
+
+@pytest.mark.parametrize("field", ["image", "image[]", "mask"])
+async def test_a_generation_takes_no_picture(field: str) -> None:
+    """Where the model takes none, a picture or a mask is refused by its name, not dropped."""
+    with pytest.raises(InvalidRequest, match="/v1/images/edits") as refused:
+        await read(*multipart(part(field, PNG, '; filename="a.png"')), most=0)
+
+    assert refused.value.param == field.removesuffix("[]")

@@ -1,0 +1,118 @@
+"""What a restart finds: edits of another process go on, or are told of, and none is paid twice."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import NotFound, TaskLost
+from gateway.domain.phases import Phases
+from gateway.domain.record import EditState, TaskRecord, TaskState
+from tests.fakes import Run
+from tests.journey.house import House, buy, insist, refusal
+from tests.journey.records import a_record, a_task
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_recovered_running() -> None:
+    """A task that another process submitted is followed, and its retry has the picture."""
+    house = House()
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
+    house.ledger.put(a_record(EditState.OPEN, task))
+    async with house.desk() as desk:
+        lane = next(iter(desk._lanes.values()))
+        await house.clock.sleep(1.0)
+        free = lane.line.free
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert answer.told.edit_id == "edit_1"
+    assert answer.told.task_ids == (task_id,)
+    assert house.world.count("submit") == 0
+    assert (free, lane.line.free) == (5, 6)
+    assert house.observer.of("recovered") == [("task_followed",)]
+
+
+@pytest.mark.parametrize("comes_after", [0.0, 2.0, 60.0])
+async def test_recovered_submitting_with_a_task(comes_after: float) -> None:
+    """An intent that had made a task is resolved: nothing is paid twice."""
+    house = House()
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    house.world.stranger("another prompt", run=Run(0.0, 5.0))
+    house.ledger.put(a_record(EditState.OPEN, a_task(house, TaskState.SUBMITTING)))
+    async with house.desk() as desk:
+        await house.clock.sleep(comes_after)
+        answer = await buy(desk, house.ask())
+
+    assert answer.told.task_ids == (task_id,)
+    assert house.world.count("submit") == 0
+    assert house.observer.of("recovered") == [("submit_resolved",)]
+
+
+async def test_recovered_submitting_without_a_task() -> None:
+    """An intent that made none ends at no cost; a retry that brings the bytes goes on at once."""
+    house = House()
+    house.ledger.put(a_record(EditState.OPEN, a_task(house, TaskState.SUBMITTING)))
+    async with house.desk() as desk:
+        await house.clock.sleep(2.0)
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert answer.told.edit_id == "edit_1"
+    assert house.world.count("submit") == 1
+    assert house.observer.of("recovered") == [("submit_void",)]
+
+
+async def test_recovered_submitting_and_nobody_came() -> None:
+    """Without the bytes the edit is dropped; a later retry is a new one."""
+    house = House()
+    house.ledger.put(a_record(EditState.OPEN, a_task(house, TaskState.SUBMITTING)))
+    async with house.desk() as desk:
+        async with desk.collect(
+            house.tenants[0], "edit_1", patience=60.0, phases=Phases(house.clock.now())
+        ) as visit:
+            refused = await refusal(visit.answer())
+        dropped = house.ledger.records
+        answer = await insist(desk, lambda count: house.ask(retry_count=count + 1), house.clock)
+
+    assert isinstance(refused, TaskLost)
+    assert refused.retry
+    assert dropped == []
+    assert answer.told.edit_id != "edit_1"
+    assert house.world.count("submit") == 1
+
+
+async def test_recovered_undelivered() -> None:
+    """A picture that was made and not delivered waits for the retry in the next process."""
+    house = House()
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 1.0))
+    await house.clock.sleep(2.0)
+    task = replace(a_task(house, TaskState.ENDED, task_id=task_id), outcome="succeeded")
+    house.ledger.put(a_record(EditState.SUCCEEDED, task))
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert answer.told.edit_id == "edit_1"
+    assert answer.pictures == (task_id.encode() + b"|a red cat||0",)
+    assert house.ledger.records[0].delivered
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"tenant": "gone"}, id="tenant"),
+        pytest.param(
+            {"tasks": (TaskRecord(0, 1, "gone", "acct", TaskState.ACCEPTED, 0.0),)}, id="key"
+        ),
+    ],
+)
+async def test_recovered_for_nobody(changes: dict[str, Any]) -> None:
+    """An edit whose tenant or key is no longer configured is told to the operator."""
+    house = House()
+    task = a_task(house, TaskState.ACCEPTED, task_id="task-9")
+    house.ledger.put(a_record(EditState.OPEN, task, **changes))
+    async with house.desk():
+        await house.clock.sleep(1.0)
+
+    assert [type(bug) for bug in house.bugs] == [NotFound]
+    assert house.world.calls == []

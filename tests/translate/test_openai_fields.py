@@ -1,0 +1,236 @@
+"""Every row of product.md section 4 that is one plain field: how it is read, what is refused."""
+
+import pytest
+
+from gateway.domain.edit import AnswerForm, ResponseFormat, Size
+from gateway.domain.errors import InvalidRequest
+from gateway.translate.openai_request import edit_of
+from tests.translate.openai_form import OFFER, PLAIN, WAN, edit
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        pytest.param("model", WAN, {"model": WAN}, id="model"),
+        pytest.param("model", "gpt-image-1", {"model": WAN}, id="alias"),
+        pytest.param("n", "1", {"n": 1}, id="n least"),
+        pytest.param("n", "10", {"n": 10}, id="n most"),
+        pytest.param("n", " 2.0 ", {"n": 2}, id="n as a float"),
+        pytest.param("size", "auto", {"size": None}, id="size auto"),
+        pytest.param("size", "1024x1024", {"size": Size(1024, 1024)}, id="size"),
+        pytest.param("size", "1536X1024", {"size": Size(1536, 1024)}, id="size in capitals"),
+        pytest.param("size", "1280*720", {"size": Size(1280, 720)}, id="DashScope's size"),
+        pytest.param(
+            "response_format",
+            "b64_json",
+            {"answer": AnswerForm(ResponseFormat.B64_JSON)},
+            id="b64_json",
+        ),
+        pytest.param(
+            "response_format", "url", {"answer": AnswerForm(ResponseFormat.URL)}, id="url"
+        ),
+        pytest.param("output_format", "PNG", {"answer": AnswerForm(output_format="png")}, id="png"),
+        pytest.param(
+            "output_format", "jpeg", {"answer": AnswerForm(output_format="jpeg")}, id="jpeg"
+        ),
+        pytest.param(
+            "output_format", "WebP", {"answer": AnswerForm(output_format="webp")}, id="webp"
+        ),
+        pytest.param("output_compression", "100", {"ignored": 1}, id="compression most"),
+        pytest.param("output_compression", "0", {"ignored": 1}, id="compression least"),
+        pytest.param("background", "auto", {"ignored": 1}, id="background auto"),
+        pytest.param("background", "opaque", {"ignored": 1}, id="background opaque"),
+        pytest.param("stream", "false", {}, id="no stream"),
+        pytest.param("stream", "true", {"answer": AnswerForm(stream=True)}, id="stream"),
+        pytest.param("partial_images", "0", {"ignored": 1}, id="partial images least"),
+        pytest.param("partial_images", "3", {"ignored": 1}, id="partial images most"),
+        pytest.param("quality", "high", {"ignored": 1}, id="quality"),
+        pytest.param("input_fidelity", "high", {"ignored": 1}, id="input_fidelity"),
+        pytest.param("moderation", "low", {"ignored": 1}, id="moderation"),
+        pytest.param("user", "u-1", {"ignored": 1}, id="user"),
+        pytest.param("safety_identifier", "s-1", {"ignored": 1}, id="safety_identifier"),
+        pytest.param("negative_prompt", "blur", {"negative_prompt": "blur"}, id="negative"),
+        pytest.param(
+            "negative_prompt", "x" * 500, {"negative_prompt": "x" * 500}, id="negative longest"
+        ),
+        pytest.param("seed", "0", {"seed": 0}, id="seed least"),
+        pytest.param("seed", "2147483647", {"seed": 2147483647}, id="seed most"),
+        pytest.param("watermark", "true", {"watermark": True}, id="watermark"),
+        pytest.param("watermark", "False", {"watermark": False}, id="in capitals"),
+        pytest.param("prompt_extend", "1", {"prompt_extend": True}, id="1"),
+        pytest.param("prompt_extend", "0", {"prompt_extend": False}, id="0"),
+        pytest.param("style", "vivid", {"ignored": 1}, id="unknown"),
+        pytest.param("image", "https://a.b/c.png", {}, id="a picture is not ours"),
+        pytest.param("mask[image_url]", "https://a.b/c.png", {}, id="nor is a mask"),
+    ],
+)
+def test_each_field(name: str, text: str, expected: dict[str, object]) -> None:
+    """A field is mapped, or without effect and listed by its name."""
+    if "ignored" in expected:
+        expected = {"ignored": (name,)}
+
+    made = edit((name, text))
+
+    assert {field: getattr(made, field) for field in expected} == expected
+    assert made.ignored == expected.get("ignored", ())
+
+
+def test_a_prompt_alone_is_an_edit() -> None:
+    """All but the prompt has a default; n is 1, unlike DashScope's."""
+    assert edit() == PLAIN
+    assert PLAIN.n == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        pytest.param("n", "0", "from 1 to 10", id="n 0"),
+        pytest.param("n", "11", "from 1 to 10", id="n 11"),
+        pytest.param("n", "two", "from 1 to 10", id="n in words"),
+        pytest.param("n", "1.5", "from 1 to 10", id="half an n"),
+        pytest.param("n", "٣", "from 1 to 10", id="n in other digits"),
+        pytest.param("n", "1" * 5000, "from 1 to 10", id="n endless"),
+        pytest.param("size", "big", "WIDTHxHEIGHT", id="size in words"),
+        pytest.param("size", "0x1024", "WIDTHxHEIGHT", id="size of nothing"),
+        pytest.param("size", "1024x", "WIDTHxHEIGHT", id="half a size"),
+        pytest.param("size", "3000x300", "1:4 to 4:1", id="size too wide"),
+        pytest.param("size", "4096x4096", "3840x2160 or 2160x3840 at most", id="size too big"),
+        pytest.param(
+            "size", "3841x2160", "3840x2160 or 2160x3840 at most", id="size a bit too big"
+        ),
+        pytest.param("response_format", "png", "'b64_json' or 'url'", id="response format"),
+        pytest.param("output_format", "gif", "'png' or 'jpeg' or 'webp'", id="gif"),
+        pytest.param("output_compression", "101", "from 0 to 100", id="compression"),
+        pytest.param("background", "transparent", "cannot be made", id="transparent"),
+        pytest.param("stream", "perhaps", "true or false", id="stream in words"),
+        pytest.param("partial_images", "4", "from 0 to 3", id="partial images"),
+        pytest.param("seed", "-1", "leave it out for a random one", id="seed -1"),
+        pytest.param("seed", "2147483648", "from 0 to 2147483647", id="seed too big"),
+        pytest.param("watermark", "yes", "true or false", id="watermark"),
+        pytest.param("prompt_extend", "2", "true or false", id="prompt_extend"),
+    ],
+)
+def test_each_refusal(name: str, text: str, says: str) -> None:
+    """A bad value names its field, and says what would be good."""
+    with pytest.raises(InvalidRequest, match=says) as refused:
+        edit((name, text))
+
+    assert type(refused.value) is InvalidRequest
+    assert (refused.value.param, refused.value.code) == (name, "invalid_value")
+    assert len(refused.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        pytest.param(Size(256, 256), Size(768, 768), id="dall-e-2's smallest"),
+        pytest.param(Size(512, 512), Size(768, 768), id="dall-e-2's"),
+        pytest.param(Size(1792, 1024), Size(1687, 964), id="dall-e-3's"),
+        pytest.param(Size(3840, 2160), Size(1696, 954), id="gpt-image-2's largest"),
+        pytest.param(Size(2160, 3840), Size(954, 1696), id="the same upright"),
+        pytest.param(Size(400, 100), Size(1536, 384), id="4:1"),
+    ],
+)
+def test_a_size_is_made_by_scaling(asked: Size, made: Size) -> None:
+    """DashScope makes the nearest it can, the answer has what was asked for, and it is told."""
+    wanted = edit(("size", str(asked)))
+
+    assert wanted.size == made
+    assert wanted.answer == AnswerForm(scale_to=asked)
+    assert wanted.adjusted == (f"size:{made}->{asked}",)
+
+
+def test_without_fit_no_size_is_scaled() -> None:
+    """A tenant that wants nothing changed is told the rule and what comes nearest."""
+    with pytest.raises(InvalidRequest, match=r"589824 to 1638400 .* nearest is 768x768") as refused:
+        edit(("size", "512x512"), fit=False)
+
+    assert refused.value.param == "size"
+    assert edit(("size", "768x768"), fit=False).size == Size(768, 768)
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_a_compression_counts_where_there_is_one(output_format: str) -> None:
+    """It is the quality of jpeg and webp, and not listed as ignored; with png it is."""
+    lossy = edit(("output_compression", "40"), ("output_format", output_format))
+    png = edit(("extra_body[output_compression]", "40"), ("output_format", "png"))
+
+    assert lossy.answer == AnswerForm(output_format=output_format, compression=40)
+    assert lossy.ignored == ()
+    assert png.answer == AnswerForm()
+    assert png.ignored == ("extra_body[output_compression]",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("size", "512x512"), ("output_format", "jpeg"), ("output_format", "webp")],
+)
+def test_an_url_shows_what_dashscope_made(name: str, text: str) -> None:
+    """What we would have to change cannot be had as an URL; the field is named."""
+    with pytest.raises(InvalidRequest, match="DashScope's own file") as refused:
+        edit((name, text), ("response_format", "url"))
+
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(None, id="absent"),
+        pytest.param("", id="empty"),
+        pytest.param(" \n", id="blank"),
+        pytest.param("null", id="null"),
+    ],
+)
+def test_a_prompt_is_required(text: str | None) -> None:
+    """Without words in it there is no prompt."""
+    fields = [] if text is None else [("prompt", text)]
+
+    with pytest.raises(InvalidRequest, match="Missing required parameter: 'prompt'") as refused:
+        edit_of(fields, offer=OFFER, strict=False, fit=True)
+
+    assert (refused.value.param, refused.value.code) == ("prompt", "missing_required_parameter")
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        pytest.param("prompt", 2000, id="prompt"),
+        pytest.param("negative_prompt", 500, id="negative_prompt"),
+    ],
+)
+def test_a_text_that_dashscope_would_cut_is_refused(name: str, most: int) -> None:
+    """A text is counted in characters, and refused in OpenAI's words one over the limit."""
+    wanted = f"maximum length {most}, but got a string with length {most + 1} instead"
+
+    with pytest.raises(InvalidRequest, match=wanted) as refused:
+        edit_of([(name, "猫" * (most + 1))], offer=OFFER, strict=False, fit=True)
+
+    assert (refused.value.param, refused.value.code) == (name, "string_above_max_length")
+
+
+def test_the_longest_prompt_is_taken() -> None:
+    """2000 characters are 2000, however many bytes; Node's line ends count as one."""
+    prompt = "猫" * 1998 + "\r\n" + "x"
+
+    made = edit_of([("prompt", prompt)], offer=OFFER, strict=False, fit=True)
+
+    assert made.prompt == "猫" * 1998 + "\nx"
+
+
+def test_equal_prompts_are_equal_however_sent() -> None:
+    """Node turns each line end into CRLF; the edit is the same."""
+    made = [
+        edit_of([("prompt", text)], offer=OFFER, strict=False, fit=True)
+        for text in ("a\nb\n", "a\r\nb\r\n")
+    ]
+
+    assert made[0] == made[1]
+
+
+def test_a_stream_of_urls() -> None:
+    """A stream brings the pictures themselves: an URL beside it is refused by name."""
+    with pytest.raises(InvalidRequest, match="leave 'response_format' out") as caught:
+        edit(("stream", "true"), ("response_format", "url"))
+
+    assert caught.value.param == "response_format"

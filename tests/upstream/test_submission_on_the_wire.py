@@ -1,0 +1,290 @@
+"""The table of money over real sockets: which broken submit is certain, which is not."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from gateway.domain.edit import Picture
+from gateway.domain.errors import RequestTooLarge, SubmitUncertain, UpstreamUnreachable
+from gateway.upstream import dashscope
+from gateway.upstream.clients import Clients, Purpose
+from gateway.upstream.dashscope import DashScopeApi
+from gateway.upstream.transport import AiohttpTransport
+from tests.upstream.wire import (
+    EDIT,
+    PART,
+    PICTURES,
+    HandClock,
+    Heard,
+    Serve,
+    Tally,
+    listening,
+    read_request,
+    upstream,
+)
+
+pytestmark = pytest.mark.anyio
+
+_TASK = b'{"output":{"task_status":"PENDING","task_id":"t-1"},"request_id":"r-1"}'
+_LONG_PICTURE = (Picture(content=b"x" * 4_000_000, media_type="image/png"),)
+
+
+def _answer(status: bytes, body: bytes, *, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, size, body)
+
+
+def _cut_at_once(heard: Heard) -> Serve:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    return serve
+
+
+def _reset_at_once(heard: Heard) -> Serve:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    return serve
+
+
+def _cut_after_head(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.bytes += await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    return serve
+
+
+def _says(*parts: bytes, abort: bool = False) -> Callable[[Heard], Serve]:
+    def scripted(heard: Heard) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(heard, reader)
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            if abort:
+                writer.transport.abort()
+
+        return serve
+
+    return scripted
+
+
+def _hangs(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(heard, reader)
+        await asyncio.sleep(30)
+
+    return serve
+
+
+def _reads_nothing(heard: Heard) -> Serve:
+    async def serve(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    return serve
+
+
+def _trickles(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(heard, reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(30)
+
+    return serve
+
+
+def _soon(purpose: Purpose) -> httpx.AsyncBaseTransport:
+    """Give the real transport with a patience of 0.3 s for silence, so that no test waits."""
+
+    class Hasty(AiohttpTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            request.extensions["timeout"]["read"] = 0.3
+            return await super().handle_async_request(request)
+
+    return Hasty(keep_alive=1.5, ssl_context=_no_tls)
+
+
+def _no_tls() -> ssl.SSLContext:
+    raise AssertionError
+
+
+async def _submit(base_url: str, pictures: tuple[Picture, ...] = PICTURES) -> object:
+    async with Clients(_soon) as clients:
+        api = DashScopeApi(clients, HandClock(), Tally())
+        return await api.submit(upstream(base_url), EDIT, PART, pictures)
+
+
+@pytest.mark.parametrize(
+    ("serve", "pictures"),
+    [
+        pytest.param(_cut_at_once, PICTURES, id="closed-on-accept"),
+        pytest.param(_reset_at_once, PICTURES, id="reset-on-accept"),
+        pytest.param(_reset_at_once, _LONG_PICTURE, id="reset-while-sending"),
+        pytest.param(_cut_after_head, _LONG_PICTURE, id="reset-after-head"),
+        pytest.param(_says(), PICTURES, id="closed-after-body"),
+        pytest.param(_says(abort=True), PICTURES, id="reset-after-body"),
+        pytest.param(_says(b"HTTP/1.1 200"), PICTURES, id="cut-in-status-line"),
+        pytest.param(_says(b"HTTP/1.1 200 OK\r\nContent-Le"), PICTURES, id="cut-in-head"),
+        pytest.param(_says(_answer(b"200 OK", _TASK, length=999)), PICTURES, id="cut-in-answer"),
+        pytest.param(_says(b"not http at all\r\n\r\n"), PICTURES, id="not-http"),
+        pytest.param(_says(_answer(b"502 Bad Gateway", b"<html>")), PICTURES, id="502-page"),
+        pytest.param(_says(_answer(b"200 OK", b"{}")), PICTURES, id="200-empty"),
+        pytest.param(_hangs, PICTURES, id="silent-after-body"),
+        pytest.param(_trickles, PICTURES, id="silent-in-answer"),
+    ],
+)
+async def test_a_byte_may_have_arrived(
+    serve: Callable[[Heard], Serve], pictures: tuple[Picture, ...]
+) -> None:
+    """Once a connection was there, nothing but a clear answer makes a submit certain."""
+    async with listening(serve) as heard:
+        with pytest.raises(SubmitUncertain):
+            await _submit(heard.base_url, pictures)
+
+    assert heard.connections == 1
+
+
+async def test_refused_port_is_no_byte_sent() -> None:
+    """A refused connection proves that nothing was sent: another upstream may be tried."""
+    async with listening(_hangs) as heard:
+        pass
+
+    with pytest.raises(UpstreamUnreachable):
+        await _submit(heard.base_url)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        pytest.param("http://no-such-host.invalid/api/v1", id="no-such-name"),
+        pytest.param("http://127.0.0.1:1/api/v1", id="no-listener"),
+    ],
+)
+async def test_no_connection_is_no_byte_sent(base_url: str) -> None:
+    """Neither a name that does not resolve nor a port without a listener saw a byte."""
+    with pytest.raises(UpstreamUnreachable):
+        await _submit(base_url)
+
+
+async def test_bad_certificate_is_no_byte_sent() -> None:
+    """A failed TLS handshake comes before the request: no byte of it was sent."""
+    async with listening(_hello_in_plain) as heard, Clients() as clients:
+        api = DashScopeApi(clients, HandClock(), Tally())
+
+        with pytest.raises(UpstreamUnreachable):
+            await api.submit(upstream(f"https://127.0.0.1:{heard.port}"), EDIT, PART, PICTURES)
+
+    assert b"POST" not in heard.bytes
+
+
+def _hello_in_plain(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.bytes += await reader.read(4096)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    return serve
+
+
+async def test_connecting_too_long_is_no_byte_sent() -> None:
+    """A TLS handshake that never ends is given up as unreachable."""
+
+    class Hasty(AiohttpTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            request.extensions["timeout"]["connect"] = 0.2
+            return await super().handle_async_request(request)
+
+    def hasty(_: Purpose) -> httpx.AsyncBaseTransport:
+        return Hasty(keep_alive=1, ssl_context=httpx.create_ssl_context)
+
+    async with listening(_reads_nothing) as heard, Clients(hasty) as clients:
+        api = DashScopeApi(clients, HandClock(), Tally())
+
+        with pytest.raises(UpstreamUnreachable):
+            await api.submit(upstream(f"https://127.0.0.1:{heard.port}"), EDIT, PART, PICTURES)
+
+
+async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
+    """A proxy's no to CONNECT comes before the request: no byte of it was sent."""
+    async with listening(_refuses_tunnel) as heard:
+
+        def proxied(_: Purpose) -> httpx.AsyncBaseTransport:
+            return AiohttpTransport(
+                keep_alive=1,
+                ssl_context=httpx.create_ssl_context,
+                proxy_of=lambda _: f"127.0.0.1:{heard.port}",
+            )
+
+        async with Clients(proxied) as clients:
+            api = DashScopeApi(clients, HandClock(), Tally())
+            with pytest.raises(UpstreamUnreachable):
+                await api.submit(upstream("https://upstream.test"), EDIT, PART, PICTURES)
+
+    assert heard.bytes.startswith(b"CONNECT upstream.test:443")
+    assert b"canary" not in heard.bytes
+
+
+def _refuses_tunnel(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.bytes += await reader.readuntil(b"\r\n\r\n")
+        writer.write(_answer(b"407 Proxy Authentication Required", b""))
+        await writer.drain()
+
+    return serve
+
+
+async def test_upload_that_stands_still_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that stops reading in mid-body does not hold a submit for ever."""
+    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT, 0.3)
+    monkeypatch.setattr("gateway.upstream.dashscope._SLOWEST_UPLOAD", 2**40)
+
+    async with listening(_reads_nothing) as heard:
+        with pytest.raises(SubmitUncertain):
+            await _submit(heard.base_url, _LONG_PICTURE * 5)
+
+
+async def test_connection_that_the_server_just_closed_is_not_used_again() -> None:
+    """A POST is sent once: on a kept connection that breaks it is uncertain, not repeated."""
+
+    def once(heard: Heard) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(heard, reader)
+            writer.write(_answer(b"200 OK", _TASK))
+            await writer.drain()
+            await read_request(heard, reader)
+            writer.transport.abort()
+
+        return serve
+
+    async with listening(once) as heard, Clients() as clients:
+        api = DashScopeApi(clients, HandClock(), Tally())
+        await api.submit(upstream(heard.base_url), EDIT, PART, PICTURES)
+        with pytest.raises(SubmitUncertain):
+            await api.submit(upstream(heard.base_url), EDIT, PART, PICTURES)
+
+    assert heard.connections == 1
+    assert heard.bytes.count(b"POST ") == 2
+
+
+async def test_answer_before_the_body_is_read() -> None:
+    """A refusal that comes while the body still goes out is a refusal, or else uncertain."""
+
+    def hasty(heard: Heard) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.bytes += await reader.readuntil(b"\r\n\r\n")
+            writer.write(_answer(b"413 Content Too Large", b""))
+            await writer.drain()
+            while await reader.read(2**16):
+                pass
+
+        return serve
+
+    async with listening(hasty) as heard:
+        with pytest.raises((RequestTooLarge, SubmitUncertain)):
+            await _submit(heard.base_url, _LONG_PICTURE)
