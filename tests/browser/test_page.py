@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.downstream.dashboard import Dashboard
-from gateway.sandbox import Answer, Fault
+from gateway.sandbox import Answer, Drop, Fault
 from tests.browser.chromium import MISSING, chromium, media, requested
 from tests.browser.reading import (
     complaints,
@@ -103,6 +103,21 @@ def test_a_broken_upstream(page: Chrome, play: Scene) -> None:
     script = """return document.querySelector('.keys li[data-state="rests"]').innerText"""
     key = " ".join(page.execute_script(script).split())
     assert key.startswith("studio-old at rest: InvalidApiKey again in ")
+
+
+def test_a_doubtful_end(browser: Chrome) -> None:
+    """A picture that may be paid for and that nobody was told of stands where it is looked for."""
+    lost = Fault(on="submit", action=Drop(after=True), prompt="lost")
+    with scene({"on": True}, low=5.0, high=5.0) as play:
+        page = open_page(browser, play.url)
+        play.script(lost)
+        play.edit("acme", prompt="lost", model="qwen-image-edit-plus")
+        wait(page, lambda: any("running upstream" in row for row in rows(page, "running")))
+        play.leave()
+        wait(page, lambda: any("perhaps made, nobody told" in row for row in rows(page, "kept")))
+
+        assert rows(page, "running") == []
+        assert text(page, "n-kept") == "1"
 
 
 def test_a_refusal(page: Chrome, play: Scene) -> None:
