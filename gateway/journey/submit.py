@@ -1,8 +1,9 @@
 """Where money is spent: the intent, the submit, and what follows when its answer is lost."""
 
+import asyncio
 import math
 from collections.abc import Awaitable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from gateway.domain.errors import (
     Draining,
@@ -23,7 +24,7 @@ from gateway.journey.lane import Lane
 from gateway.journey.settle import Doubt, Settlement
 from gateway.journey.surroundings import Surroundings
 
-_HEAR_AGAIN_SECONDS = (0.0, 0.2, 0.5)
+_HEAR_SECONDS, _HEAR_PAUSES = 3.0, (0.0, 0.3)
 _READ_AGAIN_SECONDS = 5.0
 _URL_SECONDS = 24 * 3600.0  # so long a result URL can be used (dashscope.md 4.1)
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
@@ -134,23 +135,21 @@ class Submitter:
         """
         Have an answer of the region before the first intent: its time stands in that.
 
-        By it the next process looks for the task, whatever our calendar said or will say.
-
-        Raises:
-            UpstreamUnreachable: none came; nothing was submitted.
+        By it the next process looks for the task, whatever our calendar said or will say. A
+        region that says nothing is submitted to all the same.
         """
-        for pause in _HEAR_AGAIN_SECONDS:
-            if self._dashscope.heard(upstream.region.name):
-                return
-            await self._clock.sleep(pause)
-            await lane.calls.turn()
-            until = self._clock.epoch()
-            try:
-                await self._dashscope.tasks(upstream, since=until - 60.0, until=until, page_size=1)
-            except GatewayError:
-                continue  # a refusal is an answer, too
-        if not self._dashscope.heard(upstream.region.name):
-            raise UpstreamUnreachable("The upstream cannot be reached; nothing was submitted.")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HEAR_SECONDS):
+                for pause in _HEAR_PAUSES:
+                    if self._dashscope.heard(upstream.region.name):
+                        return
+                    await self._clock.sleep(pause)
+                    await lane.calls.turn()
+                    until = self._clock.epoch()
+                    with suppress(GatewayError):  # a refusal is an answer, too
+                        await self._dashscope.tasks(
+                            upstream, since=until - 60.0, until=until, page_size=1
+                        )
 
     async def _send(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str | None:
         """Send one submit; return its task's id, or ``None`` when it surely made none."""

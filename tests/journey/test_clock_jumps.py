@@ -8,9 +8,9 @@ from gateway.domain.errors import SubmitUncertain, UpstreamUnreachable
 from gateway.domain.task import Task, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Ask
-from tests.fakes import FakeDashScope, Submit
+from tests.fakes import Call, FakeDashScope, Submit
 from tests.journey.dying import one_life
-from tests.journey.house import House, buy, insist, refusal
+from tests.journey.house import House, buy, insist
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +109,7 @@ class Distant(FakeDashScope):
         return self.count("tasks") > self.vain
 
 
-@pytest.mark.parametrize("vain", [0, 1, 2])
+@pytest.mark.parametrize("vain", [0, 1])
 async def test_upstreams_time_is_known_before_the_first_submit(vain: int) -> None:
     """Its list is asked, again if need be, and only by the first submit of the process."""
     house = House()
@@ -124,16 +124,27 @@ async def test_upstreams_time_is_known_before_the_first_submit(vain: int) -> Non
     assert calls == ["tasks"] * (vain + 1) + ["submit", "submit"]
 
 
-async def test_a_region_that_does_not_answer() -> None:
-    """Nothing is submitted by a clock that may be wrong; the customer hears that it may retry."""
+@pytest.mark.parametrize("error", [UpstreamUnreachable("cut"), None], ids=["cut", "silent"])
+async def test_a_list_that_does_not_answer(
+    error: UpstreamUnreachable | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked twice, for 3 s at most; then the submit itself shows whether anything works."""
     house = House()
     house.world = world = Distant(house.clock)
-    world.vain = 9
-    world.fail("tasks", *[UpstreamUnreachable("cut")] * 9)
-    async with house.desk() as desk:
-        error = await refusal(buy(desk, house.ask()))
+    world.vain = 99
 
-    assert isinstance(error, UpstreamUnreachable)
-    assert error.retry
-    assert (world.count("tasks"), world.count("submit")) == (3, 0)
-    assert house.ledger.records == []
+    async def tasks(*_: Any, **__: Any) -> TaskPage:
+        world.calls.append(Call("tasks", house.clock.now(), "main", ""))
+        if error is None:
+            await house.clock.sleep(60.0)
+        raise error or AssertionError
+
+    monkeypatch.setattr(world, "tasks", tasks)
+    async with house.desk() as desk:
+        began = house.clock.now()
+        await buy(desk, house.ask())
+
+    submit = next(call for call in world.calls if call.operation == "submit")
+    assert submit.at - began == pytest.approx(3.0 if error is None else 0.3, abs=0.1)
+    assert world.count("tasks") == (1 if error is None else 2)
+    assert len(world.paid) == 1
