@@ -4,8 +4,11 @@ import pytest
 
 from gateway.domain.edit import AnswerForm, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.models import Does, Offer
 from gateway.translate.openai_request import edit_of
 from tests.translate.openai_form import OFFER, PLAIN, WAN, edit
+
+QWEN = "qwen-image-edit-plus"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +150,14 @@ def test_without_fit_no_size_is_scaled() -> None:
 
     assert refused.value.param == "size"
     assert edit(("size", "768x768"), fit=False).size == Size(768, 768)
+
+
+def test_without_fit_a_models_sides_are_told() -> None:
+    """Where more than pixels and ratio counts, that is part of the rule."""
+    says = r"no side under 512 or over 2048.* nearest is 1920x512"
+    given = [("prompt", "a cat"), ("size", "1500x400")]
+    with pytest.raises(InvalidRequest, match=says):
+        edit_of(given, offer=Offer(Does.EDIT, {QWEN: QWEN}, QWEN), fit=False)
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
