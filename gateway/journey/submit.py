@@ -246,8 +246,8 @@ def _nobody_knows(lost: SubmitUncertain | None = None) -> SubmitUncertain:
     """Return what ends an edit of a model without tasks whose answer was lost."""
     return SubmitUncertain(
         "The upstream's answer was lost, and this model has no list to look it up in: the "
-        "picture may have been made and paid for. Send the edit again only if it may be paid "
-        "for twice.",
+        "picture may have been made and paid for. Only if it may be paid for twice, send the "
+        "edit again in two minutes, or at once with a new Idempotency-Key.",
         retry=False,
         upstream_code=None if lost is None else lost.upstream_code,
         upstream_request_id=None if lost is None else lost.upstream_request_id,
