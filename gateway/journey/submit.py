@@ -101,9 +101,9 @@ class Submitter:
         while not errand.abandoned:
             if errand.has_tasks:
                 await self._hear(lane, upstream)
-            elif self._clock.now() > self.until:
-                raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
             await lane.submits.turn()
+            if not errand.has_tasks and self._clock.now() > self.until:
+                raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
             errand.mark(Phase.SUBMIT, self._clock.now())
             theirs = self._dashscope.clock_offset(upstream.region.name)
             leg.upstream, leg.intended_at = upstream, self._clock.epoch() + theirs

@@ -35,8 +35,7 @@ def create_sandbox(config: SandboxConfig | None = None, *, clock: Clock | None =
         clock: Time; a test hands in one that it moves.
 
     Returns:
-        An app without a lifespan: it can be mounted, served by `gateway.sandbox.serve`, or called
-        in process (where a cut connection raises `PeerCut`).
+        An app to mount, serve, or call in process, where a cut connection raises `PeerCut`.
     """
     region = Region(config or SandboxConfig(), clock or RealClock())
 

@@ -10,27 +10,14 @@ from signal import SIGKILL
 
 import httpx
 
-from tests.whole import KEY, UPSTREAM_KEY, eventually, hashed
+from tests.process import tables
+from tests.whole import UPSTREAM_KEY, eventually
 
 
 def config(folder: Path, region_url: str) -> Path:
     """Write a config with a ledger on disk."""
     file = folder / "gateway.toml"
-    file.write_text(
-        f"""
-[state]
-path = "{folder / "ledger.db"}"
-[regions.beijing]
-base_url = "{region_url}/api/v1"
-[upstreams.main]
-region = "beijing"
-key = "env:KEY"
-[tenants.acme]
-region = "beijing"
-keys = ["{hashed(KEY)}"]
-""",
-        "utf-8",
-    )
+    file.write_text(tables(folder, region_url), "utf-8")
     return file
 
 

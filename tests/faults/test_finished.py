@@ -185,7 +185,7 @@ async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
             await asyncio.sleep(0.5)  # and is written down
             process.send_signal(SIGKILL)
             await process.wait()
-        kept = list((tmp_path / "ledger.db.keep").iterdir())
+        kept = list((tmp_path / "gateway.db.keep").iterdir())
         async with serving(file, port):
             answer = await _had(http, f"{edits}/{accepted.json()['id']}", headers)
             again = await http.get(f"{edits}/{accepted.json()['id']}", headers=headers)

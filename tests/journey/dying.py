@@ -165,17 +165,22 @@ class MortalReceipts:
 
 
 async def one_life(
-    house: House, ask: Callable[[int], Ask], last: int
+    house: House,
+    ask: Callable[[int], Ask],
+    last: int,
+    refused: type[GatewayError] = UpstreamFailed,
 ) -> tuple[Life, Answer | None]:
-    """Let a customer come to a process that dies at step *last*."""
+    """Let a customer come, who may be *refused* so, to a process that dies at step *last*."""
     life = Life(last)
     desk = house.desk(
-        dashscope=MortalDashScope(house.world, life), ledger=MortalLedger(house.ledger, life)
+        dashscope=MortalDashScope(house.world, life),
+        ledger=MortalLedger(house.ledger, life),
+        receipts=MortalReceipts(house.receipts, life),
     )
     answer: list[Answer] = []
 
     async def come() -> None:
-        with suppress(UpstreamFailed):
+        with suppress(refused):
             async with desk.attend(ask(0)) as visit:
                 answer.append(await visit.answer())  # from here on the customer has it
                 await visit.delivered()

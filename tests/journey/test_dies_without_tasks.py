@@ -1,8 +1,6 @@
 """Wherever the process dies while a model without tasks answers: paid once, or told so for good."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 from gateway.domain.errors import SubmitUncertain, Throttled
 from gateway.journey.ask import Answer, Ask
 from tests.fakes import Run, Submit
-from tests.journey.dying import Life, MortalDashScope, MortalLedger, MortalReceipts
+from tests.journey.dying import one_life
 from tests.journey.house import House, insist, whole
 
 pytestmark = pytest.mark.anyio
@@ -37,31 +35,6 @@ def a_house(submits: tuple[Submit, ...]) -> House:
     return house
 
 
-async def one_life(house: House, ask: Callable[[], Ask], last: int) -> tuple[Life, Answer | None]:
-    """Let a customer come, if it still wants to, to a process that dies at step *last*."""
-    life = Life(last)
-    desk = house.desk(
-        dashscope=MortalDashScope(house.world, life),
-        ledger=MortalLedger(house.ledger, life),
-        receipts=MortalReceipts(house.receipts, life),
-    )
-    answer: list[Answer] = []
-
-    async def come() -> None:
-        with suppress(SubmitUncertain):
-            async with desk.attend(ask()) as visit:
-                answer.append(await visit.answer())
-                await visit.delivered()
-        life.over.set()
-
-    async with desk, asyncio.TaskGroup() as group:
-        customer = group.create_task(come())
-        await life.over.wait()
-        customer.cancel()
-        life.bury()
-    return life, answer[0] if answer else None
-
-
 async def last_life(house: House, ask: Callable[[], Ask]) -> Answer | SubmitUncertain:
     """Let the customer's retries come to a process that lives."""
     async with house.desk() as desk:
@@ -83,7 +56,7 @@ async def lives(house: House, deaths: tuple[int, ...], changes: dict[str, Any]) 
     where: list[str] = []
     end: Answer | SubmitUncertain | None = None
     for last in deaths:
-        life, end = await one_life(house, ask, last)
+        life, end = await one_life(house, lambda _: ask(), last, SubmitUncertain)
         where.append(life.where)
         if end is not None:
             break
@@ -127,12 +100,16 @@ async def test_dies_twice(name: str) -> None:
             await lives(a_house(submits), (first, second), changes)
 
 
+def _asks(house: House) -> Callable[[int], Ask]:
+    return lambda count: house.ask(model=_QWEN, retry_count=count)
+
+
 @pytest.mark.parametrize("died", ["after submit", "before receipt", "after receipt"])
 async def test_what_the_receipt_is_for(died: str) -> None:
     """Dead before it is written, the picture is lost and told so; dead after it, it is had."""
     for last in range(1, _MOST):
         house = a_house(())
-        life, _ = await one_life(house, partial(house.ask, model=_QWEN), last)
+        life, _ = await one_life(house, _asks(house), last, SubmitUncertain)
         if life.where == died:
             break
 

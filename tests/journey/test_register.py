@@ -7,29 +7,16 @@ import pytest
 
 from gateway.domain.errors import NotFound
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
-from gateway.journey.digest import prompt_digest
 from tests.fakes import a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy
+from tests.journey.records import a_record
 
 pytestmark = pytest.mark.anyio
 
 
 def void_record(house: House) -> EditRecord:
     """Return what is left of a keyed edit whose process died between two submits."""
-    ask = house.ask()
-    return EditRecord(
-        edit_id="edit_1",
-        tenant="acme",
-        region="beijing",
-        digest=ask.digest,
-        prompt_digest=prompt_digest(ask.edit.prompt),
-        model=ask.edit.model,
-        n=1,
-        response_format="b64_json",
-        output_format="png",
-        created=house.clock.epoch(),
-        idempotency_key="k",
-    )
+    return a_record(created=house.clock.epoch(), idempotency_key="k")
 
 
 async def test_a_void_edit_is_none() -> None:

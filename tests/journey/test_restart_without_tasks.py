@@ -1,5 +1,6 @@
-"""A restart amid models without tasks: what was answered counts, what is lost is told."""
+"""Restarts and drains amid models without tasks: what was answered counts, what is lost is told."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,11 @@ from gateway.domain.errors import (
     SubmitUncertain,
 )
 from gateway.domain.record import EditState, TaskState
-from tests.fakes import Run, Submit
+from gateway.journey.pace import Pace
+from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal
 from tests.journey.records import a_record, a_task
-from tests.journey.without_tasks import LOST, QWEN, a_house, ask
+from tests.journey.without_tasks import LOST, QWEN, a_house, ask, refused_or_made
 
 pytestmark = pytest.mark.anyio
 
@@ -118,4 +120,37 @@ async def test_a_receipt_that_cannot_be_read_yet() -> None:
 
     assert late.retry
     assert (type(error), error.retry) == (SubmitUncertain, False)
+    assert house.world.count("submit") == 0
+
+
+async def test_the_last_minute_of_a_drain() -> None:
+    """What could not be answered before the end is not submitted to be cut; it may come again."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    house.world.run = Run(0.0, 15.0)
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        asked = [group.create_task(refused_or_made(desk, ask(house, f"cat {i}"))) for i in range(4)]
+        await house.clock.sleep(1.0)
+        desk.drain(80.0)
+        await house.clock.sleep(300.0)
+        ends = [await one for one in asked]
+
+    assert ends == ["made", "made", "server_is_draining", "server_is_draining"]
+    assert len(house.world.paid) == 2
+
+
+async def test_a_slow_turn_into_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is when it would be sent, not when it began to wait for its turn."""
+
+    async def slow(_: Pace) -> None:
+        await asyncio.sleep(100.0)
+
+    monkeypatch.setattr(Pace, "turn", slow)
+    house = a_house()
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        asked = group.create_task(refused_or_made(desk, ask(house)))
+        await house.clock.sleep(1.0)
+        desk.drain(80.0)
+
+    assert asked.result() == "server_is_draining"
     assert house.world.count("submit") == 0

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import (
-    GatewayError,
     LedgerUnavailable,
     ResultUnavailable,
     StillRunning,
@@ -15,12 +14,10 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState, TaskState
-from gateway.journey.ask import Ask
-from gateway.journey.desk import Desk
 from gateway.journey.pace import Pace
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal, whole
-from tests.journey.without_tasks import LOST, QWEN, a_house, ask
+from tests.journey.without_tasks import LOST, QWEN, a_house, ask, refused_or_made
 
 pytestmark = pytest.mark.anyio
 
@@ -298,30 +295,6 @@ async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(house.bugs) == 1
     assert answer.delivered == 8
     assert sum(task.n for task in house.world.paid) == 8
-
-
-async def test_the_last_minute_of_a_drain() -> None:
-    """What could not be answered before the end is not submitted to be cut; it may come again."""
-    narrow = an_account(running_tasks=1, pending_ahead=0)
-    house = House(a_tenant("acme", an_upstream(account=narrow)))
-    house.world.run = Run(0.0, 15.0)
-    async with house.desk() as desk, asyncio.TaskGroup() as group:
-        asked = [group.create_task(refused_or_made(desk, ask(house, f"cat {i}"))) for i in range(4)]
-        await house.clock.sleep(1.0)
-        desk.drain(80.0)
-        await house.clock.sleep(300.0)
-        ends = [await one for one in asked]
-
-    assert ends == ["made", "made", "server_is_draining", "server_is_draining"]
-    assert len(house.world.paid) == 2
-
-
-async def refused_or_made(desk: Desk, asked: Ask) -> str:
-    try:
-        await buy(desk, asked)
-    except GatewayError as error:
-        return error.code
-    return "made"
 
 
 async def test_who_repeats_it_for_ever_is_not_refused_for_ever() -> None:

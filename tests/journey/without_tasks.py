@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from gateway.domain.errors import SubmitUncertain
+from gateway.domain.errors import GatewayError, SubmitUncertain
 from gateway.journey.ask import Ask
+from gateway.journey.desk import Desk
 from tests.fakes import Run, Submit
-from tests.journey.house import House
+from tests.journey.house import House, buy
 
 QWEN = "qwen-image-edit-plus"
 LOST = SubmitUncertain("cut", upstream_code="ReadError")
@@ -20,3 +21,11 @@ def a_house(*submits: Submit) -> House:
     house.world.run = Run(0.0, 15.0)
     house.world.submits.extend(submits)
     return house
+
+
+async def refused_or_made(desk: Desk, asked: Ask) -> str:
+    try:
+        await buy(desk, asked)
+    except GatewayError as error:
+        return error.code
+    return "made"
