@@ -1,4 +1,4 @@
-"""The house rules that no linter knows: budgets, names, first lines, and a test for each file."""
+"""The house rules that no linter knows: names, first lines, reasons and dependencies."""
 
 import ast
 import re
@@ -14,51 +14,7 @@ SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OURS = [*SOURCES, *TESTS, *sorted((ROOT / "benchmarks").rglob("*.py"))]
 
-MOST_LINES = 350
-MOST_LINES_OF_A_FUNCTION = 40
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
-
-WITHOUT_A_TEST_FILE = {
-    reason: files.split()
-    for reason, files in {
-        "names, types and tables only: nothing in it can go wrong by itself": """
-            domain/record.py domain/snapshot.py domain/tenant.py domain/trace.py
-            downstream/ports.py journey/ask.py
-            journey/ports.py observe/buckets.py observe/prices.py sandbox/faults.py
-            sandbox/order.py upstream/ports.py
-        """,
-        "its words are tested whole, as commands": """
-            cli.py commands/check.py commands/demo_play.py commands/settings.py
-        """,
-        "tests/commands/test_edits.py and test_tables.py type them": """
-            commands/edits_cancel.py commands/tables_drawn.py
-        """,
-        "tests/config/test_load.py and test_complaints.py write what an operator may see": """
-            config/build.py config/keys.py config/rules.py config/schema.py config/secret.py
-            config/table.py
-        """,
-        "tests/downstream/test_edits.py and test_form.py drive it over HTTP": """
-            downstream/edit_headers.py downstream/models.py
-            downstream/manner.py downstream/multipart_form.py downstream/opening.py
-            downstream/page.py downstream/retired.py
-            downstream/readiness.py downstream/reception.py downstream/whence.py
-        """,
-        "tests/journey/test_recovered.py and test_desk.py tell its story": """
-            journey/recall.py journey/surroundings.py
-        """,
-        "tests/ledger/test_contract.py holds both ledgers to one contract": "ledger/memory.py",
-        "tests/observe/test_metrics.py reads it in the exposition": """
-            observe/families.py observe/labels.py
-        """,
-        "tests/traces reads it as a collector does": "observe/traces.py",
-        "the sandbox is judged by its wire: test_wire.py and the vendor's SDK": """
-            sandbox/answers.py sandbox/books.py sandbox/callers.py sandbox/doors.py
-            sandbox/labels.py sandbox/region.py
-        """,
-        "test_dashscope_fault.py tests it through its one caller": "translate/dashscope_codes.py",
-    }.items()
-}
-"""Why → files of gateway/ that have no test file of their own. New files have one."""
 
 
 def test_files_are_found() -> None:
@@ -68,33 +24,19 @@ def test_files_are_found() -> None:
     assert Path(__file__) in TESTS
 
 
-def test_files_fit_their_budget() -> None:
-    """A file is read in one sitting, a test as well."""
-    assert _guilty(OURS, lambda file: len(_text(file).splitlines()) > MOST_LINES) == {}
-
-
-def test_functions_fit_their_budget() -> None:
-    """A function is seen at once; its docstring does not count."""
-
-    def too_long(file: Path) -> list[str]:
-        return [it.name for it in _functions(file) if _length(it) > MOST_LINES_OF_A_FUNCTION]
-
-    assert _guilty(SOURCES, too_long) == {}
-
-
 def test_no_file_is_a_drawer() -> None:
     """A name says what is in a file, not that there was no better place for it."""
     assert _guilty(OURS, lambda file: DRAWERS & set(file.stem.split("_"))) == {}
 
 
 def test_first_lines_say_what_it_is() -> None:
-    """Each module's docstring begins with a sentence."""
-    assert (
-        _guilty(
-            SOURCES, lambda file: len((ast.get_docstring(_tree(file)) or "").split("\n")[0]) < 10
-        )
-        == {}
-    )
+    """A module's docstring begins with a sentence of at least four words."""
+
+    def unsaid(file: Path) -> bool:
+        first = (ast.get_docstring(_tree(file)) or "").split("\n\n")[0]
+        return len(first.split()) < 4
+
+    assert _guilty([f for f in SOURCES if f.name != "__init__.py"], unsaid) == {}
 
 
 def test_nothing_is_put_off() -> None:
@@ -123,16 +65,6 @@ def test_every_ignore_has_its_reason() -> None:
         return [said for said in found if not good.match(said)]
 
     assert _guilty(SOURCES, bare) == {}
-
-
-def test_every_file_has_its_test() -> None:
-    """gateway/ROOM/FILE.py is tested by tests/ROOM/test_FILE.py, or the list says why not."""
-    files = {file.relative_to(ROOT / "gateway") for file in SOURCES if file.stem[:2] != "__"}
-    tests = {file.relative_to(ROOT / "tests") for file in TESTS}
-
-    lacking = {str(file) for file in files if file.with_name(f"test_{file.name}") not in tests}
-
-    assert lacking == {file for files in WITHOUT_A_TEST_FILE.values() for file in files}
 
 
 def test_every_test_states_its_fact() -> None:
@@ -187,12 +119,6 @@ def _functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
-
-
-def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    docstring = ast.get_docstring(function, clean=False)
-    without = len(docstring.split("\n")) if docstring else 0
-    return (function.end_lineno or 0) - function.lineno + 1 - without
 
 
 def _imports(file: Path) -> Iterator[str]:

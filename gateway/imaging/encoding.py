@@ -1,4 +1,4 @@
-"""Pictures into bytes."""
+"""Encodes a result in the format and quality that the client asked for."""
 
 from io import BytesIO
 
