@@ -1,0 +1,87 @@
+"""What the code cites exists: pages of docs/reference by section, promises by number."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
+REFERENCES = {page.name: page for page in (ROOT / "docs" / "reference").glob("*.md")}
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBERS = rf"{_NUMBER}(?:(?:, | and ){_NUMBER}\b)*"
+_PAGE = re.compile(rf"\b(\w+\.md)(?: sections?)?(?: ({_NUMBERS}))?")
+_SECTION = re.compile(rf"\bsections? ({_NUMBERS})")
+
+
+def test_a_page_and_section_that_is_cited_exists() -> None:
+    """A comment or docstring that names a page, with or without a section, can be followed."""
+    pages = {page.name for page in ROOT.glob("docs/**/*.md")} | {"README.md"}
+    cited = list(_citations())
+
+    assert len(cited) > 20  # the patterns find what is there
+    assert [it for it in cited if it[1] not in pages and it[1] != "product.md"] == []
+    assert [
+        it for it in cited if it[2] and it[1] in REFERENCES and it[2] not in _sections(it[1])
+    ] == []
+
+
+def test_a_section_that_the_sandbox_cites_exists() -> None:
+    """The simulated region cites DashScope's reference by section alone."""
+    cited = [
+        (file.name, number)
+        for file in SOURCES
+        if file.parent.name == "sandbox"
+        for match in _SECTION.finditer(file.read_text("utf-8"))
+        for number in re.findall(_NUMBER, match[1])
+    ]
+
+    assert len(cited) > 10
+    assert [it for it in cited if it[1] not in _sections("dashscope.md")] == []
+
+
+@pytest.mark.parametrize("page", sorted(REFERENCES))
+def test_sections_are_numbered_once(page: str) -> None:
+    """No two headings of a reference have one number, or a citation would be ambiguous."""
+    numbers = _headings(page)
+
+    assert len(numbers) > 10
+    assert len(numbers) == len(set(numbers))
+
+
+def test_a_broken_citation_is_found() -> None:
+    """The patterns read every form of citation that the code uses."""
+    text = "(dashscope.md 1.3, 99.1) openai.md section 7 and docs/models.md; dashscope.md 2 and 3"
+
+    assert list(_read(text)) == [
+        ("dashscope.md", "1.3"),
+        ("dashscope.md", "99.1"),
+        ("openai.md", "7"),
+        ("models.md", ""),
+        ("dashscope.md", "2"),
+        ("dashscope.md", "3"),
+    ]
+
+
+def _citations() -> Iterator[tuple[str, str, str]]:
+    """Yield file, page and section (may be empty) of every citation in gateway/."""
+    for file in SOURCES:
+        for page, section in _read(file.read_text("utf-8")):
+            yield str(file.relative_to(ROOT)), page, section
+
+
+def _read(text: str) -> Iterator[tuple[str, str]]:
+    for match in _PAGE.finditer(text):
+        for number in re.findall(_NUMBER, match[2] or "") or [""]:
+            yield match[1], number
+
+
+def _sections(page: str) -> set[str]:
+    return set(_headings(page))
+
+
+def _headings(page: str) -> list[str]:
+    text = REFERENCES[page].read_text("utf-8")
+    return re.findall(rf"^#+ ({_NUMBER})\b", text, re.MULTILINE)
