@@ -143,7 +143,9 @@ class Carrier:
         """Wait for a turn of this account, submit, and follow the task to its end."""
         tenant, region = errand.tenant, errand.tenant.region
         try:
-            leg.place = lane.line.place(tenant, leg.part.n)
+            # Without a list to look in, two of one prompt cannot be mistaken for each other.
+            prompt = errand.prompt_digest if errand.has_tasks else None
+            leg.place = lane.line.place(tenant, leg.part.n, prompt)
         except GatewayError as full:
             full.retry_after = lane.expected_wait(tenant)
             self._observer.queue_rejected(tenant.name, "tenant_limit")
@@ -154,13 +156,14 @@ class Carrier:
         self._observer.queued(region, tenant.name, 1)
         in_line = True
         try:
-            if self._spool is not None and not lane.line.free:
+            if self._spool is not None and lane.line.must_wait(leg.place):
                 await errand.spool(self._spool)
             async with lane.line.turn(leg.place):
                 in_line = False
                 self._observer.queued(region, tenant.name, -1)
                 self._observer.queue_waited(region, self._clock.now() - waits_since)
                 await self._submitter.submit(lane, errand, leg)
+                lane.line.submitted(leg.place)
                 await self._follow(lane, errand, leg)
         finally:
             if in_line:

@@ -1,9 +1,8 @@
 """All that the edits of one Alibaba account share: limits, line, poller, resting keys, prompts."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
 from gateway.domain.error_types import error_type
@@ -29,12 +28,6 @@ class Rest:
     reason: str
     by_list: bool
     """Whether a list call, which is free, tells when it works again: so for a refused key."""
-
-
-@dataclass(slots=True)
-class _Prompt:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    holders: int = 0
 
 
 class Lane:
@@ -69,25 +62,10 @@ class Lane:
             observer=observer,
             instead=self.instead,
         )
-        self._prompts: dict[str, _Prompt] = {}
 
-    @asynccontextmanager
-    async def prompt(self, digest: str) -> AsyncIterator[None]:
-        """
-        Hold the only open submit of this prompt (P5).
-
-        An uncertain submit is settled by its prompt, so two of equal prompt must never be
-        open at once.
-        """
-        entry = self._prompts.setdefault(digest, _Prompt())
-        entry.holders += 1
-        try:
-            async with entry.lock:
-                yield
-        finally:
-            entry.holders -= 1
-            if not entry.holders:
-                del self._prompts[digest]
+    def prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
+        """Hold the only open submit of this prompt (P5), for a part that has no turn in line."""
+        return self.line.prompts.hold(digest)
 
     def upstreams_of(self, tenant: Tenant) -> list[Upstream]:
         """Return the tenant's upstreams of this account, in its order, the resting ones last."""

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 
 from gateway.domain.errors import RateLimited
 from gateway.domain.tenant import Tenant
+from gateway.journey.prompts import Prompts
+
+_Heap = list[tuple[int, int, "Place"]]
+"""By number; the second number only keeps places from being compared."""
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +23,9 @@ class Place:
     tenant: Tenant
     cost: int
     number: int
+    prompt: str | None = None
+    """Its submit is of this prompt, and may not be open beside another of the same."""
+    holds_prompt: bool = False
     granted: asyncio.Event = field(default_factory=asyncio.Event)
     away: bool = False
     """Nobody is connected: others go first, but the place in the order stays."""
@@ -38,8 +45,9 @@ class _Queue:
     """Of all that wait."""
     offered: bool = False
     """Whether it is among those that may be next; its clock stands still as long."""
-    places: list[tuple[int, int, Place]] = field(default_factory=list)
-    """A heap by number; the second number only keeps places from being compared."""
+    places: _Heap = field(default_factory=list)
+    held_back: dict[str, _Heap] = field(default_factory=dict)
+    """By prompt: those whose prompt had an open submit when it was their turn."""
 
     @property
     def may_run(self) -> bool:
@@ -55,6 +63,13 @@ class _Queue:
         self.waiting -= 1
         self.cost -= place.cost
 
+    def before(self, place: Place) -> int:
+        """Return how many wait that came before *place*."""
+        heaps = (self.places, *self.held_back.values())
+        return sum(
+            other.queued and number < place.number for heap in heaps for number, _, other in heap
+        )
+
     def turns_before(self, clock: float) -> int:
         """Return how many of those that wait have their turn before *clock*."""
         return min(self.waiting, max(0, math.ceil((clock - self.clock) / self.step)))
@@ -66,6 +81,9 @@ class Line:
 
     The tenant that has had least, by cost and weight, goes next; a tenant with a hundred
     edits in line moves another's by one turn. Each event costs O(log waiting).
+
+    A place whose prompt has an open submit is passed by others and takes no slot meanwhile;
+    with its turn it holds the prompt, until ``submitted`` or the turn's end.
     """
 
     def __init__(self, slots: int) -> None:
@@ -76,6 +94,7 @@ class Line:
         self._clock = 0.0
         self._number = 0
         self._entries = 0
+        self.prompts = Prompts(self._freed)
 
     @asynccontextmanager
     async def turn(self, place: Place) -> AsyncIterator[None]:
@@ -91,9 +110,17 @@ class Line:
         try:
             yield
         finally:
+            self.submitted(place)
             self._release(queue)
 
-    def place(self, tenant: Tenant, cost: int) -> Place:
+    def submitted(self, place: Place) -> None:
+        """Let others of its prompt go: what became of its submit is known."""
+        if place.holds_prompt:
+            assert place.prompt is not None
+            place.holds_prompt = False
+            self.prompts.release(place.prompt)
+
+    def place(self, tenant: Tenant, cost: int, prompt: str | None = None) -> Place:
         """
         Take a number.
 
@@ -103,7 +130,11 @@ class Line:
         if self._queue(tenant).waiting >= tenant.max_waiting:
             raise RateLimited(f"Too many edits are waiting: {tenant.max_waiting}. Try again later.")
         self._number += 1
-        return Place(line=self, tenant=tenant, cost=cost, number=self._number)
+        return Place(line=self, tenant=tenant, cost=cost, number=self._number, prompt=prompt)
+
+    def must_wait(self, place: Place) -> bool:
+        """Say whether no turn is to be had for *place* at once."""
+        return not self.free or self.prompts.held(place.prompt)
 
     def take(self, tenant: Tenant) -> None:
         """Count a task that runs already (after a restart); may go over the slots."""
@@ -141,9 +172,7 @@ class Line:
         """
         queue, own = self._queue(tenant), self._queue(tenant).waiting
         if place is not None:
-            own = sum(
-                1 for number, _, other in queue.places if other.queued and number < place.number
-            )
+            own = queue.before(place)
         since = queue.clock if queue.waiting else max(queue.clock, self._clock)
         clock = since + own * queue.step
         others = (other for other in self._queues.values() if other is not queue and other.waiting)
@@ -179,6 +208,7 @@ class Line:
         if place.queued:
             queue.lose(place)
         else:  # granted in the same moment
+            self.submitted(place)
             self._release(queue)
 
     def _release(self, queue: _Queue) -> None:
@@ -209,13 +239,44 @@ class Line:
         self._free -= 1
         self._clock = queue.clock
         queue.clock += place.cost / queue.tenant.weight
+        if place.prompt is not None:
+            self.prompts.take(place.prompt)
+            place.holds_prompt = True
         place.granted.set()
 
     def _head(self, queue: _Queue) -> Place | None:
-        """Return the first place whose customer is there; forget those that left or wait away."""
+        """Return the first place that may have a turn; hold back or forget those before it."""
         while queue.places:
             place = queue.places[0][2]
-            if place.queued and not place.away:
+            wanted = place.queued and not place.away
+            if wanted and not self.prompts.held(place.prompt):
                 return place
-            heapq.heappop(queue.places)
+            entry = heapq.heappop(queue.places)
+            if place.prompt is None:
+                continue
+            if wanted:
+                heapq.heappush(queue.held_back.setdefault(place.prompt, []), entry)
+            elif not self.prompts.held(place.prompt):
+                self._next_of(queue, place.prompt)
         return None
+
+    def _freed(self, prompt: str) -> None:
+        """Let the first place of this prompt in each queue have a turn again."""
+        for queue in self._queues.values():
+            if prompt not in queue.held_back:
+                continue
+            if self._head(queue) is None:
+                # As long as all of its places were held back it has saved nothing up.
+                queue.clock = max(queue.clock, self._clock)
+            self._next_of(queue, prompt)
+            self._offer(queue)
+        self._grant()
+
+    def _next_of(self, queue: _Queue, prompt: str) -> None:
+        """Put the first place of *queue* that was held back for *prompt* back in order."""
+        held_back = queue.held_back.get(prompt)
+        if held_back is None:
+            return
+        heapq.heappush(queue.places, heapq.heappop(held_back))
+        if not held_back:
+            del queue.held_back[prompt]

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 from gateway.domain.errors import (
     Draining,
@@ -48,6 +48,7 @@ class Submitter:
         """
         Submit to the first upstream of this account that takes it.
 
+        The part has its turn in line, so it holds its prompt: no equal one is open beside it.
         Afterwards the part has its task; of a model without tasks, the ended one.
 
         Raises:
@@ -56,10 +57,7 @@ class Submitter:
         refused: GatewayError = UpstreamUnavailable("No upstream of this account works.")
         for upstream in lane.upstreams_of(errand.tenant):
             try:
-                # Without a list to look in, two of one prompt cannot be mistaken.
-                alone = lane.prompt(errand.prompt_digest) if errand.has_tasks else nullcontext()
-                async with alone:
-                    await self._submit_to(lane, upstream, errand, leg)
+                await self._submit_to(lane, upstream, errand, leg)
             except (UpstreamUnreachable, UpstreamUnavailable) as error:
                 lane.rest(upstream, error)
                 refused = error

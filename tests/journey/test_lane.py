@@ -15,26 +15,6 @@ from tests.warp import WarpClock
 pytestmark = pytest.mark.anyio
 
 
-async def test_one_open_submit_per_prompt() -> None:
-    """Equal prompts go one after the other, others beside them; nothing stays behind."""
-    lane, order = a_lane(), list[str]()
-
-    async def submit(prompt: str, name: str) -> None:
-        async with lane.prompt(prompt):
-            order.append(f"{name} in")
-            await lane.clock.sleep(1.0)
-            order.append(f"{name} out")
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(submit("cat", "first"))
-        group.create_task(submit("cat", "second"))
-        group.create_task(submit("dog", "third"))
-
-    assert order.index("first out") < order.index("second in")
-    assert order.index("third in") < order.index("first out")
-    assert lane._prompts == {}
-
-
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [(UpstreamUnreachable("down"), 5.0), (UpstreamUnavailable("key"), 60.0)],

@@ -29,6 +29,7 @@ class Crowd(RuleBasedStateMachine):
         ]
         self.edits: list[tuple[Place, asyncio.Task[None], asyncio.Event]] = []
         self.running: list[Tenant] = []
+        self.settling: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
 
     def _settle(self) -> None:
         async def some_turns() -> None:
@@ -37,9 +38,13 @@ class Crowd(RuleBasedStateMachine):
 
         self.runner.run(some_turns())
 
-    @rule(tenant=st.integers(0, 2), cost=st.integers(1, 4))
-    def come(self, tenant: int, cost: int) -> None:
-        place, end = self.line.place(self.tenants[tenant], cost), asyncio.Event()
+    @rule(
+        tenant=st.integers(0, 2),
+        cost=st.integers(1, 4),
+        prompt=st.sampled_from([None, "cat", "dog"]),
+    )
+    def come(self, tenant: int, cost: int, prompt: str | None) -> None:
+        place, end = self.line.place(self.tenants[tenant], cost, prompt), asyncio.Event()
 
         async def one() -> None:
             async with self.line.turn(place):
@@ -58,6 +63,28 @@ class Crowd(RuleBasedStateMachine):
             self.edits[which % len(self.edits)][2].set()
             if settle:
                 self._settle()
+
+    @rule(which=st.integers(0, 30))
+    def know_the_task(self, which: int) -> None:
+        if self.edits:
+            self.line.submitted(self.edits[which % len(self.edits)][0])
+            self._settle()
+
+    @rule(prompt=st.sampled_from(["cat", "dog"]))
+    def settle_another(self, prompt: str) -> None:
+        """A part of another process holds its prompt, without a turn; or gives it back."""
+        held = self.settling.pop(prompt, None)
+        if held is None:
+            end = asyncio.Event()
+
+            async def one() -> None:
+                async with self.line.prompts.hold(prompt):
+                    await end.wait()
+
+            self.settling[prompt] = (self.loop.create_task(one()), end)
+        else:
+            held[1].set()
+        self._settle()
 
     @rule(which=st.integers(0, 30))
     def cancel(self, which: int) -> None:
@@ -88,9 +115,20 @@ class Crowd(RuleBasedStateMachine):
         assert all(key[0] == key[3].clock for key in self.line._next)
         if self.line.free:
             ready = [p for p, _ in live if p.queued and not p.away]
+            ready = [p for p in ready if not self.line.prompts.held(p.prompt)]
             assert all(p.tenant.max_running for p in ready), "somebody waits beside a free slot"
 
+    @invariant()
+    def a_prompt_has_one_open_submit(self) -> None:
+        holding = [place.prompt for place, _, _ in self.edits if place.holds_prompt]
+        assert len(holding) == len(set(holding))
+        assert all(self.line.prompts.held(prompt) for prompt in holding)
+        if not self.settling and not holding:
+            assert not any(self.line.prompts.held(prompt) for prompt in ("cat", "dog"))
+
     def teardown(self) -> None:
+        for held, _ in self.settling.values():
+            held.cancel()
         for _, task, _ in self.edits:
             task.cancel()
         self._settle()

@@ -1,0 +1,116 @@
+"""Edits of one prompt wait for each other in line, where they take nothing from others (P5, P8)."""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.errors import SubmitUncertain, UpstreamUnreachable
+from gateway.journey.line import Line
+from tests.fakes import Run, Submit, a_tenant
+from tests.journey.house import House, buy
+from tests.warp import WarpClock
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Run(0.0, 2.0)
+CUT = SubmitUncertain("The connection was cut.")
+TEMPLATE, OTHER = a_tenant("template"), a_tenant("other")
+
+
+@pytest.mark.parametrize("list_away", [False, True])
+async def test_a_lost_answer_holds_one_slot(*, list_away: bool) -> None:
+    """While a submit is in doubt, others of its prompt take no slot: other prompts run at once."""
+    house = House(TEMPLATE, OTHER)
+    house.world.run = QUICK
+    house.world.submits.append(Submit(CUT, makes=False))
+    if list_away:
+        house.world.fail("tasks", *[UpstreamUnreachable("away")] * 40)
+
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        for _ in range(12):
+            group.create_task(buy(desk, house.ask("the same")))
+        await house.clock.sleep(0.5)
+        came = house.clock.now()
+        others = [
+            group.create_task(buy(desk, house.ask(f"another {i}", tenant=OTHER))) for i in range(5)
+        ]
+        await asyncio.gather(*others)
+        took = house.clock.now() - came
+
+    assert took < 5.0
+    assert len(house.world.paid) == 12 + 5
+    assert len({task.task_id for task in house.world.paid}) == 12 + 5
+
+
+async def test_at_most_one_submit_of_a_prompt_is_open() -> None:
+    """Equal prompts of two tenants and of parts of one edit are submitted one after another."""
+    house, open_now, most = House(TEMPLATE, OTHER), list[str](), 0
+    submit = house.world.submit
+
+    async def counted(*args: object) -> object:
+        nonlocal most
+        open_now.append("")
+        most = max(most, len(open_now))
+        try:
+            return await submit(*args)  # type: ignore[arg-type]
+        finally:
+            open_now.pop()
+
+    house.world.submit = counted  # type: ignore[assignment,method-assign]
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask("the same", n=10)))
+        group.create_task(buy(desk, house.ask("the same", tenant=OTHER)))
+
+    assert most == 1
+    assert len(house.world.paid) == 4
+
+
+async def test_who_was_held_back_has_saved_nothing_up() -> None:
+    """A tenant whose places were all held back does not get all the turns that it missed."""
+    line, clock, order = Line(1), WarpClock(), list[str]()
+
+    async def one(tenant: str, prompt: str | None) -> None:
+        place = line.place(TEMPLATE if tenant == "template" else OTHER, 1, prompt)
+        async with line.turn(place):
+            order.append(tenant)
+            line.submitted(place)
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        line.prompts.take("the same")
+        for _ in range(10):
+            group.create_task(one("template", "the same"))
+        for _ in range(40):
+            group.create_task(one("other", None))
+        await clock.sleep(19.5)
+        line.prompts.release("the same")
+
+    assert order[:20] == ["other"] * 20
+    assert order[20:30].count("template") == 5
+
+
+async def test_its_place_counts_those_that_are_held_back() -> None:
+    """The wait that is told to an edit counts the turns of earlier ones of its prompt."""
+    line = Line(1)
+    line.prompts.take("the same")
+    places = [line.place(TEMPLATE, 1, "the same") for _ in range(3)]
+
+    async def wait(index: int) -> None:
+        async with line.turn(places[index]):
+            pass
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(wait(index)) for index in range(3)]
+        await asyncio.sleep(0)
+        turns = [line.turns_until(TEMPLATE, place)[1] for place in places]
+        must_wait = line.must_wait(line.place(OTHER, 1, "the same"))
+        free = not line.must_wait(line.place(OTHER, 1, "else"))
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        line.prompts.release("the same")
+
+    assert turns == [0, 1, 2]
+    assert must_wait
+    assert free
+    assert line.free == 1
+    assert not line.prompts.held("the same")
