@@ -8,7 +8,7 @@ SECONDS ?= 600
 KILLS ?= $(shell expr $(SECONDS) / 9)
 SEED ?= 1
 
-.PHONY: help demo test quick run format gates chaos clean
+.PHONY: help demo test quick run format gates docs chaos clean
 
 help:
 	@echo "make demo    both sandbox regions, the gateway, one photograph edited as two tenants"
@@ -16,6 +16,7 @@ help:
 	@echo "make quick   the gates, and the tests that take no seconds"
 	@echo "make run     serve for real; needs DASHSCOPE_API_KEY"
 	@echo "make format  mend what ruff can mend"
+	@echo "make docs    build the documentation into build/site; fails on a broken link"
 	@echo "make chaos   ten minutes of kills and faults; SECONDS, KILLS and SEED change it"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -42,7 +43,10 @@ gates: $(VENV)/.ready
 quick: gates
 	$(BIN)/python -m pytest -q -m 'not slow'
 
-test: gates
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+test: gates docs
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
 	$(BIN)/coverage combine --quiet
