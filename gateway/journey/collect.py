@@ -135,7 +135,7 @@ class Collector:
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
         tried = 0
         while leg.task is None:
-            await lane.calls.turn()
+            await lane.calls.turn(f"results of {errand.tenant.name}", urgent=False)
             try:
                 task = await self._dashscope.fetch(leg.upstream, leg.task_id)
             except GatewayError:

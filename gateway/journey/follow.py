@@ -55,7 +55,7 @@ class Follower:
         watch = leg.watch
         if watch is None:
             return  # it is being written down; follow() cancels it then
-        await lane.calls.turn()
+        await lane.calls.turn(f"cancels of {errand.tenant.name}", urgent=False)
         if not errand.abandoned or watch.ended.done():
             return  # somebody came back for it meanwhile
         try:

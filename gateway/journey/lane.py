@@ -107,7 +107,7 @@ class Lane:
         while True:
             await self.clock.sleep(_PROBE_SECONDS)
             for rest in [rest for rest in self.resting.values() if rest.by_list]:
-                await self.calls.turn()
+                await self.calls.turn("probes", urgent=False)
                 until = self.clock.epoch()
                 try:
                     await self._dashscope.tasks(

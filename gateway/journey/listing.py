@@ -42,7 +42,7 @@ async def running_tasks(
         if number >= page.pages or not page.rows:
             return rows
         number += 1
-        await calls.turn()
+        await calls.turn("polls")
 
 
 async def _page(dashscope: DashScope, upstream: Upstream, now: float, number: int) -> TaskPage:

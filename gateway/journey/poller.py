@@ -102,7 +102,7 @@ class Poller:
             while True:
                 watch = await self._next()
                 await self._room.acquire()
-                await self._calls.turn()
+                await self._calls.turn("polls")
                 self._observer.poll_budget_used(self._account.name, self._calls.used)
                 looks.create_task(self._glance() if watch is None else self._look(watch))
 

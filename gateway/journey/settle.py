@@ -104,7 +104,7 @@ class Settlement:
         since, until = _window(doubt, zero)
         found: dict[str, TaskRow] = {}
         for number in range(1, _PAGES + 1):
-            await lane.calls.turn()
+            await lane.calls.turn("settlements")
             page = await self._dashscope.tasks(
                 doubt.upstream, since=since - 5.0, until=until + 5.0, page=number
             )
@@ -135,7 +135,7 @@ class Settlement:
         for row in rows:
             if not row.status.ended:
                 continue
-            await lane.calls.turn()
+            await lane.calls.turn("settlements")
             task = await self._dashscope.fetch(doubt.upstream, row.task_id)
             if not task.status.ended or task.status is TaskStatus.UNKNOWN:
                 continue  # UNKNOWN, of a task that the list knows, proves nothing

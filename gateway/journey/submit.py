@@ -142,7 +142,7 @@ class Submitter:
                     if self._dashscope.heard(upstream.region.name):
                         return
                     await self._clock.sleep(pause)
-                    await lane.calls.turn()
+                    await lane.calls.turn("settlements")
                     until = self._clock.epoch()
                     with suppress(GatewayError):  # a refusal is an answer, too
                         await self._dashscope.tasks(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.domain.errors import GatewayError, UpstreamUnreachable
+from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamUnreachable
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
@@ -19,6 +19,7 @@ from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
 UNREACHABLE = UpstreamUnreachable("No connection.")
+CUT = SubmitUncertain("The connection was cut.")
 NARROW = an_account(running_tasks=1, pending_ahead=0)
 
 

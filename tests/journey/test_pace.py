@@ -164,3 +164,96 @@ async def test_an_unused_pace_may_be_throttled() -> None:
     pace.throttled()
 
     assert pace.seconds_to_turn() == 0.0
+
+
+async def waits(pace: Pace, clock: WarpClock, flow: str, *, urgent: bool) -> float:
+    asked = clock.now()
+    await pace.turn(flow, urgent=urgent)
+    return clock.now() - asked
+
+
+async def test_a_crowd_of_others_leaves_room_for_urgent_calls() -> None:
+    """Beside three hundred calls that are not urgent, an urgent one leaves at once, each time."""
+    clock = WarpClock()
+    pace, late = Pace(20, clock), list[float]()
+
+    async with asyncio.TaskGroup() as group:
+        others = [group.create_task(pace.turn("results", urgent=False)) for _ in range(300)]
+        for _ in range(20):
+            await clock.sleep(0.3)
+            late.append(await waits(pace, clock, "polls", urgent=True))
+        done = sum(other.done() for other in others)
+
+    assert max(late) == 0.0
+    assert done == 10 * 6
+    assert clock.now() == pytest.approx(1000.0 + 29 * 1.08)
+
+
+async def test_urgent_calls_do_not_starve_the_others() -> None:
+    """Of ten turns that urgent calls could use, one is another's."""
+    clock = WarpClock()
+    pace, order = Pace(10, clock), list[str]()
+
+    async def one(flow: str, *, urgent: bool) -> None:
+        await pace.turn(flow, urgent=urgent)
+        order.append(flow)
+
+    async with asyncio.TaskGroup() as group:
+        await pace.turn()
+        await pace.turn(urgent=False)
+        for _ in range(10):
+            group.create_task(one("cancels", urgent=False))
+        for _ in range(100):
+            group.create_task(one("polls", urgent=True))
+
+    assert order[20:80].count("cancels") == pytest.approx(6, abs=1)
+    assert order[:60].count("polls") >= 50
+
+
+async def test_flows_take_turns() -> None:
+    """A hundred calls of one tenant delay another's call by one turn."""
+    clock = WarpClock()
+    pace, order = Pace(2, clock), list[str]()
+
+    async def one(flow: str) -> None:
+        await pace.turn(flow, urgent=False)
+        order.append(flow)
+
+    async with asyncio.TaskGroup() as group:
+        crowd = [group.create_task(one("big")) for _ in range(100)]
+        await clock.sleep(5.0)
+        group.create_task(one("small"))
+        await clock.sleep(2.5)
+        came = "small" in order
+        for task in crowd:
+            task.cancel()
+
+    assert came
+    assert order.count("big") < 10
+
+
+async def test_calls_that_are_given_up_take_no_turn() -> None:
+    """A turn goes to the first that still waits, urgent or not."""
+    clock = WarpClock()
+    pace = Pace(1, clock)
+    await pace.turn()
+    async with asyncio.TaskGroup() as group:
+        leavers = [group.create_task(pace.turn(urgent=urgent)) for urgent in (True, False)]
+        await clock.sleep(0.5)
+        for leaver in leavers:
+            leaver.cancel()
+        await clock.sleep(0)
+        stayer = group.create_task(waits(pace, clock, "", urgent=False))
+
+    assert stayer.result() == pytest.approx(0.58)
+
+
+async def test_the_others_alone() -> None:
+    """With nobody beside them the others keep to their half."""
+    clock = WarpClock()
+    pace = Pace(4, clock)
+
+    for _ in range(5):
+        await pace.turn("results", urgent=False)
+
+    assert clock.now() == pytest.approx(1000.0 + 2 * 1.08)
