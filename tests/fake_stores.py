@@ -51,6 +51,10 @@ class FakeLedger(MemoryLedger):
         self._maybe_raise("deliver")
         await super().deliver(edit_id)
 
+    async def find(self, edit_id: str) -> EditRecord | None:
+        self._maybe_raise("find")
+        return await super().find(edit_id)
+
     async def known(self, task_ids: Collection[str]) -> set[str]:
         self._maybe_raise("known")
         return await super().known(task_ids)

@@ -142,7 +142,8 @@ def _region(name: str, table: Table) -> Region:
     base_url = said.base_url or BASE_URLS.get(name)
     if base_url is None:
         raise table.wrong("base_url", "is missing", f"only {one_of(BASE_URLS)} have one built in")
-    return Region(name, base_url, said.result_hosts or _result_hosts(base_url))
+    hosts = said.result_hosts or _result_hosts(base_url)
+    return Region(name, base_url, hosts, said.previous or ())
 
 
 def _result_hosts(base_url: str) -> tuple[str, ...]:

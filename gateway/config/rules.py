@@ -247,6 +247,14 @@ class BaseUrl:
         return value.rstrip("/")
 
 
+@dataclass(frozen=True, slots=True)
+class BaseUrls:
+    takes: str = 'a list of URLs such as "https://dashscope.aliyuncs.com/api/v1"'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        return tuple(BaseUrl().read(url) for url in _texts(value))
+
+
 _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 
 

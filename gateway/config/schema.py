@@ -12,6 +12,7 @@ from typing import Annotated
 from gateway.config.keys import Key
 from gateway.config.rules import (
     BaseUrl,
+    BaseUrls,
     Choice,
     Collector,
     Flag,
@@ -187,6 +188,14 @@ class RegionTable:
             default='["*.aliyuncs.com"], and the host of another base_url',
         ),
     ] = None
+    previous: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            BaseUrls(),
+            "Earlier base_urls of the same region: tasks made there are fetched here.",
+            default="none",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,3 +296,5 @@ class Config:
     """The raw sha256 of a customer's key (32 bytes) → its tenant's name."""
     open_tenant: str | None
     """Who gets the edits of unknown keys; only ever set on loopback."""
+    abandon: bool = False
+    """``serve --abandon``: start though open edits cannot be followed any more."""

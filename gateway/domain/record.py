@@ -43,6 +43,10 @@ class TaskRecord:
     task_id: str | None = None
     outcome: str | None = None
     """A TaskStatus in lower case, once ENDED."""
+    key_id: str | None = None
+    """Of the key that submitted it; ``None`` if an older version wrote the record."""
+    base_url: str | None = None
+    """Of the region that it was submitted to; ``None`` as above."""
 
 
 @dataclass(frozen=True, slots=True)

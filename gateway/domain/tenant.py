@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,8 @@ class Region:
     """Without a trailing slash: ``https://dashscope.aliyuncs.com/api/v1``."""
     result_hosts: tuple[str, ...]
     """Patterns such as ``*.aliyuncs.com``, matched against ``host`` or ``host:port``."""
+    previous: tuple[str, ...] = ()
+    """Other base URLs of the same region: tasks made there can be fetched here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Upstream:
     region: Region
     account: Account
     key: str = field(repr=False)
+
+    @property
+    def key_id(self) -> str:
+        """Tells two keys apart, and nothing about either: what the ledger remembers of a key."""
+        return sha256(self.key.encode()).hexdigest()[:16]
 
 
 class MaskRule(StrEnum):

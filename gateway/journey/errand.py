@@ -91,6 +91,8 @@ class Leg:
             account=self.upstream.account.name,
             state=TaskState.SUBMITTING,
             intended_at=self.intended_at,
+            key_id=self.upstream.key_id,
+            base_url=self.upstream.region.base_url,
         )
 
 

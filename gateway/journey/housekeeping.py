@@ -30,7 +30,7 @@ class Housekeeping:
             await self._drop_orphans()
             for _ in range(_ROUNDS_OF_AN_HOUR):
                 await self._clock.sleep(_EVERY_SECONDS)
-                self._forget_the_old()
+                await self._forget_the_old()
                 await self._forget_the_told()
 
     async def _forget_the_told(self) -> None:
@@ -41,13 +41,26 @@ class Housekeeping:
                 self._register.remove(errand)
                 await keep(self._ledger.deliver(errand.edit_id))
 
-    def _forget_the_old(self) -> None:
-        """Forget the edits whose pictures are gone upstream."""
-        old = self._clock.epoch() - _KEPT_SECONDS
-        for errand in [e for e in self._register if e.ended and e.created < old]:
+    async def _forget_the_old(self) -> None:
+        """
+        Forget the edits whose pictures are gone upstream.
+
+        The calendar only says which may be: the ledger knows, whose clock is never set.
+        """
+        now = self._clock.epoch()
+        for errand in self._register:
+            lately = now - _KEPT_SECONDS <= errand.created <= now
+            if not errand.ended or lately or await self._is_known(errand):
+                continue
             self._register.remove(errand)
             if errand.stage is Stage.SUCCEEDED:
                 self._count(errand)
+
+    async def _is_known(self, errand: Errand) -> bool:
+        try:
+            return await self._ledger.find(errand.edit_id) is not None
+        except LedgerUnavailable:
+            return True  # until it can tell
 
     def _count(self, errand: Errand) -> None:
         self._observer.undelivered("expired")

@@ -225,7 +225,8 @@ class Submitter:
 
     async def _receipt(self, errand: Errand, leg: Leg) -> tuple[Made, ...] | None:
         """Read where the pictures lie; while that cannot be told, nothing is given up for a day."""
-        while self._clock.epoch() - errand.created < _URL_SECONDS:
+        until = self._clock.now() + _URL_SECONDS
+        while self._clock.now() < until:
             try:
                 return await self._receipts.get(errand.edit_id, leg.part.index)
             except LedgerUnavailable:  # the folder itself tells the operator

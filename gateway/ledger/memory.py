@@ -1,10 +1,11 @@
 """A ledger that dies with the process: for tests, trials, and `[state] path = "memory"`."""
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Self
 
-from cachetools import TLRUCache
+from cachetools import LRUCache, TLRUCache
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
@@ -19,22 +20,17 @@ class MemoryLedger:
     Answers gateway.journey.ports.Ledger without durability.
 
     Args:
-        epoch: Seconds since 1970.
+        elapsed: Seconds of a clock that is never set.
         most: Of edits that are kept.
     """
 
-    def __init__(self, epoch: Callable[[], float], *, most: int = _MOST) -> None:
-        def end_of_edit(_: str, edit: EditRecord, _now: float) -> float:
-            return edit.created + _KEPT_SECONDS
+    def __init__(self, elapsed: Callable[[], float], *, most: int = _MOST) -> None:
+        def end_of_edit(_: str, edit: EditRecord, now: float) -> float:
+            return math.inf if edit.state is EditState.OPEN else now + _KEPT_SECONDS
 
-        def end_of_name(_: object, _ids: object, now: float) -> float:
-            return now + _KEPT_SECONDS
-
-        self._edits: TLRUCache[str, EditRecord] = TLRUCache(most, end_of_edit, timer=epoch)
-        self._ids_by_key: TLRUCache[tuple[str, str], tuple[str, ...]] = TLRUCache(
-            most, end_of_name, timer=epoch
-        )
-        self._id_by_task: TLRUCache[str, str] = TLRUCache(most, end_of_name, timer=epoch)
+        self._edits: TLRUCache[str, EditRecord] = TLRUCache(most, end_of_edit, timer=elapsed)
+        self._ids_by_key: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(most)
+        self._id_by_task: LRUCache[str, str] = LRUCache(most)
 
     async def __aenter__(self) -> Self:
         return self

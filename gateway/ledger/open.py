@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gateway.domain.clock import Clock
+from gateway.ledger.age import boot_id
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.sqlite import SqliteLedger
 
@@ -28,5 +29,12 @@ def open_ledger(
         LedgerError: on entering: the file cannot be used as a ledger.
     """
     if state_path == "memory":
-        return MemoryLedger(clock.epoch)
-    return SqliteLedger(state_path, sync=sync, epoch=clock.epoch, on_failure=on_failure)
+        return MemoryLedger(clock.now)
+    return SqliteLedger(
+        state_path,
+        sync=sync,
+        epoch=clock.epoch,
+        elapsed=clock.now,
+        boot=boot_id(),
+        on_failure=on_failure,
+    )

@@ -12,12 +12,6 @@ from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, edit_of_row
 from gateway.ledger.schema import BUSY_SECONDS, MIGRATIONS, recognise
 from gateway.ledger.trouble import LedgerError, unusable
 
-_EDITS = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits "  # noqa: S608 - our own column names
-_TASKS = (
-    f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks "  # noqa: S608 - the same
-    "WHERE edit_id = ? ORDER BY part"
-)
-
 
 def edits_of(
     path: Path, *, tenant: str | None, state: str | None, since: float, limit: int
@@ -53,11 +47,23 @@ def edit_of(path: Path, edit_id: str) -> EditRecord | None:
     return found[0] if found else None
 
 
+def unfinished_of(path: Path) -> list[EditRecord]:
+    """
+    Return the edits that are open, or succeeded and are not delivered.
+
+    Raises:
+        LedgerError: the file cannot be read as a ledger.
+    """
+    return _read(path, "WHERE state = 'open' OR (state = 'succeeded' AND delivered = 0)", ())
+
+
 def _read(path: Path, where: str, values: Sequence[Any]) -> list[EditRecord]:
     try:
         with _opened(path) as connection:
-            rows = connection.execute(_EDITS + where, values).fetchall()
-            return [edit_of_row(row, connection.execute(_TASKS, row[:1])) for row in rows]
+            edits = _select(connection, "edits", EDIT_COLUMNS)
+            tasks = _select(connection, "tasks", TASK_COLUMNS) + "WHERE edit_id = ? ORDER BY part"
+            rows = connection.execute(edits + where, values).fetchall()
+            return [edit_of_row(row, connection.execute(tasks, row[:1])) for row in rows]
     except sqlite3.Error as error:
         raise unusable(path, error) from error
 
@@ -76,11 +82,15 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     how = "mode=ro" if log.exists() else "mode=ro&immutable=1"
     uri = f"file:{quote(str(path.resolve()))}?{how}"
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
-        version = recognise(connection, path, len(MIGRATIONS))
-        if version < len(MIGRATIONS):
-            raise LedgerError(
-                path, "was written by an older gateway", "start this version on it once"
-            )
+        if not recognise(connection, path, len(MIGRATIONS)):
+            raise LedgerError(path, "is empty", "start the gateway on it once")
         # One instant for all of its rows.
         connection.execute("BEGIN")
         yield connection
+
+
+def _select(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> str:
+    """Return what reads *columns*; one that an older gateway did not write yet is NULL."""
+    there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+    named = (name if name in there else f"NULL AS {name}" for name in columns)
+    return f"SELECT {', '.join(named)} FROM {table} "  # noqa: S608 - our own names

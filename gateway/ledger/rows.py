@@ -44,6 +44,8 @@ TASK_COLUMNS = (
     "seed",
     "task_id",
     "outcome",
+    "key_id",
+    "base_url",
 )
 
 DOUBTFUL_KINDS = tuple(error.__name__ for error in DOUBTFUL)
@@ -93,6 +95,8 @@ def row_of_task(edit_id: str, task: TaskRecord) -> tuple[Any, ...]:
         task.seed,
         task.task_id,
         task.outcome,
+        task.key_id,
+        task.base_url,
     )
 
 

@@ -72,6 +72,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE edits ADD COLUMN scale_to TEXT",
         "ALTER TABLE edits ADD COLUMN composite INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        "ALTER TABLE edits ADD COLUMN born REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN key_id TEXT",
+        "ALTER TABLE tasks ADD COLUMN base_url TEXT",
+        "CREATE TABLE age (boot TEXT NOT NULL, elapsed REAL, epoch REAL, lived REAL)",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.ledger.age import Age
 from gateway.ledger.rows import (
     DOUBTFUL_KINDS,
     EDIT_COLUMNS,
@@ -28,16 +29,18 @@ _ASKED_AT_ONCE = 500  # SQLite takes at least 999 variables
 _KEPT_STATES = (EditState.OPEN.value, EditState.SUCCEEDED.value, EditState.FAILED.value)
 
 
-def _upsert(table: str, columns: Sequence[str], key: str) -> str:
-    marks = ", ".join("?" * len(columns))
+def _upsert(table: str, columns: Sequence[str], key: str, *, once: Sequence[str] = ()) -> str:
+    """Return what inserts a row or changes it; the columns *once* keep what was inserted."""
+    named = (*columns, *once)
+    marks = ", ".join("?" * len(named))
     news = ", ".join(f"{name} = excluded.{name}" for name in columns)
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - our own names
+        f"INSERT INTO {table} ({', '.join(named)}) VALUES ({marks}) "  # noqa: S608 - our own names
         f"ON CONFLICT ({key}) DO UPDATE SET {news}"
     )
 
 
-_KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id")
+_KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id", once=("born",))
 _KEEP_TASK = _upsert("tasks", TASK_COLUMNS, "edit_id, part")
 _EDITS = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits "  # noqa: S608 - our own column names
 _TASKS_OF = (
@@ -48,7 +51,10 @@ _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
 _DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(DOUBTFUL_KINDS))})"
 _OWED = f"state = 'open' OR (delivered = 0 AND (state = 'succeeded' OR {_DOUBTFUL}))"
 _DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT {_HAS_TASK}"  # noqa: S608 - the same
-_OLD = "SELECT edit_id FROM edits WHERE created <= ? ORDER BY created LIMIT ?"
+# An open edit is never old. The calendar alone makes none old either, since it may be wrong;
+# of a row from the future it says nothing.
+_IS_OLD = "state <> 'open' AND born <= ? AND (created <= ? OR created > ?)"
+_OLD = f"SELECT edit_id FROM edits WHERE {_IS_OLD} ORDER BY created LIMIT ?"  # noqa: S608 - the same
 
 
 class SqliteLedger:
@@ -62,6 +68,8 @@ class SqliteLedger:
         path: The file; it and its directory are made if they are not there.
         sync: ``normal`` survives the death of the process, ``full`` also a loss of power.
         epoch: Seconds since 1970.
+        elapsed: Seconds of a clock that is never set; without one the calendar has to do.
+        boot: Names the machine's boot that *elapsed* counts in.
         on_failure: Told of writes that failed, for the operator.
     """
 
@@ -71,10 +79,13 @@ class SqliteLedger:
         *,
         sync: str,
         epoch: Callable[[], float],
+        elapsed: Callable[[], float] | None = None,
+        boot: str = "",
         on_failure: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._path = Path(path).resolve()  # one lock, by whatever name it is called
         self._epoch = epoch
+        self._age = Age(epoch, elapsed or epoch, boot)
         self._purge_at = 0.0
         self._sync = sync
         self._writer = Writer(self._opened, tidy=self._tidy, on_failure=on_failure)
@@ -97,7 +108,7 @@ class SqliteLedger:
         edit_row, task_row = row_of_edit(edit), row_of_task(edit.edit_id, task)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_KEEP_EDIT, edit_row)
+            connection.execute(_KEEP_EDIT, (*edit_row, self._age()))
             connection.execute(_KEEP_TASK, task_row)
 
         await self._writer.run(write, writes=True)
@@ -144,15 +155,15 @@ class SqliteLedger:
         await self._write("UPDATE edits SET delivered = 1 WHERE edit_id = ?", (edit_id,))
 
     async def find(self, edit_id: str) -> EditRecord | None:
-        """Return an edit of the last 24 hours."""
-        found = await self._read("WHERE edit_id = ? AND created > ?", (edit_id, self._oldest()))
+        """Return an edit that is open, or began in the last 24 hours."""
+        found = await self._read(f"WHERE edit_id = ? AND NOT ({_IS_OLD})", (edit_id, *self._old()))
         return found[0] if found else None
 
     async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
         found = await self._read(
-            "WHERE tenant = ? AND idempotency_key = ? AND created > ? "
+            f"WHERE tenant = ? AND idempotency_key = ? AND NOT ({_IS_OLD}) "
             "AND NOT (state = 'failed' AND error_retry) ORDER BY created DESC, rowid DESC LIMIT 1",
-            (tenant, idempotency_key, self._oldest()),
+            (tenant, idempotency_key, *self._old()),
         )
         return found[0] if found else None
 
@@ -164,9 +175,9 @@ class SqliteLedger:
         go on in the memory of a process that has died.
         """
         return await self._read(
-            f"WHERE ({_OWED}) AND created > ? "
+            f"WHERE ({_OWED}) AND NOT ({_IS_OLD}) "
             f"AND (state <> 'open' OR {_HAS_TASK}) ORDER BY created, rowid",
-            (*DOUBTFUL_KINDS, self._oldest()),
+            (*DOUBTFUL_KINDS, *self._old()),
         )
 
     async def known(self, task_ids: Collection[str]) -> set[str]:
@@ -188,11 +199,12 @@ class SqliteLedger:
 
         def read(connection: sqlite3.Connection) -> dict[str, int]:
             rows = connection.execute(
-                "SELECT state, count(*) FROM edits WHERE created > ? GROUP BY state", (oldest,)
+                f"SELECT state, count(*) FROM edits WHERE NOT ({_IS_OLD}) GROUP BY state",  # noqa: S608 - our own
+                old,
             )
             return dict.fromkeys(_KEPT_STATES, 0) | dict(rows.fetchall())
 
-        oldest = self._oldest()
+        old = self._old()
         return await self._writer.run(read, writes=False)
 
     async def _write(self, sql: str, values: tuple[Any, ...]) -> None:
@@ -208,8 +220,10 @@ class SqliteLedger:
 
         return await self._writer.run(read, writes=False)
 
-    def _oldest(self) -> float:
-        return self._epoch() - KEPT_SECONDS
+    def _old(self) -> tuple[float, float, float]:
+        """Return the values of _IS_OLD."""
+        now = self._epoch()
+        return self._age() - KEPT_SECONDS, now - KEPT_SECONDS, now
 
     # ------------------------------------------------------------ in the writer's thread
 
@@ -219,6 +233,8 @@ class SqliteLedger:
             try:
                 with transaction(connection, writes=True):
                     connection.execute(_DROP_UNSUBMITTED)
+                    self._age.resume(connection)
+                    self._age.mark(connection)
             except sqlite3.Error as error:
                 raise unusable(self._path, error) from error
             self._tidy(connection)
@@ -226,12 +242,13 @@ class SqliteLedger:
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Forget, every few minutes, some edits older than 24 hours; the rest of them next time."""
-        now = self._epoch()
+        now = self._age()
         if now < self._purge_at:
             return
         self._purge_at = now + _PURGE_SECONDS
         with suppress(sqlite3.Error), transaction(connection, writes=True):
-            rows = connection.execute(_OLD, (now - KEPT_SECONDS, _PURGED_AT_ONCE)).fetchall()
+            self._age.mark(connection)
+            rows = connection.execute(_OLD, (*self._old(), _PURGED_AT_ONCE)).fetchall()
             _forget(connection, [edit_id for (edit_id,) in rows])
             if len(rows) == _PURGED_AT_ONCE:
                 self._purge_at = now

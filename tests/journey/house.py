@@ -32,7 +32,7 @@ class House:
         self.clock = clock or WarpClock()
         self.tenants = tenants or (a_tenant(),)
         self.world = FakeDashScope(self.clock, running_limit=running_limit)
-        self.ledger = FakeLedger(self.clock.epoch)
+        self.ledger = FakeLedger(self.clock.now)
         self.keepsakes = FakeKeepsakes()
         self.receipts = FakeReceipts()
         self.finisher = FakeFinisher()

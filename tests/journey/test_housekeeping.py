@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain.edit import Keepsake
-from gateway.domain.errors import LedgerUnavailable
+from gateway.domain.errors import LedgerUnavailable, StillRunning
 from gateway.domain.record import EditRecord, EditState
 from tests.fakes import a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy
@@ -85,3 +85,35 @@ async def test_a_ledger_that_cannot_tell_drops_nothing() -> None:
 
         assert first == ["unknown"]
         assert await house.keepsakes.kept() == []
+
+
+@pytest.mark.parametrize("step", [-25 * 3600.0, 25 * 3600.0])
+async def test_a_calendar_that_steps_by_a_day(step: float) -> None:
+    """A picture that nobody fetched yet is still there: its retry gets it, and pays nothing."""
+    house = House()
+    async with house.desk() as desk:
+        with pytest.raises(StillRunning):
+            await buy(desk, house.ask(patience=1.0))
+        await house.clock.sleep(100.0)
+        house.clock.jump = step
+        await house.clock.sleep(300.0)
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert len(answer.pictures) == 1
+    assert house.world.count("submit") == 1
+    assert house.observer.of("undelivered") == []
+
+
+async def test_a_ledger_that_cannot_tell_forgets_nothing() -> None:
+    """While the ledger is away, nobody knows whether an edit is too old."""
+    house = House()
+    async with house.desk() as desk:
+        with pytest.raises(StillRunning):
+            await buy(desk, house.ask(patience=1.0))
+        await house.clock.sleep(100.0)
+        house.clock.jump = 25 * 3600.0
+        house.ledger.faults["find"] = [LedgerUnavailable("The disk hangs.")] * 3
+        await house.clock.sleep(200.0)
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert len(answer.pictures) == 1

@@ -299,14 +299,27 @@ async def test_known_tells_our_tasks_from_others(ledger: AnyLedger) -> None:
 async def test_a_day_later_an_edit_is_gone(
     ledger: AnyLedger, calendar: Calendar, age: float, there: bool
 ) -> None:
-    """An edit is kept for 24 hours from its beginning, for whatever is asked."""
+    """An edit that has ended is kept for 24 hours, for whatever is asked."""
     await ledger.intend(EDIT, FIRST)
+    await ledger.end_edit("edit_1", EditState.SUCCEEDED)
     calendar.epoch = NOW + age
 
     assert (await ledger.find("edit_1") is not None) == there
     assert (await ledger.find_key("acme", "key-1") is not None) == there
     assert (len(await ledger.owed()) == 1) == there
     assert (sum((await ledger.counts()).values()) == 1) == there
+
+
+async def test_an_open_edit_is_never_too_old(ledger: AnyLedger, calendar: Calendar) -> None:
+    """Its task may be paid for: whatever the calendar says, it is found, and owed."""
+    await ledger.intend(EDIT, FIRST)
+    for epoch in (NOW + DAY, NOW + 400 * DAY, NOW - DAY):
+        calendar.epoch = epoch
+
+        assert await ledger.find("edit_1") is not None
+        assert await ledger.find_key("acme", "key-1") is not None
+        assert [record.edit_id for record in await ledger.owed()] == ["edit_1"]
+        assert (await ledger.counts())["open"] == 1
 
 
 async def test_counts_by_state(ledger: AnyLedger) -> None:

@@ -27,7 +27,9 @@ async def test_old_edits_leave_the_disk(
 ) -> None:
     """Edits older than 24 h are purged after a write, some hundreds each time, tasks too."""
     async with ledger:
-        await asyncio.gather(*(ledger.intend(edit(f"old_{n}"), FIRST) for n in range(1200)))
+        names = [f"old_{n}" for n in range(1200)]
+        await asyncio.gather(*(ledger.intend(edit(name), FIRST) for name in names))
+        await asyncio.gather(*(ledger.end_edit(name, EditState.SUCCEEDED) for name in names))
         await ledger.counts()  # waits for the thread's tidying
         calendar.epoch = NOW + DAY
         left = []
@@ -48,12 +50,16 @@ async def test_the_purge_comes_every_five_minutes(
 ) -> None:
     """Not with each write: between two purges an old row lies on the disk, unseen."""
     async with ledger:
-        await ledger.intend(edit("old", age=DAY - 100), FIRST)
-        calendar.epoch = NOW + 200
-        await ledger.intend(edit("new"), FIRST)
+        await ledger.intend(edit("old"), FIRST)
+        await ledger.end_edit("old", EditState.SUCCEEDED)
+        calendar.epoch = NOW + DAY - 100
+        await ledger.intend(edit("new", age=100 - DAY), FIRST)
+        await ledger.counts()
+        calendar.epoch = NOW + DAY
+        await ledger.deliver("new")
         await ledger.counts()
         before = rows_on_disk(path)
-        calendar.epoch = NOW + 300
+        calendar.epoch = NOW + DAY + 200
         await ledger.deliver("new")
         await ledger.counts()
 
@@ -80,4 +86,4 @@ def test_a_purge_that_fails_is_tried_again_later(ledger: SqliteLedger) -> None:
     ledger._tidy(connection)
 
     connection.close()
-    assert ledger._purge_at == NOW + 300
+    assert ledger._purge_at == 300
