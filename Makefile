@@ -19,15 +19,23 @@ help:
 	@echo "make docs    build the documentation into build/site; fails on a broken link"
 	@echo "make chaos   ten minutes of kills and faults; SECONDS, KILLS and SEED change it"
 
+# What the demo and `make run` need: the package, and the SDK that the demo calls it with.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing wan-gateway and the openai package into $(VENV):"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+# The same and the tools of the tests.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
-	@touch $@
+	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.demo
 	$(BIN)/wan-gateway demo
 
-run: $(VENV)/.ready
+run: $(VENV)/.demo
 	$(BIN)/wan-gateway serve
 
 format: $(VENV)/.ready
