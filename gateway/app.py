@@ -258,7 +258,7 @@ def _pages(
     # The same door with another offer: all that is behind it is shared.
     reception = replace(edits.reception, offer=config.offers[Does.GENERATE])
     generations = replace(edits, reception=reception)
-    models = Models(edits.keyring, _names(config))
+    models = Models(edits.keyring, _names(config), tuple(config.offers.values()))
     return routes(
         edits,
         generations,

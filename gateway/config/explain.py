@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.build import is_loopback
 from gateway.config.schema import Config, Dashboard
-from gateway.domain.models import Does, Offer
+from gateway.domain.models import Does, Offer, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, MetadataRule, Tenant
 
 _MIB = 1024 * 1024
@@ -46,9 +46,11 @@ def _process(config: Config) -> Iterator[str]:
 
 def _offer(offer: Offer) -> str:
     """Name each model behind an offer, the default first, and what else it is called."""
-    called: dict[str, list[str]] = {offer.default: []}
+    default = offer.models[offer.default]
+    called: dict[str, list[str]] = {default: ["any of OpenAI's names of image models"]}
     for name, model in offer.models.items():
-        called.setdefault(model, []).extend([name] if name != model else [])
+        named = name == model or (model == default and is_openai_model(name))
+        called.setdefault(model, []).extend([] if named else [name])
     return "; ".join(
         f"{model}, also called {', '.join(names)}" if names else model
         for model, names in called.items()

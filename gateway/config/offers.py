@@ -8,7 +8,14 @@ from gateway.config.keys import read, take
 from gateway.config.rules import Choice
 from gateway.config.schema import ModelsTable
 from gateway.config.table import Table, one_of, shown
-from gateway.domain.models import DEFAULTS, MODELS, Does, Offer, models_that
+from gateway.domain.models import (
+    DEFAULTS,
+    MODELS,
+    Does,
+    Offer,
+    is_openai_model,
+    models_that,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _OPENAIS = (
@@ -16,11 +23,18 @@ _OPENAIS = (
     "gpt-image-1-mini",
     "gpt-image-1.5",
     "gpt-image-2",
+    "gpt-image-2-2026-04-21",
+    "gpt-image-2.5-flare",
+    "gpt-image-2.5-flare-2026-09-08",
+    "gpt-image-2.5-sunburst",
+    "gpt-image-2.5-sunburst-2026-09-08",
+    "gpt-image-2.6-flare",
+    "gpt-image-2.6-sunburst",
     "chatgpt-image-latest",
     "dall-e-2",
+    "dall-e-3",
 )
-_BUILT_IN = {Does.EDIT: _OPENAIS, Does.GENERATE: (*_OPENAIS, "dall-e-3")}
-"""OpenAI's names, each at the paths where OpenAI takes it: they mean the default there."""
+"""OpenAI's names: at each path they mean its default. Offer.model_of takes later ones, too."""
 _KEYS = {Does.EDIT: "default", Does.GENERATE: "default_generation"}
 
 
@@ -48,15 +62,17 @@ def offers_of(table: Table) -> Mapping[Does, Offer]:
 def _names(table: Table, does: Does, aliases: Mapping[str, str], default: str) -> dict[str, str]:
     """Return every name that may be asked for, and DashScope's own for it."""
     own = {name: name for name in models_that(does)}
-    own |= {name: model for name, model in aliases.items() if model in own}
-    built_in = _BUILT_IN[does]
-    if default not in own and default not in built_in:
-        known = f"use {one_of([*own, *built_in])}"
+    fitting = {name: model for name, model in aliases.items() if model in own}
+    if default not in own and default not in fitting and not is_openai_model(default):
+        known = f"use {one_of([*own, *fitting])}, or a name of OpenAI's"
         what = f"{shown(default)} is no model"
         if default in MODELS or default in aliases:
             what = f"{shown(default)} is no model that can {does.value}"
         raise table.wrong(_KEYS[does], what, known)
-    return dict.fromkeys(built_in, own.get(default, DEFAULTS[does])) | own
+    usual = (own | fitting).get(default, DEFAULTS[does])
+    # An alias serves both paths: where its model does something else, it means the default.
+    anywhere = dict.fromkeys([*_OPENAIS, *aliases, default], usual)
+    return anywhere | fitting | own
 
 
 def _alias(table: Table, name: str) -> str:

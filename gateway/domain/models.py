@@ -1,5 +1,6 @@
 """The table of models: what each does, where, and within which limits. A new one is a line."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -120,6 +121,14 @@ def models_that(does: Does) -> tuple[str, ...]:
     return tuple(model.name for model in MODELS.values() if model.does is does)
 
 
+_OPENAIS = re.compile(r"(?:chat)?gpt-image-[A-Za-z0-9][A-Za-z0-9._-]{0,99}|dall-e-[23]")
+
+
+def is_openai_model(name: str) -> bool:
+    """Return whether OpenAI would give an image model this name, today or later."""
+    return _OPENAIS.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What is done at one of OpenAI's paths, and by which models."""
@@ -131,3 +140,9 @@ class Offer:
     """One of those names, where none was sent."""
     elsewhere: Collection[str] = ()
     """Names that the other path takes."""
+
+    def model_of(self, name: str) -> str | None:
+        """Return DashScope's name for *name*; a new name of OpenAI's means the default."""
+        if name in self.models:
+            return self.models[name]
+        return self.models[self.default] if is_openai_model(name) else None

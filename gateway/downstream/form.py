@@ -19,6 +19,8 @@ from gateway.translate.openai_pictures import (
     is_picture,
     picture_order,
     picture_ref,
+    plain_name,
+    refuse_picture,
     refuse_pictures,
 )
 
@@ -64,6 +66,8 @@ async def read_form(
             parts = MultipartForm(_boundary(content_type), limits)
             await pour(receive, parts.feed, limits, share)
             parts.end()
+            if parts.unknown_file:
+                raise refuse_picture(parts.unknown_file)
             return _form(parts.fields, most_of)
         case "application/x-www-form-urlencoded":
             # aiohttp's FormData without a file: the refusal shall say what is missing.
@@ -115,7 +119,7 @@ def _urlencoded(body: bytes, limits: Limits) -> _Received:
             raise RequestTooLarge(
                 f"The field '{name[:64]}' is over {limits.max_text_bytes} bytes.", param=name[:64]
             )
-    return fields
+    return [(plain_name(name), text) for name, text in fields]
 
 
 def _form(received: _Received, most_of: MostOf) -> Form:

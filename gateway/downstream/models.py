@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.domain.errors import NotFound
+from gateway.domain.models import Offer
 from gateway.downstream.keys import Keyring
 from gateway.downstream.request_line import line_of
 from gateway.translate.openai_response import model_answer, models_answer
@@ -21,6 +22,8 @@ class Models:
     keyring: Keyring
     names: Sequence[str]
     """Every name that may be asked for, DashScope's own first."""
+    offers: Sequence[Offer] = ()
+    """What is done at each path: a name that one of them takes exists, listed or not."""
 
     async def get_all(self, request: Request) -> Response:
         self._admit(request)
@@ -35,7 +38,7 @@ class Models:
         """
         self._admit(request)
         name = request.path_params["id"].rstrip("/")
-        if name not in self.names:
+        if name not in self.names and not any(offer.model_of(name) for offer in self.offers):
             raise NotFound(
                 f"The model `{name}` does not exist or you do not have access to it.",
                 code="model_not_found",

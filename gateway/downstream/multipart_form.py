@@ -12,10 +12,9 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from gateway.domain.errors import InvalidRequest, RequestTooLarge
 from gateway.downstream.body import Limits
 from gateway.translate.openai_fields import NAMES
-from gateway.translate.openai_pictures import is_picture
+from gateway.translate.openai_pictures import is_picture, plain_name
 
 _EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
-_A_FILE = "[file]"
 
 
 class _Kind(Enum):
@@ -24,7 +23,7 @@ class _Kind(Enum):
     """A data URL or an URL; or bytes that lost their file name on the way."""
     PICTURE = auto()
     FILE = auto()
-    """Of a field that takes none: only its name matters, for the list of what was ignored."""
+    """Of a field that takes none: it is refused by its name."""
 
 
 @dataclass(slots=True)
@@ -66,6 +65,8 @@ class MultipartForm:
         self._part: _Part | None = None
         self.fields: list[tuple[str, str | bytes]] = []
         """In the order received; bytes for a picture's file, text for anything else."""
+        self.unknown_file = ""
+        """The name of a part that carries a file and takes none; empty where there is none."""
 
     def feed(self, piece: bytes) -> None:
         """
@@ -107,19 +108,23 @@ class MultipartForm:
 
     def _close(self) -> None:
         part = cast("_Part", self._part)
-        if part.size or part.chosen:
+        if part.kind is _Kind.FILE:
+            if part.size or part.chosen:
+                self.unknown_file = self.unknown_file or part.name or "?"
+        elif part.size or part.chosen:
             self.fields.append((part.name, _value(part)))
         self._part = None
 
 
 def _opened(segment: MultipartSegment) -> _Part:
-    name = (segment.name or "").encode("latin-1").decode("utf-8", "replace")
+    name = plain_name((segment.name or "").encode("latin-1").decode("utf-8", "replace"))
     named = segment.filename is not None or any(
         header == "Content-Disposition" and _EXTENDED_FILE_NAME.search(value)
         for header, value in segment.headerlist
     )
     if not is_picture(name):
-        kind = _Kind.FILE if named and name not in NAMES else _Kind.TEXT
+        a_file = named or (segment.content_type or "").startswith("image/")
+        kind = _Kind.FILE if a_file and name not in NAMES else _Kind.TEXT
     # (None, bytes, "image/png") in Python's SDK sends a picture without any file name.
     elif named or not (segment.content_type or "text/").startswith("text/"):
         kind = _Kind.PICTURE
@@ -129,8 +134,6 @@ def _opened(segment: MultipartSegment) -> _Part:
 
 
 def _value(part: _Part) -> str | bytes:
-    if part.kind is _Kind.FILE:
-        return _A_FILE
     content = b"".join(part.pieces)  # of one piece: that piece itself
     part.pieces.clear()
     if part.kind is _Kind.PICTURE:

@@ -11,7 +11,11 @@ from gateway.translate.openai_pictures import (
     MostOf,
     PictureRef,
     check_count,
+    is_image,
+    is_mask,
     picture_ref,
+    place_of,
+    plain_name,
     refuse_pictures,
 )
 
@@ -47,29 +51,37 @@ def read_json(body: bytes, most_of: MostOf) -> JsonBody:
         InvalidRequest: no JSON object, no picture or too many, a ``file_id``, a bad URL.
         InvalidImage: a data URL that cannot be decoded.
     """
-    said = _object(body)
+    said = {plain_name(name): value for name, value in _object(body).items()}
     given = [
         (name, entry)
-        for name in ("images", "image")
-        for entry in _listed(said.pop(name, None))
+        for name in sorted(filter(is_image, said), key=place_of)
+        for entry in _listed(said.pop(name))
         if entry is not None
     ]
-    mask = said.pop("mask", None)
+    masks = [
+        (name, entry)
+        for name in list(filter(is_mask, said))
+        for entry in _listed(said.pop(name))
+        if entry is not None
+    ]
     fields = tuple(_fields(said, given[:_MOST_FIELDS]))
     param = given[0][0] if given else "images"
     most = most_of(fields)
     check_count(len(given), param=param, most=most)
     if not most:
-        refuse_pictures(int(mask is not None), param="mask")
+        refuse_pictures(len(masks), param="mask")
+    if len(masks) > 1:
+        raise InvalidRequest("Duplicate parameter: 'mask'. Send one.", param="mask")
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
     pictures = tuple(
         picture_ref(_url(entry, name), which=f"image {nth}", param=name)
         for nth, (name, entry) in enumerate(given, 1)
     )
-    if mask is not None:
-        mask = picture_ref(_url(mask, "mask"), which="the mask", param="mask")
-    return JsonBody(fields, pictures, mask)
+    for name, entry in masks:
+        mask = picture_ref(_url(entry, name), which="the mask", param="mask")
+        return JsonBody(fields, pictures, mask)
+    return JsonBody(fields, pictures)
 
 
 def flattened(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, str]]:

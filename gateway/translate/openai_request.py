@@ -12,7 +12,12 @@ from gateway.domain.models import MODELS, Does, Model, Offer, Sizes
 from gateway.translate import size_rule
 from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, Reader, shown, too_long
 from gateway.translate.openai_json import flattened
-from gateway.translate.openai_pictures import is_file_id, is_picture
+from gateway.translate.openai_pictures import (
+    carries_picture,
+    is_file_id,
+    is_picture,
+    refuse_picture,
+)
 
 _NESTED = re.compile(r"(?:extra_body|parameters|input)\[([^\[\]]+)\](.*)", re.DOTALL)
 _AS_JSON = frozenset({"extra_body", "parameters"})
@@ -52,7 +57,7 @@ def edit_of(
         UnknownModel: ``model`` is none that is offered.
     """
     values, ignored = _read(fields, FIELDS[offer.does], strict=strict)
-    name = _named(values.get("model"), deployment, offer.models) or offer.default
+    name = _named(values.get("model"), deployment, offer) or offer.default
     model = MODELS[_model(name, offer)]
     _check_texts(values, model)
     return _edit(values, model, ignored, fit=fit)
@@ -81,8 +86,8 @@ def most_pictures(fields: Iterable[tuple[str, str]], offer: Offer, deployment: s
     """Return how many pictures the model takes that *fields* ask for, as edit_of will find it."""
     said = (text.strip() for name, text in fields if _plain_name(name) == "model")
     sent = next((name for name in said if name), None)
-    name = _named(sent, deployment, offer.models) or offer.default
-    return MODELS[offer.models.get(name) or offer.models[offer.default]].inputs.most
+    name = _named(sent, deployment, offer) or offer.default
+    return MODELS[offer.model_of(name) or offer.models[offer.default]].inputs.most
 
 
 def _check_texts(values: Mapping[str, Any], model: Model) -> None:
@@ -154,10 +159,12 @@ def _read(
     ignored: dict[str, None] = {}
     for sent, text in _spread(fields):
         name = _plain_name(sent)
-        if is_picture(name):
+        if is_picture(sent):
             continue
+        if is_picture(name):  # inside another field, where nobody looks for it
+            raise refuse_picture(sent)
         if (read := readers.get(name)) is None:
-            _refuse_unknown(sent, name, strict=strict)
+            _refuse_unknown(sent, name, text, strict=strict)
             ignored[_fit_for_header(sent)] = None
             continue
         value = read(name, text)
@@ -211,16 +218,16 @@ def _plain_name(sent: str) -> str:
     return name
 
 
-def _named(sent: str | None, deployment: str, models: Mapping[str, str]) -> str | None:
+def _named(sent: str | None, deployment: str, offer: Offer) -> str | None:
     """Return the form's model, or the path's where the form has none that exists."""
-    if deployment and (sent is None or (sent not in models and deployment in models)):
-        return deployment
-    return sent
+    if not deployment or (sent is not None and offer.model_of(sent)):
+        return sent
+    return deployment if sent is None or offer.model_of(deployment) else sent
 
 
 def _model(name: str, offer: Offer) -> str:
     """Return DashScope's name, or refuse *name* with what to do instead."""
-    if (model := offer.models.get(name)) is not None:
+    if (model := offer.model_of(name)) is not None:
         return model
     said = f"The model '{shown(name)}' does not exist."
     if name in offer.elsewhere:
@@ -228,12 +235,14 @@ def _model(name: str, offer: Offer) -> str:
     raise UnknownModel(f"{said} Use one of: {', '.join(offer.models)}.", param="model")
 
 
-def _refuse_unknown(sent: str, name: str, *, strict: bool) -> None:
+def _refuse_unknown(sent: str, name: str, text: str, *, strict: bool) -> None:
     if is_file_id(name):
         raise InvalidRequest(
             "A 'file_id' cannot be used here: send the image itself, a data URL or an https URL.",
             param="images",
         )
+    if carries_picture(name, text):
+        raise refuse_picture(shown(sent))
     if strict:
         raise InvalidRequest(
             f"Unknown parameter: '{shown(sent)}'.", param=shown(sent), code="unknown_parameter"

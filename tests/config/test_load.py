@@ -2,9 +2,10 @@
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from openai.types import ImageModel
 
 from gateway.config.schema import Dashboard
 from gateway.domain.models import Does
@@ -48,16 +49,7 @@ def test_builtin_models(tmp_path: Path) -> None:
     for name in ("wan2.6-image", "qwen-image-edit-plus"):
         assert models.pop(name) == name
     assert models == dict.fromkeys(
-        [
-            "wan2.5-i2i-preview",
-            "gpt-image-1",
-            "gpt-image-1-mini",
-            "gpt-image-1.5",
-            "gpt-image-2",
-            "chatgpt-image-latest",
-            "dall-e-2",
-        ],
-        "wan2.5-i2i-preview",
+        ["wan2.5-i2i-preview", *get_args(ImageModel)], "wan2.5-i2i-preview"
     )
 
 

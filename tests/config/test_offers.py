@@ -1,8 +1,9 @@
 """gateway.config.offers."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from openai.types import ImageModel
 
 from gateway.config.offers import offers_of
 from gateway.config.table import ConfigError, Table
@@ -16,16 +17,35 @@ def offers(**values: Any) -> tuple[Offer, Offer]:
     return made[Does.EDIT], made[Does.GENERATE]
 
 
-def test_openais_names_mean_the_default_of_each_path() -> None:
-    """gpt-image-1 edits with one model and generates with another; dall-e-3 only generates."""
+@pytest.mark.parametrize("name", get_args(ImageModel))
+def test_every_name_of_the_sdk_is_taken_at_both_paths(name: str) -> None:
+    """Each name of the SDK's own type means the default of the path it is sent to."""
     edits, generations = offers()
 
-    assert (edits.does, generations.does) == (Does.EDIT, Does.GENERATE)
-    assert (edits.default, generations.default) == (EDIT, PAINT)
-    assert edits.models["gpt-image-1"] == edits.models["dall-e-2"] == EDIT
-    assert generations.models["gpt-image-1"] == generations.models["dall-e-3"] == PAINT
-    assert "dall-e-3" not in edits.models
-    assert "dall-e-3" in edits.elsewhere
+    assert (edits.model_of(name), generations.model_of(name)) == (EDIT, PAINT)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        pytest.param("gpt-image-2.6-flare", True, id="of November 2026"),
+        pytest.param("gpt-image-3-2027-01-31", True, id="of next year"),
+        pytest.param("chatgpt-image-next", True, id="of ChatGPT"),
+        pytest.param("dall-e-3", True, id="retired"),
+        pytest.param("gpt-image-", False, id="no name"),
+        pytest.param("gpt-image-2 ", False, id="a space"),
+        pytest.param("my-gpt-image-2", False, id="another prefix"),
+        pytest.param("gpt-image-" + "1" * 200, False, id="too long"),
+        pytest.param("gpt-4o", False, id="another kind of model"),
+    ],
+)
+def test_names_of_openai_that_come_later(name: str, taken: bool) -> None:
+    """A name in OpenAI's pattern is taken on the day it comes; others are not."""
+    edits, generations = offers()
+
+    assert (edits.model_of(name), generations.model_of(name)) == (
+        (EDIT, PAINT) if taken else (None, None)
+    )
 
 
 def test_openais_names_follow_the_default() -> None:
@@ -43,17 +63,24 @@ def test_a_default_by_openais_name() -> None:
     assert edits.default == edits.models["gpt-image-1"] == EDIT
 
 
-def test_an_alias_goes_where_its_model_is() -> None:
-    """An alias is offered at the path of what its model does, and known to the other."""
-    edits, generations = offers(aliases={"painter": "wan2.6-t2i", "gpt-image-1": "wan2.6-image"})
-
-    assert "painter" not in edits.models
-    assert "painter" in edits.elsewhere
-    assert generations.models["painter"] == "wan2.6-t2i"
-    assert (edits.models["gpt-image-1"], generations.models["gpt-image-1"]) == (
-        "wan2.6-image",
-        PAINT,
+def test_an_alias_serves_both_paths() -> None:
+    """An alias means its model where that can be had, and the default at the other path."""
+    edits, generations = offers(
+        default="wan2.6-image", aliases={"painter": "wan2.6-t2i", "gpt-image-1": EDIT}
     )
+
+    assert (edits.models["painter"], generations.models["painter"]) == (
+        "wan2.6-image",
+        "wan2.6-t2i",
+    )
+    assert (edits.models["gpt-image-1"], generations.models["gpt-image-1"]) == (EDIT, PAINT)
+
+
+def test_an_alias_as_the_default() -> None:
+    """An alias can be the default, and OpenAI's names mean its model then."""
+    edits, _ = offers(default="house", aliases={"house": "wan2.6-image"})
+
+    assert edits.model_of("gpt-image-9") == edits.models["house"] == "wan2.6-image"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +89,9 @@ def test_an_alias_goes_where_its_model_is() -> None:
         pytest.param({"default": PAINT}, "is no model that can edit", id="paints"),
         pytest.param({"default_generation": EDIT}, "is no model that can generate", id="edits"),
         pytest.param({"default": "wan9"}, '"wan9" is no model; use', id="unknown"),
+        pytest.param(
+            {"default": "p", "aliases": {"p": PAINT}}, "is no model that can edit", id="an alias"
+        ),
     ],
 )
 def test_a_default_that_does_something_else(values: dict[str, str], said: str) -> None:

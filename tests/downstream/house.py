@@ -240,7 +240,7 @@ class House:
         pages = routes(
             edits,
             generations,
-            Models(keyring, tuple(MODELS)),
+            Models(keyring, tuple(MODELS), (EDITS, GENERATIONS)),
             Ops(self.readiness, self.registry),
             self.seen,
         )

@@ -145,26 +145,63 @@ async def test_pictures_without_a_file_name(parts: list[bytes], content: bytes, 
         pytest.param(
             part("prompt", b"a hat", '; filename="p.txt"'), ("prompt", "a hat"), id="prompt-as-file"
         ),
-        pytest.param(
-            part("markup", PNG, '; filename="m.png"'), ("markup", "[file]"), id="unknown-file"
-        ),
         pytest.param(part("größe", b"1"), ("größe", "1"), id="utf-8-name"),
     ],
 )
 async def test_texts(given_part: bytes, field: tuple[str, str]) -> None:
-    """Texts are UTF-8, else latin-1; a file that no field takes is named and not kept."""
+    """Texts are UTF-8, else latin-1."""
     form = await read(*multipart(given_part, IMAGE))
 
     assert form.fields == (field,)
 
 
-async def test_mask_is_told_apart() -> None:
-    """The mask is no input picture."""
-    form = await read(*multipart(IMAGE, part("mask", b"\x89MASK", '; filename="m.png"')))
+MASKS = ["mask", "mask[]", "mask[0]", "mask%5B%5D", "mask%5b0%5d"]
+
+
+@pytest.mark.parametrize("name", MASKS)
+async def test_mask_is_told_apart(name: str) -> None:
+    """The mask is no input picture, however its name is spelt."""
+    form = await read(*multipart(IMAGE, part(name, b"\x89MASK", '; filename="m.png"')))
 
     assert len(form.pictures) == 1
     assert form.mask is not None
     assert form.mask.content == b"\x89MASK"
+
+
+@pytest.mark.parametrize("name", MASKS)
+async def test_mask_as_text(name: str) -> None:
+    """A mask as a data URL, in JSON or urlencoded, is the mask by the same names."""
+    url = DATA_URL
+    of_json = await read(*json({"image": url, name: [url] if name == "mask[]" else url}))
+    urlencoded = await read(*body_of(data={"image": url, name: url}))
+
+    for form in (of_json, urlencoded):
+        assert (form.fields, len(form.pictures)) == ((), 1)
+        assert form.mask is not None
+        assert form.mask.content == PNG[:8]
+
+
+async def test_names_with_percents() -> None:
+    """Brackets of a name may come percent-encoded, and count as brackets."""
+    names = ("image%5B1%5D", "image%5b0%5d", "image%5B%5D")
+    form = await read(
+        *multipart(*(part(name, name.encode(), '; filename="a.png"') for name in names))
+    )
+
+    assert [picture.content.decode() for picture in form.pictures] == [
+        names[2],
+        names[1],
+        names[0],
+    ]
+
+
+async def test_json_names_with_brackets() -> None:
+    """A form's names in JSON hold pictures, too, in the order of their numbers."""
+    said = {"image[1]": DATA_URL, "prompt": "a hat", "image[0]": "https://a.b/c", "image[]": None}
+    form = await read(*json(said))
+
+    assert form.fields == (("prompt", "a hat"),)
+    assert [picture.url for picture in form.pictures] == ["https://a.b/c", ""]
 
 
 async def test_json() -> None:

@@ -142,3 +142,35 @@ async def test_a_generation_takes_no_picture(field: str) -> None:
         await read(*multipart(part(field, PNG, '; filename="a.png"')), most=0)
 
     assert refused.value.param == field.removesuffix("[]")
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        pytest.param(part("mask_image", PNG, '; filename="m.png"'), id="a-file"),
+        pytest.param(part("mask_image", PNG, "\r\nContent-Type: image/png"), id="by-its-type"),
+        pytest.param(part("mask_image", b"", '; filename="m.png"'), id="an-empty-file"),
+        pytest.param(part("mask_image", PNG, "; filename*=utf-8''m.png"), id="a-named-file"),
+        pytest.param(part("mask_image", b"x", '; filename=""'), id="a-file-without-name"),
+    ],
+)
+@pytest.mark.parametrize("most", [3, 0], ids=["edits", "generations"])
+async def test_a_file_under_another_name(unknown: bytes, most: int) -> None:
+    """A file in a field that takes none is refused by the field's name, and never ignored."""
+    with pytest.raises(InvalidRequest, match="'mask_image'") as refused:
+        await read(*multipart(part("prompt", b"a hat"), unknown), most=most)
+
+    assert (refused.value.param, refused.value.code) == ("mask_image", "unknown_parameter")
+
+
+async def test_no_file_chosen() -> None:
+    """A browser's file field in which nothing was chosen is as if it were not there."""
+    form = await read(*multipart(IMAGE, part("mask_image", b"", '; filename=""')))
+
+    assert form.fields == ()
+
+
+async def test_two_masks_in_json() -> None:
+    """Two masks are one too many, whatever their names."""
+    with pytest.raises(InvalidRequest, match="Duplicate parameter: 'mask'"):
+        await read(*json({"image": "https://a.b", "mask": "https://a.b", "mask[]": "https://a.b"}))

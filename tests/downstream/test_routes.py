@@ -206,6 +206,14 @@ async def test_model(path: str) -> None:
     assert reply.json() == model("gpt-image-1")
 
 
+async def test_a_model_that_comes_later() -> None:
+    """A name that is taken without being listed exists, too."""
+    async with House().customer() as customer:
+        reply = await customer.get("/v1/models/gpt-image-9")
+
+    assert reply.json() == model("gpt-image-9")
+
+
 @pytest.mark.parametrize("name", ["dall-e-9", "a%2Fb%20c", "a/b%20c"])
 async def test_unknown_model(name: str) -> None:
     """An unknown name, whatever slashes it has, is OpenAI's 404 and not an unknown path."""

@@ -173,3 +173,50 @@ def test_an_endless_name_is_just_unknown() -> None:
 def test_an_edit_keeps_its_prompt_to_itself() -> None:
     """Prompts do not show in the repr, which may be logged."""
     assert "cat" not in repr(edit(("negative_prompt", "catty")))
+
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("image_url", "https://a.b/c", id="flat"),
+        pytest.param("image_urls[]", "https://a.b/c", id="a flat list"),
+        pytest.param("image_url", "c.png", id="flat, whatever it says"),
+        pytest.param("reference_image", "https://a.b/c", id="another vendor's"),
+        pytest.param("messages[][content][][image_url][url]", "https://a.b/c", id="the chat API's"),
+        pytest.param("mask_image", "data:image/png;base64,iVBO", id="a data URL"),
+        pytest.param("x", " DATA:image/png;base64,iVBO", id="a data URL under any name"),
+        pytest.param("x", PNG, id="base64 of a PNG"),
+        pytest.param("x[][y]", "_9j_4AAQSkZJRgABAQAA", id="base64url of a JPEG"),
+        pytest.param("style_reference", "https://a.b/c.JPEG?x=1", id="a picture's URL"),
+        pytest.param("extra_body[image]", "https://a.b/c", id="nested"),
+        pytest.param("input[images][]", "https://a.b/c", id="DashScope's own"),
+        pytest.param("parameters", '{"mask": "https://a.b/c"}', id="in JSON"),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
+def test_a_picture_is_never_ignored(name: str, text: str, strict: bool) -> None:
+    """A picture in a field that takes none is refused by the field's name."""
+    with pytest.raises(InvalidRequest, match="would be ignored") as refused:
+        edit((name, text), strict=strict)
+
+    assert (refused.value.code, refused.value.status) == ("unknown_parameter", 400)
+    assert str(refused.value.param).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("webhook", "https://a.b/c", id="a web hook"),
+        pytest.param("image_count", "2", id="a number"),
+        pytest.param("image_url", "null", id="null"),
+        pytest.param("note", "QUJDREVGR0hJSktMTU5PUA==", id="base64 of something else"),
+        pytest.param("note", "Photo of a cat: see https://a.b/c.png", id="a text"),
+        pytest.param("user", "https://a.b/image.png", id="a field with a meaning"),
+    ],
+)
+def test_what_is_no_picture_is_ignored(name: str, text: str) -> None:
+    """Other unknown fields are listed, as before."""
+    assert edit((name, text)).ignored == (() if text == "null" else (name,))
