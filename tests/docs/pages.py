@@ -5,16 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.metrics import MetricWrapperBase
-
 from gateway.config import config_keys
-from gateway.observe.families import Families
 from gateway.translate.dashscope_codes import ROWS
 
 ROOT = Path(__file__).parents[2]
 ENGLISH = ROOT / "README.md"
 CHINESE = ROOT / "README.zh-CN.md"
+DOCS = ROOT / "docs"
+REFERENCE = DOCS / "reference"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
@@ -85,22 +83,6 @@ def config_rows() -> list[Row]:
     return [
         (f"`{key.path}`", _quoted(key.takes), _default(key.default), key.unit, key.meaning)
         for key in config_keys()
-    ]
-
-
-def metric_rows() -> list[Row]:
-    """Return the rows of the table of metrics: name as scraped, type, labels, meaning."""
-    registry = CollectorRegistry()
-    Families(registry)
-    families = [it for it in registry._collector_to_names if isinstance(it, MetricWrapperBase)]
-    return [
-        (
-            f"`{family._name}{'_total' if family._type == 'counter' else ''}`",
-            str(family._type),
-            " ".join(f"`{label}`" for label in family._labelnames),
-            family._documentation,
-        )
-        for family in families
     ]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import _parser
-from gateway.config import config_keys
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
 from gateway.domain.models import MODELS, Does, Inputs, Offer, Sizes
@@ -16,21 +15,29 @@ from gateway.translate.openai_pictures import is_file_id, is_picture
 from gateway.translate.openai_request import edit_of
 from tests.docs.pages import (
     CHINESE,
+    DOCS,
     ENGLISH,
+    REFERENCE,
     ROOT,
     Row,
     blocks,
     config_rows,
     headings,
     links,
-    metric_rows,
     rendered,
     spans,
     table_with,
     tables,
 )
 
-_BOTH = [pytest.param(ENGLISH, id="english"), pytest.param(CHINESE, id="chinese")]
+_FIELDS_PAGE = REFERENCE / "fields.md"
+_ERRORS_PAGE = REFERENCE / "errors.md"
+_CONFIG_PAGE = REFERENCE / "config.md"
+_MODELS_PAGE = DOCS / "models.md"
+_PAIRS = [
+    pytest.param(ENGLISH, CHINESE, id="readme"),
+    pytest.param(DOCS / "quickstart.md", DOCS / "quickstart.zh-CN.md", id="quickstart"),
+]
 _MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
 _EDITS = Offer(Does.EDIT, _MODELS, "gpt-image-1")
 _GENERATIONS = Offer(Does.GENERATE, {"a": "wan2.5-t2i-preview"}, "a")
@@ -39,38 +46,51 @@ _GENERATIONS = Offer(Does.GENERATE, {"a": "wan2.5-t2i-preview"}, "a")
 # ---------------------------------------------------------------- two languages, one README
 
 
-def test_same_commands() -> None:
-    """Both READMEs have the same code, byte for byte; only the drawing is translated."""
-    english, chinese = (
-        [b for b in blocks(page) if b.language != "text"] for page in (ENGLISH, CHINESE)
+@pytest.mark.parametrize(("english", "chinese"), _PAIRS)
+def test_same_commands(english: Path, chinese: Path) -> None:
+    """Both languages have the same code, byte for byte; only the drawing is translated."""
+    of_english, of_chinese = (
+        [b for b in blocks(page) if b.language != "text"] for page in (english, chinese)
     )
 
-    assert english == chinese
-    assert len(blocks(ENGLISH)) == len(blocks(CHINESE))
+    assert of_english == of_chinese
+    assert len(blocks(english)) == len(blocks(chinese))
 
 
-def test_same_headings() -> None:
-    """Both READMEs have the same sections in the same depth."""
-    assert headings(ENGLISH) == headings(CHINESE)
+@pytest.mark.parametrize(("english", "chinese"), _PAIRS)
+def test_same_headings(english: Path, chinese: Path) -> None:
+    """Both languages have the same sections in the same depth."""
+    assert headings(english) == headings(chinese)
 
 
-def test_same_tables() -> None:
+@pytest.mark.parametrize(("english", "chinese"), _PAIRS)
+def test_same_tables(english: Path, chinese: Path) -> None:
     """Each row of each table holds the same pieces of code in the same order."""
 
     def codes(page: Path) -> list[list[list[str]]]:
         return [[spans(" | ".join(row)) for row in table] for table in tables(page)]
 
-    assert codes(ENGLISH) == codes(CHINESE)
+    assert codes(english) == codes(chinese)
 
 
-def test_same_links() -> None:
-    """Both READMEs lead to the same places, but for each other."""
-    assert links(ENGLISH)[1:] == links(CHINESE)[1:]
+@pytest.mark.parametrize(("english", "chinese"), _PAIRS)
+def test_same_links(english: Path, chinese: Path) -> None:
+    """Both languages lead to the same places, but for their own translations."""
+    own = re.compile(r"(README|quickstart)(\.zh-CN)?\.md$")
+
+    def led(page: Path) -> list[str]:
+        return [to for to in links(page) if not own.search(to)]
+
+    assert led(english) == led(chinese)
 
 
-@pytest.mark.parametrize(
-    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
-)
+def test_the_readme_is_short() -> None:
+    """A README is read to its end, or not at all; everything else has a page under docs/."""
+    for page in (ENGLISH, CHINESE):
+        assert len(page.read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *DOCS.glob("**/*.md")], ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link names a file of the repository."""
     lost = [to for to in links(page) if "://" not in to and not (page.parent / to).exists()]
@@ -83,32 +103,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_config_table() -> None:
     """The table of config keys is what the schema says."""
-    assert table_with(ENGLISH, "server.host") == config_rows(), rendered(config_rows())
+    assert table_with(_CONFIG_PAGE, "server.host") == config_rows(), rendered(config_rows())
 
 
-def test_config_keys_in_chinese() -> None:
-    """The Chinese table has every key, with the same default wherever that is code."""
-    rows = table_with(CHINESE, "server.host")
-
-    assert [spans(row[0]) for row in rows] == [[key.path] for key in config_keys()]
-
-
-@pytest.mark.parametrize("page", _BOTH)
-def test_every_cell_is_filled(page: Path) -> None:
-    """No row of a mirrored table lacks a cell, and only units and labels may be empty."""
-    for first, width in (("server.host", 5), (metric_rows()[0][0].strip("`"), 4)):
-        for row in table_with(page, first):
-            assert len(row) == width
-            assert row[0]
-            assert row[1]
-            assert row[-1]
-
-
-def test_metrics_table() -> None:
-    """The table of metrics is what a fresh registry exposes."""
-    assert table_with(ENGLISH, "wan_gateway_http_requests_total") == metric_rows(), rendered(
-        metric_rows()
-    )
+def test_every_cell_is_filled() -> None:
+    """No row of the table of config keys lacks a cell, and only a unit may be empty."""
+    for row in table_with(_CONFIG_PAGE, "server.host"):
+        assert len(row) == 5
+        assert all(row[column] for column in (0, 1, 2, 4))
 
 
 def test_every_metric_is_fed() -> None:
@@ -143,7 +145,7 @@ def test_models_table() -> None:
     """The table of models is the gateway's own."""
     paths = {Does.EDIT: "/v1/images/edits", Does.GENERATE: "/v1/images/generations"}
 
-    assert table_with(ENGLISH, "wan2.5-i2i-preview") == [
+    assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == [
         (
             f"`{model.name}`",
             f"`{paths[model.does]}`",
@@ -160,7 +162,7 @@ def test_models_table() -> None:
 
 
 def _field_rows() -> list[Row]:
-    return table_with(ENGLISH, "image")
+    return table_with(_FIELDS_PAGE, "image")
 
 
 def _examples(column: int) -> Iterator[tuple[str, str]]:
@@ -236,7 +238,7 @@ def test_every_error_has_its_row() -> None:
     """The table has each error's status, type, code and retry, once."""
     rows = {
         (*spans(row[0]), *spans(row[1]), code, *spans(row[3]))
-        for row in table_with(ENGLISH, "401")
+        for row in table_with(_ERRORS_PAGE, "401")
         for code in spans(row[2])
     }
 
@@ -249,7 +251,7 @@ def test_every_error_has_its_row() -> None:
 
 def test_every_code_has_its_row() -> None:
     """Each code that some place of the gateway gives an error is in the table, and no other."""
-    named = [code for row in table_with(ENGLISH, "401") for code in spans(row[2])]
+    named = [code for row in table_with(_ERRORS_PAGE, "401") for code in spans(row[2])]
     given = {
         code
         for path in (ROOT / "gateway").rglob("*.py")
@@ -263,28 +265,32 @@ def test_every_code_has_its_row() -> None:
 # ---------------------------------------------------------------- commands
 
 
+_TYPED = [ENGLISH, DOCS / "quickstart.md", DOCS / "retries.md", REFERENCE / "cli.md"]
+"""Pages whose commands somebody types to try the gateway."""
+
+
 def _shell_lines() -> Iterator[str]:
-    for block in blocks(ENGLISH, "sh"):
-        yield from block.text.replace("\\\n", " ").splitlines()
+    for page in _TYPED:
+        for block in blocks(page, "sh"):
+            yield from block.text.replace("\\\n", " ").splitlines()
 
 
 def test_each_command_is_of_a_known_kind() -> None:
-    """Nothing is told to be typed that no test runs, but for what is marked in the README."""
+    """Nothing is told to be typed that no test runs, but for what is marked on its page."""
     known = re.compile(
         r"make \w+$"  # test_make_targets
         r"|(?:[A-Z_]+=\S+ )*wan-gateway "  # test_wan_gateway_commands
         r"|curl |edit=\$\(curl "  # test_readme_commands
         r"|export DASHSCOPE_API_KEY="  # a key of the reader's own
-        r"|python -m benchmarks\.\w+( |$)"  # test_benchmarks
-        r"|docker "  # marked in the README: not run by a test
+        r"|docker "  # marked on the page: not run by a test
     )
 
     assert not [line for line in _shell_lines() if not known.match(line)]
-    assert "not run by a test here" in ENGLISH.read_text("utf-8")
+    assert "not run by a test here" in (REFERENCE / "cli.md").read_text("utf-8")
 
 
 def test_make_targets() -> None:
-    """Every make target that the README names is in the Makefile."""
+    """Every make target that these pages name is in the Makefile."""
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
     for line in _shell_lines():
@@ -293,36 +299,35 @@ def test_make_targets() -> None:
 
 
 def test_benchmarks() -> None:
-    """Every benchmark that the README names is there to be run."""
-    named = re.findall(r"python -m benchmarks\.(\w+)", "\n".join(_shell_lines()))
+    """Every benchmark that a page names is there to be run."""
+    text = (DOCS / "performance.md").read_text("utf-8")
+    named = set(re.findall(r"python -m benchmarks\.(\w+)", text))
 
-    assert named
+    assert len(named) > 3
     for name in named:
         assert '__name__ == "__main__"' in (ROOT / "benchmarks" / f"{name}.py").read_text("utf-8")
 
 
 def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every wan-gateway command of the README is understood by the command line."""
+    """Every wan-gateway command of these pages is understood by the command line."""
     said = [line for line in _shell_lines() if "wan-gateway " in line and "docker" not in line]
 
-    verbs = [_parser().parse_args(line.partition("wan-gateway ")[2].split()).verb for line in said]
+    verbs = {_parser().parse_args(line.partition("wan-gateway ")[2].split()).verb for line in said}
 
-    assert verbs == [
-        "sandbox",
-        "serve",
-        "key",
-        "check",
-        "doctor",
-        "serve",
-        "top",
-        "top",
-        *["edits"] * 3,
-    ]
+    assert verbs == {"sandbox", "serve", "key", "check", "doctor", "edits", "top"}
     assert not capsys.readouterr().err
 
 
-def test_config_files_of_the_readme_are_there() -> None:
-    """Every --config that the README names exists."""
+def test_every_verb_has_its_row() -> None:
+    """The table of commands names each verb, once."""
+    listed = [spans(row[0])[0] for row in table_with(REFERENCE / "cli.md", "serve")]
+    verbs = next(it for it in _parser()._actions if it.dest == "verb").choices
+
+    assert listed == list(verbs or ())
+
+
+def test_config_files_are_there() -> None:
+    """Every --config that these pages name exists."""
     named = [match for line in _shell_lines() for match in re.findall(r"--config (\S+)", line)]
 
     assert named

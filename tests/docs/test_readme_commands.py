@@ -1,4 +1,4 @@
-"""The README's own commands, typed against the real gateway before a simulated region."""
+"""The documents' own commands, typed against the real gateway before a simulated region."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ENGLISH, ROOT, blocks
+from tests.docs.pages import DOCS, ENGLISH, REFERENCE, ROOT, blocks
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     beijing, singapore, port = (free_port() for _ in range(3))
     variables, _, serve = second.replace(":8001/", f":{beijing}/").partition("wan-gateway ")
     environ = dict(pair.split("=", 1) for pair in variables.split())
-    sandbox = first.removeprefix("wan-gateway ")
+    sandbox, _, _ = first.removeprefix("wan-gateway ").partition(" ")
     ports = ["--beijing-port", str(beijing), "--singapore-port", str(singapore), "--speed", "40"]
     folder = tmp_path_factory.mktemp("checkout")
     (folder / _PHOTO).parent.mkdir(parents=True)
@@ -116,8 +116,10 @@ def test_the_edit_by_curl(house: House) -> None:
 
 
 def test_collecting_by_curl(house: House) -> None:
-    """An edit is begun without waiting, looked at and called off by the README's commands."""
-    command = next(block for block in blocks(ENGLISH, "sh") if "respond-async" in block.text)
+    """An edit is begun without waiting, looked at and cancelled by the documented commands."""
+    command = next(
+        block for block in blocks(DOCS / "retries.md", "sh") if "respond-async" in block.text
+    )
 
     said = house.run("bash", "-euc", house.said(command.text))
 
@@ -128,7 +130,9 @@ def test_collecting_by_curl(house: House) -> None:
 
 def test_the_operators_pages(house: House) -> None:
     """The process lives, is ready, and shows its numbers."""
-    command = next(block for block in blocks(ENGLISH, "sh") if "/healthz" in block.text)
+    command = next(
+        block for block in blocks(REFERENCE / "cli.md", "sh") if "/healthz" in block.text
+    )
 
     said = house.run("bash", "-euc", house.said(command.text))
 
@@ -151,7 +155,7 @@ def test_the_snippet_for_node_is_one(house: House) -> None:
     """Node can parse its snippet; tests with the npm package run it."""
     if shutil.which("node") is None:
         pytest.skip("this machine has no Node")
-    (snippet,) = blocks(ENGLISH, "js")
+    (snippet,) = blocks(DOCS / "quickstart.md", "js")
     (house.folder / "edit.mjs").write_text(house.said(snippet.text))
 
     house.run("node", "--check", "edit.mjs")

@@ -65,6 +65,14 @@ a test compares.
 - Counters end in `_total`; a histogram has `_bucket`, `_sum` and `_count`.
 
 Process and garbage collector metrics of the Python client come with them.
+
+`/metrics` asks for no key unless `metrics.token` is set, and can have a port of its own
+(`metrics.port`). Dashboards for Grafana are in `config/grafana/`, recording and alert rules for
+Prometheus in `config/prometheus/`; [the runbook](runbook.md) says for each alert what to do, and
+`config/compose.yaml` starts the three together. This is what the overview's queries show of two
+simulated regions under load, drawn without Grafana, which could not be run here:
+
+![overview](overview.png)
 """
 
 
