@@ -12,12 +12,12 @@ from gateway.domain.errors import (
     ResultUnavailable,
     UpstreamFailed,
 )
-from gateway.domain.models import MODELS
+from gateway.domain.models import MODELS, Does
 from gateway.domain.phases import Phases
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask, Incoming
-from gateway.journey.digest import digest_of
+from gateway.journey.digest import digest_of, mark_of
 
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
 
@@ -48,13 +48,13 @@ def an_ask(
         for name in ("n", "seed", "answer", "size", "model")
         if name in changes
     }
-    edit = an_edit(prompt, **of_edit)
+    edit = an_edit(prompt, **of_edit, model_asked=of_edit.get("model", ""))
     pictures = (Picture(content=changes.pop("picture", b"in"), media_type="image/png"),)
     given: dict[str, Any] = {
         "tenant": tenant or a_tenant(),
         "edit": edit,
         "pictures": pictures,
-        "digest": digest_of(edit, pictures),
+        "digest": digest_of(edit, Does.EDIT, [mark_of(one.content) for one in pictures], {}),
         "patience": 300.0,
         "phases": Phases(clock.now()),
     }

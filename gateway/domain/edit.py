@@ -91,6 +91,8 @@ class Edit:
     watermark: bool | None = None
     prompt_extend: bool | None = None
     answer: AnswerForm = AnswerForm()
+    model_asked: str = ""
+    """The model as the customer named it; empty where none was named."""
     ignored: tuple[str, ...] = ()
     """Fields that were accepted without effect, for ``x-wan-ignored-params``."""
     adjusted: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from functools import partial
 from starlette.requests import Request
 
 from gateway.domain.clock import Clock
-from gateway.domain.edit import Keepsake, Picture
+from gateway.domain.edit import Edit, Keepsake, Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import MODELS, Offer
 from gateway.domain.phases import Phases
@@ -20,7 +20,7 @@ from gateway.downstream.ports import Check, CheckMask, EdgeObserver
 from gateway.downstream.request_line import line_of
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
-from gateway.journey.digest import digest_of
+from gateway.journey.digest import digest_of, first_digest, mark_of
 from gateway.journey.patience import patience, sdk_patience
 from gateway.translate.openai_mask import masked
 from gateway.translate.openai_pictures import PictureRef
@@ -58,6 +58,9 @@ class Reception:
         keepsake = _keepsake(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
+        marks = [mark_of(ref.content, ref.url) for ref in form.pictures]
+        others = {"mask": mark_of(keepsake.mask)} if keepsake else {}
+        digest = digest_of(edit, self.offer.does, marks, others)
         inputs = MODELS[edit.model].inputs
         checked = await self.check([_unread(ref) for ref in form.pictures], tenant, inputs)
         pictures = checked.pictures
@@ -68,7 +71,8 @@ class Reception:
             tenant=tenant,
             edit=edit,
             pictures=pictures,
-            digest=digest_of(edit, pictures, keepsake.mask if keepsake else b""),
+            digest=digest,
+            earlier_digests=_earlier(edit, form, marks, pictures, others),
             patience=self.patience_of(request, tenant),
             phases=line.phases,
             retry_count=line.retry_count,
@@ -94,6 +98,23 @@ class Reception:
 def _unread(ref: PictureRef) -> bytes | Picture:
     """Return the bytes to check, or the URL, which goes on unread."""
     return Picture(url=ref.url) if ref.url else ref.content
+
+
+def _earlier(
+    edit: Edit,
+    form: Form,
+    marks: list[bytes],
+    pictures: tuple[Picture, ...],
+    others: Mapping[str, bytes],
+) -> frozenset[str]:
+    """Return what version 1 made of it, which took pictures as they go upstream."""
+    fitted = [
+        mark if picture.url or picture.content is ref.content else mark_of(picture.content)
+        for ref, mark, picture in zip(form.pictures, marks, pictures, strict=True)
+    ]
+    # What was fitted then may go up untouched today, and the other way round.
+    mask = others.get("mask", b"")
+    return frozenset({first_digest(edit, marks, mask), first_digest(edit, fitted, mask)})
 
 
 def _told(checked: Checked) -> Iterator[str]:

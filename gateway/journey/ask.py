@@ -18,6 +18,8 @@ class Ask:
     pictures: tuple[Picture, ...] = field(repr=False)
     digest: str
     """Of fields and pictures in order: equal for equal content (journey.digest)."""
+    earlier_digests: frozenset[str] = field(kw_only=True, default=frozenset())
+    """What earlier versions made of the same content, as far as that is known."""
     patience: float
     """Seconds from now on that this customer waits (journey.patience)."""
     phases: Phases

@@ -6,6 +6,7 @@ from gateway.domain.errors import KeyReused, NotFound
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Ask
+from gateway.journey.digest import comparable, prompt_digest
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.ports import Ledger, Observer
 
@@ -106,7 +107,7 @@ class Register:
                 errand = self._remember(record)
         if errand is None or errand.given_up:
             return None
-        if errand.digest != ask.digest:
+        if not _same_content(errand, ask):
             self._observer.idempotency("conflict")
             raise KeyReused(
                 "This Idempotency-Key was used for another edit. Use a new key for new content."
@@ -122,7 +123,11 @@ class Register:
         first, a doubtful end only where no picture is to be had, then the one whose last
         customer was the try before this, then the oldest.
         """
-        equal = self._by_digest.get((ask.tenant.name, ask.digest), ())
+        equal = [
+            errand
+            for digest in (ask.digest, *ask.earlier_digests)
+            for errand in self._by_digest.get((ask.tenant.name, digest), ())
+        ]
         marked = ask.retry_count > 0
         open_ = [e for e in equal if e.joinable and (marked or not e.visitors)]
 
@@ -131,6 +136,20 @@ class Register:
             return bool(errand.visitors), errand.doubtful, other_try, errand.created
 
         return min(open_, key=order, default=None)
+
+
+def _same_content(errand: Errand, ask: Ask) -> bool:
+    """
+    Say whether a key is used for the content that it was used for before.
+
+    What another version of the gateway wrote cannot be compared picture by picture: there
+    the key and the prompt decide, so that an upgrade refuses no honest retry.
+    """
+    if errand.digest == ask.digest or errand.digest in ask.earlier_digests:
+        return True
+    if comparable(errand.digest, ask.digest):
+        return False
+    return errand.prompt_digest == prompt_digest(ask.edit.prompt)
 
 
 def _void(record: EditRecord) -> bool:

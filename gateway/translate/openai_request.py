@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -57,10 +58,10 @@ def edit_of(
         UnknownModel: ``model`` is none that is offered.
     """
     values, ignored = _read(fields, FIELDS[offer.does], strict=strict)
-    name = _named(values.get("model"), deployment, offer) or offer.default
-    model = MODELS[_model(name, offer)]
+    name = _named(values.get("model"), deployment, offer)
+    model = MODELS[_model(name or offer.default, offer)]
     _check_texts(values, model)
-    return _edit(values, model, ignored, fit=fit)
+    return replace(_edit(values, model, ignored, fit=fit), model_asked=name or "")
 
 
 def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fit: bool) -> Edit:

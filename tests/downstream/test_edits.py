@@ -1,6 +1,7 @@
 """POST /v1/images/edits: what the desk is asked, and how a good end is answered."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from gateway.domain.tenant import Tenant
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Answer, Told
 from tests.downstream.calls import EDITS, ending, post
-from tests.downstream.house import ACME, PNG, FakeVisit, House, answer
+from tests.downstream.house import ACME, FORM, PNG, FakeVisit, House, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,7 @@ async def test_what_the_desk_is_asked() -> None:
     assert (ask.tenant, ask.edit.prompt, ask.edit.model) == (ACME, "a hat", "wan2.5-i2i-preview")
     assert house.desk.pictures == [(Picture(content=PNG, media_type="image/png"),)]
     assert (ask.retry_count, ask.idempotency_key, ask.patience) == (1, "mine", 98.0)
-    assert len(ask.digest) == 64
+    assert len(ask.digest) == 66
     assert house.seen.told("retry") == [("retry", 1)]
     assert house.seen.told("patience") == [("patience", 100.0)]
 
@@ -92,6 +93,31 @@ async def test_bytes_are_counted_as_long_as_they_are_held() -> None:
 
     assert held > len(PNG)
     assert house.seen.inflight == 0
+
+
+async def test_content_is_the_bytes_as_sent() -> None:
+    """A file, raw text and a data URL of it are one content, whatever is made of them here."""
+    digests, formerly = set(), []
+    for made in (PNG, b"redrawn"):
+        house = House()
+
+        async def check(
+            contents: Sequence[bytes | Picture], tenant: Tenant, made: bytes = made
+        ) -> Checked:
+            pictures = tuple(Picture(content=made) for _ in contents)
+            return Checked(pictures, tuple(() for _ in contents))
+
+        house.check = check
+        url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+        await post(house)
+        await post(house, data={**FORM, "image": url}, files=None)
+        await post(house, data=None, files=None, json={**FORM, "images": [{"image_url": url}]})
+        digests |= {ask.digest for ask in house.desk.asks}
+        formerly.append(house.desk.asks[0].earlier_digests)
+
+    assert len(digests) == 1
+    assert [len(digests) for digests in formerly] == [1, 2]
+    assert formerly[0] < formerly[1]
 
 
 async def test_urls_and_pictures_in_order() -> None:

@@ -1,30 +1,59 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, Picture, ResponseFormat, Size
-from gateway.journey.digest import digest_of, prompt_digest
+from gateway.domain.edit import AnswerForm, Edit, ResponseFormat, Size
+from gateway.domain.models import Does
+from gateway.journey.digest import (
+    comparable,
+    digest_of,
+    first_digest,
+    mark_of,
+    prompt_digest,
+)
 from tests.fakes import an_edit
 
-ONE = Picture(content=b"one", media_type="image/png", size=Size(1, 1))
-TWO = Picture(content=b"two", media_type="image/png")
-LINK = Picture(url="https://example.test/one.png")
+ONE, TWO, LINK = mark_of(b"one"), mark_of(b"two"), mark_of(b"", "https://example.test/one.png")
+NONE: Mapping[str, bytes] = {}
+
+
+def digest(
+    edit: Edit,
+    pictures: Sequence[bytes] = (),
+    others: Mapping[str, bytes] = NONE,
+    does: Does = Does.EDIT,
+) -> str:
+    return digest_of(edit, does, pictures, others)
 
 
 def test_equal_content_is_equal() -> None:
-    """What does not matter upstream plays no part: names, types, ignored fields."""
-    first = digest_of(an_edit(ignored=("user",)), (ONE, LINK))
-    second = digest_of(an_edit(), (Picture(content=b"one"), LINK))
+    """What does not matter upstream plays no part, nor what a config makes of a name or a size."""
+    asked = AnswerForm(scale_to=Size(512, 512))
+    first = digest(an_edit(size=Size(512, 512)), [ONE, LINK])
+    second = digest(
+        an_edit(ignored=("user",), adjusted=("1:x",), model="x", size=Size(768, 768), answer=asked),
+        [ONE, LINK],
+    )
 
     assert first == second
-    assert len(first) == 64
+    assert len(first) == 66
+
+
+def test_it_stays_what_it_is() -> None:
+    """The digest of a content is the same in every version and on every machine."""
+    edit = an_edit(n=2, size=Size(768, 768), model_asked="gpt-image-1")
+
+    assert digest(edit, [ONE, LINK], {"mask": TWO}) == (
+        "2:bd049224975d578c56989a5077d145c8af6936e02db00662ef8617991fdc095d"
+    )
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model": "other"},
+        {"model_asked": "other"},
         {"prompt": "a blue cat"},
         {"n": 2},
         {"negative_prompt": ""},
@@ -44,34 +73,37 @@ def test_each_field_counts(changes: dict[str, Any]) -> None:
     """Every field that changes the picture or its form changes the digest."""
     edit = an_edit()
 
-    assert digest_of(replace(edit, **changes), (ONE,)) != digest_of(edit, (ONE,))
+    assert digest(replace(edit, **changes), [ONE]) != digest(edit, [ONE])
 
 
 @pytest.mark.parametrize(
     "pictures",
-    [(), (TWO,), (ONE, TWO), (ONE, ONE), (LINK,), (Picture(url="one"),)],
+    [(), (TWO,), (ONE, TWO), (ONE, ONE), (LINK,), (mark_of(b"", "one"),)],
     ids=["none", "other", "more", "twice", "link", "link of the same bytes"],
 )
-def test_each_picture_counts(pictures: tuple[Picture, ...]) -> None:
+def test_each_picture_counts(pictures: tuple[bytes, ...]) -> None:
     """Other pictures are other content."""
-    assert digest_of(an_edit(), pictures) != digest_of(an_edit(), (ONE,))
+    assert digest(an_edit(), pictures) != digest(an_edit(), [ONE])
 
 
-def test_the_mask_counts() -> None:
-    """An edit with a mask, or another one, is another edit; a mask is no picture."""
+def test_what_else_comes_counts() -> None:
+    """An edit with a mask, or another one, is another edit; so is the other path."""
+    edit = an_edit()
     digests = {
-        digest_of(an_edit(), (ONE,)),
-        digest_of(an_edit(), (ONE,), b"two"),
-        digest_of(an_edit(), (ONE,), b"mask"),
-        digest_of(an_edit(), (ONE, TWO)),
+        digest(edit, [ONE]),
+        digest(edit, [ONE], {"mask": TWO}),
+        digest(edit, [ONE], {"mask": ONE}),
+        digest(edit, [ONE], {"markup": TWO}),
+        digest(edit, [ONE, TWO]),
+        digest(edit, [ONE], does=Does.GENERATE),
     }
 
-    assert len(digests) == 4
+    assert len(digests) == 6
 
 
 def test_order_counts() -> None:
     """The same pictures in another order are another edit."""
-    assert digest_of(an_edit(), (ONE, TWO)) != digest_of(an_edit(), (TWO, ONE))
+    assert digest(an_edit(), [ONE, TWO]) != digest(an_edit(), [TWO, ONE])
 
 
 def test_values_do_not_run_together() -> None:
@@ -79,7 +111,30 @@ def test_values_do_not_run_together() -> None:
     first = an_edit("ab", negative_prompt="c")
     second = an_edit("a", negative_prompt="bc")
 
-    assert digest_of(first, ()) != digest_of(second, ())
+    assert digest(first) != digest(second)
+
+
+def test_the_first_version() -> None:
+    """What version 1 wrote into ledgers is still known, with a mask and without."""
+    answer = AnswerForm(output_format="webp", compression=80, scale_to=Size(512, 512))
+    edit = an_edit(n=2, negative_prompt="", size=Size(768, 768), seed=7, answer=answer)
+
+    assert first_digest(edit, [ONE, LINK], mark_of(b"mask")) == (
+        "fb408a8ed7cbfaf46193b8dd35fed04c8f618245e6fa003b615e30819683ee8e"
+    )
+    png = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    assert first_digest(an_edit("a hat"), [mark_of(png)]) == (
+        "23e1946eb7f9afcd54b97b9676ccd90c2b3490dbc77fa9516261f2b11e85bae1"
+    )
+
+
+def test_versions_are_told_apart() -> None:
+    """Only digests of one version tell that two contents differ."""
+    new, old = digest(an_edit()), first_digest(an_edit(), [])
+
+    assert comparable(new, new)
+    assert comparable(old, old)
+    assert not comparable(old, new)
 
 
 def test_prompt_digest_is_blind_to_edges() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import NotFound, TaskLost
+from gateway.domain.errors import KeyReused, NotFound, TaskLost
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskRecord, TaskState
 from tests.fakes import Run
@@ -116,3 +116,39 @@ async def test_recovered_for_nobody(changes: dict[str, Any]) -> None:
 
     assert [type(bug) for bug in house.bugs] == [NotFound]
     assert house.world.calls == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "formerly"),
+    [
+        pytest.param({"retry_count": 1}, {"old"}, id="marked"),
+        pytest.param({}, {"old", "older"}, id="unmarked"),
+        pytest.param({"idempotency_key": "k"}, {"old"}, id="by-key"),
+        pytest.param({"idempotency_key": "k"}, set(), id="by-key-fitted-otherwise"),
+    ],
+)
+async def test_an_edit_of_the_version_before(changes: dict[str, Any], formerly: set[str]) -> None:
+    """After an upgrade a retry joins what the version before wrote down, and nothing is paid."""
+    house = House()
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
+    key = changes.get("idempotency_key")
+    house.ledger.put(a_record(EditState.OPEN, task, digest="old", idempotency_key=key))
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(**changes, earlier_digests=frozenset(formerly)))
+
+    assert answer.told.task_ids == (task_id,)
+    assert house.world.count("submit") == 0
+
+
+async def test_other_content_under_a_key_of_the_version_before() -> None:
+    """After an upgrade, too, a key is refused for another prompt, and for another picture."""
+    house = House()
+    for digest, key, picture in (("old", "1", b"in"), (house.ask().digest, "2", b"other")):
+        task = a_task(house, TaskState.ACCEPTED, task_id=house.world.stranger("a red cat"))
+        record = a_record(EditState.OPEN, task, digest=digest, idempotency_key=key)
+        house.ledger.put(replace(record, edit_id=f"edit_{key}"))
+        ask = house.ask("a cat" if key == "1" else "a red cat", picture=picture)
+        async with house.desk() as desk:
+            with pytest.raises(KeyReused):
+                await buy(desk, replace(ask, idempotency_key=key))
