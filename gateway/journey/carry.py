@@ -156,7 +156,7 @@ class Carrier:
         self._observer.queued(region, tenant.name, 1)
         in_line = True
         try:
-            if self._spool is not None and lane.line.must_wait(leg.place):
+            if self._spool is not None and not lane.line.free:
                 await errand.spool(self._spool)
             async with lane.line.turn(leg.place):
                 in_line = False

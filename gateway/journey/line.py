@@ -132,10 +132,6 @@ class Line:
         self._number += 1
         return Place(line=self, tenant=tenant, cost=cost, number=self._number, prompt=prompt)
 
-    def must_wait(self, place: Place) -> bool:
-        """Say whether no turn is to be had for *place* at once."""
-        return not self.free or self.prompts.held(place.prompt)
-
     def take(self, tenant: Tenant) -> None:
         """Count a task that runs already (after a restart); may go over the slots."""
         self._queue(tenant).running += 1

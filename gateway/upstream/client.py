@@ -5,7 +5,14 @@ from typing import Any, TypeAlias
 
 import httpx
 
+from gateway.upstream.decoding import read
+
+MOST_BYTES = 2**20
+"""Of an answer that is no stream: a page of the task list, the largest there is, has 50 KB."""
+
 Content: TypeAlias = bytes | httpx.AsyncByteStream | None
+
+_OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 class Client:
@@ -62,17 +69,18 @@ class Client:
         Return the answer, read to its end unless it is a *stream*, which is to be closed.
 
         Raises:
-            httpx.TransportError: there is none, or it broke off.
+            httpx.TransportError: there is none, it broke off, or it is too long.
         """
         answer = await self._transport.handle_async_request(request)
         answer.request = request
-        if not stream:
-            try:
-                await answer.aread()
-            except BaseException:
-                await answer.aclose()
-                raise
-        return answer
+        if stream:
+            return answer
+        try:
+            body = await read(answer, MOST_BYTES)
+        finally:
+            await answer.aclose()
+        headers = [header for header in answer.headers.raw if header[0].lower() not in _OF_THE_WIRE]
+        return httpx.Response(answer.status_code, headers=headers, content=body, request=request)
 
     async def aclose(self) -> None:
         self.is_closed = True

@@ -1,22 +1,31 @@
 """A result picture on its way home: handed on as it comes, resumed where it broke off."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import httpx
 
+from gateway.domain.clock import Clock
 from gateway.domain.errors import ResultUnavailable
+from gateway.upstream.decoding import decoded
 from gateway.upstream.picture_check import HEAD_BYTES, TAIL_BYTES, fault_of_end, fault_of_head
 
 MOST_BYTES = 64 * 2**20
 """No picture of a DashScope task comes near it; it keeps a wrong URL from eating the memory."""
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15})")
+_LENGTH = re.compile(r"\d{1,15}")
+_PATIENCE = 60.0  # seconds that storage may let us wait in all, and
+_SLOWEST = 64 * 1024  # bytes that buy another one
 _BUSY = (408, 429, 500, 502, 503, 504)
 
 Ask = Callable[[dict[str, str]], Awaitable[httpx.Response]]
 """GET the picture with these headers; the answer's body is not read yet."""
 Broke = Callable[[str, str], Awaitable[None]]
 """Told what broke, and its kind (network, status, content); waits, or raises if it was enough."""
+
+_T = TypeVar("_T")
 
 
 class Broken(Exception):
@@ -34,13 +43,23 @@ class Incoming:
 
     A GET changes nothing at the storage, so a break is mended by another, from where the
     last one ended if the server can, else from the first byte, past what was handed on.
+    However often that happens, storage has so many seconds in all until the last byte.
+
+    Args:
+        ask: Sends the GET.
+        broke: Decides whether there is another try.
+        clock: Times the waits for storage; those for the client do not count.
+        host: Whose storage it is, for the operator.
     """
 
-    def __init__(self, ask: Ask, broke: Broke) -> None:
+    def __init__(self, ask: Ask, broke: Broke, clock: Clock, host: str) -> None:
         self._ask = ask
         self._broke = broke
+        self._clock = clock
+        self._host = host
+        self._patience = _PATIENCE
         self._answer: httpx.Response | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
+        self._chunks: AsyncGenerator[bytes, None] | None = None
         self._skip = 0
         self._received = 0
         self._tag = ""
@@ -88,7 +107,7 @@ class Incoming:
             else:
                 yield self._take(chunk)
         if wrong := fault_of_end(self.head, self._tail, self.length):
-            raise ResultUnavailable(f"The picture is broken: {wrong}.")
+            raise unavailable(f"it is {wrong}", self._host, for_good=True)
 
     async def close(self) -> None:
         await self._drop()
@@ -96,11 +115,11 @@ class Incoming:
     async def _open(self) -> None:
         """Ask for what is missing; find out what the answer begins with."""
         try:
-            self._answer = await self._ask(self._wanted())
+            self._answer = await self._in_time(self._ask(self._wanted()))
         except httpx.TransportError as exc:
             raise Broken(type(exc).__name__, "network") from exc
         self._skip = self._begins_at(self._answer)
-        self._chunks = self._answer.aiter_bytes()
+        self._chunks = decoded(self._answer)
 
     def _wanted(self) -> dict[str, str]:
         if not self._received or not self._resumable:
@@ -129,38 +148,38 @@ class Incoming:
                 raise Broken(f"HTTP {status}", "status")
             case status:
                 # Redirects too: result storage has no reason to send us elsewhere.
-                raise ResultUnavailable(f"The picture is not there: HTTP {status}.")
+                raise unavailable(f"HTTP {status}", self._host, for_good=True)
 
     def _note(self, answer: httpx.Response) -> None:
         self.length = _length_of(answer)
         if self.length > MOST_BYTES:
-            raise ResultUnavailable("The upstream's picture is over 64 MiB.", retry=False)
+            raise self._too_large()
         self._resumable = answer.headers.get("accept-ranges") == "bytes"
         tag = answer.headers.get("etag", "")
         self._tag = "" if tag.startswith("W/") else tag
 
     async def _read_head(self) -> None:
         """Read on until the form of the picture is told; all of it if its length is not known."""
-        head, known = b"", self.length
-        while len(head) < (HEAD_BYTES if known else MOST_BYTES):
-            if known and len(head) >= known:
-                break
+        head, known = bytearray(), self.length
+        while not known or len(head) < min(known, HEAD_BYTES):
             chunk = await self._next()
             if not chunk:
                 break
             head += chunk
-        wrong = fault_of_head(head) or (not known and fault_of_end(head, head, len(head)))
+            if len(head) > MOST_BYTES:
+                raise self._too_large()
+        self.head = bytes(head)
+        wrong = fault_of_head(self.head)
+        if not known:
+            wrong = wrong or fault_of_end(self.head, self.head, len(self.head))
+            self._whole, self.length = self.head, len(self.head)
         if wrong:
             raise Broken(wrong, "content")
-        if not known:
-            self._whole, self.length = head, len(head)
-        self.head = head
 
     async def _next(self) -> bytes:
         """Return the next bytes that were not handed on yet; none at the answer's end."""
-        assert self._chunks is not None
         try:
-            while (chunk := await anext(self._chunks, b"")) and self._skip:
+            while (chunk := await self._chunk()) and self._skip:
                 skipped = min(self._skip, len(chunk))
                 self._skip -= skipped
                 if chunk := chunk[skipped:]:
@@ -171,21 +190,63 @@ class Incoming:
             raise Broken("it was cut short", "network")
         return chunk
 
+    async def _chunk(self) -> bytes:
+        assert self._chunks is not None
+        chunk = await self._in_time(anext(self._chunks, b""))
+        self._patience += len(chunk) / _SLOWEST
+        return chunk
+
+    async def _in_time(self, work: Awaitable[_T]) -> _T:
+        """
+        Wait for storage, as long as it has seconds left.
+
+        Raises:
+            ResultUnavailable: it has none.
+        """
+        began = self._clock.now()
+        try:
+            async with asyncio.timeout(self._patience):
+                done = await work
+        except TimeoutError as exc:
+            raise self._too_slow() from exc
+        self._patience -= self._clock.now() - began
+        if self._patience < 0:
+            raise self._too_slow()
+        return done
+
+    def _too_slow(self) -> ResultUnavailable:
+        return unavailable("it comes too slowly", self._host, for_good=False)
+
+    def _too_large(self) -> ResultUnavailable:
+        return unavailable("it is over 64 MiB", self._host, for_good=True)
+
     def _at_end(self) -> bool:
         return self._received >= self.length
 
     def _take(self, chunk: bytes) -> bytes:
         self._received += len(chunk)
         if self._received > self.length:
-            raise ResultUnavailable("The picture is longer than it was said to be.")
+            raise unavailable("it is longer than was said", self._host, for_good=False)
         self._tail = chunk[-TAIL_BYTES:] if len(chunk) >= TAIL_BYTES else (self._tail + chunk)
         self._tail = self._tail[-TAIL_BYTES:]
         return chunk
 
     async def _drop(self) -> None:
-        answer, self._answer, self._chunks = self._answer, None, None
+        answer, self._answer = self._answer, None
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            await chunks.aclose()
         if answer is not None:
             await answer.aclose()
+
+
+def unavailable(why: str, host: str, *, for_good: bool) -> ResultUnavailable:
+    """Return the refusal of a picture; *for_good* means that another try will find the same."""
+    return ResultUnavailable(
+        f"The picture was made, but cannot be downloaded: {why}.",
+        retry=not for_good,
+        upstream_code=f"{host}: {why}",
+    )
 
 
 def _length_of(answer: httpx.Response) -> int:
@@ -193,4 +254,4 @@ def _length_of(answer: httpx.Response) -> int:
     if "content-encoding" in answer.headers:
         return 0
     told = answer.headers.get("content-length", "")
-    return int(told) if told.isdecimal() else 0
+    return int(told) if _LENGTH.fullmatch(told) else 0

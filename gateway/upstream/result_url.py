@@ -12,6 +12,7 @@ _URL = re.compile(
     r"(?P<target>[/?][!\"$-~]*)?"
 )
 _LONGEST = 4096  # characters; a signed URL has some 400
+_LONGEST_NAME = 260  # characters of a name in DNS and a port
 _DEFAULT_PORT = {"http": "80", "https": "443"}
 # What the system's resolver may read as an address: 127.0.0.1, 2130706433, 0x7f.1.
 _ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
@@ -25,6 +26,11 @@ class ResultUrl:
     """``https://host`` or ``https://host:port``."""
     target: bytes = field(repr=False)
     """Path and signed query, untouched."""
+
+    @property
+    def host(self) -> str:
+        """For the operator; as long as a name may be."""
+        return self.origin.partition("://")[2][:_LONGEST_NAME]
 
     @property
     def url(self) -> str:
@@ -46,12 +52,12 @@ def allowed(url: str, hosts: Iterable[str]) -> ResultUrl:
     """
     parts = _URL.fullmatch(url)
     if parts is None or len(url) > _LONGEST or int(parts["port"] or 0) > 65535:
-        raise _refused("The upstream gave an address that is no plain http or https URL.")
+        raise _refused("its address is no plain http or https URL", "")
     scheme, host = parts["scheme"], parts["host"].lower()
     own = _DEFAULT_PORT[scheme]
     port = parts["port"] or own
     if not any(_matches(host, port, pattern.lower(), own) for pattern in hosts):
-        raise _refused(f"The upstream gave a result on {host}, which is not in result_hosts.")
+        raise _refused("its host and port are not in result_hosts", f"{scheme}://{host}:{port}")
     authority = host if parts["port"] is None else f"{host}:{port}"
     target = parts["target"] or "/"
     # An empty path with a query has no slash of its own.
@@ -69,6 +75,10 @@ def _matches(host: str, port: str, pattern: str, own_port: str) -> bool:
     return _ADDRESS.fullmatch(host) is None and re.fullmatch(shape, host) is not None
 
 
-def _refused(message: str) -> ResultUnavailable:
+def _refused(why: str, where: str) -> ResultUnavailable:
     # The same URL will be refused again: a repeat is no use.
-    return ResultUnavailable(message, retry=False)
+    return ResultUnavailable(
+        f"The picture was made, but {why}; the operator of this gateway has to look into it.",
+        retry=False,
+        upstream_code=f"{where[:_LONGEST_NAME]}: {why}" if where else why,
+    )

@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 import httpx
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import ResultUnavailable
 from gateway.domain.tenant import Upstream
 from gateway.upstream.clients import Clients, Purpose
-from gateway.upstream.incoming import Incoming
+from gateway.upstream.incoming import Incoming, unavailable
 from gateway.upstream.ports import UpstreamCalls
 from gateway.upstream.result_url import allowed
 
@@ -31,7 +30,8 @@ class Results:
         It is to be closed. A break is mended up to four times, here and while it is read.
 
         Raises:
-            ResultUnavailable: not allowed, not there, or broken five times.
+            ResultUnavailable: not allowed, not there, or broken five times. ``retry`` is
+                False where this URL will have no other end.
         """
         place = allowed(url, upstream.region.result_hosts)
         region = upstream.region.name
@@ -53,11 +53,11 @@ class Results:
 
         async def broke(message: str, reason: str) -> None:
             if (pause := next(pauses, None)) is None:
-                raise ResultUnavailable(f"The picture cannot be downloaded: {message}.")
+                raise unavailable(message, place.host, for_good=reason == "content")
             self._calls.upstream_retried(region, "download", reason)
             await self._clock.sleep(pause)
 
-        incoming = Incoming(ask, broke)
+        incoming = Incoming(ask, broke, self._clock, place.host)
         try:
             await incoming.begin()
         except BaseException:  # refused, or nobody waits any more: its connection is not kept

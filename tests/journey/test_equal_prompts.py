@@ -103,14 +103,10 @@ async def test_its_place_counts_those_that_are_held_back() -> None:
         waiting = [group.create_task(wait(index)) for index in range(3)]
         await asyncio.sleep(0)
         turns = [line.turns_until(TEMPLATE, place)[1] for place in places]
-        must_wait = line.must_wait(line.place(OTHER, 1, "the same"))
-        free = not line.must_wait(line.place(OTHER, 1, "else"))
         waiting[0].cancel()
         await asyncio.sleep(0)
         line.prompts.release("the same")
 
     assert turns == [0, 1, 2]
-    assert must_wait
-    assert free
     assert line.free == 1
     assert not line.prompts.held("the same")

@@ -1,5 +1,8 @@
 """httpx's requests and answers, without its client."""
 
+import gzip
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 
 import httpx
@@ -111,3 +114,77 @@ async def test_closing_closes_the_transport() -> None:
     await a_client(storage).aclose()
 
     assert storage.closed
+
+
+@pytest.mark.parametrize(
+    ("encoding", "piece"),
+    [
+        pytest.param("identity", bytes(2**19), id="identity"),
+        pytest.param("gzip", gzip.compress(bytes(2**24)), id="gzip"),
+        pytest.param("deflate", zlib.compress(bytes(2**24)), id="deflate"),
+    ],
+)
+async def test_a_long_answer_is_cut_off(encoding: str, piece: bytes) -> None:
+    """Of an answer over 1 MiB, as it is or decompressed, no more is read."""
+    storage = Answers(*[piece] * 3, encoding=encoding)
+
+    tracemalloc.start()
+    with pytest.raises(httpx.RemoteProtocolError, match="too long"):
+        await a_client(storage).send(httpx.Request("GET", "http://region.test/"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert storage.body.closed
+    assert peak < 6 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        pytest.param("", b"{}", id="none"),
+        pytest.param("GZIP", gzip.compress(b"{}"), id="gzip"),
+        pytest.param("x-gzip", gzip.compress(b"{}") + b"rest", id="gzip-and-a-rest"),
+        pytest.param("deflate", zlib.compress(b"{}"), id="zlib"),
+        pytest.param("deflate", zlib.compress(b"{}", wbits=-15), id="raw-deflate"),
+    ],
+)
+async def test_a_compressed_answer_is_read(encoding: str, content: bytes) -> None:
+    """gzip and deflate are understood, in pieces of any size."""
+    storage = Answers(*[content[i : i + 1] for i in range(len(content))], encoding=encoding)
+
+    answer = await a_client(storage).send(httpx.Request("GET", "http://region.test/"))
+
+    assert answer.content == b"{}"
+    assert answer.json() == {}
+    assert storage.body.closed
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        pytest.param("gzip", b"{}", id="not-compressed"),
+        pytest.param("gzip", gzip.compress(bytes(1000))[:-9], id="cut"),
+        pytest.param("gzip", gzip.compress(b"{}")[:-8] + bytes(8), id="wrong-sum"),
+        pytest.param("br", b"{}", id="not-offered"),
+    ],
+)
+async def test_an_answer_that_cannot_be_decompressed(encoding: str, content: bytes) -> None:
+    """It broke off, as far as anybody can tell."""
+    storage = Answers(content, encoding=encoding)
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await a_client(storage).send(httpx.Request("GET", "http://region.test/"))
+
+    assert storage.body.closed
+
+
+class Answers(httpx.AsyncBaseTransport):
+    """Answers with a body in pieces, encoded as it says."""
+
+    def __init__(self, *pieces: bytes, encoding: str) -> None:
+        self.body = Body(pieces)
+        self._encoding = encoding
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = {"content-encoding": self._encoding, "content-length": "7"}
+        return httpx.Response(200, stream=self.body, headers=headers)

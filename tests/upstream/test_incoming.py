@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.errors import ResultUnavailable
 from gateway.upstream.incoming import Incoming
-from tests.upstream.wire import PNG
+from tests.upstream.wire import PNG, HandClock
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +19,7 @@ class Storage:
         self.script = list(script)
         self.asked: list[str | None] = []
         self.broke: list[tuple[str, str]] = []
+        self.clock = HandClock()
 
     async def ask(self, headers: dict[str, str]) -> httpx.Response:
         self.asked.append(headers.get("Range"))
@@ -33,7 +34,7 @@ class Storage:
             raise ResultUnavailable(message)
 
     async def incoming(self) -> Incoming:
-        picture = Incoming(self.ask, self.noted)
+        picture = Incoming(self.ask, self.noted, self.clock, "oss.test")
         await picture.begin()
         return picture
 

@@ -16,7 +16,7 @@ _WEBP = b"RIFF\x0c\x00\x00\x00WEBPVP8 1234"
     [
         pytest.param(PNG, id="png"),
         pytest.param(PNG + b"\n", id="png-and-a-byte"),
-        pytest.param(b"\xff\xd8\xff\xe0JFIF", id="jpeg"),
+        pytest.param(b"\xff\xd8\xff\xe0JFIF\xff\xd9", id="jpeg"),
         pytest.param(_WEBP, id="webp"),
     ],
 )
@@ -30,6 +30,7 @@ def test_pictures(content: bytes) -> None:
     [
         pytest.param(b"", id="empty"),
         pytest.param(PNG[:-1], id="png-without-end"),
+        pytest.param(b"\xff\xd8\xff\xe0JFIF", id="jpeg-without-end"),
         pytest.param(_WEBP[:-1], id="webp-without-end"),
         pytest.param(b"RIFF\x0c\x00\x00\x00WAVEfmt 1234", id="riff-but-sound"),
         pytest.param(b"<?xml version='1.0'?><Error/>", id="xml"),

@@ -263,9 +263,13 @@ async def test_final(status: int) -> None:
     """What is not there will not come; a redirect is not followed."""
     world = World(httpx.Response(status, headers={"location": "https://a.aliyuncs.com/x"}))
 
-    with pytest.raises(ResultUnavailable, match=f"HTTP {status}"):
+    with pytest.raises(ResultUnavailable, match=f"HTTP {status}") as caught:
         await world.download()
 
+    assert not caught.value.retry
+    assert caught.value.upstream_code == (
+        f"dashscope-result-bj.oss-cn-beijing.aliyuncs.com: HTTP {status}"
+    )
     assert len(world.seen) == 1
     assert world.tally.calls == [("beijing", "download", str(status))]
 
@@ -324,3 +328,112 @@ async def test_given_up_it_is_closed() -> None:
             await world.results.open(upstream(), _URL)
 
     assert body.closed
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        pytest.param(b"<!doctype html><p>Welcome", "not a PNG, JPEG or WEBP", id="page"),
+        pytest.param(b"GIF89a" + bytes(100), "not a PNG, JPEG or WEBP", id="another-format"),
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(PNG[:-50], "without its end", id="cut-at-storage"),
+    ],
+)
+async def test_a_file_that_is_no_picture_is_for_good(content: bytes, why: str) -> None:
+    """A file that comes whole and is no whole picture is told as such, with its host."""
+    world = World(*[httpx.Response(200, content=content) for _ in range(5)])
+
+    with pytest.raises(ResultUnavailable, match=why) as caught:
+        await world.download()
+
+    assert not caught.value.retry
+    assert str(caught.value.upstream_code).startswith("dashscope-result-bj.")
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        pytest.param([httpx.Response(503)] * 5, id="status"),
+        pytest.param([httpx.ReadError("reset")] * 5, id="resets"),
+        pytest.param([_cut(PNG[:50]) for _ in range(5)], id="cut-short"),
+    ],
+)
+async def test_what_may_pass_is_not_for_good(failures: list[httpx.Response | Exception]) -> None:
+    """Five failures of a passing kind leave it open whether the picture can be had."""
+    with pytest.raises(ResultUnavailable) as caught:
+        await World(*failures).download()
+
+    assert caught.value.retry
+
+
+async def test_a_range_of_absurd_numbers() -> None:
+    """A Content-Range of five thousand digits is another range than was asked for."""
+    absurd = {"content-range": f"bytes {'9' * 5000}-{'9' * 5000}/{'9' * 5000}"}
+    world = World(
+        _cut(PNG[:40], _RANGES),
+        httpx.Response(206, headers=absurd),
+        httpx.Response(200, content=PNG),
+    )
+
+    assert await world.download() == PNG
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        pytest.param({"content-encoding": "gzip"}, b"no gzip at all", id="broken"),
+        pytest.param({"content-encoding": "gzip"}, gzip.compress(PNG)[:-20], id="cut"),
+        pytest.param({"content-encoding": "br"}, PNG, id="not-offered"),
+    ],
+)
+async def test_compressed_in_vain(headers: dict[str, str], content: bytes) -> None:
+    """A body that cannot be decompressed is a break like any other, and tried again."""
+
+    class Raw(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield content
+
+    world = World(
+        httpx.Response(200, headers=headers, stream=Raw()), httpx.Response(200, content=PNG)
+    )
+
+    assert await world.download() == PNG
+    assert world.tally.retries == [("beijing", "download", "network")]
+
+
+class _Trickle(httpx.AsyncByteStream):
+    """A picture that comes byte by byte, half a minute each."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for place in range(len(PNG)):
+            self._clock.time += 29.0
+            yield PNG[place : place + 1]
+
+
+@pytest.mark.parametrize("length", [{"content-length": str(len(PNG))}, {}])
+async def test_a_trickle_is_given_up(length: dict[str, str]) -> None:
+    """Storage has a minute, and one second more for each 64 KiB, until the last byte."""
+    world = World()
+    world.script.append(httpx.Response(200, headers=length, stream=_Trickle(world.clock)))
+
+    with pytest.raises(ResultUnavailable, match="too slowly") as caught:
+        await world.download()
+
+    assert caught.value.retry
+    assert world.clock.time < 1000.0 + 4 * 29.0
+
+
+async def test_a_slow_reader_takes_nothing_of_the_time() -> None:
+    """A client that reads for an hour gets its picture: only waits for storage count."""
+    world = World(httpx.Response(200, content=PNG))
+    picture = await world.results.open(upstream(), _URL)
+
+    content = b""
+    async for chunk in picture.chunks():
+        world.clock.time += 3600.0
+        content += chunk
+
+    assert content == PNG
