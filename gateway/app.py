@@ -118,7 +118,8 @@ def build(
         spool=spool,
         tracer=tracer,
     )
-    budget = Bytes(config.server.max_bytes_in_flight, metrics.inflight_bytes)
+    most, several = config.server.max_bytes_in_flight, len(config.tenants) > 1
+    budget = Bytes(most, metrics.inflight_bytes, shared=several)
     dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
     reception = _reception(config, imaging, clock, metrics, tracer)
     door_desk, beat = dashboard.desk if dashboard else desk, config.server.heartbeat_seconds

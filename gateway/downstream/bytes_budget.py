@@ -1,5 +1,6 @@
-"""How many bytes of request bodies this process holds at once."""
+"""How many bytes of requests and answers this process holds at once, and for whom."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,21 +8,30 @@ from dataclasses import dataclass
 from gateway.domain.errors import Overloaded
 
 _RETRY_AFTER = 1.0  # bytes go as soon as their task is submitted, which takes about a second
+_OF_THE_REST = 3
+"""How many times what would stay free a tenant may hold: alone, three quarters of the budget."""
 
 
 class Bytes:
     """
     A process-wide budget; over it, new bodies are refused before the machine suffers.
 
+    What counts is what has come, not what was announced. Of several tenants, none can hold
+    all of it: each may hold three times what it leaves free, so that there is always room
+    for the next one, and a single body as long as there is room at all.
+
     Args:
         limit: The most bytes at once.
         changed: Told each change in bytes, for a gauge.
+        shared: Whether there is more than one tenant.
     """
 
-    def __init__(self, limit: int, changed: Callable[[int], None]) -> None:
+    def __init__(self, limit: int, changed: Callable[[int], None], *, shared: bool = False) -> None:
         self._limit = limit
         self._changed = changed
+        self._shared = shared
         self._held = 0
+        self._of_tenant: Counter[str] = Counter()
 
     @property
     def limit(self) -> int:
@@ -32,43 +42,51 @@ class Bytes:
         return self._held
 
     @contextmanager
-    def reserve(self, expected: int = 0) -> Iterator["Share"]:
+    def reserve(self, tenant: str = "", announced: int = 0) -> Iterator["Share"]:
         """
-        Hold *expected* bytes, and what comes on top, until the block's end or, once they
-        are handed over, until their release.
+        Hold what comes until the block's end or, once it is handed over, until its release.
+
+        Args:
+            tenant: For whom.
+            announced: How much is said to come: refused now if there is no room for it now.
 
         Raises:
-            Overloaded: they are not to be had.
+            Overloaded: there is no room.
         """
-        share = Share(self)
+        share = Share(self, tenant)
+        self.check(share, announced)
         try:
-            share.grow_to(expected)
             yield share
         finally:
             if not share.handed_over:
                 share.release()
 
-    def change(self, n: int) -> None:
-        """
-        Take *n* bytes, or give them back where *n* is negative.
-
-        Raises:
-            Overloaded: there are not so many.
-        """
-        if n > 0 and self._held + n > self._limit:
+    def check(self, share: "Share", n: int) -> None:
+        """Raise Overloaded if *share* may not take *n* bytes more; nothing is taken."""
+        free = self._limit - self._held - n
+        of_tenant = self._of_tenant[share.tenant]
+        several = self._shared and of_tenant > share.held
+        if n > 0 and (free < 0 or (several and of_tenant + n > _OF_THE_REST * free)):
             raise Overloaded(
                 "Our servers are currently overloaded. Please try again later.",
                 retry_after=_RETRY_AFTER,
             )
+
+    def change(self, share: "Share", n: int) -> None:
+        """Count *n* bytes that *share* takes, or gives back where *n* is negative."""
         self._held += n
+        self._of_tenant[share.tenant] += n
+        if not self._of_tenant[share.tenant]:
+            del self._of_tenant[share.tenant]
         self._changed(n)
 
 
 @dataclass(slots=True)
 class Share:
-    """One body's part of the budget."""
+    """One request's part of the budget."""
 
     budget: Bytes
+    tenant: str = ""
     held: int = 0
     handed_over: bool = False
     """Whether somebody else holds the bytes now, and will release them."""
@@ -81,11 +99,16 @@ class Share:
             Overloaded: they are not to be had; what is held stays held.
         """
         if n > self.held:
-            self.budget.change(n - self.held)
+            self.budget.check(self, n - self.held)
+            self.budget.change(self, n - self.held)
+            self.held = n
+
+    def shrink_to(self, n: int) -> None:
+        """Give back all but *n* bytes: the rest is not in memory any more."""
+        if n < self.held:
+            self.budget.change(self, n - self.held)
             self.held = n
 
     def release(self) -> None:
         """Give everything back; harmless to repeat."""
-        if self.held:
-            self.budget.change(-self.held)
-            self.held = 0
+        self.shrink_to(0)

@@ -97,7 +97,7 @@ class Edits:
     async def _make(
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        with self.budget.reserve(announced(request.headers)) as share:
+        with self.budget.reserve(tenant.name, announced(request.headers)) as share:
             async with (
                 self._read(request, tenant, share) as (ask, customer),
                 self.desk.attend(ask) as visit,

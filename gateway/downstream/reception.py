@@ -80,6 +80,7 @@ class Reception:
             keepsake=keepsake,
             came=self.tracer.came(request.headers),
             release=share.release,
+            keep_only=share.shrink_to,
         )
         line.overhead += self.clock.now() - read_at
         return ask

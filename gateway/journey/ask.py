@@ -32,6 +32,8 @@ class Ask:
     """The customer's own trace, as a Tracer reads it."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called once when the bytes are let go: when the task exists, or they were not needed."""
+    keep_only: Callable[[int], None] = field(default=lambda _: None, repr=False)
+    """Called with how many bytes stay in memory when the pictures lie on the disk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ class Errand:
     keepsake: Keepsake | None = field(default=None, repr=False)
     """Of a masked edit: not kept anywhere else yet."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
+    keep_only: Callable[[int], None] = field(default=lambda _: None, repr=False)
     idempotency_key: str | None = None
     stage: Stage = Stage.WAITING
     error: GatewayError | None = None
@@ -154,6 +155,7 @@ class Errand:
             keepsake=ask.keepsake,
             legs=tuple(Leg(part) for part in parts_of(ask.edit)),
             release=ask.release,
+            keep_only=ask.keep_only,
             idempotency_key=ask.idempotency_key,
         )
 
@@ -271,6 +273,8 @@ class Errand:
             return
         if self.pictures is pictures and self.spooled is None:
             self.pictures, self.spooled = None, spooled
+            kept = self.keepsake
+            self.keep_only(0 if kept is None else len(kept.original) + len(kept.mask))
         else:  # another part was quicker, or they were let go
             spooled.close()
 
@@ -278,7 +282,7 @@ class Errand:
         """Take the bytes that a retry carries, if they are still needed; else let them go."""
         if self.wants_bytes and not self.ended:
             self.edit, self.pictures, self.release = ask.edit, ask.pictures, ask.release
-            self.keepsake = ask.keepsake
+            self.keepsake, self.keep_only = ask.keepsake, ask.keep_only
             self.stirred.set()
         else:
             ask.release()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.domain.edit import Picture
+from gateway.domain.edit import Keepsake, Picture
 from gateway.domain.errors import LedgerUnavailable, UpstreamUnreachable
 from gateway.journey.errand import Errand
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
@@ -119,6 +119,23 @@ async def test_it_waits_twice_and_is_spooled_once() -> None:
     assert answer.delivered == 1
     assert [c.upstream for c in house.world.calls if c.operation == "submit"][2:] == ["one", "two"]
     assert (spooled.reads, spooled.closed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("keepsake", "stays"),
+    [
+        pytest.param(None, 0, id="unmasked"),
+        pytest.param(Keepsake(original=b"123", mask=b"45"), 5, id="masked"),
+    ],
+)
+async def test_what_is_spooled_is_no_memory(keepsake: Keepsake | None, stays: int) -> None:
+    """Bytes on the disk leave the budget; original and mask of a masked edit stay in it."""
+    kept: list[int] = []
+    ask = a_house().ask(keepsake=keepsake, keep_only=kept.append)
+
+    await Errand.begin("edit_1", ask, created=0.0).spool(FakeSpool())
+
+    assert kept == [stays]
 
 
 async def test_spooled_once() -> None:
