@@ -1,9 +1,13 @@
 """What the headers of an answer tell of its edit, whether it ended well or ill."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from gateway.domain.phases import Phase
 from gateway.journey.ask import Answer, Told
+
+_SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
+_LONGEST_ID = 256
 
 
 def edit_headers(told: Told) -> dict[str, str]:
@@ -11,8 +15,8 @@ def edit_headers(told: Told) -> dict[str, str]:
     known = {
         "x-wan-edit-id": told.edit_id,
         "x-wan-region": told.region,
-        "x-wan-task-id": ", ".join(told.task_ids),
-        "x-wan-upstream-request-id": ", ".join(told.upstream_request_ids),
+        "x-wan-task-id": ", ".join(map(_escaped, told.task_ids)),
+        "x-wan-upstream-request-id": ", ".join(map(_escaped, told.upstream_request_ids)),
     }
     return {name: value for name, value in known.items() if value}
 
@@ -40,6 +44,11 @@ def answer_headers(answer: Answer) -> dict[str, str]:
 def server_timing(spent: Mapping[Phase, float]) -> str:
     """Return *spent* seconds as the ``server-timing`` value, in milliseconds."""
     return ", ".join(f"{phase};dur={1000 * seconds:.1f}" for phase, seconds in spent.items())
+
+
+def _escaped(told: str) -> str:
+    """Make an id that upstream gave safe for a header line; DashScope's own stay as they are."""
+    return quote(told, safe=_SAFE)[:_LONGEST_ID]
 
 
 def _plain(name: str) -> str:

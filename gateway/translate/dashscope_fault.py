@@ -14,8 +14,10 @@ from gateway.translate.dashscope_codes import (
     throttled,
     too_large,
 )
+from gateway.translate.dashscope_text import plain
 
 _LONGEST_SHOWN = 300  # characters of upstream's text that a customer is shown
+_LONGEST_READ = 4096  # characters of it that are looked at
 
 
 def fault(
@@ -36,34 +38,46 @@ def fault(
         request_id: DashScope's, for the log line.
         http_status: Of the answer that brought the code; ``None`` inside a task.
     """
+    code = plain(code)
     said = _unwrapped(message)
     make = _listed(code, said) or _unlisted(http_status)
     error = make(fit_to_show(said) or fit_to_show(code) or "No reason was given.")
     error.upstream_code = code or (f"HTTP {http_status}" if http_status else None)
-    error.upstream_request_id = request_id or None
+    error.upstream_request_id = plain(request_id) or None
     return error
 
 
 def fit_to_show(said: str) -> str:
     """Return *said* as one short sentence without keys, signatures and data URIs."""
+    said = _beginning(said)
     for pattern, instead in _NOT_TO_SHOW:
         said = pattern.sub(instead, said)
-    said = " ".join(said.split())
+    said = said.strip()
     if len(said) > _LONGEST_SHOWN:
         return said[:_LONGEST_SHOWN] + "…"
     return said if not said or said.endswith((".", "!", "！", "。")) else said + "."
 
 
+def _beginning(said: str) -> str:
+    """Return what is looked at of *said*, cut between words: half a key is not known as one."""
+    words = said[: _LONGEST_READ + 1].split()
+    if len(said) > _LONGEST_READ:
+        del words[-1:]
+    return _CONTROLS.sub("", " ".join(words))
+
+
+# None of them may take longer than by the length of the text, but for the first _LONGEST_READ.
 _NOT_TO_SHOW = (
     # Newer gateways append it, for developers of DashScope programs.
-    (re.compile(r"\s*For details, see:.*", re.IGNORECASE | re.DOTALL), ""),
+    (re.compile(r"For details, see:.*", re.IGNORECASE), ""),
     (re.compile(r"\bdata:[^,\s]{0,100},[^\s'\"]*"), "data:…"),
     # The query of a URL holds its signature, what stands before @ a password.
-    (re.compile(r"(\w+://)[^/\s@]*@"), r"\1"),
-    (re.compile(r"(\w+://[^\s?#'\"]*)[?#][^\s'\"]*"), r"\1"),
+    (re.compile(r"\b(\w+://)[^/\s@]*@"), r"\1"),
+    (re.compile(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*"), r"\1"),
     (re.compile(r"\bsk-[\w-]+"), "[key]"),
     (re.compile(r"\b(LTAI|Bearer\s+)[\w.-]+"), "[key]"),
 )
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PREFIX = re.compile(r"\s*(?:<\d+>\s*)?(?:\w+(?:\.\w+)+:\s*)?")
 """Some services repeat status and code before the message: ``<400> InternalError.Algo: …``."""
 
@@ -101,7 +115,7 @@ def _unwrapped(message: str) -> str:
         inner = inner.get("error", inner)
         said = inner.get("message") if isinstance(inner, dict) else inner
         message = said if isinstance(said, str) else ""
-    return _PREFIX.sub("", message, count=1)
+    return _PREFIX.sub("", message[: _LONGEST_READ + 1], count=1)
 
 
 def _folded(code: str) -> str:

@@ -8,15 +8,14 @@ from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.translate.dashscope_fault import fault
 from gateway.translate.dashscope_request import BEIJING
+from gateway.translate.dashscope_text import code_of, count_of, number_of, task_id_of, text_of
 
 
 def read_accepted(body: Mapping[str, Any]) -> Accepted | None:
     """Return the task that the answer to a submit names; ``None`` if it names none."""
-    match body:
-        case {"output": {"task_id": str(task_id)}} if task_id:
-            return Accepted(task_id=task_id, request_id=_text(body, "request_id"))
-        case _:
-            return None
+    output = body.get("output")
+    task_id = task_id_of(output) if isinstance(output, Mapping) else ""
+    return Accepted(task_id, request_id=code_of(body, "request_id")) if task_id else None
 
 
 def read_task(body: object) -> Task:
@@ -44,7 +43,7 @@ def read_task(body: object) -> Task:
         raise UpstreamFailed("The upstream's answer tells of no status.")
     results = _results(_entries(output)) if status is TaskStatus.SUCCEEDED else ()
     return Task(
-        task_id=_text(output, "task_id"),
+        task_id=task_id_of(output),
         status=status,
         results=results,
         fault=_why_none(status, output, results),
@@ -54,7 +53,7 @@ def read_task(body: object) -> Task:
             ended=_epoch(output.get("end_time")),
         ),
         orig_prompt=_orig_prompt(output.get("results")),
-        request_id=_text(said, "request_id"),
+        request_id=code_of(said, "request_id"),
     )
 
 
@@ -70,7 +69,7 @@ def read_answer(body: Mapping[str, Any]) -> Accepted | None:
             results = _results(_entries(output))
         case _:
             return None
-    request_id = _text(body, "request_id")
+    request_id = code_of(body, "request_id")
     task_id = f"request-{request_id or 'unknown'}"
     task = Task(
         task_id=task_id,
@@ -95,24 +94,25 @@ def read_page(body: object) -> TaskPage:
     """
     said = _unless_refused(body)
     data = said.get("data")
-    if data is None and said.get("total") == 0:
+    if data is None and count_of(said.get("total")) == 0:
         data = []
     if not isinstance(data, Sequence) or isinstance(data, str):
         raise UpstreamFailed("The upstream's answer holds no list of tasks.")
     rows = tuple(row for entry in data if (row := _row(entry)) is not None)
-    total, pages = said.get("total"), said.get("total_page")
+    total = count_of(said.get("total"))
+    pages = count_of(said.get("total_page"))
     return TaskPage(
         rows=rows,
-        total=total if isinstance(total, int) else len(data),
-        pages=pages if isinstance(pages, int) else 1,
+        total=len(data) if total is None else total,
+        pages=1 if pages is None else pages,
     )
 
 
 def _unless_refused(body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise UpstreamFailed("The upstream's answer is no JSON object.")
-    if code := _text(body, "code"):
-        raise fault(code, _text(body, "message"), request_id=_text(body, "request_id"))
+    if code := code_of(body, "code"):
+        raise fault(code, text_of(body, "message"), request_id=code_of(body, "request_id"))
     return body
 
 
@@ -147,8 +147,8 @@ def _result(entry: Any) -> Made | GatewayError:
     match entry:
         case {"url": str(url)} if url:
             return Made(url=url)
-        case {"code": str(code)} if code:
-            return fault(code, _text(entry, "message"))
+        case {"code": _} if code := code_of(entry, "code"):
+            return fault(code, text_of(entry, "message"))
         case _:
             return UpstreamFailed("The upstream left out a picture without a reason.", retry=False)
 
@@ -156,7 +156,7 @@ def _result(entry: Any) -> Made | GatewayError:
 def _why_none(
     status: TaskStatus, output: Mapping[str, Any], results: Sequence[Made | GatewayError]
 ) -> GatewayError | None:
-    code, message = _text(output, "code"), _text(output, "message")
+    code, message = code_of(output, "code"), text_of(output, "message")
     match status:
         case TaskStatus.SUCCEEDED:
             faults = [result for result in results if isinstance(result, GatewayError)]
@@ -177,15 +177,15 @@ def _why_none(
 def _row(said: object) -> TaskRow | None:
     if not isinstance(said, Mapping):
         return None
-    task_id, status = _text(said, "task_id"), _status(said.get("status"))
-    made = said.get("gmt_create", said.get("start_time"))
-    if not task_id or status is None or not isinstance(made, int | float):
+    task_id, status = task_id_of(said), _status(said.get("status"))
+    made = _instant(said.get("gmt_create", said.get("start_time")))
+    if not task_id or status is None or made is None:
         return None
     return TaskRow(
         task_id=task_id,
         status=status,
-        model=_text(said, "model_name"),
-        created=made / 1000,  # epoch milliseconds, unlike the single fetch
+        model=text_of(said, "model_name"),
+        created=made,
     )
 
 
@@ -196,6 +196,12 @@ def _status(said: object) -> TaskStatus | None:
         return TaskStatus(said)
     except ValueError:
         return TaskStatus.RUNNING
+
+
+def _instant(said: object) -> float | None:
+    """Return epoch seconds of a row's time: milliseconds, unlike the single fetch's."""
+    milliseconds = number_of(said)
+    return _epoch(said) if milliseconds is None else milliseconds / 1000
 
 
 def _epoch(said: object) -> float | None:
@@ -215,9 +221,3 @@ def _orig_prompt(results: object) -> str | None:
             case {"orig_prompt": str(prompt)}:
                 return prompt
     return None
-
-
-def _text(said: Mapping[str, Any], name: str) -> str:
-    """Return a text, or an empty one where there is none."""
-    value = said.get(name)
-    return value if isinstance(value, str) else ""

@@ -8,6 +8,7 @@ import orjson
 
 from gateway.domain.errors import GatewayError
 from gateway.translate.dashscope_fault import fault
+from gateway.translate.dashscope_text import code_of, plain, text_of
 
 _LONGEST_PAUSE = 60.0  # seconds; the bound of GatewayError.retry_after
 
@@ -23,14 +24,14 @@ def body_of(answer: httpx.Response) -> Mapping[str, Any]:
 
 def request_id_of(answer: httpx.Response, body: Mapping[str, Any]) -> str:
     """Return DashScope's request id, of the body or else of the header; empty if none."""
-    return str(body.get("request_id") or answer.headers.get("x-request-id", ""))
+    return code_of(body, "request_id") or plain(answer.headers.get("x-request-id", ""))
 
 
 def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
     """Return what *answer*, which brings no success, means to the customer."""
     error = fault(
-        str(body.get("code") or ""),
-        str(body.get("message") or ""),
+        code_of(body, "code"),
+        text_of(body, "message"),
         request_id=request_id_of(answer, body),
         # A 2xx says nothing of whose fault it is: an unlisted code is then upstream's own.
         http_status=None if answer.is_success else answer.status_code,

@@ -34,6 +34,7 @@ from gateway.domain.models import Model
 from gateway.domain.task import Accepted
 from gateway.translate.dashscope_request import SubmitBody
 from gateway.translate.dashscope_task import read_accepted, read_answer
+from gateway.translate.dashscope_text import plain
 from gateway.upstream.answers import body_of, refusal, request_id_of
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -111,6 +112,6 @@ def _accepted(answer: httpx.Response, model: Model) -> Accepted:
 def _uncertain(upstream_code: str, request_id: str = "") -> SubmitUncertain:
     return SubmitUncertain(
         "The upstream gave no clear answer; whether a task was made is being found out.",
-        upstream_code=upstream_code,
+        upstream_code=plain(upstream_code),
         upstream_request_id=request_id or None,
     )

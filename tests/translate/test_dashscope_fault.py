@@ -1,5 +1,7 @@
 """Every code of dashscope.md section 7, and what leaks in a message."""
 
+import time
+
 import pytest
 
 from gateway.domain.errors import (
@@ -9,7 +11,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
     UpstreamUnavailable,
 )
-from gateway.translate.dashscope_fault import fault
+from gateway.translate.dashscope_fault import _LONGEST_READ, fault, fit_to_show
 from tests.translate.documented_codes import ENVELOPES, KEY_RIGHTS_ACCOUNT, ROWS, Row
 
 
@@ -145,3 +147,63 @@ def test_a_message_may_be_wrapped(message: str, shown: str) -> None:
 def test_something_is_always_said() -> None:
     """With neither code nor message the customer still reads a sentence."""
     assert fault("", "").message == "The upstream failed: No reason was given."
+
+
+_LONG = 50_000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(" " * _LONG + "x", id="spaces"),
+        pytest.param("x" + " " * _LONG + "y", id="spaces inside"),
+        pytest.param("\n" * _LONG, id="nothing but lines"),
+        pytest.param("a" * _LONG, id="one word"),
+        pytest.param("a://" * (_LONG // 4), id="schemes"),
+        pytest.param("a://b@" * (_LONG // 6), id="passwords"),
+        pytest.param("data:" * (_LONG // 5), id="data"),
+        pytest.param("a.b" * (_LONG // 3), id="dots"),
+        pytest.param("For details, see:" * (_LONG // 17), id="details"),
+        pytest.param("Bearer" + " " * _LONG, id="bearer"),
+        pytest.param("{" * _LONG, id="braces"),
+        pytest.param('{"message":' * (_LONG // 11), id="deep"),
+    ],
+)
+def test_a_long_message_takes_no_time(message: str) -> None:
+    """50 kB that patterns like least are read in well under a second (it was 20 s)."""
+    began = time.process_time()
+
+    error = fault("InvalidParameter", message)
+
+    assert time.process_time() - began < 1.0
+    assert len(error.message) < 400
+
+
+def test_a_secret_at_the_cut_is_not_shown() -> None:
+    """A word that is cut where reading ends is left out: half a secret is not known as one."""
+    data = "data:image/png;base64," + "A" * (_LONGEST_READ - 50)
+
+    shown = fit_to_show(f"{data} https://me:Canary0123456789@a.test/")
+
+    assert shown == "data:…."
+
+
+def test_a_secret_with_a_control_character_in_it() -> None:
+    """Control characters, also those that turn text around, are taken out before patterns look."""
+    shown = fit_to_show("No access for sk-Can\x00ary42 of \u202enobody\x1b[31m")
+
+    assert shown == "No access for [key] of nobody[31m."
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        pytest.param("Néw\r\nSet-Cookie: a", "N?w??Set-Cookie: a", id="control characters"),
+        pytest.param("x" * 10_000, "x" * 128, id="huge"),
+    ],
+)
+def test_a_strange_code_is_made_plain(code: str, shown: str) -> None:
+    """Code and request id go into logs and headers: visible ASCII of bounded length."""
+    error = fault(code, "", request_id=code)
+
+    assert (error.upstream_code, error.upstream_request_id) == (shown, shown)

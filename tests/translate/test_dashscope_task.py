@@ -228,6 +228,62 @@ def test_times(said: object, seconds: float | None) -> None:
     assert read_task(told("RUNNING", end_time=said)).times.ended == seconds
 
 
+@pytest.mark.parametrize(
+    ("task_id", "accepted"),
+    [
+        pytest.param("tâsk-\u6f22\n", True, id="not latin-1"),
+        pytest.param("t" * 512, True, id="long"),
+        pytest.param("t" * 513, False, id="too long to be asked for"),
+        pytest.param(7, False, id="a number"),
+        pytest.param(["t"], False, id="a list"),
+    ],
+)
+def test_a_task_id_is_kept_as_it_came(task_id: object, *, accepted: bool) -> None:
+    """A task can only be asked for by its very id, however strange that is; but not endless."""
+    read = read_accepted({"output": {"task_id": task_id}, "request_id": 12})
+
+    assert (None if read is None else (read.task_id, read.request_id)) == (
+        (task_id, "12") if accepted else None
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"total": "12", "total_page": "2"}, id="texts"),
+        pytest.param({"total": 12.0, "total_page": 2.0}, id="floats"),
+    ],
+)
+def test_numbers_may_come_as_texts(values: dict[str, object]) -> None:
+    """Counts and times are read whether they are numbers or texts."""
+    made = [1745568428109, "1745568428109", "2025-04-25 16:07:08.109"]
+    rows = [{**ROW, "task_id": f"t{i}", "gmt_create": at} for i, at in enumerate(made)]
+
+    page = read_page({"data": rows, **values})
+
+    assert (page.total, page.pages) == (12, 2)
+    assert [row.created for row in page.rows] == [1745568428.109] * 3
+
+
+@pytest.mark.parametrize("count", [True, -1, "many", None, "9" * 5000, {"a": 1}])
+def test_a_count_that_counts_nothing(count: object) -> None:
+    """Then there is one page, and as many tasks as there are rows."""
+    page = read_page({"data": [{**ROW, "gmt_create": 1}], "total": count, "total_page": count})
+
+    assert (page.total, page.pages) == (1, 1)
+
+
+def test_a_number_as_the_code_of_a_picture() -> None:
+    """A picture that has a code in place of its URL was not made, whatever type the code has."""
+    results = [{"url": "https://a.test/1"}, {"code": 500, "message": ["no", "text"]}]
+
+    task = read_task(told("SUCCEEDED", results=results))
+
+    assert len(task.made) == 1
+    assert isinstance(task.results[1], UpstreamFailed)
+    assert task.results[1].upstream_code == "500"
+
+
 ROW = {"task_id": "t", "status": "RUNNING", "model_name": "wan2.5-i2i-preview"}
 
 
