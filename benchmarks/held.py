@@ -90,6 +90,9 @@ class _Accounts:
     def clock_offset(self, _region: str) -> float:
         return 0.0
 
+    async def upload(self, upstream: Upstream, *given: Any) -> object:
+        return await self._world(upstream).upload(upstream, *given)
+
     async def submit(self, upstream: Upstream, *given: Any) -> object:
         return await self._world(upstream).submit(upstream, *given)
 

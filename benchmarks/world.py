@@ -156,6 +156,15 @@ class World:
         self.tasks_by_id[task.task_id] = self._alive[task.task_id] = task
         return task.task_id
 
+    async def upload(
+        self,
+        upstream: Upstream,  # noqa: ARG002 - the port's
+        edit: Edit,  # noqa: ARG002
+        part: Part,  # noqa: ARG002
+        pictures: tuple[Picture, ...],
+    ) -> tuple[Picture, ...]:
+        return pictures
+
     async def submit(
         self,
         upstream: Upstream,  # noqa: ARG002 - the port's

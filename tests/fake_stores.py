@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 
 from gateway.domain.edit import AnswerForm, Keepsake
-from gateway.domain.errors import GatewayError, ResultUnavailable
+from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Made
 from gateway.ledger.keepsakes import MemoryKeepsakes
@@ -17,6 +17,8 @@ class FakeLedger(MemoryLedger):
     def __init__(self, epoch: Callable[[], float]) -> None:
         super().__init__(epoch)
         self.faults: dict[str, list[Exception | None]] = {}
+        self.away = False
+        """Nothing can be written, nor asked about tasks."""
 
     @property
     def records(self) -> list[EditRecord]:
@@ -36,6 +38,10 @@ class FakeLedger(MemoryLedger):
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
         self._maybe_raise("accept")
         await super().accept(edit_id, part, upstream, task_id)
+
+    async def void(self, edit_id: str, part: int) -> None:
+        self._maybe_raise("void")
+        await super().void(edit_id, part)
 
     async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
         self._maybe_raise("end_task")
@@ -60,6 +66,8 @@ class FakeLedger(MemoryLedger):
         return await super().known(task_ids)
 
     def _maybe_raise(self, name: str) -> None:
+        if self.away:
+            raise LedgerUnavailable("The ledger is away.")
         fault = self.faults[name].pop(0) if self.faults.get(name) else None
         if fault is not None:
             raise fault

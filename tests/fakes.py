@@ -153,6 +153,11 @@ class FakeDashScope:
         """Let somebody else with the same account make a task."""
         return self._make("acct", an_edit(prompt), 1, after, run, b"", stranger=True).task_id
 
+    async def upload(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> tuple[Picture, ...]:
+        return pictures
+
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:

@@ -26,6 +26,7 @@ GatewayError                 status  type                         code          
 ├── UpstreamFailed              500  server_error                 upstream_failed           yes
 ├── TaskLost                    500  server_error                 upstream_task_lost        no (2)
 └── InternalError               500  server_error                 internal_error            no
+    └── LedgerConflict          500  server_error                 internal_error            no
 
 (1) or the code that the instance names. (2) yes after a CANCELED task: it cost nothing.
 (3) no for a model without tasks: nobody can find out.
@@ -214,6 +215,10 @@ DOUBTFUL = (SubmitUncertain, ResultUnavailable, TaskLost)
 
 class InternalError(GatewayError):
     """A bug of ours; the customer sees the request id and nothing else."""
+
+
+class LedgerConflict(InternalError):
+    """The ledger knows better, so the write is never repeated: the edit has ended already."""
 
 
 class Throttled(RateLimited):

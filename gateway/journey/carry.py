@@ -21,6 +21,7 @@ from gateway.domain.record import EditState
 from gateway.journey.errand import Errand, Leg, Stage
 from gateway.journey.follow import Follower
 from gateway.journey.lane import Lane, route
+from gateway.journey.owed import OwedWrites
 from gateway.journey.ports import Spool
 from gateway.journey.submit import Submitter, keep
 from gateway.journey.surroundings import Surroundings
@@ -43,7 +44,9 @@ class Carrier:
         self._finishing = around.finishing
         self._clock = around.clock
         self._observer = around.observer
-        self._submitter = Submitter(around)
+        self.owed = OwedWrites(around.clock)
+        """To be run for as long as this carries."""
+        self._submitter = Submitter(around, self.owed)
         self._follower = Follower(around)
 
     def drain(self, until: float) -> None:

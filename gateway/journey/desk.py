@@ -76,6 +76,7 @@ class Desk:
         for lane in self._lanes.values():
             self._start(self._go_on(lane.poller.run))
             self._start(self._go_on(lane.probe))
+        self._start(self._go_on(self._carrier.owed.run))
         for record in owed:
             self._recover(record)
         self._start(self._go_on(self._housekeeping.run))

@@ -43,8 +43,10 @@ class Leg:
     part: Part
     stage: Stage = Stage.WAITING
     upstream: Upstream | None = None
+    intended: float | None = None
+    """Monotonic: when its submit was last intended; ``None``: by another process."""
     intended_at: float = 0.0
-    """Epoch, by upstream's clock."""
+    """The same in epoch seconds, by upstream's clock as far as it was known."""
     accepted_at: float = 0.0
     """Monotonic; of a model without tasks, when its submit began."""
     task_id: str | None = None
@@ -112,6 +114,8 @@ class Errand:
     legs: tuple[Leg, ...]
     spooled: Spooled | None = None
     """Where *pictures* are meanwhile."""
+    uploaded: dict[str, tuple[Picture, ...]] = field(default_factory=dict, repr=False)
+    """By upstream: *pictures* as URLs, once they all have gone up to it."""
     keepsake: Keepsake | None = field(default=None, repr=False)
     """Of a masked edit: not kept anywhere else yet."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -131,6 +135,8 @@ class Errand:
     abandoned: bool = False
     """Nobody wants it: what can end at no cost ends. A customer that comes changes that."""
     delivered: bool = False
+    held_up: GatewayError | None = None
+    """Why it waits though it has its turn: the ledger cannot be written."""
     told_at: float | None = None
     """Monotonic: when a customer was first told that its pictures are in doubt, or lost."""
     replay: bool = False
@@ -303,6 +309,7 @@ class Errand:
             self.spooled.close()
         if self.has_bytes:
             self.pictures = self.spooled = self.keepsake = None
+            self.uploaded = {}
             self.release()
 
     def traced_by(self, tracer: Tracer, *, came: object = None, since: float | None = None) -> None:

@@ -15,6 +15,12 @@ from gateway.journey.ask import Incoming
 class DashScope(Protocol):
     """The far side; gateway.upstream.dashscope answers it."""
 
+    async def upload(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> tuple[Picture, ...]:
+        """Return *pictures* as they go into the submit: bring up what is too big for it."""
+        ...
+
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
@@ -160,12 +166,22 @@ class Ledger(Protocol):
     """
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
-        """Keep *edit* (again) and that *task* is about to be submitted."""
+        """
+        Keep *edit* (again) and that *task* is about to be submitted.
+
+        When it raises LedgerUnavailable it may be kept all the same.
+
+        Raises:
+            LedgerConflict: the edit has ended; nothing was written.
+        """
         ...
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None: ...
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        """Keep the task of a part; one that has ended stays so."""
+        ...
+
     async def void(self, edit_id: str, part: int) -> None:
-        """Forget an intent: it is certain that no task was made."""
+        """Forget an intent, if it is one still: it is certain that no task was made."""
         ...
 
     async def end_task(self, edit_id: str, part: int, outcome: str) -> None: ...

@@ -21,6 +21,8 @@ class Prompts:
         self._on_free = on_free
         self._waiting_by_prompt: dict[str, deque[asyncio.Future[None]]] = {}
         """Of each held prompt, those that wait in ``hold``."""
+        self._shares: dict[str, int] = {}
+        """How many hold a prompt together with the one that took it."""
 
     def held(self, prompt: str | None) -> bool:
         return prompt in self._waiting_by_prompt
@@ -30,8 +32,17 @@ class Prompts:
         assert prompt not in self._waiting_by_prompt
         self._waiting_by_prompt[prompt] = deque()
 
+    def share(self, prompt: str) -> None:
+        """Hold a prompt that is held already; it is passed on when all have released it."""
+        assert prompt in self._waiting_by_prompt
+        self._shares[prompt] = self._shares.get(prompt, 0) + 1
+
     def release(self, prompt: str) -> None:
         """Pass the prompt on to the first that waits in ``hold``; or free it."""
+        if shares := self._shares.pop(prompt, 0):
+            if shares > 1:
+                self._shares[prompt] = shares - 1
+            return
         waiting = self._waiting_by_prompt[prompt]
         while waiting:
             turn = waiting.popleft()

@@ -14,6 +14,7 @@ from gateway.domain.errors import NotFound, remembered
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.journey.errand import Errand, Leg, Stage
+from gateway.journey.settle import lost
 
 
 class Recall:
@@ -105,4 +106,5 @@ def _remembered_leg(part: Part, task: TaskRecord, upstreams: dict[str, Upstream]
         upstream=upstreams[task.upstream],
         intended_at=task.intended_at,
         task_id=task.task_id,
+        error=lost() if task.state is TaskState.ENDED and task.task_id is None else None,
     )

@@ -15,6 +15,8 @@ from gateway.journey.ports import DashScope, Ledger
 _QUIET_SECONDS = 5.0  # product.md P5: no unclaimed task for so long means that none was made
 _SLACK_SECONDS = 2.0  # the Date header has whole seconds
 _LOOK_SECONDS = 1.0
+_LONGEST_GAP_SECONDS = 2.0  # between two looks; more of it is no time in which we looked
+_KEPT_SECONDS = 24 * 3600.0  # upstream forgets tasks then (dashscope.md 4.1)
 _PAGES = 100
 _CLAIMS = 50_000
 _CLAIM_SECONDS = 3600.0  # far beyond any window
@@ -31,11 +33,11 @@ class Doubt:
     model: str
     prompt_digest: str
     broke: float
-    """When its connection was surely broken: on the monotonic clock."""
+    """When its connection was surely broken: monotonic, less the time in which nobody looked."""
+    recorded: float
+    """When its first byte may have left, by upstream's clock as far as it was known."""
     intended: float | None = None
-    """When its first byte may have left, on the monotonic clock; or, of another process:"""
-    recorded: float | None = None
-    """the same by upstream's clock, as far as it was known."""
+    """The same on the monotonic clock; ``None``: in another process."""
     others: set[str] = field(default_factory=set)
     """Tasks that the evidence has ruled out."""
 
@@ -69,7 +71,13 @@ class Settlement:
             TaskLost: two tasks of this very prompt: the evidence does not single one out.
         """
         until = self._clock.now() + _GIVE_UP_SECONDS
+        quiet = 0.0
+        last = broke = doubt.broke
         while (looked_at := self._clock.now()) < until:
+            # In the rest of the time nobody looked: a machine that slept may have sent the
+            # rest of its submit when it woke up.
+            counted = min(looked_at - last, _LONGEST_GAP_SECONDS)
+            doubt.broke = broke + looked_at - last - counted
             try:
                 rows = await self._candidates(lane, doubt)
                 matches = await self._matches(lane, doubt, rows)
@@ -80,17 +88,16 @@ class Settlement:
                     lane.calls.throttled()
                 await self._clock.sleep(_LOOK_SECONDS)
                 continue
+            quiet += counted
+            last = looked_at
+            broke = doubt.broke
             waiting = [row for row in rows if row.task_id not in doubt.others | set(matches)]
-            quiet = looked_at - doubt.broke >= _QUIET_SECONDS
-            if quiet and not waiting and len(matches) <= 1:
+            if quiet >= _QUIET_SECONDS and not waiting:
+                if len(matches) > 1:
+                    break
                 return matches[0] if matches else None
-            if quiet and not waiting:
-                break
             await self._clock.sleep(_LOOK_SECONDS)
-        raise TaskLost(
-            "It cannot be told whether this edit was made; the operator can find it in the "
-            "task list of the account."
-        )
+        raise lost()
 
     async def _candidates(self, lane: Lane, doubt: Doubt) -> list[TaskRow]:
         """
@@ -117,6 +124,8 @@ class Settlement:
             raise UpstreamFailed("The task list could not be read whole.")
         if abs(self._their_zero(doubt) - zero) > _SLACK_SECONDS:
             raise UpstreamFailed("The upstream's clock was not known before this answer.")
+        if zero + self._clock.now() - since > _KEPT_SECONDS:
+            raise lost()  # the list does not go back so far
         mine = [row for row in found.values() if since <= row.created <= until]
         mine = [row for row in mine if row.model in (doubt.model, "")]
         ruled_out = doubt.others | self._claimed.keys()
@@ -150,14 +159,29 @@ class Settlement:
         return matches
 
 
+def lost() -> TaskLost:
+    """Return what ends an edit of which nobody can tell whether it was made."""
+    return TaskLost(
+        "It cannot be told whether this edit was made; the operator can find it in the "
+        "task list of the account."
+    )
+
+
 def _window(doubt: Doubt, zero: float) -> tuple[float, float]:
-    """Return since when and until when, by upstream's clock, the task may have been made."""
+    """
+    Return since when and until when, by upstream's clock, the task may have been made.
+
+    Each clock may be wrong: the monotonic one stands still while a machine sleeps or is
+    paused, the calendar may be set, and the record is as good as what was known of upstream's
+    clock when it was made. So the window spans all that they say.
+    """
     broke = zero + doubt.broke
-    if doubt.recorded is None:
-        assert doubt.intended is not None
-        since = zero + doubt.intended
+    if doubt.intended is not None:
+        since = min(doubt.recorded, zero + doubt.intended)
+        until = max(broke, doubt.recorded + doubt.broke - doubt.intended)
     elif doubt.recorded <= broke:
-        since, broke = doubt.recorded, min(broke, doubt.recorded + _SKEW_SECONDS)
+        # A request does not outlive its process by more; an hour may be wrong by daylight.
+        since, until = doubt.recorded, min(broke, doubt.recorded + _SKEW_SECONDS)
     else:  # recorded by a clock that was ahead
-        since = broke - _SKEW_SECONDS
-    return since - _SLACK_SECONDS, broke + _QUIET_SECONDS + _SLACK_SECONDS
+        since, until = broke - _SKEW_SECONDS, broke
+    return since - _SLACK_SECONDS, until + _QUIET_SECONDS + _SLACK_SECONDS

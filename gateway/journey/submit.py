@@ -2,9 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import (
     Draining,
     GatewayError,
@@ -21,25 +23,28 @@ from gateway.domain.task import Made, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.errand import Errand, Leg, Stage
 from gateway.journey.lane import Lane
+from gateway.journey.owed import OwedWrites, Write
 from gateway.journey.settle import Doubt, Settlement
 from gateway.journey.surroundings import Surroundings
 
 _HEAR_SECONDS, _HEAR_PAUSES = 3.0, (0.0, 0.3)
 _READ_AGAIN_SECONDS = 5.0
 _URL_SECONDS = 24 * 3600.0  # so long a result URL can be used (dashscope.md 4.1)
+_LEDGER_SECONDS = 1.0  # between two tries to write an intent
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
 class Submitter:
     """Makes one task for one part, exactly once."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, owed: OwedWrites) -> None:
         self._dashscope = around.dashscope
         self._ledger = around.ledger
         self._receipts = around.receipts
         self._finishing = around.finishing
         self._clock = around.clock
         self._observer = around.observer
+        self._owed = owed
         self.until = math.inf
         """Monotonic: afterwards nothing is submitted whose answer would be cut by our end."""
         self._settlement = Settlement(around.dashscope, around.ledger, around.clock)
@@ -79,55 +84,94 @@ class Submitter:
         """
         assert leg.upstream is not None
         if not errand.has_tasks:
-            await self._remember(errand, leg, leg.upstream)
+            await self._remember(lane, errand, leg, leg.upstream)
             return
         async with lane.prompt(errand.prompt_digest):
-            task_id = await self._resolve(lane, leg.upstream, errand, recorded=leg.intended_at)
+            try:
+                task_id = await self._resolve(lane, leg.upstream, errand, leg)
+            except TaskLost:
+                await self._lose(lane, errand, leg)
+                raise
             if task_id is None:
-                await self._undo(errand, leg)
+                await self._undo(lane, errand, leg)
             else:
-                await self._accept(errand, leg, leg.upstream, task_id)
+                await self._accept(lane, errand, leg, leg.upstream, task_id)
         self._observer.recovered("submit_void" if task_id is None else "submit_resolved")
 
     async def _submit_to(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> None:
         """
         Submit until a task exists; again only when it is certain that the last try made none.
 
-        The intent is durable before the first byte, the task id before the first poll.
+        The intent is durable before the first byte, the task id before the first poll, and
+        the end of a try before the next. While the ledger is away the part waits in its turn,
+        for as long as somebody waits for it.
         """
         throttled = 0
         while not errand.abandoned:
+            await self._owed.written(errand.edit_id, leg.part.index)
             if errand.has_tasks:
                 await self._hear(lane, upstream)
+            pictures = await self._uploaded(upstream, errand, leg)
             await lane.submits.turn()
             if not errand.has_tasks and self._clock.now() > self.until:
                 raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
-            errand.mark(Phase.SUBMIT, self._clock.now())
-            theirs = self._dashscope.clock_offset(upstream.region.name)
-            leg.upstream, leg.intended_at = upstream, self._clock.epoch() + theirs
-            errand.reach(leg, Stage.SUBMITTING)
-            errand.trace.submitting(leg.part.index, upstream)
+            if not await self._intend(lane, upstream, errand, leg):
+                await self._clock.sleep(_LEDGER_SECONDS)
+                continue
             try:
-                await self._finishing.keep(errand)
-                await self._ledger.intend(errand.record(), leg.record())
-                task_id = await self._send(lane, upstream, errand, leg)
+                task_id = await self._send(lane, upstream, errand, leg, pictures)
             except Throttled as error:
                 lane.submits.throttled()
                 self._observer.upstream_throttled(upstream.region.name, "submit")
-                await self._undo(errand, leg, error)
+                await self._undo(lane, errand, leg, error)
                 await self._clock.sleep(_THROTTLED_SECONDS[min(throttled, 3)])
                 throttled += 1
                 continue
             except GatewayError as error:
                 self._observer.task_failed(upstream.region.name, errand.edit.model, error)
-                if not error.doubtful:  # else nothing is certain, so nothing is undone
-                    await self._undo(errand, leg, error)
+                if not error.doubtful:
+                    await self._undo(lane, errand, leg, error)
+                elif errand.has_tasks:
+                    await self._lose(lane, errand, leg)
                 raise
             if task_id is not None:
-                await self._accept(errand, leg, upstream, task_id)
+                await self._accept(lane, errand, leg, upstream, task_id)
                 return
-            await self._undo(errand, leg)
+            await self._undo(lane, errand, leg)
         raise TaskLost("The edit was given up before it was submitted.", retry=True)
+
+    async def _uploaded(self, upstream: Upstream, errand: Errand, leg: Leg) -> tuple[Picture, ...]:
+        """Return the pictures as they go into the submit; what is too big for it goes up now."""
+        if upstream.name in errand.uploaded:
+            return errand.uploaded[upstream.name]
+        pictures = await errand.bytes()
+        pictures = await self._dashscope.upload(upstream, errand.edit, leg.part, pictures)
+        if all(picture.url for picture in pictures):
+            errand.uploaded[upstream.name] = pictures
+        return pictures
+
+    async def _intend(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> bool:
+        """
+        Have the intent written down; return whether it is.
+
+        Raises:
+            LedgerConflict: the edit has ended, by what the ledger says.
+        """
+        errand.mark(Phase.SUBMIT, self._clock.now())
+        theirs = self._dashscope.clock_offset(upstream.region.name)
+        leg.upstream = upstream
+        leg.intended, leg.intended_at = self._clock.now(), self._clock.epoch() + theirs
+        errand.reach(leg, Stage.SUBMITTING)
+        errand.trace.submitting(leg.part.index, upstream)
+        try:
+            await self._finishing.keep(errand)
+            await self._ledger.intend(errand.record(), leg.record())
+        except LedgerUnavailable as away:
+            errand.held_up = away
+            await self._undo(lane, errand, leg, away)  # it may be written all the same
+            return False
+        errand.held_up = None
+        return True
 
     async def _hear(self, lane: Lane, upstream: Upstream) -> None:
         """
@@ -149,16 +193,21 @@ class Submitter:
                             upstream, since=until - 60.0, until=until, page_size=1
                         )
 
-    async def _send(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str | None:
+    async def _send(
+        self,
+        lane: Lane,
+        upstream: Upstream,
+        errand: Errand,
+        leg: Leg,
+        pictures: tuple[Picture, ...],
+    ) -> str | None:
         """Send one submit; return its task's id, or ``None`` when it surely made none."""
-        pictures = await errand.bytes()
         region = upstream.region.name
-        intended = self._clock.now()
         state = "submitting"
         if not errand.has_tasks:  # what is sent is made at once, and the answer is the end
-            state, leg.accepted_at = "running", intended
+            state, leg.accepted_at = "running", self._clock.now()
             errand.reach(leg, Stage.RUNNING)
-            errand.mark(Phase.UPSTREAM_RUNNING, intended)
+            errand.mark(Phase.UPSTREAM_RUNNING, leg.accepted_at)
         self._observer.task_state(region, None, state)
         try:
             accepted = await self._dashscope.submit(upstream, errand.edit, leg.part, pictures)
@@ -167,51 +216,71 @@ class Submitter:
             errand.trace.uncertain(leg.part.index)
             if not errand.has_tasks:
                 raise _nobody_knows(lost) from lost
-            return await self._resolve(lane, upstream, errand, intended=intended)
+            return await self._resolve(lane, upstream, errand, leg)
         finally:
             self._observer.task_state(region, state, None)
         leg.request_id, leg.task = accepted.request_id, accepted.task
         return accepted.task_id
 
     async def _resolve(
-        self,
-        lane: Lane,
-        upstream: Upstream,
-        errand: Errand,
-        *,
-        intended: float | None = None,
-        recorded: float | None = None,
+        self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg
     ) -> str | None:
+        """Find out by the task list what became of the open submit."""
         doubt = Doubt(
             upstream=upstream,
             model=errand.edit.model,
             prompt_digest=errand.prompt_digest,
             broke=self._clock.now(),
-            intended=intended,
-            recorded=recorded,
+            intended=leg.intended,
+            recorded=leg.intended_at,
         )
         task_id = await self._settlement.resolve(lane, doubt)
         if task_id is not None:
             self._observer.duplicate_prevented("ambiguous_found")
         return task_id
 
-    async def _accept(self, errand: Errand, leg: Leg, upstream: Upstream, task_id: str) -> None:
-        """Take note of the task at once in this process, then on the disk."""
+    async def _accept(
+        self, lane: Lane, errand: Errand, leg: Leg, upstream: Upstream, task_id: str
+    ) -> None:
+        """
+        Take note of the task at once in this process, then on the disk.
+
+        The edit goes on though the ledger cannot follow yet.
+        """
+        edit_id, index, task = errand.edit_id, leg.part.index, leg.task
         leg.task_id = task_id
         self._settlement.claim(task_id)
         errand.reach(leg, Stage.RUNNING)
-        if leg.task is not None:  # nobody tells it again
-            receipt = self._receipts.put(errand.edit_id, leg.part.index, leg.task.made)
-            await keep(receipt)
-        try:
-            await self._ledger.accept(errand.edit_id, leg.part.index, upstream.name, task_id)
-        except LedgerUnavailable:
-            pass  # the edit goes on though the ledger cannot follow; the claim stays
-        else:
+
+        async def write() -> None:
+            await self._ledger.accept(edit_id, index, upstream.name, task_id)
             self._settlement.written(task_id)
+
+        if task is not None:  # nobody tells it again
+            await self._write(
+                lane, errand, leg, lambda: self._receipts.put(edit_id, index, task.made)
+            )
+        await self._write(lane, errand, leg, write)
         errand.let_go()
 
-    async def _remember(self, errand: Errand, leg: Leg, upstream: Upstream) -> None:
+    async def _write(self, lane: Lane, errand: Errand, leg: Leg, write: Write) -> None:
+        """
+        Have what became of a submit written down, by repeating it if need be.
+
+        Until it is, no equal prompt is submitted: after the death of this process the next
+        one has only the ledger to tell two equal submits apart.
+        """
+        try:
+            await write()
+        except LedgerUnavailable:
+            prompts, prompt = lane.line.prompts, errand.prompt_digest
+            done: Callable[[], None] = _nothing
+            if errand.has_tasks:
+                prompts.share(prompt)
+                done = partial(prompts.release, prompt)
+            self._owed.add(errand.edit_id, leg.part.index, write, done)
+
+    async def _remember(self, lane: Lane, errand: Errand, leg: Leg, upstream: Upstream) -> None:
         """Find the pictures of a model without tasks where an earlier try or process left them."""
         if leg.task is not None:
             return
@@ -220,7 +289,7 @@ class Submitter:
             raise _nobody_knows() if leg.task_id is None else made_and_lost()
         task_id = leg.task_id or "request-unknown"
         leg.task = Task(task_id=task_id, status=TaskStatus.SUCCEEDED, results=made)
-        await self._accept(errand, leg, upstream, task_id)
+        await self._accept(lane, errand, leg, upstream, task_id)
         self._observer.recovered("submit_resolved")
 
     async def _receipt(self, errand: Errand, leg: Leg) -> tuple[Made, ...] | None:
@@ -233,12 +302,24 @@ class Submitter:
                 await self._clock.sleep(_READ_AGAIN_SECONDS)
         return None
 
-    async def _undo(self, errand: Errand, leg: Leg, error: GatewayError | None = None) -> None:
+    async def _undo(
+        self, lane: Lane, errand: Errand, leg: Leg, error: GatewayError | None = None
+    ) -> None:
         """It is certain that no task was made: back to waiting."""
         errand.trace.undone(leg.part.index, error)
-        await keep(self._ledger.void(errand.edit_id, leg.part.index))
+        edit_id, index = errand.edit_id, leg.part.index
+        await self._write(lane, errand, leg, lambda: self._ledger.void(edit_id, index))
         leg.task_id = None
         errand.reach(leg, Stage.WAITING)
+
+    async def _lose(self, lane: Lane, errand: Errand, leg: Leg) -> None:
+        """Nobody can tell: so it stays, whatever is submitted and found after it."""
+        edit_id, index = errand.edit_id, leg.part.index
+        await self._write(lane, errand, leg, lambda: self._ledger.end_task(edit_id, index, "lost"))
+
+
+def _nothing() -> None:
+    """Nothing is to be let go."""
 
 
 def _nobody_knows(lost: SubmitUncertain | None = None) -> SubmitUncertain:

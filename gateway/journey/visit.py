@@ -142,7 +142,10 @@ class Visit:
         errand = self.errand
         rest = min(_LONGEST_RETRY, max(0.5, self.expected_rest(errand)))
         error: GatewayError
-        if errand.stage is Stage.WAITING:
+        if errand.stage is Stage.WAITING and errand.held_up is not None:
+            errand.held_until = self.clock.now() + rest
+            error = errand.held_up.anew()
+        elif errand.stage is Stage.WAITING:
             errand.held_until = self.clock.now() + rest
             error = RateLimited(
                 "The edit is still waiting in line; nothing was submitted. Send it again to go on "

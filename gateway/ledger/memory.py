@@ -7,7 +7,7 @@ from typing import Self
 
 from cachetools import LRUCache, TLRUCache
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, LedgerConflict
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.rows import DOUBTFUL_KINDS
 
@@ -39,6 +39,8 @@ class MemoryLedger:
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         known = self._edits.get(edit.edit_id)
+        if known is not None and known.state is not EditState.OPEN:
+            raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
         others = tuple(t for t in (known.tasks if known else ()) if t.part != task.part)
         tasks = sorted((*others, task), key=lambda t: t.part)
         self._edits[edit.edit_id] = replace(edit, tasks=tuple(tasks))
@@ -54,7 +56,11 @@ class MemoryLedger:
     async def void(self, edit_id: str, part: int) -> None:
         known = self._edits.get(edit_id)
         if known is not None:
-            left = tuple(task for task in known.tasks if task.part != part)
+            left = tuple(
+                task
+                for task in known.tasks
+                if task.part != part or task.state is not TaskState.SUBMITTING
+            )
             self._edits[edit_id] = replace(known, tasks=left)
 
     async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
@@ -131,7 +137,7 @@ class MemoryLedger:
             tasks=tuple(
                 replace(
                     task,
-                    state=state,
+                    state=task.state if task.state is TaskState.ENDED else state,
                     upstream=upstream or task.upstream,
                     task_id=task_id or task.task_id,
                     outcome=outcome or task.outcome,

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, LedgerConflict
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.age import Age
 from gateway.ledger.rows import (
@@ -29,18 +29,24 @@ _ASKED_AT_ONCE = 500  # SQLite takes at least 999 variables
 _KEPT_STATES = (EditState.OPEN.value, EditState.SUCCEEDED.value, EditState.FAILED.value)
 
 
-def _upsert(table: str, columns: Sequence[str], key: str, *, once: Sequence[str] = ()) -> str:
-    """Return what inserts a row or changes it; the columns *once* keep what was inserted."""
+def _upsert(
+    table: str, columns: Sequence[str], key: str, *, once: Sequence[str] = (), only: str = "true"
+) -> str:
+    """
+    Return what inserts a row, or changes it if *only* holds for it.
+
+    The columns *once* keep what was inserted.
+    """
     named = (*columns, *once)
     marks = ", ".join("?" * len(named))
     news = ", ".join(f"{name} = excluded.{name}" for name in columns)
     return (
         f"INSERT INTO {table} ({', '.join(named)}) VALUES ({marks}) "  # noqa: S608 - our own names
-        f"ON CONFLICT ({key}) DO UPDATE SET {news}"
+        f"ON CONFLICT ({key}) DO UPDATE SET {news} WHERE {only}"
     )
 
 
-_KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id", once=("born",))
+_KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id", once=("born",), only="edits.state = 'open'")
 _KEEP_TASK = _upsert("tasks", TASK_COLUMNS, "edit_id, part")
 _EDITS = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits "  # noqa: S608 - our own column names
 _TASKS_OF = (
@@ -108,19 +114,24 @@ class SqliteLedger:
         edit_row, task_row = row_of_edit(edit), row_of_task(edit.edit_id, task)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_KEEP_EDIT, (*edit_row, self._age()))
+            if not connection.execute(_KEEP_EDIT, (*edit_row, self._age())).rowcount:
+                raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
             connection.execute(_KEEP_TASK, task_row)
 
         await self._writer.run(write, writes=True)
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
         await self._write(
-            "UPDATE tasks SET state = ?, upstream = ?, task_id = ? WHERE edit_id = ? AND part = ?",
-            (TaskState.ACCEPTED.value, upstream, task_id, edit_id, part),
+            "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, "
+            "task_id = ? WHERE edit_id = ? AND part = ?",
+            (upstream, task_id, edit_id, part),
         )
 
     async def void(self, edit_id: str, part: int) -> None:
-        await self._write("DELETE FROM tasks WHERE edit_id = ? AND part = ?", (edit_id, part))
+        await self._write(
+            "DELETE FROM tasks WHERE edit_id = ? AND part = ? AND state = 'submitting'",
+            (edit_id, part),
+        )
 
     async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
         await self._write(

@@ -63,16 +63,20 @@ class DashScopeApi:
         self._server_clock_by_region: dict[str, ServerClock] = defaultdict(ServerClock)
         self._heard: set[str] = set()
 
+    async def upload(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> tuple[Picture, ...]:
+        """Bring *pictures* up if the submit would be too large with them; it costs nothing."""
+        if submit_body(edit, part, pictures).length <= self._inline_bytes:
+            return pictures
+        return await self._uploads.lift(upstream, edit.model, pictures)
+
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
         """Send it once; gateway.upstream.submission tells what each end proves."""
         model = MODELS[edit.model]
         body = submit_body(edit, part, pictures)
-        if body.length > self._inline_bytes:
-            # Before the submit is on its way: whatever this ends with has made no task.
-            pictures = await self._uploads.lift(upstream, edit.model, pictures)
-            body = submit_body(edit, part, pictures)
         outgoing = Outgoing(body)
         purpose = Purpose.SUBMIT if model.has_tasks else Purpose.SUBMIT_AND_WAIT
         patience = _SUBMIT_PATIENCE[purpose] + body.length / _SLOWEST_UPLOAD

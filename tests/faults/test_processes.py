@@ -39,7 +39,7 @@ def anyio_backend() -> str:
 
 
 @dataclass(frozen=True)
-class _Street:
+class Street:
     """A region, a config before it, and a customer."""
 
     file: Path
@@ -108,18 +108,18 @@ class _Street:
 
 
 @asynccontextmanager
-async def _street(folder: Path, told: SandboxConfig) -> AsyncIterator[_Street]:
+async def street_of(folder: Path, told: SandboxConfig) -> AsyncIterator[Street]:
     async with (
         running(create_sandbox(told)) as region,
         httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
     ):
-        yield _Street(config(folder, region), free_port(), region, http)
+        yield Street(config(folder, region), free_port(), region, http)
 
 
 async def test_sigterm(tmp_path: Path) -> None:
     """SIGTERM: not ready, nothing new, what runs is delivered, exit code 0."""
     async with (
-        _street(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street,
+        street_of(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street,
         serving(street.file, street.port) as process,
         asyncio.TaskGroup() as group,
     ):
@@ -140,7 +140,7 @@ async def test_sigterm(tmp_path: Path) -> None:
 
 async def test_second_sigterm(tmp_path: Path) -> None:
     """A second SIGTERM ends the process at once; the next one delivers the picture."""
-    async with _street(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street:
+    async with street_of(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(street.edit())
             await street.made()
@@ -168,7 +168,7 @@ async def test_second_sigterm(tmp_path: Path) -> None:
 async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
     """A killed gateway's successor on the same ledger gives the retry its picture; one task."""
     told = replace(PLAIN, latency=Constant(3.0), faults=faults)
-    async with _street(tmp_path, told) as street:
+    async with street_of(tmp_path, told) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street))
             if faults:
@@ -191,7 +191,7 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
 @pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.has_tasks])
 async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
     """The successor brings the picture of each model's task, known by its id alone."""
-    async with _street(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
+    async with street_of(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street, model))
             await street.known()
@@ -210,7 +210,7 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
 
 async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> None:
     """Nobody can tell what it made: the successor says so, and neither it nor the next pays."""
-    async with _street(tmp_path, replace(PLAIN, latency=Constant(20.0))) as street:
+    async with street_of(tmp_path, replace(PLAIN, latency=Constant(20.0))) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street, _QWEN))
             await street.made()
@@ -233,7 +233,7 @@ async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) 
     """Its picture cannot be fetched yet, then the gateway is killed: the successor has its URL."""
     fault = Fault("download", Answer(503, "ServiceUnavailable"))
     told = replace(PLAIN, latency=Constant(0.5), faults=(fault,))
-    async with _street(tmp_path, told) as street:
+    async with street_of(tmp_path, told) as street:
         async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(street, _QWEN))
             await street.called("download")
@@ -250,6 +250,6 @@ async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) 
         assert (books["images_billed"], books["counts"]["submit.received"]) == (1, 1)
 
 
-async def _cut_off(street: _Street, model: str = "") -> None:
+async def _cut_off(street: Street, model: str = "") -> None:
     with pytest.raises(httpx.TransportError):
         await (street.ask(model) if model else street.edit())

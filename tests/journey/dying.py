@@ -65,6 +65,11 @@ class MortalDashScope:
         self._world = world
         self._life = life
 
+    async def upload(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> tuple[Picture, ...]:
+        return await self._world.upload(upstream, edit, part, pictures)
+
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:

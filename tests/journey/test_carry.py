@@ -153,6 +153,7 @@ class Silent:
     """A DashScope that tells no times; the rest is the world's."""
 
     def __init__(self, house: House) -> None:
+        self.upload = house.world.upload
         self.submit = house.world.submit
         self.cancel = house.world.cancel
         self.tasks = house.world.tasks

@@ -67,7 +67,7 @@ async def test_a_masked_edit(n: int) -> None:
 async def test_what_cannot_be_kept_is_not_bought() -> None:
     """Without a place for original and mask nothing is submitted."""
     house = House()
-    house.keepsakes.faults["put"] = [LedgerUnavailable("The disk is full.")]
+    house.keepsakes.faults["put"] = [LedgerUnavailable("The disk is full.")] * 1000
     async with house.desk() as desk:
         refused = await refusal(buy(desk, masked(house)))
 

@@ -56,3 +56,19 @@ async def test_who_leaves_does_not_keep_the_prompt(*, in_the_same_moment: bool) 
 
     assert order == ["stayer"]
     assert not prompts.held("cat")
+
+
+async def test_a_shared_prompt_is_free_when_all_let_it_go() -> None:
+    """Who shares a held prompt keeps it from others after the first holder's release."""
+    freed = list[str]()
+    prompts = Prompts(freed.append)
+    prompts.take("cat")
+    prompts.share("cat")
+    prompts.share("cat")
+
+    for left in (2, 1, 0):
+        assert freed == []
+        assert prompts.held("cat"), left
+        prompts.release("cat")
+
+    assert freed == ["cat"]

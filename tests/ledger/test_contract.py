@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.errors import ContentRefused, UpstreamFailed
+from gateway.domain.errors import ContentRefused, LedgerConflict, UpstreamFailed
 from gateway.domain.record import EditState, TaskState
 from gateway.journey.ports import Ledger
 from gateway.ledger.memory import MemoryLedger
@@ -126,15 +126,6 @@ async def test_a_void_intent_is_forgotten(ledger: AnyLedger) -> None:
 
     assert found is not None
     assert found.tasks == (SECOND,)
-
-
-async def test_a_void_task_is_not_known(ledger: AnyLedger) -> None:
-    """What was taken back is nobody's, so that a settlement may look at it again."""
-    await ledger.intend(EDIT, FIRST)
-    await ledger.accept("edit_1", 0, "beijing-main", "t1")
-    await ledger.void("edit_1", 0)
-
-    assert await ledger.known(["t1"]) == set()
 
 
 async def test_an_ended_task_keeps_its_outcome(ledger: AnyLedger) -> None:
@@ -329,3 +320,40 @@ async def test_counts_by_state(ledger: AnyLedger) -> None:
     await ledger.end_edit("edit_2", EditState.SUCCEEDED)
 
     assert await ledger.counts() == {"open": 1, "succeeded": 1, "failed": 0}
+
+
+@pytest.mark.parametrize("state", [EditState.SUCCEEDED, EditState.FAILED])
+async def test_an_ended_edit_is_not_reopened(ledger: AnyLedger, state: EditState) -> None:
+    """A late intend changes nothing of an edit that has ended, and says so."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.end_edit("edit_1", state, UpstreamFailed("It failed."))
+    before = await ledger.find("edit_1")
+
+    with pytest.raises(LedgerConflict):
+        await ledger.intend(EDIT, SECOND)
+
+    assert await ledger.find("edit_1") == before
+
+
+async def test_a_late_void_changes_nothing(ledger: AnyLedger) -> None:
+    """Only an open intent is forgotten: what was accepted may be paid for."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+
+    await ledger.void("edit_1", 0)
+
+    assert await ledger.known(["t1"]) == {"t1"}
+
+
+async def test_a_late_accept_ends_nothing_anew(ledger: AnyLedger) -> None:
+    """A task that was accepted late is known, and stays ended."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.end_task("edit_1", 0, "succeeded")
+
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+
+    found = await ledger.find("edit_1")
+    assert found is not None
+    assert (found.tasks[0].state, found.tasks[0].task_id) == (TaskState.ENDED, "t1")
+    assert await ledger.known(["t1"]) == {"t1"}

@@ -84,7 +84,7 @@ class _World:
         return reply
 
     async def submit(self, *pictures: Picture, at: Upstream | None = None) -> None:
-        await self.api.submit(at or upstream(), EDIT, PART, pictures or (_picture(),))
+        await _submit(self.api, at or upstream(), *pictures or (_picture(),))
 
     @property
     def doors(self) -> list[str]:
@@ -96,6 +96,10 @@ class _World:
     def images(self, nth: int = -1) -> list[str]:
         sent: list[str] = orjson.loads(self.requests("submit")[nth].content)["input"]["images"]
         return sent
+
+
+async def _submit(api: DashScopeApi, at: Upstream, *pictures: Picture) -> None:
+    await api.submit(at, EDIT, PART, await api.upload(at, EDIT, PART, pictures))
 
 
 async def test_goes_up_first() -> None:
@@ -257,7 +261,7 @@ async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
     clients = Clients(lambda _: httpx.MockTransport(never))
     api = DashScopeApi(clients, world.clock, world.tally, inline_bytes=0)
-    await api.submit(upstream(), EDIT, PART, (_picture(),))
+    await _submit(api, upstream(), _picture())
 
     assert world.doors == ["submit"]
     assert ("beijing", "upload", "network") in world.tally.retries
@@ -270,7 +274,7 @@ async def test_unreachable_means_what_it_meant() -> None:
         async with listening(_storage) as heard:
             port = heard.port
         with pytest.raises(UpstreamUnreachable):
-            await api.submit(upstream(f"http://127.0.0.1:{port}"), EDIT, PART, (_picture(),))
+            await _submit(api, upstream(f"http://127.0.0.1:{port}"), _picture())
 
 
 def _storage(heard: Heard) -> Serve:
@@ -293,7 +297,7 @@ async def test_on_the_wire() -> None:
     place = ("127.0.0.1:*", "localhost:*")
     async with listening(_storage) as heard, Clients() as clients:
         api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
-        await api.submit(upstream(heard.base_url, hosts=place), EDIT, PART, (_picture(),))
+        await _submit(api, upstream(heard.base_url, hosts=place), _picture())
 
     _, form = bytes(heard.bytes).split(b"POST /oss HTTP/1.1\r\n")
     form, submit = form.split(b"POST /services/")

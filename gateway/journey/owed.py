@@ -1,0 +1,80 @@
+"""Writes that the ledger refused after money may have been spent: repeated until they are made."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import LedgerUnavailable
+
+_PAUSES = (0.5, 1.0, 2.0, 5.0)
+
+Write = Callable[[], Awaitable[None]]
+"""May be made more than once, so twice must be as good as once."""
+
+
+@dataclass(slots=True, eq=False)
+class _Owed:
+    part: tuple[str, int]
+    write: Write
+    done: Callable[[], None]
+    made: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class OwedWrites:
+    """
+    What the ledger does not say yet although it is true.
+
+    A process that dies meanwhile loses nothing by it: the row says that a submit is open, and
+    the next process settles it by the task list. That is only right as long as no equal
+    prompt is submitted, so who owes a write keeps its prompt until *done* is called.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._owed: list[_Owed] = []
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def add(self, edit_id: str, part: int, write: Write, done: Callable[[], None]) -> None:
+        """Repeat *write* in ``run`` until the ledger has it, then call *done*."""
+        self._owed.append(_Owed((edit_id, part), write, done))
+        self._news.set()
+
+    async def written(self, edit_id: str, part: int) -> None:
+        """Wait until nothing is owed for this part: a later write must not overtake it."""
+        for owed in [owed for owed in self._owed if owed.part == (edit_id, part)]:
+            await owed.made.wait()
+
+    async def run(self) -> None:
+        """Repeat for ever; when it is cancelled everything is tried once more."""
+        failed = 0
+        try:
+            while True:
+                await self._news.wait()
+                await self._clock.sleep(_PAUSES[min(failed, len(_PAUSES) - 1)])
+                failed += 1
+                await self._try_all()
+                if not self._owed:
+                    self._news.clear()
+                    failed = 0
+        except asyncio.CancelledError:
+            await self._try_all()
+            raise
+
+    async def _try_all(self) -> None:
+        """Try all at once, so that they share a transaction."""
+        async with asyncio.TaskGroup() as group:
+            for owed in list(self._owed):
+                group.create_task(self._try(owed))
+
+    async def _try(self, owed: _Owed) -> None:
+        try:
+            await owed.write()
+        except LedgerUnavailable:
+            return  # the ledger itself tells the operator
+        self._owed.remove(owed)
+        owed.made.set()
+        owed.done()

@@ -1,0 +1,41 @@
+"""A real process that stands still in the middle of a submit, as a paused machine does."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+
+import pytest
+
+from gateway.sandbox import Constant, Drop, Fault
+from tests.faults.processes import serving
+from tests.faults.test_processes import street_of
+from tests.whole import PLAIN, photo, pictures_of, theirs, whose
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Real seconds: a process of its own knows no others."""
+    return "asyncio"
+
+
+@pytest.mark.parametrize("answer", ["lost", "waiting"])
+async def test_stopped_in_mid_submit(tmp_path: Path, answer: str) -> None:
+    """Stopped when its task was made and going on eight seconds later, it pays for one task."""
+    faults = (Fault("submit", Drop(after=True), count=1),) if answer == "lost" else ()
+    told = replace(PLAIN, latency=Constant(2.0), faults=faults)
+    async with (
+        street_of(tmp_path, told) as street,
+        serving(street.file, street.port) as process,
+        asyncio.TaskGroup() as group,
+    ):
+        call = group.create_task(street.edit())
+        await street.made()
+        process.send_signal(SIGSTOP)
+        await asyncio.sleep(8.0)
+        process.send_signal(SIGCONT)
+
+        assert whose(pictures_of(await call)[0]) == theirs("make it blue", photo())
+        assert (await street.books())["tasks_made"] == 1
