@@ -86,7 +86,7 @@ def test_dependencies_are_those_imported() -> None:
         "prometheus-client": "prometheus_client",
     }
     # uvicorn's, and the one that is imported by its name when the first such picture comes.
-    imported_otherwise = {"httptools", "uvloop", "pillow-heif"}
+    imported_otherwise = {"uvloop", "pillow-heif"}
     project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
     extras = project["optional-dependencies"]
     asked = [
