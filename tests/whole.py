@@ -265,15 +265,24 @@ class Neighbour:
 
     def tasks(self, prompt: str) -> list[dict[str, Any]]:
         """The region's rows of the tasks with just this prompt."""
-        address = f"{self.region}/_sandbox/books"
-        rows = httpx.get(address, trust_env=False, timeout=_PATIENCE).json()["tasks"]
-        return [row for row in rows if row["prompt"] == prompt]
+        return [row for row in self._rows() if row["prompt"] == prompt]
+
+    def prompts(self) -> list[str]:
+        """The prompts of all tasks that were made."""
+        return [row["prompt"] for row in self._rows()]
 
     def script(self, *faults: Fault) -> None:
         """Add faults; each should name its prompt, since others live here too."""
         told = [write_fault(fault) for fault in faults]
         address = f"{self.region}/_sandbox/faults"
         httpx.post(address, json=told, trust_env=False, timeout=_PATIENCE).raise_for_status()
+
+    def _rows(self) -> list[dict[str, Any]]:
+        address = f"{self.region}/_sandbox/books"
+        rows: list[dict[str, Any]] = httpx.get(address, trust_env=False, timeout=_PATIENCE).json()[
+            "tasks"
+        ]
+        return rows
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-MISSING = "needs Debian's chromium and chromium-driver" if not (BROWSER and DRIVER) else ""
 _ALONE = (
     "--headless=new",
     "--no-sandbox",

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from gateway.downstream.dashboard import Dashboard
 from gateway.sandbox import Answer, Drop, Fault
-from tests.browser.chromium import MISSING, chromium, media, requested
+from tests.browser.chromium import chromium, media, requested
 from tests.browser.reading import (
     complaints,
     contrast,
@@ -22,8 +22,9 @@ from tests.browser.reading import (
     width_of_last_bar,
 )
 from tests.browser.scene import TOKEN, Scene, scene
+from tests.tools import needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = [pytest.mark.slow, needs("chromium", "chromedriver")]
 
 
 @pytest.fixture(scope="module")

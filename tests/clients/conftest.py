@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gateway.sandbox import Constant
+from tests.nginx import nginx
 from tests.rush import RUSH
+from tests.tools import cannot, found
 from tests.whole import PLAIN, Neighbour, neighbour, photo
 
 _PACE = {"submits_per_second": 100, "running_tasks": 50}
@@ -35,8 +38,34 @@ def there() -> Iterator[Neighbour]:
         yield found
 
 
+@pytest.fixture(scope="package")
+def behind(there: Neighbour, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Its URL behind an nginx that keeps connections open and passes Upgrade on."""
+    if found("nginx") is None:
+        cannot("nginx is not installed")
+    folder = tmp_path_factory.mktemp("nginx")
+    with nginx(folder, there.url, waits=60, websockets=True) as proxy:
+        yield proxy.url
+
+
+@pytest.fixture(params=["direct", "nginx"])
+def url(request: pytest.FixtureRequest, there: Neighbour) -> str:
+    """Where that house is found: by its own port, or behind nginx."""
+    found_at: str = request.getfixturevalue("behind") if request.param == "nginx" else there.url
+    return found_at
+
+
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     file = tmp_path / "photo.png"
     file.write_bytes(photo())
     return file
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """The right half of the photograph is to be edited."""
+    made = Image.new("RGBA", (400, 400), (0, 0, 0, 255))
+    made.paste((0, 0, 0, 0), (200, 0, 400, 400))
+    made.save(tmp_path / "mask.png")
+    return tmp_path / "mask.png"

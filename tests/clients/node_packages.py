@@ -2,12 +2,12 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.beside import alone_in, bring
+from tests.tools import cannot
 
 _HERE = Path(__file__).parent / "node"
 _CACHE = Path(__file__).parents[2] / ".cache" / "clients"
@@ -34,15 +34,15 @@ def installed() -> Path:
             )
             if done.returncode:
                 why = [line for line in done.stderr.splitlines() if "npm error" in line][:2]
-                pytest.skip(f"npm's packages cannot be installed here: {why}")
+                cannot(f"npm's packages cannot be installed here: {why}")
             ready.write_bytes(wanted)
     return _CACHE
 
 
-def run(script: str, node: str = "node", **order: Any) -> dict[str, Any]:
+def run(script: str, runtime: Sequence[str] = ("node",), **order: Any) -> dict[str, Any]:
     """Run a script of node/ with *order*; return what it printed."""
     done = subprocess.run(
-        [node, script, json.dumps(order)],
+        [*runtime, script, json.dumps(order)],
         cwd=_CACHE,
         check=False,
         capture_output=True,

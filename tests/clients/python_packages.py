@@ -1,4 +1,4 @@
-"""Older packages from Python's index, each with what it needs in a folder of its own."""
+"""Packages from Python's index that cannot live beside ours, each in a folder of its own."""
 
 import json
 import shutil
@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.beside import alone_in
+from tests.tools import cannot
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "python"
 _SCRIPT = Path(__file__).parent / "python" / "edit.py"
@@ -25,18 +24,51 @@ def installed(name: str, *requirements: str) -> Path:
     with alone_in(_CACHE):
         if not (folder / ".ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            quietly = ("--quiet", "--disable-pip-version-check", "--target", str(folder))
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "install", *quietly, *requirements],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                why = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
-                pytest.skip(f"{name} cannot be installed here: {why}")
+            _pip(sys.executable, name, "--target", str(folder), *requirements)
             (folder / ".ready").touch()
     return folder
+
+
+def environment(name: str, *requirements: str) -> Path:
+    """
+    Return the folder of programs of a virtual environment of its own, made unless it is there.
+
+    Where there is no index to install *requirements* from, the test is skipped.
+    """
+    folder = _CACHE / name
+    wanted = "\n".join(requirements)
+    with alone_in(_CACHE):
+        ready = folder / ".ready"
+        if not ready.exists() or ready.read_text() != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            _pip(str(folder / "bin" / "python"), name, "--no-compile", *requirements)
+            ready.write_text(wanted)
+    return folder / "bin"
+
+
+def _pip(python: str, name: str, *told: str) -> None:
+    done = subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *told],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        why = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
+        cannot(f"{name} cannot be installed here: {why}")
+
+
+def run(python: Path, script: str, **order: Any) -> Any:
+    """Run a script of python/ with *order* by another environment's *python*."""
+    done = subprocess.run(
+        [str(python), str(_SCRIPT.parent / script), json.dumps(order)],
+        check=False,
+        capture_output=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def edit(packages: Path, base_url: str, picture: Path, **order: Any) -> dict[str, Any]:

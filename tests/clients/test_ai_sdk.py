@@ -1,6 +1,5 @@
 """Vercel's AI SDK, as it is: generateImage by both of its OpenAI providers."""
 
-import shutil
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
@@ -11,11 +10,12 @@ from PIL import Image
 
 from tests.clients import node_packages
 from tests.clients.cutter import cutting
+from tests.tools import needs
 from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    needs("node"),
     pytest.mark.timeout(180),  # the packages may have to be installed
 ]
 
@@ -25,15 +25,6 @@ _BOTH = pytest.mark.parametrize("provider", ["openai", "compatible"])
 @pytest.fixture(scope="module", autouse=True)
 def _packages() -> None:
     node_packages.installed()
-
-
-@pytest.fixture
-def mask(tmp_path: Path) -> Path:
-    """The right half of the photograph is to be edited."""
-    made = Image.new("RGBA", (400, 400), (0, 0, 0, 255))
-    made.paste((0, 0, 0, 0), (200, 0, 400, 400))
-    made.save(tmp_path / "mask.png")
-    return tmp_path / "mask.png"
 
 
 def _edit(there: Neighbour, provider: str, *images: Path, **order: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """curl's own retries, which bear no mark: each of them joins the edit that it repeats."""
 
 import json
-import shutil
 import subprocess
 from base64 import b64decode
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ import pytest
 
 from gateway.sandbox import Constant
 from tests.clients.cutter import cutting
+from tests.tools import needs
 from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
+    needs("curl"),
 ]
 
 

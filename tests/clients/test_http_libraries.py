@@ -1,7 +1,6 @@
 """Programs that use no SDK, with the libraries that they use: aiohttp, requests, axios."""
 
 import json
-import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -13,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.clients import node_packages
+from tests.tools import cannot, found
 from tests.whole import KEY, Neighbour, digest, house, photo, theirs, whose
 
 _REQUESTS = Path(__file__).parent / "python" / "by_requests.py"
@@ -89,8 +89,8 @@ def test_requests(there: Neighbour, picture: Path, name: str) -> None:
 
 @pytest.fixture
 def librechat(picture: Path) -> Callable[[str, str], dict[str, Any]]:
-    if shutil.which("node") is None:
-        pytest.skip("Node is not installed")
+    if found("node") is None:
+        cannot("Node is not installed")
     node_packages.installed()
 
     def ask(base_url: str, prompt: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """OpenAI's npm packages, the last 4 and the last 7, as they are."""
 
-import shutil
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +11,12 @@ import pytest
 from gateway.sandbox import Constant
 from tests.clients import node_packages
 from tests.clients.cutter import cutting
+from tests.tools import needs
 from tests.whole import KEY, PLAIN, Neighbour, digest, neighbour, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    needs("node"),
     pytest.mark.timeout(180),  # the packages may have to be installed
 ]
 

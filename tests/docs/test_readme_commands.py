@@ -15,6 +15,7 @@ import pytest
 
 from tests.docs.pages import DOCS, ENGLISH, REFERENCE, ROOT, blocks
 from tests.ports import free_port
+from tests.tools import cannot, found
 
 pytestmark = pytest.mark.slow
 
@@ -97,8 +98,8 @@ def _gateway(command: list[str], environ: dict[str, str], folder: Path) -> Itera
 
 @pytest.fixture(autouse=True)
 def _curl() -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("this machine has no curl")
+    if found("curl") is None:
+        cannot("this machine has no curl")
 
 
 def _is_picture(data: bytes) -> bool:
@@ -153,8 +154,8 @@ def test_the_edit_by_python(house: House) -> None:
 
 def test_the_snippet_for_node_is_one(house: House) -> None:
     """Node can parse its snippet; tests with the npm package run it."""
-    if shutil.which("node") is None:
-        pytest.skip("this machine has no Node")
+    if found("node") is None:
+        cannot("this machine has no Node")
     (snippet,) = blocks(DOCS / "quickstart.md", "js")
     (house.folder / "edit.mjs").write_text(house.said(snippet.text))
 

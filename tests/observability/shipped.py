@@ -1,7 +1,6 @@
 """The files of config/ and docs/ that operators get, as a test reads them."""
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,6 @@ GRAFANA = ROOT / "config" / "grafana"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 
 _yaml: Any = pytest.importorskip("yaml", reason="PyYAML reads the shipped YAML")
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    """Skip, with the reason, where *program* of Debian's packages is not installed."""
-    return pytest.mark.skipif(
-        shutil.which(program) is None, reason=f"{program} is not installed (apt-get: prometheus)"
-    )
 
 
 def read_yaml(file: Path) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.observability.shipped import PROMETHEUS, RUNBOOK, alerts, metrics_in, needs, rules
+from tests.observability.shipped import PROMETHEUS, RUNBOOK, alerts, metrics_in, rules
+from tests.tools import needs
 
 Series = Mapping[str, str]
 

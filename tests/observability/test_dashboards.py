@@ -13,8 +13,9 @@ import pytest
 from config.grafana import build as grafana
 from tests.observability.play import live, town
 from tests.observability.prometheus import WINDOW, Prometheus, prometheus
-from tests.observability.shipped import GRAFANA, metrics_in, needs, rules
+from tests.observability.shipped import GRAFANA, metrics_in, rules
 from tests.rush import RushLoop
+from tests.tools import needs
 
 _FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 

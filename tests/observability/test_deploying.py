@@ -6,11 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gateway.config.reference import config_keys
 from tests.observability.shipped import GRAFANA, ROOT, read_yaml
 from tests.packaging.dockerfile import stages_of, steps_of
+from tests.tools import needs
 
 _COMPOSE = ROOT / "config" / "compose.yaml"
 _UNIT = ROOT / "config" / "systemd" / "wan-gateway.service"
@@ -114,7 +113,7 @@ def test_unit_drains_before_it_is_killed() -> None:
     assert settings["ExecStartPre"][0].split()[1:3] == ["check", "--config"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@needs("systemd-analyze")
 def test_unit_is_good_and_hardened(tmp_path: Path) -> None:
     """Systemd takes every line of the unit, and rates its exposure below 2 of 10."""
     unit = tmp_path / "wan-gateway.service"

@@ -11,8 +11,8 @@ import pytest
 from gateway.sandbox import Answer, End, Fault, Hang
 from tests.observability.play import edit, leave, town
 from tests.observability.prometheus import UP, Prometheus, prometheus
-from tests.observability.shipped import needs
 from tests.rush import RushLoop
+from tests.tools import needs
 from tests.whole import House
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs("prometheus")]

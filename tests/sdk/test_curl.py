@@ -1,7 +1,6 @@
 """curl over loopback: forms that ask before they send, chunks, and JSON."""
 
 import json
-import shutil
 import subprocess
 from base64 import b64decode, b64encode
 from io import BytesIO
@@ -9,12 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
 from PIL import Image
 
+from tests.tools import needs
 from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+pytestmark = needs("curl")
 
 
 def _curl(next_door: Neighbour, *more: str, body: bytes = b"") -> tuple[str, dict[str, Any]]:

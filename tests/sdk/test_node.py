@@ -1,6 +1,5 @@
 """OpenAI's npm package, as it is, over loopback."""
 
-import shutil
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from gateway.domain.edit import Size
 from gateway.imaging.inspect import pixels_of
 from gateway.sandbox import Answer, Fault
 from tests.sdk import node_package
+from tests.tools import needs
 from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    needs("node"),
     pytest.mark.timeout(180),  # the package may have to be installed
 ]
 

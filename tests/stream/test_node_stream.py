@@ -13,11 +13,12 @@ import pytest
 
 from gateway.sandbox import Constant
 from tests.sdk import node_package
+from tests.tools import needs
 from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
+    needs("node"),
     pytest.mark.timeout(180),  # the package may have to be installed
 ]
 

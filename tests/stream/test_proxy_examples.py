@@ -1,7 +1,6 @@
 """The nginx example under config/, behind a real nginx: large uploads, streams, no metrics."""
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -14,15 +13,15 @@ import pytest
 
 from gateway.sandbox import Constant
 from tests.ports import free_port
+from tests.tools import found, needs
 from tests.whole import KEY, PLAIN, eventually, house, photo
 
-_NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 _EXAMPLE = Path(__file__).parents[2] / "config" / "nginx" / "wan-gateway.conf"
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.slow,
-    pytest.mark.skipif(_NGINX is None, reason="nginx is not installed (apt-get install nginx)"),
+    needs("nginx"),
 ]
 
 _AROUND = """
@@ -63,7 +62,7 @@ def _process(folder: Path, gateway: str, port: int) -> Iterator["subprocess.Pope
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(_AROUND.format(folder=folder, user=user))
     process = subprocess.Popen(
-        [str(_NGINX), "-p", str(folder), "-c", str(folder / "nginx.conf")],
+        [str(found("nginx")), "-p", str(folder), "-c", str(folder / "nginx.conf")],
         stderr=subprocess.DEVNULL,
     )
 

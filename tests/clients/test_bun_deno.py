@@ -1,0 +1,73 @@
+"""Bun and Deno, with their own fetch: OpenAI's npm package and the AI SDK."""
+
+from base64 import b64decode
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.clients import node_packages
+from tests.clients.cutter import cutting
+from tests.tools import needs
+from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    needs("npm"),
+    pytest.mark.timeout(300),  # the packages may have to be installed
+]
+
+
+@pytest.fixture(params=["bun", "deno"])
+def runtime(request: pytest.FixtureRequest) -> Sequence[str]:
+    """The program, which its npm package brings along for this machine."""
+    folder = node_packages.installed() / "node_modules"
+    pattern, more = {"bun": ("@oven/*/bin/bun", []), "deno": ("@deno/*/deno", ["run", "-A"])}[
+        request.param
+    ]
+    program, *_ = sorted(folder.glob(pattern))
+    return [str(program), *more]
+
+
+@pytest.mark.parametrize("script", ["openai_edit.mjs", "ai_sdk.mjs"])
+def test_an_edit(
+    there: Neighbour, url: str, picture: Path, runtime: Sequence[str], script: str
+) -> None:
+    """Two pictures go in as one edit, and the picture of this prompt comes out."""
+    prompt = f"{Path(runtime[0]).name} {script} {url}"
+    order = {"base_url": f"{url}/v1", "key": KEY, "package": "openai-7", "provider": "openai"}
+    images = [str(picture)] * 2
+
+    told = node_packages.run(script, runtime, images=images, prompt=prompt, **order)
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) == theirs(prompt, photo())
+    (task,) = there.tasks(prompt)
+    assert task["inputs_sha256"] == [digest(photo())] * 2
+
+
+def test_a_retry_joins(there: Neighbour, picture: Path, runtime: Sequence[str]) -> None:
+    """When its connection breaks, the SDK sends the edit again and gets what was begun."""
+    prompt = f"{Path(runtime[0]).name}: joins [sandbox:seconds 16]"
+
+    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+        order = {"base_url": f"{cutter.url}/v1", "key": KEY, "package": "openai-7"}
+        images = [str(picture)]
+        told = node_packages.run("openai_edit.mjs", runtime, images=images, prompt=prompt, **order)
+
+    (made,) = told["pictures"]
+    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert cutter.connections == 2
+    assert len(there.tasks(prompt)) == 1
+
+
+def test_a_stream(there: Neighbour, picture: Path, runtime: Sequence[str]) -> None:
+    """A stream is read past its heartbeats to the picture."""
+    prompt = f"{Path(runtime[0]).name}: streams [sandbox:seconds 12]"
+    order = {"base_url": there.base_url, "key": KEY, "package": "openai-7"}
+    more = {"images": [str(picture)], "more": {"stream": True}}
+
+    told = node_packages.run("openai_edit.mjs", runtime, prompt=prompt, **more, **order)
+
+    (event,) = told["events"]
+    assert whose(b64decode(event["b64_json"])) == theirs(prompt, photo())

@@ -1,0 +1,44 @@
+"""An MCP server for images, told where OpenAI is by OPENAI_BASE_URL."""
+
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+
+from tests.clients.python_packages import environment, run
+from tests.whole import KEY, Neighbour, photo, theirs, whose
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),  # the package may have to be installed
+]
+
+_SERVER = "openai-image-gen-edit"
+
+
+def test_its_tools(there: Neighbour, behind: str, picture: Path, mask: Path) -> None:
+    """It edits, edits under a mask and generates; a refusal is an error with the reason."""
+    programs = environment("mcp", f"{_SERVER}==0.1.8", "mcp[cli]<2")
+    prompts = [f"mcp {number}" for number in range(3)]
+    images, n = [str(picture)], 11
+    calls = [
+        ("edit_image", {"prompt": prompts[0], "images": images}),
+        ("edit_image", {"prompt": prompts[1], "images": images, "mask": str(mask)}),
+        ("generate_image", {"prompt": prompts[2]}),
+        ("edit_image", {"prompt": "no", "images": images, "n": n}),
+    ]
+
+    told = run(
+        programs / "python",
+        "mcp_edit.py",
+        server=_SERVER,
+        base_url=f"{behind}/v1",
+        key=KEY,
+        calls=calls,
+    )
+
+    assert [call["failed"] for call in told] == [False, False, False, True]
+    (edited,) = told[0]["pictures"]
+    assert whose(b64decode(edited)) == theirs(prompts[0], photo())
+    assert [len(there.tasks(prompt)) for prompt in prompts] == [1, 1, 1]
+    assert "Expected a whole number from 1 to 10" in told[3]["texts"][0]
