@@ -49,12 +49,13 @@ class Drop:
     Cut the connection without a byte of an answer.
 
     ``after``: once the work is done, so that a task exists whose answer is lost. ``reset``: with
-    a TCP RST in place of a FIN.
+    a TCP RST in place of a FIN. ``seconds``: of silence before the cut.
     """
 
     do: ClassVar[str] = "drop"
     after: bool = False
     reset: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

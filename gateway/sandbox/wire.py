@@ -47,7 +47,8 @@ async def play(
             return Silent()
         case Hang(seconds=seconds):
             await clock.sleep(seconds or 0)
-        case Drop(reset=reset):
+        case Drop(reset=reset, seconds=seconds):
+            await clock.sleep(seconds)
             return Severed(reset=reset)
         case Late():
             return Severed(reset=False)

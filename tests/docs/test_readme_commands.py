@@ -117,7 +117,11 @@ def test_the_edit_by_curl(house: House) -> None:
 
 
 def test_collecting_by_curl(house: House) -> None:
-    """An edit is begun without waiting, looked at and cancelled by the documented commands."""
+    """
+    An edit is begun without waiting, looked at and cancelled by the documented commands.
+
+    On a busy machine it has ended before it is looked at, and then its pictures come.
+    """
     command = next(
         block for block in blocks(DOCS / "retries.md", "sh") if "respond-async" in block.text
     )
@@ -126,7 +130,11 @@ def test_collecting_by_curl(house: House) -> None:
 
     told = json.loads(said)
     assert told["object"] == "image.edit"
-    assert json.loads((house.folder / "answer.json").read_bytes())["id"] == told["id"]
+    answer = json.loads((house.folder / "answer.json").read_bytes())
+    if "data" in answer:
+        assert _is_picture(base64.b64decode(answer["data"][0]["b64_json"]))
+    else:
+        assert answer["id"] == told["id"]
 
 
 def test_the_operators_pages(house: House) -> None:

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.whole import KEY, House, house, photo, pictures_of
+from tests.whole import KEY, House, eventually, house, photo, pictures_of
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +140,12 @@ async def test_too_much_in_flight() -> None:
     kind, body = _form()
     async with house(server=_LIMITS) as home, _wire(home) as (_, first):
         first.write(_head(kind, b"content-length: 99000") + body[:500])
-        await asyncio.sleep(0.5)
+
+        async def reserved() -> bool:
+            page = await home.http.get("/metrics")
+            return "wan_gateway_inflight_body_bytes 0.0" not in page.text
+
+        await eventually(reserved)
 
         async with _wire(home) as (reader, second):
             second.write(_head(kind, b"content-length: 99000") + body[:500])

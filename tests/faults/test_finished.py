@@ -1,6 +1,5 @@
 """Sizes, formats and masks through the whole app; the region really makes the pictures."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -182,7 +181,11 @@ async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
                 headers={**headers, "prefer": "respond-async"},
             )
             await _ended(http, f"http://127.0.0.1:{port}")
-            await asyncio.sleep(0.5)  # and is written down
+
+            async def written_down() -> bool:
+                return (tmp_path / "gateway.db.keep" / accepted.json()["id"]).exists()
+
+            await eventually(written_down)
             process.send_signal(SIGKILL)
             await process.wait()
         kept = list((tmp_path / "gateway.db.keep").iterdir())

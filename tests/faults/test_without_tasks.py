@@ -127,7 +127,7 @@ async def test_a_customer_who_leaves_and_comes_back() -> None:
     """The call to DashScope goes on without it."""
     async with a_house() as home, asyncio.TaskGroup() as group:
         first = group.create_task(edit(home))
-        await asyncio.sleep(3)
+        await home.until("RUNNING")
         first.cancel()
         await asyncio.sleep(1)
         answer = await edit(home, headers=RETRY)
@@ -140,7 +140,7 @@ async def test_the_drain_waits_for_an_answer_that_nobody_waits_for() -> None:
     """To end sooner would be to lose what is being paid for."""
     async with a_house() as home, asyncio.TaskGroup() as group:
         first = group.create_task(edit(home))
-        await asyncio.sleep(3)
+        await home.until("RUNNING")
         first.cancel()
         home.server.handle_exit(15, None)
         await asyncio.sleep(2)

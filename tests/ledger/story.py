@@ -98,7 +98,7 @@ def command(path: Path, how: object) -> list[str]:
 
 def story(path: Path, how: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        command(path, how), cwd=ROOT, capture_output=True, timeout=50, check=False
+        command(path, how), cwd=ROOT, capture_output=True, timeout=150, check=False
     )
 
 

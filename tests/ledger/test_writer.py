@@ -53,7 +53,7 @@ class Gate:
 
     def __call__(self, _: sqlite3.Connection) -> None:
         self._loop.call_soon_threadsafe(self.reached.set)
-        assert self._open.wait(10)
+        assert self._open.wait(60)
 
     def open(self) -> None:
         self._open.set()

@@ -184,7 +184,7 @@ async def socket_region(
     """A region behind a real socket, on a clock that the test moves."""
     clock = clock or FakeClock()
     app = create_sandbox(config, clock=clock)
-    async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=5) as http:
+    async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=60) as http:
         yield Visitor(http, clock)
 
 
