@@ -1,4 +1,4 @@
-"""Vercel's AI SDK, as it is: generateImage by both of its OpenAI providers."""
+"""The AI SDK 7, and 6 for one edit, as it is: generateImage by both of its OpenAI providers."""
 
 from base64 import b64decode
 from io import BytesIO
@@ -33,11 +33,12 @@ def _edit(there: Neighbour, provider: str, *images: Path, **order: Any) -> dict[
 
 
 @_BOTH
-def test_an_edit(there: Neighbour, picture: Path, provider: str) -> None:
+@pytest.mark.parametrize("major", [6, 7])
+def test_an_edit(there: Neighbour, picture: Path, provider: str, major: int) -> None:
     """One picture goes in as `image`, and comes out as a PNG of these bytes and this prompt."""
-    prompt = f"ai {provider}"
+    prompt = f"ai {provider} {major}"
 
-    told = _edit(there, provider, picture, prompt=prompt)
+    told = _edit(there, provider, picture, prompt=prompt, major=major)
 
     (made,) = told["pictures"]
     assert whose(b64decode(made)) == theirs(prompt, photo())

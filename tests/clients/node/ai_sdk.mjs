@@ -1,9 +1,14 @@
 // generateImage of the AI SDK, by the provider that the order names.
 import { readFile } from "node:fs/promises";
-import { createOpenAI } from "@ai-sdk/openai";
-import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateImage } from "ai";
 import { fault, order, tell } from "./order.mjs";
+
+const packages = {
+  6: ["ai-6", "ai-6-openai", "ai-6-openai-compatible"],
+  7: ["ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible"],
+}[order.major ?? 7];
+const [{ generateImage }, { createOpenAI }, { createOpenAICompatible }] = await Promise.all(
+  packages.map((name) => import(name)),
+);
 
 const { base_url: baseURL, key: apiKey, model = "gpt-image-1", prompt: text, images, mask, more = {} } = order;
 const providers = {
