@@ -183,7 +183,8 @@ async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
             await _ended(http, f"http://127.0.0.1:{port}")
 
             async def written_down() -> bool:
-                return (tmp_path / "gateway.db.keep" / accepted.json()["id"]).exists()
+                kept = tmp_path / "gateway.db.keep" / str(accepted.json()["id"])
+                return kept.exists()
 
             await eventually(written_down)
             process.send_signal(SIGKILL)
