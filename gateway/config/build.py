@@ -143,7 +143,7 @@ def _region(name: str, table: Table) -> Region:
     if base_url is None:
         raise table.wrong("base_url", "is missing", f"only {one_of(BASE_URLS)} have one built in")
     hosts = said.result_hosts or _result_hosts(base_url)
-    return Region(name, base_url, hosts, said.previous or ())
+    return Region(name, base_url, hosts, said.previous)
 
 
 def _result_hosts(base_url: str) -> tuple[str, ...]:

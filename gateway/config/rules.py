@@ -249,10 +249,10 @@ class BaseUrl:
 
 @dataclass(frozen=True, slots=True)
 class BaseUrls:
-    takes: str = 'a list of URLs such as "https://dashscope.aliyuncs.com/api/v1"'
+    takes: str = 'a list of URLs such as "https://dashscope.aliyuncs.com/api/v1", or []'
 
     def read(self, value: object) -> tuple[str, ...]:
-        return tuple(BaseUrl().read(url) for url in _texts(value))
+        return () if value == [] else tuple(BaseUrl().read(url) for url in _texts(value))
 
 
 _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")

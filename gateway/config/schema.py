@@ -189,13 +189,9 @@ class RegionTable:
         ),
     ] = None
     previous: Annotated[
-        tuple[str, ...] | None,
-        Key(
-            BaseUrls(),
-            "Earlier base_urls of the same region: tasks made there are fetched here.",
-            default="none",
-        ),
-    ] = None
+        tuple[str, ...],
+        Key(BaseUrls(), "Earlier base_urls of the same region: tasks made there are fetched here."),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
