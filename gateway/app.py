@@ -113,10 +113,12 @@ def build(
     ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
     desk = Desk(
         tenants=config.tenants.values(),
+        upstreams=config.upstreams.values(),
         around=_around(config, clients, ledger, imaging, clock, metrics),
         on_bug=_write_bug,
         spool=spool,
         tracer=tracer,
+        abandon=config.abandon,
     )
     most, several = config.server.max_bytes_in_flight, len(config.tenants) > 1
     budget = Bytes(most, metrics.inflight_bytes, shared=several)
@@ -245,7 +247,12 @@ def _around(
         finishing=Finishing(keepsakes, imaging),
         clock=clock,
         observer=metrics,
+        tell=_tell,
     )
+
+
+def _tell(event: str, /, **said: str | float) -> None:
+    structlog.get_logger("gateway.upstream").warning(event, **said)
 
 
 def _keyring(config: Config) -> Keyring:
@@ -303,7 +310,9 @@ def _tracer(config: Config, clock: Clock) -> Tracer:
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
     """Return the metrics with what is known before the first request."""
-    metrics = Metrics(registry, configured(config.tenants.values(), MODELS, PRICES))
+    metrics = Metrics(
+        registry, configured(config.tenants.values(), MODELS, PRICES, config.upstreams.values())
+    )
     metrics.ready(True)
     metrics.draining(False)
     metrics.inflight_limit(config.server.max_bytes_in_flight)

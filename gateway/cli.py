@@ -80,6 +80,11 @@ def _serve(verbs: Any) -> None:
     _config(verb)
     verb.add_argument("--host", help="listen here instead of server.host")
     verb.add_argument("--port", type=_port, help="listen here instead of server.port")
+    verb.add_argument(
+        "--abandon",
+        action="store_true",
+        help="end open edits as lost whose upstream is gone from the config",
+    )
 
 
 def _check(verbs: Any) -> None:

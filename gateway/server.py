@@ -16,6 +16,7 @@ from gateway.config.schema import Config
 from gateway.config.table import ConfigError
 from gateway.downstream.connection import Connection
 from gateway.downstream.whence import whence
+from gateway.journey.takeover import OrphanedEditsError
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.logs import configure_logs
 
@@ -177,7 +178,8 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
         The exit code: 0 after a signal, 1 after a crash, which the log tells.
 
     Raises:
-        ConfigError: an address cannot be listened on, or the ledger cannot be used.
+        ConfigError: an address cannot be listened on, the ledger cannot be used, or the config
+            would orphan open edits.
     """
     configure_logs(config.log.level, config.log.format)
     gateway = make(config)
@@ -186,6 +188,8 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
             server(gateway, config, metrics=metrics).run(sockets=[listener])
         except LedgerError as error:
             raise ConfigError(f"{config.source}: state.path: {error}") from None
+        except OrphanedEditsError as error:
+            raise ConfigError(f"{config.source}: {error}") from None
         except Exception as error:  # noqa: BLE001 - told by its places: its words may quote a prompt
             # Better to end and be started anew than to take edits that nobody carries.
             structlog.get_logger("gateway.server").critical("crashed", bug=whence(error))

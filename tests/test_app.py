@@ -18,6 +18,7 @@ from gateway.app import build, create_app
 from gateway.config import Config
 from gateway.config.build import build as build_config
 from gateway.domain.clock import SystemClock
+from gateway.domain.record import EditState
 from gateway.ledger.lock import only_holder
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.trouble import LedgerError
@@ -312,12 +313,13 @@ async def test_an_edit_moves_the_numbers() -> None:
     assert sum(phases) == pytest.approx(whole, abs=0.5)
 
 
-async def test_an_edit_of_nobody_is_logged(tmp_path: Path) -> None:
-    """An edit whose tenant is gone from the config stops no start; the operator hears of it."""
+async def test_pictures_of_an_account_that_is_gone(tmp_path: Path) -> None:
+    """Made pictures that no key can fetch stop no start; the operator hears of them."""
     file = tmp_path / "gateway.db"
     epoch = SystemClock().epoch
     async with SqliteLedger(file, sync="normal", epoch=epoch) as ledger:
-        await ledger.intend(replace(EDIT, tenant="gone", created=epoch()), FIRST)
+        await ledger.intend(replace(EDIT, created=epoch()), FIRST)
+        await ledger.end_edit(EDIT.edit_id, EditState.SUCCEEDED)
 
     with capture_logs() as lines:
         async with _opened(create_app(a_config(state={"path": str(file)}))) as http:
@@ -325,7 +327,7 @@ async def test_an_edit_of_nobody_is_logged(tmp_path: Path) -> None:
 
     assert ready.status_code == 200
     assert [(line["event"], line["log_level"]) for line in lines] == [
-        ("bug", "error"),
+        ("pictures_out_of_reach", "warning"),
         ("request", "info"),
     ]
 

@@ -2,12 +2,43 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 
 from gateway.commands.settings import settings
-from gateway.config import explain
+from gateway.config import Config, ConfigError, explain
+from gateway.journey.takeover import PUT_BACK, OrphanedEditsError, Takeover
+from gateway.ledger.reading import unfinished_of
+from gateway.ledger.trouble import LedgerError
 
 
 def run(asked: Namespace, environ: Mapping[str, str]) -> int:
-    """Print what the config means; raise ConfigError if it is wrong."""
-    print(explain(settings(asked.config, environ)))
+    """Print what the config means; raise ConfigError if a start with it would be refused."""
+    config = settings(asked.config, environ)
+    found = _look_into_the_ledger(config)
+    print(explain(config))
+    if found:
+        print(f"\nmind: {found}")
     return 0
+
+
+def _look_into_the_ledger(config: Config) -> str:
+    """
+    Return what to know before a start with *config*; it may be read beside a running gateway.
+
+    Raises:
+        ConfigError: open edits would be followed by nobody.
+    """
+    path = Path(config.state.path)
+    if config.state.path == "memory" or not path.exists():
+        return ""
+    takeover = Takeover(config.upstreams.values())
+    try:
+        records = unfinished_of(path)
+        takeover.refuse_orphans(records)
+    except LedgerError as error:
+        return f"the ledger cannot be looked into: {error}"
+    except OrphanedEditsError as error:
+        raise ConfigError(f"{config.source}: {error}") from None
+    if number := takeover.made_orphans(records):
+        return f"the pictures of {number} edits could not be fetched any more: {PUT_BACK}"
+    return ""

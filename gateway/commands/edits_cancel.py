@@ -23,6 +23,8 @@ from gateway.config.table import Table
 from gateway.domain.clock import SystemClock
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.domain.tenant import Upstream
+from gateway.journey.takeover import Takeover
 from gateway.ledger.lock import only_holder
 from gateway.ledger.reading import edit_of
 from gateway.ledger.trouble import LedgerHeldError
@@ -77,17 +79,17 @@ def cancel(
 async def _ask_upstream(config: Config, record: EditRecord) -> list[str]:
     async with Clients() as clients:
         api = DashScopeApi(clients, SystemClock(), _Uncounted())
-        return [await _cancel_task(api, config, task) for task in record.tasks]
+        takeover = Takeover(config.upstreams.values())
+        return [await _cancel_task(api, takeover.of(record, task), task) for task in record.tasks]
 
 
-async def _cancel_task(api: DashScopeApi, config: Config, task: TaskRecord) -> str:
+async def _cancel_task(api: DashScopeApi, upstream: Upstream | None, task: TaskRecord) -> str:
     """Cancel one task; DashScope itself refuses it for one that runs."""
-    upstream = config.upstreams.get(task.upstream)
     if task.state is TaskState.ENDED:
         return f"has ended ({task.outcome})"
     if task.task_id is None:
         return "it is not known whether there is a task: left alone"
-    if upstream is None or upstream.account.name != task.account:
+    if upstream is None:
         return f"the upstream {task.upstream} of {task.account} is no longer configured"
     try:
         return _CANCELLED if await api.cancel(upstream, task.task_id) else _SPARED

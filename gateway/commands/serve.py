@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gateway.commands.heap import keep_buffers
 from gateway.commands.settings import settings
@@ -18,10 +19,10 @@ def run(
     Serve until told to stop; raise ConfigError before a socket opens.
 
     Args:
-        asked: The command line: ``config``, ``host``, ``port``.
+        asked: The command line: ``config``, ``host``, ``port``, ``abandon``.
         environ: Where keys are, and the config if there is no file.
         serve: Runs the gateway to its end; a test hands in its own.
     """
-    config = settings(asked.config, environ)
+    config = replace(settings(asked.config, environ), abandon=asked.abandon)
     keep_buffers()
     return serve(listen_at(config, host=asked.host, port=asked.port))

@@ -205,7 +205,7 @@ class Carrier:
         # A part that may be paid for forbids the retry that another part would allow.
         error = min(errors, key=lambda error: (error.retry, not error.doubtful))
         state = EditState.FAILED if errand.submitted else EditState.DROPPED
-        if any(leg.upstream for leg in errand.legs):
+        if errand.submitted or any(leg.upstream for leg in errand.legs):
             await keep(self._ledger.end_edit(errand.edit_id, state, error))
             await keep(self._finishing.forget(errand))
         errand.end(Stage.FAILED, error)

@@ -10,13 +10,12 @@ from gateway.domain.errors import (
     Draining,
     GatewayError,
     LedgerUnavailable,
-    NotFound,
     StillRunning,
 )
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
-from gateway.domain.tenant import Tenant
+from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.journey.ask import Ask, Told
 from gateway.journey.carry import Carrier, bug
@@ -30,6 +29,7 @@ from gateway.journey.ports import Spool
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
 from gateway.journey.surroundings import Surroundings
+from gateway.journey.takeover import PUT_BACK, Takeover
 from gateway.journey.visit import Visit
 
 _GRACE_SECONDS = 3.0  # product.md P4
@@ -45,22 +45,40 @@ class Desk:
         self,
         *,
         tenants: Iterable[Tenant],
+        upstreams: Iterable[Upstream] = (),
         around: Surroundings,
         on_bug: Callable[[BaseException], None],
         spool: Spool | None = None,
         tracer: Tracer = NO_TRACER,
+        abandon: bool = False,
     ) -> None:
+        """
+        Make a desk that has not opened yet.
+
+        Args:
+            tenants: Who may come.
+            upstreams: More than the tenants have: an earlier config may have used them.
+            around: The far side, the disk, the time, and who counts.
+            on_bug: Told of what must not happen.
+            spool: Where pictures wait.
+            tracer: Writes traces.
+            abandon: Open although there are open edits that nobody can follow any more.
+        """
         dashscope, clock, observer = around.dashscope, around.clock, around.observer
         self._tenants = {tenant.name: tenant for tenant in tenants}
-        upstreams = {u.name: u for t in self._tenants.values() for u in t.upstreams}
+        own = [u for t in self._tenants.values() for u in t.upstreams]
+        by_name = {u.name: u for u in (*own, *upstreams)}
         self._lanes = lanes_of(
-            upstreams.values(), dashscope=dashscope, clock=clock, observer=observer
+            by_name.values(), dashscope=dashscope, clock=clock, observer=observer
         )
+        self._takeover = Takeover(by_name.values())
+        self._orphans_may_end = abandon
+        self._tell = around.tell
         self._ledger = around.ledger
         self._clock = clock
         self._on_bug = on_bug
         self._observer, self._tracer = observer, tracer
-        self._recall = Recall(self._tenants)
+        self._recall = Recall(self._tenants, self._takeover)
         self._register = Register(around.ledger, self._adopt, observer)
         self._carrier = Carrier(self._lanes, around, spool)
         self._collector = Collector(self._lanes, around)
@@ -70,7 +88,17 @@ class Desk:
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        """
+        Go on with what another process left.
+
+        Raises:
+            OrphanedEditsError: open edits would be followed by nobody.
+        """
         owed = await self._ledger.owed()
+        if not self._orphans_may_end:
+            self._takeover.refuse_orphans(owed)
+        if number := self._takeover.made_orphans(owed):
+            self._tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
         await self._group.__aenter__()
         # No await from here on: a task that breaks at once finds the group entered.
         for lane in self._lanes.values():
@@ -306,11 +334,7 @@ class Desk:
 
     def _recover(self, record: EditRecord) -> None:
         """Take over what another process left unfinished or undelivered."""
-        try:
-            errand = self._adopt(record)
-        except NotFound as gone:
-            self._on_bug(gone)
-            return
+        errand = self._adopt(record)
         if record.state is not EditState.OPEN:
             errand.replay = False
             self._register.add(errand)

@@ -1,5 +1,6 @@
 """From what the desk, the lanes and the edits know to one bounded snapshot: no await, no change."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -165,7 +166,8 @@ def _key(lane: Lane, name: str, now: float) -> KeySeen:
 
 def _tenants(tenants: list[Tenant], groups: _Groups) -> Some[TenantSeen]:
     """Count the edits of each tenant; the busiest come first."""
-    counts = {tenant.name: [0, 0, 0] for tenant in tenants}
+    # Also of tenants that are gone from the config.
+    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for place, errands in enumerate((groups.running, groups.waiting, groups.kept)):
         for errand in errands:
             counts[errand.tenant.name][place] += 1

@@ -134,6 +134,12 @@ class Observer(Protocol):
         ...
 
 
+class Tell(Protocol):
+    """Who writes one warning for the operator: what happened, and what to do."""
+
+    def __call__(self, event: str, /, **said: str | float) -> None: ...
+
+
 class Spooled(Protocol):
     """Pictures of an edit that waits, out of memory."""
 

@@ -1,6 +1,7 @@
-"""An edit as the ledger remembers it → an edit of this process, if the config still knows it."""
+"""An edit as the ledger remembers it → an edit of this process, whatever the config says today."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.domain.edit import (
     AnswerForm,
@@ -10,46 +11,69 @@ from gateway.domain.edit import (
     most_of_a_task,
     parts_of,
 )
-from gateway.domain.errors import NotFound, remembered
+from gateway.domain.errors import GatewayError, ResultUnavailable, TaskLost, remembered
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.journey.errand import Errand, Leg, Stage
 from gateway.journey.settle import lost
+from gateway.journey.takeover import Takeover
 
 
 class Recall:
     """Rebuilds edits, to be looked at, answered again or carried on."""
 
-    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+    def __init__(self, tenants: Mapping[str, Tenant], takeover: Takeover) -> None:
         self._tenants = tenants
-        self._upstreams = {u.name: u for t in tenants.values() for u in t.upstreams}
+        self._takeover = takeover
 
     def __call__(self, record: EditRecord) -> Errand:
         """
         Return the edit of *record*.
 
-        Raises:
-            NotFound: its tenant or an upstream of its tasks is no longer configured.
+        A part whose account is not configured any more has its end: nobody can look for it.
         """
-        tenant = self._tenants.get(record.tenant)
-        if tenant is None or not all(self._still_ours(task) for task in record.tasks):
-            raise NotFound("This edit's tenant or upstream is no longer configured.")
-        errand = _rebuilt(record, tenant, self._upstreams)
+        upstreams = {task.part: self._takeover.of(record, task) for task in record.tasks}
+        errand = _rebuilt(record, self._tenant(record), upstreams)
         errand.replay = True
         if record.state is EditState.FAILED:
             kind, code, message = record.error_kind, record.error_code, record.error_message
             errand.end(Stage.FAILED, remembered(kind, code, message, retry=record.error_retry))
+        elif record.state is EditState.SUCCEEDED and None in upstreams.values():
+            errand.end(Stage.FAILED, _made_but_out_of_reach())
         elif record.state is EditState.SUCCEEDED:
             errand.end(Stage.SUCCEEDED)
         return errand
 
-    def _still_ours(self, task: TaskRecord) -> bool:
-        """Whether the task's upstream still means the account that made it."""
-        upstream: Upstream | None = self._upstreams.get(task.upstream)
-        return upstream is not None and upstream.account.name == task.account
+    def _tenant(self, record: EditRecord) -> Tenant:
+        """
+        Return whom the edit belongs to, in the region where it was made.
+
+        A tenant that is gone from the config has no key: its edits are carried to their end,
+        and nobody can collect them.
+        """
+        tenant = self._tenants.get(record.tenant)
+        if tenant is None:
+            return Tenant(record.tenant, record.region, upstreams=())
+        return tenant if tenant.region == record.region else replace(tenant, region=record.region)
 
 
-def _rebuilt(record: EditRecord, tenant: Tenant, upstreams: dict[str, Upstream]) -> Errand:
+def _made_but_out_of_reach() -> ResultUnavailable:
+    return ResultUnavailable(
+        "The pictures were made, but the upstream account that made them is no longer configured.",
+        retry=False,
+    )
+
+
+def _out_of_reach() -> TaskLost:
+    return TaskLost(
+        "The upstream account of this edit's task is no longer configured: whether it made "
+        "pictures is not known."
+    )
+
+
+def _rebuilt(
+    record: EditRecord, tenant: Tenant, upstreams: Mapping[int, Upstream | None]
+) -> Errand:
     """Rebuild an errand from the ledger; parts without a record were never submitted."""
     edit = Edit(
         model=record.model,
@@ -82,7 +106,9 @@ def _rebuilt(record: EditRecord, tenant: Tenant, upstreams: dict[str, Upstream])
     )
 
 
-def _remembered_legs(record: EditRecord, upstreams: dict[str, Upstream]) -> tuple[Leg, ...]:
+def _remembered_legs(
+    record: EditRecord, upstreams: Mapping[int, Upstream | None]
+) -> tuple[Leg, ...]:
     """Return every part of an edit; those without a record were never submitted."""
     known = {task.part: task for task in record.tasks}
     first = next((task for task in record.tasks if task.seed is not None), None)
@@ -93,18 +119,27 @@ def _remembered_legs(record: EditRecord, upstreams: dict[str, Upstream]) -> tupl
     )
     edit = Edit(model=record.model, prompt="", n=record.n, seed=seed)
     return tuple(
-        _remembered_leg(part, known[part.index], upstreams) if part.index in known else Leg(part)
+        _remembered_leg(part, known[part.index], upstreams[part.index])
+        if part.index in known
+        else Leg(part)
         for part in parts_of(edit)
     )
 
 
-def _remembered_leg(part: Part, task: TaskRecord, upstreams: dict[str, Upstream]) -> Leg:
+def _remembered_leg(part: Part, task: TaskRecord, upstream: Upstream | None) -> Leg:
     stages = {TaskState.SUBMITTING: Stage.UNCERTAIN, TaskState.ACCEPTED: Stage.RUNNING}
     return Leg(
         part=part,
         stage=stages.get(task.state, Stage.SUCCEEDED),
-        upstream=upstreams[task.upstream],
+        upstream=upstream,
         intended_at=task.intended_at,
         task_id=task.task_id,
-        error=lost() if task.state is TaskState.ENDED and task.task_id is None else None,
+        error=_known_end(task, upstream),
     )
+
+
+def _known_end(task: TaskRecord, upstream: Upstream | None) -> GatewayError | None:
+    """Return why nobody looks for a part's task (any more)."""
+    if upstream is None:
+        return _out_of_reach()
+    return lost() if task.state is TaskState.ENDED and task.task_id is None else None

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger, Observer, Receipts
+from gateway.journey.ports import DashScope, Ledger, Observer, Receipts, Tell
+
+
+def say_nothing(_event: str, /, **_said: str | float) -> None:
+    """Answers Tell where nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The far side, the disk, the time, and who counts."""
+    """The far side, the disk, the time, who counts, and who tells the operator."""
 
     dashscope: DashScope
     ledger: Ledger
@@ -17,3 +21,4 @@ class Surroundings:
     finishing: Finishing
     clock: Clock
     observer: Observer
+    tell: Tell = say_nothing

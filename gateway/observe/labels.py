@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState
-from gateway.domain.tenant import Tenant
+from gateway.domain.tenant import Tenant, Upstream
 
 UNKNOWN = "_unknown"
 """A tenant that is not configured, such as nobody's key."""
@@ -76,13 +76,15 @@ def configured(
     tenants: Iterable[Tenant],
     models: Iterable[str],
     prices: dict[tuple[str, str], Price] | None = None,
+    upstreams: Iterable[Upstream] = (),
 ) -> Configured:
     """Read the names off the nouns of the config."""
     tenants = tuple(tenants)
-    upstreams = {upstream for tenant in tenants for upstream in tenant.upstreams}
+    upstreams = {*upstreams, *(upstream for tenant in tenants for upstream in tenant.upstreams)}
+    regions = {tenant.region for tenant in tenants} | {up.region.name for up in upstreams}
     return Configured(
         tenants=tuple(sorted(tenant.name for tenant in tenants)),
-        regions=tuple(sorted({tenant.region for tenant in tenants})),
+        regions=tuple(sorted(regions)),
         models=tuple(models),
         upstreams=tuple(sorted((upstream.region.name, upstream.name) for upstream in upstreams)),
         accounts=tuple(sorted({upstream.account.name for upstream in upstreams})),

@@ -3,8 +3,8 @@ What happened, in words; gateway.observe.families holds the numbers.
 
 Answers gateway.journey.ports.Observer, gateway.downstream.ports.EdgeObserver and
 gateway.upstream.ports.UpstreamCalls. No method raises, waits or looks anything up
-outside: a value that no label set holds is counted as ``_other`` (a tenant as
-``_unknown``) and in metrics_label_overflow_total.
+outside: a value that no label set holds is counted as ``_other`` and in
+metrics_label_overflow_total; a tenant that is not configured is ``_unknown``.
 """
 
 import platform
@@ -229,14 +229,15 @@ class Metrics:
     # ------------------------------------------------------------ label rules
 
     def _tenant(self, name: str) -> str:
-        return self._in("tenant", name, UNKNOWN)
+        # Not in the set is also whoever is gone from the config while its edits go on.
+        return name if name in self._sets["tenant"] else UNKNOWN
 
-    def _in(self, label: str, value: str, otherwise: str = OTHER) -> str:
+    def _in(self, label: str, value: str) -> str:
         if value in self._sets[label]:
             return value
-        if value.lower() not in (OTHER, UNKNOWN):
+        if value.lower() != OTHER:
             self._families.overflow.of(label).inc()
-        return otherwise
+        return OTHER
 
     def _begin(self, names: Configured, routes: tuple[str, ...]) -> None:
         """Put what is known from the start at 0, but for what has a tenant: too many."""

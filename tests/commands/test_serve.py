@@ -17,7 +17,7 @@ def test_serves_the_config_at_the_address_asked_for() -> None:
         served.append(config)
         return 7
 
-    code = serve.run(Namespace(config=None, host="localhost", port=9), ENVIRON, fake)
+    code = serve.run(Namespace(config=None, host="localhost", port=9, abandon=False), ENVIRON, fake)
 
     assert code == 7
     assert [(it.server.host, it.server.port) for it in served] == [("localhost", 9)]
@@ -36,4 +36,6 @@ def test_nothing_to_serve(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_open_tenant_is_not_served_to_the_network() -> None:
     """--host cannot hand the operator's money to everyone around."""
     with pytest.raises(ConfigError):
-        serve.run(Namespace(config=None, host="0.0.0.0", port=None), ENVIRON, lambda _: 0)
+        serve.run(
+            Namespace(config=None, host="0.0.0.0", port=None, abandon=False), ENVIRON, lambda _: 0
+        )

@@ -8,6 +8,7 @@ import pytest
 from gateway.domain.errors import KeyReused, NotFound, TaskLost
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskRecord, TaskState
+from gateway.journey.takeover import OrphanedEditsError
 from tests.fakes import Run
 from tests.journey.house import House, buy, insist, refusal
 from tests.journey.records import a_record, a_task
@@ -97,25 +98,61 @@ async def test_recovered_undelivered() -> None:
     assert house.ledger.records[0].delivered
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"tenant": "gone"}, id="tenant"),
-        pytest.param(
-            {"tasks": (TaskRecord(0, 1, "gone", "acct", TaskState.ACCEPTED, 0.0),)}, id="key"
-        ),
-    ],
-)
-async def test_recovered_for_nobody(changes: dict[str, Any]) -> None:
-    """An edit whose tenant or key is no longer configured is told to the operator."""
+async def test_recovered_of_a_tenant_that_is_gone() -> None:
+    """Its task is followed to its end, though nobody can come for it."""
     house = House()
-    task = a_task(house, TaskState.ACCEPTED, task_id="task-9")
-    house.ledger.put(a_record(EditState.OPEN, task, **changes))
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
+    house.ledger.put(a_record(EditState.OPEN, task, tenant="gone"))
+    async with house.desk() as desk:
+        await house.clock.sleep(30.0)
+        seen = desk.snapshot()
+        with pytest.raises(NotFound):
+            async with desk.collect(
+                house.tenants[0], "edit_1", patience=1.0, phases=Phases(house.clock.now())
+            ):
+                raise AssertionError
+
+    assert house.ledger.records[0].state is EditState.SUCCEEDED
+    assert [edit.tenant for edit in seen.kept.rows] == ["gone"]
+    assert house.bugs == []
+
+
+async def test_recovered_of_an_account_that_is_gone() -> None:
+    """Nobody could follow its task: the desk does not open, and says what to do."""
+    house = House()
+    task = TaskRecord(0, 1, "gone", "acct-2", TaskState.ACCEPTED, 0.0, task_id="task-9")
+    house.ledger.put(a_record(EditState.OPEN, task))
+
+    with pytest.raises(OrphanedEditsError, match="1 open edit of the account acct-2 in beijing"):
+        async with house.desk():
+            raise AssertionError
+    assert house.world.calls == []
+
+
+async def test_recovered_without_tasks_of_an_account_that_is_gone() -> None:
+    """Where its pictures lie is on the disk, so no key of that account is needed."""
+    house = House()
+    task = TaskRecord(0, 1, "gone", "acct-2", TaskState.SUBMITTING, 0.0)
+    house.ledger.put(a_record(EditState.OPEN, task, model="qwen-image-edit-plus"))
     async with house.desk():
         await house.clock.sleep(1.0)
 
-    assert [type(bug) for bug in house.bugs] == [NotFound]
-    assert house.world.calls == []
+    assert house.ledger.records[0].error_code == "submit_uncertain"
+
+
+async def test_recovered_in_a_region_that_its_tenant_has_left() -> None:
+    """It is told in the region where it was made."""
+    house = House()
+    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
+    house.ledger.put(a_record(EditState.OPEN, task))
+    house.tenants = (replace(house.tenants[0], region="singapore"),)
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert answer.told.region == "beijing"
+    assert house.world.count("submit") == 0
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ What `GET /metrics` exports, in Prometheus' text or as OpenMetrics.
 This page is written from the code by `python -m tests.observability.metrics_page`;
 a test compares.
 
-- Every label is a closed set. What is not in it is counted as `_other` (a tenant as `_unknown`)
-  and in `wan_gateway_metrics_label_overflow_total`.
+- Every label is a closed set. What is not in it is counted as `_other`
+  and in `wan_gateway_metrics_label_overflow_total`; a tenant that is not configured is `_unknown`.
 - `tenant`, `region`, `account`, `key` and `model` are names of the config;
   nothing is a key, a prompt, an id or an address.
 - `tenant` stands on no histogram.

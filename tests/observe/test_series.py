@@ -23,7 +23,7 @@ def test_what_no_set_holds_becomes_other() -> None:
     said = {"route": "_other", "method": "_other", "code": "200", "tenant": "_unknown"}
     assert world.value("http_requests_total", **said) == 2
     assert world.value("metrics_label_overflow_total", label="route") == 1
-    assert world.value("metrics_label_overflow_total", label="tenant") == 2
+    assert world.value("metrics_label_overflow_total", label="tenant") == 0
     assert world.value("metrics_label_overflow_total", label="region") == 2
     exposed = generate_latest(world.registry).decode()
     assert "canary" not in exposed
