@@ -183,6 +183,8 @@ class SubmitUncertain(GatewayError):
     """A byte of a submit may have arrived: a task may or may not exist, or ever be found."""
 
     status, code, retry = 503, "submit_uncertain", True
+    refusal: GatewayError | None = None
+    """What the answer means once it is certain that no task was made; ``None``: submit again."""
 
 
 class StillRunning(GatewayError):

@@ -216,7 +216,10 @@ class Submitter:
             errand.trace.uncertain(leg.part.index)
             if not errand.has_tasks:
                 raise _nobody_knows(lost) from lost
-            return await self._resolve(lane, upstream, errand, leg)
+            task_id = await self._resolve(lane, upstream, errand, leg)
+            if task_id is None and lost.refusal is not None:
+                raise lost.refusal from lost
+            return task_id
         finally:
             self._observer.task_state(region, state, None)
         leg.request_id, leg.task = accepted.request_id, accepted.task

@@ -47,6 +47,12 @@ def fault(
     return error
 
 
+def is_documented(code: str) -> bool:
+    """Say whether *code* is one of DashScope's, by its documents."""
+    code = _folded(code)
+    return any(code == head or code.startswith(head + ".") for head, _ in _TABLE)
+
+
 def fit_to_show(said: str) -> str:
     """Return *said* as one short sentence without keys, signatures and data URIs."""
     said = _beginning(said)

@@ -7,7 +7,7 @@ import httpx
 import orjson
 
 from gateway.domain.errors import GatewayError
-from gateway.translate.dashscope_fault import fault
+from gateway.translate.dashscope_fault import fault, is_documented
 from gateway.translate.dashscope_text import code_of, plain, text_of
 
 _LONGEST_PAUSE = 60.0  # seconds; the bound of GatewayError.retry_after
@@ -25,6 +25,20 @@ def body_of(answer: httpx.Response) -> Mapping[str, Any]:
 def request_id_of(answer: httpx.Response, body: Mapping[str, Any]) -> str:
     """Return DashScope's request id, of the body or else of the header; empty if none."""
     return code_of(body, "request_id") or plain(answer.headers.get("x-request-id", ""))
+
+
+def is_dashscopes(body: Mapping[str, Any]) -> bool:
+    """
+    Say whether *body* is a refusal by DashScope itself, and not by somebody in between.
+
+    A firewall, a proxy or a captive portal may answer after it has passed a submit on. Only
+    DashScope's own form is believed: a code with its request id, or a documented code with a
+    message (dashscope.md 2.2).
+    """
+    code = text_of(body, "code")
+    if not code or code.isdigit():
+        return False
+    return bool(text_of(body, "request_id") or (is_documented(code) and text_of(body, "message")))
 
 
 def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:

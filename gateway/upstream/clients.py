@@ -36,16 +36,20 @@ class _Habits:
     """Seconds of silence until a call is given up, once its body has gone out."""
     keep_alive: float
     """Seconds that an idle connection may be used again."""
+    unacknowledged: float | None = None
+    """Seconds after which the system gives a connection up whose bytes nobody acknowledges."""
 
 
+# Bytes of a submit that were lost on their way must not arrive long after it was given up.
+_UNACKNOWLEDGED = 15.0
 _CONNECT = 5.0  # seconds for name, TCP, TLS and proxy together
 _HABITS = {
     Purpose.CALL: _Habits(read=10, keep_alive=15),
     # A POST on a connection that the server is just closing is an uncertain submit:
     # one that idled for 2 s is not used again.
-    Purpose.SUBMIT: _Habits(read=60, keep_alive=1.5),
+    Purpose.SUBMIT: _Habits(read=60, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
     # The vendor's own SDK waits so long (dashscope.md 10); a picture takes 15 s to 3 min.
-    Purpose.SUBMIT_AND_WAIT: _Habits(read=300, keep_alive=1.5),
+    Purpose.SUBMIT_AND_WAIT: _Habits(read=300, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
     Purpose.DOWNLOAD: _Habits(read=30, keep_alive=15),
 }
 
@@ -109,7 +113,9 @@ class Clients:
         )
 
         return AiohttpTransport(
-            keep_alive=_HABITS[purpose].keep_alive, ssl_context=lambda: self._ssl_context
+            keep_alive=_HABITS[purpose].keep_alive,
+            ssl_context=lambda: self._ssl_context,
+            unacknowledged=_HABITS[purpose].unacknowledged,
         )
 
     @cached_property

@@ -11,7 +11,12 @@ import httpx
 
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, Part, Picture
-from gateway.domain.errors import GatewayError, UpstreamUnavailable, UpstreamUnreachable
+from gateway.domain.errors import (
+    GatewayError,
+    UpstreamFailed,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
 from gateway.domain.models import MODELS, Model
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
@@ -97,12 +102,14 @@ class DashScopeApi:
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:
         path = f"{_TASKS}/{quote(task_id, safe='')}/cancel"
         try:
-            await self._call(upstream, "cancel", "POST", path)
+            said = await self._call(upstream, "cancel", "POST", path)
         except GatewayError as exc:
             # dashscope.md 4.3: it runs or has ended.
             if exc.upstream_code == "UnsupportedOperation":
                 return False
             raise
+        if not said["request_id"]:  # all that DashScope answers; a portal's page does not
+            raise UpstreamFailed("The upstream's answer is not DashScope's.")
         return True
 
     async def tasks(
@@ -164,6 +171,8 @@ class DashScopeApi:
             )
         if not answer.is_success or body.get("code"):
             raise refusal(answer, body)
+        if not body:
+            raise UpstreamFailed("The upstream's answer is no JSON object.")
         return {**body, "request_id": request_id_of(answer, body)}
 
     async def _send(

@@ -8,14 +8,17 @@ What the end of a submit proves about money: refused, accepted, never sent, or u
     2xx with output.task_id, code or not          yes               (Accepted)
     the same with output.choices, of a model      its pictures      (Accepted)
       without tasks
-    2xx with the code of a refusal                no                as dashscope_fault
+    2xx with the code of a refusal (2)            no                as dashscope_fault
     2xx with another code, or with neither        perhaps           SubmitUncertain
     408, 499: somebody in between lost patience   perhaps           SubmitUncertain
-    other 4xx, JSON or not                        no                as dashscope_fault
-    3xx                                           no                UpstreamUnavailable
+    other 4xx in DashScope's own words (2)        no                as dashscope_fault
+    other 4xx: somebody in between answered       perhaps           SubmitUncertain (3)
+    3xx, the same                                 perhaps           SubmitUncertain (3)
     5xx                                           perhaps           SubmitUncertain
 
 (1) or, of a model without tasks, pictures that are paid for.
+(2) gateway.upstream.answers.is_dashscopes.
+(3) with what it means if no task was made: repeated, it would be refused as well.
 """
 
 from collections.abc import AsyncIterator
@@ -34,8 +37,8 @@ from gateway.domain.models import Model
 from gateway.domain.task import Accepted
 from gateway.translate.dashscope_request import SubmitBody
 from gateway.translate.dashscope_task import read_accepted, read_answer
-from gateway.translate.dashscope_text import plain
-from gateway.upstream.answers import body_of, refusal, request_id_of
+from gateway.translate.dashscope_text import code_of, plain
+from gateway.upstream.answers import body_of, is_dashscopes, refusal, request_id_of
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _LOST_PATIENCE = (408, 499)
@@ -81,15 +84,19 @@ def settled(answer: httpx.Response, model: Model) -> Accepted:
     status, body = answer.status_code, body_of(answer)
     if answer.is_success:
         return _accepted(answer, model)
+    code = code_of(body, "code") or f"HTTP {status}"
+    if answer.is_client_error and status not in _LOST_PATIENCE:
+        refused = refusal(answer, body)
+        if is_dashscopes(body):
+            raise refused
+        raise _uncertain(code, request_id_of(answer, body), refused)
     if answer.is_redirect:
-        raise UpstreamUnavailable(
+        refused = UpstreamUnavailable(
             "The upstream's address is wrong; the operator of this gateway has to look into it.",
             retry=False,
             upstream_code=f"HTTP {status}",
         )
-    if answer.is_client_error and status not in _LOST_PATIENCE:
-        raise refusal(answer, body)
-    code = str(body.get("code") or f"HTTP {status}")
+        raise _uncertain(code, request_id_of(answer, body), refused)
     raise _uncertain(code, request_id_of(answer, body))
 
 
@@ -103,15 +110,19 @@ def _accepted(answer: httpx.Response, model: Model) -> Accepted:
     code = body.get("code")
     if isinstance(code, str) and code:
         said = refusal(answer, body)
-        if isinstance(said, _CLEAR_REFUSALS):
+        if isinstance(said, _CLEAR_REFUSALS) and is_dashscopes(body):
             raise said
         raise _uncertain(code, request_id)
     raise _uncertain("no task id" if model.has_tasks else "no pictures", request_id)
 
 
-def _uncertain(upstream_code: str, request_id: str = "") -> SubmitUncertain:
-    return SubmitUncertain(
+def _uncertain(
+    upstream_code: str, request_id: str = "", refused: GatewayError | None = None
+) -> SubmitUncertain:
+    error = SubmitUncertain(
         "The upstream gave no clear answer; whether a task was made is being found out.",
         upstream_code=plain(upstream_code),
         upstream_request_id=request_id or None,
     )
+    error.refusal = refused
+    return error

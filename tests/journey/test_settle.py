@@ -11,6 +11,7 @@ from gateway.domain.errors import (
     SubmitUncertain,
     TaskLost,
     Throttled,
+    UpstreamUnavailable,
     UpstreamUnreachable,
 )
 from gateway.domain.task import TaskPage, TaskStatus
@@ -251,3 +252,46 @@ async def test_a_list_that_is_not_whole() -> None:
     assert house.world.count("tasks") > 8
     assert house.world.count("submit") == 1
     assert answer.told.task_ids == ("task-1",)
+
+
+def blocked(meaning: GatewayError) -> SubmitUncertain:
+    """A middlebox's refusal, which means *meaning* if nothing was made."""
+    error = SubmitUncertain("Somebody in between answered.")
+    error.refusal = meaning
+    return error
+
+
+async def test_a_middlebox_refuses_what_it_passed_on() -> None:
+    """A refusal that is not DashScope's is looked up: the task behind it is found."""
+    house = House()
+    refused = UpstreamUnavailable("The key is refused.", retry=False)
+    house.world.submits.append(Submit(blocked(refused)))
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 1
+    assert answer.delivered == 1
+
+
+async def test_a_middlebox_refuses_what_it_kept() -> None:
+    """When the list shows that nothing was made, it is refused, not submitted for ever."""
+    house = House()
+    refused = UpstreamUnavailable("The key is refused.", retry=False)
+    house.world.submits.extend([Submit(blocked(refused), makes=False)] * 10)
+
+    told = await refusal(bought(house))
+
+    assert isinstance(told, UpstreamUnavailable)
+    assert house.world.count("submit") == 1
+    assert house.ledger.records == []
+
+
+async def test_a_middlebox_throttles() -> None:
+    """Its 429 is waited for as DashScope's is, once the list shows that nothing was made."""
+    house = House()
+    house.world.submits.append(Submit(blocked(Throttled("slow")), makes=False))
+
+    answer = await bought(house)
+
+    assert house.world.count("submit") == 2
+    assert answer.delivered == 1

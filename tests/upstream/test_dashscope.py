@@ -145,6 +145,18 @@ async def test_cancel(status: int, body: dict[str, str], *, cancelled: bool) -> 
     assert world.tally.calls == [("beijing", "cancel", str(status))]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(200, text="<html>Log in</html>"), httpx.Response(200, json={"ok": True})],
+)
+async def test_cancel_that_somebody_else_answers(answer: httpx.Response) -> None:
+    """Only DashScope's own answer says that a task costs nothing any more."""
+    world = World(answer)
+
+    with pytest.raises(UpstreamFailed):
+        await world.api.cancel(upstream(), "t-1")
+
+
 async def test_cancel_that_was_refused_otherwise() -> None:
     """A cancel that a bad key stops says nothing about the task."""
     world = World(httpx.Response(401, json={"code": "InvalidApiKey"}))

@@ -28,45 +28,89 @@ WITH_TASKS, WITHOUT = MODELS["wan2.5-i2i-preview"], MODELS["qwen-image-edit-plus
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "error"),
+    ("status", "code", "error"),
     [
-        pytest.param(200, {"code": "InvalidApiKey"}, UpstreamUnavailable, id="200-key"),
-        pytest.param(200, {"code": "DataInspectionFailed"}, ContentRefused, id="200-content"),
-        pytest.param(200, {"code": "Throttling.RateQuota"}, Throttled, id="200-throttled"),
-        pytest.param(200, {"code": "InternalError"}, SubmitUncertain, id="200-internal"),
-        pytest.param(200, {"code": "NeverHeardOf"}, SubmitUncertain, id="200-unlisted"),
-        pytest.param(200, {"output": {"task_id": ""}}, SubmitUncertain, id="200-empty-id"),
-        pytest.param(200, {"output": {"task_id": 5}}, SubmitUncertain, id="200-odd-id"),
-        pytest.param(200, ["a list"], SubmitUncertain, id="200-list"),
-        pytest.param(204, None, SubmitUncertain, id="204"),
-        pytest.param(301, None, UpstreamUnavailable, id="redirect"),
-        pytest.param(400, {"code": "InvalidParameter"}, InvalidRequest, id="400"),
-        pytest.param(400, {"code": "Arrearage"}, UpstreamUnavailable, id="400-arrears"),
-        pytest.param(400, None, UpstreamFailed, id="400-no-json"),
-        pytest.param(401, {"code": "InvalidApiKey"}, UpstreamUnavailable, id="401"),
-        pytest.param(403, None, UpstreamUnavailable, id="403-no-json"),
-        pytest.param(408, None, SubmitUncertain, id="408"),
-        pytest.param(413, None, RequestTooLarge, id="413-no-json"),
-        pytest.param(429, {"code": "Throttling"}, Throttled, id="429"),
-        pytest.param(429, None, Throttled, id="429-no-json"),
-        pytest.param(429, {"code": "PrepaidBillOverdue"}, UpstreamUnavailable, id="429-bill"),
-        pytest.param(499, None, SubmitUncertain, id="499"),
-        pytest.param(500, {"code": "InternalError"}, SubmitUncertain, id="500"),
-        pytest.param(503, {"code": "ModelServingError"}, SubmitUncertain, id="503"),
-        pytest.param(504, None, SubmitUncertain, id="504"),
+        pytest.param(200, "InvalidApiKey", UpstreamUnavailable, id="200-key"),
+        pytest.param(200, "DataInspectionFailed", ContentRefused, id="200-content"),
+        pytest.param(200, "Throttling.RateQuota", Throttled, id="200-throttled"),
+        pytest.param(200, "InternalError", SubmitUncertain, id="200-internal"),
+        pytest.param(200, "NeverHeardOf", SubmitUncertain, id="200-unlisted"),
+        pytest.param(400, "InvalidParameter", InvalidRequest, id="400"),
+        pytest.param(400, "Arrearage", UpstreamUnavailable, id="400-arrears"),
+        pytest.param(400, "NeverHeardOf", UpstreamFailed, id="400-unlisted"),
+        pytest.param(401, "InvalidApiKey", UpstreamUnavailable, id="401"),
+        pytest.param(408, "RequestTimeOut", SubmitUncertain, id="408"),
+        pytest.param(429, "Throttling", Throttled, id="429"),
+        pytest.param(429, "PrepaidBillOverdue", UpstreamUnavailable, id="429-bill"),
+        pytest.param(500, "InternalError", SubmitUncertain, id="500"),
+        pytest.param(503, "ModelServingError", SubmitUncertain, id="503"),
     ],
 )
 @pytest.mark.parametrize("model", [WITH_TASKS, WITHOUT], ids=lambda model: model.family)
-def test_what_an_answer_proves(
-    status: int, body: object, error: type[GatewayError], model: Model
+def test_what_dashscope_says(
+    status: int, code: str, error: type[GatewayError], model: Model
 ) -> None:
-    """Each status and code is either certain that nothing was made, or uncertain."""
-    answer = httpx.Response(status, json=body) if body is not None else httpx.Response(status)
+    """A refusal in DashScope's own words proves that nothing was made; other words do not."""
+    body = {"code": code, "message": "No.", "request_id": "r-1"}
 
     with pytest.raises(error) as caught:
-        settled(answer, model)
+        settled(httpx.Response(status, json=body), model)
 
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refused"),
+    [
+        pytest.param(400, None, UpstreamFailed, id="400"),
+        pytest.param(401, None, UpstreamUnavailable, id="401"),
+        pytest.param(403, None, UpstreamUnavailable, id="403"),
+        pytest.param(403, "<html>Access denied</html>", UpstreamUnavailable, id="403-page"),
+        pytest.param(403, {"message": "Forbidden"}, UpstreamUnavailable, id="403-gateway"),
+        pytest.param(403, {"code": 1020, "message": "no"}, UpstreamUnavailable, id="403-number"),
+        pytest.param(
+            403, {"code": "1020", "request_id": "r"}, UpstreamUnavailable, id="403-digits"
+        ),
+        pytest.param(
+            403, {"code": "WAF_BLOCK", "message": "no"}, UpstreamUnavailable, id="403-unlisted"
+        ),
+        pytest.param(403, {"code": "AccessDenied"}, UpstreamUnavailable, id="403-code-alone"),
+        pytest.param(403, {"request_id": "r-1"}, UpstreamUnavailable, id="403-id-alone"),
+        pytest.param(
+            403, {"error": {"code": "AccessDenied", "message": "no"}}, UpstreamUnavailable, id="in"
+        ),
+        pytest.param(407, None, UpstreamFailed, id="407"),
+        pytest.param(413, "<html>", RequestTooLarge, id="413"),
+        pytest.param(414, None, UpstreamFailed, id="414"),
+        pytest.param(429, "slow down", Throttled, id="429"),
+        pytest.param(431, None, UpstreamFailed, id="431"),
+        pytest.param(451, None, UpstreamFailed, id="451"),
+        pytest.param(301, None, UpstreamUnavailable, id="301"),
+        pytest.param(302, "<html>Log in</html>", UpstreamUnavailable, id="portal"),
+        pytest.param(307, None, UpstreamUnavailable, id="307"),
+        pytest.param(408, None, None, id="408"),
+        pytest.param(499, None, None, id="499"),
+        pytest.param(504, None, None, id="504"),
+        pytest.param(200, "<html>Welcome</html>", None, id="200-page"),
+        pytest.param(200, {"code": "InvalidApiKey"}, None, id="200-code-alone"),
+        pytest.param(200, {"output": {"task_id": ""}}, None, id="200-empty-id"),
+        pytest.param(200, {"output": {"task_id": 5}}, None, id="200-odd-id"),
+        pytest.param(200, ["a list"], None, id="200-list"),
+        pytest.param(204, None, None, id="204"),
+    ],
+)
+@pytest.mark.parametrize("model", [WITH_TASKS, WITHOUT], ids=lambda model: model.family)
+def test_what_others_say(
+    status: int, body: object, refused: type[GatewayError] | None, model: Model
+) -> None:
+    """Nobody between us and DashScope proves anything; what it means is kept for later."""
+    page = {"text": body} if isinstance(body, str) else {"json": body}
+    answer = httpx.Response(status, **page) if body is not None else httpx.Response(status)
+
+    with pytest.raises(SubmitUncertain) as caught:
+        settled(answer, model)
+
+    assert type(caught.value.refusal) is (refused or type(None))
 
 
 @pytest.mark.parametrize("code", [pytest.param("", id="plain"), pytest.param("Odd", id="code")])

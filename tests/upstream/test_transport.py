@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.transport import AiohttpTransport, environment_proxy
-from tests.upstream.wire import Heard, Serve, listening, read_request
+from tests.upstream.wire import Heard, Serve, listening, read_request, upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -202,3 +203,30 @@ async def test_a_silent_connection_is_kept_alive(
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         idle = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
         assert (idle == 45) is named
+
+
+@pytest.mark.parametrize(
+    ("purpose", "milliseconds"),
+    [(Purpose.SUBMIT, 15_000), (Purpose.SUBMIT_AND_WAIT, 15_000), (Purpose.CALL, 0)],
+)
+async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
+    monkeypatch: pytest.MonkeyPatch, purpose: Purpose, milliseconds: int
+) -> None:
+    """The system gives a submit up that nobody acknowledges, before it is surely over."""
+    made: list[socket.socket] = []
+    whole = socket.socket
+
+    class Told(whole):  # type: ignore[misc, valid-type]  # the very class that is used
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            if self.type == socket.SOCK_STREAM:
+                made.append(self)
+
+    async with listening(_echo) as heard, Clients() as clients:
+        client = clients.of(upstream(heard.base_url), purpose)
+        monkeypatch.setattr("gateway.upstream.transport.socket.socket", Told)
+        await client.send(client.build_request("GET", heard.base_url + "/"))
+        monkeypatch.undo()
+
+        timeout = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert timeout == milliseconds
