@@ -22,14 +22,14 @@ GatewayError                 status  type                         code          
 ├── LedgerUnavailable           503  server_error                 ledger_unavailable        yes
 ├── SubmitUncertain             503  server_error                 submit_uncertain          yes (3)
 ├── StillRunning                503  server_error                 still_running             yes
-├── ResultUnavailable           503  server_error                 result_unavailable        yes
+├── ResultUnavailable           503  server_error                 result_unavailable        yes (4)
 ├── UpstreamFailed              500  server_error                 upstream_failed           yes
 ├── TaskLost                    500  server_error                 upstream_task_lost        no (2)
 └── InternalError               500  server_error                 internal_error            no
     └── LedgerConflict          500  server_error                 internal_error            no
 
 (1) or the code that the instance names. (2) yes after a CANCELED task: it cost nothing.
-(3) no for a model without tasks: nobody can find out.
+(3) no for a model without tasks: nobody can find out. (4) no once it can never be had.
 """
 
 from copy import copy

@@ -64,6 +64,15 @@ class Task:
     request_id: str = ""
 
     @property
+    def tells_nothing(self) -> bool:
+        """Whether it has ended and does not say with what, which may be a passing error."""
+        if self.status is TaskStatus.UNKNOWN:
+            return True
+        return self.status is TaskStatus.SUCCEEDED and not any(
+            isinstance(result, Made) or result.upstream_code for result in self.results
+        )
+
+    @property
     def made(self) -> tuple[Made, ...]:
         return tuple(result for result in self.results if isinstance(result, Made))
 

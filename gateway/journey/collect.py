@@ -1,8 +1,9 @@
 """Bringing the pictures of an ended edit home, in order, however often it takes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, ResultUnavailable
@@ -15,8 +16,14 @@ from gateway.journey.submit import made_and_lost
 from gateway.journey.surroundings import Surroundings
 
 _AT_ONCE = 4
-Fetch = Callable[[Upstream, str], Awaitable[bytes | Incoming]]
 _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_TRIES_IN_VAIN = 6
+"""So many in a row, a quarter of a minute with fresh URLs: the picture is lost for good."""
+_DOUBTED = 3
+"""So many answers in a row that tell of no picture are believed."""
+
+_Picture = bytes | Incoming
+_Fetch = Callable[[Upstream, Leg, str], Awaitable[_Picture]]
 
 
 class Collector:
@@ -29,10 +36,11 @@ class Collector:
         self._receipts = around.receipts
         self._clock = around.clock
         self._observer = around.observer
+        self._tell = around.tell
 
     async def collect(
         self, errand: Errand, opened: AsyncExitStack
-    ) -> tuple[tuple[bytes | Incoming, ...], tuple[str, ...]]:
+    ) -> tuple[tuple[_Picture, ...], tuple[str, ...]]:
         """
         Return the pictures, or the URLs if those were asked for, in the order of the parts.
 
@@ -41,14 +49,14 @@ class Collector:
         ends it.
 
         Raises:
-            ResultUnavailable: it is gone for good.
+            ResultUnavailable: none can be had, for good; the operator is told.
             LedgerUnavailable: what is kept for it cannot be read.
         """
         if not errand.has_tasks:
             await self._recall(errand)
         if errand.edit.answer.response_format is ResponseFormat.URL:
             urls = [made.url for leg in errand.legs for made in await self._made(errand, leg)]
-            return (), tuple(urls)
+            return (), _some(urls)
         fetch = await self._fetch_of(errand, opened)
         region = errand.tenant.region
         self._observer.task_state(region, None, "downloading")
@@ -56,7 +64,14 @@ class Collector:
             shares = [await self._leg(errand, leg, fetch) for leg in errand.legs]
         finally:
             self._observer.task_state(region, "downloading", None)
-        return tuple(picture for share in shares for picture in share), ()
+        had = [picture for share in shares for picture in share]
+        lost = [picture for picture in had if isinstance(picture, ResultUnavailable)]
+        pictures = tuple(p for p in had if not isinstance(p, ResultUnavailable))
+        if lost:
+            self._lost(errand, lost, of=len(had))
+        if lost and not pictures:
+            raise _for_good(errand, lost[0])
+        return _some(pictures), ()
 
     async def _recall(self, errand: Errand) -> None:
         """
@@ -74,51 +89,91 @@ class Collector:
         if not any(leg.task.made for leg in errand.legs if leg.task is not None):
             raise made_and_lost()
 
-    async def _fetch_of(self, errand: Errand, opened: AsyncExitStack) -> Fetch:
+    def _lost(self, errand: Errand, lost: list[ResultUnavailable], *, of: int) -> None:
+        """Tell the operator, once, of pictures that were paid for and cannot be had."""
+        if errand.delivered or errand.replay or errand.told_at is not None:
+            return
+        region, tenant, why = errand.tenant.region, errand.tenant.name, lost[0].upstream_code
+        self._tell(
+            "result_unavailable",
+            region=region,
+            tenant=tenant,
+            edit_id=errand.edit_id,
+            pictures=len(lost),
+            why=why or lost[0].message,
+            remedy="See docs/runbook.md#wangatewayresultunavailable.",
+        )
+        if len(lost) == of:
+            self._observer.undelivered("result_unavailable")
+        self._observer.pictures(tenant, region, errand.edit.model, "undelivered", len(lost))
+
+    async def _fetch_of(self, errand: Errand, opened: AsyncExitStack) -> _Fetch:
         """Return how each picture of *errand* is had."""
         if errand.edit.answer.as_made:
 
-            async def begin(upstream: Upstream, url: str) -> bytes | Incoming:
+            async def begin(upstream: Upstream, leg: Leg, url: str) -> _Picture:
+                if leg.broken_late:
+                    return await self._dashscope.download(upstream, url)
                 picture = await self._dashscope.open(upstream, url)
-                if not isinstance(picture, bytes):
-                    opened.push_async_callback(picture.close)
-                return picture
+                if isinstance(picture, bytes):
+                    return picture
+                opened.push_async_callback(picture.close)
+                return _HandedOn(picture, leg)
 
             return begin
         finish = await self._finishing.of(errand)
 
-        async def download(upstream: Upstream, url: str) -> bytes | Incoming:
-            return await finish(await self._dashscope.download(upstream, url))
+        async def download(upstream: Upstream, _: Leg, url: str) -> _Picture:
+            picture = await self._dashscope.download(upstream, url)
+            try:
+                return await finish(picture)
+            except ResultUnavailable as broken:  # it came whole: another try brings the same
+                raise ResultUnavailable(
+                    broken.message, retry=False, upstream_code="it cannot be decoded"
+                ) from broken
 
         return download
 
-    async def _leg(self, errand: Errand, leg: Leg, fetch: Fetch) -> list[bytes | Incoming]:
-        """Download one part's pictures, a few at a time; again, with fresh URLs, if one fails."""
+    async def _leg(
+        self, errand: Errand, leg: Leg, fetch: _Fetch
+    ) -> list[_Picture | ResultUnavailable]:
+        """
+        Download one part's pictures, a few at a time; again, with fresh URLs, if one fails.
+
+        Returns:
+            Each picture; or why it cannot be had, which several tries in a row have found.
+        """
         tried = 0
         while True:
             made = await self._made(errand, leg)
-            try:
-                return await self._download(leg, made, fetch)
-            except ResultUnavailable:
-                if errand.has_tasks:
-                    leg.task = None  # its URLs may have expired
-                await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
-                tried += 1
+            had = await self._download(leg, made, fetch)
+            failed = [picture for picture in had if isinstance(picture, ResultUnavailable)]
+            in_vain = failed and not any(failure.retry for failure in failed)
+            leg.in_vain = leg.in_vain + 1 if in_vain else 0
+            if not failed or leg.in_vain >= _TRIES_IN_VAIN:
+                return had
+            if errand.has_tasks:
+                leg.task = None  # its URLs may have expired
+            await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
+            tried += 1
 
     async def _download(
-        self, leg: Leg, made: tuple[Made, ...], fetch: Fetch
-    ) -> list[bytes | Incoming]:
+        self, leg: Leg, made: tuple[Made, ...], fetch: _Fetch
+    ) -> list[_Picture | ResultUnavailable]:
         upstream = leg.upstream
         if upstream is None:
             return []
-        if len(made) == 1:
-            return [await fetch(upstream, made[0].url)]
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(result: Made) -> bytes | Incoming:
+        async def one(result: Made) -> _Picture | ResultUnavailable:
             async with room:
-                return await fetch(upstream, result.url)
+                try:
+                    return await fetch(upstream, leg, result.url)
+                except ResultUnavailable as failure:
+                    return failure.anew()
 
+        if len(made) == 1:
+            return [await one(made[0])]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(result)) for result in made]
@@ -127,26 +182,85 @@ class Collector:
         return [task.result() for task in tasks]
 
     async def _made(self, errand: Errand, leg: Leg) -> tuple[Made, ...]:
-        """Return what the part's task made, asking DashScope when we do not know (any more)."""
+        """
+        Return what the part's task made, asking DashScope when we do not know (any more).
+
+        Raises:
+            ResultUnavailable: DashScope does not know the task any more.
+        """
         if leg.task_id is None or leg.upstream is None:
             return ()
         if not errand.has_tasks and leg.task is None:
             return ()  # where it lies is lost; another part's pictures are there
         lane = self._lanes[leg.upstream.region.name, leg.upstream.account.name]
-        tried = 0
+        tried = silent = 0
         while leg.task is None:
             await lane.calls.turn(f"results of {errand.tenant.name}", urgent=False)
-            try:
-                task = await self._dashscope.fetch(leg.upstream, leg.task_id)
-            except GatewayError:
-                task = None
-            if task is not None and task.status.ended:
-                if task.status is TaskStatus.UNKNOWN:
-                    raise ResultUnavailable(
-                        "DashScope keeps pictures for 24 hours; this one is gone.", retry=False
-                    )
-                leg.task = task
+            task = await self._asked(leg.upstream, leg.task_id)
+            silent += task is not None and task.tells_nothing
+            believed = task is not None and (not task.tells_nothing or silent >= _DOUBTED)
+            if task is not None and task.status.ended and believed:
+                leg.task = _known(task)
                 break
             await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
             tried += 1
         return leg.task.made
+
+    async def _asked(self, upstream: Upstream, task_id: str) -> Task | None:
+        try:
+            return await self._dashscope.fetch(upstream, task_id)
+        except GatewayError:
+            return None
+
+
+class _HandedOn:
+    """A picture that is read while the answer goes out; its part remembers if it ends badly."""
+
+    def __init__(self, picture: Incoming, leg: Leg) -> None:
+        self._picture = picture
+        self._leg = leg
+        self.length = picture.length
+        self.head = picture.head
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._picture.chunks():
+                yield chunk
+        except ResultUnavailable as broken:
+            self._leg.broken_late = not broken.retry
+            raise
+
+    async def close(self) -> None:
+        await self._picture.close()
+
+
+def _known(task: Task) -> Task:
+    """Return *task*, if DashScope knows it."""
+    if task.status is TaskStatus.UNKNOWN:
+        raise ResultUnavailable(
+            "DashScope keeps pictures for 24 hours; this one is gone.", retry=False
+        )
+    return task
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _some(pictures: Iterable[_Kind]) -> tuple[_Kind, ...]:
+    """Return *pictures*; an answer has one at least."""
+    if not (some := tuple(pictures)):
+        raise ResultUnavailable(
+            "The edit was made, but DashScope does not tell any more where its pictures are.",
+            retry=False,
+        )
+    return some
+
+
+def _for_good(errand: Errand, failure: ResultUnavailable) -> ResultUnavailable:
+    """Return what the client is told when no try will help it."""
+    return ResultUnavailable(
+        f"{failure.message} It is paid for, and the operator of this gateway is told. "
+        f"GET /v1/images/edits/{errand.edit_id} tries again, for 24 hours.",
+        retry=False,
+        upstream_code=failure.upstream_code,
+    )

@@ -59,6 +59,10 @@ class Leg:
     runner: "asyncio.Task[None] | None" = None
     dropped: bool = False
     """Given up while it waited: it will not be submitted."""
+    in_vain: int = 0
+    """How often in a row its pictures could not be had, and no other try will find more."""
+    broken_late: bool = False
+    """A picture came to its end and was none: the next try reads it whole before it answers."""
 
     @property
     def ended(self) -> bool:

@@ -276,7 +276,7 @@ class Poller:
         watch.missed = 0
         if watch.ended.done():
             return
-        if task.status is TaskStatus.UNKNOWN and self._doubt(watch):
+        if task.tells_nothing and self._doubt(watch):
             self._plan(watch, 2.0)
             return
         if task.status.ended:
@@ -324,7 +324,8 @@ class Poller:
 
     def _doubt(self, watch: Watch) -> bool:
         """
-        Say whether an UNKNOWN may be a passing error: of a task too new, or of one replica.
+        Say whether an UNKNOWN, or a SUCCEEDED without a result, may be a passing error: of a
+        task too new, or of one replica.
 
         One such answer would lose a paid picture, so it takes two, and three of a new task.
         """

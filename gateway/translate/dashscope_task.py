@@ -10,6 +10,9 @@ from gateway.translate.dashscope_fault import fault
 from gateway.translate.dashscope_request import BEIJING
 from gateway.translate.dashscope_text import code_of, count_of, number_of, task_id_of, text_of
 
+_MOST_RESULTS = 64
+"""Far beyond what any model makes; each is downloaded."""
+
 
 def read_accepted(body: Mapping[str, Any]) -> Accepted | None:
     """Return the task that the answer to a submit names; ``None`` if it names none."""
@@ -138,7 +141,7 @@ def _pictures_of(choice: Any) -> list[Any]:
 
 def _results(entries: Sequence[Any]) -> tuple[Made | GatewayError, ...]:
     # A SUCCEEDED task was billed: a new one would be paid for again, so never ask for a retry.
-    return tuple(_result(entry) for entry in entries) or (
+    return tuple(_result(entry) for entry in entries[:_MOST_RESULTS]) or (
         UpstreamFailed("The upstream made no picture.", retry=False),
     )
 

@@ -233,6 +233,30 @@ async def test_no_download_in_time(action: Any) -> None:
         assert await _money(home) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        pytest.param(Answer(403, "AccessDenied"), "HTTP 403", id="403"),
+        pytest.param(Answer(404, "NoSuchKey"), "HTTP 404", id="404"),
+        pytest.param(Answer(200, body="<html>no picture</html>"), "not a PNG", id="a page"),
+        pytest.param(Answer(200, body="GIF89a"), "not a PNG", id="another format"),
+        pytest.param(Answer(200, body=""), "empty", id="empty"),
+    ],
+)
+@pytest.mark.parametrize("output_format", ["png", "jpeg"])
+async def test_never_to_be_had(action: Any, why: str, output_format: str) -> None:
+    """What stays out of reach with fresh URLs is final to the client, who hears what to do."""
+    async with house(replace(PLAIN, faults=(Fault("download", action),))) as home:
+        answer = await home.edit(output_format=output_format)
+
+        metrics = (await home.http.get("/metrics")).text
+        assert _told(answer) == _End(503, "server_error", "result_unavailable", False)
+        assert why in answer.json()["error"]["message"]
+        assert "/v1/images/edits/edit_" in answer.json()["error"]["message"]
+        assert 'undelivered_tasks_total{reason="result_unavailable"} 1.0' in metrics
+        assert await _money(home) == (1, 1)
+
+
 async def test_a_picture_that_always_breaks_off() -> None:
     """An answer that has begun breaks off where its picture does; the retry gets it whole."""
     async with house(replace(PLAIN, faults=(Fault("download", Cut(100)),))) as home:

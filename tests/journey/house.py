@@ -38,6 +38,8 @@ class House:
         self.finisher = FakeFinisher()
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
+        self.told: list[tuple[str, dict[str, str | float]]] = []
+        """Of the operator."""
 
     def desk(
         self,
@@ -56,10 +58,14 @@ class House:
                 finishing=Finishing(self.keepsakes, self.finisher),
                 clock=self.clock,
                 observer=self.observer,
+                tell=self._tell,
             ),
             on_bug=self.bugs.append,
             spool=spool,
         )
+
+    def _tell(self, event: str, /, **said: str | float) -> None:
+        self.told.append((event, said))
 
     def ask(self, prompt: str = "a red cat", **changes: Any) -> Ask:
         changes.setdefault("tenant", self.tenants[0])

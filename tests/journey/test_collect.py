@@ -1,14 +1,19 @@
 """Through the desk: pictures that are still on their way home when the answer begins."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from gateway.domain.errors import ResultUnavailable
+from gateway.domain.edit import AnswerForm, ResponseFormat, Size
+from gateway.domain.errors import ResultUnavailable, UpstreamFailed
+from gateway.domain.phases import Phases
+from gateway.domain.task import Made, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Incoming
 from tests.fakes import FakeDashScope
-from tests.journey.house import House
+from tests.journey.house import House, buy, refusal, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -72,3 +77,200 @@ async def test_one_of_several_fails_at_first() -> None:
     assert len(answer.pictures) == 3
     assert len(world.begun) > 3
     assert all(picture.closed == 1 for picture in world.begun)
+
+
+GONE = ResultUnavailable("HTTP 404.", retry=False, upstream_code="oss.test: HTTP 404")
+CUT = ResultUnavailable("cut")
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("form", [AnswerForm(), AnswerForm(scale_to=Size(1, 1))])
+async def test_what_can_never_be_had_is_final(n: int, form: AnswerForm) -> None:
+    """Six tries with fresh URLs find the same: the client hears an end, the operator why."""
+    house = House()
+    house.world.fail("download", *[GONE] * 100)
+    async with house.desk() as desk:
+        began = house.clock.now()
+        refused = await refusal(buy(desk, house.ask(n=n, answer=form)))
+        took = house.clock.now() - began
+
+    assert isinstance(refused, ResultUnavailable)
+    assert not refused.retry
+    assert refused.upstream_code == "oss.test: HTTP 404"
+    assert f"GET /v1/images/edits/{refused.edit_id}" in refused.message
+    assert house.world.count("download") == 6 * n
+    assert house.world.count("submit") == 1
+    assert took < 30.0
+    assert house.observer.of("undelivered") == [("result_unavailable",)]
+    assert house.observer.of("pictures") == [
+        ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", n)
+    ]
+    ((event, said),) = house.told
+    assert event == "result_unavailable"
+    assert (said["why"], said["region"]) == ("oss.test: HTTP 404", "beijing")
+
+
+async def test_the_end_is_remembered_between_tries() -> None:
+    """A client that waits too shortly for the verdict hears it from a later try."""
+    house, heard = House(), list[bool]()
+    house.world.fail("download", *[GONE] * 100)
+    async with house.desk() as desk:
+        for retry_count in range(6):
+            ask = house.ask(retry_count=retry_count, patience=11.2 if not retry_count else 1.2)
+            heard.append((await refusal(buy(desk, ask))).retry)
+
+    assert heard[0]
+    assert not heard[-1]
+    assert house.observer.of("undelivered") == [("result_unavailable",)]
+    assert len(house.told) == 1
+
+
+async def test_a_picture_comes_after_all() -> None:
+    """A GET after the final word tries again, and gets the picture once it can be had."""
+    house = House()
+    house.world.fail("download", *[GONE] * 6)
+    async with house.desk() as desk:
+        refused = await refusal(buy(desk, house.ask()))
+        async with desk.collect(
+            house.tenants[0],
+            str(refused.edit_id),
+            patience=60.0,
+            phases=Phases(house.clock.now()),
+        ) as visit:
+            answer = await visit.answer()
+
+    assert len(whole(answer)) == 1
+
+
+async def test_passing_failures_between_are_not_counted() -> None:
+    """Only tries in a row are a verdict; what may pass is tried as long as the client waits."""
+    house = House()
+    house.world.fail("download", *[GONE, GONE, GONE, GONE, CUT] * 4)
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert len(whole(answer)) == 1
+    assert house.told == []
+
+
+async def test_the_others_are_delivered() -> None:
+    """One picture of three that cannot be had does not take the others along."""
+    house = House()
+    house.world.fail("download", *[GONE, None, None] * 6)
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(n=3))
+
+    assert (answer.delivered, answer.requested) == (2, 3)
+    assert house.observer.of("undelivered") == []
+    assert ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", 1) in house.observer.of(
+        "pictures"
+    )
+    assert len(house.told) == 1
+
+
+async def test_a_picture_that_cannot_be_decoded_is_final() -> None:
+    """What came whole and cannot be read comes the same again."""
+    house = House()
+    house.finisher.broken = 100
+    async with house.desk() as desk:
+        refused = await refusal(buy(desk, house.ask(answer=AnswerForm(scale_to=Size(1, 1)))))
+
+    assert not refused.retry
+    assert refused.upstream_code == "it cannot be decoded"
+
+
+class BrokenLate(Begun):
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self.head
+        raise GONE
+
+
+async def test_a_picture_that_breaks_at_its_end() -> None:
+    """One that was streamed and ends badly is read whole by the next try, which tells the end."""
+    house, world = streaming()
+
+    async def open_(upstream: Upstream, url: str) -> Incoming:
+        return BrokenLate(b"head")
+
+    world.open = open_  # type: ignore[method-assign]
+    world.fail("download", *[GONE] * 100)
+    async with house.desk() as desk:
+        async with desk.attend(house.ask()) as visit:
+            (picture,) = (await visit.answer()).pictures
+            assert not isinstance(picture, bytes)
+            with pytest.raises(ResultUnavailable):
+                _ = [chunk async for chunk in picture.chunks()]
+        refused = await refusal(buy(desk, house.ask(retry_count=1)))
+
+    assert not refused.retry
+    assert world.count("submit") == 1
+
+
+class Forgetful(FakeDashScope):
+    """Answers the next fetches from a script."""
+
+    script: list[Task]
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        task = await super().fetch(upstream, task_id)
+        return self.script.pop(0) if task.status.ended and self.script else task
+
+
+_NOTHING = Task(
+    "task-1", TaskStatus.SUCCEEDED, (UpstreamFailed("no picture", retry=False),), UpstreamFailed("")
+)
+_UNKNOWN = Task("task-1", TaskStatus.UNKNOWN, fault=UpstreamFailed("unknown"))
+_FAILED = Task("task-1", TaskStatus.FAILED, fault=UpstreamFailed("failed"))
+
+
+@pytest.mark.parametrize(
+    ("script", "had"),
+    [
+        pytest.param([_NOTHING] * 2, True, id="no-result-twice"),
+        pytest.param([_UNKNOWN] * 2, True, id="unknown-twice"),
+        pytest.param([_UNKNOWN] * 3, False, id="unknown"),
+        pytest.param([_NOTHING] * 3, False, id="no-result"),
+        pytest.param([_FAILED], False, id="failed-after-all"),
+    ],
+)
+@pytest.mark.parametrize("form", [AnswerForm(), AnswerForm(ResponseFormat.URL)])
+async def test_a_task_that_forgets(script: list[Task], form: AnswerForm, *, had: bool) -> None:
+    """An answer without pictures is believed the third time, and is never a 200 of nothing."""
+    house = House()
+    house.world = world = Forgetful(house.clock)
+    world.script = []
+    async with house.desk() as desk:
+        edit_id = (await buy(desk, house.ask(answer=form))).told.edit_id
+        world.script = list(script)
+        phases = Phases(house.clock.now())
+        async with desk.collect(house.tenants[0], edit_id, patience=60.0, phases=phases) as visit:
+            end: Any = await asyncio.gather(visit.answer(), return_exceptions=True)
+
+    assert isinstance(end[0], ResultUnavailable) != had
+    assert had or not end[0].retry
+
+
+@pytest.mark.parametrize("glimpse", [_NOTHING, _UNKNOWN])
+async def test_a_poll_without_a_result_is_repeated(glimpse: Task) -> None:
+    """A SUCCEEDED that lacks its pictures once does not lose what was paid for."""
+    house = House()
+    house.world = world = Forgetful(house.clock)
+    world.script = [glimpse]
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert len(whole(answer)) == 1
+
+
+def test_what_tells_nothing() -> None:
+    """A picture, or a reason for there being none, is something."""
+    made = Task("t", TaskStatus.SUCCEEDED, (Made("https://a.test/"),))
+    refused = UpstreamFailed("refused", retry=False)
+    refused.upstream_code = "InternalError"
+
+    assert not made.tells_nothing
+    assert not Task("t", TaskStatus.SUCCEEDED, (refused,)).tells_nothing
+    assert not _FAILED.tells_nothing
+    assert not Task("t", TaskStatus.RUNNING).tells_nothing
+    assert _NOTHING.tells_nothing
+    assert _UNKNOWN.tells_nothing

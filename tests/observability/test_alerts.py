@@ -99,6 +99,13 @@ CASES = {
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
         {"instance": "a:8080", "job": "wan-gateway", "reason": "expired"},
     ),
+    "WanGatewayResultUnavailable": Case(
+        {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="result_unavailable"}}': "0x15 1x20"},
+        "1 edits of a:8080 were made in the last hour and their pictures can never be had; the "
+        "log has host and status.",
+        {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
+        {"instance": "a:8080", "job": "wan-gateway", "reason": "result_unavailable"},
+    ),
     "WanGatewayTaskFailures": Case(
         {_FAILED % "upstream_internal": "0+1x60", _TASKS: "0+9x60"},
         "10% of the tasks in beijing made nothing in the last 15 minutes (refusals of content "
