@@ -285,6 +285,7 @@ def _reception(
     return Reception(
         check=imaging.check,
         check_mask=imaging.check_mask,
+        has_clear_parts=imaging.has_clear_parts,
         limits=Limits(
             max_body_bytes=server.max_body_bytes,
             body_seconds=server.body_seconds,

@@ -48,7 +48,10 @@ class AnswerForm:
     compression: int | None = None
     """OpenAI's ``output_compression``, the quality from 0 to 100; None for png and its default."""
     scale_to: Size | None = None
-    """What was asked for, where DashScope makes another size or might."""
+    """
+    What was asked for: DashScope may make another size, or is asked for one. ``None``: as it
+    comes.
+    """
     composite: bool = False
     """Whether a mask keeps parts of the original; see Keepsake."""
     stream: bool = False
@@ -56,8 +59,8 @@ class AnswerForm:
 
     @property
     def as_made(self) -> bool:
-        """Whether DashScope's bytes go back untouched."""
-        return self.output_format == "png" and self.scale_to is None and not self.composite
+        """Whether DashScope's bytes go back untouched, if they are a PNG of the right size."""
+        return self.output_format == "png" and not self.composite
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class Sizes:
     shortest_side: int = 1
     longest_side: int = 5120
     """Of wan2.5 and 2.6 the pixels and the ratio leave no side longer than this."""
+    step: int = 1
+    """Of both sides: a size between two steps is made at one of them, and not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Model:
 _WAN25 = Inputs(most=3)
 _NONE = Inputs(most=0)
 _SMALL = Sizes(768 * 768, 1280 * 1280)
+_WAN26 = Sizes(768 * 768, 2048 * 2048, longest_side=8192, step=16)
 _LARGE = Sizes(1280 * 1280, 1440 * 1440)
 _QWEN = Sizes(512 * 512, 2048 * 2048, shortest_side=512, longest_side=2048)
 _EDITS = "/services/aigc/image2image/image-synthesis"
@@ -94,7 +97,7 @@ _AT_ONCE = "/services/aigc/multimodal-generation/generation"
 _TABLE = (
     Model("wan2.5-i2i-preview", Family.SYNTHESIS, _EDITS, Does.EDIT, _WAN25, _SMALL),
     Model("wan2.5-t2i-preview", Family.SYNTHESIS, _PAINTS, Does.GENERATE, _NONE, _LARGE),
-    Model("wan2.6-image", Family.MESSAGES, _MESSAGES, Does.EDIT, Inputs(4, 240, 8000), _SMALL),
+    Model("wan2.6-image", Family.MESSAGES, _MESSAGES, Does.EDIT, Inputs(4, 240, 8000), _WAN26),
     Model("wan2.6-t2i", Family.MESSAGES, _MESSAGES, Does.GENERATE, _NONE, _LARGE, most_prompt=2100),
     Model(
         "qwen-image-edit-plus",

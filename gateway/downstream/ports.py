@@ -14,21 +14,27 @@ from gateway.downstream.request_line import RequestLine
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Answer, Ask, Told
 
-Check = Callable[[Sequence[bytes | Picture], Tenant, Inputs], Awaitable[Checked]]
+Check = Callable[[Sequence[bytes | Picture], Tenant, Inputs, float], Awaitable[Checked]]
 """
 Decode pictures and bring them into a model's rules; gateway.imaging answers it.
+
+The last argument is how many seconds it may wait for a thread; Overloaded after that.
 
 A Picture is one with an URL, which goes on unread. Raises InvalidImage, with the index of
 the picture and the rule.
 """
 
 
-CheckMask = Callable[[Keepsake], Awaitable[Size]]
+CheckMask = Callable[[Keepsake, Tenant, float], Awaitable[Size]]
 """
 Decode a mask against the picture that it lies on, whose size is returned, upright, in pixels.
 
 Raises InvalidImage with ``param`` ``mask`` where it does not fit; gateway.imaging answers it.
 """
+
+
+HasClearParts = Callable[[bytes, Tenant, float], Awaitable[bool]]
+"""Tell whether a picture is fully transparent somewhere; gateway.imaging answers it."""
 
 
 class Visit(Protocol):

@@ -16,13 +16,13 @@ from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Share
 from gateway.downstream.form import Form, read_form
-from gateway.downstream.ports import Check, CheckMask, EdgeObserver
+from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts
 from gateway.downstream.request_line import line_of
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
 from gateway.journey.digest import digest_of, first_digest, mark_of
-from gateway.journey.patience import patience, sdk_patience
-from gateway.translate.openai_mask import masked
+from gateway.journey.patience import SHORTEST, patience, sdk_patience
+from gateway.translate.openai_mask import check_own_mask, is_own_mask, masked
 from gateway.translate.openai_pictures import PictureRef
 from gateway.translate.openai_request import edit_of, most_pictures
 
@@ -33,6 +33,7 @@ _LONGEST_KEY = 255
 class Reception:
     check: Check
     check_mask: CheckMask
+    has_clear_parts: HasClearParts
     limits: Limits
     offer: Offer
     max_wait_seconds: float
@@ -55,6 +56,7 @@ class Reception:
         most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
         form = await read_form(request.receive, request.headers, self.limits, share, most_of)
         read_at = self.clock.now()
+        until = read_at + self.patience_of(request, tenant)
         keepsake = _keepsake(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
@@ -62,10 +64,15 @@ class Reception:
         others = {"mask": mark_of(keepsake.mask)} if keepsake else {}
         digest = digest_of(edit, self.offer.does, marks, others)
         inputs = MODELS[edit.model].inputs
-        checked = await self.check([_unread(ref) for ref in form.pictures], tenant, inputs)
+        unread = [_unread(ref) for ref in form.pictures]
+        checked = await self.check(unread, tenant, inputs, until - self.clock.now())
         pictures = checked.pictures
+        if keepsake is None:
+            keepsake = await self._mask_in_picture(edit, form, tenant, until)
         if keepsake is not None:
-            edit = masked(edit, await self.check_mask(keepsake), fit=tenant.fit)
+            left = until - self.clock.now()
+            original = await self.check_mask(keepsake, tenant, left)
+            edit = masked(edit, original, fit=tenant.fit)
         edit = replace(edit, adjusted=(*_told(checked), *edit.adjusted))
         ask = Ask(
             tenant=tenant,
@@ -73,7 +80,7 @@ class Reception:
             pictures=pictures,
             digest=digest,
             earlier_digests=_earlier(edit, form, marks, pictures, others),
-            patience=self.patience_of(request, tenant),
+            patience=max(SHORTEST, until - self.clock.now()),
             phases=line.phases,
             retry_count=line.retry_count,
             idempotency_key=key,
@@ -84,6 +91,23 @@ class Reception:
         )
         line.overhead += self.clock.now() - read_at
         return ask
+
+    async def _mask_in_picture(
+        self, edit: Edit, form: Form, tenant: Tenant, until: float
+    ) -> Keepsake | None:
+        """
+        Return the first picture as its own mask, if the asked model means it so.
+
+        Raises:
+            InvalidRequest: it does, and masks or the answer as an URL make that impossible.
+        """
+        if not is_own_mask(edit) or not form.pictures or form.pictures[0].url:
+            return None
+        content = form.pictures[0].content
+        if not await self.has_clear_parts(content, tenant, until - self.clock.now()):
+            return None
+        check_own_mask(edit, taken=tenant.mask is not MaskRule.REFUSE)
+        return Keepsake(original=content, mask=content)
 
     def patience_of(self, request: Request, tenant: Tenant) -> float:
         """Return the seconds from now on that this customer waits."""

@@ -1,20 +1,43 @@
 """The way out: DashScope's pictures in the size and format that the customer asked for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from PIL import Image, ImageOps
 
 from gateway.domain.edit import AnswerForm, Keepsake, Size
 from gateway.domain.errors import ResultUnavailable
-from gateway.imaging.encoding import as_jpeg, as_png, as_webp, profile_for
+from gateway.imaging.cost import cost_of
+from gateway.imaging.encoding import as_jpeg, as_png, as_webp
 from gateway.imaging.fit import WHITE
-from gateway.imaging.formats import format_of
-from gateway.imaging.mask import composite
+from gateway.imaging.formats import PNG, format_of
+from gateway.imaging.inspect import inspect, pixels_of
+from gateway.imaging.mask import composite, masked_cost
 from gateway.imaging.opening import opened, reading
-from gateway.imaging.pixels import flattened
+from gateway.imaging.pixels import flattened, with_alpha
 
 _BEST = 100  # OpenAI's default of output_compression (openai.md 2.1)
+
+
+def is_finished(head: bytes, form: AnswerForm) -> bool:
+    """
+    Tell by the first bytes of DashScope's picture whether it is what *form* asks for.
+
+    Only a PNG passes byte for byte: whatever else comes is encoded as the answer says.
+    """
+    if not form.as_made or format_of(head) is not PNG:
+        return False
+    return form.scale_to is None or pixels_of(head) == form.scale_to
+
+
+def finishing_cost(content: bytes, kept: Keepsake | None) -> int:
+    """
+    Return the bytes that it takes to finish *content*.
+
+    Raises:
+        ResultUnavailable: it, or what is kept for it, cannot be read.
+    """
+    with reading(ResultUnavailable, "The upstream's picture cannot be read."):
+        seen = inspect(content)
+        beside = masked_cost(kept.mask, kept.original) if kept is not None else 0
+        return cost_of(seen, seen.size) + beside
 
 
 def finished(content: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
@@ -22,19 +45,18 @@ def finished(content: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
     Return DashScope's picture as *form* says; the same object if it is that already.
 
     It is scaled, then laid into the original where *kept* has a mask, then encoded: all on
-    one decoding. Nothing is distorted: where the ratio differs, the middle is kept.
+    one decoding, in sRGB. Nothing is distorted: where the ratio differs, the middle is kept.
 
     Raises:
         ResultUnavailable: *content* cannot be read.
     """
-    with _read(content) as picture:
-        made, profile = _scaled(picture, form.scale_to), profile_for(picture)
-        if kept is not None:
-            made, profile_of_original = composite(kept.original, made, kept.mask)
-            profile = profile or profile_of_original
-        if made is picture and form.output_format == "png":
-            return content
-        return _encoded(made, form, profile)
+    if is_finished(content, form):
+        return content
+    made = _scaled(_read(content), form.scale_to)
+    if kept is not None:
+        with reading(ResultUnavailable, "What the mask keeps cannot be read."):
+            made = composite(kept.original, made, kept.mask)
+    return _encoded(made, form)
 
 
 def _scaled(picture: Image.Image, size: Size | None) -> Image.Image:
@@ -43,23 +65,23 @@ def _scaled(picture: Image.Image, size: Size | None) -> Image.Image:
     return ImageOps.fit(picture, (size.width, size.height), Image.Resampling.LANCZOS)
 
 
-def _encoded(picture: Image.Image, form: AnswerForm, profile: bytes | None) -> bytes:
+def _encoded(picture: Image.Image, form: AnswerForm) -> bytes:
     quality = _BEST if form.compression is None else form.compression
     match form.output_format:
         case "jpeg":
-            return as_jpeg(flattened(picture, WHITE), quality, profile)
+            return as_jpeg(flattened(picture, WHITE), quality)
         case "webp":
-            return as_webp(picture, quality, profile)
+            return as_webp(picture, quality)
         case _:
-            return as_png(picture, profile)
+            return as_png(picture)
 
 
-@contextmanager
-def _read(content: bytes) -> Iterator[Image.Image]:
+def _read(content: bytes) -> Image.Image:
+    """Return the picture in sRGB, with its transparency if it has any."""
     with reading(ResultUnavailable, "The upstream's picture cannot be read."):
-        known = format_of(content)
-        if known is None:
-            raise ResultUnavailable("The upstream's picture is of no known format.")
-        with opened(content, known.name) as picture:
+        seen = inspect(content)
+        with opened(content, seen.format) as picture:
             picture.load()
-            yield picture
+            if seen.has_alpha:
+                return with_alpha(picture, seen.profile)
+            return flattened(picture, WHITE, seen.profile)

@@ -9,7 +9,8 @@ from PIL import Image
 from gateway.domain.edit import Size
 from gateway.domain.models import Inputs
 from gateway.imaging import jpeg, png, webp
-from gateway.imaging.encoding import as_jpeg, profile_for
+from gateway.imaging.cost import scale_of
+from gateway.imaging.encoding import as_jpeg
 from gateway.imaging.formats import JPEG
 from gateway.imaging.inspect import Inspected
 from gateway.imaging.metadata import upright
@@ -99,6 +100,7 @@ def keeps_pixels(inspected: Inspected, inputs: Inputs) -> bool:
         and not inspected.has_alpha
         and inspected.orientation == 1
         and inspected.frames == 1
+        and not inspected.foreign_colours
         and frame_of(inspected.size, inputs).canvas == inspected.size
     )
 
@@ -109,7 +111,7 @@ def fit(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
 
     Where only metadata is too much, it is cut out and the coded pixels stay byte for byte;
     then and where nothing is done, nothing is decoded. Everything else is drawn anew as
-    JPEG: first frame, upright, RGB, transparency on a background, with its ICC profile.
+    JPEG: first frame, upright, sRGB, transparency on a background.
 
     Raises:
         InvalidImage: while drawing anew it turned out to be damaged; the reason alone.
@@ -126,10 +128,14 @@ def without_drawing(content: bytes, inspected: Inspected, aim: Aim) -> Fitted | 
 
 
 def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
-    """Return *content* byte for byte, but for the metadata that is not to be sent on."""
+    """Return *content* byte for byte, but for what is not to be sent on."""
     done: tuple[str, ...] = ()
+    if inspected.rest:
+        content = content[: -inspected.rest]
+        done = ("rest_removed",)
     if inspected.has_metadata and not aim.keep_metadata:
-        content, done = _STRIPPED[inspected.format](content), ("metadata_removed",)
+        content = _STRIPPED[inspected.format](content)
+        done = (*done, "metadata_removed")
     return Fitted(content, inspected.media_type, inspected.size, done)
 
 
@@ -141,28 +147,25 @@ def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
         InvalidImage: as fit.
     """
     frame, most_bytes = frame_of(inspected.upright, aim.inputs), aim.inputs.most_bytes
-    plain, profile = _plain(content, inspected, frame.drawn, aim.background)
+    plain = _plain(content, inspected, frame.drawn, aim.background)
     exif = upright(inspected.exif) if aim.keep_metadata else b""
-    encode = partial(as_jpeg, profile=profile, exif=exif)
+    encode = partial(as_jpeg, exif=exif)
     light = _light(_framed(plain, frame, aim.background), encode, most_bytes)
     heavy = len(content) > most_bytes or light.tries > 1
     done = _done(inspected, frame, light.size, heavy=heavy, silent=not exif)
     return Fitted(light.content, JPEG.media_type, light.size, done)
 
 
-def _plain(
-    content: bytes, inspected: Inspected, drawn: Size, background: Colour
-) -> tuple[Image.Image, bytes | None]:
-    """Return the picture upright in RGB, not smaller than *drawn* without need; its profile."""
+def _plain(content: bytes, inspected: Inspected, drawn: Size, background: Colour) -> Image.Image:
+    """Return the picture upright in sRGB, not smaller than *drawn* without need."""
     check_cost(content, inspected.format)
-    lying = inspected.orientation >= 5
-    least = (drawn.height, drawn.width) if lying else (drawn.width, drawn.height)
+    scale = scale_of(inspected, inspected.lying(drawn))
     with opened(content, inspected.format) as source, reading():
         # A JPEG may be decoded small at once; other formats take no notice.
-        source.draft(None, least)
+        source.draft(None, (source.width // scale, source.height // scale))
         source.load()
-        picture = turned(flattened(source, background), inspected.orientation)
-        return picture, profile_for(source)
+        picture = flattened(source, background, inspected.profile)
+    return turned(picture, inspected.orientation)
 
 
 def _framed(picture: Image.Image, frame: Frame, background: Colour) -> Image.Image:
@@ -210,11 +213,13 @@ def _done(
         (f"converted:{mode}", inspected.format in _TAKEN and inspected.mode not in _PLAIN_MODES),
         ("first_frame", inspected.frames > 1),
         ("alpha_flattened", inspected.has_alpha),
+        ("colours:srgb", inspected.foreign_colours),
         ("rotated", inspected.orientation != 1),
         (f"scaled:{inspected.upright}->{frame.drawn}", inspected.upright != frame.drawn),
         (f"padded:{frame.drawn}->{frame.canvas}", frame.drawn != frame.canvas),
         ("reencoded", heavy),
         (f"scaled:{frame.canvas}->{made}", frame.canvas != made),
+        ("rest_removed", inspected.rest > 0),
         ("metadata_removed", inspected.has_metadata and silent),
     )
     return tuple(note for note, true in told if true)

@@ -8,20 +8,26 @@ from PIL import Image
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging import jpeg, png, webp
+from gateway.imaging import bmp, boxes, colour, icc, jpeg, png, webp
 from gateway.imaging.formats import HEIF, PNG, Format, format_of, heif_readable
-from gateway.imaging.metadata import Metadata, orientation
+from gateway.imaging.metadata import Metadata, is_adobe_rgb, orientation
 from gateway.imaging.opening import check_size, opened
 
 _READABLE = "JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF"
 _INSTALL = "the gateway's operator can install 'wan-gateway[heic]'"
 _METADATA: Mapping[str, Callable[[bytes], Metadata]] = {
+    "AVIF": lambda content: Metadata(profile=boxes.profile(content)),
+    "BMP": lambda content: Metadata(
+        rest=len(content) - bmp.end(content), profile=bmp.profile(content)
+    ),
+    "HEIF": lambda content: Metadata(profile=boxes.profile(content)),
     "JPEG": jpeg.metadata,
     "PNG": png.metadata,
     "WEBP": webp.metadata,
 }
 _TURNS_ITSELF = frozenset({"TIFF", "HEIF"})
 """Decoders that hand out the picture upright already."""
+_READ_HERE = frozenset({"BMP", "JPEG", "PNG", "WEBP"})
 _PNG_DEPTH = 24
 """Where IHDR, always the first chunk, has its bits per sample."""
 _FRAMES_IN_HEAD = frozenset({"PNG", "WEBP", "AVIF", "HEIF"})
@@ -37,7 +43,10 @@ class Inspected:
     *size* is as stored, before *orientation* (Exif, 1 to 8) is applied. *mode* is
     Pillow's, or ``RGB;16`` and the like for a PNG of 16 bits. *frames* above 1 means that
     only the first can be used; those of GIF and TIFF, which are converted anyway, are not
-    counted: they stand all over the file.
+    counted: they stand all over the file. *rest* counts the bytes behind the picture's end.
+    *profile* is the ICC profile of its colours, empty where none is told;
+    *foreign_colours* means that they are not sRGB's. *one_pass* is false for a JPEG whose
+    decoder must hold the whole picture's coefficients.
     """
 
     format: str
@@ -50,6 +59,10 @@ class Inspected:
     frames: int = 1
     exif: bytes = field(default=b"", repr=False, compare=False)
     """The block as it stands in the file, for those whose metadata goes on."""
+    rest: int = 0
+    profile: bytes = field(default=b"", repr=False, compare=False)
+    foreign_colours: bool = False
+    one_pass: bool = True
 
     @property
     def upright(self) -> Size:
@@ -57,6 +70,10 @@ class Inspected:
         if self.orientation < 5:
             return self.size
         return Size(self.size.height, self.size.width)
+
+    def lying(self, upright: Size) -> Size:
+        """Return the size of an *upright* picture as it is before Exif turns it."""
+        return upright if self.orientation < 5 else Size(upright.height, upright.width)
 
     @property
     def shortest_side(self) -> int:
@@ -78,18 +95,26 @@ def inspect(content: bytes) -> Inspected:
     known = _format(content)
     if known.name == "WEBP" and (canvas := webp.canvas(content)):
         check_size(canvas)
+    read = _METADATA.get(known.name)
+    # Before Pillow, which unpacks what it finds.
+    found = read(content) if read else Metadata()
     with opened(content, known.name) as picture:
-        found = _metadata(content, known, picture)
+        exif = found.exif or _exif_beside(known, picture)
+        profile = _profile(found, exif, picture)
         return Inspected(
             format=known.name,
             media_type=known.media_type,
             size=Size(*picture.size),
             mode=_mode(content, known, picture),
             has_alpha=picture.has_transparency_data,
-            orientation=1 if known.name in _TURNS_ITSELF else orientation(found.exif),
+            orientation=1 if known.name in _TURNS_ITSELF else orientation(exif),
             has_metadata=found.present,
             frames=getattr(picture, "n_frames", 1) if known.name in _FRAMES_IN_HEAD else 1,
-            exif=found.exif,
+            exif=exif,
+            rest=found.rest,
+            profile=profile,
+            foreign_colours=colour.differs(profile, picture.mode),
+            one_pass=known.name != "JPEG" or jpeg.is_single_pass(content),
         )
 
 
@@ -110,10 +135,21 @@ def _mode(content: bytes, known: Format, picture: Image.Image) -> str:
     return f"{picture.mode};16" if deep else picture.mode
 
 
-def _metadata(content: bytes, known: Format, picture: Image.Image) -> Metadata:
-    if known.name in _METADATA:
-        return _METADATA[known.name](content)
-    return Metadata(exif=picture.info.get("exif") or b"")
+def _exif_beside(known: Format, picture: Image.Image) -> bytes:
+    """Return the Exif block of a format whose files are not read here."""
+    if known.name in _READ_HERE:
+        return b""
+    return picture.info.get("exif") or b""
+
+
+def _profile(found: Metadata, exif: bytes, picture: Image.Image) -> bytes:
+    """Return the profile that counts: the file's own, else what a camera said in Exif."""
+    profile: object = picture.info.get("icc_profile")
+    if found.profile is not None:
+        profile = found.profile
+    if isinstance(profile, bytes) and profile:
+        return profile
+    return icc.adobe_rgb() if is_adobe_rgb(exif) else b""
 
 
 def pixels_of(content: bytes) -> Size | None:
@@ -125,6 +161,8 @@ def pixels_of(content: bytes) -> Size | None:
     """
     if content.startswith(_PNG_HEAD) and len(content) >= 24:
         return Size(*struct.unpack(">II", content[16:24]))
+    if content[:4] == b"RIFF":
+        return webp.canvas(content)
     try:
         return inspect(content).size
     except InvalidImage:

@@ -20,6 +20,8 @@ _MOST_SCANS = 100
 
 # In coded data FF is followed by 00 or a restart marker; a fill FF says nothing yet.
 _AFTER_CODED = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_WINDOW = 1_048_576
+"""Bytes searched at once: other threads of the interpreter wait for the end of a search."""
 
 
 class _Segment(NamedTuple):
@@ -35,12 +37,30 @@ def metadata(content: bytes) -> Metadata:
     Raises:
         InvalidImage: there are absurdly many.
     """
-    exif, present = b"", False
+    exif = b""
+    present = False
     for segment in _head(content):
         present = present or _tells(content, segment)
         if not exif and segment.marker == _APP1 and content.startswith(_EXIF, segment.start + 4):
             exif = content[segment.start + 4 : segment.end]
-    return Metadata(exif, present)
+    return Metadata(exif, present, rest=len(content) - end(content))
+
+
+def end(content: bytes) -> int:
+    """
+    Return where the picture's last byte stands, plus one.
+
+    Raises:
+        InvalidImage: there are absurdly many segments.
+    """
+    head = _head(content)
+    coded = head[-1].end if head else _START_BYTES
+    # An end of picture cannot stand in coded data: if the first one is the last, nothing follows.
+    for start in range(coded, len(content), _WINDOW):
+        found = content.find(bytes((0xFF, _END)), start, start + _WINDOW + 1)
+        if found >= 0:
+            return len(content) if found + 2 == len(content) else _end(content, coded)
+    return len(content)
 
 
 def stripped(content: bytes) -> bytes:
@@ -48,13 +68,20 @@ def stripped(content: bytes) -> bytes:
     Return the same picture without metadata; its coded data stays byte for byte.
 
     JFIF, ICC profile and Adobe's colour transform stay, since colours are wrong without
-    them. What comes after the picture's end goes: phones hang a second picture or a film
-    there, with a position of its own.
+    them.
     """
     head = _head(content)
     coded = head[-1].end if head else _START_BYTES
     kept = [content[part.start : part.end] for part in head if not _tells(content, part)]
-    return b"".join((content[:_START_BYTES], *kept, content[coded : _end(content, coded)]))
+    return b"".join((content[:_START_BYTES], *kept, content[coded:]))
+
+
+def has_profile(content: bytes) -> bool:
+    """Tell whether an ICC profile stands before the first scan."""
+    return any(
+        segment.marker == _APP2 and content.startswith(_ICC, segment.start + 4)
+        for segment in _head(content)
+    )
 
 
 def is_single_pass(content: bytes) -> bool:
@@ -76,10 +103,10 @@ def first_part(content: bytes, coded_bytes: int) -> bytes:
     head = _head(content)
     coded = head[-1].end if head else _START_BYTES
     scan = coded + 2 + int.from_bytes(content[coded + 2 : coded + 4], "big")
-    found = _AFTER_CODED.search(content, scan)
-    if found is None or content[found.start() + 1] != _END:
+    found = _after_coded(content, scan)
+    if found is None or content[found + 1] != _END:
         raise InvalidImage("it is damaged or cut short")
-    return content[: min(scan + coded_bytes, found.start())] + bytes((0xFF, _END))
+    return content[: min(scan + coded_bytes, found)] + bytes((0xFF, _END))
 
 
 def check_scans(content: bytes) -> None:
@@ -120,9 +147,19 @@ def _tells(content: bytes, segment: _Segment) -> bool:
 
 def _end(content: bytes, at: int) -> int:
     """Return where the picture ends that has its first scan at *at*."""
-    while found := _AFTER_CODED.search(content, at):
-        start = found.start()
+    for _ in range(_MOST_SEGMENTS):
+        start = _after_coded(content, at)
+        if start is None:
+            return len(content)
         if content[start + 1] == _END:
             return start + 2
         at = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
-    return len(content)
+    raise InvalidImage(f"a JPEG may have at most {_MOST_SEGMENTS} segments")
+
+
+def _after_coded(content: bytes, at: int) -> int | None:
+    """Return the first place from *at* on where a marker stands that ends coded data."""
+    for start in range(at, len(content), _WINDOW):
+        if found := _AFTER_CODED.search(content, start, start + _WINDOW + 1):
+            return found.start()
+    return None

@@ -7,11 +7,11 @@ from PIL import Image, ImageFilter
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.encoding import profile_for
+from gateway.imaging.cost import check_pixels, cost_of, scale_of
 from gateway.imaging.fit import WHITE
-from gateway.imaging.inspect import inspect
+from gateway.imaging.inspect import Inspected, inspect
 from gateway.imaging.opening import check_cost, opened, reading
-from gateway.imaging.pixels import flattened, turned
+from gateway.imaging.pixels import alpha, flattened, turned, with_alpha
 
 _OPAQUE = 255
 _ERODE = ImageFilter.MinFilter(3)
@@ -30,7 +30,9 @@ def check_mask(mask: bytes, original: bytes) -> Size:
     Raises:
         InvalidImage: with a whole sentence; ``param`` is ``mask``.
     """
-    wanted = inspect(original).upright
+    seen = inspect(original)
+    wanted = seen.upright
+    check_pixels(seen)
     try:
         reason = _reason_against(mask, wanted)
     except InvalidImage as exc:
@@ -43,6 +45,7 @@ def check_mask(mask: bytes, original: bytes) -> Size:
 
 def _reason_against(mask: bytes, wanted: Size) -> str:
     seen = inspect(mask)
+    check_pixels(seen)
     if not seen.has_alpha:
         return "it has no transparency (alpha channel)"
     if seen.upright != wanted:
@@ -52,35 +55,64 @@ def _reason_against(mask: bytes, wanted: Size) -> str:
     return ""
 
 
-def composite(
-    original: bytes, result: Image.Image, mask: bytes, feather: int = 3
-) -> tuple[Image.Image, bytes | None]:
+def composite(original: bytes, result: Image.Image, mask: bytes, feather: int = 3) -> Image.Image:
     """
     Return *result* where *mask* is fully transparent, and *original* everywhere else.
 
     *original* and *mask* are brought to the size of *result*; a pixel that is touched by
-    anything of the mask but full transparency equals the original's, exactly. Inside, the
-    result fades in over *feather* pixels; a stroke thinner than that is faint but edited.
+    anything of the mask but full transparency equals the original's, exactly, its
+    transparency too. Inside, the result fades in over *feather* pixels; a stroke thinner
+    than that is faint but edited.
 
     Returns:
-        The picture, which is RGB, and the ICC profile of *original*.
+        The picture in sRGB, as *result* has to be: RGBA if *original* has transparency,
+        else RGB.
 
     Raises:
         InvalidImage: *original* or *mask* is damaged.
     """
     edited = flattened(result, WHITE)
-    kept, profile = _upright_rgb(original)
+    kept = _upright(original, Size(*edited.size))
     if kept.size != edited.size:
         kept = kept.resize(edited.size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    region = _wholly_inside(_editable(mask), edited.size)
-    return Image.composite(edited, kept, _faded(region, feather)), profile
+    region = _faded(_wholly_inside(_editable(mask), edited.size), feather)
+    if kept.mode == "RGB":
+        return Image.composite(edited, kept, region)
+    return _mixed(edited.convert("RGBA"), kept, region)
+
+
+def _mixed(edited: Image.Image, kept: Image.Image, region: Image.Image) -> Image.Image:
+    """Mix by *region* what is transparent, too: the less of a colour shows, the less it counts."""
+    mixed = Image.composite(edited.convert("RGBa"), kept.convert("RGBa"), region)
+    touched = region.point([0] + [_OPAQUE] * _OPAQUE)
+    return Image.composite(mixed.convert("RGBA"), kept, touched)
+
+
+def masked_cost(mask: bytes, original: bytes) -> int:
+    """
+    Return the bytes that it takes to decode the two, one after the other.
+
+    Raises:
+        InvalidImage: the head of one is damaged; the reason alone.
+    """
+    return max(cost_of(seen, seen.size) for seen in (inspect(mask), inspect(original)))
+
+
+def has_clear_parts(content: bytes) -> bool:
+    """
+    Tell whether a picture with transparency is fully transparent somewhere.
+
+    Raises:
+        InvalidImage: it is damaged, or costs too much to decode; the reason alone.
+    """
+    return _editable(content).getbbox() is not None
 
 
 def _editable(mask: bytes) -> Image.Image:
     """Return 255 where *mask* is fully transparent, else 0."""
-    with _decoded(mask) as (picture, orientation):
-        alpha = picture.convert("RGBA").getchannel("A")
-        return turned(alpha, orientation).point([_OPAQUE] + [0] * _OPAQUE)
+    with _decoded(mask) as (picture, seen):
+        clear = alpha(picture).point([_OPAQUE] + [0] * _OPAQUE)
+    return turned(clear, seen.orientation)
 
 
 def _wholly_inside(region: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -102,15 +134,27 @@ def _faded(region: Image.Image, feather: int) -> Image.Image:
     return faded
 
 
-def _upright_rgb(content: bytes) -> tuple[Image.Image, bytes | None]:
-    with _decoded(content) as (picture, orientation):
-        return turned(flattened(picture, WHITE), orientation), profile_for(picture)
+def _upright(content: bytes, wanted: Size) -> Image.Image:
+    """
+    Return the picture as a person sees it, in sRGB: RGBA if it has transparency.
+
+    It may be smaller than it was, though not than *wanted*.
+    """
+    with _decoded(content, wanted) as (picture, seen):
+        if seen.has_alpha:
+            plain = with_alpha(picture, seen.profile)
+        else:
+            plain = flattened(picture, WHITE, seen.profile)
+    return turned(plain, seen.orientation)
 
 
 @contextmanager
-def _decoded(content: bytes) -> Iterator[tuple[Image.Image, int]]:
+def _decoded(content: bytes, wanted: Size | None = None) -> Iterator[tuple[Image.Image, Inspected]]:
     seen = inspect(content)
+    check_pixels(seen)
     check_cost(content, seen.format)
+    scale = scale_of(seen, seen.size if wanted is None else seen.lying(wanted))
     with opened(content, seen.format) as picture, reading():
+        picture.draft(None, (picture.width // scale, picture.height // scale))
         picture.load()
-        yield picture, seen.orientation
+        yield picture, seen

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 _ORIENTATION = 0x0112
+_EXIF_DIRECTORY, _INTEROP_DIRECTORY, _INTEROP_INDEX = 0x8769, 0xA005, 0x0001
 _ENTRY_BYTES = 12
 _EXIF = b"Exif\x00\x00"
 _MOST_BYTES = 65_000
 """A JPEG's segment has 65,533."""
-_ORDERS: Mapping[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
+_Order = Literal["little", "big"]
+_ORDERS: Mapping[bytes, _Order] = {b"II": "little", b"MM": "big"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,14 @@ class Metadata:
 
     *present* is true when anything is there that no decoder needs and that may tell about
     the customer: Exif with its GPS position, XMP, IPTC, comments, a maker's private parts.
+    *rest* counts the bytes behind the picture's end: a film, a second picture, what was
+    cropped away. *profile* is an ICC profile; ``None`` leaves it to Pillow to find one.
     """
 
     exif: bytes = field(default=b"", repr=False)
     present: bool = False
+    rest: int = 0
+    profile: bytes | None = field(default=None, repr=False)
 
 
 def orientation(exif: bytes) -> int:
@@ -34,11 +40,31 @@ def orientation(exif: bytes) -> int:
     """
     exif = exif.removeprefix(_EXIF)
     order = _ORDERS.get(exif[:2])
-    at = None if order is None else _orientation_at(exif, order)
+    at = (
+        None
+        if order is None
+        else _value_at(exif, order, _first_directory(exif, order), _ORIENTATION)
+    )
     if order is None or at is None:
         return 1
     value = int.from_bytes(exif[at : at + 2], order)
     return value if 1 <= value <= 8 else 1
+
+
+def is_adobe_rgb(exif: bytes) -> bool:
+    """Tell whether a camera says in *exif*, by ``R03`` alone, that its colours are Adobe RGB."""
+    exif = exif.removeprefix(_EXIF)
+    order = _ORDERS.get(exif[:2])
+    if order is None:
+        return False
+    directory = _first_directory(exif, order)
+    for tag in (_EXIF_DIRECTORY, _INTEROP_DIRECTORY):
+        at = _value_at(exif, order, directory, tag)
+        if at is None:
+            return False
+        directory = int.from_bytes(exif[at : at + 4], order)
+    at = _value_at(exif, order, directory, _INTEROP_INDEX)
+    return at is not None and exif[at : at + 3] == b"R03"
 
 
 def upright(exif: bytes) -> bytes:
@@ -51,21 +77,25 @@ def upright(exif: bytes) -> bytes:
     order = _ORDERS.get(bytes(block[:2]))
     if order is None or len(block) > _MOST_BYTES:
         return b""
-    if (at := _orientation_at(bytes(block), order)) is not None:
+    first = _first_directory(bytes(block), order)
+    if (at := _value_at(bytes(block), order, first, _ORIENTATION)) is not None:
         block[at : at + 2] = (1).to_bytes(2, order)
     return _EXIF + bytes(block)
 
 
-def _orientation_at(exif: bytes, order: Literal["little", "big"]) -> int | None:
-    """Return where the orientation's value stands, None if it does not."""
+def _first_directory(exif: bytes, order: _Order) -> int:
+    return int.from_bytes(exif[4:8], order)
+
+
+def _value_at(exif: bytes, order: _Order, directory: int, tag: int) -> int | None:
+    """Return where the value of *tag* stands in the *directory* at that place, None if nowhere."""
 
     def number(at: int, length: int) -> int:
         return int.from_bytes(exif[at : at + length], order)
 
-    directory = number(4, 4)
     first = directory + 2
     entries = min(number(directory, 2), max(0, len(exif) - first) // _ENTRY_BYTES)
     for at in range(first, first + entries * _ENTRY_BYTES, _ENTRY_BYTES):
-        if number(at, 2) == _ORIENTATION:
+        if number(at, 2) == tag:
             return at + 8
     return None

@@ -39,6 +39,9 @@ PLUGINS = (
 )
 
 _RUN_LENGTH_CODED = (1, 2)
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_MOST_OF_A_TILE = 4_194_304
+"""Pixels that a tile may have in any picture."""
 
 
 @contextmanager
@@ -69,7 +72,17 @@ def opened(content: bytes, name: str) -> Iterator[Image.Image]:
         picture = Image.open(BytesIO(content), formats=(name,))
     with picture:
         check_size(Size(*picture.size))
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            _check_tiles(picture)
         yield picture
+
+
+def _check_tiles(picture: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse a tile far larger than the picture: its decoder makes room for all of it."""
+    with reading():
+        tile = int(picture.tag_v2.get(_TILE_WIDTH, 0)) * int(picture.tag_v2.get(_TILE_LENGTH, 0))
+    if tile > max(2 * picture.width * picture.height, _MOST_OF_A_TILE):
+        raise InvalidImage("its tiles are far larger than the picture")
 
 
 def check_size(size: Size) -> None:

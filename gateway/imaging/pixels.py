@@ -1,8 +1,10 @@
 """Pixels made plain: RGB of 8 bits, upright, without transparency."""
 
-from io import BytesIO
+from collections.abc import Callable
 
-from PIL import Image, ImageCms
+from PIL import Image
+
+from gateway.imaging import colour
 
 Colour = tuple[int, int, int]
 
@@ -16,6 +18,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIXTEEN_BITS = frozenset({"I", "I;16", "I;16L", "I;16B"})
+_STRIP = 256
+"""Rows."""
 
 
 def turned(picture: Image.Image, orientation: int) -> Image.Image:
@@ -24,31 +28,63 @@ def turned(picture: Image.Image, orientation: int) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def flattened(picture: Image.Image, background: Colour) -> Image.Image:
-    """Return *picture* as RGB, its transparent parts showing *background*."""
-    if not picture.has_transparency_data:
-        return _rgb(picture)
-    clear = picture.convert("RGBA")
-    canvas = Image.new("RGB", clear.size, background)
-    canvas.paste(clear, mask=clear.getchannel("A"))
-    return canvas
+def flattened(picture: Image.Image, background: Colour, profile: bytes = b"") -> Image.Image:
+    """
+    Return *picture* as RGB in sRGB, its transparent parts showing *background*.
+
+    *profile* is the ICC profile of its colours; empty where they are sRGB's.
+    """
+    plain = picture.mode == "RGB" and not picture.has_transparency_data
+    if plain and not colour.differs(profile, "RGB"):
+        return picture
+
+    def flat(strip: Image.Image) -> Image.Image:
+        rgb = colour.in_srgb(_eight_bits(strip), profile)
+        if not strip.has_transparency_data:
+            return rgb
+        canvas = Image.new("RGB", strip.size, background)
+        canvas.paste(rgb, mask=_alpha(strip))
+        return canvas
+
+    return _by_strips(picture, "RGB", flat)
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def with_alpha(picture: Image.Image, profile: bytes = b"") -> Image.Image:
+    """Return *picture* as RGBA in sRGB, as transparent as it is."""
+
+    def clear(strip: Image.Image) -> Image.Image:
+        rgb = colour.in_srgb(_eight_bits(strip), profile)
+        return Image.merge("RGBA", (*rgb.split(), _alpha(strip)))
+
+    return _by_strips(picture, "RGBA", clear)
+
+
+def alpha(picture: Image.Image) -> Image.Image:
+    """Return how opaque each pixel of *picture* is, as a gray picture."""
+    return _by_strips(picture, "L", _alpha)
+
+
+def _by_strips(
+    picture: Image.Image, mode: str, made_of: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Return what is made of *picture* strip by strip, so that no step needs a copy of it all."""
+    picture.load()
+    whole = Image.new(mode, picture.size)
+    for top in range(0, picture.height, _STRIP):
+        bottom = min(picture.height, top + _STRIP)
+        whole.paste(made_of(picture.crop((0, top, picture.width, bottom))), (0, top))
+    return whole
+
+
+def _alpha(picture: Image.Image) -> Image.Image:
+    return picture.convert("RGBA").getchannel("A")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Return *picture* in 8 bits and without transparency, its colours as they are."""
     if picture.mode in _SIXTEEN_BITS:
         # Pillow would cut values off at 255, and make nearly everything white.
-        return picture.convert("I").point(lambda value: value * (1 / 257)).convert("RGB")
-    if picture.mode == "CMYK" and (profile := picture.info.get("icc_profile")):
-        return _printed(picture, profile)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _printed(picture: Image.Image, profile: bytes) -> Image.Image:
-    """Return the colours that the printer's profile means; without it they glare."""
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        screen = ImageCms.createProfile("sRGB")
-        seen = ImageCms.profileToProfile(picture, source, screen, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return picture.convert("RGB")
-    return seen or picture.convert("RGB")
+        return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if picture.mode == "LA":
+        return picture.convert("L")
+    return picture.convert("RGB") if picture.has_transparency_data else picture

@@ -1,10 +1,13 @@
 """PNG seen from outside: its chunks, and the file without those that no decoder needs."""
 
+import struct
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 from gateway.domain.errors import InvalidImage
+from gateway.imaging import icc
 from gateway.imaging.metadata import Metadata
 
 _SIGNATURE_BYTES = 8
@@ -19,6 +22,10 @@ _NEEDED = frozenset(
     | {b"cICP", b"mDCV", b"cLLI", b"bKGD", b"hIST", b"pHYs", b"sPLT", b"acTL", b"fcTL", b"fdAT"}
 )
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT"})
+_ONCE = frozenset({b"PLTE", b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"tRNS", b"eXIf", b"acTL"})
+"""PNG 3rd edition, 5.6: a reader unpacks each anew, so that many would cost much."""
+_SRGB_GAMMA = range(44_500, 46_500)
+"""Of 100,000: what those write who mean sRGB."""
 
 
 class _Chunk(NamedTuple):
@@ -32,18 +39,50 @@ def metadata(content: bytes) -> Metadata:
     Read the chunks.
 
     Raises:
-        InvalidImage: there are absurdly many.
+        InvalidImage: there are absurdly many, or some that may stand there only once.
     """
-    exif, present = b"", False
+    present = False
+    end = len(content)
+    once: dict[bytes, bytes] = {}
     for chunk in _chunks(content):
         present = present or chunk.name not in _NEEDED
-        if chunk.name == b"eXIf":
-            exif = content[chunk.start + 8 : chunk.end - 4]
-    return Metadata(exif, present)
+        if chunk.name in _ONCE:
+            if chunk.name in once:
+                raise InvalidImage(f"a PNG may have one {chunk.name.decode()} chunk")
+            once[chunk.name] = content[chunk.start + 8 : chunk.end - 4]
+        if chunk.name == b"IEND":
+            end = chunk.end
+    rest = max(0, len(content) - end)
+    return Metadata(once.get(b"eXIf", b""), present, rest, _profile(once))
+
+
+def _profile(chunks: Mapping[bytes, bytes]) -> bytes | None:
+    """Return the profile that *chunks* mean: the first that counts (PNG 3rd edition, 4.3)."""
+    if len(codes := chunks.get(b"cICP", b"")) == 4:
+        return icc.profile_of_codes(codes[0], codes[1])
+    if b"iCCP" in chunks:
+        return None
+    if b"sRGB" in chunks or not (b"gAMA" in chunks or b"cHRM" in chunks):
+        return b""
+    return _profile_of_numbers(chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b""))
+
+
+@lru_cache(maxsize=16)
+def _profile_of_numbers(gamma: bytes, primaries: bytes) -> bytes:
+    """Return the profile that a gAMA and a cHRM chunk mean; empty for sRGB and for nonsense."""
+    coded = int.from_bytes(gamma, "big")
+    curve: icc.Curve = icc.srgb_curve
+    if coded and coded not in _SRGB_GAMMA:
+        curve = icc.gamma_curve(100_000 / coded)
+    try:
+        numbers = [part / 100_000 for part in struct.unpack(">8I", primaries)]
+        return icc.profile_of(cast(icc.Primaries, tuple(numbers)), curve)
+    except (ArithmeticError, ValueError, struct.error):
+        return icc.profile_of(icc.SRGB, curve)
 
 
 def stripped(content: bytes) -> bytes:
-    """Return the same picture without metadata and without what comes after its end."""
+    """Return the same picture without metadata."""
     kept = (content[part.start : part.end] for part in _chunks(content) if part.name in _NEEDED)
     return b"".join((content[:_SIGNATURE_BYTES], *kept))
 

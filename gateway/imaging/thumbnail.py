@@ -29,4 +29,4 @@ def thumbnail(content: bytes) -> bytes:
         picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # lets a JPEG be decoded at an eighth
         upright = ImageOps.exif_transpose(picture)
         small = ImageOps.fit(flattened(upright, WHITE), (SIDE, SIDE))
-        return as_webp(small, _QUALITY, None)
+        return as_webp(small, _QUALITY)

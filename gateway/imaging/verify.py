@@ -11,6 +11,18 @@ _WHOLE_BYTES = 131_072
 _FIRST_BYTES = 65_536
 
 
+_MOST_DECODED = 16_000_000
+"""Pixels of a PNG: so many may stand in few bytes."""
+
+
+def is_decoded(content: bytes, inspected: Inspected) -> bool:
+    """Tell whether verify makes pixels of *content*; else it reads it as it is coded."""
+    if inspected.format != "PNG":
+        return True
+    pixels = inspected.size.width * inspected.size.height
+    return len(content) <= _WHOLE_BYTES and pixels <= _MOST_DECODED
+
+
 def verify(content: bytes, inspected: Inspected) -> None:
     """
     Decode *content*, or enough of it to know that it is whole, and forget the pixels.
@@ -23,12 +35,11 @@ def verify(content: bytes, inspected: Inspected) -> None:
         InvalidImage: with the reason alone.
     """
     check_cost(content, inspected.format)
-    if len(content) > _WHOLE_BYTES:
-        if inspected.format == "PNG":
-            png.check_coding(content)
-            return
-        if inspected.format == "JPEG" and jpeg.is_single_pass(content):
-            content = jpeg.first_part(content, _FIRST_BYTES)
+    if not is_decoded(content, inspected):
+        png.check_coding(content)
+        return
+    if len(content) > _WHOLE_BYTES and inspected.format == "JPEG" and inspected.one_pass:
+        content = jpeg.first_part(content, _FIRST_BYTES)
     with opened(content, inspected.format) as picture, reading():
         # Luminance alone; other formats take no notice.
         picture.draft("L", (picture.width // _SHRINK, picture.height // _SHRINK))

@@ -23,13 +23,18 @@ class _Chunk(NamedTuple):
 
 def canvas(content: bytes) -> Size | None:
     """
-    Return what the first chunk says of the size, None when it says nothing.
+    Return what the first chunk that tells it says of the size, None when none does.
 
     Asked before Pillow, which makes room for the whole canvas on opening.
     """
-    name, data = content[12:16], content[20:30]
-    if len(data) < 10:
-        return None
+    for chunk in _chunks(content):
+        data = content[chunk.start + 8 : chunk.start + 18]
+        if (size := _canvas_of(chunk.name, data)) is not None:
+            return size
+    return None
+
+
+def _canvas_of(name: bytes, data: bytes) -> Size | None:
     little = int.from_bytes
     if name == b"VP8X":
         return Size(little(data[4:7], "little") + 1, little(data[7:10], "little") + 1)
@@ -48,12 +53,19 @@ def metadata(content: bytes) -> Metadata:
     Raises:
         InvalidImage: there are absurdly many.
     """
-    exif, present = b"", False
+    exif = b""
+    present = False
     for chunk in _chunks(content):
         present = present or chunk.name not in _NEEDED
         if chunk.name == b"EXIF":
             exif = content[chunk.start + 8 : chunk.end]
-    return Metadata(exif, present)
+    return Metadata(exif, present, rest=len(content) - _end(content))
+
+
+def _end(content: bytes) -> int:
+    """Return where the picture ends by what its head says, at most at the file's end."""
+    length = 8 + int.from_bytes(content[4:8], "little")
+    return min(len(content), length + length % 2)
 
 
 def stripped(content: bytes) -> bytes:
@@ -76,8 +88,9 @@ def _without_flags(chunk: bytes) -> bytes:
 def _chunks(content: bytes) -> Iterator[_Chunk]:
     """Yield the chunks, each with its padding; a broken file just ends early."""
     at = _HEAD_BYTES
+    whole = _end(content)
     for _ in range(_MOST_CHUNKS):
-        if at + 9 > len(content):
+        if at + 9 > whole:
             return
         length = int.from_bytes(content[at + 4 : at + 8], "little")
         end = at + 8 + length + length % 2

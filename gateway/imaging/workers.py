@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
-from gateway.domain.errors import GatewayError, InvalidImage, Overloaded
+from gateway.domain.errors import GatewayError, InvalidImage
 from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
-from gateway.imaging.finish import finished
-from gateway.imaging.fit import Aim, Fitted, as_it_is, drawn_anew, keeps_pixels, without_drawing
+from gateway.imaging.cost import MEMORY, SMALLEST, check_pixels, cost_of
+from gateway.imaging.finish import finished, finishing_cost, is_finished
+from gateway.imaging.fit import (
+    Aim,
+    Fitted,
+    as_it_is,
+    drawn_anew,
+    frame_of,
+    keeps_pixels,
+    without_drawing,
+)
 from gateway.imaging.formats import JPEG, format_of
 from gateway.imaging.inspect import Inspected, inspect
-from gateway.imaging.mask import check_mask
+from gateway.imaging.mask import check_mask, has_clear_parts, masked_cost
 from gateway.imaging.rules import broken_rules
 from gateway.imaging.thumbnail import thumbnail
-from gateway.imaging.verify import verify
+from gateway.imaging.turns import SMALL, Stand, Turns
+from gateway.imaging.verify import is_decoded, verify
 
 _Result = TypeVar("_Result")
 
@@ -29,14 +39,21 @@ _INLINE_PIXELS = 1_100_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """*threads* decode at once; *waiting* more may stand in line; times are in seconds."""
+    """
+    What decoding may take.
+
+    Attributes:
+        threads: Pictures at once; one more for a tenant that has none.
+        memory: Bytes for all large pictures together.
+        waiting: Pictures of one tenant that may stand in line.
+        decode: Seconds for one picture; a thread cannot be stopped, so it only stops being
+            waited for.
+    """
 
     threads: int = 2
+    memory: int = MEMORY
     waiting: int = 256
-    patience: float = 30.0
-    """In line, for a thread."""
     decode: float = 20.0
-    """For one picture; a thread cannot be stopped, so it only stops being waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +66,11 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is to be done to each picture of an edit."""
+    """What is to be done to each picture of an edit, and for whom."""
 
     aim: Aim
     fit: bool
+    stand: Stand
 
 
 class Imaging:
@@ -60,12 +78,15 @@ class Imaging:
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
-        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="imaging")
-        self._free = asyncio.Semaphore(limits.threads)
-        self._waiting = 0
+        self._threads = ThreadPoolExecutor(limits.threads + 1, thread_name_prefix="imaging")
+        self._turns = Turns(limits.threads, limits.memory, limits.waiting)
 
     async def check(
-        self, contents: Sequence[bytes | Picture], tenant: Tenant, inputs: Inputs
+        self,
+        contents: Sequence[bytes | Picture],
+        tenant: Tenant,
+        inputs: Inputs,
+        patience: float | None = None,
     ) -> Checked:
         """
         Decode each picture, and bring it into the rules of *inputs* if *tenant* has ``fit``.
@@ -75,34 +96,61 @@ class Imaging:
 
         Raises:
             InvalidImage: names the picture, counted from 1, and the reason or rule.
-            Overloaded: no thread came free; nothing was decoded.
+            Overloaded: no thread came free within *patience* seconds.
         """
-        job = _Job(Aim(inputs, tenant.metadata is MetadataRule.KEEP), tenant.fit)
+        stand = Stand.of(tenant.name, patience)
+        aim = Aim(inputs, tenant.metadata is MetadataRule.KEEP)
+        job = _Job(aim, tenant.fit, stand)
         done = [
             await self._checked(content, number, job)
             for number, content in enumerate(contents, start=1)
         ]
         return Checked(tuple(made for made, _ in done), tuple(notes for _, notes in done))
 
-    async def check_mask(self, kept: Keepsake) -> Size:
+    async def check_mask(
+        self, kept: Keepsake, tenant: Tenant, patience: float | None = None
+    ) -> Size:
         """As gateway.imaging.mask.check_mask; raises Overloaded as check does."""
-        return await self._run(lambda: check_mask(kept.mask, kept.original))
+        stand = Stand.of(tenant.name, patience)
+        cost = await self._run(lambda: masked_cost(kept.mask, kept.original), stand, SMALL)
+        return await self._run(lambda: check_mask(kept.mask, kept.original), stand, cost)
 
-    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+    async def has_clear_parts(
+        self, content: bytes, tenant: Tenant, patience: float | None = None
+    ) -> bool:
+        """As gateway.imaging.mask.has_clear_parts; raises Overloaded as check does."""
+        stand = Stand.of(tenant.name, patience)
+        seen = await self._run(lambda: inspect(content), stand, SMALL)
+        if not seen.has_alpha:
+            return False
+        cost = cost_of(seen, seen.size)
+        return await self._run(lambda: has_clear_parts(content), stand, cost)
+
+    def is_finished(self, head: bytes, form: AnswerForm) -> bool:
+        """As gateway.imaging.finish.is_finished."""
+        return is_finished(head, form)
+
+    async def finish(
+        self, picture: bytes, form: AnswerForm, kept: Keepsake | None, tenant: str
+    ) -> bytes:
         """
         As gateway.imaging.finish.finished.
 
         It waits for a thread as long as it takes and is never refused: this is paid for.
         """
-        await self._free.acquire()
-        return await self._in_thread(lambda: finished(picture, form, kept))
+        if is_finished(picture, form):
+            return picture
+        stand = Stand(tenant)
+        cost = await self._in_turn(lambda: finishing_cost(picture, kept), stand, SMALL)
+        cost = min(cost, self._limits.memory)
+        return await self._in_turn(lambda: finished(picture, form, kept), stand, cost)
 
     async def thumbnail(self, content: bytes) -> bytes | None:
         """As gateway.imaging.thumbnail.thumbnail; None if no thread is free, or it cannot be."""
-        if self._free.locked():
+        if self._turns.busy:
             return None
         try:
-            return await self._run(lambda: thumbnail(content))
+            return await self._run(lambda: thumbnail(content), Stand("", None), SMALL)
         except GatewayError:
             return None
 
@@ -127,42 +175,55 @@ class Imaging:
             inspected = inspect(content)
             if _is_quick(inspected, job.aim.inputs):
                 return _check(content, inspected, job)
-        return await self._run(lambda: _check(content, inspect(content), job))
+        inspected = await self._run(lambda: inspect(content), job.stand, SMALL)
+        cost = _cost(content, inspected, job)
+        return await self._run(lambda: _check(content, inspected, job), job.stand, cost)
 
-    async def _run(self, work: Callable[[], _Result]) -> _Result:
-        await self._take_thread()
+    async def _run(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
+        await self._turns.take(stand, cost)
         try:
             async with asyncio.timeout(self._limits.decode):
-                return await self._in_thread(work)
+                return await self._in_thread(work, stand.tenant, cost)
         except TimeoutError as exc:
             raise InvalidImage("it takes too long to decode") from exc
 
-    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+    async def _in_turn(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
+        await self._turns.take(stand, cost)
+        return await self._in_thread(work, stand.tenant, cost)
+
+    async def _in_thread(self, work: Callable[[], _Result], tenant: str, cost: int) -> _Result:
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
         # The thread is free when the work ends, not when its customer leaves.
-        running.add_done_callback(lambda _: self._free.release())
+        running.add_done_callback(lambda _: self._turns.give_back(tenant, cost))
         return await asyncio.shield(running)
 
-    async def _take_thread(self) -> None:
-        if self._waiting >= self._limits.waiting:
-            raise Overloaded("Too many pictures are being read; try again.", retry_after=1)
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._limits.patience):
-                await self._free.acquire()
-        except TimeoutError as exc:
-            message = "Pictures are being read too slowly; try again."
-            raise Overloaded(message, retry_after=5) from exc
-        finally:
-            self._waiting -= 1
+
+def _cost(content: bytes, inspected: Inspected, job: _Job) -> int:
+    """Return the bytes that it takes to check *content*; InvalidImage if it is not to be."""
+    _refuse_if_broken(content, inspected, job)
+    inputs = job.aim.inputs
+    if _passes(content, inspected, job):
+        if not is_decoded(content, inspected):
+            return 0
+        check_pixels(inspected)
+        return cost_of(inspected, SMALLEST)
+    check_pixels(inspected)
+    return cost_of(inspected, inspected.lying(frame_of(inspected.upright, inputs).drawn))
+
+
+def _passes(content: bytes, inspected: Inspected, job: _Job) -> bool:
+    """Tell whether the picture goes on without being drawn anew."""
+    if not job.fit:
+        return not inspected.foreign_colours
+    inputs = job.aim.inputs
+    return keeps_pixels(inspected, inputs) and len(content) <= inputs.most_bytes
 
 
 def _check(content: bytes, inspected: Inspected, job: _Job) -> Fitted:
     """Return *content* as it may go upstream, all of it decoded; InvalidImage if it may not."""
+    _refuse_if_broken(content, inspected, job)
     aim = job.aim
-    if not job.fit:
-        if rules := broken_rules(inspected, len(content), aim.inputs):
-            raise InvalidImage("it " + ", and ".join(rule.said(aim.inputs) for rule in rules))
+    if not job.fit and not inspected.foreign_colours:
         verify(content, inspected)
         return as_it_is(content, inspected, aim)
     if fitted := without_drawing(content, inspected, aim):
@@ -171,11 +232,19 @@ def _check(content: bytes, inspected: Inspected, job: _Job) -> Fitted:
     return drawn_anew(content, inspected, aim)
 
 
+def _refuse_if_broken(content: bytes, inspected: Inspected, job: _Job) -> None:
+    """Refuse a picture against the rules of the model, where it may not be fitted."""
+    inputs = job.aim.inputs
+    if not job.fit and (rules := broken_rules(inspected, len(content), inputs)):
+        raise InvalidImage("it " + ", and ".join(rule.said(inputs) for rule in rules))
+
+
 def _is_light(content: bytes) -> bool:
     return (
         len(content) <= _INLINE_BYTES
         and format_of(content) is JPEG
         and jpeg.is_single_pass(content)
+        and not jpeg.has_profile(content)
     )
 
 

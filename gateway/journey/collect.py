@@ -109,22 +109,9 @@ class Collector:
 
     async def _fetch_of(self, errand: Errand, opened: AsyncExitStack) -> _Fetch:
         """Return how each picture of *errand* is had."""
-        if errand.edit.answer.as_made:
-
-            async def begin(upstream: Upstream, leg: Leg, url: str) -> _Picture:
-                if leg.broken_late:
-                    return await self._dashscope.download(upstream, url)
-                picture = await self._dashscope.open(upstream, url)
-                if isinstance(picture, bytes):
-                    return picture
-                opened.push_async_callback(picture.close)
-                return _HandedOn(picture, leg)
-
-            return begin
         finish = await self._finishing.of(errand)
 
-        async def download(upstream: Upstream, _: Leg, url: str) -> _Picture:
-            picture = await self._dashscope.download(upstream, url)
+        async def finished(picture: bytes) -> _Picture:
             try:
                 return await finish(picture)
             except ResultUnavailable as broken:  # it came whole: another try brings the same
@@ -132,7 +119,18 @@ class Collector:
                     broken.message, retry=False, upstream_code="it cannot be decoded"
                 ) from broken
 
-        return download
+        async def fetch(upstream: Upstream, leg: Leg, url: str) -> _Picture:
+            if leg.broken_late or not errand.edit.answer.as_made:
+                return await finished(await self._dashscope.download(upstream, url))
+            picture = await self._dashscope.open(upstream, url)
+            if isinstance(picture, bytes):
+                return await finished(picture)
+            opened.push_async_callback(picture.close)
+            if self._finishing.is_finished(errand, picture.head):
+                return _HandedOn(picture, leg)
+            return await finished(b"".join([chunk async for chunk in picture.chunks()]))
+
+        return fetch
 
     async def _leg(
         self, errand: Errand, leg: Leg, fetch: _Fetch

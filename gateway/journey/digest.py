@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from blake3 import blake3
 
-from gateway.domain.edit import Edit
+from gateway.domain.edit import Edit, Size
 from gateway.domain.models import Does
 
 _VERSION = "2:"
@@ -81,7 +81,7 @@ def first_digest(edit: Edit, pictures: Sequence[bytes], mask: bytes = b"") -> st
         answer.response_format,
         answer.output_format,
         answer.compression,
-        answer.scale_to,
+        _scaled_to(edit),
     ):
         _add(whole, field)
     for mark in pictures:
@@ -94,6 +94,14 @@ def first_digest(edit: Edit, pictures: Sequence[bytes], mask: bytes = b"") -> st
 def comparable(one: str, other: str) -> bool:
     """Return whether two digests are of one version, so that they differ if the content does."""
     return one.startswith(_VERSION) is other.startswith(_VERSION)
+
+
+def _scaled_to(edit: Edit) -> Size | None:
+    """Return the size to scale to as version 1 had it: where it is not the size to be made."""
+    answer = edit.answer
+    if answer.scale_to == edit.size and not answer.composite:
+        return None
+    return answer.scale_to
 
 
 def _add(whole: blake3, field: object) -> None:

@@ -34,6 +34,10 @@ class Finishing:
         if errand.edit.answer.composite:
             await self.keepsakes.drop(errand.edit_id)
 
+    def is_finished(self, errand: Errand, head: bytes) -> bool:
+        """Tell by its first bytes whether a picture of *errand* is what was asked for."""
+        return self._finisher.is_finished(head, errand.edit.answer)
+
     async def of(self, errand: Errand) -> Finish:
         """
         Return what makes of each picture of *errand* what was asked for, if anything was.
@@ -50,4 +54,5 @@ class Finishing:
             raise ResultUnavailable(
                 "The original and the mask of this edit are not kept any more.", retry=False
             )
-        return lambda picture: self._finisher.finish(picture, form, kept)
+        tenant = errand.tenant.name
+        return lambda picture: self._finisher.finish(picture, form, kept, tenant)

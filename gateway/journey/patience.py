@@ -5,7 +5,7 @@ from collections.abc import Mapping
 # Node's fetch gives up after 300 s without headers and says nothing (openai.md 7.2).
 _NODE_FETCH_SECONDS = 290.0
 _NODE = "node.js/"  # the AI SDK's user agent ends so, and it sends no x-stainless headers
-_SHORTEST = 0.2
+SHORTEST = 0.2
 
 
 def patience(headers: Mapping[str, str], *, server_cap: float, cut_off_seconds: float) -> float:
@@ -29,7 +29,7 @@ def patience(headers: Mapping[str, str], *, server_cap: float, cut_off_seconds: 
     if not limits:
         return server_cap
     theirs = min(limits)
-    return max(_SHORTEST, min(server_cap, theirs - min(2.0, theirs / 10)))
+    return max(SHORTEST, min(server_cap, theirs - min(2.0, theirs / 10)))
 
 
 _NAMES = ("x-stainless-read-timeout", "x-stainless-timeout")

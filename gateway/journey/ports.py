@@ -260,7 +260,13 @@ class Receipts(Protocol):
 class Finisher(Protocol):
     """Who makes of DashScope's picture what was asked for; gateway.imaging answers it."""
 
-    async def finish(self, picture: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+    def is_finished(self, head: bytes, form: AnswerForm) -> bool:
+        """Tell by its first bytes whether a picture is as *form* says, so that it may pass."""
+        ...
+
+    async def finish(
+        self, picture: bytes, form: AnswerForm, kept: Keepsake | None, tenant: str
+    ) -> bytes:
         """
         Return *picture* scaled, laid into the original of *kept*, and encoded, as *form* says.
 

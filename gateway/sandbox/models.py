@@ -30,6 +30,7 @@ class Results:
         area: Pixels about which it has when no size is asked for.
         counts: How many one submit may ask for.
         count: How many it gets that asks for none.
+        step: A size that is asked for is rounded so that it divides both sides.
     """
 
     areas: tuple[int, int]
@@ -37,6 +38,7 @@ class Results:
     area: int = 1280 * 1280
     counts: range = range(1, 5)
     count: int = 4
+    step: int = 1
 
     def fit(self, width: int, height: int) -> bool:
         """Tell whether a picture of that size can be made; 4:1 is the longest of all models."""
@@ -47,6 +49,10 @@ class Results:
             and width in self.sides
             and height in self.sides
         )
+
+    def rounded(self, width: int, height: int) -> tuple[int, int]:
+        """Give the size at which a picture is made for which that size was asked."""
+        return round(width / self.step) * self.step, round(height / self.step) * self.step
 
     def like(self, width: int, height: int) -> tuple[int, int]:
         """Give the size of a picture in the ratio of *width* to *height*."""
@@ -89,6 +95,7 @@ class Rules:
 
 
 _SMALL = Results((768 * 768, 1280 * 1280))
+_WAN26 = Results((768 * 768, 2048 * 2048), step=16)
 _LARGE = Results((1280 * 1280, 1440 * 1440))
 _QWEN = Results(
     (512 * 512, 2048 * 2048), range(512, 2049), area=1024 * 1024, counts=range(1, 7), count=1
@@ -98,7 +105,7 @@ EDITS = Rules(SYNTHESIS, "prompt", range(1, 4), _SMALL)
 RULES = {
     "wan2.5-i2i-preview": EDITS,
     "wan2.5-t2i-preview": Rules(PAINTING, "prompt", _NONE, _LARGE),
-    "wan2.6-image": Rules(MESSAGES, "messages", range(1, 5), _SMALL, range(240, 8001)),
+    "wan2.6-image": Rules(MESSAGES, "messages", range(1, 5), _WAN26, range(240, 8001)),
     "wan2.6-t2i": Rules(MESSAGES, "messages", _NONE, _LARGE, characters=2100),
     "qwen-image-edit-plus": Rules(
         AT_ONCE,

@@ -43,9 +43,10 @@ class Order:
     @property
     def made_size(self) -> Size:
         """Width and height of the results: as asked, or the model's area like the last picture."""
+        results = rules_of(self.model).results
         if self.size:
-            return self.size
-        return rules_of(self.model).results.like(*(self.images[-1].size if self.images else (1, 1)))
+            return results.rounded(*self.size)
+        return results.like(*(self.images[-1].size if self.images else (1, 1)))
 
     @property
     def prompt_sha256(self) -> str:

@@ -11,6 +11,35 @@ _MOST_DISTORTION = 0.02
 """Of the ratio: what whole pixels and a size named by hand differ by, and nobody sees."""
 
 
+def is_own_mask(edit: Edit) -> bool:
+    """Return whether the asked model edits a picture where it is transparent (openai.md 2.1)."""
+    return edit.model_asked == "dall-e-2"
+
+
+def check_own_mask(edit: Edit, *, taken: bool) -> None:
+    """
+    Refuse a picture that is its own mask where none can be applied.
+
+    Args:
+        edit: As edit_of returned it.
+        taken: Whether the tenant has masks applied.
+    """
+    means = "With the model 'dall-e-2' the transparent parts of the image are what is edited"
+    if not taken:
+        raise InvalidRequest(
+            f"{means}, as with a mask, and masks are not applied here. Send the image without"
+            " transparency, or ask for another model.",
+            param="image",
+        )
+    if edit.answer.response_format is ResponseFormat.URL:
+        raise InvalidRequest(
+            f"{means}, as with a mask. With response_format 'url' you get DashScope's own file,"
+            " which knows no mask: use response_format 'b64_json', send the image without"
+            " transparency, or ask for another model.",
+            param="image",
+        )
+
+
 def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
     """
     Return *edit* as one that keeps what its mask protects.

@@ -79,7 +79,7 @@ def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fi
         prompt_extend=values.get("prompt_extend"),
         answer=answer,
         ignored=tuple(_without_effect(ignored, answer)),
-        adjusted=() if answer.scale_to is None else (f"size:{made}->{asked}",),
+        adjusted=() if made == asked else (f"size:{made}->{asked}",),
     )
 
 
@@ -108,23 +108,25 @@ def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> Answe
     """Return what becomes of DashScope's pictures, which an URL can only show as they are."""
     asked: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
+    response_format = values.get("response_format", ResponseFormat.B64_JSON)
     form = AnswerForm(
-        response_format=values.get("response_format", ResponseFormat.B64_JSON),
+        response_format=response_format,
         output_format=output_format,
         compression=None if output_format == "png" else values.get("output_compression"),
-        scale_to=None if asked is None or size_rule.is_legal(asked, sizes) else asked,
+        scale_to=None if response_format is ResponseFormat.URL else asked,
         stream=values.get("stream", False),
     )
-    if form.scale_to is not None:
-        _check_scaling(form.scale_to, sizes, fit=fit)
+    scaled = asked is not None and not size_rule.is_legal(asked, sizes)
+    if asked is not None and scaled:
+        _check_scaling(asked, sizes, fit=fit)
     if form.response_format is ResponseFormat.URL and form.stream:
         raise InvalidRequest(
             "A stream brings the pictures themselves: with 'stream' leave 'response_format' out"
             " or send 'b64_json'.",
             param="response_format",
         )
-    if form.response_format is ResponseFormat.URL and not form.as_made:
-        field = "size" if form.scale_to else "output_format"
+    if form.response_format is ResponseFormat.URL and (scaled or not form.as_made):
+        field = "size" if scaled else "output_format"
         raise InvalidRequest(
             f"With response_format 'url' you get DashScope's own file: '{field}' can only be"
             " what DashScope makes itself. Use response_format 'b64_json', or leave"

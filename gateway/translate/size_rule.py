@@ -11,6 +11,8 @@ LONGEST, SHORTEST = 3840, 2160
 
 _NEARBY = 12
 """Heights tried above and below the computed one: enough to meet 16:9 exactly."""
+_NEARBY_STEPS = 4
+"""The same where a model goes by larger steps."""
 
 
 def rule(sizes: Sizes) -> str:
@@ -19,9 +21,11 @@ def rule(sizes: Sizes) -> str:
         f"width x height must be {sizes.least_pixels} to {sizes.most_pixels} pixels,"
         f" and the ratio of the sides 1:{sizes.most_ratio} to {sizes.most_ratio}:1"
     )
-    if sizes.shortest_side == 1:
-        return said
-    return f"{said}, no side under {sizes.shortest_side} or over {sizes.longest_side}"
+    if sizes.step > 1:
+        said += f", both sides multiples of {sizes.step}"
+    if sizes.shortest_side > 1:
+        said += f", no side under {sizes.shortest_side} or over {sizes.longest_side}"
+    return said
 
 
 def scaled_rule(sizes: Sizes) -> str:
@@ -39,6 +43,7 @@ def is_legal(size: Size, sizes: Sizes) -> bool:
         sizes.least_pixels <= shorter * longer <= sizes.most_pixels
         and sizes.shortest_side <= shorter
         and longer <= sizes.longest_side
+        and size.width % sizes.step == size.height % sizes.step == 0
         and ratio_is_legal(size, sizes)
     )
 
@@ -66,9 +71,11 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
     ratio = min(max(size.width / size.height, 1 / sizes.most_ratio), sizes.most_ratio)
     least, most = _pixels_of(max(ratio, 1 / ratio), sizes)
     pixels = min(max(size.width * size.height, least), most)
-    middle = round(sqrt(pixels / ratio))
-    around = range(middle - _NEARBY, middle + _NEARBY + 1)
-    candidates = (Size(round(height * ratio), height) for height in around)
+    step = sizes.step
+    middle = round(sqrt(pixels / ratio) / step)
+    nearby = _NEARBY if step == 1 else _NEARBY_STEPS
+    around = range(middle - nearby, middle + nearby + 1)
+    candidates = (Size(round(high * ratio) * step, high * step) for high in around)
     return min(
         (near for near in candidates if is_legal(near, sizes)),
         key=lambda near: (

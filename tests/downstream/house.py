@@ -217,6 +217,7 @@ class House:
     """One gateway's door, with everything behind it in reach."""
 
     tenant: Tenant = ACME
+    edits: Offer = EDITS
     limits: Limits = field(default_factory=Limits)
     most_bytes: int = 2**24
     measure: Callable[[bytes], Size | None] = lambda _: None
@@ -232,11 +233,15 @@ class House:
         self.budget = Bytes(self.most_bytes, self.seen.inflight_bytes)
         self.check = passes
         self.check_mask = lies_on
+        self.clear: set[bytes] = set()
+        """Pictures that are fully transparent somewhere."""
+        self.waits: list[float] = []
+        """How long each asking for a thread was ready to wait."""
         self.registry = CollectorRegistry()
         keyring = Keyring(
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
-        edits, generations = (self._door(keyring, offer) for offer in (EDITS, GENERATIONS))
+        edits, generations = (self._door(keyring, offer) for offer in (self.edits, GENERATIONS))
         pages = routes(
             edits,
             generations,
@@ -255,6 +260,7 @@ class House:
         reception = Reception(
             check=self._checked,
             check_mask=self._mask_checked,
+            has_clear_parts=self._cleared,
             limits=self.limits,
             offer=offer,
             max_wait_seconds=540.0,
@@ -274,13 +280,19 @@ class House:
         )
 
     async def _checked(
-        self, contents: Sequence[bytes | Picture], tenant: Tenant, inputs: Inputs
+        self, contents: Sequence[bytes | Picture], tenant: Tenant, inputs: Inputs, patience: float
     ) -> Checked:
         assert len(contents) <= inputs.most
+        self.waits.append(patience)
         return await self.check(contents, tenant)
 
-    async def _mask_checked(self, kept: Keepsake) -> Size:
+    async def _mask_checked(self, kept: Keepsake, tenant: Tenant, patience: float) -> Size:
+        self.waits.append(patience)
         return await self.check_mask(kept)
+
+    async def _cleared(self, content: bytes, tenant: Tenant, patience: float) -> bool:
+        self.waits.append(patience)
+        return content in self.clear
 
     def customer(self, key: str | None = KEY) -> httpx.AsyncClient:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}

@@ -4,12 +4,14 @@ from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.domain.edit import AnswerForm, Keepsake, Size
 from gateway.domain.errors import InvalidImage
-from gateway.domain.tenant import MaskRule
-from tests.downstream.house import ACME, FILES, FORM, PNG, House
+from gateway.domain.tenant import MaskRule, Tenant
+from gateway.imaging.workers import Checked
+from tests.downstream.house import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +137,112 @@ async def test_a_mask_that_does_not_fit() -> None:
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == "invalid_image_file"
     assert house.desk.asks == []
+
+
+DALLE = {**MODELS, "dall-e-2": "wan2.5-i2i-preview"}
+
+
+def with_dalle(tenant: Tenant = ACME) -> House:
+    """A door that takes OpenAI's older name, and a picture that is transparent somewhere."""
+    house = House(tenant=tenant, edits=replace(EDITS, models=DALLE))
+    house.clear.add(PNG)
+    return house
+
+
+async def edited(house: House, **fields: str) -> httpx.Response:
+    async with house.customer() as customer:
+        return await customer.post("/v1/images/edits", data={**FORM, **fields}, files=FILES)
+
+
+async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
+    """OpenAI's contract for that model: without a mask the picture's own transparency is it."""
+    house = with_dalle()
+
+    await edited(house, model="dall-e-2")
+
+    (ask,) = house.desk.asks
+    assert ask.keepsake == Keepsake(original=PNG, mask=PNG)
+    assert ask.edit.answer.composite
+
+
+@pytest.mark.parametrize("model", ["gpt-image-1", "wan2.5-i2i-preview"])
+async def test_under_other_models_they_are_not(model: str) -> None:
+    """Their whole picture is edited, as at OpenAI."""
+    house = with_dalle()
+
+    await edited(house, model=model)
+
+    assert house.desk.asks[0].keepsake is None
+
+
+async def test_under_dall_e_2_a_mask_of_its_own_goes_first() -> None:
+    """The picture's transparency counts only where no mask was sent."""
+    house = with_dalle()
+
+    async with house.customer() as customer:
+        await customer.post(
+            "/v1/images/edits", data={**FORM, "model": "dall-e-2"}, files=FORMED["files"]
+        )
+
+    assert house.desk.asks[0].keepsake == Keepsake(original=PNG, mask=MASK)
+
+
+async def test_under_dall_e_2_an_opaque_picture_is_edited_whole() -> None:
+    """Nothing in it says where."""
+    house = with_dalle()
+    house.clear.clear()
+
+    await edited(house, model="dall-e-2")
+
+    assert house.desk.asks[0].keepsake is None
+
+
+async def test_under_dall_e_2_a_picture_by_url_is_not_read() -> None:
+    """It goes on as it is, like all of them."""
+    house = with_dalle()
+
+    async with house.customer() as customer:
+        fields = {**FORM, "model": "dall-e-2", "image": "https://a.b/c.png"}
+        await customer.post("/v1/images/edits", data=fields, files={"note": (None, "")})
+
+    assert house.desk.asks[0].keepsake is None
+
+
+@pytest.mark.parametrize(
+    ("tenant", "fields", "says"),
+    [
+        pytest.param(
+            replace(ACME, mask=MaskRule.REFUSE), {}, "masks are not applied here", id="refuse"
+        ),
+        pytest.param(ACME, {"response_format": "url"}, "which knows no mask", id="url"),
+    ],
+)
+async def test_under_dall_e_2_what_cannot_be_done_is_said(
+    tenant: Tenant, fields: dict[str, str], says: str
+) -> None:
+    """The picture is never flattened and edited all over in silence."""
+    house = with_dalle(tenant)
+
+    reply = await edited(house, model="dall-e-2", **fields)
+
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, "image")
+    assert says in error["message"]
+    assert house.desk.asks == []
+
+
+async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
+    """The time in line for decoding is part of the client's own patience."""
+    house = with_dalle()
+
+    async def slowly(contents: Any, tenant: Tenant) -> Checked:
+        await house.clock.sleep(20.0)
+        return await passes(contents, tenant)
+
+    house.check = slowly
+    headers = {"x-stainless-read-timeout": "60"}
+    async with house.customer() as customer:
+        await customer.post("/v1/images/edits", **FORMED, headers=headers)
+
+    assert house.waits == [58.0, 38.0]
+    assert house.desk.asks[0].patience == 38.0

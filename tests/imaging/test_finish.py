@@ -85,22 +85,9 @@ def test_a_masked_result_of_another_size() -> None:
     assert made.crop((81, 0, 120, 100)).tobytes() == original.crop((81, 0, 120, 100)).tobytes()
 
 
-@pytest.mark.parametrize("output_format", ["png", "jpeg"])
-def test_a_masked_result_has_the_originals_profile(output_format: str) -> None:
-    """Unless DashScope's picture has one itself, which its pixels follow."""
-    kept = Keepsake(read("icc.jpg"), saved(mask((480, 400), (30, 30, 80, 70))))
-    form = AnswerForm(output_format=output_format, composite=True)
-
-    made = opened(finished(saved(drawn(480, 400)), form, kept))
-    own = opened(finished(saved(drawn(480, 400), icc_profile=b"own" * 50), form, kept))
-
-    assert made.info["icc_profile"] == opened(read("icc.jpg")).info["icc_profile"]
-    assert own.info["icc_profile"] == b"own" * 50
-
-
 @pytest.mark.parametrize("name", ["text.png", "truncated.png", "bomb.png", "empty.png"])
 @pytest.mark.parametrize(
-    "form", [scaled_to(Size(480, 400)), AnswerForm(output_format="jpeg")], ids=["size", "jpeg"]
+    "form", [scaled_to(Size(200, 200)), AnswerForm(output_format="jpeg")], ids=["size", "jpeg"]
 )
 def test_an_upstreams_broken_picture(name: str, form: AnswerForm) -> None:
     """What cannot be read is the upstream's fault, and no fault of the customer's."""

@@ -17,9 +17,9 @@ GIF, TIFF, AVIF = "image/gif", "image/tiff", "image/avif"
 
 SOUND = {
     "plain.jpg": Inspected("JPEG", JPEG, L, "RGB", has_alpha=False),
-    "progressive.jpg": Inspected("JPEG", JPEG, L, "RGB", has_alpha=False),
+    "progressive.jpg": Inspected("JPEG", JPEG, L, "RGB", has_alpha=False, one_pass=False),
     "gray.jpg": Inspected("JPEG", JPEG, L, "L", has_alpha=False),
-    "cmyk.jpg": Inspected("JPEG", JPEG, L, "CMYK", has_alpha=False),
+    "cmyk.jpg": Inspected("JPEG", JPEG, L, "CMYK", has_alpha=False, foreign_colours=True),
     "icc.jpg": Inspected("JPEG", JPEG, L, "RGB", has_alpha=False),
     "small.jpg": Inspected("JPEG", JPEG, Size(300, 200), "RGB", has_alpha=False),
     "wide.jpg": Inspected("JPEG", JPEG, Size(5400, 400), "RGB", has_alpha=False),

@@ -62,23 +62,45 @@ def test_the_first_exif_block_counts() -> None:
     assert jpeg.metadata(content).exif == b"Exif\x00\x00first"
 
 
-def test_what_hangs_behind_the_picture_goes() -> None:
-    """A second picture or film after the end, with its own position, is cut off."""
-    content = with_segment(0xE1, b"Exif\x00\x00") + read("exif_gps.jpg")
+@pytest.mark.parametrize(
+    ("picture", "rest"),
+    [
+        pytest.param(PLAIN, b"tail", id="bytes"),
+        pytest.param(PLAIN, b"\0", id="padding"),
+        pytest.param(PLAIN, PLAIN, id="a second picture"),
+        pytest.param(PLAIN, b"\0\0\0\x18ftypmp42" + bytes(99) + b"\xff\xd9", id="a film"),
+        pytest.param(read("progressive.jpg"), read("exif_gps.jpg"), id="progressive"),
+        pytest.param(read("exif_gps.jpg"), b"tail", id="with metadata"),
+        pytest.param(PLAIN, b"", id="nothing"),
+    ],
+)
+def test_what_hangs_behind_the_picture_is_seen(picture: bytes, rest: bytes) -> None:
+    """The picture ends at its own end mark, behind all of its scans."""
+    assert jpeg.end(picture + rest) == len(picture)
+    assert jpeg.metadata(picture + rest).rest == len(rest)
 
-    assert jpeg.stripped(content) == PLAIN
 
-
-def test_all_scans_of_a_progressive_picture_stay() -> None:
-    """The tables and scans after the first scan are kept byte for byte."""
+def test_an_end_mark_in_a_table_is_no_end() -> None:
+    """A table between two scans may hold the end mark's bytes."""
     content = read("progressive.jpg")
+    second = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
+    table = b"\xff\xfe\x00\x04\xff\xd9"
 
-    assert jpeg.stripped(content + b"tail") == content
+    assert jpeg.metadata(content[:second] + table + content[second:] + b"tail").rest == 4
+
+
+def test_endless_segments_behind_the_first_scan_are_refused() -> None:
+    """They would keep us busy; no encoder writes thousands."""
+    content = PLAIN[:-2] + b"\xff\xe5\x00\x02" * 5000 + PLAIN[-2:] + b"tail"
+
+    with pytest.raises(InvalidImage, match="at most 4096 segments"):
+        jpeg.metadata(content)
 
 
 def test_a_missing_end_keeps_everything() -> None:
     """A file without an end marker is kept to its last byte."""
     assert jpeg.stripped(PLAIN[:-2]) == PLAIN[:-2]
+    assert jpeg.metadata(PLAIN[:-2]).rest == 0
 
 
 def test_a_file_of_nothing_but_a_start_stays() -> None:

@@ -9,15 +9,15 @@ from PIL import Image
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.mask import check_mask, composite
+from gateway.imaging.mask import check_mask, composite, has_clear_parts
 from tests.imaging.pictures import drawn, mask, noise, read, saved
 
 RED, BLUE = (200, 60, 40), (10, 20, 220)
 
 
 def mixed(original: bytes, result: Image.Image, hole: bytes, feather: int = 3) -> Image.Image:
-    """The picture alone, without the original's profile."""
-    made, _ = composite(original, result, hole, feather)
+    """The picture that is made of an original without transparency."""
+    made = composite(original, result, hole, feather)
     assert made.mode == "RGB"
     return made
 
@@ -141,13 +141,61 @@ def test_a_broken_original_is_named() -> None:
         composite(read("corrupt.png"), drawn(480, 400), hole)
 
 
-def test_the_profile_of_the_original_comes_along() -> None:
-    """Kept pixels mean the same colours only under the same profile."""
-    hole = saved(mask((480, 400), (30, 30, 80, 70)))
+def test_transparency_that_a_mask_keeps() -> None:
+    """Outside the hole each pixel is as transparent as it was, and of the same colour."""
+    original = noise((120, 100))
+    original.putalpha(Image.linear_gradient("L").resize((120, 100)))
+    hole = mask((120, 100), (30, 30, 80, 70))
 
-    _, profile = composite(read("icc.jpg"), drawn(480, 400), hole)
+    made = composite(saved(original), drawn(120, 100, BLUE), saved(hole))
 
-    assert profile
+    assert made.mode == "RGBA"
+    assert made.getpixel((50, 50)) == (*BLUE, 255)
+    for x in range(120):
+        for y in range(100):
+            if not (30 <= x <= 80 and 30 <= y <= 70):
+                assert made.getpixel((x, y)) == original.getpixel((x, y))
+
+
+def test_a_transparent_original_has_no_dark_rim() -> None:
+    """Where the result fades into what is transparent, its own colour shows, only fainter."""
+    clear = Image.new("RGBA", (60, 60), (0, 0, 0, 0))
+    hole = mask((60, 60), (20, 20, 40, 40))
+
+    made = composite(saved(clear), drawn(60, 60, (250, 250, 250)), saved(hole))
+
+    for x in range(20, 41):
+        colour = made.getpixel((x, 30))
+        assert isinstance(colour, tuple)
+        assert min(colour[:3]) >= 245
+
+
+def test_a_large_original_is_decoded_small() -> None:
+    """What is scaled down anyway is decoded so, upright or not."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    original = saved(drawn(2400, 1600, RED), "JPEG", exif=exif)
+
+    made = mixed(original, drawn(400, 600), saved(mask((1600, 2400), (200, 200, 400, 400))))
+
+    assert made.size == (400, 600)
+    assert made.getpixel((300, 500)) == pytest.approx(RED, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "clear"), [("rgba.png", True), ("palette_clear.png", True), ("alpha.webp", True)]
+)
+def test_clear_parts(name: str, clear: bool) -> None:
+    """A fully transparent part is found in any format."""
+    assert has_clear_parts(read(name)) is clear
+
+
+def test_what_is_a_little_transparent_has_no_clear_parts() -> None:
+    """Soft edges and shadows are no part that is to be edited."""
+    picture = drawn(40, 30)
+    picture.putalpha(1)
+
+    assert not has_clear_parts(saved(picture))
 
 
 @pytest.mark.parametrize("original", ["rgb.png", "plain.jpg", "lossy.webp"])

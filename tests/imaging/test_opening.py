@@ -1,9 +1,12 @@
 """gateway.imaging.opening."""
 
+import struct
+
 import pytest
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage, ResultUnavailable
+from gateway.imaging.inspect import inspect
 from gateway.imaging.opening import check_cost, check_size, opened, reading
 from tests.imaging.pictures import read
 
@@ -77,3 +80,17 @@ def test_run_length_coded_bmp_is_refused() -> None:
 def test_honest_files_pass(name: str, known: str) -> None:
     """A sound file of each format costs what it should."""
     check_cost(read(name), known)
+
+
+def test_a_tile_far_larger_than_its_picture() -> None:
+    """A TIFF of 234 bytes would have room made for 1.6 billion pixels."""
+    entries = (
+        (256, 400), (257, 400), (258, 8), (259, 5), (262, 1), (277, 1),
+        (322, 40_000), (323, 40_000), (324, 8), (325, 100),
+    )  # fmt: skip
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    head = b"II*\0" + struct.pack("<I", 108) + bytes(100)
+    content = head + struct.pack("<H", len(entries)) + table + bytes(4)
+
+    with pytest.raises(InvalidImage, match="tiles are far larger"):
+        inspect(content)

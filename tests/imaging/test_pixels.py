@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms
 
-from gateway.imaging.pixels import flattened, turned
+from gateway.imaging.pixels import flattened, turned, with_alpha
 
 WHITE = (255, 255, 255)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -41,24 +41,6 @@ def test_rgb_is_not_copied() -> None:
     assert turned(picture, 1) is picture
 
 
-def test_printed_colours_follow_their_profile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CMYK picture with a profile goes through colour management."""
-    asked: list[dict[str, str]] = []
-
-    def converted(picture: Image.Image, *_: object, **options: str) -> Image.Image:
-        asked.append(options)
-        return Image.new("RGB", picture.size, (9, 9, 9))
-
-    monkeypatch.setattr(ImageCms, "profileToProfile", converted)
-    picture = Image.new("CMYK", (4, 4))
-    picture.info["icc_profile"] = SRGB
-
-    made = flattened(picture, WHITE)
-
-    assert asked == [{"outputMode": "RGB"}]
-    assert made.getpixel((0, 0)) == (9, 9, 9)
-
-
 @pytest.mark.parametrize(
     "profile",
     [pytest.param(b"nonsense", id="broken"), pytest.param(SRGB, id="not of a printer")],
@@ -66,6 +48,24 @@ def test_printed_colours_follow_their_profile(monkeypatch: pytest.MonkeyPatch) -
 def test_a_useless_profile_is_passed_over(profile: bytes) -> None:
     """Where the profile cannot be used, the plain conversion is."""
     picture = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
-    picture.info["icc_profile"] = profile
 
-    assert flattened(picture, WHITE).getpixel((1, 1)) == (255, 0, 0)
+    assert flattened(picture, WHITE, profile).getpixel((1, 1)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("height", [255, 256, 257, 600])
+def test_strips_meet_without_a_seam(height: int) -> None:
+    """What is made strip by strip is the whole picture."""
+    picture = Image.linear_gradient("L").resize((8, height))
+
+    assert flattened(picture, WHITE).tobytes() == picture.convert("RGB").tobytes()
+
+
+def test_transparency_stays_where_it_is_wanted() -> None:
+    """Colours and transparency of each pixel come out as they were."""
+    picture = Image.effect_noise((20, 300), 80).convert("RGB")
+    picture.putalpha(Image.linear_gradient("L").resize((20, 300)))
+
+    made = with_alpha(picture)
+
+    assert made.mode == "RGBA"
+    assert made.tobytes() == picture.tobytes()

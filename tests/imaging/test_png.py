@@ -49,9 +49,21 @@ def test_exif_is_read() -> None:
     assert png.metadata(with_chunk(b"eXIf", b"II*\x00")).exif == b"II*\x00"
 
 
-def test_what_hangs_behind_the_end_goes() -> None:
-    """Bytes after IEND, such as the rest of a cropped screenshot, are cut off."""
-    assert png.stripped(PLAIN + b"rest of a screenshot") == PLAIN
+def test_what_hangs_behind_the_end_is_seen() -> None:
+    """Bytes after IEND, such as the rest of a cropped screenshot, are counted."""
+    assert png.metadata(PLAIN + b"rest of a screenshot").rest == 20
+    assert png.metadata(PLAIN).rest == 0
+    assert png.metadata(PLAIN[:-4]).rest == 0
+
+
+@pytest.mark.parametrize("name", [b"iCCP", b"eXIf", b"cICP", b"gAMA"])
+def test_what_stands_there_once_is_not_unpacked_twice(name: bytes) -> None:
+    """A second chunk of such a kind is refused: thousands would each cost a megabyte."""
+    content = with_chunk(name, b"data")
+    content = content[:_HEAD_END] + chunk(name, b"more") + content[_HEAD_END:]
+
+    with pytest.raises(InvalidImage, match=f"may have one {name.decode()} chunk"):
+        png.metadata(content)
 
 
 def test_pixels_stay_when_metadata_goes() -> None:

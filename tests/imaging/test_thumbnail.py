@@ -7,6 +7,7 @@ from PIL import Image
 
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.thumbnail import SIDE, thumbnail
+from gateway.imaging.turns import Stand
 from gateway.imaging.workers import Imaging, Limits
 from tests.imaging.pictures import read
 
@@ -35,6 +36,6 @@ async def test_made_by_a_free_thread_or_not_at_all() -> None:
 
     assert await imaging.thumbnail(read("rgb.png"))
     assert await imaging.thumbnail(b"no picture") is None
-    await imaging._free.acquire()
+    await imaging._turns.take(Stand("acme"), 0)
     assert await imaging.thumbnail(read("rgb.png")) is None
     await imaging.close()

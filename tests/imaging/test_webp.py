@@ -20,7 +20,7 @@ def test_canvas(name: str) -> None:
     "content",
     [
         pytest.param(b"RIFF\x00\x00\x00\x00WEBPVP8X", id="cut short"),
-        pytest.param(b"RIFF\x00\x00\x00\x00WEBPJUNK" + bytes(20), id="unknown chunk"),
+        pytest.param(b"RIFF\x40\x00\x00\x00WEBPJUNK" + bytes(20), id="unknown chunk"),
     ],
 )
 def test_no_canvas(content: bytes) -> None:
@@ -65,4 +65,24 @@ def test_plain_file_stays() -> None:
 def test_endless_chunks_are_refused() -> None:
     """A file of ten thousand empty chunks is refused."""
     with pytest.raises(InvalidImage, match="at most 10000 chunks"):
-        webp.metadata(b"RIFF\x00\x00\x00\x00WEBP" + b"prVt\x00\x00\x00\x00" * 10_002)
+        webp.metadata(b"RIFF\xff\xff\xff\x00WEBP" + b"prVt\x00\x00\x00\x00" * 10_002)
+
+
+def test_what_hangs_behind_the_picture_is_seen() -> None:
+    """The head tells where the picture ends; what follows is counted, and no chunk of it."""
+    content = read("lossy.webp")
+
+    found = webp.metadata(content + b"EXIF" + bytes(20))
+
+    assert found.rest == 24
+    assert not found.present
+    assert webp.metadata(content).rest == 0
+
+
+def test_a_canvas_behind_another_chunk() -> None:
+    """A chunk in front of the picture does not hide its size."""
+    content = read("lossy.webp")
+    behind = content[:12] + b"prVt\x02\x00\x00\x00ab" + content[12:]
+    behind = behind[:4] + (len(behind) - 8).to_bytes(4, "little") + behind[8:]
+
+    assert webp.canvas(behind) == Size(480, 400)

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
-from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.domain.errors import InvalidImage, Overloaded, ResultUnavailable
 from gateway.domain.models import MODELS
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
 from gateway.imaging import workers as room
 from gateway.imaging.inspect import Inspected
+from gateway.imaging.turns import Stand
 from gateway.imaging.workers import Checked, Imaging, Limits
 from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved
 
@@ -206,7 +207,7 @@ async def test_a_long_line_refuses(gate: Gate) -> None:
         group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as caught:
-            await imaging.check([LARGE], FITS, INPUTS)
+            await imaging.check([LARGE], FITS, INPUTS, 3600.0)
         gate.open.set()
 
     await imaging.close()
@@ -214,32 +215,40 @@ async def test_a_long_line_refuses(gate: Gate) -> None:
 
 
 async def test_patience_in_line_ends(gate: Gate) -> None:
-    """Who waits for a thread longer than the patience is refused, to be repeated."""
-    imaging = Imaging(Limits(threads=1, patience=0.01))
+    """Who waits for a thread longer than its own patience is refused, to be repeated."""
+    imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
+        waiting = group.create_task(imaging.check([LARGE], FITS, INPUTS, 3600.0))
         with pytest.raises(Overloaded, match="too slowly"):
-            await imaging.check([LARGE], FITS, INPUTS)
+            await imaging.check([LARGE], FITS, INPUTS, 0.0)
+        waits = not waiting.done()
         gate.open.set()
 
     await imaging.close()
+    assert waits
+    assert waiting.result().adjusted == ((),)
 
 
 async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
     """It is refused by number; its thread counts as taken until it really ends."""
-    imaging = Imaging(Limits(threads=1, decode=0.05, patience=0.05))
+    imaging = Imaging(Limits(threads=1))
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        await gate.entered()
+        first.cancel()
+    imaging._limits = Limits(threads=1, decode=0.0)
+    other = replace(FITS, name="other")
 
     with pytest.raises(InvalidImage, match=r"image 1, .* it takes too long to decode"):
-        await imaging.check([LARGE], FITS, INPUTS)
+        await imaging.check([LARGE], other, INPUTS)
     with pytest.raises(Overloaded):
-        await imaging.check([LARGE], FITS, INPUTS)
+        await imaging.check([LARGE], FITS, INPUTS, 0.0)
     gate.open.set()
-    await imaging._free.acquire()
-    imaging._free.release()
+    imaging._limits = Limits(threads=1, decode=600.0)
 
-    imaging._limits = Limits(threads=1)  # a busy machine may need longer to begin a thread's work
     await imaging.check([LARGE], FITS, INPUTS)
     await imaging.close()
 
@@ -252,7 +261,7 @@ async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
         asked = group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
         asked.cancel()
-    taken = imaging._free.locked()
+    taken = imaging._turns.busy
     gate.open.set()
 
     await imaging.check([LARGE], FITS, INPUTS)
@@ -266,9 +275,9 @@ async def test_the_way_out(imaging: Imaging) -> None:
     kept = Keepsake(read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99))))
     result = saved(drawn(480, 400))
 
-    size = await imaging.check_mask(kept)
-    mixed = await imaging.finish(result, AnswerForm(composite=True), kept)
-    untouched = await imaging.finish(result, AnswerForm(scale_to=Size(480, 400)), None)
+    size = await imaging.check_mask(kept, FITS)
+    mixed = await imaging.finish(result, AnswerForm(composite=True), kept, "acme")
+    untouched = await imaging.finish(result, AnswerForm(scale_to=Size(480, 400)), None, "acme")
 
     assert size == Size(480, 400)
     assert mixed.startswith(b"\x89PNG")
@@ -283,12 +292,103 @@ async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
-        imaging._limits = Limits(threads=1, waiting=0, patience=0.0, decode=0.0)
-        made = group.create_task(imaging.finish(read("rgb.png"), AnswerForm(), None))
+        imaging._limits = Limits(threads=1, waiting=0, decode=0.0)
+        form = AnswerForm(output_format="webp")
+        made = group.create_task(imaging.finish(read("rgb.png"), form, None, "acme"))
         await asyncio.sleep(0.05)
         waits = not made.done()
         gate.open.set()
 
     await imaging.close()
     assert waits
-    assert made.result() == read("rgb.png")
+    assert made.result().startswith(b"RIFF")
+
+
+REST = b"\0\0\0\x18ftypmp42 where it was taken"
+
+
+@pytest.mark.parametrize("tenant", [FITS, AS_IS], ids=["fit", "as it is"])
+@pytest.mark.parametrize("rule", list(MetadataRule))
+@pytest.mark.parametrize("name", ["plain.jpg", "exif_gps.jpg", "rgb.png", "lossy.webp", "rgb.bmp"])
+async def test_nothing_behind_the_end_goes_up(
+    imaging: Imaging, name: str, rule: MetadataRule, tenant: Tenant
+) -> None:
+    """A film or the rest of a screenshot stays here, whatever else is in the file."""
+    content = read(name)
+    inputs = replace(INPUTS, shortest_side=300)
+
+    whole = await imaging.check([content], replace(tenant, metadata=rule), inputs)
+    checked = await imaging.check([content + REST], replace(tenant, metadata=rule), inputs)
+
+    assert checked.pictures == whole.pictures
+    assert checked.adjusted == (("rest_removed", *whole.adjusted[0]),)
+
+
+async def test_what_is_drawn_anew_leaves_it_behind_too(imaging: Imaging) -> None:
+    """And says so."""
+    checked = await imaging.check([read("small.jpg") + REST], FITS, INPUTS)
+
+    assert checked.adjusted == (("scaled:300x200->576x384", "rest_removed"),)
+    assert REST not in checked.pictures[0].content
+
+
+def webp_of(side: int) -> bytes:
+    """A lossless WEBP that says that it has so many pixels a side, and has 38 bytes."""
+    bits = (side - 1) | (side - 1) << 14
+    data = b"\x2f" + bits.to_bytes(4, "little") + bytes(13)
+    head = b"WEBPVP8L" + len(data).to_bytes(4, "little")
+    return b"RIFF" + (len(head) + len(data)).to_bytes(4, "little") + head + data
+
+
+@pytest.mark.parametrize("tenant", [FITS, AS_IS], ids=["fit", "as it is"])
+async def test_few_bytes_that_are_many_pixels(imaging: Imaging, tenant: Tenant) -> None:
+    """A file of 38 bytes is refused by its head, before room is made for its pixels."""
+    with pytest.raises(InvalidImage, match=r"10000x10000 is more than a WEBP|at most 5000 pixels"):
+        await imaging.check([webp_of(10_000)], tenant, INPUTS)
+
+
+async def test_a_png_of_many_pixels_in_few_bytes_is_not_decoded(imaging: Imaging) -> None:
+    """One that goes up as it is has its checksums compared, however small it is packed."""
+    content = saved(drawn(5000, 5000, 0, "1").convert("RGB"), "PNG")
+    assert len(content) < 131_072
+
+    checked = await imaging.check([content], FITS, INPUTS)
+
+    assert checked.pictures[0].content is content
+
+
+@pytest.mark.parametrize(
+    ("name", "clear"), [("rgba.png", True), ("rgb.png", False), ("plain.jpg", False)]
+)
+async def test_clear_parts_are_looked_for(imaging: Imaging, name: str, clear: bool) -> None:
+    """A picture without an alpha channel is not decoded for it."""
+    assert await imaging.has_clear_parts(read(name), FITS) is clear
+
+
+async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: Gate) -> None:
+    """It passes while all threads are taken; one of another size or form does not."""
+    imaging = Imaging(Limits(threads=1))
+    content = read("rgb.png")
+    await imaging._turns.take(Stand("acme"), 0)
+
+    passed = await imaging.finish(content, AnswerForm(scale_to=Size(480, 400)), None, "acme")
+
+    assert passed is content
+    assert imaging.is_finished(content[:32], AnswerForm(scale_to=Size(480, 400)))
+    assert not imaging.is_finished(content[:32], AnswerForm(scale_to=Size(481, 400)))
+    assert not imaging.is_finished(read("plain.jpg")[:32], AnswerForm())
+    await imaging.close()
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "lossy.webp"])
+async def test_a_png_that_was_asked_for_is_one(imaging: Imaging, name: str) -> None:
+    """Whatever form the upstream's picture has, the answer's is what its bytes are."""
+    made = await imaging.finish(read(name), AnswerForm(), None, "acme")
+
+    assert made.startswith(b"\x89PNG")
+
+
+async def test_a_broken_result_is_the_upstreams(imaging: Imaging) -> None:
+    """What cannot be read is told as such, not as a fault of the client's picture."""
+    with pytest.raises(ResultUnavailable):
+        await imaging.finish(b"<html>", AnswerForm(), None, "acme")

@@ -274,3 +274,16 @@ def test_what_tells_nothing() -> None:
     assert not Task("t", TaskStatus.RUNNING).tells_nothing
     assert _NOTHING.tells_nothing
     assert _UNKNOWN.tells_nothing
+
+
+async def test_what_came_otherwise_is_finished() -> None:
+    """A picture that is not of the size asked for is read whole, closed, and made so."""
+    house, world = streaming()
+    ask = house.ask(answer=AnswerForm(scale_to=Size(1000, 1000)))
+    async with house.desk() as desk, desk.attend(ask) as visit:
+        answer = await visit.answer()
+
+    (picture,) = answer.pictures
+    assert isinstance(picture, bytes)
+    assert picture.endswith(b" as png 1000x1000")
+    assert [begun.closed for begun in world.begun] == [1]

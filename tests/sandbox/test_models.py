@@ -139,7 +139,9 @@ async def test_limits(model: str, said: dict[str, Any], text: str) -> None:
         pytest.param("wan2.5-t2i-preview", "1440*1440", 200, id="most"),
         pytest.param("wan2.5-t2i-preview", "1024*1024", 400, id="too small"),
         pytest.param("wan2.6-image", "1024*1024", 200, id="an edit's"),
-        pytest.param("wan2.6-image", "1440*1440", 400, id="too large"),
+        pytest.param("wan2.6-image", "2048*2048", 200, id="the most of wan2.6"),
+        pytest.param("wan2.6-image", "1000*1000", 200, id="between two steps"),
+        pytest.param("wan2.6-image", "2064*2048", 400, id="too large"),
         *(
             pytest.param("qwen-image-edit-plus", size, 200, id=f"qwen {size}")
             for size in ("512*512", "2048*2048", "512*2048", "2048*512", "1664*928")

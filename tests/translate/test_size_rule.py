@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.edit import Size
 from gateway.domain.models import MODELS
-from gateway.translate.size_rule import is_legal, is_scalable, nearest_legal
+from gateway.translate.size_rule import is_legal, is_scalable, nearest_legal, rule
 
 SMALL = MODELS["wan2.5-i2i-preview"].sizes
 SIDES = st.integers(1, 99_999)
@@ -55,6 +55,26 @@ def test_the_rule(width: int, height: int, legal: bool) -> None:
 def test_the_nearest(asked: Size, made: Size) -> None:
     """A legal size is itself; another is met in ratio, at the nearer limit of pixels."""
     assert nearest_legal(asked, SMALL) == made
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        pytest.param(Size(1024, 1024), Size(1024, 1024), id="on a step"),
+        pytest.param(Size(1000, 1000), Size(992, 992), id="between two steps"),
+        pytest.param(Size(1000, 750), Size(1024, 768), id="in ratio"),
+        pytest.param(Size(2048, 2048), Size(2048, 2048), id="most pixels"),
+        pytest.param(Size(3840, 2160), Size(2704, 1520), id="too large"),
+        pytest.param(Size(512, 512), Size(768, 768), id="too small"),
+    ],
+)
+def test_a_model_that_goes_by_steps(asked: Size, made: Size) -> None:
+    """A size that the model would round is asked for as one that it makes."""
+    sizes = MODELS["wan2.6-image"].sizes
+
+    assert nearest_legal(asked, sizes) == made
+    assert is_legal(asked, sizes) is (asked == made)
+    assert "multiples of 16" in rule(sizes)
 
 
 @given(st.integers(1, 4000), st.floats(0.25, 4))

@@ -1,0 +1,175 @@
+"""gateway.imaging.turns."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.domain.errors import Overloaded
+from gateway.imaging.turns import SMALL, Stand, Turns
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 10 * SMALL
+MEMORY = 15 * SMALL
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Line:
+    """Jobs that take a turn and keep it until they are told to end."""
+
+    def __init__(self, turns: Turns, group: asyncio.TaskGroup) -> None:
+        self._turns = turns
+        self._group = group
+        self._ends: dict[str, asyncio.Event] = {}
+        self.began: list[str] = []
+
+    def come(self, *names: str, cost: int = 0) -> None:
+        """Each name's first letter is its tenant."""
+        for name in names:
+            self._ends[name] = asyncio.Event()
+            self._group.create_task(self._job(name, cost))
+
+    async def end(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+            await settle()
+
+    async def _job(self, name: str, cost: int) -> None:
+        await self._turns.take(Stand(name[0]), cost)
+        self.began.append(name)
+        await self._ends[name].wait()
+        self._turns.give_back(name[0], cost)
+
+
+async def order(turns: Turns, first: Sequence[str], then: Sequence[str], end: Sequence[str]) -> str:
+    """Return who began in which order when *end* end one after another."""
+    async with asyncio.TaskGroup() as group:
+        line = Line(turns, group)
+        line.come(*first)
+        await settle()
+        line.come(*then)
+        await settle()
+        await line.end(*end)
+        began = " ".join(line.began)
+        for name in (*first, *then):
+            await line.end(name)
+    return began
+
+
+async def test_a_tenant_s_many_pictures_do_not_hold_up_another() -> None:
+    """One that has nothing running gets a thread at once, beyond those that one tenant can fill."""
+    turns = Turns(threads=2, memory=MEMORY, waiting=99)
+
+    began = await order(turns, ["a1", "a2", "a3", "a4"], ["b1", "c1"], [])
+
+    assert began == "a1 a2 b1"
+
+
+async def test_turns_go_round() -> None:
+    """The next turn goes to who has the least running, then to who has waited longest for one."""
+    turns = Turns(threads=2, memory=MEMORY, waiting=99)
+
+    began = await order(
+        turns, ["a1", "a2"], ["a3", "a4", "b1", "b2", "c1"], ["a1", "a2", "b1", "c1", "a3"]
+    )
+
+    assert began == "a1 a2 b1 c1 a3 b2 a4"
+
+
+async def test_one_tenant_alone_has_all_threads_but_the_spare() -> None:
+    """It is never given the one that stands ready for others."""
+    turns = Turns(threads=3, memory=MEMORY, waiting=99)
+
+    assert await order(turns, ["a1", "a2", "a3", "a4"], [], []) == "a1 a2 a3"
+
+
+async def test_large_pictures_share_the_memory() -> None:
+    """Two that do not fit together come one after the other; a small one does not wait for them."""
+    turns = Turns(threads=3, memory=MEMORY, waiting=99)
+
+    async with asyncio.TaskGroup() as group:
+        line = Line(turns, group)
+        line.come("a1", "b1", cost=LARGE)
+        await settle()
+        line.come("c1", cost=2 * SMALL)
+        line.come("b2", "d1", cost=SMALL)
+        await settle()
+        before = list(line.began)
+        await line.end("a1")
+        after = list(line.began)
+        await line.end("b1", "c1", "b2", "d1")
+
+    assert before == ["a1", "d1"]
+    assert after == ["a1", "d1", "b1", "c1"]
+
+
+async def test_too_many_of_one_tenant() -> None:
+    """They are refused at once; another tenant's are not, nor what was paid for."""
+    turns = Turns(threads=1, memory=MEMORY, waiting=1)
+    await turns.take(Stand("a"), 0)
+    await turns.take(Stand("b"), 0)
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(turns.take(Stand.of("a", 60.0), 0))]
+        await settle()
+        with pytest.raises(Overloaded) as caught:
+            await turns.take(Stand.of("a", 60.0), 0)
+        waiting.append(group.create_task(turns.take(Stand.of("b", 60.0), 0)))
+        waiting.append(group.create_task(turns.take(Stand("a"), 0)))
+        await settle()
+        ended = [task.done() for task in waiting]
+        for task in waiting:
+            task.cancel()
+
+    assert caught.value.retry_after == 1
+    assert ended == [False] * 3
+
+
+async def test_patience_that_is_over() -> None:
+    """Who waits no longer is refused, and the next turn goes to the one behind."""
+    turns = Turns(threads=1, memory=MEMORY, waiting=9)
+    await turns.take(Stand("a"), 0)
+
+    with pytest.raises(Overloaded) as caught:
+        await turns.take(Stand.of("a", 0.0), 0)
+    turns.give_back("a", 0)
+    await turns.take(Stand("a"), 0)
+
+    assert caught.value.retry_after == 5
+    assert turns.busy
+
+
+async def test_a_turn_given_while_leaving_goes_on() -> None:
+    """Who leaves in the moment of its turn holds no thread, nor memory."""
+    turns = Turns(threads=1, memory=MEMORY, waiting=9)
+    await turns.take(Stand("a"), LARGE)
+
+    async with asyncio.TaskGroup() as group:
+        leaving = group.create_task(turns.take(Stand("a"), LARGE))
+        behind = group.create_task(turns.take(Stand("a"), LARGE))
+        await settle()
+        turns.give_back("a", LARGE)
+        leaving.cancel()
+
+    assert leaving.cancelled()
+    assert not behind.cancelled()
+
+
+async def test_a_large_one_that_leaves_lets_others_by() -> None:
+    """What waited behind it for memory has its turn."""
+    turns = Turns(threads=3, memory=MEMORY, waiting=9)
+    await turns.take(Stand("a"), LARGE)
+
+    async with asyncio.TaskGroup() as group:
+        leaving = group.create_task(turns.take(Stand("b"), LARGE))
+        behind = group.create_task(turns.take(Stand("c"), 2 * SMALL))
+        await settle()
+        waited = not behind.done()
+        leaving.cancel()
+
+    assert waited
