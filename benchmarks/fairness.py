@@ -27,7 +27,7 @@ from gateway.journey.desk import Desk
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.finishing import Finishing
 from gateway.journey.line import Line
-from gateway.journey.ports import Finisher, Keepsakes, Ledger, Receipts
+from gateway.journey.ports import Finisher, Keepsakes, Ledger, Promises, Receipts
 from gateway.journey.surroundings import Surroundings
 
 _RUNNING = 5
@@ -100,6 +100,7 @@ class Street:
                 dashscope=self._world,
                 ledger=cast("Ledger", Nothing()),
                 receipts=cast("Receipts", Nothing()),
+                promises=cast("Promises", Nothing()),
                 finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
                 clock=self._clock,
                 observer=quiet_observer(),

@@ -26,7 +26,7 @@ from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.journey.ask import Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger, Receipts
+from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger, Promises, Receipts
 from gateway.journey.surroundings import Surroundings
 
 _REGION = Region("beijing", "https://beijing.test", ())
@@ -161,6 +161,7 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
             dashscope=cast("DashScope", dashscope),
             ledger=cast("Ledger", Nothing()),
             receipts=cast("Receipts", Nothing()),
+            promises=cast("Promises", Nothing()),
             finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
             clock=clock,
             observer=quiet_observer(),

@@ -42,6 +42,7 @@ from gateway.journey.surroundings import Surroundings
 from gateway.ledger.keepsakes import open_keepsakes
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
+from gateway.ledger.promises import open_promises
 from gateway.ledger.receipts import open_receipts
 from gateway.ledger.spool import FileSpool, open_spool
 from gateway.ledger.sqlite import SqliteLedger
@@ -244,6 +245,7 @@ def _around(
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
         ledger=ledger,
         receipts=open_receipts(*beside, on_failure=_write_ledger_failure),
+        promises=open_promises(*beside, on_failure=_write_ledger_failure),
         finishing=Finishing(keepsakes, imaging),
         clock=clock,
         observer=metrics,

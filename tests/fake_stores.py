@@ -1,8 +1,10 @@
 """A ledger that outlives its process, what is kept beside it, and who finishes: with faults."""
 
+import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
-from gateway.domain.edit import AnswerForm, Keepsake
+from gateway.domain.edit import AnswerForm, Edit, Keepsake, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Made
@@ -30,6 +32,7 @@ class FakeLedger(MemoryLedger):
         self._id_by_task.update(
             {task.task_id: record.edit_id for task in record.tasks if task.task_id}
         )
+        self._name(record)
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         self._maybe_raise("intend")
@@ -53,9 +56,13 @@ class FakeLedger(MemoryLedger):
         self._maybe_raise("end_edit")
         await super().end_edit(edit_id, state, error)
 
-    async def deliver(self, edit_id: str) -> None:
+    async def promise(self, edit: EditRecord) -> None:
+        self._maybe_raise("promise")
+        await super().promise(edit)
+
+    async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
         self._maybe_raise("deliver")
-        await super().deliver(edit_id)
+        await super().deliver(edit_id, ago=ago)
 
     async def find(self, edit_id: str) -> EditRecord | None:
         self._maybe_raise("find")
@@ -117,6 +124,51 @@ class FakeReceipts(MemoryReceipts):
 
     def _maybe_raise(self, name: str) -> None:
         self.calls.append(name)
+        if self.faults.get(name):
+            raise self.faults[name].pop(0)
+
+
+@dataclass
+class FakePromised:
+    """The pictures of one promised edit; *promises* forgets them when they are closed."""
+
+    promises: "FakePromises"
+    edit_id: str
+
+    async def pictures(self) -> tuple[Picture, ...]:
+        self.promises.maybe_raise("pictures")
+        return self.promises.held[self.edit_id][1]
+
+    def close(self) -> None:
+        self.promises.held.pop(self.edit_id, None)
+
+
+class FakePromises:
+    """Promised edits with faults: what one process put is there for the next."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, tuple[Edit, tuple[Picture, ...]]] = {}
+        self.faults: dict[str, list[GatewayError]] = {}
+
+    async def put(self, edit_id: str, edit: Edit, pictures: tuple[Picture, ...]) -> FakePromised:
+        await asyncio.sleep(0.01)
+        self.maybe_raise("put")
+        self.held[edit_id] = edit, pictures
+        return FakePromised(self, edit_id)
+
+    async def get(self, edit_id: str) -> tuple[Edit, FakePromised] | None:
+        self.maybe_raise("get")
+        kept = self.held.get(edit_id)
+        return None if kept is None else (kept[0], FakePromised(self, edit_id))
+
+    async def drop(self, *edit_ids: str) -> None:
+        for edit_id in edit_ids:
+            self.held.pop(edit_id, None)
+
+    async def kept(self) -> list[str]:
+        return list(self.held)
+
+    def maybe_raise(self, name: str) -> None:
         if self.faults.get(name):
             raise self.faults[name].pop(0)
 

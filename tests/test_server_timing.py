@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -71,9 +72,11 @@ async def test_edits(
     fields: Mapping[str, Any],
     status: int,
     most: str,
+    tmp_path: Path,
 ) -> None:
     """Made or refused, the phases of an edit add up to its whole time."""
-    async with house(replace(PLAIN, latency=Constant(8), faults=faults)) as home:
+    told = replace(PLAIN, latency=Constant(8), faults=faults)
+    async with house(told, state={"path": str(tmp_path / "gateway.db")}) as home:
         answer = await home.edit(headers=headers, **fields)
 
         assert answer.status_code == status

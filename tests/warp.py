@@ -5,6 +5,7 @@ import heapq
 import math
 import selectors
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVarTuple, Unpack
 
@@ -97,9 +98,13 @@ class WarpClock:
 
     def __init__(self) -> None:
         self.jump = 0.0
+        self._last_loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        return asyncio.get_running_loop().time()
+        with suppress(RuntimeError):  # a thread of the loop, such as the ledger's, has none
+            self._last_loop = asyncio.get_running_loop()
+        assert self._last_loop is not None
+        return self._last_loop.time()
 
     def epoch(self) -> float:
         return _EPOCH + self.now() + self.jump

@@ -260,6 +260,7 @@ def _tenant(
         strict=said.strict,
         cut_off_seconds=said.cut_off_seconds,
         keep_alive=said.keep_alive,
+        equal_edits=said.equal_edits,
         weight=said.weight,
         max_waiting=said.max_waiting,
         max_running=said.max_running,

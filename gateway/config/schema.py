@@ -30,6 +30,7 @@ from gateway.config.rules import (
 from gateway.domain.models import DEFAULTS, Does, Offer
 from gateway.domain.tenant import (
     Account,
+    EqualEdits,
     KeepAlive,
     MaskRule,
     MetadataRule,
@@ -259,6 +260,13 @@ class TenantTable:
             "whitespace: 200 and blanks while a task runs, so a later error comes with 200.",
         ),
     ] = KeepAlive.OFF
+    equal_edits: Annotated[
+        EqualEdits,
+        Key(
+            Choice(tuple(EqualEdits)),
+            "join: equal requests in flight are one edit; for proxies that hold on.",
+        ),
+    ] = EqualEdits.SEPARATE
     weight: Annotated[int, Key(Whole(1), "Its share of a crowded account.")] = 1
     max_waiting: Annotated[
         int, Key(Whole(0), "In line; one more is refused with 429.", "edits")

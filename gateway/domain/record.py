@@ -72,6 +72,8 @@ class EditRecord:
     scale_to: Size | None = None
     composite: bool = False
     delivered: bool = False
+    promised: bool = False
+    """Somebody was told 202: it is submitted by whatever process comes next, if need be."""
     error_code: str | None = None
     error_message: str | None = None
     """Of a FAILED edit, as it was told."""

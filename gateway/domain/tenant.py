@@ -67,6 +67,15 @@ class KeepAlive(StrEnum):
     """200 and JSON's own white space from the moment the task is accepted."""
 
 
+class EqualEdits(StrEnum):
+    """What equal requests are that come while the first is still being answered."""
+
+    SEPARATE = "separate"
+    """Edits of their own, unless marked as retries."""
+    JOIN = "join"
+    """One edit: for proxies that stay connected when their own client has left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """Whom a customer's key belongs to."""
@@ -82,6 +91,7 @@ class Tenant:
     cut_off_seconds: float = 0
     """The proxy in front cuts after so long; 0: none."""
     keep_alive: KeepAlive = KeepAlive.OFF
+    equal_edits: EqualEdits = EqualEdits.SEPARATE
     weight: int = 1
     """The share of a crowded account, relative to its other tenants."""
     max_waiting: int = 1000

@@ -105,9 +105,7 @@ class Edits:
                 # The edit has the bytes now, and lets them go once its task exists.
                 share.handed_over, ask.pictures = True, ()
                 manner = manner_of(ask.edit.answer, tenant, self._does)
-                # To wait is what a stream is for; Prefer is a wish that need not be granted.
-                if _prefers_async(request) and not ask.edit.answer.stream:
-                    visit.detach()
+                if ask.promise:
                     line_of(scope).told = visit.told
                     accepted = self._status(visit.told, asynchronous=True)
                     await accepted(scope, receive, send)
@@ -122,6 +120,8 @@ class Edits:
         """Read what is asked; one whose customer has left by then never comes to the desk."""
         try:
             ask = await self.reception.ask_of(request, tenant, share)
+            # To wait is what a stream is for; Prefer is a wish that need not be granted.
+            ask.promise = _prefers_async(request) and not ask.edit.answer.stream
         except CustomerLeft:
             self.observer.client_disconnected("reading")
             raise

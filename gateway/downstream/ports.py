@@ -64,16 +64,17 @@ class Visit(Protocol):
         """Say that the last byte of the answer was handed to the socket."""
         ...
 
-    def detach(self) -> None:
-        """Let the edit run on without a customer."""
-        ...
-
 
 class Desk(Protocol):
     """Where edits are handed in; gateway.journey.desk answers it."""
 
     def attend(self, ask: Ask) -> AbstractAsyncContextManager[Visit]:
-        """Begin an edit or join one; leaving without delivered() is the customer's leaving."""
+        """
+        Begin an edit or join one; leaving without delivered() is the customer's leaving.
+
+        Raises:
+            GatewayError: it is refused, or it is to be answered by 202 and cannot be kept.
+        """
         ...
 
     def collect(

@@ -26,6 +26,8 @@ class Ask:
     retry_count: int = 0
     """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
     idempotency_key: str | None = None
+    promise: bool = False
+    """Its client does not wait but is told 202: the edit outlives this process from then on."""
     keepsake: Keepsake | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
     came: object = None

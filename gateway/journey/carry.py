@@ -8,6 +8,7 @@ One edit's way: line → submit → poll, part by part, until the whole has an e
 """
 
 import asyncio
+from itertools import chain, repeat
 
 from gateway.domain.errors import (
     GatewayError,
@@ -18,15 +19,19 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState
-from gateway.journey.errand import Errand, Leg, Stage
+from gateway.domain.tenant import Tenant
+from gateway.journey.errand import Errand, LeftInLine, Leg, Stage
 from gateway.journey.follow import Follower
 from gateway.journey.lane import Lane, route
+from gateway.journey.line import Place
 from gateway.journey.owed import OwedWrites
 from gateway.journey.ports import Spool
-from gateway.journey.submit import Submitter, keep
+from gateway.journey.promise import PromiseKeeper, outlasts
+from gateway.journey.submit import Submitter, given_up, keep
 from gateway.journey.surroundings import Surroundings
 
 _ANSWER_SECONDS = 60.0  # models without tasks mostly answer within half of it
+_AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Carrier:
@@ -36,9 +41,11 @@ class Carrier:
         self,
         lanes: dict[tuple[str, str], Lane],
         around: Surroundings,
+        promises: PromiseKeeper,
         spool: Spool | None = None,
     ) -> None:
         self._lanes = lanes
+        self._promises = promises
         self._spool = spool
         self._ledger = around.ledger
         self._finishing = around.finishing
@@ -99,20 +106,35 @@ class Carrier:
             return  # it had its end before a bug stopped another part
         leg.runner = leg.runner or asyncio.current_task()
         try:
+            if leg.dropped:  # before it was carried at all
+                raise given_up()
             if leg.upstream is not None and leg.stage is not Stage.WAITING:
+                await self._promises.recall_if_possible(errand)  # closed when a task is found
                 await self._take_over(errand, leg)
             if leg.task_id is None:
-                await self._have_bytes(errand, leg)
-                await self._try_lanes(errand, leg)
+                await self._submit(errand, leg)
         except GatewayError as error:
             leg.error = error.anew()  # it may be kept for a day
         except asyncio.CancelledError:
             if not leg.dropped:
                 raise  # the process ends: the ledger knows the rest
-            leg.error = TaskLost("The edit was given up before it was submitted.", retry=True)
+            leg.error = given_up()
         finally:
             errand.let_go()
             errand.stirred.set()
+
+    async def _submit(self, errand: Errand, leg: Leg) -> None:
+        """Submit a part and follow it; one that was promised outlasts what is only in the way."""
+        for pause in chain(_AGAIN_SECONDS, repeat(_AGAIN_SECONDS[-1])):
+            try:
+                await self._have_bytes(errand, leg)
+                await self._try_lanes(errand, leg)
+            except GatewayError as error:
+                if not outlasts(errand, error):
+                    raise
+            else:
+                return
+            await self._clock.sleep(pause)
 
     async def _have_bytes(self, errand: Errand, leg: Leg) -> None:
         """
@@ -121,6 +143,7 @@ class Carrier:
         Raises:
             TaskLost: nobody brought them; nothing was paid for this part.
         """
+        await self._promises.recall(errand)
         while not errand.has_bytes:
             if not any(other.out for other in errand.legs if other is not leg):
                 raise TaskLost(
@@ -144,33 +167,62 @@ class Carrier:
 
     async def _through(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Wait for a turn of this account, submit, and follow the task to its end."""
-        tenant, region = errand.tenant, errand.tenant.region
+        # Without a list to look in, two of one prompt cannot be mistaken for each other.
+        prompt = errand.prompt_digest if errand.has_tasks else None
+        leg.place = self._place(lane, errand.tenant, leg.part.n, prompt)
+        errand.mark(Phase.QUEUE, self._clock.now())
+        errand.trace.queued(leg.part.index)
+        if self._spool is not None and not lane.line.free:
+            await errand.spool(self._spool)
+        while not await self._turn(lane, errand, leg, leg.place):
+            pass  # back to its place: nobody was there to submit it for
+
+    async def _turn(self, lane: Lane, errand: Errand, leg: Leg, place: Place) -> bool:
+        """
+        Wait for one turn and use it; False: it was given back, nothing was intended.
+
+        Raises:
+            TaskLost: it was given up while another account had it.
+        """
+        if errand.abandoned:
+            raise given_up()
+        region, tenant = errand.tenant.region, errand.tenant.name
+        waits_since = self._clock.now()
+        place.away = errand.away
+        self._observer.queued(region, tenant, 1)
+        in_line = True
         try:
-            # Without a list to look in, two of one prompt cannot be mistaken for each other.
-            prompt = errand.prompt_digest if errand.has_tasks else None
-            leg.place = lane.line.place(tenant, leg.part.n, prompt)
+            async with lane.line.turn(place):
+                in_line = False
+                self._observer.queued(region, tenant, -1)
+                self._observer.queue_waited(region, self._clock.now() - waits_since)
+                await self._submitter.submit(lane, errand, leg)
+                lane.line.submitted(place)
+                await self._follow(lane, errand, leg)
+        except LeftInLine:
+            return False
+        finally:
+            if in_line:
+                self._observer.queued(region, tenant, -1)
+        return True
+
+    def refuse_if_full(self, tenant: Tenant) -> None:
+        """
+        Refuse what could not even wait in line.
+
+        Raises:
+            RateLimited: the tenant has as many edits in line as it may have.
+        """
+        for lane in route(self._lanes, tenant)[:1]:
+            self._place(lane, tenant, 1, None)
+
+    def _place(self, lane: Lane, tenant: Tenant, cost: int, prompt: str | None) -> Place:
+        try:
+            return lane.line.place(tenant, cost, prompt)
         except GatewayError as full:
             full.retry_after = lane.expected_wait(tenant)
             self._observer.queue_rejected(tenant.name, "tenant_limit")
             raise
-        errand.mark(Phase.QUEUE, self._clock.now())
-        errand.trace.queued(leg.part.index)
-        waits_since = self._clock.now()
-        self._observer.queued(region, tenant.name, 1)
-        in_line = True
-        try:
-            if self._spool is not None and not lane.line.free:
-                await errand.spool(self._spool)
-            async with lane.line.turn(leg.place):
-                in_line = False
-                self._observer.queued(region, tenant.name, -1)
-                self._observer.queue_waited(region, self._clock.now() - waits_since)
-                await self._submitter.submit(lane, errand, leg)
-                lane.line.submitted(leg.place)
-                await self._follow(lane, errand, leg)
-        finally:
-            if in_line:
-                self._observer.queued(region, tenant.name, -1)
 
     async def _take_over(self, errand: Errand, leg: Leg) -> None:
         """Go on with a part that another process began: its slot is in use already."""
@@ -204,11 +256,19 @@ class Carrier:
             return
         # A part that may be paid for forbids the retry that another part would allow.
         error = min(errors, key=lambda error: (error.retry, not error.doubtful))
-        state = EditState.FAILED if errand.submitted else EditState.DROPPED
-        if errand.submitted or any(leg.upstream for leg in errand.legs):
+        told = errand.submitted or errand.promised  # somebody may ask what became of it
+        state = EditState.FAILED if told else EditState.DROPPED
+        if errand.submitted or errand.recorded or any(leg.upstream for leg in errand.legs):
             await keep(self._ledger.end_edit(errand.edit_id, state, error))
             await keep(self._finishing.forget(errand))
         errand.end(Stage.FAILED, error)
+
+    async def end_by_bug(self, errand: Errand, error: BaseException) -> None:
+        """End an edit that cannot be carried; one that may be paid for stays open in the ledger."""
+        fault = bug(error)
+        if errand.promised and not errand.submitted:
+            await keep(self._ledger.end_edit(errand.edit_id, EditState.FAILED, fault))
+        errand.end(Stage.FAILED, fault)
 
 
 def bug(error: BaseException) -> InternalError:

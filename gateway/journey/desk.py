@@ -1,6 +1,7 @@
 """Where customers come to the edits: joining or beginning, leaving, coming back, restarting."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from gateway.domain.errors import (
     GatewayError,
     LedgerUnavailable,
     StillRunning,
+    TaskLost,
 )
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState
@@ -18,7 +20,7 @@ from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.journey.ask import Ask, Told
-from gateway.journey.carry import Carrier, bug
+from gateway.journey.carry import Carrier
 from gateway.journey.collect import Collector
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.forecast import Forecast
@@ -26,13 +28,15 @@ from gateway.journey.housekeeping import Housekeeping
 from gateway.journey.lane import lanes_of
 from gateway.journey.overview import overview
 from gateway.journey.ports import Spool
+from gateway.journey.promise import PromiseKeeper
 from gateway.journey.recall import Recall
 from gateway.journey.register import Register
 from gateway.journey.surroundings import Surroundings
 from gateway.journey.takeover import PUT_BACK, Takeover
 from gateway.journey.visit import Visit
 
-_GRACE_SECONDS = 3.0  # product.md P4
+_LOOKED_AT_SECONDS = 600.0  # whoever looks at an edit, or knew it before a restart, looks again
+_CANCEL_AGAIN_SECONDS = 60.0
 _CARRIES = 3  # tries to carry an edit on whose way we broke
 
 
@@ -80,7 +84,8 @@ class Desk:
         self._observer, self._tracer = observer, tracer
         self._recall = Recall(self._tenants, self._takeover)
         self._register = Register(around.ledger, self._adopt, observer)
-        self._carrier = Carrier(self._lanes, around, spool)
+        self._promises = PromiseKeeper(around)
+        self._carrier = Carrier(self._lanes, around, self._promises, spool)
         self._collector = Collector(self._lanes, around)
         self.forecast = Forecast(self._lanes, clock)
         self._housekeeping = Housekeeping(self._register, around)
@@ -161,7 +166,8 @@ class Desk:
                 )
                 error = StillRunning(f"The gateway restarts {what}", retry_after=2.0)
                 errand.kept = True
-            if errand.stage is Stage.WAITING or errand.answers_once:
+            errand.expect(math.inf)  # of the next process
+            if (errand.stage is Stage.WAITING and not errand.promised) or errand.answers_once:
                 for leg in errand.legs:  # the next process has it from here, or nobody
                     if leg.stage is Stage.WAITING:
                         leg.drop()
@@ -181,6 +187,7 @@ class Desk:
         visit.trace = errand.joined_by(ask, self._tracer) if joined else errand.trace
         self._arrive(errand, ask, joined=joined)
         try:
+            await self._set_out(errand, ask, joined=joined)
             yield visit
         finally:
             self._leave(errand)
@@ -191,13 +198,14 @@ class Desk:
         self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
     ) -> AsyncIterator[Visit]:
         """
-        Look at a known edit; coming and leaving change nothing about it.
+        Look at a known edit; coming and leaving only tell that somebody still wants it.
 
         Raises:
             NotFound: this tenant has no such edit (any more).
         """
         errand = await self._register.find(tenant, edit_id)
         visit = self._visit(errand, patience, phases, replayed=False)
+        errand.expect(self._clock.now() + _LOOKED_AT_SECONDS)
         try:
             yield visit
         finally:
@@ -207,14 +215,18 @@ class Desk:
         """Cancel what can be cancelled at no cost; a running task goes on."""
         errand = await self._register.find(tenant, edit_id)
         if not errand.ended:
-            errand.kept = False
+            promised, errand.promised = errand.promised, False
             await self._abandon(errand)
+            if promised and not errand.submitted:
+                # Else the next process would find it, and submit what was called off.
+                await self._ledger.end_edit(errand.edit_id, EditState.DROPPED)
         return errand.told
 
     async def _join_or_begin(self, ask: Ask) -> tuple[Errand, bool, bool]:
         found = await self._register.match(ask)
         if found is not None:
-            replayed = found.delivered or found.replay
+            known = found.delivered or found.replay
+            replayed = known and ask.idempotency_key is not None
             how = "retry_joined" if ask.retry_count else "in_flight_joined"
             self._observer.duplicate_prevented("key_replayed" if replayed else how)
             if ask.idempotency_key:
@@ -229,8 +241,29 @@ class Desk:
         self._register.add(errand)
         if ask.idempotency_key:
             self._observer.idempotency("new")
-        self._start(self._carry(errand))
         return errand, False, False
+
+    async def _set_out(self, errand: Errand, ask: Ask, *, joined: bool) -> None:
+        """
+        Begin to carry a new edit; one that is to be told 202 is durable before that.
+
+        Raises:
+            GatewayError: that cannot be promised; then nothing is submitted for this client.
+        """
+        try:
+            if ask.promise:
+                if not joined:
+                    self._carrier.refuse_if_full(errand.tenant)
+                await self._promises.make(errand)
+        except BaseException:
+            if not joined and errand.visitors == 1:  # nobody joined it meanwhile
+                errand.end(Stage.FAILED, TaskLost("The edit was not accepted.", retry=True))
+                self._register.remove(errand)
+            elif not joined:
+                self._start(self._carry(errand))
+            raise
+        if not joined:
+            self._start(self._carry(errand))
 
     def _visit(self, errand: Errand, patience: float, phases: Phases, *, replayed: bool) -> Visit:
         now = self._clock.now()
@@ -260,25 +293,33 @@ class Desk:
     def _leave(self, errand: Errand) -> None:
         errand.visitors -= 1
         errand.left_at = self._clock.now()
-        if errand.visitors or errand.ended or errand.kept or self.draining:
+        if errand.visitors or errand.ended:
             return
-        for leg in errand.legs:
-            if leg.place is not None:
-                leg.place.away = True
+        if errand.away:
+            for leg in errand.legs:
+                if leg.place is not None:
+                    leg.place.away = True
         self._start(self._grace(errand))
 
     async def _grace(self, errand: Errand) -> None:
-        """Give a retry the time to come back before the edit is given up."""
+        """Give up an edit once nobody can be expected back: what can end at no cost ends."""
         left = errand.left_at
-        held = max(0.0, errand.held_until - left)
-        await self._clock.sleep(held + _GRACE_SECONDS)
-        came_back = errand.visitors or errand.left_at != left
-        if not came_back and not errand.kept and not errand.ended:
+        while not errand.visitors and not errand.ended and errand.left_at == left:
+            rest = errand.given_up_at - self._clock.now()
+            if rest == math.inf:
+                return
+            if rest > 0:
+                await self._clock.sleep(rest)
+                continue
             await self._abandon(errand)
+            if not errand.may_wait_upstream:
+                return
+            await self._clock.sleep(_CANCEL_AGAIN_SECONDS)  # the cancel may have failed
 
     async def _abandon(self, errand: Errand) -> None:
         """Nobody wants it: out of the line, or cancelled upstream while it is PENDING."""
         errand.abandoned = True
+        errand.kept = False
         for leg in errand.legs:
             if leg.stage is Stage.WAITING:
                 leg.drop()
@@ -301,7 +342,7 @@ class Desk:
                 if left and errand.submitted:
                     await self._clock.sleep(1.0)
                 else:
-                    errand.end(Stage.FAILED, bug(error))
+                    await self._carrier.end_by_bug(errand, error)
         if errand.stage is Stage.FAILED and not errand.doubtful:
             self._register.remove(errand)
 
@@ -309,27 +350,35 @@ class Desk:
         errand = visit.errand
         spent = visit.phases.spent(self._clock.now())
         self._observer.phases_spent(errand.tenant.region, errand.edit.model, spent)
-        if errand.delivered:
-            return
+        first = not errand.delivered
         errand.delivered = True
         self._register.remove(errand)
         try:
+            # Again, too: from each time on a marked retry may say that it did not arrive.
             await self._ledger.deliver(errand.edit_id)
         except LedgerUnavailable:
             return  # at worst a later equal edit gets this picture again, for nothing
         finally:
-            n = sum(len(leg.task.made) for leg in errand.legs if leg.task)
-            region, model = errand.tenant.region, errand.edit.model
-            self._observer.pictures(errand.tenant.name, region, model, "delivered", n)
+            if first:
+                self._count_delivered(errand)
+
+    def _count_delivered(self, errand: Errand) -> None:
+        n = sum(len(leg.task.made) for leg in errand.legs if leg.task)
+        region, model = errand.tenant.region, errand.edit.model
+        self._observer.pictures(errand.tenant.name, region, model, "delivered", n)
 
     def _adopt(self, record: EditRecord) -> Errand:
         """Return a known edit; one that nobody carries though it has not ended is carried on."""
         errand = self._recall(record)
-        if record.state is EditState.OPEN and record.tasks:
+        if record.state is EditState.OPEN and (record.tasks or record.promised):
             errand.replay = False
+            errand.since = errand.left_at = self._clock.now()
+            for_ever = record.promised or record.idempotency_key is not None
+            errand.expect(math.inf if for_ever else errand.since + _LOOKED_AT_SECONDS)
             errand.traced_by(self._tracer)
             self._register.add(errand)
             self._start(self._carry(errand))
+            self._start(self._grace(errand))
         return errand
 
     def _recover(self, record: EditRecord) -> None:

@@ -1,6 +1,7 @@
 """One edit on its way, whoever waits for it: its parts, its customers, its phases."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,7 +11,7 @@ from gateway.domain.errors import GatewayError, InternalError
 from gateway.domain.models import MODELS
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
-from gateway.domain.task import Task
+from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import UNTRACED, Trace, Tracer
 from gateway.journey.ask import Ask, Told
@@ -19,6 +20,10 @@ from gateway.journey.line import Place
 from gateway.journey.ports import Spool, Spooled
 from gateway.journey.schedule import Kind
 from gateway.journey.watch import Watch
+
+
+class LeftInLine(Exception):
+    """The client hung up before the intent: the part goes back to its place and waits for it."""
 
 
 class Stage(StrEnum):
@@ -32,6 +37,8 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
+_GRACE_SECONDS = 3.0  # product.md P4
+_SDK_RETRY_SECONDS = 60.0  # within so long an SDK that retries has come back (openai.md 7.1)
 _PERHAPS_PAID = (Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 _ON_THE_WAY = (Stage.WAITING, Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 
@@ -130,12 +137,19 @@ class Errand:
     visitors: int = 0
     retry_count: int = 0
     """Of the customer that came last."""
+    since: float = 0.0
+    """Monotonic: when it was asked for, or was taken over from another process."""
     kept: bool = False
-    """Somebody means to come back for it, so nothing is cancelled."""
+    """Somebody was told that it goes on: it does, until nobody is expected any more."""
+    promised: bool = False
+    """A 202 is told, or about to be: it goes on whoever comes, in the next process, too."""
+    recorded: bool = False
+    """The ledger may have a row of it, though no submit was intended."""
+    promising: asyncio.Lock = field(default_factory=asyncio.Lock)
     left_at: float = 0.0
     """Monotonic: when the last customer left."""
-    held_until: float = 0.0
-    """Monotonic: until then its place in line is held though nobody is connected."""
+    expected_until: float = 0.0
+    """Monotonic: until then somebody who was told to come back may do so."""
     abandoned: bool = False
     """Nobody wants it: what can end at no cost ends. A customer that comes changes that."""
     delivered: bool = False
@@ -161,6 +175,7 @@ class Errand:
             digest=ask.digest,
             prompt_digest=prompt_digest(ask.edit.prompt),
             created=created,
+            since=ask.phases.started,
             pictures=ask.pictures,
             keepsake=ask.keepsake,
             legs=tuple(Leg(part) for part in parts_of(ask.edit)),
@@ -188,6 +203,7 @@ class Errand:
             idempotency_key=self.idempotency_key,
             ignored=self.edit.ignored,
             adjusted=self.edit.adjusted,
+            promised=self.promised,
         )
 
     @property
@@ -248,9 +264,49 @@ class Errand:
         return bool(self.legs) and all(leg.dropped for leg in self.legs)
 
     @property
+    def away(self) -> bool:
+        """Whether its client has hung up and nobody was told that it goes on."""
+        return not self.visitors and not self.kept
+
+    @property
+    def given_up_at(self) -> float:
+        """When nobody can be expected any more (monotonic), if nobody is connected till then."""
+        return max(self.left_at, self.expected_until) + _GRACE_SECONDS
+
+    def expect(self, until: float) -> None:
+        """Expect somebody to come back *until* then (monotonic), unless later already."""
+        self.expected_until = max(self.expected_until, until)
+
+    def sent_home(self, now: float, retry_after: float) -> None:
+        """
+        Go on for a client that is told to come back, as long as it can be expected.
+
+        One that named the edit by an ``Idempotency-Key`` may come as long as that is kept.
+        """
+        if self.stage is Stage.WAITING:
+            self.expect(now + retry_after)  # it keeps its place, but others go first
+            return
+        self.kept = True
+        named = self.idempotency_key is not None
+        self.expect(math.inf if named else now + max(retry_after, _SDK_RETRY_SECONDS))
+
+    @property
+    def may_wait_upstream(self) -> bool:
+        """Whether a task of it may be PENDING, so that to cancel it costs nothing."""
+        return any(
+            leg.out and (leg.watch is None or leg.watch.status is TaskStatus.PENDING)
+            for leg in self.legs
+        )
+
+    @property
     def submitted(self) -> bool:
         """Whether a part has a task, or may have one."""
         return any(leg.task_id or leg.stage in _PERHAPS_PAID for leg in self.legs)
+
+    @property
+    def unsubmitted(self) -> bool:
+        """Whether a part has no task yet and may still get one."""
+        return not all(leg.task_id or leg.error for leg in self.legs)
 
     @property
     def wants_bytes(self) -> bool:
@@ -288,6 +344,24 @@ class Errand:
         else:  # another part was quicker, or they were let go
             spooled.close()
 
+    def remember(self, edit: Edit, spooled: Spooled) -> None:
+        """Take what another process kept of a promised edit; closed when it is not needed."""
+        self.spooled = spooled
+        if self.pictures is None:
+            self.edit = edit
+            for leg, part in zip(self.legs, parts_of(edit), strict=True):
+                leg.part = part
+
+    def rest_on_disk(self, spooled: Spooled) -> None:
+        """Let the pictures go from memory: *spooled* gives them back, in the next process, too."""
+        if self.ended or not self.unsubmitted:
+            spooled.close()  # nobody needs them any more
+            return
+        if self.spooled is not None:
+            self.spooled.close()
+        self.pictures, self.spooled = None, spooled
+        self.keep_only(0)
+
     def bring(self, ask: Ask) -> None:
         """Take the bytes that a retry carries, if they are still needed; else let them go."""
         if self.wants_bytes and not self.ended:
@@ -305,7 +379,7 @@ class Errand:
 
     def let_go(self) -> None:
         """Let the bytes go once no part needs them any more."""
-        if all(leg.task_id or leg.error for leg in self.legs):
+        if not self.unsubmitted:
             self._release()
 
     def _release(self) -> None:

@@ -21,6 +21,7 @@ class Housekeeping:
         self._register = register
         self._ledger = around.ledger
         self._kept = around.finishing.keepsakes, around.receipts
+        self._promises = around.promises
         self._clock = around.clock
         self._observer = around.observer
 
@@ -31,6 +32,7 @@ class Housekeeping:
             for _ in range(_ROUNDS_OF_AN_HOUR):
                 await self._clock.sleep(_EVERY_SECONDS)
                 await self._forget_the_old()
+                self._give_up_the_stale()
                 await self._forget_the_told()
 
     async def _forget_the_told(self) -> None:
@@ -39,7 +41,8 @@ class Housekeeping:
         for errand in self._register:
             if errand.told_at is not None and errand.told_at <= lately:
                 self._register.remove(errand)
-                await keep(self._ledger.deliver(errand.edit_id))
+                ago = self._clock.now() - errand.told_at
+                await keep(self._ledger.deliver(errand.edit_id, ago=ago))
 
     async def _forget_the_old(self) -> None:
         """
@@ -62,6 +65,15 @@ class Housekeeping:
         except LedgerUnavailable:
             return True  # until it can tell
 
+    def _give_up_the_stale(self) -> None:
+        """Give up promised edits that waited in line for a day: their bytes lie on the disk."""
+        old = self._clock.now() - _KEPT_SECONDS
+        for errand in self._register:
+            if errand.promised and errand.stage is Stage.WAITING and errand.since < old:
+                errand.promised = False
+                for leg in errand.legs:
+                    leg.drop()
+
     def _count(self, errand: Errand) -> None:
         self._observer.undelivered("expired")
         made = sum(len(leg.task.made) for leg in errand.legs if leg.task)
@@ -75,6 +87,9 @@ class Housekeeping:
                 ids = await kept.kept()
                 if orphans := [it for it in ids if not await self._is_wanted(it)]:
                     await kept.drop(*orphans)
+            ids = await self._promises.kept()
+            if done := [it for it in ids if not await self._is_unsubmitted(it)]:
+                await self._promises.drop(*done)
         except LedgerUnavailable:
             return  # all tell the operator themselves, and there is a next hour
 
@@ -85,3 +100,13 @@ class Housekeeping:
         record = await self._ledger.find(edit_id)
         # It may have come to the register while the ledger was asked, but not the other way.
         return record is not None and record.state is not EditState.FAILED
+
+    async def _is_unsubmitted(self, edit_id: str) -> bool:
+        """Say whether a promised edit may still be submitted, here or by a later process."""
+        errand = self._register.get(edit_id)
+        if errand is None:
+            record = await self._ledger.find(edit_id)
+            errand = self._register.get(edit_id)  # it may have come while the ledger was asked
+            if errand is None:
+                return record is not None and record.state is EditState.OPEN
+        return not errand.ended and errand.unsubmitted

@@ -30,6 +30,8 @@ class Place:
     away: bool = False
     """Nobody is connected: others go first, but the place in the order stays."""
     queued: bool = False
+    listed: bool = False
+    """It has its one entry in a heap of its tenant."""
 
 
 @dataclass(slots=True, eq=False)
@@ -196,8 +198,11 @@ class Line:
         self._push(queue, place)
 
     def _push(self, queue: _Queue, place: Place) -> None:
-        self._entries += 1
-        heapq.heappush(queue.places, (place.number, self._entries, place))
+        """Put *place* in order, unless its entry is still there from before it was away."""
+        if not place.listed:
+            self._entries += 1
+            place.listed = True
+            heapq.heappush(queue.places, (place.number, self._entries, place))
         self._offer(queue)
 
     def _quit(self, queue: _Queue, place: Place) -> None:
@@ -230,6 +235,7 @@ class Line:
 
     def _give(self, queue: _Queue) -> None:
         place = heapq.heappop(queue.places)[2]
+        place.listed = False
         queue.lose(place)
         queue.running += 1
         self._free -= 1
@@ -248,11 +254,11 @@ class Line:
             if wanted and not self.prompts.held(place.prompt):
                 return place
             entry = heapq.heappop(queue.places)
-            if place.prompt is None:
-                continue
-            if wanted:
+            if wanted and place.prompt is not None:
                 heapq.heappush(queue.held_back.setdefault(place.prompt, []), entry)
-            elif not self.prompts.held(place.prompt):
+                continue
+            place.listed = False
+            if place.prompt is not None and not self.prompts.held(place.prompt):
                 self._next_of(queue, place.prompt)
         return None
 

@@ -163,6 +163,30 @@ class Spool(Protocol):
         ...
 
 
+class Promises(Protocol):
+    """
+    What it takes to submit edits whose clients were told 202; gateway.ledger answers it.
+
+    As durable as the ledger. Each call raises LedgerUnavailable when it cannot be done.
+    """
+
+    async def put(self, edit_id: str, edit: Edit, pictures: tuple[Picture, ...]) -> Spooled:
+        """Keep *edit*, prompt and all, and its pictures; closing what is returned forgets them."""
+        ...
+
+    async def get(self, edit_id: str) -> tuple[Edit, Spooled] | None:
+        """Return what this or another process kept of an edit, if it is still there."""
+        ...
+
+    async def drop(self, *edit_ids: str) -> None:
+        """Forget what is kept of these; harmless where there is nothing."""
+        ...
+
+    async def kept(self) -> list[str]:
+        """Return the id of every edit of which something is kept."""
+        ...
+
+
 class Ledger(Protocol):
     """
     The memory that outlives us; gateway.ledger answers it.
@@ -186,6 +210,10 @@ class Ledger(Protocol):
         """Keep the task of a part; one that has ended stays so."""
         ...
 
+    async def promise(self, edit: EditRecord) -> None:
+        """Keep *edit*, or mark the row of it that there is: a 202 is about to be told."""
+        ...
+
     async def void(self, edit_id: str, part: int) -> None:
         """Forget an intent, if it is one still: it is certain that no task was made."""
         ...
@@ -194,18 +222,33 @@ class Ledger(Protocol):
     async def end_edit(
         self, edit_id: str, state: EditState, error: GatewayError | None = None
     ) -> None: ...
-    async def deliver(self, edit_id: str) -> None: ...
+    async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
+        """Note that its answer, or its doubtful end, left *ago* seconds ago; the last counts."""
+        ...
+
     async def find(self, edit_id: str) -> EditRecord | None: ...
     async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
         """Return the youngest edit of that key that can be joined or replayed."""
+        ...
+
+    async def find_delivered(
+        self, tenant: str, digests: Collection[str], within: float
+    ) -> EditRecord | None:
+        """
+        Return the edit of this content, without a key, whose answer left last.
+
+        It left at most *within* seconds ago, by a clock that no step of the calendar moves.
+
+        One that ended and was not delivered counts, and a doubtful end is an answer.
+        """
         ...
 
     async def owed(self) -> list[EditRecord]:
         """
         Return every edit that somebody may still come for.
 
-        Those that are open and have a task; those that succeeded, or failed with a doubtful
-        error, and are not delivered.
+        Those that are open and have a task or were promised; those that succeeded, or failed
+        with a doubtful error, and are not delivered.
         """
         ...
 

@@ -89,7 +89,8 @@ def _rebuilt(
         ignored=record.ignored,
         adjusted=record.adjusted,
     )
-    stages = {EditState.OPEN: Stage.RUNNING, EditState.SUCCEEDED: Stage.SUCCEEDED}
+    on_its_way = Stage.RUNNING if record.tasks else Stage.WAITING
+    stages = {EditState.OPEN: on_its_way, EditState.SUCCEEDED: Stage.SUCCEEDED}
     return Errand(
         edit_id=record.edit_id,
         tenant=tenant,
@@ -102,6 +103,8 @@ def _rebuilt(
         idempotency_key=record.idempotency_key,
         stage=stages.get(record.state, Stage.FAILED),
         kept=True,
+        promised=record.promised,
+        recorded=True,
         delivered=record.delivered,
     )
 

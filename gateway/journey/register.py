@@ -4,18 +4,23 @@ from collections.abc import Callable, Iterator
 
 from gateway.domain.errors import KeyReused, NotFound
 from gateway.domain.record import EditRecord, EditState
-from gateway.domain.tenant import Tenant
+from gateway.domain.tenant import EqualEdits, Tenant
 from gateway.journey.ask import Ask
 from gateway.journey.digest import comparable, prompt_digest
 from gateway.journey.errand import Errand, Stage
 from gateway.journey.ports import Ledger, Observer
+
+_DELIVERED_SECONDS = 600.0  # so long a marked retry says that its answer did not arrive (P2)
 
 
 class Register:
     """The edits that are unfinished or undelivered; the ledger knows the others for 24 h."""
 
     def __init__(
-        self, ledger: Ledger, remember: Callable[[EditRecord], Errand], observer: Observer
+        self,
+        ledger: Ledger,
+        remember: Callable[[EditRecord], Errand],
+        observer: Observer,
     ) -> None:
         self._ledger = ledger
         self._remember = remember
@@ -32,6 +37,9 @@ class Register:
 
     def __contains__(self, edit_id: str) -> bool:
         return edit_id in self._by_id
+
+    def get(self, edit_id: str) -> Errand | None:
+        return self._by_id.get(edit_id)
 
     def unclaimed(self) -> list[Errand]:
         """Return the edits whose pictures nobody has got yet, nor waits for."""
@@ -77,7 +85,15 @@ class Register:
         """
         if ask.idempotency_key is not None:
             return await self._match_key(ask, ask.idempotency_key)
-        return self._match_content(ask)
+        found = self._match_content(ask)
+        if found is not None or not ask.retry_count:
+            return found
+        digests = (ask.digest, *ask.earlier_digests)
+        record = await self._ledger.find_delivered(ask.tenant.name, digests, _DELIVERED_SECONDS)
+        found = self._match_content(ask)  # somebody may have come while we asked
+        if found is not None or record is None:
+            return found
+        return self._remember(record)
 
     async def find(self, tenant: Tenant, edit_id: str) -> Errand:
         """
@@ -116,20 +132,20 @@ class Register:
 
     def _match_content(self, ask: Ask) -> Errand | None:
         """
-        Apply the rule of P2.
+        Apply the rule of P2 to the edits that are not delivered.
 
         A retry by an SDK says so; one by a person, curl or the AI SDK does not, but then
-        nobody is connected to the edit any more. Of several, the one that was left comes
-        first, a doubtful end only where no picture is to be had, then the one whose last
-        customer was the try before this, then the oldest.
+        nobody is connected to the edit any more, or its tenant's equal edits are one. Of
+        several, the one that was left comes first, a doubtful end only where no picture is to
+        be had, then the one whose last customer was the try before this, then the oldest.
         """
         equal = [
             errand
             for digest in (ask.digest, *ask.earlier_digests)
             for errand in self._by_digest.get((ask.tenant.name, digest), ())
         ]
-        marked = ask.retry_count > 0
-        open_ = [e for e in equal if e.joinable and (marked or not e.visitors)]
+        one = ask.retry_count > 0 or ask.tenant.equal_edits is EqualEdits.JOIN
+        open_ = [e for e in equal if e.joinable and (one or not e.visitors)]
 
         def order(errand: Errand) -> tuple[bool, bool, bool, float]:
             other_try = errand.retry_count != ask.retry_count - 1
@@ -154,4 +170,4 @@ def _same_content(errand: Errand, ask: Ask) -> bool:
 
 def _void(record: EditRecord) -> bool:
     """Say whether its intents were voided and its process died before the next: it never was."""
-    return record.state is EditState.OPEN and not record.tasks
+    return record.state is EditState.OPEN and not record.tasks and not record.promised

@@ -21,7 +21,7 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phase
 from gateway.domain.task import Made, Task, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.journey.errand import Errand, Leg, Stage
+from gateway.journey.errand import Errand, LeftInLine, Leg, Stage
 from gateway.journey.lane import Lane
 from gateway.journey.owed import OwedWrites, Write
 from gateway.journey.settle import Doubt, Settlement
@@ -58,6 +58,7 @@ class Submitter:
 
         Raises:
             GatewayError: refused, and no task exists; or doubtful: nobody knows.
+            LeftInLine: nothing was intended, since nobody waits for it at the moment.
         """
         refused: GatewayError = UpstreamUnavailable("No upstream of this account works.")
         for upstream in lane.upstreams_of(errand.tenant):
@@ -113,8 +114,7 @@ class Submitter:
                 await self._hear(lane, upstream)
             pictures = await self._uploaded(upstream, errand, leg)
             await lane.submits.turn()
-            if not errand.has_tasks and self._clock.now() > self.until:
-                raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
+            self._refuse_in_vain(errand)
             if not await self._intend(lane, upstream, errand, leg):
                 await self._clock.sleep(_LEDGER_SECONDS)
                 continue
@@ -138,7 +138,20 @@ class Submitter:
                 await self._accept(lane, errand, leg, upstream, task_id)
                 return
             await self._undo(lane, errand, leg)
-        raise TaskLost("The edit was given up before it was submitted.", retry=True)
+        raise given_up()
+
+    def _refuse_in_vain(self, errand: Errand) -> None:
+        """
+        Look once more before the intent, since the wait for a turn may have been long.
+
+        Raises:
+            Draining: its answer would be cut by our end.
+            LeftInLine: its client has hung up.
+        """
+        if not errand.has_tasks and self._clock.now() > self.until:
+            raise Draining("The gateway restarts; send the edit again.", retry_after=2.0)
+        if errand.away:
+            raise LeftInLine
 
     async def _uploaded(self, upstream: Upstream, errand: Errand, leg: Leg) -> tuple[Picture, ...]:
         """Return the pictures as they go into the submit; what is too big for it goes up now."""
@@ -340,6 +353,11 @@ def _nobody_knows(lost: SubmitUncertain | None = None) -> SubmitUncertain:
 def made_and_lost() -> ResultUnavailable:
     """Return what ends an edit that was made, but not kept: DashScope tells it only once."""
     return ResultUnavailable("The picture was made, but where it lies is lost.", retry=False)
+
+
+def given_up() -> TaskLost:
+    """Return what ends a part that nobody wants any more before it has a task."""
+    return TaskLost("The edit was given up before it was submitted.", retry=True)
 
 
 async def keep(write: Awaitable[None]) -> None:

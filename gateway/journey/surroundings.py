@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger, Observer, Receipts, Tell
+from gateway.journey.ports import DashScope, Ledger, Observer, Promises, Receipts, Tell
 
 
 def say_nothing(_event: str, /, **_said: str | float) -> None:
@@ -18,6 +18,7 @@ class Surroundings:
     dashscope: DashScope
     ledger: Ledger
     receipts: Receipts
+    promises: Promises
     finishing: Finishing
     clock: Clock
     observer: Observer

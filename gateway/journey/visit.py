@@ -112,10 +112,6 @@ class Visit:
         if self._timer is not None and not self._timer.expired():
             self._timer.reschedule(asyncio.get_running_loop().time() + self._rest())
 
-    def detach(self) -> None:
-        """Let the edit go on without its customer, who will come back for it."""
-        self.errand.kept = True
-
     async def delivered(self) -> None:
         """Say that the last byte of the answer was handed to the customer's socket."""
         self.trace.delivered()
@@ -143,35 +139,31 @@ class Visit:
         rest = min(_LONGEST_RETRY, max(0.5, self.expected_rest(errand)))
         error: GatewayError
         if errand.stage is Stage.WAITING and errand.held_up is not None:
-            errand.held_until = self.clock.now() + rest
             error = errand.held_up.anew()
         elif errand.stage is Stage.WAITING:
-            errand.held_until = self.clock.now() + rest
             error = RateLimited(
                 "The edit is still waiting in line; nothing was submitted. Send it again to go on "
                 "waiting at the same place.",
                 retry_after=rest,
             )
         elif errand.stage is Stage.UNCERTAIN:
-            errand.kept = True
             error = SubmitUncertain(
                 "It is being found out whether the task was made. Send the same request again to "
                 "get its picture.",
                 retry_after=min(rest, 10.0),
             )
         elif errand.stage is Stage.SUCCEEDED:
-            errand.kept = True
             error = ResultUnavailable(
                 "The picture is made but could not be downloaded yet. Send the same request again "
                 "to get it.",
                 retry_after=5.0,
             )
         else:
-            errand.kept = True
             error = StillRunning(
                 "The edit is still running and nothing is lost. Send the same request again, or "
                 f"GET /v1/images/edits/{errand.edit_id}, to get its picture.",
                 retry_after=rest,
             )
+        errand.sent_home(self.clock.now(), error.retry_after or rest)
         error.edit_id = errand.edit_id
         return error

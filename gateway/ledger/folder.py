@@ -46,6 +46,10 @@ class Folder:
         """Remove all files of these edits, in one walk through the folder."""
         await self._in_thread(lambda: self._remove(edit_ids))
 
+    def unlink(self, name: str) -> None:
+        """Remove one file at once, if it is there; raises OSError where it cannot be done."""
+        (self._path / name).unlink(missing_ok=True)
+
     async def edits(self) -> list[str]:
         """Return the id of every edit that has a file."""
         return await self._in_thread(self._edits)

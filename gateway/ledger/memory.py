@@ -28,8 +28,11 @@ class MemoryLedger:
         def end_of_edit(_: str, edit: EditRecord, now: float) -> float:
             return math.inf if edit.state is EditState.OPEN else now + _KEPT_SECONDS
 
+        self._elapsed = elapsed
         self._edits: TLRUCache[str, EditRecord] = TLRUCache(most, end_of_edit, timer=elapsed)
         self._ids_by_key: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(most)
+        self._ids_by_content: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(most)
+        self._delivered_at: LRUCache[str, float] = LRUCache(most)
         self._id_by_task: LRUCache[str, str] = LRUCache(most)
 
     async def __aenter__(self) -> Self:
@@ -44,10 +47,12 @@ class MemoryLedger:
         others = tuple(t for t in (known.tasks if known else ()) if t.part != task.part)
         tasks = sorted((*others, task), key=lambda t: t.part)
         self._edits[edit.edit_id] = replace(edit, tasks=tuple(tasks))
-        if edit.idempotency_key is not None:
-            key = edit.tenant, edit.idempotency_key
-            before = [i for i in self._ids_by_key.get(key, ()) if i in self._edits]
-            self._ids_by_key[key] = tuple(dict.fromkeys((*before, edit.edit_id)))
+        self._name(edit)
+
+    async def promise(self, edit: EditRecord) -> None:
+        known = self._edits.get(edit.edit_id)
+        self._edits[edit.edit_id] = replace(known or edit, promised=True)
+        self._name(edit)
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
         self._id_by_task[task_id] = edit_id
@@ -86,10 +91,11 @@ class MemoryLedger:
             )
         self._edits[edit_id] = ended
 
-    async def deliver(self, edit_id: str) -> None:
+    async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
         known = self._edits.get(edit_id)
         if known is not None:
             self._edits[edit_id] = replace(known, delivered=True)
+            self._delivered_at[edit_id] = self._elapsed() - ago
 
     async def find(self, edit_id: str) -> EditRecord | None:
         return self._edits.get(edit_id)
@@ -97,8 +103,24 @@ class MemoryLedger:
     async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
         ids = self._ids_by_key.get((tenant, idempotency_key), ())
         edits = [edit for edit_id in reversed(ids) if (edit := self._edits.get(edit_id))]
-        usable = [e for e in edits if not (e.state is EditState.FAILED and e.error_retry)]
+        usable = [
+            e for e in edits if not (e.state is EditState.FAILED and (e.error_retry or not e.tasks))
+        ]
         return max(usable, key=lambda edit: edit.created, default=None)
+
+    async def find_delivered(
+        self, tenant: str, digests: Collection[str], within: float
+    ) -> EditRecord | None:
+        ids = [i for digest in digests for i in self._ids_by_content.get((tenant, digest), ())]
+        since = self._elapsed() - within
+        found = [
+            (self._delivered_at.get(edit_id, 0.0), edit_id)
+            for edit_id in ids
+            if (edit := self._edits.get(edit_id))
+            and (edit.state is EditState.SUCCEEDED or _is_doubtful(edit))
+            and (not edit.delivered or self._delivered_at.get(edit_id, 0.0) > since)
+        ]
+        return self._edits.get(max(found)[1]) if found else None
 
     async def owed(self) -> list[EditRecord]:
         return sorted(filter(_is_owed, self._kept()), key=lambda edit: edit.created)
@@ -111,6 +133,15 @@ class MemoryLedger:
         states = [edit.state for edit in self._kept()]
         kept = (EditState.OPEN, EditState.SUCCEEDED, EditState.FAILED)
         return {state.value: states.count(state) for state in kept}
+
+    def _name(self, edit: EditRecord) -> None:
+        """Let *edit* be found by its key or, without one, by its content."""
+        if edit.idempotency_key is not None:
+            names, name = self._ids_by_key, (edit.tenant, edit.idempotency_key)
+        else:
+            names, name = self._ids_by_content, (edit.tenant, edit.digest)
+        before = [i for i in names.get(name, ()) if i in self._edits]
+        names[name] = tuple(dict.fromkeys((*before, edit.edit_id)))
 
     def _kept(self) -> list[EditRecord]:
         return [edit for edit_id in list(self._edits) if (edit := self._edits.get(edit_id))]
@@ -151,6 +182,9 @@ class MemoryLedger:
 
 def _is_owed(edit: EditRecord) -> bool:
     if edit.state is EditState.OPEN:
-        return bool(edit.tasks)
-    doubtful = edit.error_kind in DOUBTFUL_KINDS and not edit.error_retry
-    return (edit.state is EditState.SUCCEEDED or doubtful) and not edit.delivered
+        return edit.promised or bool(edit.tasks)
+    return (edit.state is EditState.SUCCEEDED or _is_doubtful(edit)) and not edit.delivered
+
+
+def _is_doubtful(edit: EditRecord) -> bool:
+    return edit.error_kind in DOUBTFUL_KINDS and not edit.error_retry

@@ -28,6 +28,7 @@ EDIT_COLUMNS = (
     "scale_to",
     "composite",
     "delivered",
+    "promised",
     "error_code",
     "error_message",
     "error_kind",
@@ -75,6 +76,7 @@ def row_of_edit(edit: EditRecord) -> tuple[Any, ...]:
         None if edit.scale_to is None else str(edit.scale_to),
         int(edit.composite),
         int(edit.delivered),
+        int(edit.promised),
         edit.error_code,
         edit.error_message,
         edit.error_kind,
@@ -111,6 +113,7 @@ def edit_of_row(row: Sequence[Any], task_rows: Iterable[Sequence[Any]]) -> EditR
     known["composite"] = bool(known["composite"])
     known["delivered"] = bool(known["delivered"])
     known["error_retry"] = bool(known["error_retry"])
+    known["promised"] = bool(known["promised"])
     return EditRecord(**known, tasks=tuple(_task_of_row(task) for task in task_rows))
 
 

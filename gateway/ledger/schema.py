@@ -78,6 +78,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tasks ADD COLUMN base_url TEXT",
         "CREATE TABLE age (boot TEXT NOT NULL, elapsed REAL, epoch REAL, lived REAL)",
     ),
+    (
+        "ALTER TABLE edits ADD COLUMN promised INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE edits ADD COLUMN delivered_age REAL",
+        "CREATE INDEX edits_by_content ON edits (tenant, digest)",
+    ),
 )
 
 

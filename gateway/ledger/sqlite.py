@@ -46,8 +46,10 @@ def _upsert(
     )
 
 
+_UNPROMISED = tuple(name for name in EDIT_COLUMNS if name != "promised")
 _KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id", once=("born",), only="edits.state = 'open'")
 _KEEP_TASK = _upsert("tasks", TASK_COLUMNS, "edit_id, part")
+_KEEP_PROMISE = _upsert("edits", ("promised",), "edit_id", once=(*_UNPROMISED, "born"))
 _EDITS = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits "  # noqa: S608 - our own column names
 _TASKS_OF = (
     f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks "  # noqa: S608 - the same
@@ -56,11 +58,13 @@ _TASKS_OF = (
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
 _DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(DOUBTFUL_KINDS))})"
 _OWED = f"state = 'open' OR (delivered = 0 AND (state = 'succeeded' OR {_DOUBTFUL}))"
-_DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT {_HAS_TASK}"  # noqa: S608 - the same
+_DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT promised AND NOT {_HAS_TASK}"  # noqa: S608 - the same
 # An open edit is never old. The calendar alone makes none old either, since it may be wrong;
 # of a row from the future it says nothing.
 _IS_OLD = "state <> 'open' AND born <= ? AND (created <= ? OR created > ?)"
 _OLD = f"SELECT edit_id FROM edits WHERE {_IS_OLD} ORDER BY created LIMIT ?"  # noqa: S608 - the same
+_NO_ANSWER = f"state = 'failed' AND (error_retry OR NOT {_HAS_TASK})"
+"""A refusal that cost nothing is no answer for a key: the next request is a new try."""
 
 
 class SqliteLedger:
@@ -120,6 +124,11 @@ class SqliteLedger:
 
         await self._writer.run(write, writes=True)
 
+    async def promise(self, edit: EditRecord) -> None:
+        row = dict(zip(EDIT_COLUMNS, row_of_edit(edit), strict=True))
+        values = (1, *(row[name] for name in _UNPROMISED), self._age())
+        await self._write(_KEEP_PROMISE, values)
+
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
         await self._write(
             "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, "
@@ -162,8 +171,11 @@ class SqliteLedger:
                 ),
             )
 
-    async def deliver(self, edit_id: str) -> None:
-        await self._write("UPDATE edits SET delivered = 1 WHERE edit_id = ?", (edit_id,))
+    async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
+        await self._write(
+            "UPDATE edits SET delivered = 1, delivered_age = ? WHERE edit_id = ?",
+            (self._age() - ago, edit_id),
+        )
 
     async def find(self, edit_id: str) -> EditRecord | None:
         """Return an edit that is open, or began in the last 24 hours."""
@@ -173,8 +185,20 @@ class SqliteLedger:
     async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
         found = await self._read(
             f"WHERE tenant = ? AND idempotency_key = ? AND NOT ({_IS_OLD}) "
-            "AND NOT (state = 'failed' AND error_retry) ORDER BY created DESC, rowid DESC LIMIT 1",
+            f"AND NOT ({_NO_ANSWER}) ORDER BY created DESC, rowid DESC LIMIT 1",
             (tenant, idempotency_key, *self._old()),
+        )
+        return found[0] if found else None
+
+    async def find_delivered(
+        self, tenant: str, digests: Collection[str], within: float
+    ) -> EditRecord | None:
+        found = await self._read(
+            f"WHERE tenant = ? AND digest IN ({', '.join('?' * len(digests))}) "
+            f"AND idempotency_key IS NULL AND NOT ({_IS_OLD}) "
+            f"AND (state = 'succeeded' OR state = 'failed' AND {_DOUBTFUL}) "
+            "AND (NOT delivered OR delivered_age > ?) ORDER BY delivered_age DESC LIMIT 1",
+            (tenant, *digests, *self._old(), *DOUBTFUL_KINDS, self._age() - within),
         )
         return found[0] if found else None
 
@@ -182,12 +206,12 @@ class SqliteLedger:
         """
         Return every edit that is open, or not delivered and a success or doubtful; by age.
 
-        An open edit without a task is not owed: its submit was refused, and it was about to
-        go on in the memory of a process that has died.
+        An open edit without a task is owed only if it was promised. Any other's submit was
+        refused, and it was about to go on in the memory of a process that has died.
         """
         return await self._read(
             f"WHERE ({_OWED}) AND NOT ({_IS_OLD}) "
-            f"AND (state <> 'open' OR {_HAS_TASK}) ORDER BY created, rowid",
+            f"AND (state <> 'open' OR promised OR {_HAS_TASK}) ORDER BY created, rowid",
             (*DOUBTFUL_KINDS, *self._old()),
         )
 

@@ -87,7 +87,6 @@ class FakeVisit:
     ends: Callable[[], Awaitable[Answer]]
     told: Told = TOLD
     was_delivered: bool = False
-    detached: bool = False
     cancelled: bool = False
     extended: float = 0.0
 
@@ -106,9 +105,6 @@ class FakeVisit:
 
     async def delivered(self) -> None:
         self.was_delivered = True
-
-    def detach(self) -> None:
-        self.detached = True
 
 
 async def ends_well() -> Answer:

@@ -256,7 +256,7 @@ async def test_respond_async() -> None:
     assert reply.headers["location"] == "/v1/images/edits/edit_1"
     assert reply.headers["preference-applied"] == "respond-async"
     assert reply.headers["x-wan-edit-id"] == "edit_1"
-    assert house.desk.visit.detached
+    assert house.desk.asks[0].promise
     assert not house.desk.visit.was_delivered
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -86,9 +87,10 @@ async def test_a_key_is_replayed() -> None:
         assert (await home.books())["tasks_made"] == 1
 
 
-async def test_two_paths_to_one_edit() -> None:
+async def test_two_paths_to_one_edit(tmp_path: Path) -> None:
     """While it runs it is told of, and afterwards had, at either path; the object names itself."""
-    async with house(replace(PLAIN, latency=Constant(8.0))) as home:
+    state = {"path": str(tmp_path / "gateway.db")}
+    async with house(replace(PLAIN, latency=Constant(8.0)), state=state) as home:
         accepted = await generate(home, {"prefer": "respond-async"})
         place = accepted.headers["location"]
         running = await home.http.get(place)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 import httpx
@@ -186,6 +186,62 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
         assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
         assert books["counts"]["submit.received"] == 1
+
+
+_PROMPTS = [f"number {number}" for number in range(9)]
+"""More than the account runs at once, by three."""
+
+
+async def _accepted(street: Street, prompt: str) -> str:
+    """Hand an edit in without waiting for it; return its id."""
+    answer = await street.http.post(
+        f"http://127.0.0.1:{street.port}/v1/images/edits",
+        data={"prompt": prompt, "size": "768x768"},
+        files={"image": ("a.png", photo(), "image/png")},
+        headers={
+            "authorization": f"Bearer {KEY}",
+            "prefer": "respond-async",
+            "idempotency-key": prompt,
+        },
+    )
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+async def _had(street: Street, edit_id: str) -> httpx.Response:
+    """Ask for an accepted edit until it has ended."""
+    url = f"http://127.0.0.1:{street.port}/v1/images/edits/{edit_id}"
+    headers = {"authorization": f"Bearer {KEY}"}
+
+    async def ended() -> bool:
+        return (await street.http.get(url, headers=headers)).status_code != 202
+
+    await eventually(ended)
+    return await street.http.get(url, headers=headers)
+
+
+@pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
+async def test_accepted_edits_outlive_their_process(tmp_path: Path, signal: Signals) -> None:
+    """Each edit that was told 202 has its own picture after a kill or a drain, made once."""
+    promised = tmp_path / "gateway.db.promised"
+    async with street_of(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
+        async with serving(street.file, street.port) as process:
+            ids = [await _accepted(street, prompt) for prompt in _PROMPTS]
+            process.send_signal(signal)
+            await process.wait()
+        kept = {file.name for file in promised.iterdir()}
+        async with serving(street.file, street.port):
+            again = [await _accepted(street, prompt) for prompt in _PROMPTS[-3:]]
+            answers = [await _had(street, edit_id) for edit_id in ids]
+
+        books = await street.books()
+        assert again == ids[-3:]
+        assert kept >= set(ids[-3:])
+        assert [whose(*pictures_of(answer)) for answer in answers] == [
+            theirs(prompt, photo()) for prompt in _PROMPTS
+        ]
+        assert (books["tasks_made"], books["images_billed"]) == (9, 9)
+        assert list(promised.iterdir()) == []
 
 
 @pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.has_tasks])

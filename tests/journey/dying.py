@@ -133,8 +133,16 @@ class MortalLedger:
     ) -> None:
         await self._life.call("end_edit", self._ledger.end_edit(edit_id, state, error))
 
-    async def deliver(self, edit_id: str) -> None:
-        await self._life.call("deliver", self._ledger.deliver(edit_id))
+    async def promise(self, edit: EditRecord) -> None:
+        await self._life.call("promise", self._ledger.promise(edit))
+
+    async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
+        await self._life.call("deliver", self._ledger.deliver(edit_id, ago=ago))
+
+    async def find_delivered(
+        self, tenant: str, digests: Collection[str], within: float
+    ) -> EditRecord | None:
+        return await self._ledger.find_delivered(tenant, digests, within)
 
     async def find(self, edit_id: str) -> EditRecord | None:
         return await self._ledger.find(edit_id)

@@ -10,10 +10,16 @@ from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger, Receipts, Spool
+from gateway.journey.ports import DashScope, Ledger, Promises, Receipts, Spool
 from gateway.journey.surroundings import Surroundings
 from gateway.journey.visit import Visit
-from tests.fake_stores import FakeFinisher, FakeKeepsakes, FakeLedger, FakeReceipts
+from tests.fake_stores import (
+    FakeFinisher,
+    FakeKeepsakes,
+    FakeLedger,
+    FakePromises,
+    FakeReceipts,
+)
 from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask, an_upstream
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
@@ -35,6 +41,7 @@ class House:
         self.ledger = FakeLedger(self.clock.now)
         self.keepsakes = FakeKeepsakes()
         self.receipts = FakeReceipts()
+        self.promises = FakePromises()
         self.finisher = FakeFinisher()
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
@@ -47,6 +54,7 @@ class House:
         dashscope: DashScope | None = None,
         ledger: Ledger | None = None,
         receipts: Receipts | None = None,
+        promises: Promises | None = None,
         spool: Spool | None = None,
     ) -> Desk:
         return Desk(
@@ -55,6 +63,7 @@ class House:
                 dashscope=dashscope or self.world,
                 ledger=ledger or self.ledger,
                 receipts=receipts or self.receipts,
+                promises=promises or self.promises,
                 finishing=Finishing(self.keepsakes, self.finisher),
                 clock=self.clock,
                 observer=self.observer,

@@ -59,14 +59,13 @@ async def test_bytes_of_one_that_joins_are_released_at_once() -> None:
     assert released == ["first", "second"]
 
 
-async def test_detached() -> None:
-    """An edit whose customer means to come back later is kept, not cancelled."""
+async def test_promised_is_not_cancelled() -> None:
+    """An edit whose client was told 202 is kept, not cancelled."""
     house = House()
     house.world.run = Run(pending=60.0)
     async with house.desk() as desk:
-        async with desk.attend(house.ask()) as visit:
+        async with desk.attend(house.ask(promise=True)) as visit:
             await house.clock.sleep(1.0)
-            visit.detach()
         await house.clock.sleep(100.0)
 
     assert house.world.count("cancel") == 0

@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import SubmitUncertain, Throttled
+from gateway.domain.errors import (
+    GatewayError,
+    SubmitUncertain,
+    Throttled,
+    UpstreamUnreachable,
+)
+from gateway.domain.phases import Phases
 from gateway.journey.desk import Desk
-from tests.fakes import Run, Submit
-from tests.journey.house import House, busy, buy, narrow_house, stay
+from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
+from tests.journey.house import House, busy, buy, narrow_house, refusal, stay
 
 pytestmark = pytest.mark.anyio
 
@@ -217,3 +223,183 @@ async def test_leaving_some_parts_in_line() -> None:
     assert visit.told.status == "succeeded"
     assert answer.delivered == 4
     assert all(leg.error or leg.task for leg in visit.errand.legs)
+
+
+async def test_leaving_the_line_while_draining() -> None:
+    """One who hangs up in line is dropped, though the gateway is about to stop."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 20.0)))
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask("running")))
+        await house.clock.sleep(0.5)
+        leaver = group.create_task(stay(desk, house.ask("leaver"), 3.0))
+        await house.clock.sleep(0.5)
+        desk.drain(600.0)
+        await house.clock.sleep(60.0)
+
+    assert leaver.result().told.status == "failed"
+    assert house.world.count("submit") == 1
+
+
+async def test_leaving_a_pending_task_while_draining() -> None:
+    """Its task is cancelled at no cost, as at any other time."""
+    house = House()
+    house.world.run = Run(pending=60.0)
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(stay(desk, house.ask(), 3.0))
+        await house.clock.sleep(1.0)
+        desk.drain(600.0)
+        await house.clock.sleep(20.0)
+
+    assert house.world.count("cancel") == 1
+    assert house.world.paid == []
+
+
+async def test_turned_away_is_no_leaving() -> None:
+    """In its last seconds a process cancels nothing for those whom it sent home itself."""
+    house = House()
+    house.world.run = Run(pending=60.0)
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(refusal(buy(desk, house.ask())))
+        await house.clock.sleep(2.0)
+        desk.drain(1.0)
+        desk.turn_away()
+        await house.clock.sleep(10.0)
+
+    assert house.world.count("cancel") == 0
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_a_turn_given_in_the_moment_of_leaving(comes_back: bool) -> None:
+    """Between slot and intent nothing is submitted for nobody; who comes back has its place."""
+    account = an_account(running_tasks=1, pending_ahead=0, submits_per_second=0.5)
+    house = House(a_tenant("acme", an_upstream(account=account)))
+    house.world.submits.append(Submit(run=Run(0.0, 1.0)))
+    async with house.desk() as desk:
+        await buy(desk, house.ask("the first"))
+        # It has the slot at once, and waits for its turn to submit.
+        await stay(desk, house.ask(), 0.2)
+        await house.clock.sleep(2.0)
+        submitted = house.world.count("submit")
+        if comes_back:
+            answer = await buy(desk, house.ask(retry_count=1))
+            assert answer.delivered == 1
+        await house.clock.sleep(60.0)
+        free = next(iter(desk._lanes.values())).line.free
+
+    assert submitted == 1
+    assert house.world.count("submit") == 1 + comes_back
+    assert house.world.count("cancel") == 0
+    assert free == 1
+    assert house.observer.in_line == 0
+
+
+async def test_given_up_while_another_account_refuses() -> None:
+    """One that was given up during its submit is not taken to the next account."""
+    other = an_upstream("two", an_account("acct2"))
+    house = House(a_tenant("acme", an_upstream("one"), other))
+    fault = UpstreamUnreachable("No connection.")
+    house.world.submits.append(Submit(fault, makes=False, takes=20.0))
+    async with house.desk() as desk:
+        visit = await stay(desk, house.ask(), 1.0)
+        await house.clock.sleep(60.0)
+
+    assert visit.told.status == "failed"
+    assert house.world.count("submit") == 1
+
+
+async def told_still_running(desk: Desk, house: House, **changes: Any) -> GatewayError:
+    return await refusal(buy(desk, house.ask(patience=5.0, **changes)))
+
+
+async def test_nobody_came_back_for_a_task_that_waits() -> None:
+    """A task that is PENDING is cancelled once whoever was told to come back has not."""
+    house = House()
+    house.world.run = Run(pending=4 * 3600.0)
+    async with house.desk() as desk:
+        refused = await told_still_running(desk, house)
+        await house.clock.sleep(60.0)
+        before = house.world.count("cancel")
+        await house.clock.sleep(10.0)
+        lane = next(iter(desk._lanes.values()))
+        free = lane.line.free
+
+    assert refused.code == "still_running"
+    assert (before, house.world.count("cancel")) == (0, 1)
+    assert house.world.paid == []
+    assert free == 6
+
+
+async def test_a_running_task_is_never_given_up() -> None:
+    """What costs money goes on to its end for whoever comes within a day."""
+    house = House()
+    house.world.run = Run(pending=1.0, running=600.0)
+    async with house.desk() as desk:
+        await told_still_running(desk, house)
+        await house.clock.sleep(3600.0)
+        answer = await buy(desk, house.ask())
+
+    assert answer.told.task_ids == ("task-1",)
+    assert len(house.world.ours) == 1
+
+
+async def test_a_cancel_that_failed_is_tried_again() -> None:
+    """One failed call does not leave the slot taken for hours."""
+    house = House()
+    house.world.run = Run(pending=4 * 3600.0)
+    house.world.fail("cancel", UpstreamUnreachable("No connection."))
+    async with house.desk() as desk:
+        await told_still_running(desk, house)
+        await house.clock.sleep(200.0)
+
+    assert house.world.count("cancel") == 2
+    assert house.world.paid == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"idempotency_key": "k"}, {"promise": True}], ids=["key", "promised"]
+)
+async def test_who_may_come_for_a_day_is_waited_for(changes: dict[str, Any]) -> None:
+    """A key is kept for 24 hours, and a 202 is a promise: their tasks wait as long as it takes."""
+    house = House()
+    house.world.run = Run(pending=900.0)
+    async with house.desk() as desk:
+        await told_still_running(desk, house, **changes)
+        await house.clock.sleep(1000.0)
+
+    assert house.world.count("cancel") == 0
+    assert len(house.world.paid) == 1
+
+
+async def test_who_looks_now_and_then_is_waited_for() -> None:
+    """A GET says that somebody still wants it, for ten minutes."""
+    house = House()
+    house.world.run = Run(pending=4 * 3600.0)
+    async with house.desk() as desk:
+        refused = await told_still_running(desk, house)
+        assert refused.edit_id
+        for _ in range(8):
+            await house.clock.sleep(50.0)
+            phases = Phases(house.clock.now())
+            async with desk.collect(house.tenants[0], refused.edit_id, patience=9.0, phases=phases):
+                await house.clock.sleep(0.1)
+        await house.clock.sleep(590.0)
+        before = house.world.count("cancel")
+        await house.clock.sleep(30.0)
+
+    assert (before, house.world.count("cancel")) == (0, 1)
+
+
+async def test_nobody_came_back_after_a_restart() -> None:
+    """A task that another process left PENDING is cancelled after ten minutes without anybody."""
+    house = House()
+    house.world.run = Run(pending=4 * 3600.0)
+    async with house.desk() as desk:
+        await told_still_running(desk, house)
+    async with house.desk() as desk:
+        await house.clock.sleep(590.0)
+        before = house.world.count("cancel")
+        await house.clock.sleep(30.0)
+
+    assert (before, house.world.count("cancel")) == (0, 1)
+    assert house.world.paid == []

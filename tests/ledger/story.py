@@ -34,6 +34,7 @@ STEPS: tuple[Step, ...] = (
     lambda ledger: ledger.end_edit("edit_2", EditState.FAILED, UpstreamFailed("It failed.")),
     lambda ledger: ledger.intend(edit("edit_3"), FIRST),
     lambda ledger: ledger.end_edit("edit_3", EditState.DROPPED),
+    lambda ledger: ledger.promise(edit("edit_4")),
 )
 """Every write there is, in an order in which an edit may make them."""
 

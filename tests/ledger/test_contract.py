@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.domain.errors import ContentRefused, LedgerConflict, UpstreamFailed
+from gateway.domain.errors import ContentRefused, LedgerConflict, TaskLost, UpstreamFailed
 from gateway.domain.record import EditState, TaskState
 from gateway.journey.ports import Ledger
 from gateway.ledger.memory import MemoryLedger
@@ -357,3 +358,104 @@ async def test_a_late_accept_ends_nothing_anew(ledger: AnyLedger) -> None:
     assert found is not None
     assert (found.tasks[0].state, found.tasks[0].task_id) == (TaskState.ENDED, "t1")
     assert await ledger.known(["t1"]) == {"t1"}
+
+
+async def test_a_promised_edit_is_kept_before_its_first_task(ledger: AnyLedger) -> None:
+    """It is found by id and key and owed to the next process, though nothing was submitted."""
+    await ledger.promise(EDIT)
+
+    promised = replace(EDIT, promised=True)
+    assert await ledger.find("edit_1") == promised
+    assert await ledger.find_key("acme", "key-1") == promised
+    assert await ledger.owed() == [promised]
+
+
+async def test_a_promise_of_a_known_edit_only_marks_it(ledger: AnyLedger) -> None:
+    """Neither its end nor its tasks are touched."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.end_edit("edit_1", EditState.SUCCEEDED)
+    await ledger.promise(EDIT)
+
+    ended = replace(EDIT, state=EditState.SUCCEEDED, promised=True)
+    assert await ledger.find("edit_1") == replace(ended, tasks=(FIRST,))
+
+
+async def test_a_promised_edit_that_was_refused_is_told_by_id_alone(ledger: AnyLedger) -> None:
+    """Its key begins a new try, since no task was ever made."""
+    await ledger.promise(EDIT)
+    await ledger.end_edit("edit_1", EditState.FAILED, ContentRefused("No."))
+
+    found = await ledger.find("edit_1")
+    assert found is not None
+    assert found.state is EditState.FAILED
+    assert await ledger.find_key("acme", "key-1") is None
+    assert await ledger.owed() == []
+
+
+async def _ended(ledger: AnyLedger, edit_id: str = "edit_1", **changes: Any) -> None:
+    await ledger.intend(replace(edit(edit_id), **changes), FIRST)
+    await ledger.end_edit(edit_id, EditState.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("ago", "found"), [(601.0, False), (599.0, True), (None, True)], ids=["old", "late", "not"]
+)
+async def test_which_delivered_edit_a_marked_retry_finds(
+    ledger: AnyLedger, ago: float | None, found: bool
+) -> None:
+    """One whose answer left since then, or never did."""
+    await _ended(ledger)
+    if ago is not None:
+        await ledger.deliver("edit_1", ago=ago)
+
+    known = await ledger.find_delivered("acme", [EDIT.digest], 600.0)
+
+    assert (known is not None) == found
+
+
+async def test_a_later_answer_counts(ledger: AnyLedger, calendar: Calendar) -> None:
+    """The time goes by from the last time that an edit was delivered."""
+    await _ended(ledger)
+    for _ in range(3):
+        calendar.epoch += 500
+        assert await ledger.find_delivered("acme", [EDIT.digest], 600.0)
+        await ledger.deliver("edit_1")
+    calendar.epoch += 601
+
+    assert await ledger.find_delivered("acme", [EDIT.digest], 600.0) is None
+
+
+async def test_the_last_delivered_is_found(ledger: AnyLedger) -> None:
+    """Of several equal ones, by this digest or an earlier one, that whose answer left last."""
+    for edit_id, digest, ago in (("one", "d", 9.0), ("two", "e", 7.0), ("three", "d", 8.0)):
+        await _ended(ledger, edit_id, digest=digest * 64)
+        await ledger.deliver(edit_id, ago=ago)
+
+    found = await ledger.find_delivered("acme", ["d" * 64, "e" * 64], 600.0)
+
+    assert found is not None
+    assert found.edit_id == "two"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tenant": "other"}, {"digest": "e" * 64}, {"idempotency_key": "k"}],
+    ids=["tenant", "content", "key"],
+)
+async def test_delivered_to_others(ledger: AnyLedger, changes: dict[str, Any]) -> None:
+    """Another tenant's, another content, or one that is found by its key alone."""
+    await _ended(ledger, **changes)
+
+    assert await ledger.find_delivered("acme", [EDIT.digest], 600.0) is None
+
+
+@pytest.mark.parametrize(("retry", "found"), [(False, True), (True, False)])
+async def test_a_doubtful_end_is_an_answer_too(ledger: AnyLedger, retry: bool, found: bool) -> None:
+    """One that may be billed is told again; one that cost nothing is tried anew."""
+    await ledger.intend(edit("edit_1"), FIRST)
+    await ledger.end_edit("edit_1", EditState.FAILED, TaskLost("It is lost.", retry=retry))
+    await ledger.deliver("edit_1")
+
+    known = await ledger.find_delivered("acme", [EDIT.digest], 600.0)
+
+    assert (known is not None) == found

@@ -35,6 +35,7 @@ def test_each_field_has_its_column() -> None:
         pytest.param(
             replace(EDIT, compression=0, scale_to=Size(512, 8), composite=True), (), id="finished"
         ),
+        pytest.param(replace(EDIT, promised=True), (), id="promised"),
         pytest.param(edit("edit_2"), (), id="no-key"),
         pytest.param(replace(EDIT, error_retry=True, error_code="c"), (), id="failed"),
     ],

@@ -14,7 +14,13 @@ from gateway.ledger.trouble import LedgerError
 from tests.ledger.records import EDIT
 
 NOBODY = 65534
-_SINCE_VERSION_2 = {"adjusted", "compression", "scale_to", "composite"}
+_SINCE_VERSION_2 = {
+    "adjusted",
+    "compression",
+    "scale_to",
+    "composite",
+    "promised",
+}
 
 
 def start(path: Path) -> None:
@@ -99,7 +105,7 @@ def a_scratched_ledger(path: Path) -> None:
         ),
         pytest.param(
             a_newer_ledger,
-            "was written by a newer gateway (its tables are version 99, this one knows up to 3); "
+            "was written by a newer gateway (its tables are version 99, this one knows up to 4); "
             "start that version again, or name another file in [state] path",
             id="newer",
         ),

@@ -1,0 +1,517 @@
+"""Edits whose client was told 202: kept over a kill and a drain, or refused before it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.errors import (
+    GatewayError,
+    LedgerUnavailable,
+    NotFound,
+    RateLimited,
+    Throttled,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
+from gateway.domain.phases import Phases
+from gateway.domain.record import EditState
+from gateway.journey.ask import Answer
+from gateway.journey.desk import Desk
+from tests.fakes import Run, Submit, a_tenant, an_upstream
+from tests.journey.house import NARROW, House, busy, buy, narrow_house, refusal
+from tests.journey.without_tasks import QWEN
+
+pytestmark = pytest.mark.anyio
+
+AWAY = LedgerUnavailable("The ledger is away.")
+
+
+async def accepted(desk: Desk, house: House, prompt: str = "later", **changes: Any) -> str:
+    """Hand an edit in as `Prefer: respond-async` does; return its id."""
+    async with desk.attend(house.ask(prompt, promise=True, **changes)) as visit:
+        return visit.told.edit_id
+
+
+@asynccontextmanager
+async def look(desk: Desk, house: House, edit_id: str) -> AsyncIterator[Any]:
+    now = Phases(house.clock.now())
+    async with desk.collect(house.tenants[0], edit_id, patience=200.0, phases=now) as visit:
+        yield visit
+
+
+async def had(desk: Desk, house: House, edit_id: str) -> Answer:
+    async with look(desk, house, edit_id) as visit:
+        answer: Answer = await visit.answer()
+        await visit.delivered()
+        return answer
+
+
+async def one_in_line(house: House, **changes: Any) -> str:
+    """A process takes a promised edit that waits in line, and dies."""
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        holder = group.create_task(buy(desk, house.ask("the busy one")))
+        await house.clock.sleep(0.5)
+        edit_id = await accepted(desk, house, **changes)
+        await house.clock.sleep(1.0)
+        holder.cancel()
+    return edit_id
+
+
+async def test_one_that_waits_in_line_outlives_its_process() -> None:
+    """The next process submits it, with all that decides its result, and GET has its picture."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 60.0)))
+    edit_id = await one_in_line(house, n=2, seed=7, size=Size(768, 512), picture=b"sent")
+    before = house.world.count("submit")
+    async with house.desk() as desk:
+        async with look(desk, house, edit_id) as visit:
+            status = visit.told.status
+        answer = await had(desk, house, edit_id)
+
+    (made,) = [task for task in house.world.ours if task.prompt == "later"]
+    assert before == 1
+    assert status == "waiting"
+    assert (made.n, made.source) == (2, b"sent")
+    assert answer.delivered == 2
+    assert house.promises.held == {}
+
+
+async def test_its_seed_and_options_are_kept() -> None:
+    """The next process asks upstream for just what the client asked for."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 60.0)))
+    form = AnswerForm(output_format="webp", compression=80)
+    edit_id = await one_in_line(house, n=6, seed=2, size=Size(768, 512), answer=form)
+    async with house.desk() as desk:
+        await had(desk, house, edit_id)
+
+    record = next(it for it in house.ledger.records if it.edit_id == edit_id)
+    assert [task.seed for task in record.tasks] == [2, 6]
+    assert (record.output_format, record.compression) == ("webp", 80)
+
+
+async def test_what_its_mask_keeps_is_kept() -> None:
+    """A masked edit is finished in the next process from what was written before the 202."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 60.0)))
+    edit_id = await one_in_line(
+        house,
+        answer=AnswerForm(composite=True),
+        keepsake=Keepsake(original=b"original", mask=b"mask"),
+    )
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert bytes(answer.pictures[0]).endswith(b" into original by mask")  # type: ignore[arg-type]
+
+
+async def test_a_drain_leaves_it_to_the_next_process() -> None:
+    """A process that stops neither ends it nor forgets it."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 60.0)))
+    async with house.desk() as desk:
+        async with asyncio.TaskGroup() as group:
+            holder = group.create_task(refusal(buy(desk, house.ask("the busy one"))))
+            await house.clock.sleep(0.5)
+            edit_id = await accepted(desk, house)
+            desk.drain(1.0)
+            busy_ones = desk.busy
+            desk.turn_away()
+        await house.clock.sleep(4.0)
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert busy_ones == 1
+    assert holder.result().code == "still_running"
+    assert answer.told.edit_id == edit_id
+    assert len([task for task in house.world.ours if task.prompt == "later"]) == 1
+
+
+async def test_its_key_and_its_content_find_it_after_a_restart() -> None:
+    """A repeat by key joins it, a repeat without one too, and neither is a second edit."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 60.0)))
+    keyed = await one_in_line(house, idempotency_key="k")
+    async with house.desk() as desk:
+        by_key = await buy(desk, house.ask("later", idempotency_key="k"))
+    plain = await one_in_line(house, picture=b"another")
+    async with house.desk() as desk:
+        by_content = await buy(desk, house.ask("later", picture=b"another"))
+
+    assert (by_key.told.edit_id, by_content.told.edit_id) == (keyed, plain)
+    assert len([task for task in house.world.ours if task.prompt == "later"]) == 2
+
+
+async def test_a_submit_that_died_is_settled_and_goes_on() -> None:
+    """Of an intent that made no task the next process makes one, without a client's bytes."""
+    house = House()
+    house.world.submits.append(Submit(Throttled("slow"), makes=False, takes=60.0))
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(2.0)
+    states = [task.state for task in house.ledger.records[0].tasks]
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert states == ["submitting"]
+    assert answer.delivered == 1
+    assert len(house.world.ours) == 1
+    assert house.promises.held == {}
+
+
+async def test_a_submit_that_died_is_found_and_its_bytes_go() -> None:
+    """Of an intent that made a task that one is followed, and what was kept is removed."""
+    house = House()
+    house.world.submits.append(Submit(takes=60.0))
+    house.world.submits.append(Submit())
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(2.0)
+    house.world.stranger("later", run=Run(0.0, 5.0))
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert answer.delivered == 1
+    assert house.world.count("submit") == 1
+    assert house.promises.held == {}
+
+
+async def test_the_bytes_go_once_the_task_exists() -> None:
+    """While the task runs nothing of the edit's content is kept any more."""
+    house = House()
+    async with house.desk() as desk:
+        await accepted(desk, house)
+        before = len(house.promises.held)
+        await house.clock.sleep(2.0)
+        after = len(house.promises.held)
+
+    assert (before, after) == (1, 0)
+    assert house.ledger.records[0].promised
+
+
+@pytest.mark.parametrize("name", ["promises", "ledger"])
+async def test_one_that_cannot_be_kept_is_refused(name: str) -> None:
+    """With the disk full or the ledger away nothing is accepted, submitted or left behind."""
+    house = House()
+    if name == "promises":
+        house.promises.faults["put"] = [AWAY]
+    else:
+        house.ledger.faults["promise"] = [AWAY]
+    async with house.desk() as desk:
+        refused = await refusal(accepted(desk, house))
+        await house.clock.sleep(60.0)
+        again = await accepted(desk, house)
+        await had(desk, house, again)
+
+    assert (refused.status, refused.code, refused.retry) == (503, "ledger_unavailable", True)
+    assert house.world.count("submit") == 1
+    assert house.promises.held == {}
+
+
+async def test_a_full_line_is_told_before_the_202() -> None:
+    """One that could not wait in line is refused as everybody else is."""
+    house = House(a_tenant("acme", an_upstream(account=NARROW), max_waiting=1))
+    async with house.desk() as desk, busy(house, desk):
+        await accepted(desk, house, "first")
+        await house.clock.sleep(0.1)
+        refused = await refusal(accepted(desk, house, "second"))
+
+    assert isinstance(refused, RateLimited)
+    assert refused.retry_after
+    assert house.observer.of("queue_rejected") == [("acme", "tenant_limit")]
+
+
+async def test_one_that_cannot_be_kept_goes_on_for_others() -> None:
+    """A retry that joined it meanwhile, and waits, gets its picture."""
+    house = House()
+    house.promises.faults["put"] = [AWAY]
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        refused = group.create_task(refusal(accepted(desk, house)))
+        await asyncio.sleep(0)
+        answer = group.create_task(buy(desk, house.ask("later", retry_count=1)))
+
+    assert refused.result().code == "ledger_unavailable"
+    assert answer.result().delivered == 1
+    assert house.world.count("submit") == 1
+
+
+async def test_a_retry_that_cannot_be_promised_leaves_the_edit_as_it_is() -> None:
+    """Who joins and is refused takes nothing away from the one that waits."""
+    house = narrow_house()
+    house.promises.faults["put"] = [AWAY]
+    async with house.desk() as desk, busy(house, desk), asyncio.TaskGroup() as group:
+        waits = group.create_task(buy(desk, house.ask("later")))
+        await house.clock.sleep(1.0)
+        refused = await refusal(accepted(desk, house, retry_count=1))
+
+    assert refused.code == "ledger_unavailable"
+    assert waits.result().delivered == 1
+
+
+async def test_joined_in_line_and_promised() -> None:
+    """An edit that another client waits for is promised to one that joins, and is kept for it."""
+    house = narrow_house()
+    house.world.submits.append(Submit(run=Run(0.0, 60.0)))
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        holder = group.create_task(buy(desk, house.ask("the busy one")))
+        await house.clock.sleep(0.5)
+        waits = group.create_task(buy(desk, house.ask("later")))
+        await house.clock.sleep(0.5)
+        edit_id = await accepted(desk, house, retry_count=1)
+        again = await accepted(desk, house, retry_count=2)
+        waits.cancel()
+        await house.clock.sleep(30.0)
+        holder.cancel()
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert again == edit_id
+    assert answer.delivered == 1
+
+
+async def test_joined_while_it_runs_and_promised() -> None:
+    """Of one whose task exists only the promise is written down, no bytes."""
+    house = House()
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask("later")))
+        await house.clock.sleep(3.0)
+        await accepted(desk, house, retry_count=1)
+        kept = dict(house.promises.held)
+
+    assert kept == {}
+    assert house.ledger.records[0].promised
+
+
+async def test_its_task_is_made_while_it_is_promised() -> None:
+    """Bytes that are written while the task is accepted do not stay."""
+    house = House()
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask("later")))
+        await house.clock.sleep(0.095)
+        await accepted(desk, house, retry_count=1)
+        await house.clock.sleep(0.1)
+        kept = dict(house.promises.held)
+
+    assert kept == {}
+
+
+async def test_refused_while_it_is_promised() -> None:
+    """What was refused in that moment is told by GET, and not submitted by the next process."""
+    house = House()
+    house.world.submits.append(Submit(UpstreamUnavailable("arrears"), makes=False, takes=0.005))
+    async with house.desk() as desk, asyncio.TaskGroup() as group:
+        group.create_task(refusal(buy(desk, house.ask("later"))))
+        await asyncio.sleep(0.0)
+        edit_id = await accepted(desk, house, retry_count=1)
+    async with house.desk() as desk, look(desk, house, edit_id) as visit:
+        refused = await refusal(visit.answer())
+
+    assert refused.code == "upstream_unavailable"
+    assert house.world.count("submit") == 1
+    assert house.promises.held == {}
+
+
+async def test_a_refusal_upstream_is_told_by_get() -> None:
+    """An accepted edit that upstream refuses is kept: GET tells why, after a restart, too."""
+    house = House()
+    house.world.submits.append(Submit(UpstreamUnavailable("arrears"), makes=False))
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house, idempotency_key="k")
+        await house.clock.sleep(10.0)
+        async with look(desk, house, edit_id) as visit:
+            now = await refusal(visit.answer())
+    async with house.desk() as desk:
+        async with look(desk, house, edit_id) as visit:
+            later = await refusal(visit.answer())
+        new = await buy(desk, house.ask("later", idempotency_key="k"))
+
+    assert now.code == later.code == "upstream_unavailable"
+    assert new.told.edit_id != edit_id
+    assert house.promises.held == {}
+
+
+@pytest.mark.parametrize(
+    "fault", [UpstreamUnreachable("No connection."), AWAY], ids=["unreachable", "ledger"]
+)
+async def test_what_passes_is_waited_for(fault: GatewayError) -> None:
+    """Nobody repeats an accepted edit, so it outlasts what a client would have repeated."""
+    house = House()
+    if isinstance(fault, UpstreamUnreachable):
+        house.world.submits.extend(Submit(fault, makes=False) for _ in range(8))
+    else:
+        house.ledger.faults["intend"] = [fault] * 3
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house)
+        answer = await had(desk, house, edit_id)
+
+    assert answer.delivered == 1
+    assert len(house.world.ours) == 1
+
+
+async def test_a_model_without_tasks_is_kept_over_a_drain() -> None:
+    """What would be cut by the process's end is left to the next one."""
+    house = narrow_house()
+    async with house.desk() as desk:
+        desk.drain(30.0)
+        desk.draining = False  # it came in the last moment before
+        edit_id = await accepted(desk, house, model=QWEN)
+        await house.clock.sleep(20.0)
+    before = house.world.count("submit")
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert before == 0
+    assert answer.delivered == 1
+
+
+async def test_called_off_in_line() -> None:
+    """DELETE takes it out of the line, off the disk and out of the ledger before it answers."""
+    house = narrow_house()
+    async with house.desk() as desk, busy(house, desk):
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(1.0)
+        await desk.withdraw(house.tenants[0], edit_id)
+        known = [record.edit_id for record in house.ledger.records]
+        await house.clock.sleep(1.0)
+        gone = await refusal(desk._register.find(house.tenants[0], edit_id))
+
+    assert edit_id not in known
+    assert isinstance(gone, NotFound)
+    assert house.promises.held == {}
+    assert house.world.count("submit") == 1
+
+
+async def test_called_off_while_the_ledger_is_away() -> None:
+    """DELETE says that it could not be done, and done again it is: nothing is ever submitted."""
+    house = narrow_house()
+    async with house.desk() as desk, busy(house, desk):
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(1.0)
+        house.ledger.faults["end_edit"] = [AWAY, AWAY]
+        refused = await refusal(desk.withdraw(house.tenants[0], edit_id))
+        await house.clock.sleep(1.0)
+        await desk.withdraw(house.tenants[0], edit_id)
+        await house.clock.sleep(100.0)
+
+    assert refused.code == "ledger_unavailable"
+    assert [record.edit_id for record in house.ledger.records] != [edit_id]
+    assert house.world.count("submit") == 1
+
+
+async def test_after_a_day_in_line_it_is_given_up() -> None:
+    """Prompt and pictures do not lie on the disk for ever."""
+    house = House()
+    house.world.down["main"] = UpstreamUnreachable("No connection.")
+    house.world.run = Run()
+    async with house.desk() as desk:
+        await accepted(desk, house)
+        await house.clock.sleep(23 * 3600.0)
+        before = len(house.promises.held)
+        await house.clock.sleep(3700.0)
+
+    assert before == 1
+    assert house.promises.held == {}
+    assert house.ledger.records == []
+
+
+async def test_orphans_are_dropped() -> None:
+    """What a process left behind between the file and the row is removed by the next."""
+    house = House()
+    await house.promises.put("edit_unknown", house.ask().edit, ())
+    async with house.desk():
+        await house.clock.sleep(1.0)
+
+    assert house.promises.held == {}
+
+
+async def test_what_nobody_can_carry_now_is_not_dropped() -> None:
+    """The bytes of an edit whose tenant is not configured wait for it, as its row does."""
+    house = narrow_house()
+    edit_id = await one_in_line(house)
+    other = House(a_tenant("other"))
+    other.ledger, other.promises = house.ledger, house.promises
+    async with other.desk():
+        await other.clock.sleep(1.0)
+    kept = list(house.promises.held)
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert kept == [edit_id]
+    assert answer.delivered == 1
+
+
+async def test_bytes_that_are_gone_are_told() -> None:
+    """An edit whose file was lost with the machine's power ends as it would for a client."""
+    house = narrow_house()
+    edit_id = await one_in_line(house)
+    house.promises.held.clear()
+    async with house.desk() as desk, look(desk, house, edit_id) as visit:
+        lost = await refusal(visit.answer())
+
+    assert (lost.code, lost.retry) == ("upstream_task_lost", True)
+
+
+async def test_a_disk_that_fails_for_a_moment() -> None:
+    """Bytes that cannot be read now are read later."""
+    house = narrow_house()
+    edit_id = await one_in_line(house)
+    house.promises.faults["get"] = [AWAY, AWAY]
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert answer.delivered == 1
+
+
+async def test_a_disk_that_fails_while_an_intent_is_settled() -> None:
+    """The settlement goes on: what may be paid for comes first."""
+    house = House()
+    house.world.submits.append(Submit(takes=60.0))
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(2.0)
+    house.promises.faults["get"] = [AWAY]
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert answer.delivered == 1
+    assert len(house.world.ours) == 1
+
+
+async def test_a_retry_brings_bytes_while_an_intent_is_settled() -> None:
+    """The client's own bytes serve, and what was kept goes with the task."""
+    house = House()
+    house.world.submits.append(Submit(Throttled("slow"), makes=False, takes=60.0))
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(2.0)
+    house.promises.faults["get"] = [AWAY]
+    async with house.desk() as desk:
+        await house.clock.sleep(1.0)
+        answer = await buy(desk, house.ask("later", retry_count=1))
+
+    assert answer.told.edit_id == edit_id
+    assert house.promises.held == {}
+
+
+async def test_a_bug_is_told_and_not_tried_for_ever() -> None:
+    """An accepted edit that cannot be carried ends as internal_error, for every later GET."""
+    house = House()
+    house.world.submits.append(Submit(UpstreamUnreachable("x"), makes=False))
+    async with house.desk() as desk:
+        desk._carrier._try_lanes = _broken  # type: ignore[assignment, method-assign]
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(10.0)
+    async with house.desk() as desk, look(desk, house, edit_id) as visit:
+        refused = await refusal(visit.answer())
+
+    assert refused.code == "internal_error"
+    assert [record.state for record in house.ledger.records] == [EditState.FAILED]
+    assert house.world.count("submit") == 0
+
+
+async def _broken(*_: object) -> None:
+    raise ValueError
