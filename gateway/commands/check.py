@@ -34,7 +34,7 @@ def _look_into_the_ledger(config: Config) -> str:
     takeover = Takeover(config.upstreams.values())
     try:
         records = unfinished_of(path)
-        takeover.refuse_orphans(records)
+        takeover.refuse_orphans(records, config.tenants)
     except LedgerError as error:
         return f"the ledger cannot be looked into: {error}"
     except OrphanedEditsError as error:

@@ -101,7 +101,7 @@ class Desk:
         """
         owed = await self._ledger.owed()
         if not self._orphans_may_end:
-            self._takeover.refuse_orphans(owed)
+            self._takeover.refuse_orphans(owed, self._tenants)
         if number := self._takeover.made_orphans(owed):
             self._tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
         await self._group.__aenter__()

@@ -1,7 +1,7 @@
 """Which key of today's config takes over a task that an earlier config submitted (P17)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from gateway.domain.models import MODELS
@@ -53,9 +53,13 @@ class Takeover:
             found.extend([(record, lost[0])] if lost else [])
         return found
 
-    def refuse_orphans(self, records: Iterable[EditRecord]) -> None:
+    def refuse_orphans(self, records: Iterable[EditRecord], tenants: Collection[str]) -> None:
         """
-        Make sure that every open edit of *records* is followed to its end.
+        Make sure that every open edit of *records* is submitted and followed to its end.
+
+        Args:
+            records: What the ledger holds.
+            tenants: The names of all that are configured.
 
         Raises:
             OrphanedEditsError: it says how many are not, whose, and what to do.
@@ -64,6 +68,16 @@ class Takeover:
         orphans = self.orphans(open_)
         if orphans:
             raise OrphanedEditsError(self._refusal(orphans))
+        # One without a task may still have to be submitted, with its tenant's key.
+        left = Counter(it.tenant for it in open_ if not it.tasks and it.tenant not in tenants)
+        if left:
+            tenant, number = left.most_common(1)[0]
+            edits = "1 accepted edit" if number == 1 else f"{number} accepted edits"
+            others = f" (and of {len(left) - 1} more)" if len(left) > 1 else ""
+            raise OrphanedEditsError(
+                f"tenants: {edits} of {tenant}{others} would be submitted by nobody: put the "
+                "tenant back until they have ended, or end them by serve --abandon"
+            )
 
     def made_orphans(self, records: Iterable[EditRecord]) -> int:
         """Return how many edits were made whose pictures no configured key can fetch."""

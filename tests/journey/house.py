@@ -56,6 +56,7 @@ class House:
         receipts: Receipts | None = None,
         promises: Promises | None = None,
         spool: Spool | None = None,
+        abandon: bool = False,
     ) -> Desk:
         return Desk(
             tenants=self.tenants,
@@ -71,6 +72,7 @@ class House:
             ),
             on_bug=self.bugs.append,
             spool=spool,
+            abandon=abandon,
         )
 
     def _tell(self, event: str, /, **said: str | float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from gateway.domain.phases import Phases
 from gateway.domain.record import EditState
 from gateway.journey.ask import Answer
 from gateway.journey.desk import Desk
+from gateway.journey.takeover import OrphanedEditsError
 from tests.fakes import Run, Submit, a_tenant, an_upstream
 from tests.journey.house import NARROW, House, busy, buy, narrow_house, refusal
 from tests.journey.without_tasks import QWEN
@@ -428,20 +430,47 @@ async def test_orphans_are_dropped() -> None:
     assert house.promises.held == {}
 
 
-async def test_what_nobody_can_carry_now_is_not_dropped() -> None:
-    """The bytes of an edit whose tenant is not configured wait for it, as its row does."""
+async def test_a_start_without_its_tenant_is_refused() -> None:
+    """A config that would submit accepted edits for nobody is refused; put right, they go on."""
     house = narrow_house()
     edit_id = await one_in_line(house)
     other = House(a_tenant("other"))
     other.ledger, other.promises = house.ledger, house.promises
-    async with other.desk():
-        await other.clock.sleep(1.0)
+    with pytest.raises(OrphanedEditsError) as refused:
+        async with other.desk():
+            pass
     kept = list(house.promises.held)
     async with house.desk() as desk:
         answer = await had(desk, house, edit_id)
 
+    assert str(refused.value) == (
+        "tenants: 1 accepted edit of acme would be submitted by nobody: put the tenant back "
+        "until they have ended, or end them by serve --abandon"
+    )
     assert kept == [edit_id]
     assert answer.delivered == 1
+
+
+async def test_a_start_without_their_tenants_that_is_wanted() -> None:
+    """With --abandon they end, and their bytes leave the disk."""
+    house = narrow_house()
+    await one_in_line(house)
+    record = house.ledger.records[-1]
+    for number, tenant in enumerate(("two", "two", "three")):
+        edit_id = f"edit_{number}"
+        house.ledger.put(replace(record, edit_id=edit_id, tenant=tenant))
+        await house.promises.put(edit_id, house.ask().edit, ())
+    other = House()
+    other.ledger, other.promises = house.ledger, house.promises
+    with pytest.raises(OrphanedEditsError, match=r"2 accepted edits of two \(and of 1 more\)"):
+        async with other.desk():
+            pass
+    async with other.desk(abandon=True):
+        await other.clock.sleep(100.0)
+
+    ends = {record.edit_id: record.error_code for record in house.ledger.records}
+    assert [ends[f"edit_{number}"] for number in range(3)] == ["upstream_unavailable"] * 3
+    assert house.promises.held == {}
 
 
 async def test_bytes_that_are_gone_are_told() -> None:
