@@ -1,10 +1,15 @@
 """uvicorn around the app: drain first, then stop; delivered means handed to the socket (P16)."""
 
 import asyncio
+import logging
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -18,10 +23,13 @@ from gateway.downstream.connection import Connection
 from gateway.downstream.whence import whence
 from gateway.journey.takeover import OrphanedEditsError
 from gateway.ledger.trouble import LedgerError
+from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs
 
 _LAST_ANSWERS_SECONDS = 5
 _BACKLOG = 2048
+_IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""By default they end a process; tools that rotate logs or reload configs send them."""
 
 
 class Beside(uvicorn.Server):
@@ -71,6 +79,8 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._drain_until: float | None = None
         self._signals = 0
+        self._noted: deque[int] = deque()
+        """Signals that came and shall be told, since a handler takes no lock."""
         self._log = structlog.get_logger("gateway.server")
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -96,6 +106,17 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             self._log.info("listening", url=url_of(listener))
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Note the signals that must not end the process, beside those that do."""
+        with super().capture_signals():
+            before = on_ignored(lambda number, _: self._noted.append(number))
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """
         Count; the next tick, a tenth of a second away, acts.
@@ -107,6 +128,9 @@ class Server(uvicorn.Server):
         self.force_exit = self._signals > 2
 
     async def on_tick(self, counter: int) -> bool:
+        while self._noted:
+            name = signal.Signals(self._noted.popleft()).name
+            self._log.warning("signal_ignored", signal=name)
         if self._signals and not self.should_exit:
             self._wind_down(self._gateway.clock.now())
         return bool(await super().on_tick(counter))
@@ -122,6 +146,13 @@ class Server(uvicorn.Server):
                 self._log.warning("turned_away", edits=edits)
             self._gateway.turn_away()
             self.should_exit = True
+
+
+def on_ignored(handler: Any) -> dict[int, Any]:
+    """Have *handler* called for IGNORED signals, and return what was called before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}  # where Python lets nobody handle signals
+    return {number: signal.signal(number, handler) for number in _IGNORED}
 
 
 def server(
@@ -181,8 +212,16 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
         ConfigError: an address cannot be listened on, the ledger cannot be used, or the config
             would orphan open edits.
     """
-    configure_logs(config.log.level, config.log.format)
+    on_ignored(signal.SIG_IGN)  # until there is a server, which tells of them
+    with LogWriter(sys.stdout) as log:
+        configure_logs(config.log.level, config.log.format, log)
+        log_stray_errors()
+        return _run(config, make, log)
+
+
+def _run(config: Config, make: Callable[[Config], Gateway], log: LogWriter) -> int:
     gateway = make(config)
+    log.count_drops(gateway.metrics.log_lines_dropped)
     with listen(config) as listener, listen_for_metrics(config) as metrics:
         try:
             server(gateway, config, metrics=metrics).run(sockets=[listener])
@@ -195,6 +234,23 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
             structlog.get_logger("gateway.server").critical("crashed", bug=whence(error))
             return 1
     return 0
+
+
+def log_stray_errors() -> None:
+    """Log what Python would write to standard error, which may be a pipe that nobody reads."""
+    log = structlog.get_logger("gateway.server")
+    logging.captureWarnings(capture=True)
+
+    def in_thread(thrown: threading.ExceptHookArgs) -> None:
+        if thrown.exc_value is not None:
+            log.error("bug_in_thread", bug=whence(thrown.exc_value))
+
+    def unraisable(thrown: "sys.UnraisableHookArgs") -> None:
+        if thrown.exc_value is not None:
+            log.error("unraisable", bug=whence(thrown.exc_value))
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = unraisable
 
 
 def listen(config: Config) -> socket.socket:

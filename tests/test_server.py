@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from gateway.config import Config, ConfigError, config_from_environ
 from gateway.ledger.lock import only_holder
 from gateway.server import listen, url_of
+from tests.ports import free_port
 from tests.process import Process, customer, edit, ready, refused_start, region, tables, until
 from tests.whole import KEY, UPSTREAM_KEY
 
@@ -193,6 +195,60 @@ def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
 
             assert process.end() == 0
             assert process.seconds_between("draining", "stopped") < 4
+
+
+@pytest.mark.slow
+def test_other_signals_end_nothing(tmp_path: Path) -> None:
+    """SIGHUP and what rotates logs are told in the log; the process serves on."""
+    with Process(tmp_path, tables(tmp_path)) as process:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            process.send(number)
+            assert ready(process) == 200
+        until(lambda: len(process.said("signal_ignored")) == 3)
+        process.send(signal.SIGTERM)
+
+        assert process.end() == 0
+        told = [line["signal"] for line in process.said("signal_ignored")]
+        assert told == ["SIGHUP", "SIGUSR1", "SIGUSR2"]
+
+
+@pytest.mark.slow
+def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
+    """Standard output and standard error are one full pipe: all is served, and it ends well."""
+    port = free_port()
+    (tmp_path / "g.toml").write_text(tables(tmp_path, port=port))
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--config", str(tmp_path / "g.toml")],
+        env={**os.environ, "KEY": UPSTREAM_KEY},
+        stdout=write,
+        stderr=write,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
+            until(lambda: answers(http) or process.poll() is not None)
+            os.set_blocking(write, False)
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(write, b"x" * 4096)
+            os.set_blocking(write, True)
+            for _ in range(20):
+                assert http.get("/v1/models").status_code == 401
+        process.terminate()
+
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait(60)
+        os.close(read)
+        os.close(write)
+
+
+def answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 CRASH = """

@@ -202,6 +202,9 @@ class Families:
             buckets.LOOP_LAG_SECONDS,
         )
         self.journal = self._gauge("journal_entries", "Edits in the ledger.", "state")
+        self.log_lines_dropped = self._counter(
+            "log_lines_dropped", "Log lines that nobody read in time."
+        )
         self.overflow = self._counter(
             "metrics_label_overflow", "Label values outside their set.", "label"
         )

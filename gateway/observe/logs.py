@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -17,6 +17,8 @@ FORMATS = ("auto", "json", "text")
 # Whatever our own level: httpx writes whole URLs at INFO, with their signatures.
 _QUIET = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "asyncio", "aiohttp")
 _REQUEST = "gateway.request"
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_USUAL = frozenset({200, 503})
 _SHARED: tuple[Processor, ...] = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -24,7 +26,17 @@ _SHARED: tuple[Processor, ...] = (
 )
 
 
-def configure_logs(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the config's word
+class Stream(Protocol):
+    """Where lines go: a TextIO, or a gateway.observe.log_writer.LogWriter."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
+
+
+def configure_logs(level: str = "info", format: str = "auto", stream: Stream | None = None) -> None:  # noqa: A002 - the config's word
     """
     Send every line of this process to *stream*, ours from *level* on, others' from WARNING on.
 
@@ -74,18 +86,27 @@ def _hush_others() -> None:
 
 
 def log_line(fields: Mapping[str, Any]) -> None:
-    """Write the one line of a request: what *fields* say, less what is empty; a bug is an error."""
+    """
+    Write the one line of a request: what *fields* say, less what is empty.
+
+    A bug is an error; a probe or scrape that went as usual is of interest to nobody but DEBUG.
+    """
     said = {name: value for name, value in fields.items() if value not in (None, "", ())}
     said.pop("event", None)
     log = structlog.get_logger(_REQUEST)
-    (log.error if "bug" in said else log.info)("request", **said)
+    if "bug" in said:
+        log.error("request", **said)
+    elif said.get("route") in _PROBES and said.get("code") in _USUAL:
+        log.debug("request", **said)
+    else:
+        log.info("request", **said)
 
 
 def _json(_: object, __: str, event: EventDict) -> str:
     return orjson.dumps(event).decode()
 
 
-def _terminal(stream: TextIO) -> Processor:
+def _terminal(stream: Stream) -> Processor:
     return structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
     )

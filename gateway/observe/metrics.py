@@ -216,6 +216,9 @@ class Metrics:
     def draining(self, yes: bool) -> None:  # noqa: FBT001 - the same
         self._families.draining.of().set(yes)
 
+    def log_lines_dropped(self, lines: int) -> None:
+        self._families.log_lines_dropped.of().inc(lines)
+
     def event_loop_lag(self, seconds: float) -> None:
         self._families.loop_lag.of().observe(seconds)
 

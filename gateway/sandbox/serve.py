@@ -6,6 +6,7 @@ signal handlers; `serve_sandboxes` runs until SIGINT or SIGTERM.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import struct
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.sandbox.wire import CUT
 
 _BACKLOG = 2048
+_LOG = logging.getLogger("gateway.sandbox")
 
 
 class CuttableProtocol(HttpToolsProtocol):
@@ -132,11 +134,13 @@ async def running_regions(
 
 
 async def serve_sandboxes(places: Sequence[tuple[ASGIApp, socket.socket]]) -> None:
-    """Serve each app on its socket until the process gets SIGINT or SIGTERM."""
+    """Serve each app on its socket until the process gets SIGINT or SIGTERM; others end nothing."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        loop.add_signal_handler(number, _LOG.warning, "%s is ignored", number.name)
     async with AsyncExitStack() as stack:
         for app, listener in places:
             await stack.enter_async_context(running(app, listener))

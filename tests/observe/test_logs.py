@@ -67,6 +67,20 @@ def test_a_bug_is_an_error() -> None:
     assert (line["level"], line["request_id"]) == ("error", "r-2")
 
 
+@pytest.mark.parametrize("route", ["/healthz", "/readyz", "/metrics"])
+def test_probes_are_not_told(route: str) -> None:
+    """A probe or scrape that went as usual is written at debug, one that did not at info."""
+    stream = io.StringIO()
+    configure_logs("info", "json", stream)
+
+    log_line({"route": route, "code": 200})
+    log_line({"route": route, "code": 503})
+    log_line({"route": route, "code": 401})
+    log_line({"route": route, "code": 200, "bug": "KeyError"})
+
+    assert [line.get("code") for line in _lines(stream)] == [401, 200]
+
+
 @pytest.mark.parametrize(
     ("level", "written"),
     [

@@ -97,16 +97,21 @@ async def test_hung_call_is_cut_at_the_end() -> None:
         assert await call in {"RemoteProtocolError", "ReadError"}
 
 
-async def test_serve_until_a_signal() -> None:
-    """Served regions stop at SIGTERM."""
+async def test_serve_until_a_signal(caplog: pytest.LogCaptureFixture) -> None:
+    """Served regions stop at SIGTERM; SIGHUP and what rotates logs are told, and end nothing."""
     listener = bind()
     url = url_of(listener)
 
     async with asyncio.TaskGroup() as group:
         served = group.create_task(serve_sandboxes([(create_sandbox(), listener)]))
         assert await region_of(url) == "beijing"
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(os.getpid(), number)
+            assert await region_of(url) == "beijing"
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(served, 5)
 
     with pytest.raises(httpx.ConnectError):
         await region_of(url)
+    ours = [said for said in caplog.messages if said.startswith("SIG")]
+    assert ours == ["SIGHUP is ignored", "SIGUSR1 is ignored", "SIGUSR2 is ignored"]
