@@ -3,29 +3,30 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl
 
 from starlette.types import Receive
 
-from gateway.domain.errors import InvalidImage, InvalidRequest, RequestTooLarge
+from gateway.domain.errors import InvalidRequest
 from gateway.downstream.body import Limits, pour
 from gateway.downstream.bytes_budget import Share
 from gateway.downstream.multipart_form import MultipartForm
+from gateway.downstream.urlencoded_form import UrlencodedForm
+from gateway.translate.charsets import ToUtf8
+from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_json import read_json
 from gateway.translate.openai_pictures import (
     MostOf,
     PictureRef,
     is_mask,
-    is_picture,
     picture_order,
     picture_ref,
-    plain_name,
-    refuse_picture,
     refuse_pictures,
 )
+from gateway.translate.picture_text import PictureText
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
-_Received = Sequence[tuple[str, str | bytes]]
+_CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
+_Received = Sequence[tuple[str, str | PictureText]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +62,54 @@ async def read_form(
         RequestTooLarge, BodyTooSlow, Overloaded, CustomerLeft: see body.pour.
     """
     content_type = headers.get("content-type", "")
+    charset = _parameter(_CHARSET, content_type) or ""
+    form: MultipartForm | UrlencodedForm
     match content_type.partition(";")[0].strip().lower():
         case "multipart/form-data":
-            parts = MultipartForm(_boundary(content_type), limits)
-            await pour(receive, parts.feed, limits, share)
-            parts.end()
-            if parts.unknown_file:
-                raise refuse_picture(parts.unknown_file)
-            return _form(parts.fields, most_of)
+            form = MultipartForm(_boundary(content_type), limits, charset)
         case "application/x-www-form-urlencoded":
             # aiohttp's FormData without a file: the refusal shall say what is missing.
-            return _form(_urlencoded(await _whole(receive, limits, share), limits), most_of)
+            form = UrlencodedForm(limits, charset)
         case kind if kind == "application/json" or kind.endswith("+json"):
-            body = read_json(await _whole(receive, limits, share), most_of)
+            json = _Json(limits, charset)
+            await pour(receive, json.feed, limits, share)
+            body = read_json(json.end(), most_of)
             return Form(body.fields, body.pictures, body.mask)
         case _:
             raise _unsupported(content_type)
+    await pour(receive, form.feed, limits, share)
+    return _form(form.end(), most_of)
+
+
+class _Json:
+    """A JSON body in any charset."""
+
+    def __init__(self, limits: Limits, charset: str) -> None:
+        self._charset = charset
+        self._scan = JsonScan(limits.max_text_bytes)
+        try:
+            self._to_utf8 = ToUtf8(charset)
+        except LookupError:
+            raise self._unreadable("which is not known here") from None
+
+    def feed(self, piece: bytes, *, last: bool = False) -> None:
+        try:
+            self._scan.feed(self._to_utf8.feed(piece, last=last))
+        except UnicodeDecodeError:
+            raise self._unreadable("and is not valid in it") from None
+
+    def end(self) -> JsonScan:
+        self.feed(b"", last=True)
+        self._scan.end()
+        return self._scan
+
+    def _unreadable(self, why: str) -> InvalidRequest:
+        said = self._charset[:40] or "UTF-16 or UTF-32"
+        return InvalidRequest(
+            "We could not parse the JSON body of your request: it says that its charset is"
+            f" '{said}', {why}. Send it in UTF-8.",
+            code="invalid_request_body",
+        )
 
 
 def _unsupported(content_type: str) -> InvalidRequest:
@@ -90,44 +123,24 @@ def _unsupported(content_type: str) -> InvalidRequest:
 
 
 def _boundary(content_type: str) -> str:
-    if (match := _BOUNDARY.search(content_type)) is None:
+    if (boundary := _parameter(_BOUNDARY, content_type)) is None:
         raise InvalidRequest(
             "We could not parse the multipart body of your request: the header "
             "'Content-Type' names no boundary.",
             code="invalid_request_body",
         )
-    return match[1] or match[2] or ""
+    return boundary
 
 
-async def _whole(receive: Receive, limits: Limits, share: Share) -> bytes:
-    pieces: list[bytes] = []
-    await pour(receive, pieces.append, limits, share)
-    return b"".join(pieces)
-
-
-def _urlencoded(body: bytes, limits: Limits) -> _Received:
-    try:
-        fields = parse_qsl(
-            body.decode("latin-1"),
-            keep_blank_values=True,
-            max_num_fields=limits.max_parts,
-        )
-    except ValueError as exc:
-        raise RequestTooLarge(f"Your form has more than {limits.max_parts} fields.") from exc
-    for name, text in fields:
-        if len(text) > limits.max_text_bytes and not is_picture(name):
-            raise RequestTooLarge(
-                f"The field '{name[:64]}' is over {limits.max_text_bytes} bytes.", param=name[:64]
-            )
-    return [(plain_name(name), text) for name, text in fields]
+def _parameter(name: re.Pattern[str], content_type: str) -> str | None:
+    match = name.search(content_type)
+    return None if match is None else match[1] or match[2] or ""
 
 
 def _form(received: _Received, most_of: MostOf) -> Form:
     """Sort what came into texts, pictures and mask; empty text counts as absent."""
-    given = [(name, value) for name, value in received if value != ""]
-    fields = tuple(
-        (name, value) for name, value in given if isinstance(value, str) and not is_picture(name)
-    )
+    given = [(name, value) for name, value in received if not _is_absent(value)]
+    fields = tuple((name, value) for name, value in given if isinstance(value, str))
     most = most_of(fields)
     order = picture_order([name for name, _ in given], most)
     masks = [value for name, value in given if is_mask(name)]
@@ -138,16 +151,12 @@ def _form(received: _Received, most_of: MostOf) -> Form:
     return Form(
         fields=fields,
         pictures=tuple(
-            _ref(given[place][1], which=f"image {nth}", param=given[place][0])
+            picture_ref(given[place][1], which=f"image {nth}", param=given[place][0])
             for nth, place in enumerate(order, 1)
         ),
-        mask=_ref(masks[0], which="the mask", param="mask") if masks else None,
+        mask=picture_ref(masks[0], which="the mask", param="mask") if masks else None,
     )
 
 
-def _ref(value: str | bytes, *, which: str, param: str) -> PictureRef:
-    if isinstance(value, str):
-        return picture_ref(value, which=which, param=param)
-    if not value:
-        raise InvalidImage(f"Invalid image file for {which}: it is empty.", param=param)
-    return PictureRef(content=value)
+def _is_absent(value: str | PictureText) -> bool:
+    return value.absent if isinstance(value, PictureText) else not value

@@ -1,26 +1,32 @@
 """A JSON body → the same plain fields as a form has, and its pictures."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from gateway.domain.errors import InvalidRequest
+from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_pictures import (
     MostOf,
     PictureRef,
     check_count,
     is_image,
     is_mask,
+    is_picture,
     picture_ref,
     place_of,
     plain_name,
+    refuse_picture,
     refuse_pictures,
 )
 
 _DEEPEST = 8
 _MOST_FIELDS = 200  # a form has such a limit too; an edit has some twenty
+_LONGEST_NAME = 500
 _URL_KEYS = ("image_url", "url")
 _KEYS_OF_A_PICTURE = frozenset({*_URL_KEYS, "file_id", "type"})
 
@@ -36,35 +42,27 @@ class JsonBody:
     mask: PictureRef | None = None
 
 
-def read_json(body: bytes, most_of: MostOf) -> JsonBody:
+def read_json(scan: JsonScan, most_of: MostOf) -> JsonBody:
     """
     Read ``application/json`` (openai.md 2.3), tolerant of the dialects of hand-written clients.
 
     Pictures come as ``images`` or ``image``: one or a list of ``{"image_url": URL}``,
-    ``{"url": URL}`` or the URL itself. ``null`` counts as absent.
+    ``{"url": URL}`` or the URL itself; by a form's names, too. ``null`` counts as absent.
 
     Args:
-        body: All of it.
+        scan: All of it.
         most_of: How many pictures the model takes that the fields ask for.
 
     Raises:
         InvalidRequest: no JSON object, no picture or too many, a ``file_id``, a bad URL.
         InvalidImage: a data URL that cannot be decoded.
     """
-    said = {plain_name(name): value for name, value in _object(body).items()}
-    given = [
-        (name, entry)
-        for name in sorted(filter(is_image, said), key=place_of)
-        for entry in _listed(said.pop(name))
-        if entry is not None
-    ]
-    masks = [
-        (name, entry)
-        for name in list(filter(is_mask, said))
-        for entry in _listed(said.pop(name))
-        if entry is not None
-    ]
-    fields = tuple(_fields(said, given[:_MOST_FIELDS]))
+    said = [(plain_name(name), value) for name, value in _object(scan).items()]
+    images = sorted((member for member in said if is_image(member[0])), key=_place)
+    given = [one for name, value in images for one in _listed(name, value)]
+    masks = [one for name, value in said if is_mask(name) for one in _listed(name, value)]
+    others = [(name, value) for name, value in said if not is_picture(name)]
+    fields = tuple(islice(_fields(others, given), _MOST_FIELDS + 1))
     param = given[0][0] if given else "images"
     most = most_of(fields)
     check_count(len(given), param=param, most=most)
@@ -74,20 +72,64 @@ def read_json(body: bytes, most_of: MostOf) -> JsonBody:
         raise InvalidRequest("Duplicate parameter: 'mask'. Send one.", param="mask")
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
+    for name, text in fields:
+        if scan.picture(text) is not None:
+            raise refuse_picture(name)
     pictures = tuple(
-        picture_ref(_url(entry, name), which=f"image {nth}", param=name)
+        _ref(entry, scan, which=f"image {nth}", param=name)
         for nth, (name, entry) in enumerate(given, 1)
     )
-    for name, entry in masks:
-        mask = picture_ref(_url(entry, name), which="the mask", param="mask")
-        return JsonBody(fields, pictures, mask)
-    return JsonBody(fields, pictures)
+    mask = [_ref(entry, scan, which="the mask", param="mask") for _, entry in masks]
+    return JsonBody(fields, pictures, mask[0] if mask else None)
+
+
+def parsed(scan: JsonScan) -> object:
+    """
+    Return what *scan* has read.
+
+    Raises:
+        InvalidRequest: it is no JSON, or has a name twice: one of the two would be dropped.
+    """
+    text = scan.text
+    try:
+        said = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise _unreadable(f"not valid JSON: {exc.msg}") from None
+    if _members(said) < scan.members:
+        json.loads(text, object_pairs_hook=_refuse_duplicates)
+    return said
+
+
+def _members(said: object) -> int:
+    """Return how many names there are in all objects of *said*."""
+    count, left = 0, [said]
+    while left:
+        match left.pop():
+            case dict() as members:
+                count += len(members)
+                left.extend(members.values())
+            case list() as entries:
+                left.extend(entries)
+    return count
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise InvalidRequest(
+                f"Duplicate parameter: '{name[:64]}'. Your JSON has it twice; send one.",
+                param=name[:64],
+            )
+        names.add(name)
 
 
 def flattened(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield *value* as the text fields that OpenAI's SDKs would make of it in a form."""
     if depth > _DEEPEST:
         raise _unreadable("nested too deeply")
+    if len(name) > _LONGEST_NAME:
+        raise _unreadable(f"a request with a name of over {_LONGEST_NAME} characters")
     match value:
         case None:
             return
@@ -101,8 +143,10 @@ def flattened(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, s
             yield name, _text(value)
 
 
-def _fields(said: dict[str, Any], given: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    for name, value in said.items():
+def _fields(
+    others: list[tuple[str, Any]], given: list[tuple[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    for name, value in others:
         yield from flattened(name, value)
     # What stands beside a picture's URL has no effect, so it is to be listed like the rest.
     for nth, (name, entry) in enumerate(given):
@@ -122,14 +166,15 @@ def _text(value: object) -> str:
             return str(value)
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise _unreadable("not valid JSON") from None
+def _object(scan: JsonScan) -> dict[str, Any]:
+    said = parsed(scan)
     if not isinstance(said, dict):
         raise _unreadable("not a JSON object")
     return said
+
+
+def _place(member: tuple[str, object]) -> int:
+    return place_of(member[0])
 
 
 def _unreadable(why: str) -> InvalidRequest:
@@ -139,8 +184,14 @@ def _unreadable(why: str) -> InvalidRequest:
     )
 
 
-def _listed(said: object) -> list[Any]:
-    return said if isinstance(said, list) else [said]
+def _listed(name: str, said: object) -> list[tuple[str, Any]]:
+    entries = said if isinstance(said, list) else [said]
+    return [(name, entry) for entry in entries if entry is not None]
+
+
+def _ref(entry: object, scan: JsonScan, *, which: str, param: str) -> PictureRef:
+    url = _url(entry, param)
+    return picture_ref(scan.picture(url) or url, which=which, param=param)
 
 
 def _url(entry: object, name: str) -> str:

@@ -4,9 +4,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import pybase64
-
-from gateway.domain.errors import InvalidImage, InvalidRequest
+from gateway.domain.errors import InvalidRequest
+from gateway.translate.picture_text import (
+    START_BYTES,
+    PictureText,
+    holds_picture,
+    is_web_url,
+)
 
 MostOf = Callable[[Sequence[tuple[str, str]]], int]
 """From the plain fields of a request to how many pictures its model takes."""
@@ -16,20 +20,11 @@ _IMAGE = re.compile(r"images?(?:\[(\d{0,9})\])?(?:\[(?:image_)?url\])?", re.ASCI
 _MASK = re.compile(r"mask(?:\[\d{0,9}\])?(?:\[(?:image_)?url\])?", re.ASCII)
 _PERCENT = re.compile(r"%5[bd]", re.IGNORECASE)
 _FILE_ID = re.compile(r"(?:.*\[)?file_id\]?", re.DOTALL)
-_WEB = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
 _SAYS_PICTURE = re.compile(r"image|mask|picture|photo|markup", re.IGNORECASE)
 _SAYS_URL = re.compile(r"(?:image|mask)_?urls?", re.IGNORECASE)
 _PICTURE_FILE = re.compile(
     r"https?://[^?#\s]*\.(?:png|jpe?g|webp|gif|bmp|tiff?|heic|avif)(?:[?#]\S*)?", re.IGNORECASE
 )
-_URL_SAFE = str.maketrans("-_", "+/")
-_START_BYTES = 12
-_PICTURE_START = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0"
-    rb"|II\*\0|MM\0\*|....ftyp",
-    re.DOTALL,
-)
-_DATA = re.compile(r"data:[^,]{0,200};base64", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +72,12 @@ def carries_picture(name: str, text: str) -> bool:
         name: Of a field without a meaning here, ``reference_image``, ``images2[][url]``.
         text: What it holds.
     """
-    text = text.strip()
+    raw = text.strip().encode("utf-8", "replace")
     if _SAYS_URL.search(name):
-        return bool(text)
-    if _WEB.fullmatch(text):
-        return bool(_SAYS_PICTURE.search(name) or _PICTURE_FILE.fullmatch(text))
-    return text[:5].casefold() == "data:" or is_raw_base64(text)
+        return bool(raw)
+    if is_web_url(raw):
+        return bool(_SAYS_PICTURE.search(name) or _PICTURE_FILE.fullmatch(text.strip()))
+    return holds_picture(raw[:START_BYTES])
 
 
 def refuse_picture(name: str) -> InvalidRequest:
@@ -134,21 +129,12 @@ def refuse_pictures(count: int, *, param: str) -> None:
         )
 
 
-def is_raw_base64(text: str) -> bool:
-    """Return whether *text* begins as a picture's base64 does, without ``data:`` before it."""
-    try:
-        start = pybase64.b64decode(text[:16].translate(_URL_SAFE), validate=True)
-    except ValueError:
-        return False
-    return len(start) == _START_BYTES and _PICTURE_START.match(start) is not None
-
-
-def picture_ref(text: str, *, which: str, param: str) -> PictureRef:
+def picture_ref(said: str | PictureText, *, which: str, param: str) -> PictureRef:
     """
-    Read a picture that came as text: a base64 data URL, or an URL, which is not opened here.
+    Read a picture that came as text; an URL is not opened here.
 
     Args:
-        text: ``data:image/png;base64,…`` or ``https://…``.
+        said: ``data:image/png;base64,…``, ``https://…``, base64, or what became of it on the way.
         which: How messages call it: ``image 1``, ``the mask``.
         param: The field it came in.
 
@@ -156,29 +142,10 @@ def picture_ref(text: str, *, which: str, param: str) -> PictureRef:
         InvalidImage: the base64 is broken or empty.
         InvalidRequest: it is something else.
     """
-    text = text.strip()
-    if text[:5].casefold() == "data:":
-        return PictureRef(content=_decoded(text, which, param))
-    if _WEB.fullmatch(text):
-        return PictureRef(url=text)
-    raise InvalidRequest(
-        f"Invalid URL for {which}: expected https://…, http://… or data:image/png;base64,…",
-        param=param,
-    )
-
-
-def _decoded(text: str, which: str, param: str) -> bytes:
-    head, _, tail = text.partition(",")
-    if not _DATA.fullmatch(head):
-        raise InvalidImage(
-            f"Invalid data URL for {which}: expected data:image/png;base64,…", param=param
-        )
-    try:
-        content = pybase64.b64decode(tail, validate=True)
-    except ValueError:  # binascii.Error is one; so is text beyond ASCII
-        content = b""
-    if not content:
-        raise InvalidImage(
-            f"Invalid data URL for {which}: its base64 is empty or broken.", param=param
-        )
-    return content
+    if isinstance(said, str):
+        text = PictureText()
+        text.feed(said.encode("utf-8", "replace"))
+        text.end()
+        said = text
+    content, url = said.content(which, param)
+    return PictureRef(content=content, url=url)

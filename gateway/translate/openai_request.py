@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from gateway.domain.edit import AnswerForm, Edit, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import MODELS, Does, Model, Offer, Sizes
 from gateway.translate import size_rule
+from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, Reader, shown, too_long
-from gateway.translate.openai_json import flattened
+from gateway.translate.openai_json import flattened, parsed
 from gateway.translate.openai_pictures import (
     carries_picture,
     is_file_id,
@@ -26,6 +25,7 @@ _DOES_INSTEAD = {
     Does.EDIT: "makes pictures of a prompt alone: ask for it at /v1/images/generations",
     Does.GENERATE: "edits pictures: send it with them to /v1/images/edits",
 }
+_BOM = "\ufeff"  # what Windows' editors put before a text
 _LONGEST_NAME = 200
 _MOST_IGNORED = 32  # they are listed in a header, and proxies take headers of 4 KiB
 
@@ -190,7 +190,13 @@ def _read(
 
 def _spread(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the fields that are there, those inside a JSON text one by one."""
-    for name, text in fields:
+    for name, sent in fields:
+        text = sent.removeprefix(_BOM)
+        if "\0" in text:
+            raise InvalidRequest(
+                f"The field '{shown(name)}' has a NUL character (U+0000) in it. Take it out.",
+                param=shown(name),
+            )
         if text.strip() in ("", "null"):
             continue
         if _plain_name(name) in _AS_JSON:
@@ -200,9 +206,15 @@ def _spread(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _opened(name: str, text: str) -> list[tuple[str, str]]:
+    raw = text.encode()
+    scan = JsonScan(len(raw))
+    scan.feed(raw)
+    scan.end()
     try:
-        said = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        said = parsed(scan)
+    except InvalidRequest as exc:
+        if exc.param is not None:
+            raise
         said = None
     if not isinstance(said, dict):
         raise InvalidRequest(
@@ -210,7 +222,11 @@ def _opened(name: str, text: str) -> list[tuple[str, str]]:
             f" members as fields of their own such as '{name}[seed]'.",
             param=name,
         )
-    return list(flattened(name, said))
+    fields = list(flattened(name, said))
+    for sent, value in fields:
+        if scan.picture(value) is not None:
+            raise refuse_picture(sent)
+    return fields
 
 
 def _plain_name(sent: str) -> str:

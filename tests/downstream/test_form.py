@@ -1,12 +1,14 @@
 """The fields and pictures of a body: forms as customers send them, and JSON."""
 
 import asyncio
+import base64
 import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.domain.errors import InvalidRequest
 from gateway.downstream.body import Limits
 from tests.downstream.bodies import (
     BODIES,
@@ -141,7 +143,37 @@ async def test_pictures_without_a_file_name(parts: list[bytes], content: bytes, 
 @pytest.mark.parametrize(
     ("given_part", "field"),
     [
-        pytest.param(part("prompt", b"caf\xe9"), ("prompt", "café"), id="latin-1"),
+        pytest.param(
+            part("prompt", "背景".encode("gbk"), "\r\nContent-Type: text/plain; charset=gbk"),
+            ("prompt", "背景"),
+            id="gbk",
+        ),
+        pytest.param(
+            part("prompt", "背景".encode("utf-16"), '\r\nContent-Type: text/a;charset="UTF-16"'),
+            ("prompt", "背景"),
+            id="utf-16",
+        ),
+        pytest.param(
+            part(
+                "prompt",
+                b"Y2Fm\r\n6Q==",
+                "\r\nContent-Type: text/plain; charset=iso-8859-1"
+                "\r\nContent-Transfer-Encoding: BASE64",
+            ),
+            ("prompt", "café"),
+            id="latin-1-in-base64",
+        ),
+        pytest.param(
+            part("prompt", b"caf=C3=A9=\r\n!", "\r\nContent-Transfer-Encoding: quoted-printable"),
+            ("prompt", "café!"),
+            id="quoted-printable",
+        ),
+        pytest.param(
+            part("prompt", "café".encode(), "\r\nContent-Transfer-Encoding: 8bit"),
+            ("prompt", "café"),
+            id="8bit",
+        ),
+        pytest.param(part("prompt", b"\xef\xbb\xbfa hat"), ("prompt", "a hat"), id="a-mark"),
         pytest.param(
             part("prompt", b"a hat", '; filename="p.txt"'), ("prompt", "a hat"), id="prompt-as-file"
         ),
@@ -149,10 +181,85 @@ async def test_pictures_without_a_file_name(parts: list[bytes], content: bytes, 
     ],
 )
 async def test_texts(given_part: bytes, field: tuple[str, str]) -> None:
-    """Texts are UTF-8, else latin-1."""
+    """Texts are read in the charset and the transfer encoding of their part, UTF-8 without."""
     form = await read(*multipart(given_part, IMAGE))
 
     assert form.fields == (field,)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+async def test_the_charset_of_a_form(first: bool) -> None:
+    """A field _charset_ tells the charset of all texts that declare none, wherever it stands."""
+    charset = part("_charset_", b"GBK")
+    texts = [part("prompt", "背景".encode("gbk")), IMAGE]
+    form = await read(*multipart(*([charset, *texts] if first else [*texts, charset])))
+    pairs = b"_charset_=gbk&prompt=%B1%B3%BE%B0+x&image=https://a.b/"
+    kind = "application/x-www-form-urlencoded"
+    urlencoded = await read({"content-type": kind}, *(bytes([byte]) for byte in pairs))
+    declared = await read({"content-type": kind + "; charset=gbk"}, pairs[14:])
+    headers, body = multipart(*texts)
+    of_head = await read({"content-type": headers["content-type"] + "; charset=gbk"}, body)
+
+    assert form.fields == of_head.fields == (("prompt", "背景"),)
+    assert urlencoded.fields == declared.fields == (("prompt", "背景 x"),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "value"),
+    [
+        pytest.param("Content-Transfer-Encoding: base64", base64.encodebytes(CAT), id="base64"),
+        pytest.param(
+            "Content-Transfer-Encoding: quoted-printable",
+            b"=\r\n".join(b"=%02X" % byte for byte in CAT),
+            id="quoted-printable",
+        ),
+        pytest.param("Content-Transfer-Encoding: binary", CAT, id="binary"),
+        pytest.param("X-A: 1", b"data:image/png;base64," + base64.b64encode(CAT), id="data-url"),
+        pytest.param("X-Other: 1", base64.b64encode(CAT), id="raw-base64"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", '; filename="cat.png"'], ids=["text", "file"])
+async def test_pictures_in_other_encodings(headers: str, value: bytes, name: str) -> None:
+    """A picture's part is decoded as its headers, or its own first bytes, say."""
+    headers_, body = multipart(part("image", value, f"{name}\r\n{headers}"))
+
+    for step in (1, 1000):
+        form = await read(
+            headers_, *(body[at : at + step] for at in range(0, len(body), step)), most=3
+        )
+        assert [picture.content for picture in form.pictures] == [CAT]
+
+
+async def test_base64_that_nobody_encoded() -> None:
+    """In an urlencoded form a + of base64 may stand as such."""
+    raw = PNG + b"\xfb\xef\xbe" * 9
+    text = base64.b64encode(raw)
+    assert b"+" in text
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+
+    for sent in (text, text.replace(b"+", b"%2B")):
+        body = b"prompt=a+hat&&user&image=data:image/png;base64," + sent
+        for step in (1, 1000):
+            form = await read(kind, *(body[at : at + step] for at in range(0, len(body), step)))
+            assert form.fields == (("prompt", "a hat"),)
+            assert form.pictures[0].content == raw
+
+
+@pytest.mark.parametrize("charset", ["gbk", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not-declared"])
+async def test_json_in_other_charsets(charset: str, declared: bool) -> None:
+    """A JSON body is read in its charset; Unicode's are known by their first bytes."""
+    body = f'{{"prompt": "背景", "image": "{DATA_URL}"}}'.encode(charset)
+    kind = "application/json" + (f"; charset={charset}" if declared else "")
+    if charset == "gbk" and not declared:
+        with pytest.raises(InvalidRequest, match="not valid JSON"):
+            await read({"content-type": kind}, body)
+        return
+
+    form = await read({"content-type": kind}, body)
+
+    assert form.fields == (("prompt", "背景"),)
+    assert form.pictures[0].content == PNG[:8]
 
 
 MASKS = ["mask", "mask[]", "mask[0]", "mask%5B%5D", "mask%5b0%5d"]

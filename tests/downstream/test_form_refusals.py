@@ -174,3 +174,82 @@ async def test_two_masks_in_json() -> None:
     """Two masks are one too many, whatever their names."""
     with pytest.raises(InvalidRequest, match="Duplicate parameter: 'mask'"):
         await read(*json({"image": "https://a.b", "mask": "https://a.b", "mask[]": "https://a.b"}))
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "said", "param"),
+    [
+        pytest.param(
+            *multipart(part("prompt", b"caf\xe9")), "declare its charset", "prompt", id="no-utf-8"
+        ),
+        pytest.param(
+            *multipart(part("prompt", b"x", "\r\nContent-Type: text/plain; charset=x-mine")),
+            "'x-mine', which is not known", "prompt", id="unknown-charset",
+        ),
+        pytest.param(
+            *multipart(part("prompt", b"x", "\r\nContent-Transfer-Encoding: x-uuencode")),
+            "'x-uuencode', which", "prompt", id="unknown-transfer-encoding",
+        ),
+        pytest.param(
+            *multipart(part("image", b"*", "\r\nContent-Transfer-Encoding: base64")),
+            "says that it is base64, and it is not", "image", id="no-base64",
+        ),
+        pytest.param(
+            *multipart(b'Content-Disposition: form-data; name="caf\xe9"\r\n\r\nx'),
+            "field's name is not valid UTF-8", None, id="name-of-a-field",
+        ),
+        pytest.param(
+            *multipart(part("_charset_", b"caf\xe9")), "not valid ascii", "_charset_", id="charset"
+        ),
+        pytest.param(URLENCODED, b"prompt=%ff", "not valid UTF-8", "prompt", id="urlencoded"),
+        pytest.param(URLENCODED, b"%ff=1", "not valid UTF-8", "name of a field", id="its-names"),
+        pytest.param(
+            URLENCODED, b"a" * 9000, "name is too long", None, id="a-long-name"
+        ),
+        pytest.param(
+            {"content-type": "application/json; charset=x-mine"}, b"{}",
+            "'x-mine', which is not known", None, id="json-in-an-unknown-charset",
+        ),
+        pytest.param(
+            {"content-type": "application/json; charset=gbk"}, b'{"a": "\xff\xff"}',
+            "'gbk', and is not valid in it", None, id="json-not-in-its-charset",
+        ),
+        pytest.param(
+            *json({})[:1], b'{"prompt": "\\ud800"}', "surrogate", None, id="half-a-character"
+        ),
+        pytest.param(
+            *multipart(part("image", b"data:image/png,abc")), "its data is not base64", "image",
+            id="no-base64-url",
+        ),
+        pytest.param(
+            *json({"prompt": "data:image/png;base64," + "A" * 400, "image": "https://a.b"}),
+            "'prompt' has no meaning here", "prompt", id="a-picture-as-prompt",
+        ),
+        pytest.param(
+            *json({"n" * 501: 1, "image": "https://a.b"}), "a name of over 500", None, id="name",
+        ),
+        pytest.param(
+            {"content-type": "multipart/form-data; boundary=" + "B" * 251}, b"", "over 250",
+            None, id="boundary",
+        ),
+    ],
+)  # fmt: skip
+async def test_refusals_that_name_their_cause(
+    headers: dict[str, str], body: bytes, said: str, param: str | None
+) -> None:
+    """What cannot be read is refused with its cause, and never guessed at."""
+    with pytest.raises(GatewayError, match=said) as caught:
+        await read(headers, body)
+
+    assert caught.value.status in (400, 413)
+    assert caught.value.param == param
+
+
+async def test_texts_together() -> None:
+    """All texts of a form together have the limit of one, so that many are no way around it."""
+    limits = Limits(max_text_bytes=1000)
+
+    with pytest.raises(GatewayError, match="over 1000 bytes at 'b'") as caught:
+        await read(*multipart(part("a", b"x" * 600), part("b", b"x" * 600)), limits=limits)
+
+    assert caught.value.status == 413

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from tests.whole import KEY, House, eventually, house, photo, pictures_of
 
 pytestmark = pytest.mark.anyio
 
+_HELD = "wan_gateway_inflight_body_bytes "
 _LIMITS = {
     "port": 0,
     "max_body_bytes": 100_000,
@@ -135,17 +136,23 @@ async def test_chunked_too_large() -> None:
         assert (status, error["code"]) == (413, "request_too_large")
 
 
+async def _held(home: House, least: int) -> None:
+    """Wait until the gateway holds so many bytes of bodies."""
+
+    async def held() -> bool:
+        text = (await home.http.get("/metrics")).text
+        (line,) = (one for one in text.splitlines() if one.startswith(_HELD))
+        return float(line.split()[1]) >= least
+
+    await eventually(held)
+
+
 async def test_too_much_in_flight() -> None:
     """Bodies that together are over the budget are refused with a 503, and the rest goes on."""
     kind, body = _form()
     async with house(server=_LIMITS) as home, _wire(home) as (_, first):
-        first.write(_head(kind, b"content-length: 99000") + body[:500])
-
-        async def reserved() -> bool:
-            page = await home.http.get("/metrics")
-            return "wan_gateway_inflight_body_bytes 0.0" not in page.text
-
-        await eventually(reserved)
+        first.write(_head(kind, b"content-length: 99000") + body[:500] + bytes(90_000))
+        await _held(home, 90_000)
 
         async with _wire(home) as (reader, second):
             second.write(_head(kind, b"content-length: 99000") + body[:500])
@@ -153,6 +160,22 @@ async def test_too_much_in_flight() -> None:
 
         assert (status, error["code"]) == (503, "server_is_overloaded")
         assert error["type"] == "service_unavailable_error"
+
+
+async def test_what_is_announced_takes_no_room() -> None:
+    """Bodies that are announced and do not come keep nobody else out."""
+    kind, body = _form()
+    async with house(server=_LIMITS) as home, AsyncExitStack() as stack:
+        for _ in range(3):
+            _, writer = await stack.enter_async_context(_wire(home))
+            writer.write(_head(kind, b"content-length: 99000") + body[:480])
+        await _held(home, 3 * 480)
+
+        answer = await home.http.post(
+            "/v1/images/edits", content=body, headers={"content-type": kind.decode()}
+        )
+
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(

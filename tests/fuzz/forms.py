@@ -64,6 +64,7 @@ def sound(draw: st.DrawFn) -> Shot:
     """A form that must be an edit of its picture, wherever it is cut."""
     prompt = draw(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
     prompt = prompt.replace("[sandbox:", "").replace("\r", "")  # CRLF would become LF
+    prompt = prompt.replace("\0", "").lstrip("\ufeff")  # one is refused, the other taken off
     prompt = "a hat" if prompt.strip() in ("", "null") else prompt  # both count as absent
     pictures = [photo(shade) for shade in draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))]
     parts = _parts(draw, prompt, pictures)

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from gateway.domain.errors import InvalidImage, InvalidRequest
+from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_json import flattened, read_json
 from gateway.translate.openai_pictures import PictureRef
 
@@ -17,6 +18,14 @@ OF_DATA, OF_WEB = PictureRef(content=PNG), PictureRef(url=WEB)
 
 def three(_: object) -> int:
     return 3
+
+
+def scanned(raw: bytes, *, step: int = 10**6) -> JsonScan:
+    scan = JsonScan(2**20)
+    for at in range(0, len(raw), step):
+        scan.feed(raw[at : at + step])
+    scan.end()
+    return scan
 
 
 def body(**said: object) -> bytes:
@@ -43,7 +52,7 @@ def body(**said: object) -> bytes:
 )
 def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
     """Pictures are found in OpenAI's shape and in those of hand-written clients."""
-    read = read_json(body(**said), three)
+    read = read_json(scanned(body(**said)), three)
 
     assert read.pictures == tuple(pictures)
     assert read.fields == ()
@@ -59,16 +68,18 @@ def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
 )
 def test_a_mask(mask: object, ref: PictureRef | None) -> None:
     """A mask comes as an object or as an URL."""
-    assert read_json(body(image=WEB, mask=mask), three).mask == ref
+    assert read_json(scanned(body(image=WEB, mask=mask)), three).mask == ref
 
 
 def test_fields_become_the_text_of_a_form() -> None:
     """Numbers, truths and nested objects become what an SDK would make of them in a form."""
     read = read_json(
-        b'{"images":["https://a.b/c.png"],"prompt":"a\\ncat","n":2.0,"seed":7,"x":0.5,'
-        b'"watermark":false,"stream":true,"user":null,"z":1e20,'
-        b'"parameters":{"prompt_extend":true,"deep":{"er":[1,{"k":"v"}]}},'
-        b'"extra_body":{"negative_prompt":""}}',
+        scanned(
+            b'{"images":["https://a.b/c.png"],"prompt":"a\\ncat","n":2.0,"seed":7,"x":0.5,'
+            b'"watermark":false,"stream":true,"user":null,"z":1e20,'
+            b'"parameters":{"prompt_extend":true,"deep":{"er":[1,{"k":"v"}]}},'
+            b'"extra_body":{"negative_prompt":""}}'
+        ),
         three,
     )
 
@@ -89,7 +100,9 @@ def test_fields_become_the_text_of_a_form() -> None:
 
 def test_what_stands_beside_a_picture_is_not_lost() -> None:
     """An unknown member of a picture's object becomes a field, to be refused or listed."""
-    read = read_json(body(images=[WEB, {"image_url": WEB, "detail": "high", "type": "x"}]), three)
+    read = read_json(
+        scanned(body(images=[WEB, {"image_url": WEB, "detail": "high", "type": "x"}])), three
+    )
 
     assert read.fields == (("images[1][detail]", "high"),)
 
@@ -117,7 +130,7 @@ def test_what_stands_beside_a_picture_is_not_lost() -> None:
 def test_a_body_that_is_no_request(raw: bytes) -> None:
     """A body that cannot be read is refused as such."""
     with pytest.raises(InvalidRequest) as refused:
-        read_json(raw, three)
+        read_json(scanned(raw), three)
 
     assert (refused.value.status, refused.value.code) == (400, "invalid_request_body")
     assert refused.value.param is None
@@ -147,7 +160,7 @@ def test_a_body_that_is_no_request(raw: bytes) -> None:
 def test_pictures_that_are_refused(said: dict[str, Any], param: str, code: str) -> None:
     """No picture, too many, a file of OpenAI's storage or a bad URL: refused with its field."""
     with pytest.raises(InvalidRequest) as refused:
-        read_json(body(**said), three)
+        read_json(scanned(body(**said)), three)
 
     assert (refused.value.param, refused.value.code) == (param, code)
 
@@ -155,7 +168,7 @@ def test_pictures_that_are_refused(said: dict[str, Any], param: str, code: str) 
 def test_a_broken_data_url_is_named_by_its_place() -> None:
     """Which image is broken is said as the prompt would count it."""
     with pytest.raises(InvalidImage, match="image 2"):
-        read_json(body(images=[DATA, "data:image/png;base64,%"]), three)
+        read_json(scanned(body(images=[DATA, "data:image/png;base64,%"])), three)
 
 
 def test_flattening_drops_null() -> None:

@@ -220,3 +220,35 @@ def test_a_picture_is_never_ignored(name: str, text: str, strict: bool) -> None:
 def test_what_is_no_picture_is_ignored(name: str, text: str) -> None:
     """Other unknown fields are listed, as before."""
     assert edit((name, text)).ignored == (() if text == "null" else (name,))
+
+
+def test_a_nul_is_refused() -> None:
+    """A NUL character would end the prompt somewhere on its way: it is refused."""
+    with pytest.raises(InvalidRequest, match="NUL character") as refused:
+        edit(("negative_prompt", "a\0b"))
+
+    assert refused.value.param == "negative_prompt"
+
+
+def test_a_mark_before_a_text() -> None:
+    """The byte order mark of Windows' editors is no part of a text."""
+    said = edit(("negative_prompt", "\ufeffdogs"), ("n", "\ufeff2"))
+
+    assert (said.negative_prompt, said.n) == ("dogs", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param('{"seed": 1, "seed": 2}', "Duplicate parameter: 'seed'", id="a name twice"),
+        pytest.param("{seed: 1}", "Expected a JSON object", id="no JSON"),
+        pytest.param('{"x": [' + "0," * 5000 + "0]}", "has more than 4000 values", id="values"),
+        pytest.param(
+            '{"x": "data:image/png;base64,' + "A" * 400 + '"}', "would be ignored", id="a picture"
+        ),
+    ],
+)
+def test_json_in_a_field(text: str, said: str) -> None:
+    """JSON inside a field is bounded and read like a body."""
+    with pytest.raises(InvalidRequest, match=said):
+        edit(("parameters", text))

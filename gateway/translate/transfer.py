@@ -1,0 +1,143 @@
+"""Bytes that came as text, decoded piece by piece: base64, quoted-printable, percents."""
+
+import binascii
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+import orjson
+import pybase64
+
+_SPACE = b" \t\r\n\f\v"
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+class Decoder(Protocol):
+    """From the pieces of a text to the bytes that it stands for."""
+
+    fault: str
+    """What is wrong with the text; empty while nothing is."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what the text up to here stands for, less what was returned before."""
+        ...
+
+    def end(self) -> bytes:
+        """Return the rest, and find out whether something is missing."""
+        ...
+
+
+class AsItIs:
+    """The text stands for itself."""
+
+    fault = ""
+
+    def feed(self, piece: bytes) -> bytes:
+        return piece
+
+    def end(self) -> bytes:
+        return b""
+
+
+class Base64:
+    """
+    Base64 in either alphabet, wrapped or not, padded or not.
+
+    A character that is none of base64's, padding in the middle and a last character alone
+    are faults: a picture with a hole is no picture.
+    """
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self._rest = b""
+        self._padding = 0
+
+    def feed(self, piece: bytes) -> bytes:
+        data, padding, after = piece.translate(_TO_STANDARD, _SPACE).partition(b"=")
+        if (data and self._padding) or after.strip(b"="):
+            self.fault = self.fault or "there is more behind its padding"
+        self._padding += len(padding) + len(after)
+        data = self._rest + data
+        whole = len(data) - len(data) % 4
+        self._rest = data[whole:]
+        return self._decoded(data[:whole])
+
+    def end(self) -> bytes:
+        rest = self._rest
+        missing = -len(rest) % 4
+        self._rest = b""
+        if rest.translate(None, _ALPHABET):
+            return self._decoded(rest)
+        if missing == 3:
+            self.fault = self.fault or "it is cut short"
+        elif self._padding > missing:
+            self.fault = self.fault or "its padding is wrong"
+        return b"" if self.fault else self._decoded(rest + b"=" * missing)
+
+    def _decoded(self, text: bytes) -> bytes:
+        if self.fault:
+            return b""
+        try:
+            return pybase64.b64decode(text, validate=True)
+        except binascii.Error:
+            wrong = chr(text.translate(None, _ALPHABET + b"=")[0])
+            shown = f"'{wrong}'" if wrong.isprintable() and wrong.isascii() else hex(ord(wrong))
+            self.fault = f"it has a character that base64 has not, {shown}"
+            return b""
+
+
+class QuotedPrintable:
+    """RFC 2045 6.7, which has no faults: what is no escape stands for itself."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        text = self._rest + piece
+        last = text[-2:]  # an escape that is cut waits
+        whole = len(text) - len(last) + len(last.partition(b"=")[0])
+        self._rest = text[whole:]
+        return binascii.a2b_qp(text[:whole])
+
+    def end(self) -> bytes:
+        return binascii.a2b_qp(self._rest)
+
+
+class Percents:
+    """Percent-encoding, of an URL or a form; what is no escape stands for itself."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        if not self._rest and b"%" not in piece:
+            return piece
+        text = self._rest + piece
+        last = text[-2:]
+        whole = len(text) - len(last) + len(last.partition(b"%")[0])
+        self._rest = text[whole:]
+        return unquote_to_bytes(text[:whole])
+
+    def end(self) -> bytes:
+        return unquote_to_bytes(self._rest)
+
+
+class JsonEscapes:
+    """The escapes inside a JSON string that is cut between them; for text that is ASCII."""
+
+    fault = ""
+
+    def feed(self, piece: bytes) -> bytes:
+        if b"\\" not in piece:
+            return piece
+        try:
+            return str(orjson.loads(b'"%b"' % piece.translate(None, b"\r\n\t"))).encode()
+        except orjson.JSONDecodeError:
+            return b"\\"  # which no text of a picture has
+
+    def end(self) -> bytes:
+        return b""
