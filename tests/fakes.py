@@ -136,6 +136,10 @@ class FakeDashScope:
         """Let the next calls of *operation* raise; ``None`` lets one go well."""
         self._faults.setdefault(operation, deque()).extend(errors)
 
+    def forgive(self, operation: str) -> None:
+        """Let all further calls of *operation* go well."""
+        self._faults.pop(operation, None)
+
     def count(self, operation: str) -> int:
         return sum(1 for call in self.calls if call.operation == operation)
 

@@ -1,5 +1,7 @@
 """From a task's acceptance to its end, whatever its customers do."""
 
+import asyncio
+
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.phases import Phase
 from gateway.domain.task import Task, TaskStatus
@@ -7,6 +9,10 @@ from gateway.journey.errand import Errand, Leg
 from gateway.journey.lane import Lane
 from gateway.journey.submit import keep
 from gateway.journey.surroundings import Surroundings
+from gateway.journey.watch import Watch
+
+_LONGEST_RUN_SECONDS = 3 * 3600.0  # then DashScope ends a task itself (dashscope.md 11)
+_LOOK_SECONDS = 300.0
 
 
 class Follower:
@@ -34,10 +40,30 @@ class Follower:
         if errand.abandoned:
             await self.cancel(lane, errand, leg)
         try:
-            leg.task = await leg.watch.ended
+            leg.task = await self._end_of(leg.watch)
         finally:
             self._observer.task_state(region, leg.watch.status.lower(), None)
         await self._ended(errand, leg, leg.task, age + self._clock.now() - accepted)
+
+    async def _end_of(self, watch: Watch) -> Task:
+        """
+        Wait for a task's end; one that is seen to run for longer than any may is given up.
+
+        What counts is how long it was seen here: what another process knew is from a calendar.
+        """
+        running_since: float | None = None
+        try:
+            while not watch.ended.done():
+                await asyncio.wait([watch.ended], timeout=_LOOK_SECONDS)
+                if watch.ended.done() or watch.missed or watch.status is not TaskStatus.RUNNING:
+                    continue
+                running_since = running_since or self._clock.now()
+                if self._clock.now() - running_since >= _LONGEST_RUN_SECONDS:
+                    watch.timed_out = True
+                    watch.ended.set_result(_timed_out(watch.task_id))
+        finally:
+            watch.ended.cancel()  # nobody waits for it any more, if it has not come
+        return watch.ended.result()
 
     async def answered(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Write down the end of a task that the answer to its submit brought."""
@@ -73,7 +99,8 @@ class Follower:
         self._mark_end(errand, leg, task)
         if leg.watch is not None:
             self._observer.polls_spent(region, polls)
-        outcome = _outcome(task, leg.part.n)
+        timed_out = leg.watch is not None and leg.watch.timed_out
+        outcome = "timed_out" if timed_out else _outcome(task, leg.part.n)
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
         if (missing := leg.part.n - len(task.made)) > 0:
             self._observer.pictures(errand.tenant.name, region, model, "failed", missing)
@@ -100,6 +127,15 @@ class Follower:
         if all(other is leg or other.ended for other in errand.legs):
             errand.mark(Phase.DETECTION, max(now - lag, errand.marks[-1][0]))
             errand.mark(Phase.DOWNLOAD, now)
+
+
+def _timed_out(task_id: str) -> Task:
+    """Return the end of a task that DashScope should have ended itself."""
+    fault = TaskLost(
+        "The task has run upstream for longer than the 3 hours that DashScope allows, and is not "
+        "waited for any more. Whether it makes a picture, and is billed, is not known."
+    )
+    return Task(task_id=task_id, status=TaskStatus.UNKNOWN, fault=fault)
 
 
 def _outcome(task: Task, asked: int) -> str:

@@ -69,7 +69,9 @@ class Takeover:
         if orphans:
             raise OrphanedEditsError(self._refusal(orphans))
         # One without a task may still have to be submitted, with its tenant's key.
-        left = Counter(it.tenant for it in open_ if not it.tasks and it.tenant not in tenants)
+        left = Counter(
+            it.tenant for it in open_ if it.promised and not it.tasks and it.tenant not in tenants
+        )
         if left:
             tenant, number = left.most_common(1)[0]
             edits = "1 accepted edit" if number == 1 else f"{number} accepted edits"

@@ -43,6 +43,8 @@ class Watch:
     """How often in a row the list missed it though it had not ended."""
     spared_until: float = 0.0
     """Until then the list is not believed about it."""
+    timed_out: bool = False
+    """It ran for longer than upstream lets any run, and is not waited for any more."""
     trace: Trace = UNTRACED
     """Told of each fetch."""
     part: int = 0

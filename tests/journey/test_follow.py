@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.phases import Phases
 from tests.fake_stores import FakeLedger
 from tests.fakes import Run, a_tenant, an_account, an_upstream
-from tests.journey.house import House, buy
+from tests.journey.house import House, buy, refusal, stay
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +76,45 @@ async def test_withdrawn_twice() -> None:
 
     assert status == "failed"
     assert house.world.count("cancel") == 1
+
+
+_HOUR = 3600.0
+
+
+@pytest.mark.parametrize("pending", [0.0, 0.3 * _HOUR])
+async def test_a_task_that_never_ends(pending: float) -> None:
+    """One that is seen to run longer than upstream allows ends, for good, and frees its slot."""
+    house = House()
+    house.world.run = Run(pending=pending, running=20 * _HOUR)
+    async with house.desk() as desk:
+        visit = await stay(desk, house.ask(idempotency_key="k"), 2.0)
+        visit.errand.sent_home(house.clock.now(), 1.0)
+        await house.clock.sleep(pending + 2.9 * _HOUR)
+        before = visit.told.status
+        await house.clock.sleep(0.3 * _HOUR)
+        lane = next(iter(desk._lanes.values()))
+        refused = await refusal(buy(desk, house.ask(idempotency_key="k")))
+        free = lane.line.free
+
+    assert before == "running"
+    assert (refused.status, refused.code, refused.retry) == (500, "upstream_task_lost", False)
+    assert "3 hours" in refused.message
+    assert free == 6
+    assert [it[3] for it in house.observer.of("task_ended")] == ["timed_out"]
+    assert house.world.count("submit") == 1
+
+
+async def test_looks_that_fail_prove_nothing() -> None:
+    """While upstream cannot be asked no task is given up for its age."""
+    house = House()
+    house.world.run = Run(pending=0.0, running=4 * _HOUR)
+    async with house.desk() as desk:
+        visit = await stay(desk, house.ask(), 600.0)
+        house.world.fail("fetch", *[UpstreamUnreachable("No connection.")] * 3000)
+        await house.clock.sleep(3.9 * _HOUR)
+        status = visit.told.status
+        house.world.forgive("fetch")
+        answer = await buy(desk, house.ask())
+
+    assert status == "running"
+    assert answer.delivered == 1

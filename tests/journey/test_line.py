@@ -211,6 +211,29 @@ async def test_away_and_back() -> None:
     assert line.free == 1
 
 
+async def test_coming_back_again_and_again() -> None:
+    """However often a client comes and goes, its place is one entry, and waits are told right."""
+    line, clock = Line(1), WarpClock()
+    places = [line.place(BIG, 1) for _ in range(3)]
+
+    async def one(place: Place) -> None:
+        async with line.turn(place):
+            await clock.sleep(1.0)
+
+    async with asyncio.TaskGroup() as group:
+        for place in places:
+            group.create_task(one(place))
+        await clock.sleep(0.5)
+        for _ in range(1000):
+            places[1].away = True
+            line.come_back(places[1])
+        entries = len(line._queues[BIG.name].places)
+        turns = line.turns_until(BIG, places[2])
+
+    assert entries == 2
+    assert turns == (0, 2)
+
+
 async def test_only_the_absent_wait() -> None:
     """A free slot stays free for who is away, and is its own the moment it comes back."""
     line, clock = Line(1), WarpClock()
