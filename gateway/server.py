@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from gateway.app import Gateway, build
+from gateway.config.explain import warnings
 from gateway.config.schema import Config
 from gateway.config.table import ConfigError
 from gateway.downstream.connection import Connection
@@ -220,6 +221,8 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
 
 
 def _run(config: Config, make: Callable[[Config], Gateway], log: LogWriter) -> int:
+    for warning in warnings(config):
+        structlog.get_logger("gateway.config").warning("config", mind=warning)
     gateway = make(config)
     log.count_drops(gateway.metrics.log_lines_dropped)
     with listen(config) as listener, listen_for_metrics(config) as metrics:
@@ -261,7 +264,7 @@ def listen(config: Config) -> socket.socket:
         ConfigError: it cannot be listened on.
     """
     server = config.server
-    remedy = "name another address or port, or 0 for a free port"
+    remedy = "give another by --port (0: a free one) or by server.port in the config"
     return _listen(f"{config.source}: server.port", server.host, server.port, remedy)
 
 
@@ -276,7 +279,7 @@ def listen_for_metrics(config: Config) -> AbstractContextManager[socket.socket |
     if not metrics.port:
         return nullcontext()
     host = metrics.host or config.server.host
-    remedy = "name another address or port, or 0 for that of server"
+    remedy = "give another by metrics.port in the config, or 0 for that of server"
     return _listen(f"{config.source}: metrics.port", host, metrics.port, remedy)
 
 

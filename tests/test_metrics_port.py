@@ -73,6 +73,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         2,
         (
             f"g.toml: metrics.port: 127.0.0.1:{port} cannot be listened on "
-            "(Address already in use); name another address or port, or 0 for that of server\n"
+            "(Address already in use); give another by metrics.port in the config, "
+            "or 0 for that of server\n"
         ),
     )

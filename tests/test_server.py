@@ -303,7 +303,8 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         2,
         (
             f"g.toml: server.port: 127.0.0.1:{port} cannot be listened on "
-            "(Address already in use); name another address or port, or 0 for a free port\n"
+            "(Address already in use); give another by --port (0: a free one) or by server.port "
+            "in the config\n"
         ),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -98,10 +99,18 @@ async def _probe(http: httpx.AsyncClient, region: Region, key: str) -> str:
             headers={"authorization": f"Bearer {key}"},
         )
     except httpx.TimeoutException:
-        return f"unreachable: no answer in {_PATIENCE:g} s"
+        return f"unreachable: no answer in {_PATIENCE:g} s{_by_proxy(region)}"
     except httpx.RequestError as error:
-        return f"unreachable: {str(error) or type(error).__name__}"
+        return f"unreachable: {str(error) or type(error).__name__}{_by_proxy(region)}"
     return _verdict(answer)
+
+
+def _by_proxy(region: Region) -> str:
+    """Name the variable of the environment that leads the way there over a proxy, if one does."""
+    url = urlsplit(region.base_url)
+    if not getproxies().get(url.scheme) or proxy_bypass(url.hostname or ""):
+        return ""
+    return f"; the way there is the proxy of {url.scheme.upper()}_PROXY: see that it answers"
 
 
 def _verdict(answer: httpx.Response) -> str:
@@ -111,10 +120,14 @@ def _verdict(answer: httpx.Response) -> str:
         return f"key refused{suffix}"
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return f"throttled{suffix}"
+    if answer.status_code == httpx.codes.NOT_FOUND or answer.is_redirect:
+        return f"answered {answer.status_code}{suffix}: base_url must be the native API, …/api/v1"
     # DashScope's gateway also hides faults in a 200 (dashscope.md 2.2).
     if answer.status_code != httpx.codes.OK or code:
         return f"answered {answer.status_code}{suffix}"
-    return "ok" if "request_id" in _body(answer) else "answered 200, but not as DashScope does"
+    if "request_id" in _body(answer):
+        return "ok"
+    return "answered 200, but not as DashScope does: look at base_url, and at what stands between"
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

@@ -31,6 +31,7 @@ BASE_URLS = MappingProxyType(
     }
 )
 _ALIYUN = "aliyuncs.com"
+_NATIVE = "/api/v1"
 _TABLES = (
     "server",
     "state",
@@ -142,14 +143,22 @@ def _region(name: str, table: Table) -> Region:
     base_url = said.base_url or BASE_URLS.get(name)
     if base_url is None:
         raise table.wrong("base_url", "is missing", f"only {one_of(BASE_URLS)} have one built in")
+    url = urlsplit(base_url)
+    if _is_alibabas(url.hostname) and url.path != _NATIVE:
+        what = f"{shown(url.path)} is not the native API of DashScope"
+        raise table.wrong("base_url", what, f'use "{url.scheme}://{url.netloc}{_NATIVE}"')
     hosts = said.result_hosts or _result_hosts(base_url)
     return Region(name, base_url, hosts, said.previous)
+
+
+def _is_alibabas(host: str | None) -> bool:
+    return f".{host}".endswith(f".{_ALIYUN}")
 
 
 def _result_hosts(base_url: str) -> tuple[str, ...]:
     """Aliyun's storage; and a sandbox, which serves its results itself."""
     url = urlsplit(base_url)
-    own = () if f".{url.hostname}".endswith(f".{_ALIYUN}") else (url.netloc,)
+    own = () if _is_alibabas(url.hostname) else (url.netloc,)
     return (f"*.{_ALIYUN}", *own)
 
 

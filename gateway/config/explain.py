@@ -18,7 +18,7 @@ def explain(config: Config) -> str:
         list(_process(config)),
         *([*_region(config, name)] for name in _used_regions(config)),
         [_tenant(config, tenant) for tenant in config.tenants.values()],
-        [f"mind: {warning}" for warning in _warnings(config)],
+        [f"mind: {warning}" for warning in warnings(config)],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -126,13 +126,19 @@ def _keeps(tenant: Tenant) -> bool:
     return tenant.metadata is MetadataRule.KEEP
 
 
-def _warnings(config: Config) -> Iterator[str]:
+def warnings(config: Config) -> Iterator[str]:
+    """Yield what is allowed and probably not meant, one line each."""
     if config.state.path == "memory":
         yield 'with state.path = "memory" a restart forgets edits that were paid for'
     for name in _used_regions(config):
         url = urlsplit(config.regions[name].base_url)
         if url.scheme == "http" and not is_loopback(url.hostname or ""):
             yield f"keys of {name} travel unencrypted: its base_url is http"
+        if not url.path.endswith("/api/v1"):
+            yield (
+                f"regions.{name}.base_url does not end in /api/v1, as DashScope's native API "
+                "does: see that whoever answers there adds it"
+            )
     used = {up.name for tenant in config.tenants.values() for up in tenant.upstreams}
     for name in config.upstreams:
         if name not in used:

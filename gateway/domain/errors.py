@@ -76,6 +76,8 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.upstream_code = upstream_code
         self.upstream_request_id = upstream_request_id
+        self.upstream_message: str | None = None
+        """DashScope's own sentence where *message* hides it: for the log and the operator."""
         self.edit_id: str | None = None
         """The edit that this refusal belongs to; set where the edit is known."""
 

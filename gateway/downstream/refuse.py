@@ -53,6 +53,7 @@ def note(line: RequestLine, error: GatewayError) -> None:
     """Put *error* into the log line of its request."""
     line.outcome = error.code
     line.upstream_code = error.upstream_code or ""
+    line.upstream_message = error.upstream_message or ""
     line.upstream_request_id = error.upstream_request_id or ""
 
 

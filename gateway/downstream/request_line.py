@@ -34,6 +34,8 @@ class RequestLine:
     outcome: str = ""
     """``ok``, ``customer_left``, or the code of the refusal."""
     upstream_code: str = ""
+    upstream_message: str = ""
+    """Upstream's own sentence, where the client is told another."""
     upstream_request_id: str = ""
     bug: str = ""
     """Where an unforeseen exception came from: names and lines, no values."""
@@ -75,6 +77,7 @@ def fields_of(line: RequestLine) -> dict[str, Any]:
         "region": told.region if told else None,
         "task_ids": list(told.task_ids) if told else None,
         "upstream_code": line.upstream_code,
+        "upstream_message": line.upstream_message,
         "upstream_request_id": line.upstream_request_id,
         "phase_seconds": {phase: round(seconds, 4) for phase, seconds in spent.items()},
         "bug": line.bug,

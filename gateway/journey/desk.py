@@ -73,7 +73,11 @@ class Desk:
         own = [u for t in self._tenants.values() for u in t.upstreams]
         by_name = {u.name: u for u in (*own, *upstreams)}
         self._lanes = lanes_of(
-            by_name.values(), dashscope=dashscope, clock=clock, observer=observer
+            by_name.values(),
+            dashscope=dashscope,
+            clock=clock,
+            observer=observer,
+            tell=around.tell,
         )
         self._takeover = Takeover(by_name.values())
         self._orphans_may_end = abandon

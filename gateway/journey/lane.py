@@ -8,15 +8,18 @@ from gateway.domain.clock import Clock
 from gateway.domain.error_types import error_type
 from gateway.domain.errors import GatewayError, UpstreamUnreachable
 from gateway.domain.tenant import Account, Tenant, Upstream
+from gateway.journey.advice import advice, is_no_answer_of_dashscopes, is_not_understood
 from gateway.journey.line import Line, Place
 from gateway.journey.pace import Pace
 from gateway.journey.poller import Poller
-from gateway.journey.ports import DashScope, Observer
+from gateway.journey.ports import DashScope, Observer, Tell, say_nothing
 from gateway.journey.schedule import Durations
 
 _UNREACHABLE_REST = 5.0
 _REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator mends it, not time
 _PROBE_SECONDS = 30.0
+_MOST_COMPLAINTS = 5  # different reasons; a region that makes up codes does not fill the log
+_MOST_CODES = 20
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Lane:
         clock: Clock,
         observer: Observer,
         durations: Durations | None = None,
+        tell: Tell = say_nothing,
     ) -> None:
         self.account = account
         self.upstreams = upstreams
@@ -53,6 +57,11 @@ class Lane:
         self.calls = Pace(account.polls_per_second, clock)
         self.line = Line(account.running_tasks + account.pending_ahead)
         self.resting: dict[str, Rest] = {}
+        self._tell = tell
+        self._complaints: dict[str, set[str]] = {}
+        """What the operator was told of each upstream since it last worked."""
+        self._misunderstood: set[str] = set()
+        """Codes of single refusals that the operator was told of."""
         self.poller = Poller(
             account,
             calls=self.calls,
@@ -76,8 +85,9 @@ class Lane:
         rest = self.resting.get(upstream.name)
         return rest is not None and rest.until > self.clock.now()
 
-    def rest(self, upstream: Upstream, error: GatewayError) -> None:
+    def rest(self, upstream: Upstream, error: GatewayError, model: str = "") -> None:
         """Leave *upstream* alone for a while: others are tried first."""
+        self._complain(upstream, error, model)
         unreachable = isinstance(error, UpstreamUnreachable)
         seconds = _UNREACHABLE_REST if unreachable else _REFUSED_REST
         reason = error.upstream_code or error.code
@@ -87,10 +97,30 @@ class Lane:
         if not unreachable:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
 
+    def refused(self, upstream: Upstream, error: GatewayError, model: str) -> None:
+        """Take note of a submit that went wrong; what the operator has to mend is told, once."""
+        if is_no_answer_of_dashscopes(error):
+            self._complain(upstream, error, model)
+        elif is_not_understood(error):
+            said = advice(error, upstream, model)
+            if said["reason"] not in self._misunderstood and len(self._misunderstood) < _MOST_CODES:
+                self._misunderstood.add(said["reason"])
+                self._tell("upstream_refused_a_submit", **said)
+
     def works(self, upstream: Upstream) -> None:
-        """Take note that *upstream* accepted a submit, or answered a probe."""
+        """Take note that *upstream* accepted a submit."""
         if self.resting.pop(upstream.name, None) is not None:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
+        if self._complaints.pop(upstream.name, None) is not None:
+            region = upstream.region.name
+            self._tell("upstream_works_again", upstream=upstream.name, region=region)
+
+    def _complain(self, upstream: Upstream, error: GatewayError, model: str) -> None:
+        said = advice(error, upstream, model)
+        told = self._complaints.setdefault(upstream.name, set())
+        if said["reason"] not in told and len(told) < _MOST_COMPLAINTS:
+            told.add(said["reason"])
+            self._tell("upstream_does_not_work", **said)
 
     def instead(self, upstream: Upstream, error: GatewayError) -> Upstream:
         """
@@ -103,7 +133,11 @@ class Lane:
         return others[0] if others else upstream
 
     async def probe(self) -> None:
-        """Find out, for ever and for nothing, whether a refused key works again."""
+        """
+        Find out, for ever and for nothing, whether a refused key is taken again.
+
+        If it is, the next edit tries it. Only a submit shows that it works.
+        """
         while True:
             await self.clock.sleep(_PROBE_SECONDS)
             for rest in [rest for rest in self.resting.values() if rest.by_list]:
@@ -116,7 +150,8 @@ class Lane:
                 except GatewayError as error:
                     rest.reason = error.upstream_code or error.code
                 else:
-                    self.works(rest.upstream)
+                    rest.until = self.clock.now()
+                    rest.by_list = False
 
     def expected_wait(self, tenant: Tenant, place: Place | None = None) -> float:
         """
@@ -130,7 +165,12 @@ class Lane:
 
 
 def lanes_of(
-    upstreams: Iterable[Upstream], *, dashscope: DashScope, clock: Clock, observer: Observer
+    upstreams: Iterable[Upstream],
+    *,
+    dashscope: DashScope,
+    clock: Clock,
+    observer: Observer,
+    tell: Tell = say_nothing,
 ) -> dict[tuple[str, str], Lane]:
     """Return a lane for each account of *upstreams*, by its region and name."""
     of_account: dict[Account, list[Upstream]] = {}
@@ -145,6 +185,7 @@ def lanes_of(
             clock=clock,
             observer=observer,
             durations=Durations(in_region[account.region]),
+            tell=tell,
         )
         for account, own in of_account.items()
     }

@@ -140,6 +140,10 @@ class Tell(Protocol):
     def __call__(self, event: str, /, **said: str | float) -> None: ...
 
 
+def say_nothing(_event: str, /, **_said: str | float) -> None:
+    """Answer Tell where nobody reads."""
+
+
 class Spooled(Protocol):
     """Pictures of an edit that waits, out of memory."""
 

@@ -65,8 +65,11 @@ class Submitter:
             try:
                 await self._submit_to(lane, upstream, errand, leg)
             except (UpstreamUnreachable, UpstreamUnavailable) as error:
-                lane.rest(upstream, error)
+                lane.rest(upstream, error, errand.edit.model)
                 refused = error
+            except GatewayError as error:
+                lane.refused(upstream, error, errand.edit.model)
+                raise
             else:
                 lane.works(upstream)
                 return
@@ -225,6 +228,7 @@ class Submitter:
         try:
             accepted = await self._dashscope.submit(upstream, errand.edit, leg.part, pictures)
         except SubmitUncertain as lost:
+            lane.refused(upstream, lost, errand.edit.model)
             errand.reach(leg, Stage.UNCERTAIN)
             errand.trace.uncertain(leg.part.index)
             if not errand.has_tasks:

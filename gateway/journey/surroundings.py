@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger, Observer, Promises, Receipts, Tell
-
-
-def say_nothing(_event: str, /, **_said: str | float) -> None:
-    """Answers Tell where nobody reads."""
+from gateway.journey.ports import (
+    DashScope,
+    Ledger,
+    Observer,
+    Promises,
+    Receipts,
+    Tell,
+    say_nothing,
+)
 
 
 @dataclass(frozen=True, slots=True)

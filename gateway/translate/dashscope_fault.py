@@ -10,12 +10,15 @@ from gateway.translate.dashscope_codes import (
     Make,
     access_refused,
     failed,
+    gateway_at_fault,
     refused_unknown,
     throttled,
     too_large,
 )
 from gateway.translate.dashscope_text import plain
 
+# Their texts are the operator's; they quote no prompt.
+_HIDING = (access_refused, gateway_at_fault, throttled)
 _LONGEST_SHOWN = 300  # characters of upstream's text that a customer is shown
 _LONGEST_READ = 4096  # characters of it that are looked at
 
@@ -44,6 +47,8 @@ def fault(
     error = make(fit_to_show(said) or fit_to_show(code) or "No reason was given.")
     error.upstream_code = code or (f"HTTP {http_status}" if http_status else None)
     error.upstream_request_id = plain(request_id) or None
+    if make in _HIDING:
+        error.upstream_message = fit_to_show(said) or None
     return error
 
 

@@ -13,6 +13,7 @@ from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import (
     GatewayError,
+    InvalidImage,
     UpstreamFailed,
     UpstreamUnavailable,
     UpstreamUnreachable,
@@ -93,7 +94,17 @@ class DashScopeApi:
         except Exception as exc:
             # Whatever broke, foreseen or not: a byte may have gone out.
             raise broken(exc, outgoing) from exc
-        return settled(answer, model)
+        try:
+            return settled(answer, model)
+        except UpstreamUnavailable as exc:
+            if exc.upstream_code == "InvalidParameter" and any(map(_is_clients, pictures)):
+                raise InvalidImage(
+                    "An image URL was refused by the upstream; send the image itself.",
+                    param="image",
+                    upstream_code=exc.upstream_code,
+                    upstream_request_id=exc.upstream_request_id,
+                ) from exc
+            raise
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         path = f"{_TASKS}/{quote(task_id, safe='')}"
@@ -197,6 +208,11 @@ class DashScopeApi:
         clock = self._server_clock_by_region[upstream.region.name]
         clock.learn(answer, asked=began, answered=self._clock.now())
         return answer
+
+
+def _is_clients(picture: Picture) -> bool:
+    """Whether DashScope fetches *picture* from where its client says that it is."""
+    return picture.url.startswith(("https://", "http://"))
 
 
 def _submit_headers(

@@ -69,7 +69,10 @@ def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:
     broke in mid-request a ConnectTimeout.
     """
     if isinstance(exc, _NO_CONNECTION) and not outgoing.asked_for:
-        return UpstreamUnreachable("The upstream cannot be reached; nothing was submitted.")
+        return UpstreamUnreachable(
+            "The upstream cannot be reached; nothing was submitted.",
+            upstream_code=type(exc).__name__,
+        )
     return _uncertain(type(exc).__name__)
 
 

@@ -28,6 +28,14 @@ HOSTS = {"dashscope.aliyuncs.com": "sk-bj-canary", "dashscope-intl.aliyuncs.com"
 Door = Callable[[httpx.Request], httpx.Response]
 
 
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of the machine has a word in these tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 def region(request: httpx.Request) -> httpx.Response:
     """DashScope: a key is valid in its own region."""
     valid = request.headers["authorization"] == f"Bearer {HOSTS.get(request.url.host)}"
@@ -112,6 +120,9 @@ def raises(error: Exception) -> Door:
     return door
 
 
+_NOT_DASHSCOPE = (
+    "answered 200, but not as DashScope does: look at base_url, and at what stands between"
+)
 ONE = TABLES.partition("[upstreams.sg]")[0] + '[tenants.any]\nregion = "beijing"\nopen = true\n'
 
 
@@ -137,16 +148,18 @@ ONE = TABLES.partition("[upstreams.sg]")[0] + '[tenants.any]\nregion = "beijing"
             answers(500, {"code": "\x1b[2J sk-bj-canary"}), "answered 500", id="hostile-code"
         ),
         pytest.param(
-            answers(200, []), "answered 200, but not as DashScope does", id="json-but-no-object"
+            answers(200, []),
+            _NOT_DASHSCOPE,
+            id="json-but-no-object",
         ),
         pytest.param(
             lambda _: httpx.Response(200, text="<html>"),
-            "answered 200, but not as DashScope does",
+            _NOT_DASHSCOPE,
             id="a-web-page",
         ),
         pytest.param(
             lambda _: httpx.Response(302, headers={"location": "http://eve/"}),
-            "answered 302",
+            "answered 302: base_url must be the native API, …/api/v1",
             id="redirect-not-followed",
         ),
         pytest.param(
@@ -181,3 +194,17 @@ def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     assert code == 1
     assert "unreachable: " in capsys.readouterr().out
+
+
+def test_a_proxy_of_the_environment_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cannot be reached over a proxy is looked for there first."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+    code = run(tmp_path, raises(httpx.ConnectError("refused")), text=ONE)
+
+    assert code == 1
+    assert "unreachable: refused; the way there is the proxy of HTTPS_PROXY" in (
+        capsys.readouterr().out
+    )

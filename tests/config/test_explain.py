@@ -70,6 +70,11 @@ OPEN = '[tenants.any]\nregion = "beijing"\nopen = true\n'
             id="plain-http",
         ),
         pytest.param(
+            '[regions.beijing]\nbase_url = "https://proxy.example/dashscope"\n' + BEIJING + OPEN,
+            "mind: regions.beijing.base_url does not end in /api/v1",
+            id="not-the-native-api",
+        ),
+        pytest.param(
             '[server]\ncors_origins = ["https://a.example", "https://b.example"]\n'
             + BEIJING
             + OPEN,

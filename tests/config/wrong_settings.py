@@ -177,6 +177,24 @@ WRONG_SETTINGS = [
         id="url-query",
     ),
     pytest.param(
+        '[regions.beijing]\nbase_url = "https://dashscope.aliyuncs.com/compatible-mode/v1"',
+        ': regions.beijing.base_url: "/compatible-mode/v1" is not the native API of DashScope; '
+        'use "https://dashscope.aliyuncs.com/api/v1"',
+        id="url-of-another-api",
+    ),
+    pytest.param(
+        '[regions.beijing]\nbase_url = "https://llm-x.cn-beijing.maas.aliyuncs.com"',
+        ': regions.beijing.base_url: "" is not the native API of DashScope; '
+        'use "https://llm-x.cn-beijing.maas.aliyuncs.com/api/v1"',
+        id="url-without-a-path",
+    ),
+    pytest.param(
+        '[regions.beijing]\nprevious = ["x"]',
+        ': regions.beijing.previous: got "x"; '
+        'use a list of URLs such as "https://dashscope.aliyuncs.com/api/v1", or []',
+        id="previous",
+    ),
+    pytest.param(
         '[regions.beijing]\nbase_url = "https://me:canary@x/v1"',
         ": regions.beijing.base_url: holds a user name or password; "
         'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.sandbox import Answer, Fault
 from gateway.upstream.clients import Purpose, Transports
 from tests.ports import free_port
 from tests.whole import PLAIN, direct, house, pictures_of
@@ -94,3 +96,30 @@ def test_a_dead_port_is_dead() -> None:
     """What the tests above call unreachable refuses connections."""
     with socket.socket() as caller:
         assert caller.connect_ex(("127.0.0.1", free_port())) != 0
+
+
+async def test_the_operator_is_told_of_a_refused_key() -> None:
+    """One warning names the key and what to do; the request's line has upstream's sentence."""
+    fault = Fault("submit", Answer(401, "InvalidApiKey", "Invalid API-key provided."), count=2)
+    with capture_logs() as lines:
+        async with house() as home:
+            await home.script(fault)
+            answers = [await home.edit(f"edit {number}") for number in range(3)]
+
+    warnings = [it for it in lines if it["event"].startswith("upstream_")]
+    requests = [it for it in lines if it["event"] == "request" and "upstream_code" in it]
+    assert [answer.status_code for answer in answers] == [503, 503, 200]
+    assert [it["event"] for it in warnings] == ["upstream_does_not_work", "upstream_works_again"]
+    assert warnings[0] == {
+        "event": "upstream_does_not_work",
+        "log_level": "warning",
+        "upstream": "beijing-main",
+        "account": "beijing-main",
+        "region": "beijing",
+        "model": "wan2.5-i2i-preview",
+        "reason": "InvalidApiKey",
+        "upstream_says": "Invalid API-key provided.",
+        "remedy": "put a valid key of this region where upstreams.beijing-main.key points, and "
+        "start again",
+    }
+    assert [it["upstream_message"] for it in requests] == ["Invalid API-key provided."] * 2

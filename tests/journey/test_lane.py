@@ -4,7 +4,15 @@ import asyncio
 
 import pytest
 
-from gateway.domain.errors import UpstreamUnavailable, UpstreamUnreachable
+from gateway.domain.errors import (
+    ContentRefused,
+    GatewayError,
+    InvalidImage,
+    SubmitUncertain,
+    UpstreamFailed,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
 from gateway.journey.lane import Lane, route
 from gateway.journey.schedule import Kind
 from tests.fakes import FakeDashScope, a_tenant, an_account
@@ -74,8 +82,8 @@ async def test_the_wait_that_is_told_to_one_with_a_limit() -> None:
 REFUSED = UpstreamUnavailable("key", upstream_code="InvalidApiKey")
 
 
-async def test_a_refused_key_is_probed_and_comes_back() -> None:
-    """A free list call finds out, every half minute, whether the key works again."""
+async def test_a_refused_key_is_probed_and_tried_again() -> None:
+    """A free list call finds out, every half minute, whether the key is taken again."""
     clock = WarpClock()
     world, observer = FakeDashScope(clock), RecordingObserver()
     lane = Lane(an_account(), (ONE,), dashscope=world, clock=clock, observer=observer)
@@ -86,13 +94,132 @@ async def test_a_refused_key_is_probed_and_comes_back() -> None:
         probing = group.create_task(lane.probe())
         await clock.sleep(35.0)
         still = [rest.reason for rest in lane.resting.values()]
+        lane.resting["one"].until = clock.now() + 60.0
         await clock.sleep(30.0)
+        rests = lane.rests(ONE)
+        await clock.sleep(60.0)
         probing.cancel()
 
     assert still == ["AccessDenied"]
-    assert lane.resting == {}
+    assert not rests
     assert world.count("tasks") == 2
-    assert observer.of("upstream_key")[-1][-1] is True
+
+
+async def test_only_a_submit_shows_that_a_key_works() -> None:
+    """That its list can be read ends no alert: arrears and closed models refuse submits alone."""
+    clock = WarpClock()
+    observer = RecordingObserver()
+    lane = Lane(
+        an_account(), (ONE,), dashscope=FakeDashScope(clock), clock=clock, observer=observer
+    )
+    lane.rest(ONE, REFUSED)
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(lane.probe())
+        await clock.sleep(100.0)
+        probing.cancel()
+    listed = observer.of("upstream_key")[-1][-1]
+    lane.works(ONE)
+
+    assert not listed
+    assert observer.of("upstream_key")[-1][-1]
+
+
+class Told:
+    """Who keeps what the operator is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, str | float]]] = []
+
+    def __call__(self, event: str, /, **said: str | float) -> None:
+        self.lines.append((event, said))
+
+
+def a_telling_lane(told: Told) -> Lane:
+    clock = WarpClock()
+    return Lane(
+        an_account(),
+        (ONE, TWO),
+        dashscope=FakeDashScope(clock),
+        clock=clock,
+        observer=RecordingObserver(),
+        tell=told,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (REFUSED, "put a valid key of this region where upstreams.one.key points"),
+        (UpstreamUnavailable("m", upstream_code="Arrearage"), "pay the bill of the account"),
+        (
+            UpstreamUnavailable("m", upstream_code="Model.AccessDenied"),
+            "open the model wan for the account",
+        ),
+        (UpstreamUnavailable("m", upstream_code="AccessDenied"), "open the model wan"),
+        (
+            UpstreamUnavailable("m", upstream_code="ModelNotFound"),
+            "see that regions.beijing.base_url is the native API",
+        ),
+        (UpstreamUnavailable("m", upstream_code="HTTP 302"), "see that regions.beijing.base_url"),
+        (
+            UpstreamUnreachable("m", upstream_code="ProxyError"),
+            "look at regions.beijing.base_url, DNS, the firewall, and the proxy",
+        ),
+    ],
+)
+async def test_the_operator_is_told_once(error: GatewayError, remedy: str) -> None:
+    """One warning says which key, why, and what to do; one more when it works again."""
+    told = Told()
+    lane = a_telling_lane(told)
+    error.upstream_message = "DashScope's own words."
+    for _ in range(3):
+        lane.rest(ONE, error, "wan")
+    lane.works(TWO)
+    for _ in range(2):
+        lane.works(ONE)
+
+    (event, said), again = told.lines
+    assert event == "upstream_does_not_work"
+    assert (said["upstream"], said["reason"]) == ("one", error.upstream_code)
+    assert said["upstream_says"] == "DashScope's own words."
+    assert str(said["remedy"]).startswith(remedy)
+    assert again == ("upstream_works_again", {"upstream": "one", "region": "beijing"})
+
+
+async def test_every_reason_is_told_but_not_without_end() -> None:
+    """A key that is refused for another reason is told again; codes that are made up are not."""
+    told = Told()
+    lane = a_telling_lane(told)
+    for number in range(40):
+        lane.rest(ONE, UpstreamUnavailable("m", upstream_code=f"Arrearage.{number}"))
+        refused = UpstreamFailed("m", upstream_code=f"Odd.{number % 30}", retry=False)
+        lane.refused(ONE, refused, "wan")
+
+    events = [event for event, _ in told.lines]
+    assert events.count("upstream_does_not_work") == 5
+    assert events.count("upstream_refused_a_submit") == 20
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (SubmitUncertain("m", upstream_code="HTTP 404"), "upstream_does_not_work"),
+        (SubmitUncertain("m", upstream_code="HTTP 408"), None),
+        (SubmitUncertain("m", upstream_code="ReadTimeout"), None),
+        (UpstreamFailed("m", upstream_code="InternalError"), None),
+        (UpstreamFailed("m", upstream_code="X", retry=False), "upstream_refused_a_submit"),
+        (InvalidImage("m", upstream_code="InvalidURL"), None),
+        (ContentRefused("m", upstream_code="DataInspectionFailed"), None),
+    ],
+)
+async def test_what_concerns_the_operator(error: GatewayError, event: str | None) -> None:
+    """A wrong address and what is not understood are told; what clients send is their affair."""
+    told = Told()
+    lane = a_telling_lane(told)
+    lane.refused(ONE, error, "wan")
+
+    assert [it for it, _ in told.lines] == ([] if event is None else [event])
+    assert not lane.rests(ONE)
 
 
 async def test_arrears_are_not_probed() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.edit import Size
+from gateway.domain.edit import Picture, Size
 from gateway.domain.errors import (
     GatewayError,
+    InvalidImage,
     SubmitUncertain,
     Throttled,
     UpstreamFailed,
@@ -76,6 +77,45 @@ async def test_broken_submit_is_uncertain_and_counted() -> None:
         await world.api.submit(upstream(), EDIT, PART, PICTURES)
 
     assert world.tally.calls == [("beijing", "submit", "error")]
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind"),
+    [
+        (Picture(url="https://example.com/a.png"), InvalidImage),
+        (Picture(url="oss://bucket/a.png"), UpstreamUnavailable),
+        (Picture(content=PNG, media_type="image/png"), UpstreamUnavailable),
+    ],
+)
+async def test_an_url_error(picture: Picture, kind: type[GatewayError]) -> None:
+    """DashScope says it of a wrong endpoint or model; with a client's URL it is not the key's."""
+    said = {
+        "code": "InvalidParameter",
+        "message": "url error, please check url！",
+        "request_id": "r",
+    }
+    world = World(httpx.Response(400, json=said))
+
+    with pytest.raises(kind) as refused:
+        await world.api.submit(upstream(), EDIT, PART, (picture,))
+
+    assert refused.value.upstream_code == "InvalidParameter"
+
+
+async def test_what_dashscope_says_of_a_key() -> None:
+    """Its own sentence is for the operator; the client is told another."""
+    said = {
+        "code": "Arrearage",
+        "message": "Access denied, your sk-abc is overdue",
+        "request_id": "r",
+    }
+    world = World(httpx.Response(400, json=said))
+
+    with pytest.raises(UpstreamUnavailable) as refused:
+        await world.api.submit(upstream(), EDIT, PART, PICTURES)
+
+    assert refused.value.upstream_message == "Access denied, your [key] is overdue."
+    assert "overdue" not in refused.value.message
 
 
 async def test_a_body_that_cannot_be_made_is_no_submit() -> None:

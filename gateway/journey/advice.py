@@ -1,0 +1,58 @@
+"""What an operator is told when an upstream does not do its work: which, why, and what to do."""
+
+from gateway.domain.error_types import error_type
+from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamFailed
+from gateway.domain.tenant import Upstream
+
+_RENEW = "put a valid key of this region where upstreams.{upstream}.key points, and start again"
+_PAY = "pay the bill of the account, or have its quota raised, at Alibaba"
+_OPEN = "open the model {model} for the account (and its workspace) at Alibaba"
+_PLACE = (
+    "see that regions.{region}.base_url is the native API of the key's region (…/api/v1), and "
+    "that the model {model} is opened for the account"
+)
+_WAY = "look at regions.{region}.base_url, DNS, the firewall, and the proxy that HTTPS_PROXY names"
+_REPORT = "look the code up in docs/dashscope-errors.md; if it is not there, report it"
+_BY_CODE = (
+    ("model.accessdenied", _OPEN),
+    ("accessdenied", _OPEN),
+    ("http4", _PLACE),
+    ("http3", _PLACE),
+    ("unsupportedoperation", _PLACE),
+)
+_LOST_PATIENCE = ("HTTP 408", "HTTP 499")
+_BY_TYPE = {
+    "auth": _RENEW,
+    "quota": _PAY,
+    "region_mismatch": _PLACE,
+    "network": _WAY,
+}
+
+
+def advice(error: GatewayError, upstream: Upstream, model: str) -> dict[str, str]:
+    """Return the fields of the operator's warning about *error*."""
+    code = (error.upstream_code or error.code).replace("_", "").replace(" ", "").casefold()
+    by_code = next((what for head, what in _BY_CODE if code.startswith(head)), None)
+    remedy = by_code or _BY_TYPE.get(error_type(error), _REPORT)
+    region = upstream.region.name
+    return {
+        "upstream": upstream.name,
+        "account": upstream.account.name,
+        "region": region,
+        "model": model,
+        "reason": error.upstream_code or error.code,
+        "upstream_says": error.upstream_message or "",
+        "remedy": remedy.format(upstream=upstream.name, region=region, model=model or "asked for"),
+    }
+
+
+def is_no_answer_of_dashscopes(error: GatewayError) -> bool:
+    """Say whether somebody else answered a submit: a wrong address, or a proxy's page."""
+    code = error.upstream_code or ""
+    strange = code.startswith(("HTTP 3", "HTTP 4")) and code not in _LOST_PATIENCE
+    return isinstance(error, SubmitUncertain) and strange
+
+
+def is_not_understood(error: GatewayError) -> bool:
+    """Say whether a submit was refused for a reason that is neither the client's nor passes."""
+    return isinstance(error, UpstreamFailed) and not error.retry
