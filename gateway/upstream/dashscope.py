@@ -108,7 +108,10 @@ class DashScopeApi:
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         path = f"{_TASKS}/{quote(task_id, safe='')}"
-        return read_task(await self._call(upstream, "poll", "GET", path))
+        task = read_task(await self._call(upstream, "poll", "GET", path))
+        if task.task_id not in ("", task_id):
+            raise UpstreamFailed("The upstream's answer tells of another task.")
+        return task
 
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:
         path = f"{_TASKS}/{quote(task_id, safe='')}/cancel"

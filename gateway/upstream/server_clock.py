@@ -8,6 +8,8 @@ import httpx
 # ``Date`` is cut to whole seconds, and some servers write it once a second beforehand.
 _MOST_BEHIND = 2.0
 _SAMPLES = 64
+# 2000 to 2100: a Date beyond is no time, and could not be written into a query.
+_EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0
 
 
 class ServerClock:
@@ -40,6 +42,8 @@ class ServerClock:
         try:
             said = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except (ValueError, OverflowError):
+            return
+        if not _EARLIEST < said < _LATEST:
             return
         least, most = said - answered, said + _MOST_BEHIND - asked
         if any(

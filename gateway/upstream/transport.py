@@ -94,7 +94,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # No limit of connections: the account's budgets are the limit.
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     limit=0, keepalive_timeout=self._keep_alive, socket_factory=self._socket
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -121,6 +121,22 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if origin not in self._proxy_by_origin:
             self._proxy_by_origin[origin] = _proxy_arguments(self._proxy_of(url))
         return self._proxy_by_origin[origin]
+
+
+class _Connector(aiohttp.TCPConnector):
+    """
+    A pool that never uses a connection again on which something came while it was idle.
+
+    aiohttp would take it for the answer to the next request: another's task, or a refusal of
+    a submit that went through. The method is private there; tests/upstream/test_transport.py
+    holds that it is the one that is called.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        for protocol, _ in tuple(self._conns.get(key, ())):
+            if protocol.should_close:
+                protocol.close()
+        return await super()._get(key, traces)
 
 
 class _Stream(httpx.AsyncByteStream):

@@ -130,13 +130,22 @@ async def test_a_body_that_cannot_be_made_is_no_submit() -> None:
 
 async def test_fetch() -> None:
     """A fetch asks for one task by its id, quoted, and reads it."""
-    world = World(httpx.Response(200, json=_RUNNING))
+    output = {"task_id": "t-1/../x", "task_status": "RUNNING"}
+    world = World(httpx.Response(200, json={"output": output}))
 
     task = await world.api.fetch(upstream(), "t-1/../x")
 
     assert task.status is TaskStatus.RUNNING
     assert world.seen[0].url.raw_path == b"/api/v1/tasks/t-1%2F..%2Fx"
     assert world.tally.calls == [("beijing", "poll", "200")]
+
+
+async def test_an_answer_about_another_task() -> None:
+    """What tells of another task than was asked for tells nothing of this one."""
+    world = World(httpx.Response(200, json=_RUNNING))
+
+    with pytest.raises(UpstreamFailed, match="another task"):
+        await world.api.fetch(upstream(), "t-2")
 
 
 async def test_request_id_of_the_header_is_kept() -> None:

@@ -71,3 +71,13 @@ def test_what_teaches_nothing(answer: httpx.Response) -> None:
     clock.learn(answer, asked=_NOW, answered=_NOW)
 
     assert clock.offset(0) == 0
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 01 Jan 1900 00:00:00 GMT"])
+def test_a_date_that_is_no_time(date: str) -> None:
+    """A Date that no query could be made of is not believed."""
+    clock = ServerClock()
+
+    clock.learn(httpx.Response(200, headers={"date": date}), asked=1.0, answered=2.0)
+
+    assert clock.offset(1_750_000_000.0) == 0.0

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -230,3 +231,33 @@ async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
 
         timeout = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         assert timeout == milliseconds
+
+
+async def test_what_came_unasked_is_no_answer() -> None:
+    """An answer that comes while the connection is idle is never that to the next request."""
+    more = asyncio.Event()
+
+    def twice(heard: Heard) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                await read_request(heard, reader)
+                own = b"connection %d" % heard.connections
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + own)
+                await more.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
+                await writer.drain()
+
+        return serve
+
+    transport = _transport()
+    async with listening(twice) as heard, httpx.AsyncClient(transport=transport) as client:
+        first = await client.get(heard.base_url)
+        assert transport._session is not None
+        assert isinstance(transport._session.connector, aiohttp.TCPConnector)
+        ((pooled, _),) = next(iter(transport._session.connector._conns.values()))
+        more.set()
+        while not pooled.should_close:  # noqa: ASYNC110 - it comes by the loop itself
+            await asyncio.sleep(0.001)
+        second = await client.get(heard.base_url)
+
+    assert (first.text, second.text) == ("connection 1", "connection 2")
