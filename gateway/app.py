@@ -129,7 +129,7 @@ def build(
     edits = Edits(
         _keyring(config), readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics
     )
-    ops = Ops(readiness, registry, config.metrics_token)
+    ops = Ops(readiness, registry, config.metrics_token, shows_tenants=config.shows_tenants)
     apart = _metrics_app(ops, clock, metrics) if config.metrics.port else None
     app = _app(
         _pages(config, edits, ops, metrics, dashboard),
@@ -259,7 +259,8 @@ def _tell(event: str, /, **said: str | float) -> None:
 
 def _keyring(config: Config) -> Keyring:
     open_tenant = config.tenants[config.open_tenant] if config.open_tenant else None
-    return Keyring(config.tenants, config.tenant_by_key, open_tenant)
+    origins = config.server.cors_origins
+    return Keyring(config.tenants, config.tenant_by_key, open_tenant, origins)
 
 
 def _pages(

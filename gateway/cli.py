@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.config import ConfigError
+from gateway.observe.printable import printable_lines
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         sys.stdout.flush()
         return code
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(printable_lines(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,3 +1,4 @@
+import re
 import sqlite3
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def a_config(**more: Mapping[str, Any]) -> Config:
             "globex": {"region": "singapore", "keys": [hashed("wk-globex")]},
         },
     }
-    return build_config("test", values | more, {"KEY": "sk-canary"})
+    return build_config("test", values | more, {"KEY": "sk-canary", "TOKEN": "secret"})
 
 
 @asynccontextmanager
@@ -265,9 +266,36 @@ async def test_an_open_tenant_needs_no_key() -> None:
     """The config of one variable serves whoever is on this machine."""
     config = a_config(tenants={"default": {"region": "beijing", "open": True}})
     async with _opened(create_app(config)) as http:
-        answer = await http.get("/v1/models")
+        answer = await http.get("/v1/models", headers={"host": "localhost:8080"})
+        page = {"host": "localhost:8080", "origin": "https://evil.example"}
+        refused = await http.get("/v1/models", headers=page)
 
     assert answer.status_code == 200
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        pytest.param({}, {"_all"}, id="anyone's"),
+        pytest.param({"token": "env:TOKEN"}, {"acme", "beta"}, id="with a token"),
+    ],
+)
+async def test_tenants_in_metrics(metrics: dict[str, str], shown: set[str]) -> None:
+    """One of several tenants does not read the others' names; whoever has the token does."""
+    tenants = {
+        name: {"region": "beijing", "keys": [hashed(f"key-{name}")]} for name in ("acme", "beta")
+    }
+    config = a_config(tenants=tenants, metrics=metrics)
+    async with _opened(create_app(config)) as http:
+        for name in tenants:
+            await http.get("/v1/models", headers={"authorization": f"Bearer key-{name}"})
+        page = (await http.get("/metrics", headers={"authorization": "Bearer secret"})).text
+
+    rows = re.findall(r'http_requests_total\{.*route="/v1/models",tenant="(.*)"\} (.*)', page)
+    assert {tenant for tenant, _ in rows} == shown
+    assert sum(float(value) for _, value in rows) == 2
+    assert ("acme" in page) is ("acme" in shown)
 
 
 async def test_a_ledger_in_use_stops_the_start(tmp_path: Path) -> None:

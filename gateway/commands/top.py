@@ -16,6 +16,7 @@ from gateway.config.rules import BaseUrl, KeyReference
 from gateway.config.secret import secret
 from gateway.config.table import Table
 from gateway.domain.clock import Clock, SystemClock
+from gateway.observe.printable import printable
 
 Paint = Callable[[Look], None]
 Screen = Callable[[bool, Clock], AbstractContextManager[Paint]]
@@ -50,7 +51,7 @@ async def _show(seen: AsyncGenerator[Look], paint: Paint, *, once: bool) -> int:
     async with aclosing(seen):
         async for look in seen:
             if once and look.trouble:
-                print(f"{look.url}: {look.trouble}", file=sys.stderr)
+                print(printable(f"{look.url}: {look.trouble}"), file=sys.stderr)
                 return 1
             paint(look)
             if once:
@@ -90,6 +91,6 @@ def _lines(_stays: bool, _clock: Clock) -> Iterator[Paint]:  # noqa: FBT001 - as
 
     def write(look: Look) -> None:
         if not look.trouble:
-            print(json.dumps(look.state, ensure_ascii=False), flush=True)
+            print(json.dumps(look.state), flush=True)
 
     yield write

@@ -61,7 +61,11 @@ def _metrics(config: Config) -> str:
     metrics = config.metrics
     whom = "for whoever has the token" if config.metrics_token else "for anyone"
     host = _address(metrics.host or config.server.host)
-    return f"on {host}:{metrics.port}, {whom}" if metrics.port else f"with the rest, {whom}"
+    if metrics.port:
+        return f"on {host}:{metrics.port}, {whom}"
+    if not config.shows_tenants:
+        whom += ", tenants added up: to see each, set metrics.token or metrics.port"
+    return f"with the rest, {whom}"
 
 
 def _watchers(dashboard: Dashboard) -> str:

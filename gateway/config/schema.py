@@ -112,7 +112,11 @@ class Metrics:
     ] = None
     token: Annotated[
         str | None,
-        Key(KeyReference(), "Where the scraper's bearer token is kept.", default="none: no key"),
+        Key(
+            KeyReference(),
+            "Where the scraper's bearer token is kept.",
+            default="none: no key; on server.port several tenants are then shown as one",
+        ),
     ] = None
 
 
@@ -302,3 +306,8 @@ class Config:
     """Who gets the edits of unknown keys; only ever set on loopback."""
     abandon: bool = False
     """``serve --abandon``: start though open edits cannot be followed any more."""
+
+    @property
+    def shows_tenants(self) -> bool:
+        """Whether /metrics tells tenants apart: not where one of several could read the others."""
+        return bool(self.metrics.port or self.metrics_token) or len(self.tenants) < 2

@@ -9,6 +9,7 @@ GatewayError                 status  type                         code          
 │   ├── InvalidImage            400  image_generation_user_error  invalid_image_file        no
 │   ├── ContentRefused          400  image_generation_user_error  moderation_blocked        no
 │   ├── RequestTooLarge         413  invalid_request_error        request_too_large         no
+│   ├── UnsupportedCoding       415  invalid_request_error        unsupported_content_encoding  no
 │   ├── KeyReused               422  invalid_request_error        idempotency_key_reused    no
 │   ├── NotFound                404  invalid_request_error        not_found (1)             no
 │   ├── Gone                    410  invalid_request_error        gone                      no
@@ -121,6 +122,12 @@ class ContentRefused(InvalidRequest):
 
 class RequestTooLarge(InvalidRequest):
     status, code = 413, "request_too_large"
+
+
+class UnsupportedCoding(InvalidRequest):
+    """The body is compressed in a way that is not read here."""
+
+    status, code = 415, "unsupported_content_encoding"
 
 
 class KeyReused(InvalidRequest):

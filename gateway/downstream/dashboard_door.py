@@ -9,19 +9,16 @@ site's page is refused with and without a token, even where CORS lets that page 
 
 import hmac
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import Forbidden, UnknownKey
+from gateway.downstream.own_page import host_of, is_loopback, is_own_page
 
 COOKIE = "wan_gateway_dashboard"
 SESSION_SECONDS = 12 * 3600
 _OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-_SAME_SITE = frozenset({"same-origin", "none"})
 
 
 class Door:
@@ -51,7 +48,7 @@ class Door:
         """
         if self._token is None:
             _check_loopback(asked)
-        if not navigation and not _is_own_page(asked.headers):
+        if not navigation and not is_own_page(asked.headers):
             raise Forbidden("The dashboard is not shown to other sites' pages.")
 
     def check(self, asked: HTTPConnection, *, navigation: bool = False) -> None:
@@ -98,36 +95,9 @@ class Door:
 
 def _check_loopback(asked: HTTPConnection) -> None:
     peer = asked.client.host if asked.client else ""
-    if not _is_loopback(peer):
+    if not is_loopback(peer):
         raise Forbidden("Without [dashboard] token only this machine may look; set one.")
-    if not _is_loopback(_host_of(asked.headers)):
+    if not is_loopback(host_of(asked.headers)):
         raise Forbidden("Without [dashboard] token open it as http://127.0.0.1 or localhost.")
     if any(name in asked.headers for name in _OF_PROXIES):
         raise Forbidden("Behind a proxy the dashboard needs its token; set [dashboard] token.")
-
-
-def _host_of(headers: Headers) -> str:
-    """Return the name in the Host header without its port; empty where it is odd."""
-    try:
-        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
-
-
-def _is_own_page(headers: Headers) -> bool:
-    """Browsers tell by Sec-Fetch-Site; over plain http to a far machine only by Origin."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in _SAME_SITE
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")

@@ -1,15 +1,24 @@
 """The customer's bearer key → its tenant."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 
-from gateway.domain.errors import UnknownKey
+from gateway.domain.errors import Forbidden, UnknownKey
 from gateway.domain.tenant import Tenant
+from gateway.downstream.own_page import host_of, is_loopback, is_own_page
 
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header "
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or in an api-key header."
+)
+_FOREIGN_HOST = (
+    "Without a key this gateway is called as http://127.0.0.1 or localhost. For another name give"
+    " its tenant a key (wan-gateway key)."
+)
+_FOREIGN_PAGE = (
+    "Without a key this gateway is not for the pages of other sites. Give its tenant a key"
+    " (wan-gateway key), or name the page's origin in server.cors_origins."
 )
 _WRONG_KEY = "Incorrect API key provided. Ask the operator of this gateway for a key."
 
@@ -26,6 +35,7 @@ class Keyring:
         tenants: By name.
         tenant_by_key: Names by the 32 bytes of the key's SHA-256; no key is kept.
         open_tenant: Whom a caller without a known key is taken for; ``None``: nobody.
+        origins: The pages of other sites that may call without a key, each named: ``*`` is none.
     """
 
     def __init__(
@@ -33,11 +43,13 @@ class Keyring:
         tenants: Mapping[str, Tenant],
         tenant_by_key: Mapping[bytes, str],
         open_tenant: Tenant | None = None,
+        origins: Collection[str] = (),
     ) -> None:
         self._tenant_by_digest = {
             digest: (digest, tenants[name]) for digest, name in tenant_by_key.items()
         }
         self._open_tenant = open_tenant
+        self._origins = frozenset(origins) - {"*"}
 
     def tenant_of(self, headers: Mapping[str, str]) -> Tenant:
         """
@@ -48,6 +60,8 @@ class Keyring:
 
         Raises:
             UnknownKey: none, or one that nobody owns. The key is never echoed.
+            Forbidden: no key is asked for, and a web page calls, which would spend the
+                operator's money.
         """
         key = _presented(headers)
         digest = sha256(key.encode("latin-1", "replace")).digest()
@@ -55,10 +69,19 @@ class Keyring:
         if tenant is not None and hmac.compare_digest(known, digest):
             return tenant
         if self._open_tenant is not None:
+            self._refuse_pages(headers)
             return self._open_tenant
         if key:
             raise UnknownKey(_WRONG_KEY)
         raise UnknownKey(_NO_KEY)
+
+    def _refuse_pages(self, headers: Mapping[str, str]) -> None:
+        # A page whose name was rebound to this machine is of the same origin, by that name.
+        host = host_of(headers)
+        if host and not is_loopback(host):
+            raise Forbidden(_FOREIGN_HOST)
+        if headers.get("origin") not in self._origins and not is_own_page(headers):
+            raise Forbidden(_FOREIGN_PAGE)
 
 
 def _presented(headers: Mapping[str, str]) -> str:

@@ -1,16 +1,21 @@
 """The operators' pages: does the process live, is it ready, what has it counted."""
 
 import hmac
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.domain.errors import UnknownKey
+from gateway.domain.errors import InvalidRequest, UnknownKey
 from gateway.downstream.readiness import Readiness
 
+_ALL = "_all"
 _KEPT = (
     "The metrics are kept from those without the operator's token. Send it as "
     "Authorization: Bearer TOKEN."
@@ -23,6 +28,8 @@ class Ops:
     registry: CollectorRegistry
     token: str | None = field(default=None, repr=False)
     """What a scraper has to present; ``None``: nothing."""
+    shows_tenants: bool = True
+    """Whether whoever asks may learn the tenants' names; else they are shown as one."""
 
     async def health(self, _: Request) -> Response:
         """Answer 200 as long as the process can answer at all."""
@@ -40,12 +47,38 @@ class Ops:
 
         Raises:
             UnknownKey: the scraper did not present the token.
+            InvalidRequest: it accepts what nobody can read.
         """
         if self.token is not None and not _presents(request, self.token):
             raise UnknownKey(_KEPT)
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        shown: Collector = self.registry if self.shows_tenants else _AsOneTenant(self.registry)
+        try:
+            encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        except (TypeError, ValueError):  # of a version that is not a number
+            raise InvalidRequest("The header 'Accept' names an unknown version.") from None
         # Not through Response's media_type: it would add a second charset.
-        return Response(encode(self.registry), headers={"content-type": content_type})
+        return Response(encode(shown), headers={"content-type": content_type})
+
+
+@dataclass(frozen=True, slots=True)
+class _AsOneTenant(Collector):
+    """A registry whose tenants are added up: their names are the operator's business."""
+
+    registry: CollectorRegistry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            sums: defaultdict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
+            for sample in metric.samples:
+                labels = {
+                    name: _ALL if name == "tenant" else value
+                    for name, value in sample.labels.items()
+                }
+                sums[sample.name, tuple(labels.items())] += sample.value
+            shown = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            for (name, pairs), value in sums.items():
+                shown.add_sample(name, dict(pairs), value)
+            yield shown
 
 
 def _presents(request: Request, token: str) -> bool:

@@ -15,6 +15,7 @@ from gateway.domain.tenant import MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Share
+from gateway.downstream.content_coding import decoded
 from gateway.downstream.form import Form, read_form
 from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts
 from gateway.downstream.request_line import line_of
@@ -54,7 +55,8 @@ class Reception:
         key = idempotency_key(request.headers)
         deployment = request.path_params.get("deployment", "")
         most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
-        form = await read_form(request.receive, request.headers, self.limits, share, most_of)
+        receive = decoded(request.receive, request.headers)
+        form = await read_form(receive, request.headers, self.limits, share, most_of)
         read_at = self.clock.now()
         until = read_at + self.patience_of(request, tenant)
         keepsake = _keepsake(form, tenant)

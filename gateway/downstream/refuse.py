@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     NotFound,
     RequestTooLarge,
     UnknownKey,
+    UnsupportedCoding,
 )
 from gateway.downstream.edit_headers import edit_headers
 from gateway.downstream.request_line import RequestLine, line_of
@@ -110,6 +111,8 @@ def refusal_headers(line: RequestLine, error: GatewayError) -> dict[str, str]:
         headers["x-wan-upstream-request-id"] = error.upstream_request_id
     if isinstance(error, UnknownKey):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, UnsupportedCoding):
+        headers["accept-encoding"] = "gzip, deflate"
     return headers
 
 

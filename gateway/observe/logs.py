@@ -9,6 +9,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from gateway.observe.printable import printable, printable_json, printable_lines
 from gateway.observe.redact import redact
 
 FORMATS = ("auto", "json", "text")
@@ -19,6 +20,8 @@ _QUIET = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "asyncio", 
 _REQUEST = "gateway.request"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _USUAL = frozenset({200, 503})
+_LINES = frozenset({"exception", "stack", "bug"})
+"""What may have several."""
 _SHARED: tuple[Processor, ...] = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -56,7 +59,7 @@ def configure_logs(level: str = "info", format: str = "auto", stream: Stream | N
                 # A plain traceback: one with locals would show keys and prompts.
                 structlog.processors.format_exc_info,
                 redact,
-                _terminal(stream) if text else _json,
+                *((_escape, _terminal(stream)) if text else (_json,)),
             ],
         )
     )
@@ -103,7 +106,15 @@ def log_line(fields: Mapping[str, Any]) -> None:
 
 
 def _json(_: object, __: str, event: EventDict) -> str:
-    return orjson.dumps(event).decode()
+    return printable_json(orjson.dumps(event).decode())
+
+
+def _escape(_: object, __: str, event: EventDict) -> EventDict:
+    """Take what could steer a terminal out of every text; whatever else there is goes by repr."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = (printable_lines if name in _LINES else printable)(value)
+    return event
 
 
 def _terminal(stream: Stream) -> Processor:

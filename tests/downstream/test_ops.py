@@ -66,6 +66,17 @@ async def test_with_the_token(scheme: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text;version=x", "text/plain;version=1.y"]
+)
+async def test_an_odd_wish(accept: str) -> None:
+    """A version that is not a number is the scraper's mistake, not a bug of ours."""
+    async with _scraper(House(), None) as scraper:
+        reply = await scraper.get("/metrics", headers={"accept": accept})
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_value")
+
+
 async def test_nothing_else_is_there() -> None:
     """On the metrics' own port an edit, a model and the readiness are unknown paths."""
     async with _scraper(House(), None) as scraper:

@@ -200,6 +200,27 @@ def test_text(form: str, stream: io.StringIO, *, colours: bool) -> None:
     assert ("\x1b[" in stream.getvalue()) is colours
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_control_character_is_written(form: str) -> None:
+    """Whatever a client sends, a line is one line, and steers no terminal that shows it."""
+    hostile = "/\x1b]0;x\x07\x9b2J\r\nfake line\x7f\u202e"
+    stream = io.StringIO()
+    configure_logs("info", form, stream)
+    log = structlog.get_logger("gateway.x")
+
+    log_line({"path": hostile, "task_ids": [hostile], "more": {"a": hostile}})
+    log.warning(hostile, code=ValueError(hostile))
+    logging.getLogger("other").warning("odd: %s", hostile)
+    try:
+        _refuse(hostile)
+    except ValueError:
+        log.exception("broke")
+
+    first, second, third, *rest = stream.getvalue().splitlines()
+    assert [first.count("fake"), second.count("fake"), third.count("fake")] == [3, 2, 1]
+    assert all(line.isprintable() for line in (first, second, third, *rest))
+
+
 def test_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a stream, lines go to standard output, as JSON when it is no terminal."""
     configure_logs()
