@@ -112,17 +112,18 @@ def build(
     metrics = _metrics(registry, config)
     clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
     ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
+    most, several = config.server.max_bytes_in_flight, len(config.tenants) > 1
+    budget = Bytes(most, metrics.inflight_bytes, shared=several)
+    around = _around(config, clients, ledger, imaging, clock, metrics)
     desk = Desk(
         tenants=config.tenants.values(),
         upstreams=config.upstreams.values(),
-        around=_around(config, clients, ledger, imaging, clock, metrics),
+        around=replace(around, room_of=budget.room),
         on_bug=_write_bug,
         spool=spool,
         tracer=tracer,
         abandon=config.abandon,
     )
-    most, several = config.server.max_bytes_in_flight, len(config.tenants) > 1
-    budget = Bytes(most, metrics.inflight_bytes, shared=several)
     dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
     reception = _reception(config, imaging, clock, metrics, tracer)
     door_desk, beat = dashboard.desk if dashboard else desk, config.server.heartbeat_seconds

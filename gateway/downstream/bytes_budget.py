@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.domain.errors import Overloaded
 
 _RETRY_AFTER = 1.0  # bytes go as soon as their task is submitted, which takes about a second
+_A_PICTURE = 8 * 2**20
 _OF_THE_REST = 3
 """How many times what would stay free a tenant may hold: alone, three quarters of the budget."""
 
@@ -61,6 +62,10 @@ class Bytes:
             if not share.handed_over:
                 share.release()
 
+    def room(self, tenant: str) -> "Share":
+        """Return memory for the pictures of an answer to *tenant*; nothing is taken yet."""
+        return Share(self, tenant)
+
     def check(self, share: "Share", n: int) -> None:
         """Raise Overloaded if *share* may not take *n* bytes more; nothing is taken."""
         free = self._limit - self._held - n
@@ -102,6 +107,20 @@ class Share:
             self.budget.check(self, n - self.held)
             self.budget.change(self, n - self.held)
             self.held = n
+
+    def begin(self) -> bool:
+        """Take what a picture of an answer may need, if there is room; return whether there was."""
+        n = min(_A_PICTURE, self.budget.limit // 16)
+        try:
+            self.grow_to(n)
+        except Overloaded:
+            return False
+        return True
+
+    def hold(self, n: int) -> None:
+        """Hold *n* bytes, room or not: they are there, and were paid for."""
+        self.budget.change(self, n - self.held)
+        self.held = n
 
     def shrink_to(self, n: int) -> None:
         """Give back all but *n* bytes: the rest is not in memory any more."""

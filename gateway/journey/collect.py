@@ -12,6 +12,7 @@ from gateway.domain.tenant import Upstream
 from gateway.journey.ask import Incoming
 from gateway.journey.errand import Errand, Leg
 from gateway.journey.lane import Lane
+from gateway.journey.ready import Ready
 from gateway.journey.submit import made_and_lost
 from gateway.journey.surroundings import Surroundings
 
@@ -37,6 +38,7 @@ class Collector:
         self._clock = around.clock
         self._observer = around.observer
         self._tell = around.tell
+        self._ready = Ready(around)
 
     async def collect(
         self, errand: Errand, opened: AsyncExitStack
@@ -64,6 +66,7 @@ class Collector:
             shares = [await self._leg(errand, leg, fetch) for leg in errand.legs]
         finally:
             self._observer.task_state(region, "downloading", None)
+        self._ready.made(errand.edit_id)
         had = [picture for share in shares for picture in share]
         lost = [picture for picture in had if isinstance(picture, ResultUnavailable)]
         pictures = tuple(p for p in had if not isinstance(p, ResultUnavailable))
@@ -109,9 +112,11 @@ class Collector:
 
     async def _fetch_of(self, errand: Errand, opened: AsyncExitStack) -> _Fetch:
         """Return how each picture of *errand* is had."""
-        finish = await self._finishing.of(errand)
+        as_made = errand.edit.answer.as_made
+        ready = None if as_made else await self._ready.of(errand, opened)
+        finish = await (ready.finish(errand) if ready else self._finishing.of(errand))
 
-        async def finished(picture: bytes) -> _Picture:
+        async def finished(picture: bytes) -> bytes:
             try:
                 return await finish(picture)
             except ResultUnavailable as broken:  # it came whole: another try brings the same
@@ -119,16 +124,28 @@ class Collector:
                     broken.message, retry=False, upstream_code="it cannot be decoded"
                 ) from broken
 
+        async def made(upstream: Upstream, url: str) -> bytes:
+            return await finished(await self._dashscope.download(upstream, url))
+
+        async def in_memory(url: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+            nonlocal ready
+            ready = ready or await self._ready.of(errand, opened)
+            return await ready.picture(url, make)
+
         async def fetch(upstream: Upstream, leg: Leg, url: str) -> _Picture:
-            if leg.broken_late or not errand.edit.answer.as_made:
-                return await finished(await self._dashscope.download(upstream, url))
+            if leg.broken_late or not as_made:
+                return await in_memory(url, lambda: made(upstream, url))
             picture = await self._dashscope.open(upstream, url)
             if isinstance(picture, bytes):
                 return await finished(picture)
             opened.push_async_callback(picture.close)
             if self._finishing.is_finished(errand, picture.head):
                 return _HandedOn(picture, leg)
-            return await finished(b"".join([chunk async for chunk in picture.chunks()]))
+
+            async def read() -> bytes:
+                return await finished(b"".join([chunk async for chunk in picture.chunks()]))
+
+            return await in_memory(url, read)
 
         return fetch
 

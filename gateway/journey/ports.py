@@ -144,6 +144,20 @@ def say_nothing(_event: str, /, **_said: str | float) -> None:
     """Answer Tell where nobody reads."""
 
 
+class Room(Protocol):
+    """Memory for the pictures of one answer; gateway.downstream.bytes_budget answers it."""
+
+    def begin(self) -> bool:
+        """Take what a picture needs, if there is room for it; return whether there was."""
+        ...
+
+    def hold(self, n: int) -> None:
+        """Hold *n* bytes in place of what was taken: they are there."""
+        ...
+
+    def release(self) -> None: ...
+
+
 class Spooled(Protocol):
     """Pictures of an edit that waits, out of memory."""
 

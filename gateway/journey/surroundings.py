@@ -1,5 +1,6 @@
 """All that the journey is handed in, as one thing to pass on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
@@ -10,9 +11,23 @@ from gateway.journey.ports import (
     Observer,
     Promises,
     Receipts,
+    Room,
     Tell,
     say_nothing,
 )
+
+
+class NoLimit:
+    """Answers Room where memory is not counted."""
+
+    def begin(self) -> bool:
+        return True
+
+    def hold(self, n: int) -> None:
+        """Count nothing."""
+
+    def release(self) -> None:
+        """Give nothing back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +42,5 @@ class Surroundings:
     clock: Clock
     observer: Observer
     tell: Tell = say_nothing
+    room_of: Callable[[str], Room] = lambda _: NoLimit()
+    """From a tenant's name to memory for the pictures of one answer."""

@@ -100,6 +100,22 @@ def test_what_was_spooled_is_given_back() -> None:
             pass
 
 
+def test_room_for_answers() -> None:
+    """Pictures of answers stand under the same budget, and a tenant's own do not take it all."""
+    budget = Bytes(1600, lambda _: None, shared=True)
+    rooms = [budget.room("a") for _ in range(20)]
+
+    begun = [room for room in rooms if room.begin()]
+    assert len(begun) == 12  # of 100 bytes each: three quarters
+    assert budget.room("b").begin()
+
+    begun[0].hold(700)
+    assert budget.held == 1900
+    for room in begun:
+        room.release()
+    assert budget.held == 100
+
+
 def test_release_twice() -> None:
     """Bytes that were dropped early are not given back again at the end."""
     budget = Bytes(100, lambda _: None)

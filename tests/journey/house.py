@@ -10,8 +10,8 @@ from gateway.domain.tenant import Tenant
 from gateway.journey.ask import Answer, Ask
 from gateway.journey.desk import Desk
 from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Ledger, Promises, Receipts, Spool
-from gateway.journey.surroundings import Surroundings
+from gateway.journey.ports import DashScope, Ledger, Promises, Receipts, Room, Spool
+from gateway.journey.surroundings import NoLimit, Surroundings
 from gateway.journey.visit import Visit
 from tests.fake_stores import (
     FakeFinisher,
@@ -57,6 +57,7 @@ class House:
         promises: Promises | None = None,
         spool: Spool | None = None,
         abandon: bool = False,
+        room_of: Callable[[str], Room] = lambda _: NoLimit(),
     ) -> Desk:
         return Desk(
             tenants=self.tenants,
@@ -69,6 +70,7 @@ class House:
                 clock=self.clock,
                 observer=self.observer,
                 tell=self._tell,
+                room_of=room_of,
             ),
             on_bug=self.bugs.append,
             spool=spool,
