@@ -123,7 +123,7 @@ def _edits(verbs: Any) -> None:
     )
     cancel.add_argument("--url", help="of that gateway; default: by [server] of the config")
     for verb in (one, cancel):
-        verb.add_argument("edit_id", metavar="ID")
+        verb.add_argument("edit_id", metavar="ID", help="whole, or as top and the dashboard cut it")
     for verb in (several, one):
         verb.add_argument("--json", action="store_true", help="for programs")
     for verb in (several, one, cancel):

@@ -14,10 +14,12 @@ from gateway.commands.tables import print_table
 from gateway.config import ConfigError, load_place
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditRecord
-from gateway.ledger.reading import edit_of, edits_of
+from gateway.ledger.reading import edit_of, edits_of, ids_like
 from gateway.ledger.trouble import LedgerError
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_SHORTEST_ID = 4  # characters: fewer are a slip
+_MOST_ALIKE = 5
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -40,9 +42,8 @@ def run(asked: Namespace, environ: Mapping[str, str]) -> int:
     try:
         if asked.what == "list":
             return _list(asked, path)
-        record = edit_of(path, asked.edit_id)
+        record = _named(path, asked.edit_id)
         if record is None:
-            print("There is no such edit; edits are kept for 24 hours.")
             return 1
         if asked.what == "show":
             _show(record, as_json=asked.json)
@@ -50,6 +51,22 @@ def run(asked: Namespace, environ: Mapping[str, str]) -> int:
         return edits_cancel.cancel(asked, environ, server, path, record)
     except LedgerError as error:
         raise ConfigError(f"{source}: state.path: {error}") from None
+
+
+def _named(path: Path, edit_id: str) -> EditRecord | None:
+    """Return the edit of that id, or of the only one that begins so; else say why there is none."""
+    record = edit_of(path, edit_id)
+    if record is not None:
+        return record
+    ids = ids_like(path, edit_id, _MOST_ALIKE + 1) if len(edit_id) >= _SHORTEST_ID else []
+    if len(ids) == 1:
+        return edit_of(path, ids[0])
+    if ids:
+        more = " …" if len(ids) > _MOST_ALIKE else ""
+        print(f"Several edits begin so: {', '.join(ids[:_MOST_ALIKE])}{more}; give more of the id.")
+    else:
+        print("There is no such edit; edits are kept for 24 hours.")
+    return None
 
 
 def _list(asked: Namespace, path: Path) -> int:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from gateway.config import ConfigError
 from gateway.sandbox import (
+    DEFAULT_LATENCY,
     Fault,
     SandboxConfig,
     bind,
@@ -48,7 +49,7 @@ def run(asked: Namespace, _environ: Mapping[str, str], serve: Serve = serve_sand
             places.append((create_sandbox(told), listener))
         base_urls = {name: _url(place[1]) for name, place in zip(ports, places, strict=True)}
         # A program that starts us waits for these lines: they must not sit in a buffer.
-        print(_welcome(base_urls), flush=True)
+        print(_welcome(base_urls, asked.speed), flush=True)
         asyncio.run(serve(places))
     return 0
 
@@ -93,18 +94,28 @@ def _url(listener: socket.socket) -> str:
     return f"http://{host}:{port}/api/v1"
 
 
-def _welcome(base_urls: Mapping[str, str]) -> str:
+def _pace(speed: float) -> str:
+    seconds = DEFAULT_LATENCY.median / speed
+    takes = f"An edit takes about {seconds:.2g} s"
+    if speed > 1:
+        return f"{takes} at --speed {speed:g}."
+    return f"{takes}, as with DashScope; wan-gateway sandbox --speed 20 is 20 times as fast."
+
+
+def _welcome(base_urls: Mapping[str, str], speed: float) -> str:
     beijing = base_urls["beijing"]
     return "\n".join(
         [
             *(f"{name:<9}  {url}  key {key_of(name)}" for name, url in base_urls.items()),
+            "",
+            _pace(speed),
             "",
             "One region, at once:",
             "",
             f"  DASHSCOPE_API_KEY={key_of('beijing')} DASHSCOPE_BASE_URL={beijing} \\",
             "    wan-gateway serve",
             "",
-            "Both, by a config:",
+            "Both, by a config; wan-gateway key --tenant NAME prints a customer's lines for it:",
             "",
             *(f"  export SANDBOX_{name.upper()}={key_of(name)}" for name in base_urls),
             "",

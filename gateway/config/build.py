@@ -229,8 +229,9 @@ def _tenants(
     open_tenant: str | None = None
     for name, one in table.tables().items():
         said = read(TenantTable, one)
-        _known_region(one, said.region, regions)
-        tenants[name] = _tenant(name, one, said, upstreams)
+        region = said.region or _first_region(said, upstreams)
+        _known_region(one, region, regions)
+        tenants[name] = _tenant(name, one, said, region, upstreams)
         if said.open:
             open_tenant = _only_open(one, name, said, open_tenant)
         elif not said.keys:
@@ -238,6 +239,12 @@ def _tenants(
             raise one.wrong("keys", "is missing", remedy)
         _claim(one, name, said.keys, tenant_by_key)
     return tenants, tenant_by_key, open_tenant
+
+
+def _first_region(said: TenantTable, upstreams: Mapping[str, Upstream]) -> str:
+    """Return the region of a tenant that names none."""
+    own = [upstreams[name] for name in said.upstreams or () if name in upstreams]
+    return next(iter([*own, *upstreams.values()])).region.name
 
 
 def _only_open(table: Table, name: str, said: TenantTable, other: str | None) -> str:
@@ -257,12 +264,12 @@ def _claim(table: Table, name: str, keys: Iterable[bytes], tenant_by_key: dict[b
 
 
 def _tenant(
-    name: str, table: Table, said: TenantTable, upstreams: Mapping[str, Upstream]
+    name: str, table: Table, said: TenantTable, region: str, upstreams: Mapping[str, Upstream]
 ) -> Tenant:
     return Tenant(
         name=name,
-        region=said.region,
-        upstreams=_own_upstreams(table, said, upstreams),
+        region=region,
+        upstreams=_own_upstreams(table, said, region, upstreams),
         fit=said.fit,
         mask=said.mask,
         metadata=said.metadata,
@@ -277,16 +284,16 @@ def _tenant(
 
 
 def _own_upstreams(
-    table: Table, said: TenantTable, upstreams: Mapping[str, Upstream]
+    table: Table, said: TenantTable, region: str, upstreams: Mapping[str, Upstream]
 ) -> tuple[Upstream, ...]:
-    local = {name: up for name, up in upstreams.items() if up.region.name == said.region}
+    local = {name: up for name, up in upstreams.items() if up.region.name == region}
     if not local:
-        remedy = f'add [upstreams.NAME] with region = "{said.region}"'
-        raise table.wrong("region", f"no upstream is in {said.region}", remedy)
+        remedy = f'add [upstreams.NAME] with region = "{region}"'
+        raise table.wrong("region", f"no upstream is in {region}", remedy)
     for name in said.upstreams or ():
         if name not in upstreams:
             raise table.wrong("upstreams", f"{shown(name)} is no upstream", f"use {one_of(local)}")
         if name not in local:
-            what = f"{name} is in {upstreams[name].region.name}, the tenant in {said.region}"
+            what = f"{name} is in {upstreams[name].region.name}, the tenant in {region}"
             raise table.wrong("upstreams", what, f"use {one_of(local)}")
     return tuple(local[name] for name in said.upstreams or local)

@@ -233,7 +233,14 @@ class UpstreamTable:
 class TenantTable:
     """``[tenants.NAME]``"""
 
-    region: Annotated[str, Key(Text("the name of a region"), "Where its edits are made.")]
+    region: Annotated[
+        str | None,
+        Key(
+            Text("the name of a region"),
+            "Where its edits are made.",
+            default="that of its first upstream",
+        ),
+    ] = None
     keys: Annotated[
         tuple[bytes, ...],
         Key(Hashes(), "Of the customer's keys.", default="none: required unless open"),

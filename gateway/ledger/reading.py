@@ -12,6 +12,8 @@ from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, edit_of_row
 from gateway.ledger.schema import BUSY_SECONDS, MIGRATIONS, recognise
 from gateway.ledger.trouble import LedgerError, unusable
 
+_PREFIX = "edit_"
+
 
 def edits_of(
     path: Path, *, tenant: str | None, state: str | None, since: float, limit: int
@@ -45,6 +47,23 @@ def edit_of(path: Path, edit_id: str) -> EditRecord | None:
     """
     found = _read(path, "WHERE edit_id = ?", (edit_id,))
     return found[0] if found else None
+
+
+def ids_like(path: Path, beginning: str, limit: int) -> list[str]:
+    """
+    Return the ids that begin so, with or without their ``edit_``, the newest first.
+
+    Args:
+        path: The ledger.
+        beginning: As the dashboard and ``top`` shorten an id.
+        limit: At most so many.
+
+    Raises:
+        LedgerError: the file cannot be read as a ledger.
+    """
+    whole = beginning if beginning.startswith(_PREFIX) else _PREFIX + beginning
+    where = "WHERE substr(edit_id, 1, ?) = ? ORDER BY created DESC LIMIT ?"
+    return [edit.edit_id for edit in _read(path, where, (len(whole), whole, limit))]
 
 
 def unfinished_of(path: Path) -> list[EditRecord]:

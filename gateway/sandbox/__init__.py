@@ -2,7 +2,7 @@
 
 from gateway.sandbox.app import create_sandbox
 from gateway.sandbox.clock import Clock, RealClock
-from gateway.sandbox.config import Limits, Listing, SandboxConfig
+from gateway.sandbox.config import DEFAULT_LATENCY, Limits, Listing, SandboxConfig
 from gateway.sandbox.fault_tables import read_fault
 from gateway.sandbox.faults import (
     Answer,
@@ -21,6 +21,7 @@ from gateway.sandbox.serve import bind, running, running_regions, sandbox_server
 from gateway.sandbox.wire import PeerCut
 
 __all__ = [
+    "DEFAULT_LATENCY",
     "Answer",
     "Clock",
     "Constant",

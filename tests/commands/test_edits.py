@@ -196,6 +196,38 @@ def test_without_a_config(
     assert len(_listed(capsys.readouterr().out)) == 3
 
 
+@pytest.mark.parametrize("cut", ["youn", "edit_youn", "edit_young"])
+def test_an_id_that_was_cut(folder: Path, cut: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An edit is found by the beginning of its id, as top and the dashboard show it."""
+    assert _run(folder, "show", cut, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["edit_id"] == "edit_young"
+
+
+def test_a_cut_id_of_several(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where several edits begin so, they are named, and none is shown or cancelled."""
+
+    async def more() -> None:
+        async with SqliteLedger(
+            folder / "gateway.db", sync="normal", epoch=SystemClock().epoch
+        ) as ledger:
+            for number in range(6):
+                await ledger.intend(
+                    replace(EDIT, edit_id=f"edit_young{number}", created=number), FIRST
+                )
+
+    asyncio.run(more())
+
+    assert _run(folder, "cancel", "youn") == 1
+    assert _run(folder, "show", "young5") == 0
+    assert _run(folder, "show", "edi") == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == (
+        "Several edits begin so: edit_young, edit_young5, edit_young4, edit_young3, edit_young2 …; "
+        "give more of the id."
+    )
+    assert said[-1] == "There is no such edit; edits are kept for 24 hours."
+
+
 # ---------------------------------------------------------------- cancelling
 
 

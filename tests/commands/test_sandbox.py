@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import socket
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp
 from gateway.cli import main
 from gateway.commands import doctor, sandbox
 from gateway.config import load_config
+from tests.process import Process
+from tests.whole import photo
 
 PORTS = ["--beijing-port", "0", "--singapore-port", "0"]
 
@@ -53,6 +56,61 @@ def test_what_it_prints_works(
 
     assert code == 0, capsys.readouterr().out
     assert sorted(load_config(file, environ).upstreams) == ["beijing", "singapore"]
+
+
+@pytest.mark.slow
+def test_what_sandbox_and_key_print_is_one_config(
+    welcome: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pasted into one file, as printed, it passes the check, is served, and edits a picture."""
+    main(["key", "--tenant", "acme"], {})
+    said = capsys.readouterr().out
+    key, lines = re.findall(r"wk-\S+", said)[0], said.partition("For the config:\n")[2]
+    for name, value in re.findall(r"export (\w+)=(\S+)", welcome):
+        monkeypatch.setenv(name, value)
+    place = f'[server]\nport = 0\n[state]\npath = "{tmp_path / "gateway.db"}"\n'
+    pasted = place + welcome[welcome.index("  [regions.beijing]") :] + lines
+
+    with Process(tmp_path, pasted) as process:
+        checked = main(["check", "--config", str(tmp_path / "g.toml")], os.environ)
+        answer = httpx.post(
+            f"{process.url}/v1/images/edits",
+            data={"prompt": "make it sepia"},
+            files={"image": ("a.png", photo(), "image/png")},
+            headers={"authorization": f"Bearer {key}"},
+            timeout=60,
+            trust_env=False,
+        )
+        process.send(signal.SIGTERM)
+        process.end()
+
+    assert checked == 0
+    assert "tenant acme: 1 key; beijing by beijing" in capsys.readouterr().out
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("speed", "says"),
+    [
+        (1.0, "An edit takes about 45 s, as with DashScope; wan-gateway sandbox --speed 20 is"),
+        (20.0, "An edit takes about 2.2 s at --speed 20."),
+    ],
+)
+def test_how_long_an_edit_takes(
+    speed: float, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever waits for a first edit knows for how long, and how to wait less."""
+    asked = Namespace(
+        host="127.0.0.1", beijing_port=0, singapore_port=0, speed=speed, seed=0, faults=None
+    )
+
+    async def serve(_: Sequence[tuple[ASGIApp, socket.socket]]) -> None: ...
+
+    assert sandbox.run(asked, {}, serve) == 0
+    assert says in capsys.readouterr().out
 
 
 def test_keys_belong_to_one_region(welcome: str) -> None:

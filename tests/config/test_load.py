@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 from openai.types import ImageModel
 
+from gateway.config import load_config
 from gateway.config.schema import Dashboard
 from gateway.domain.models import Does
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
@@ -241,3 +242,18 @@ def test_config_cannot_be_changed(tmp_path: Path) -> None:
 
     with pytest.raises(TypeError):
         config.tenants["evil"] = config.tenants["acme"]  # type: ignore[index]  # the point
+
+
+@pytest.mark.parametrize(
+    ("more", "region"), [("", "beijing"), ('upstreams = ["sg"]\n', "singapore")]
+)
+def test_a_tenant_that_names_no_region(tmp_path: Path, more: str, region: str) -> None:
+    """Its edits are made where its first upstream is."""
+    file = tmp_path / "g.toml"
+    file.write_text(
+        '[upstreams.bj]\nregion = "beijing"\nkey = "env:K"\n'
+        '[upstreams.sg]\nregion = "singapore"\nkey = "env:K"\n'
+        f"[tenants.any]\nopen = true\n{more}"
+    )
+
+    assert load_config(file, {"K": "sk-x"}).tenants["any"].region == region
