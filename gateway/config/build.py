@@ -272,6 +272,7 @@ def _tenant(
         upstreams=_own_upstreams(table, said, region, upstreams),
         fit=said.fit,
         mask=said.mask,
+        markup=said.markup,
         metadata=said.metadata,
         strict=said.strict,
         cut_off_seconds=said.cut_off_seconds,

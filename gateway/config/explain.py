@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from gateway.config.build import is_loopback
 from gateway.config.schema import Config, Dashboard
 from gateway.domain.models import Does, Offer, is_openai_model
-from gateway.domain.tenant import Account, KeepAlive, MaskRule, MetadataRule, Tenant
+from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
 
 _MIB = 1024 * 1024
 
@@ -114,6 +114,7 @@ def _tenant(config: Config, tenant: Tenant) -> str:
         "pictures are fitted" if tenant.fit else "pictures are refused unless they fit",
         *(["metadata of pictures goes upstream"] if _keeps(tenant) else []),
         "masks are kept" if tenant.mask is MaskRule.COMPOSITE else "masks are refused",
+        *(["markups are refused"] if tenant.markup is MarkupRule.REFUSE else []),
         "unknown fields are refused" if tenant.strict else "unknown fields are ignored",
         f"weight {tenant.weight}",
         f"{tenant.max_waiting} may wait",

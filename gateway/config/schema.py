@@ -32,6 +32,7 @@ from gateway.domain.tenant import (
     Account,
     EqualEdits,
     KeepAlive,
+    MarkupRule,
     MaskRule,
     MetadataRule,
     Region,
@@ -255,6 +256,10 @@ class TenantTable:
         MaskRule,
         Key(Choice(tuple(MaskRule)), "composite: keep what the mask protects; refuse: 400."),
     ] = MaskRule.COMPOSITE
+    markup: Annotated[
+        MarkupRule,
+        Key(Choice(tuple(MarkupRule)), "overlay: lay it over the first picture; refuse: 400."),
+    ] = MarkupRule.OVERLAY
     metadata: Annotated[
         MetadataRule,
         Key(Choice(tuple(MetadataRule)), "keep: a picture's Exif, GPS and all, goes upstream."),

@@ -52,6 +52,12 @@ class MaskRule(StrEnum):
     COMPOSITE = "composite"
 
 
+class MarkupRule(StrEnum):
+    REFUSE = "refuse"
+    OVERLAY = "overlay"
+    """It is laid over the first picture before that goes upstream."""
+
+
 class MetadataRule(StrEnum):
     """What becomes of what a picture says beside its pixels, such as where it was taken."""
 
@@ -86,6 +92,7 @@ class Tenant:
     """Tried in order; all of *region*."""
     fit: bool = True
     mask: MaskRule = MaskRule.COMPOSITE
+    markup: MarkupRule = MarkupRule.OVERLAY
     metadata: MetadataRule = MetadataRule.STRIP
     strict: bool = False
     cut_off_seconds: float = 0

@@ -105,7 +105,7 @@ def json_of(answer: Answer, created: int, measure: Measure) -> Delivery:
     """Return *answer* as OpenAI's JSON; *created* is in seconds since the epoch."""
     headers = answer_headers(answer)
     if answer.urls:
-        return Delivery(headers, (url_answer(created, answer.urls, answer.form),), sized=True)
+        return Delivery(headers, (url_answer(created, answer.urls),), sized=True)
     sizes = {measure(_head(picture)) for picture in answer.pictures}
     size = sizes.pop() if len(sizes) == 1 else None
     first, *frames = answer_frames(created, len(answer.pictures), answer.form, size)

@@ -17,10 +17,10 @@ from gateway.translate.openai_json import read_json
 from gateway.translate.openai_pictures import (
     MostOf,
     PictureRef,
-    is_mask,
+    beside,
+    check_beside,
     picture_order,
     picture_ref,
-    refuse_pictures,
 )
 from gateway.translate.picture_text import PictureText
 
@@ -38,6 +38,7 @@ class Form:
     pictures: tuple[PictureRef, ...]
     """In the order that the prompt counts; none for a generation."""
     mask: PictureRef | None = None
+    markup: PictureRef | None = None
 
 
 async def read_form(
@@ -74,7 +75,7 @@ async def read_form(
             json = _Json(limits, charset)
             await pour(receive, json.feed, limits, share)
             body = read_json(json.end(), most_of)
-            return Form(body.fields, body.pictures, body.mask)
+            return Form(body.fields, body.pictures, body.mask, body.markup)
         case _:
             raise _unsupported(content_type)
     await pour(receive, form.feed, limits, share)
@@ -138,23 +139,22 @@ def _parameter(name: re.Pattern[str], content_type: str) -> str | None:
 
 
 def _form(received: _Received, most_of: MostOf) -> Form:
-    """Sort what came into texts, pictures and mask; empty text counts as absent."""
+    """Sort what came into texts, pictures, mask and markup; empty text counts as absent."""
     given = [(name, value) for name, value in received if not _is_absent(value)]
     fields = tuple((name, value) for name, value in given if isinstance(value, str))
     most = most_of(fields)
     order = picture_order([name for name, _ in given], most)
-    masks = [value for name, value in given if is_mask(name)]
-    if not most:
-        refuse_pictures(len(masks), param="mask")
-    if len(masks) > 1:
-        raise InvalidRequest("Duplicate parameter: 'mask'. Send one.", param="mask")
+    over = [(param, value) for name, value in given if (param := beside(name))]
+    check_beside([param for param, _ in over], most=most)
+    refs = {param: picture_ref(value, which=f"the {param}", param=param) for param, value in over}
     return Form(
         fields=fields,
         pictures=tuple(
             picture_ref(given[place][1], which=f"image {nth}", param=given[place][0])
             for nth, place in enumerate(order, 1)
         ),
-        mask=picture_ref(masks[0], which="the mask", param="mask") if masks else None,
+        mask=refs.get("mask"),
+        markup=refs.get("markup"),
     )
 
 

@@ -33,6 +33,10 @@ Raises InvalidImage with ``param`` ``mask`` where it does not fit; gateway.imagi
 """
 
 
+LayOver = Callable[[bytes, bytes, Tenant, float], Awaitable[bytes]]
+"""Lay a markup, the second, over a picture and return that; gateway.imaging answers it."""
+
+
 HasClearParts = Callable[[bytes, Tenant, float], Awaitable[bool]]
 """Tell whether a picture is fully transparent somewhere; gateway.imaging answers it."""
 

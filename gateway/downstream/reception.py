@@ -11,13 +11,13 @@ from gateway.domain.edit import Edit, Keepsake, Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import MODELS, Offer
 from gateway.domain.phases import Phases
-from gateway.domain.tenant import MaskRule, Tenant
+from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.body import Limits
 from gateway.downstream.bytes_budget import Share
 from gateway.downstream.content_coding import decoded
 from gateway.downstream.form import Form, read_form
-from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts
+from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts, LayOver
 from gateway.downstream.request_line import line_of
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
@@ -35,6 +35,7 @@ class Reception:
     check: Check
     check_mask: CheckMask
     has_clear_parts: HasClearParts
+    lay_over: LayOver
     limits: Limits
     offer: Offer
     max_wait_seconds: float
@@ -63,19 +64,28 @@ class Reception:
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
         marks = [mark_of(ref.content, ref.url) for ref in form.pictures]
+        markup = _markup(form, tenant)
         others = {"mask": mark_of(keepsake.mask)} if keepsake else {}
+        if markup:
+            others["markup"] = mark_of(markup)
         digest = digest_of(edit, self.offer.does, marks, others)
         inputs = MODELS[edit.model].inputs
         unread = [_unread(ref) for ref in form.pictures]
+        own_mask = None
+        if keepsake is None:
+            own_mask = await self._mask_in_picture(edit, form, tenant, until)
+        if markup:
+            left = until - self.clock.now()
+            unread[0] = await self.lay_over(form.pictures[0].content, markup, tenant, left)
         checked = await self.check(unread, tenant, inputs, until - self.clock.now())
         pictures = checked.pictures
-        if keepsake is None:
-            keepsake = await self._mask_in_picture(edit, form, tenant, until)
+        keepsake = keepsake or own_mask
         if keepsake is not None:
             left = until - self.clock.now()
             original = await self.check_mask(keepsake, tenant, left)
             edit = masked(edit, original, fit=tenant.fit)
-        edit = replace(edit, adjusted=(*_told(checked), *edit.adjusted))
+        laid = ("1:markup_laid_over",) if markup else ()
+        edit = replace(edit, adjusted=(*laid, *_told(checked), *edit.adjusted))
         ask = Ask(
             tenant=tenant,
             edit=edit,
@@ -108,7 +118,8 @@ class Reception:
         content = form.pictures[0].content
         if not await self.has_clear_parts(content, tenant, until - self.clock.now()):
             return None
-        check_own_mask(edit, taken=tenant.mask is not MaskRule.REFUSE)
+        taken = tenant.mask is not MaskRule.REFUSE
+        check_own_mask(edit, taken=taken, with_markup=form.markup is not None)
         return Keepsake(original=content, mask=content)
 
     def patience_of(self, request: Request, tenant: Tenant) -> float:
@@ -191,3 +202,26 @@ def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
             param="mask",
         )
     return Keepsake(original=form.pictures[0].content, mask=form.mask.content)
+
+
+def _markup(form: Form, tenant: Tenant) -> bytes:
+    """
+    Return the markup as it was sent; empty without one.
+
+    Raises:
+        InvalidRequest: the tenant takes none, or it or its picture is an URL: it is not read.
+    """
+    if form.markup is None:
+        return b""
+    if tenant.markup is MarkupRule.REFUSE:
+        raise InvalidRequest(
+            "A markup cannot be used here: say in the prompt what shall be done where.",
+            param="markup",
+        )
+    if form.markup.url or form.pictures[0].url:
+        which = "the markup" if form.markup.url else "the image"
+        raise InvalidRequest(
+            f"With a markup, {which} cannot be an URL: send the file itself or a data URL.",
+            param="markup",
+        )
+    return form.markup.content

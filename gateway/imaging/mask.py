@@ -72,7 +72,7 @@ def composite(original: bytes, result: Image.Image, mask: bytes, feather: int = 
         InvalidImage: *original* or *mask* is damaged.
     """
     edited = flattened(result, WHITE)
-    kept = _upright(original, Size(*edited.size))
+    kept = decoded_upright(original, Size(*edited.size))
     if kept.size != edited.size:
         kept = kept.resize(edited.size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     region = _faded(_wholly_inside(_editable(mask), edited.size), feather)
@@ -134,7 +134,7 @@ def _faded(region: Image.Image, feather: int) -> Image.Image:
     return faded
 
 
-def _upright(content: bytes, wanted: Size) -> Image.Image:
+def decoded_upright(content: bytes, wanted: Size) -> Image.Image:
     """
     Return the picture as a person sees it, in sRGB: RGBA if it has transparency.
 

@@ -24,6 +24,7 @@ from gateway.imaging.fit import (
 )
 from gateway.imaging.formats import JPEG, format_of
 from gateway.imaging.inspect import Inspected, inspect
+from gateway.imaging.markup import laid_over, laying_cost
 from gateway.imaging.mask import check_mask, has_clear_parts, masked_cost
 from gateway.imaging.rules import broken_rules
 from gateway.imaging.thumbnail import thumbnail
@@ -126,6 +127,14 @@ class Imaging:
         cost = cost_of(seen, seen.size)
         return await self._run(lambda: has_clear_parts(content), stand, cost)
 
+    async def lay_over(
+        self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
+    ) -> bytes:
+        """As gateway.imaging.markup.laid_over; raises Overloaded as check does."""
+        stand = Stand.of(tenant.name, patience)
+        cost = await self._run(lambda: laying_cost(original, markup), stand, SMALL)
+        return await self._run(lambda: laid_over(original, markup), stand, cost)
+
     def is_finished(self, head: bytes, form: AnswerForm) -> bool:
         """As gateway.imaging.finish.is_finished."""
         return is_finished(head, form)
@@ -180,6 +189,7 @@ class Imaging:
         return await self._run(lambda: _check(content, inspected, job), job.stand, cost)
 
     async def _run(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
+        cost = min(cost, self._limits.memory)  # what takes more is refused by the work itself
         await self._turns.take(stand, cost)
         try:
             async with asyncio.timeout(self._limits.decode):

@@ -13,15 +13,15 @@ from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_pictures import (
     MostOf,
     PictureRef,
+    beside,
+    check_beside,
     check_count,
     is_image,
-    is_mask,
     is_picture,
     picture_ref,
     place_of,
     plain_name,
     refuse_picture,
-    refuse_pictures,
 )
 
 _DEEPEST = 8
@@ -40,6 +40,7 @@ class JsonBody:
     pictures: tuple[PictureRef, ...]
     """In order; none for a generation."""
     mask: PictureRef | None = None
+    markup: PictureRef | None = None
 
 
 def read_json(scan: JsonScan, most_of: MostOf) -> JsonBody:
@@ -60,16 +61,13 @@ def read_json(scan: JsonScan, most_of: MostOf) -> JsonBody:
     said = [(plain_name(name), value) for name, value in _object(scan).items()]
     images = sorted((member for member in said if is_image(member[0])), key=_place)
     given = [one for name, value in images for one in _listed(name, value)]
-    masks = [one for name, value in said if is_mask(name) for one in _listed(name, value)]
+    over = [one for name, value in said if beside(name) for one in _listed(name, value)]
     others = [(name, value) for name, value in said if not is_picture(name)]
     fields = tuple(islice(_fields(others, given), _MOST_FIELDS + 1))
     param = given[0][0] if given else "images"
     most = most_of(fields)
     check_count(len(given), param=param, most=most)
-    if not most:
-        refuse_pictures(len(masks), param="mask")
-    if len(masks) > 1:
-        raise InvalidRequest("Duplicate parameter: 'mask'. Send one.", param="mask")
+    check_beside([beside(name) for name, _ in over], most=most)
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
     for name, text in fields:
@@ -79,8 +77,12 @@ def read_json(scan: JsonScan, most_of: MostOf) -> JsonBody:
         _ref(entry, scan, which=f"image {nth}", param=name)
         for nth, (name, entry) in enumerate(given, 1)
     )
-    mask = [_ref(entry, scan, which="the mask", param="mask") for _, entry in masks]
-    return JsonBody(fields, pictures, mask[0] if mask else None)
+    refs = {
+        param: _ref(entry, scan, which=f"the {param}", param=param)
+        for name, entry in over
+        if (param := beside(name))
+    }
+    return JsonBody(fields, pictures, refs.get("mask"), refs.get("markup"))
 
 
 def parsed(scan: JsonScan) -> object:

@@ -16,15 +16,22 @@ def is_own_mask(edit: Edit) -> bool:
     return edit.model_asked == "dall-e-2"
 
 
-def check_own_mask(edit: Edit, *, taken: bool) -> None:
+def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> None:
     """
     Refuse a picture that is its own mask where none can be applied.
 
     Args:
         edit: As edit_of returned it.
         taken: Whether the tenant has masks applied.
+        with_markup: Whether a markup came with it.
     """
     means = "With the model 'dall-e-2' the transparent parts of the image are what is edited"
+    if with_markup:
+        raise InvalidRequest(
+            f"{means}, as with a mask, and a markup cannot be sent together with a mask. Send the"
+            " image without transparency, or leave the markup out.",
+            param="markup",
+        )
     if not taken:
         raise InvalidRequest(
             f"{means}, as with a mask, and masks are not applied here. Send the image without"

@@ -17,11 +17,11 @@ MostOf = Callable[[Sequence[tuple[str, str]]], int]
 
 # image, image[], image[0], images[1], images[][image_url]: what SDKs make of lists and objects.
 _IMAGE = re.compile(r"images?(?:\[(\d{0,9})\])?(?:\[(?:image_)?url\])?", re.ASCII)
-_MASK = re.compile(r"mask(?:\[\d{0,9}\])?(?:\[(?:image_)?url\])?", re.ASCII)
+_BESIDE = re.compile(r"(mask|markup)(?:\[\d{0,9}\])?(?:\[(?:image_)?url\])?", re.ASCII)
 _PERCENT = re.compile(r"%5[bd]", re.IGNORECASE)
 _FILE_ID = re.compile(r"(?:.*\[)?file_id\]?", re.DOTALL)
 _SAYS_PICTURE = re.compile(r"image|mask|picture|photo|markup", re.IGNORECASE)
-_SAYS_URL = re.compile(r"(?:image|mask)_?urls?", re.IGNORECASE)
+_SAYS_URL = re.compile(r"(?:image|mask|markup)_?urls?", re.IGNORECASE)
 _PICTURE_FILE = re.compile(
     r"https?://[^?#\s]*\.(?:png|jpe?g|webp|gif|bmp|tiff?|heic|avif)(?:[?#]\S*)?", re.IGNORECASE
 )
@@ -51,12 +51,28 @@ def place_of(name: str) -> int:
     return int(match[1] or -1) if match else -1
 
 
-def is_mask(name: str) -> bool:
-    return _MASK.fullmatch(name) is not None
+def beside(name: str) -> str:
+    """Return what a field of this *name* lays over the first picture: mask, markup or nothing."""
+    match = _BESIDE.fullmatch(name)
+    return match[1] if match else ""
 
 
 def is_picture(name: str) -> bool:
-    return is_image(name) or is_mask(name)
+    return is_image(name) or bool(beside(name))
+
+
+def check_beside(names: Sequence[str], *, most: int) -> None:
+    """Refuse more than one mask or markup, and any where the model takes no picture."""
+    for param in ("mask", "markup"):
+        count = names.count(param)
+        if not most:
+            refuse_pictures(count, param=param)
+        if count > 1:
+            raise InvalidRequest(f"Duplicate parameter: '{param}'. Send one.", param=param)
+    if len(names) > 1:
+        raise InvalidRequest(
+            "A 'markup' cannot be sent together with a 'mask'. Send one of them.", param="markup"
+        )
 
 
 def is_file_id(name: str) -> bool:

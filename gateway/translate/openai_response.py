@@ -8,6 +8,8 @@ from gateway.domain.edit import AnswerForm, Size
 from gateway.domain.models import Does
 
 _OBJECTS = {Does.EDIT: "image.edit", Does.GENERATE: "image.generation"}
+_FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+"""By the endings of file names."""
 _OPEN, _NEXT, _CLOSE = b'{"b64_json":"', b'"},{"b64_json":"', b'"}'
 
 
@@ -30,11 +32,24 @@ def answer_frames(
     return (_head(created) + _OPEN, *[_NEXT] * (n - 1), _CLOSE + _tail(form, size))
 
 
-def url_answer(created: int, urls: Iterable[str], form: AnswerForm) -> bytes:
-    """Return the answer for ``response_format=url``: URLs only, never beside ``b64_json``."""
+def url_answer(created: int, urls: Iterable[str]) -> bytes:
+    """
+    Return the answer for ``response_format=url``: URLs only, never beside ``b64_json``.
+
+    Their pictures are not looked at: ``output_format`` is told where the names of the files
+    agree on it.
+    """
     data = [{"url": url} for url in urls]
-    said = {"created": created, "data": data, "output_format": form.output_format}
+    said: dict[str, object] = {"created": created, "data": data}
+    formats = {_FORMATS.get(_ending(row["url"])) for row in data}
+    if len(formats) == 1 and (known := formats.pop()):
+        said["output_format"] = known
     return orjson.dumps(said)
+
+
+def _ending(url: str) -> str:
+    path = url.partition("#")[0].partition("?")[0]
+    return path.rpartition("/")[2].rpartition(".")[2].lower()
 
 
 def running_answer(edit_id: str, does: Does, *, status: str, created: int) -> bytes:

@@ -209,8 +209,8 @@ def test_examples_that_are_taken(name: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    # A mask is refused before the fields are read: tests/downstream/test_masks.py has it.
-    [pytest.param(*it, id="=".join(it)) for it in _examples(3) if it[0] != "mask"],
+    # A mask or markup is refused before the fields are read: tests/downstream/test_masks.py has it.
+    [pytest.param(*it, id="=".join(it)) for it in _examples(3) if it[0] not in {"mask", "markup"}],
 )
 def test_examples_that_are_refused(name: str, text: str) -> None:
     """What the table calls refused is refused, and ``param`` names the field."""

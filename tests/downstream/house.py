@@ -257,6 +257,7 @@ class House:
             check=self._checked,
             check_mask=self._mask_checked,
             has_clear_parts=self._cleared,
+            lay_over=self._laid,
             limits=self.limits,
             offer=offer,
             max_wait_seconds=540.0,
@@ -285,6 +286,10 @@ class House:
     async def _mask_checked(self, kept: Keepsake, tenant: Tenant, patience: float) -> Size:
         self.waits.append(patience)
         return await self.check_mask(kept)
+
+    async def _laid(self, original: bytes, markup: bytes, tenant: Tenant, patience: float) -> bytes:
+        self.waits.append(patience)
+        return original + b" under " + markup
 
     async def _cleared(self, content: bytes, tenant: Tenant, patience: float) -> bool:
         self.waits.append(patience)

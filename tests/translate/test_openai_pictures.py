@@ -5,9 +5,9 @@ import pytest
 from gateway.domain.errors import InvalidImage, InvalidRequest
 from gateway.translate.openai_pictures import (
     PictureRef,
+    beside,
     is_file_id,
     is_image,
-    is_mask,
     is_picture,
     picture_order,
     picture_ref,
@@ -73,7 +73,7 @@ def test_too_many_pictures() -> None:
 )
 def test_names(name: str, image: bool, mask: bool, file_id: bool) -> None:
     """A field is a picture, a mask or a file_id by its name alone."""
-    assert (is_image(name), is_mask(name), is_file_id(name)) == (image, mask, file_id)
+    assert (is_image(name), beside(name) == "mask", is_file_id(name)) == (image, mask, file_id)
     assert is_picture(name) is (image or mask)
 
 

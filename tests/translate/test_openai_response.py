@@ -1,10 +1,11 @@
 import base64
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.edit import AnswerForm, ResponseFormat, Size
+from gateway.domain.edit import AnswerForm, Size
 from gateway.domain.models import Does
 from gateway.translate.openai_response import (
     answer_frames,
@@ -43,13 +44,27 @@ def test_the_frames_make_the_answer(
 
 def test_urls_never_stand_beside_pictures() -> None:
     """An answer of URLs has no b64_json, and no usage breaks a client."""
-    form = AnswerForm(response_format=ResponseFormat.URL)
-
-    assert json.loads(url_answer(7, ["https://a/1?s=%2B", "https://a/2"], form)) == {
+    assert json.loads(url_answer(7, ["https://a/1.png?s=%2B", "https://a/2.png"])) == {
         "created": 7,
-        "data": [{"url": "https://a/1?s=%2B"}, {"url": "https://a/2"}],
+        "data": [{"url": "https://a/1.png?s=%2B"}, {"url": "https://a/2.png"}],
         "output_format": "png",
     }
+
+
+@pytest.mark.parametrize(
+    ("urls", "told"),
+    [
+        pytest.param(["https://a/1.PNG?x=a.jpg"], "png", id="png"),
+        pytest.param(["https://a/1.jpg", "https://a/2.jpeg#x"], "jpeg", id="jpeg"),
+        pytest.param(["https://a/1.webp"], "webp", id="webp"),
+        pytest.param(["https://a/1.png", "https://a/2.jpg"], None, id="of several kinds"),
+        pytest.param(["https://a.png/1"], None, id="no ending"),
+        pytest.param(["https://a/1.bin"], None, id="unknown"),
+    ],
+)
+def test_the_form_behind_urls_is_told_by_their_names(urls: list[str], told: str | None) -> None:
+    """What is not known is not claimed: nobody has looked at the bytes."""
+    assert json.loads(url_answer(7, urls)).get("output_format") == told
 
 
 def test_an_edit_that_runs() -> None:

@@ -1,0 +1,137 @@
+"""A markup on its way in: OpenAI's guide that is laid over the first picture."""
+
+from base64 import b64encode
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.domain.tenant import MarkupRule, Tenant
+from gateway.imaging.workers import Checked
+from tests.downstream.house import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
+
+pytestmark = pytest.mark.anyio
+
+MARKUP = b"\x89PNG markup"
+URL = "data:image/png;base64," + b64encode(MARKUP).decode()
+PART = ("m.png", MARKUP, "image/png")
+AS_JSON = {"images": [{"image_url": "data:image/png;base64," + b64encode(PNG).decode()}]}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        *(
+            pytest.param({"data": FORM, "files": {**FILES, name: PART}}, id=name)
+            for name in ("markup", "markup[]", "markup[0]")
+        ),
+        pytest.param({"json": {**FORM, **AS_JSON, "markup": {"image_url": URL}}}, id="json"),
+        pytest.param({"json": {**FORM, **AS_JSON, "markup": URL}}, id="json, plainly"),
+        pytest.param({"data": {**FORM, "markup": URL}, "files": FILES}, id="data URL"),
+    ],
+)
+async def test_it_is_laid_over_the_first_picture(request_: dict[str, Any]) -> None:
+    """What goes up shows it, and the answer says so."""
+    house = House()
+    checked: list[Any] = []
+
+    async def seen(contents: Any, tenant: Tenant) -> Checked:
+        checked.extend(contents)
+        return await passes(contents, tenant)
+
+    house.check = seen
+    async with house.customer() as customer:
+        reply = await customer.post("/v1/images/edits", **request_)
+
+    (ask,) = house.desk.asks
+    assert reply.status_code == 200
+    assert checked == [PNG + b" under " + MARKUP]
+    assert ask.edit.adjusted == ("1:markup_laid_over",)
+    assert ask.edit.answer.as_made
+
+
+async def test_it_is_content() -> None:
+    """The same edit with it, and with another, is another edit; as a mask it is a third one."""
+    house = House()
+    other_markup = ("m.png", b"\x89PNG other")
+    others: tuple[dict[str, Any], ...]
+    others = ({"markup": PART}, {"markup": other_markup}, {"mask": PART}, {})
+    async with house.customer() as customer:
+        for other in others:
+            await customer.post("/v1/images/edits", data=FORM, files={**FILES, **other})
+
+    assert len({ask.digest for ask in house.desk.asks}) == 4
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        pytest.param(
+            {"data": {**FORM, "markup": "https://a.b/m.png"}, "files": FILES},
+            "the markup cannot be an URL",
+            id="as a URL",
+        ),
+        pytest.param(
+            {"data": {**FORM, "image": "https://a.b/c.png", "markup": URL}},
+            "the image cannot be an URL",
+            id="over a URL",
+        ),
+        pytest.param(
+            {"data": FORM, "files": {**FILES, "markup": PART, "mask": PART}},
+            "together with a 'mask'",
+            id="with a mask",
+        ),
+        pytest.param(
+            {"json": {**FORM, **AS_JSON, "markup": [URL, URL]}}, "Send one", id="two of them"
+        ),
+    ],
+)
+async def test_what_it_cannot_be_had_with(request_: dict[str, Any], says: str) -> None:
+    """It is named, before anything is paid."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.post("/v1/images/edits", **request_)
+
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, "markup")
+    assert says in error["message"]
+    assert house.desk.asks == []
+
+
+async def test_a_tenant_without_markups() -> None:
+    """With `markup = "refuse"` each is refused, and not looked at."""
+    house = House(tenant=replace(ACME, markup=MarkupRule.REFUSE))
+
+    async with house.customer() as customer:
+        reply = await customer.post("/v1/images/edits", data=FORM, files={**FILES, "markup": PART})
+
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, "markup")
+    assert house.waits == []
+
+
+async def test_a_generation_takes_none() -> None:
+    """There is no picture that it could lie on."""
+    house = House()
+
+    async with house.customer() as customer:
+        reply = await customer.post("/v1/images/generations", json={**FORM, "markup": URL})
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "markup")
+
+
+async def test_not_over_a_picture_that_is_its_own_mask() -> None:
+    """Under dall-e-2 transparent parts are a mask, and the two exclude each other."""
+    house = House(edits=replace(EDITS, models={**MODELS, "dall-e-2": "wan2.5-i2i-preview"}))
+    house.clear.add(PNG)
+
+    async with house.customer() as customer:
+        reply = await customer.post(
+            "/v1/images/edits",
+            data={**FORM, "model": "dall-e-2"},
+            files={**FILES, "markup": PART},
+        )
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "markup")
+    assert house.desk.asks == []
