@@ -145,6 +145,7 @@ def test_a_name_is_not_believed() -> None:
     [
         pytest.param(read("rgb.png"), L, id="png"),
         pytest.param(read("plain.jpg"), L, id="jpeg"),
+        pytest.param(read("lossy.webp"), L, id="webp"),
         pytest.param(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR", None, id="png-cut-short"),
         pytest.param(b"<xml/>", None, id="not-a-picture"),
     ],

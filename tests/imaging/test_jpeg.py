@@ -87,6 +87,7 @@ def test_an_end_mark_in_a_table_is_no_end() -> None:
     table = b"\xff\xfe\x00\x04\xff\xd9"
 
     assert jpeg.metadata(content[:second] + table + content[second:] + b"tail").rest == 4
+    assert jpeg.metadata(content[:second] + table + content[second:-2]).rest == 0
 
 
 def test_endless_segments_behind_the_first_scan_are_refused() -> None:
