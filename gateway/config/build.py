@@ -1,6 +1,7 @@
 """From the tables of a config to Config: the rules that hold across tables live here."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from gateway.config.keys import read
 from gateway.config.offers import offers_of
 from gateway.config.schema import (
+    AccountTable,
     Config,
     Dashboard,
     DashboardTable,
@@ -38,6 +40,7 @@ _TABLES = (
     "models",
     "regions",
     "upstreams",
+    "accounts",
     "tenants",
     "dashboard",
     "log",
@@ -64,7 +67,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     traces, traces_headers = read_traces(root.table("traces"), environ)
     offers = offers_of(root.table("models"))
     regions = _regions(root.table("regions"))
-    upstreams = _upstreams(root.table("upstreams"), regions, environ)
+    upstreams = _upstreams(root.table("upstreams"), root.table("accounts"), regions, environ)
     tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams)
     config = Config(
         source=source,
@@ -163,7 +166,7 @@ def _result_hosts(base_url: str) -> tuple[str, ...]:
 
 
 def _upstreams(
-    table: Table, regions: Mapping[str, Region], environ: Mapping[str, str]
+    table: Table, of_accounts: Table, regions: Mapping[str, Region], environ: Mapping[str, str]
 ) -> dict[str, Upstream]:
     if not table.values:
         raise table.wrong("", "is empty", "add [upstreams.NAME] with a region and a key")
@@ -171,7 +174,7 @@ def _upstreams(
     said = {name: read(UpstreamTable, one) for name, one in tables.items()}
     for name, one in tables.items():
         _known_region(one, said[name].region, regions)
-    accounts = _accounts(tables, said)
+    accounts = _with_tables(_accounts(tables, said), of_accounts)
     return {
         name: Upstream(
             name=name,
@@ -212,6 +215,15 @@ def _accounts(tables: Mapping[str, Table], said: Mapping[str, UpstreamTable]) ->
         account: _account(account, said[first].region, limits[account])
         for account, first in first_of.items()
     }
+
+
+def _with_tables(accounts: dict[str, Account], table: Table) -> dict[str, Account]:
+    """Add what ``[accounts.NAME]`` says."""
+    for name, one in table.tables().items():
+        if name not in accounts:
+            raise one.wrong("", "is no account of an upstream", f"use {one_of(accounts)}")
+        accounts[name] = replace(accounts[name], shared=read(AccountTable, one).shared)
+    return accounts
 
 
 def _account(name: str, region: str, stated: Mapping[str, tuple[str, Any]]) -> Account:

@@ -102,7 +102,7 @@ def _limits(account: Account) -> str:
     return (
         f"{account.submits_per_second:g} submits/s, "
         f"{account.running_tasks} running and {account.pending_ahead} ahead, "
-        f"{account.polls_per_second:g} polls/s"
+        f"{account.polls_per_second:g} polls/s" + (", shared with others" if account.shared else "")
     )
 
 

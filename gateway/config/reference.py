@@ -7,6 +7,7 @@ from typing import Any
 from gateway.config.keys import Declared, declared
 from gateway.config.rules import KeyReference
 from gateway.config.schema import (
+    AccountTable,
     DashboardTable,
     Log,
     Metrics,
@@ -27,6 +28,7 @@ _TABLES = (
     ("models", ModelsTable),
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),
+    ("accounts.NAME", AccountTable),
     ("tenants.NAME", TenantTable),
     ("dashboard", DashboardTable),
     ("log", Log),

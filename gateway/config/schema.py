@@ -231,6 +231,16 @@ class UpstreamTable:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountTable:
+    """``[accounts.NAME]``: what holds for all upstreams of one Alibaba account."""
+
+    shared: Annotated[
+        bool,
+        Key(Flag(), "true: others make tasks on it, so a lost answer is not looked up by prompt."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
 class TenantTable:
     """``[tenants.NAME]``"""
 

@@ -229,7 +229,7 @@ class InternalError(GatewayError):
 
 
 class LedgerConflict(InternalError):
-    """The ledger knows better, so the write is never repeated: the edit has ended already."""
+    """The ledger knows better: the edit has ended, or the task is another's. Never repeated."""
 
 
 class Throttled(RateLimited):

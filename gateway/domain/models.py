@@ -113,6 +113,32 @@ _TABLE = (
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _TABLE})
 """By DashScope's name, in the order in which they are listed."""
 
+_LINE = re.compile(r"wan(?=x?[\d.-])|[a-z]+")
+_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
+_VERSION = re.compile(r"\d+\.\d+")
+_KIND = re.compile(r"[a-z]+2[a-z]+")
+
+
+def may_name(said: str, model: str) -> bool:
+    """
+    Say whether *said*, of a task, may mean *model*: its alias, a dated snapshot of it.
+
+    It surely does not if it is another model of the table, or of another maker's line, version
+    or kind (``i2i``, ``t2v``).
+    """
+    said, model = said.casefold(), model.casefold()
+    if said == model or not said:
+        return True
+    if said in MODELS:
+        return False
+    said = _DATE.sub("", said)
+    for part in (_LINE, _VERSION, _KIND):
+        theirs, ours = part.search(said), part.search(model)
+        if theirs and ours and theirs.group() != ours.group():
+            return False
+    return True
+
+
 DEFAULTS: Mapping[Does, str] = MappingProxyType(
     {Does.EDIT: "wan2.5-i2i-preview", Does.GENERATE: "wan2.5-t2i-preview"}
 )

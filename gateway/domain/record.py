@@ -80,4 +80,6 @@ class EditRecord:
     error_kind: str | None = None
     """The class of the error, in gateway.domain.errors."""
     error_retry: bool = False
+    prompt_forms: str = ""
+    """Digests of what upstream may make of the prompt; see gateway.journey.digest."""
     tasks: tuple[TaskRecord, ...] = field(default=())

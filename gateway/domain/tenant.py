@@ -30,6 +30,8 @@ class Account:
     """Fetches, lists and cancels together."""
     pending_ahead: int = 1
     """Tasks submitted beyond *running_tasks*, so that no slot idles."""
+    shared: bool = False
+    """Whether another program or gateway makes tasks on it as well."""
 
 
 @dataclass(frozen=True, slots=True)

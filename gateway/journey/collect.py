@@ -214,6 +214,7 @@ class Collector:
             task = await self._asked(leg.upstream, leg.task_id)
             silent += task is not None and task.tells_nothing
             believed = task is not None and (not task.tells_nothing or silent >= _DOUBTED)
+            believed = believed and task is not None and errand.is_ours(task)
             if task is not None and task.status.ended and believed:
                 leg.task = _known(task)
                 break

@@ -1,6 +1,8 @@
 """The content digest of an edit: equal for equal content, whatever its encoding was."""
 
 import hashlib
+import html
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from blake3 import blake3
@@ -117,3 +119,36 @@ def prompt_digest(prompt: str) -> str:
     The ledger keeps this instead of the prompt, so that no prompt lies on the disk.
     """
     return hashlib.sha256(prompt.strip().encode()).hexdigest()
+
+
+def prompt_forms(prompt: str) -> str:
+    """
+    Return digests of what upstream may make of *prompt*: normalised otherwise, or cut.
+
+    By these a prompt is known that is not equal but may be ours all the same.
+    """
+    cuts = (prompt[:length] for length in _CUTS if length < len(prompt))
+    forms = filter(None, map(_letters, (prompt, *cuts)))
+    return " ".join(hashlib.sha256(form.encode()).hexdigest()[:32] for form in forms)
+
+
+def may_be(told: str, forms: str) -> bool:
+    """Say whether *told* is one of the *forms* of a prompt, or tells nothing."""
+    letters = _letters(told)
+    return not letters or hashlib.sha256(letters.encode()).hexdigest()[:32] in forms.split()
+
+
+def is_told(told: str | None, digest: str, forms: str) -> bool:
+    """Say whether what a task tells of its prompt, if anything, agrees with that prompt."""
+    if not told or not forms:  # an older gateway kept no forms
+        return True
+    return prompt_digest(told) == digest or may_be(told, forms)
+
+
+_CUTS = (500, 800, 2000)  # characters; DashScope's models cut there in silence
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits of *text* in one spelling, which no tidying changes."""
+    folded = unicodedata.normalize("NFKC", html.unescape(text).encode("utf-8", "replace").decode())
+    return "".join(filter(str.isalnum, folded.casefold()))

@@ -15,7 +15,7 @@ from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import UNTRACED, Trace, Tracer
 from gateway.journey.ask import Ask, Told
-from gateway.journey.digest import prompt_digest
+from gateway.journey.digest import is_told, prompt_digest, prompt_forms
 from gateway.journey.line import Place
 from gateway.journey.ports import Spool, Spooled
 from gateway.journey.schedule import Kind
@@ -118,6 +118,7 @@ class Errand:
     edit: Edit
     digest: str
     prompt_digest: str
+    prompt_forms: str
     created: float
     """Epoch seconds."""
     pictures: tuple[Picture, ...] | None = field(repr=False)
@@ -174,6 +175,7 @@ class Errand:
             edit=ask.edit,
             digest=ask.digest,
             prompt_digest=prompt_digest(ask.edit.prompt),
+            prompt_forms=prompt_forms(ask.edit.prompt),
             created=created,
             since=ask.phases.started,
             pictures=ask.pictures,
@@ -192,6 +194,7 @@ class Errand:
             region=self.tenant.region,
             digest=self.digest,
             prompt_digest=self.prompt_digest,
+            prompt_forms=self.prompt_forms,
             model=self.edit.model,
             n=self.edit.n,
             response_format=answer.response_format,
@@ -219,6 +222,10 @@ class Errand:
             trace_id=self.trace.id,
             accounts=tuple({leg.upstream.account.name: 0 for leg in self.legs if leg.upstream}),
         )
+
+    def is_ours(self, task: Task) -> bool:
+        """Say whether what was fetched can be of this edit: it tells no other prompt."""
+        return is_told(task.orig_prompt, self.prompt_digest, self.prompt_forms)
 
     @property
     def kind(self) -> Kind:

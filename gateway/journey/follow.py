@@ -34,6 +34,7 @@ class Follower:
         theirs = self._clock.epoch() + self._dashscope.clock_offset(region)
         age = max(0.0, theirs - leg.intended_at)
         leg.watch = lane.poller.watch(leg.upstream, leg.task_id, errand.kind, age=age)
+        leg.watch.ours = errand.is_ours
         leg.watch.trace, leg.watch.part = errand.trace, leg.part.index
         errand.trace.accepted(leg.part.index, leg.upstream, leg.task_id, leg.request_id)
         self._observer.task_state(region, None, "pending")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import LedgerUnavailable
+from gateway.domain.errors import LedgerConflict, LedgerUnavailable
 
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 
@@ -75,6 +75,8 @@ class OwedWrites:
             await owed.write()
         except LedgerUnavailable:
             return  # the ledger itself tells the operator
+        except LedgerConflict:
+            pass  # it never will be: the ledger knows better
         self._owed.remove(owed)
         owed.made.set()
         owed.done()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import GatewayError, Throttled, UpstreamUnavailable
+from gateway.domain.errors import GatewayError, Throttled, UpstreamFailed, UpstreamUnavailable
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Upstream
 from gateway.journey.glance import Glances
@@ -198,6 +198,8 @@ class Poller:
             watch.polls += 1
             watch.overtaken = False
             task = await self._dashscope.fetch(watch.upstream, watch.task_id)
+            if not watch.ours(task):
+                raise UpstreamFailed("The upstream told of a task of another prompt.")
         except GatewayError as error:
             watch.looking = False
             watch.trace.polled(watch.part, error.code)

@@ -225,7 +225,12 @@ class Ledger(Protocol):
         ...
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
-        """Keep the task of a part; one that has ended stays so."""
+        """
+        Keep the task of a part; one that has ended stays so.
+
+        Raises:
+            LedgerConflict: another part has this task; nothing was written.
+        """
         ...
 
     async def promise(self, edit: EditRecord) -> None:

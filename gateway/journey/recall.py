@@ -97,6 +97,7 @@ def _rebuilt(
         edit=edit,
         digest=record.digest,
         prompt_digest=record.prompt_digest,
+        prompt_forms=record.prompt_forms,
         created=record.created,
         pictures=None,
         legs=_remembered_legs(record, upstreams),

@@ -24,7 +24,7 @@ from gateway.domain.tenant import Upstream
 from gateway.journey.errand import Errand, LeftInLine, Leg, Stage
 from gateway.journey.lane import Lane
 from gateway.journey.owed import OwedWrites, Write
-from gateway.journey.settle import Doubt, Settlement
+from gateway.journey.settle import Doubt, Settlement, lost
 from gateway.journey.surroundings import Surroundings
 
 _HEAR_SECONDS, _HEAR_PAUSES = 3.0, (0.0, 0.3)
@@ -227,20 +227,37 @@ class Submitter:
         self._observer.task_state(region, None, state)
         try:
             accepted = await self._dashscope.submit(upstream, errand.edit, leg.part, pictures)
-        except SubmitUncertain as lost:
-            lane.refused(upstream, lost, errand.edit.model)
+        except SubmitUncertain as doubt:
+            lane.refused(upstream, doubt, errand.edit.model)
             errand.reach(leg, Stage.UNCERTAIN)
             errand.trace.uncertain(leg.part.index)
             if not errand.has_tasks:
-                raise _nobody_knows(lost) from lost
+                raise _nobody_knows(doubt) from doubt
             task_id = await self._resolve(lane, upstream, errand, leg)
-            if task_id is None and lost.refusal is not None:
-                raise lost.refusal from lost
+            if task_id is None and doubt.refusal is not None:
+                raise doubt.refusal from doubt
             return task_id
         finally:
             self._observer.task_state(region, state, None)
+        if errand.has_tasks and await self._settlement.is_anothers(accepted.task_id):
+            return await self._told_twice(lane, upstream, errand, leg)
         leg.request_id, leg.task = accepted.request_id, accepted.task
         return accepted.task_id
+
+    async def _told_twice(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str:
+        """
+        Find the task of a submit whose answer named another part's task.
+
+        Raises:
+            TaskLost: the list shows none; it is not submitted again, for what was done with
+                it nobody knows.
+        """
+        errand.reach(leg, Stage.UNCERTAIN)
+        errand.trace.uncertain(leg.part.index)
+        task_id = await self._resolve(lane, upstream, errand, leg)
+        if task_id is None:
+            raise lost()
+        return task_id
 
     async def _resolve(
         self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg
@@ -250,6 +267,7 @@ class Submitter:
             upstream=upstream,
             model=errand.edit.model,
             prompt_digest=errand.prompt_digest,
+            prompt_forms=errand.prompt_forms,
             broke=self._clock.now(),
             intended=leg.intended,
             recorded=leg.intended_at,
@@ -342,15 +360,15 @@ def _nothing() -> None:
     """Nothing is to be let go."""
 
 
-def _nobody_knows(lost: SubmitUncertain | None = None) -> SubmitUncertain:
+def _nobody_knows(doubt: SubmitUncertain | None = None) -> SubmitUncertain:
     """Return what ends an edit of a model without tasks whose answer was lost."""
     return SubmitUncertain(
         "The upstream's answer was lost, and this model has no list to look it up in: the "
         "picture may have been made and paid for. Only if it may be paid for twice, send the "
         "edit again in two minutes, or at once with a new Idempotency-Key.",
         retry=False,
-        upstream_code=None if lost is None else lost.upstream_code,
-        upstream_request_id=None if lost is None else lost.upstream_request_id,
+        upstream_code=None if doubt is None else doubt.upstream_code,
+        upstream_request_id=None if doubt is None else doubt.upstream_request_id,
     )
 
 

@@ -1,7 +1,7 @@
 """The tasks that are looked after, in the order in which upstream runs them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.domain.task import Task, TaskStatus
@@ -45,6 +45,8 @@ class Watch:
     """Until then the list is not believed about it."""
     timed_out: bool = False
     """It ran for longer than upstream lets any run, and is not waited for any more."""
+    ours: Callable[[Task], bool] = lambda _: True
+    """Says whether what was fetched can be of this task; else the fetch has failed."""
     trace: Trace = UNTRACED
     """Told of each fetch."""
     part: int = 0

@@ -55,6 +55,8 @@ class MemoryLedger:
         self._name(edit)
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        if not task_id.startswith("request-") and self._is_anothers(task_id, edit_id, part):
+            raise LedgerConflict("This task is another edit's.")
         self._id_by_task[task_id] = edit_id
         self._change(edit_id, part, upstream=upstream, task_id=task_id, state=TaskState.ACCEPTED)
 
@@ -149,6 +151,20 @@ class MemoryLedger:
     def _knows(self, task_id: str) -> bool:
         edit = self._edits.get(self._id_by_task.get(task_id, ""))
         return edit is not None and any(task.task_id == task_id for task in edit.tasks)
+
+    def _is_anothers(self, task_id: str, edit_id: str, part: int) -> bool:
+        """Whether another part of the same account has the task."""
+        owner = self._edits.get(self._id_by_task.get(task_id, ""))
+        mine = self._edits.get(edit_id)
+        if owner is None or mine is None:
+            return False
+        accounts = [task.account for task in mine.tasks if task.part == part]
+        return any(
+            task.task_id == task_id
+            and task.account in accounts
+            and (owner.edit_id, task.part) != (edit_id, part)
+            for task in owner.tasks
+        )
 
     def _change(
         self,

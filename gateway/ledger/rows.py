@@ -33,6 +33,7 @@ EDIT_COLUMNS = (
     "error_message",
     "error_kind",
     "error_retry",
+    "prompt_forms",
 )
 TASK_COLUMNS = (
     "edit_id",
@@ -81,6 +82,7 @@ def row_of_edit(edit: EditRecord) -> tuple[Any, ...]:
         edit.error_message,
         edit.error_kind,
         int(edit.error_retry),
+        edit.prompt_forms,
     )
 
 
@@ -110,6 +112,7 @@ def edit_of_row(row: Sequence[Any], task_rows: Iterable[Sequence[Any]]) -> EditR
         known[name] = tuple(json.loads(known[name] or "[]"))
     if known["scale_to"] is not None:
         known["scale_to"] = Size(*map(int, known["scale_to"].split("x")))
+    known["prompt_forms"] = known["prompt_forms"] or ""  # an older gateway wrote none
     known["composite"] = bool(known["composite"])
     known["delivered"] = bool(known["delivered"])
     known["error_retry"] = bool(known["error_retry"])

@@ -83,6 +83,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE edits ADD COLUMN delivered_age REAL",
         "CREATE INDEX edits_by_content ON edits (tenant, digest)",
     ),
+    (
+        "ALTER TABLE edits ADD COLUMN prompt_forms TEXT NOT NULL DEFAULT ''",
+        # Models without tasks have none: what stands for them may be told twice.
+        # Of two parts that named one task the older keeps it; the other is settled anew.
+        """
+        UPDATE tasks SET task_id = NULL, state = iif(state = 'accepted', 'submitting', state)
+        WHERE substr(task_id, 1, 8) <> 'request-' AND EXISTS (
+            SELECT 1 FROM tasks AS other
+            WHERE other.account = tasks.account AND other.task_id = tasks.task_id
+            AND (other.intended_at, other.edit_id, other.part)
+                < (tasks.intended_at, tasks.edit_id, tasks.part)
+        )
+        """,
+        """
+        CREATE UNIQUE INDEX task_of_one_part ON tasks (account, task_id)
+        WHERE task_id IS NOT NULL AND substr(task_id, 1, 8) <> 'request-'
+        """,
+    ),
 )
 
 

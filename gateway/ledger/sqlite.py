@@ -55,6 +55,10 @@ _TASKS_OF = (
     f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks "  # noqa: S608 - the same
     "WHERE edit_id = ? ORDER BY part"
 )
+_ACCEPT = (
+    "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, task_id = ? "
+    "WHERE edit_id = ? AND part = ?"
+)
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
 _DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(DOUBTFUL_KINDS))})"
 _OWED = f"state = 'open' OR (delivered = 0 AND (state = 'succeeded' OR {_DOUBTFUL}))"
@@ -130,11 +134,13 @@ class SqliteLedger:
         await self._write(_KEEP_PROMISE, values)
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
-        await self._write(
-            "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, "
-            "task_id = ? WHERE edit_id = ? AND part = ?",
-            (upstream, task_id, edit_id, part),
-        )
+        def write(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute(_ACCEPT, (upstream, task_id, edit_id, part))
+            except sqlite3.IntegrityError as error:
+                raise LedgerConflict("This task is another edit's.") from error
+
+        await self._writer.run(write, writes=True)
 
     async def void(self, edit_id: str, part: int) -> None:
         await self._write(

@@ -47,6 +47,12 @@ OPEN = '[tenants.any]\nregion = "beijing"\nopen = true\n'
     ("text", "line"),
     [
         pytest.param(
+            BEIJING + "[accounts.bj]\nshared = true\n" + OPEN,
+            "  account bj: 5 submits/s, 5 running and 1 ahead, 20 polls/s, shared with others; "
+            "keys bj",
+            id="shared",
+        ),
+        pytest.param(
             '[state]\npath = "memory"\n' + BEIJING + OPEN,
             'mind: with state.path = "memory" a restart forgets edits that were paid for',
             id="memory",

@@ -257,3 +257,13 @@ def test_a_tenant_that_names_no_region(tmp_path: Path, more: str, region: str) -
     )
 
     assert load_config(file, {"K": "sk-x"}).tenants["any"].region == region
+
+
+@pytest.mark.parametrize(("line", "shared"), [("shared = true", True), ("", False)])
+def test_an_account_that_others_use(tmp_path: Path, line: str, *, shared: bool) -> None:
+    """An account says whether other programs make tasks on it; by default none does."""
+    config = load(tmp_path, f"[accounts.main]\n{line}\n{GOOD}")
+
+    assert config.accounts["main"].shared is shared
+    assert config.upstreams["main"].account.shared is shared
+    assert config.tenants["acme"].upstreams[0].account.shared is shared

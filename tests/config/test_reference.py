@@ -21,6 +21,7 @@ def test_paths() -> None:
         "models.aliases",
         "regions.NAME",
         "upstreams.NAME",
+        "accounts.NAME",
         "tenants.NAME",
         "dashboard",
         "log",

@@ -219,4 +219,9 @@ WRONG_TENANTS = [
         "give the tenant keys (WAN_GATEWAY_KEY without a file), or use 127.0.0.1",
         id="open-to-the-network",
     ),
+    pytest.param(
+        UP + "[accounts.min]\nshared = true\n" + ACME,
+        ': accounts.min: is no account of an upstream; use "main"',
+        id="account-unknown",
+    ),
 ]

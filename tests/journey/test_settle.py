@@ -1,6 +1,11 @@
 """An uncertain submit (P5), through the desk: what the account's task list tells."""
 
 import asyncio
+import html
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +19,12 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.task import TaskPage, TaskStatus
-from gateway.journey.ask import Answer
-from tests.fakes import FakeDashScope, Run, Submit
-from tests.journey.house import House, buy, refusal, whole
+from gateway.domain.task import Task, TaskPage, TaskStatus
+from gateway.domain.tenant import Upstream
+from gateway.journey.ask import Answer, Ask
+from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_upstream
+from tests.journey.dying import one_life
+from tests.journey.house import House, buy, insist, refusal, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -252,6 +259,173 @@ async def test_a_list_that_is_not_whole() -> None:
     assert house.world.count("tasks") > 8
     assert house.world.count("submit") == 1
     assert answer.told.task_ids == ("task-1",)
+
+
+class Odd(FakeDashScope):
+    """A region whose list and whose tasks tell what they do not tell as they were told it."""
+
+    shift = 0.0
+    strangers_only = False
+    spelt: Callable[[str], str] = staticmethod(lambda model: model)
+    told: Callable[[str], str | None] = staticmethod(lambda prompt: prompt)
+
+    async def tasks(self, *given: Any, **named: Any) -> TaskPage:
+        page = await super().tasks(*given, **named)
+        rows = tuple(
+            replace(row, created=row.created + self.shift, model=self.spelt(row.model))
+            for row in page.rows
+        )
+        return replace(page, rows=rows)
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        task = await super().fetch(upstream, task_id)
+        prompt = task.orig_prompt
+        if prompt is None or (self.strangers_only and not self.tasks_by_id[task_id].stranger):
+            return task
+        return replace(task, orig_prompt=self.told(prompt))
+
+
+def odd_house(**how: Any) -> House:
+    house = House()
+    house.world = world = Odd(house.clock)
+    for name, value in how.items():
+        setattr(world, name, value)
+    return house
+
+
+LONG = "A ﬁne & <b>Foto — naïve “quotes”,\r\n  two  lines, " + "and much more of it, " * 60
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"shift": -3.0}, id="three seconds before"),
+        pytest.param({"shift": -50.0}, id="fifty seconds before"),
+        pytest.param({"shift": 50.0}, id="fifty seconds after"),
+        pytest.param({"spelt": lambda model: f"{model}-2025-09-23"}, id="a snapshot's name"),
+        pytest.param({"spelt": lambda _: "Wan2.5-I2I"}, id="an alias"),
+        pytest.param({"spelt": lambda _: "wanx2.5-i2i-preview"}, id="another spelling"),
+        pytest.param({"told": lambda prompt: " ".join(prompt.split())}, id="white space"),
+        pytest.param({"told": lambda prompt: prompt.replace("\r\n", "\n")}, id="line ends"),
+        pytest.param({"told": partial(unicodedata.normalize, "NFD")}, id="NFD"),
+        pytest.param({"told": partial(unicodedata.normalize, "NFKC")}, id="NFKC"),
+        pytest.param({"told": html.escape}, id="escaped"),
+        pytest.param({"told": lambda prompt: prompt.lower()}, id="small letters"),
+        pytest.param({"told": lambda prompt: prompt[:800]}, id="cut at 800"),
+        pytest.param({"told": lambda prompt: prompt[:500]}, id="cut at 500"),
+        pytest.param({"told": lambda _: ""}, id="empty"),
+        pytest.param({"told": lambda _: None}, id="absent"),
+        pytest.param({"told": lambda _: " \n"}, id="blank"),
+    ],
+)
+@pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
+async def test_a_near_miss_is_doubt(how: dict[str, Any], *, dies: bool) -> None:
+    """A task that may be ours by another name, time or prompt forbids a second submit."""
+    house = odd_house(**how)
+    house.world.submits.append(Submit(CUT))
+
+    def ask(count: int) -> Ask:
+        return house.ask(LONG, retry_count=count)
+
+    if dies:
+        await one_life(house, ask, 5)
+    async with house.desk() as desk:
+        refused = await refusal(insist(desk, ask, house.clock))
+
+    assert isinstance(refused, TaskLost)
+    assert not refused.retry
+    assert house.world.count("submit") == 1
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"spelt": lambda _: "wanx2.1-kf2v-plus"}, id="a video"),
+        pytest.param({"spelt": lambda _: "wan2.6-image"}, id="another model of ours"),
+        pytest.param({"spelt": lambda _: "wan2.5-t2i-preview-2025"}, id="another kind"),
+        pytest.param({"spelt": lambda _: "qwen-image-edit"}, id="another line"),
+        pytest.param({"told": lambda prompt: prompt + " more"}, id="another prompt"),
+        pytest.param({"told": lambda prompt: prompt[:900] + "another end"}, id="another end"),
+        pytest.param({"shift": -100.0}, id="long before"),
+    ],
+)
+async def test_what_is_surely_anothers(how: dict[str, Any]) -> None:
+    """Another's task in the window, running or ended, does not keep ours from being made."""
+    house = odd_house(**how, strangers_only=True)
+    house.world.submits.append(NONE_MADE)
+    house.world.stranger(LONG, after=0.05, run=Run(0.0, 2.0))
+
+    async with house.desk() as desk:
+        await buy(desk, house.ask(LONG))
+
+    assert house.world.count("submit") == 2
+
+
+async def test_ours_beside_a_near_miss() -> None:
+    """The one task of our prompt, model and window is ours, whatever nearly is."""
+    house = House()
+    house.world.stranger("a red cat", run=Run(0.0, 1.0))
+    await house.clock.sleep(20.0)
+    house.world.submits.append(MADE)
+
+    answer = await bought(house)
+
+    assert answer.told.task_ids == ("task-2",)
+
+
+async def test_what_was_there_before_is_not_ours() -> None:
+    """A task that a search has seen is not taken for that of a later submit."""
+    house = House()
+    house.world.submits.extend([MADE, NONE_MADE])
+    house.world.stranger("a red cat", after=0.05)
+    async with house.desk() as desk:
+        first = await refusal(buy(desk, house.ask()))
+        await buy(desk, house.ask(picture=b"second"))
+
+    assert isinstance(first, TaskLost)
+    assert house.world.count("submit") == 3
+
+
+async def test_tasks_that_come_later_are_not_waited_for() -> None:
+    """On a busy account the search ends: what appears after the quiet is not ours."""
+    house = House()
+    house.world.submits.append(NONE_MADE)
+    for number in range(100):
+        house.world.stranger(f"other {number}", after=0.7 * number, run=Run(0.0, 8.0))
+    async with house.desk() as desk:
+        began = house.clock.now()
+        await buy(desk, house.ask(patience=1000.0))
+
+    submits = [call.at for call in house.world.calls if call.operation == "submit"]
+    assert submits[1] - began < 30.0
+
+
+async def test_a_shared_account() -> None:
+    """Where others use the account, one task of our prompt proves nothing; none proves none."""
+    shared = an_account(shared=True)
+    house = House(a_tenant("acme", an_upstream(account=shared)))
+    house.world.submits.extend([MADE, NONE_MADE])
+
+    refused = await refusal(bought(house))
+    answer = await bought(house, prompt="another")
+
+    assert isinstance(refused, TaskLost)
+    assert not refused.retry
+    assert answer.delivered == 1
+    assert house.world.count("submit") == 3
+
+
+async def test_a_key_that_is_refused_while_it_looks() -> None:
+    """Any key of the account finds the task."""
+    house = House(a_tenant("acme", an_upstream("one"), an_upstream("two")))
+    house.world.submits.append(MADE)
+    house.world.fail("tasks", UpstreamUnavailable("The key is refused."))
+
+    answer = await bought(house)
+
+    looks = [call.upstream for call in house.world.calls if call.operation == "tasks"]
+    assert looks[:2] == ["one", "two"]
+    assert answer.delivered == 1
 
 
 def blocked(meaning: GatewayError) -> SubmitUncertain:

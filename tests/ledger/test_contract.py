@@ -459,3 +459,44 @@ async def test_a_doubtful_end_is_an_answer_too(ledger: AnyLedger, retry: bool, f
     known = await ledger.find_delivered("acme", [EDIT.digest], 600.0)
 
     assert (known is not None) == found
+
+
+async def test_a_task_is_of_one_part(ledger: AnyLedger) -> None:
+    """A task that another edit, or another part, has is not accepted; its own may be again."""
+    other = replace(EDIT, edit_id="edit_2")
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(EDIT, SECOND)
+    await ledger.intend(other, FIRST)
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+
+    for edit_id, part in (("edit_2", 0), ("edit_1", 1)):
+        with pytest.raises(LedgerConflict):
+            await ledger.accept(edit_id, part, "beijing-main", "t1")
+
+    found = await ledger.find("edit_2")
+    assert found is not None
+    assert found.tasks == (FIRST,)
+
+
+async def test_what_stands_for_a_task_may_be_told_twice(ledger: AnyLedger) -> None:
+    """Models without tasks have no ids that could be mixed up."""
+    other = replace(EDIT, edit_id="edit_2")
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(other, FIRST)
+
+    await ledger.accept("edit_1", 0, "beijing-main", "request-unknown")
+    await ledger.accept("edit_2", 0, "beijing-main", "request-unknown")
+
+    assert await ledger.known(["request-unknown"]) == {"request-unknown"}
+
+
+async def test_accounts_have_their_own_tasks(ledger: AnyLedger) -> None:
+    """The same id on two accounts is two tasks."""
+    await ledger.intend(EDIT, FIRST)
+    await ledger.intend(replace(EDIT, edit_id="edit_2"), replace(FIRST, account="other"))
+
+    await ledger.accept("edit_1", 0, "beijing-main", "t1")
+    await ledger.accept("edit_2", 0, "beijing-main", "t1")
+
+    assert await ledger.known(["t1"]) == {"t1"}

@@ -18,7 +18,10 @@ from tests.ledger.records import EDIT, FIRST, NOW, SECOND, Calendar, edit
 
 pytestmark = pytest.mark.anyio
 
-NEW_COLUMNS = {"adjusted", "compression", "scale_to", "composite", "promised", "key_id", "base_url"}
+NEW_COLUMNS = {
+    *("adjusted", "compression", "scale_to", "composite", "key_id", "base_url", "prompt_forms"),
+    "promised",
+}
 
 
 def _ids(path: Path, **more: object) -> list[str]:

@@ -14,13 +14,7 @@ from gateway.ledger.trouble import LedgerError
 from tests.ledger.records import EDIT
 
 NOBODY = 65534
-_SINCE_VERSION_2 = {
-    "adjusted",
-    "compression",
-    "scale_to",
-    "composite",
-    "promised",
-}
+_SINCE_VERSION_1 = {"adjusted", "compression", "scale_to", "composite", "prompt_forms", "promised"}
 
 
 def start(path: Path) -> None:
@@ -105,7 +99,7 @@ def a_scratched_ledger(path: Path) -> None:
         ),
         pytest.param(
             a_newer_ledger,
-            "was written by a newer gateway (its tables are version 99, this one knows up to 4); "
+            "was written by a newer gateway (its tables are version 99, this one knows up to 5); "
             "start that version again, or name another file in [state] path",
             id="newer",
         ),
@@ -232,7 +226,7 @@ def test_only_missing_versions_are_added(tmp_path: Path) -> None:
 def test_an_edit_of_the_first_version_is_read_as_it_was(tmp_path: Path) -> None:
     """What it lacks is what it was: nothing done to the pictures, DashScope's own bytes."""
     path = tmp_path / "gateway.db"
-    columns = [name for name in EDIT_COLUMNS if name not in _SINCE_VERSION_2]
+    columns = [name for name in EDIT_COLUMNS if name not in _SINCE_VERSION_1]
     row = dict(zip(EDIT_COLUMNS, row_of_edit(EDIT), strict=True))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         prepare(connection, path, "normal", MIGRATIONS[:1])
@@ -274,3 +268,34 @@ def test_an_error_that_has_rolled_back_already_is_told_as_it_was() -> None:
 
         with pytest.raises(sqlite3.IntegrityError), transaction(connection, writes=True):
             connection.execute("INSERT INTO once VALUES (1)")
+
+
+def test_a_task_of_two_edits_is_the_older_ones(tmp_path: Path) -> None:
+    """A ledger in which two parts name one task is brought to where each has its own."""
+    path = tmp_path / "gateway.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        prepare(connection, path, "normal", MIGRATIONS[:3])
+        for edit_id, at, state, task_id in (
+            ("second", 2.0, "accepted", "t"),
+            ("first", 1.0, "accepted", "t"),
+            ("third", 3.0, "ended", "t"),
+            ("fourth", 4.0, "ended", "request-unknown"),
+            ("fifth", 5.0, "ended", "request-unknown"),
+        ):
+            connection.execute(
+                "INSERT INTO tasks (edit_id, part, n, upstream, account, state, intended_at, "
+                "task_id) VALUES (?, 0, 1, 'u', 'a', ?, ?, ?)",
+                (edit_id, state, at, task_id),
+            )
+
+    start(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT edit_id, state, task_id FROM tasks").fetchall()
+    assert sorted(found) == [
+        ("fifth", "ended", "request-unknown"),
+        ("first", "accepted", "t"),
+        ("fourth", "ended", "request-unknown"),
+        ("second", "submitting", None),
+        ("third", "ended", None),
+    ]
