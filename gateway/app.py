@@ -51,7 +51,6 @@ from gateway.observe.labels import configured
 from gateway.observe.logs import log_line
 from gateway.observe.loop_lag import measure_loop_lag
 from gateway.observe.metrics import Metrics
-from gateway.observe.prices import PRICES
 from gateway.observe.sampling import sample
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
@@ -316,9 +315,10 @@ def _tracer(config: Config, clock: Clock) -> Tracer:
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
     """Return the metrics with what is known before the first request."""
-    metrics = Metrics(
-        registry, configured(config.tenants.values(), MODELS, PRICES, config.upstreams.values())
+    names = configured(
+        config.tenants.values(), MODELS, dict(config.prices), config.upstreams.values()
     )
+    metrics = Metrics(registry, names)
     metrics.ready(True)
     metrics.draining(False)
     metrics.inflight_limit(config.server.max_bytes_in_flight)

@@ -32,6 +32,9 @@ class RecordingObserver:
                     gauges[state] = gauges.get(state, 0) + change
         return {state: value for state, value in gauges.items() if value}
 
+    def edit_begun(self, tenant: str, region: str, model: str) -> None:
+        self.seen.append(("edit_begun", tenant, region, model))
+
     def queued(self, region: str, tenant: str, change: int) -> None:
         self.seen.append(("queued", region, tenant, change))
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.keys import read
 from gateway.config.offers import offers_of
+from gateway.config.prices import read_prices
 from gateway.config.schema import (
     AccountTable,
     Config,
@@ -46,6 +47,7 @@ _TABLES = (
     "log",
     "metrics",
     "traces",
+    "prices",
 )
 _SHORTEST_TOKEN = 16
 _LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
@@ -67,6 +69,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     traces, traces_headers = read_traces(root.table("traces"), environ)
     offers = offers_of(root.table("models"))
     regions = _regions(root.table("regions"))
+    prices = read_prices(root.table("prices"), regions)
     upstreams = _upstreams(root.table("upstreams"), root.table("accounts"), regions, environ)
     tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams)
     config = Config(
@@ -86,6 +89,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         tenants=MappingProxyType(tenants),
         tenant_by_key=MappingProxyType(tenant_by_key),
         open_tenant=open_tenant,
+        prices=prices,
     )
     refuse_open_to_the_network(config)
     return config

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.keys import Declared, declared
+from gateway.config.prices import PriceRule
 from gateway.config.rules import KeyReference
 from gateway.config.schema import (
     AccountTable,
@@ -57,7 +58,7 @@ def config_keys() -> list[ConfigKey]:
     keys = [_key(path, known) for path, kind in _TABLES for known in declared(kind)]
     after = [key.path for key in keys].index("models.default_generation") + 1
     keys.insert(after, _ALIASES)
-    return [*keys, _HEADERS]
+    return [*keys, _HEADERS, _PRICES]
 
 
 _ALIASES = ConfigKey(
@@ -75,6 +76,15 @@ _HEADERS = ConfigKey(
     "none",
     "",
     "Where the value of a header for the collector is kept.",
+)
+
+
+_PRICES = ConfigKey(
+    "prices.REGION.NAME",
+    PriceRule().takes,
+    "DashScope's list price, where it is known",
+    "",
+    "Of a picture that the model of this name makes there, for the estimate of cost.",
 )
 
 

@@ -39,6 +39,7 @@ from gateway.domain.tenant import (
     Tenant,
     Upstream,
 )
+from gateway.observe.labels import Price
 
 _MIB = 1024 * 1024
 
@@ -326,6 +327,8 @@ class Config:
     """The raw sha256 of a customer's key (32 bytes) → its tenant's name."""
     open_tenant: str | None
     """Who gets the edits of unknown keys; only ever set on loopback."""
+    prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
+    """Of a picture, by region and model."""
     abandon: bool = False
     """``serve --abandon``: start though open edits cannot be followed any more."""
 

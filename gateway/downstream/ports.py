@@ -146,6 +146,10 @@ class EdgeObserver(Protocol):
         """From the body's last byte to the desk, and from the answer to the first byte out."""
         ...
 
+    def queue_rejected(self, tenant: str, reason: str) -> None:
+        """Reasons: deadline, bytes, draining; the journey tells of tenant_limit."""
+        ...
+
     def inflight_bytes(self, change: int) -> None: ...
 
 

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.domain.clock import Clock
-from gateway.domain.errors import InternalError
+from gateway.domain.errors import Draining, InternalError, Overloaded, RateLimited
 from gateway.domain.phases import Phases
 from gateway.downstream.edit_headers import server_timing
 from gateway.downstream.ports import EdgeObserver, LineLog
@@ -21,6 +21,7 @@ CUSTOMER_LEFT = 499
 """nginx's number for a customer who left before there was an answer; never sent."""
 
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_REJECTIONS = {Draining.code: "draining", Overloaded.code: "bytes"}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _LONGEST_PATH = 200
 _SERVER_TIMING = b"server-timing"
@@ -74,7 +75,19 @@ class RequestLog:
                 line.body_in,
                 line.body_out,
             )
+            if (reason := _rejection(line)) is not None:
+                self._observer.queue_rejected(line.tenant or "_unknown", reason)
         self._log.log_line(line)
+
+
+def _rejection(line: RequestLine) -> str | None:
+    """Say why an edit was refused before its submit, where that is known at the edge alone."""
+    if line.method != "POST" or "/images/" not in line.route:
+        return None
+    if line.outcome == RateLimited.code:
+        # An edit that its tenant's limit refused has ended; this one still waits.
+        return "deadline" if line.told is not None and line.told.status == "waiting" else None
+    return _REJECTIONS.get(line.outcome)
 
 
 def _begin(scope: Scope, now: float) -> RequestLine:

@@ -243,6 +243,7 @@ class Desk:
         errand = Errand.begin("edit_" + secrets.token_hex(16), ask, created=self._clock.epoch())
         errand.traced_by(self._tracer, came=ask.came, since=ask.phases.started)
         self._register.add(errand)
+        self._observer.edit_begun(ask.tenant.name, ask.tenant.region, ask.edit.model)
         if ask.idempotency_key:
             self._observer.idempotency("new")
         return errand, False, False
@@ -388,6 +389,7 @@ class Desk:
     def _recover(self, record: EditRecord) -> None:
         """Take over what another process left unfinished or undelivered."""
         errand = self._adopt(record)
+        self._observer.edit_begun(errand.tenant.name, errand.tenant.region, record.model)
         if record.state is not EditState.OPEN:
             errand.replay = False
             self._register.add(errand)

@@ -32,21 +32,26 @@ ROUTES = (
 )
 METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
 CODES = tuple(str(code) for code in range(100, 600))
-CODE_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+CODE_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 DISCONNECT_PHASES = ("reading", "queued", "submitting", "polling", "downloading", "writing")
 ATTEMPTS = ("1", "2", "3+")
-REJECTIONS = ("full", "tenant_limit", "deadline", "bytes", "draining")
+REJECTIONS = ("tenant_limit", "deadline", "bytes", "draining")
 TASK_STATES = ("submitting", "pending", "running", "downloading")
 OUTCOMES = ("succeeded", "partial", "failed", "canceled", "timed_out", "lost")
 PHASES = tuple(phase.value for phase in Phase)
 OPERATIONS = ("submit", "poll", "list", "cancel", "download", "upload")
 RETRY_REASONS = ("network", "status", "content")
 DISPOSITIONS = ("delivered", "undelivered", "failed")
-UNDELIVERED = ("customer_left", "result_unavailable", "expired")
+RETRIED = ("download", "upload")
+"""Operations that are tried again; the others are told to the journey, or asked for anew."""
+THROTTLED = ("submit", "poll", "list", "cancel")
+UNDELIVERED = ("result_unavailable", "expired")
 RECOVERED = ("task_followed", "submit_resolved", "submit_void")
 DUPLICATES = ("retry_joined", "in_flight_joined", "key_replayed", "ambiguous_found")
 IDEMPOTENCY = ("new", "joined", "replayed", "conflict")
-JOURNAL_STATES = tuple(state.value for state in EditState)
+JOURNAL_STATES = tuple(state.value for state in EditState if state is not EditState.DROPPED)
+COMMON_CODES = ("200", "400", "429", "500", "503")
+"""Of edits, which alerts and dashboards count from the first one on; other codes are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class Configured:
     accounts: tuple[str, ...] = ()
     prices: dict[tuple[str, str], Price] = field(default_factory=dict)
     """By region and model; without one no cost is estimated."""
+    homes: dict[str, str] = field(default_factory=dict, compare=False)
+    """The region of each tenant; of one that is not in here, any."""
 
 
 def configured(
@@ -84,6 +91,7 @@ def configured(
     regions = {tenant.region for tenant in tenants} | {up.region.name for up in upstreams}
     return Configured(
         tenants=tuple(sorted(tenant.name for tenant in tenants)),
+        homes={tenant.name: tenant.region for tenant in tenants},
         regions=tuple(sorted(regions)),
         models=tuple(models),
         upstreams=tuple(sorted((upstream.region.name, upstream.name) for upstream in upstreams)),

@@ -26,6 +26,7 @@ from gateway.observe.families import Families
 from gateway.observe.labels import OTHER, UNKNOWN, Configured
 
 _MADE_AT = ("/v1/images/edits", "/v1/images/generations")
+_MOST_BEGUN = 2_500  # series with a tenant that stand at 0 from the start
 
 
 class Metrics:
@@ -52,6 +53,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         self._families = Families(registry)
+        self._names = names
         self._prices = names.prices
         self._sets = _sets(names, routes)
         self._begin(names, routes)
@@ -139,6 +141,12 @@ class Metrics:
         self._families.tasks.of(self._tenant(tenant), *place, outcome).inc()
         self._families.task_seconds.of(*place, outcome).observe(seconds)
 
+    def edit_begun(self, tenant: str, region: str, model: str) -> None:
+        """Have what its end will count stand at 0, so that a rate sees the first one."""
+        self._begin_money(
+            self._tenant(tenant), self._in("region", region), self._in("model", model)
+        )
+
     def task_failed(self, region: str, model: str, error: GatewayError) -> None:
         self._families.task_failures.of(
             self._in("region", region), self._in("model", model), error_type(error)
@@ -167,13 +175,13 @@ class Metrics:
     def upstream_retried(self, region: str, operation: str, reason: str) -> None:
         self._families.upstream_retries.of(
             self._in("region", region),
-            self._in("operation", operation),
+            self._in("retried", operation),
             self._in("retry_reason", reason),
         ).inc()
 
     def upstream_throttled(self, region: str, operation: str) -> None:
         self._families.upstream_throttled.of(
-            self._in("region", region), self._in("operation", operation)
+            self._in("region", region), self._in("throttled", operation)
         ).inc()
 
     def poll_budget_used(self, account: str, ratio: float) -> None:
@@ -243,10 +251,10 @@ class Metrics:
         return OTHER
 
     def _begin(self, names: Configured, routes: tuple[str, ...]) -> None:
-        """Put what is known from the start at 0, but for what has a tenant: too many."""
+        """Put what is known from the start at 0; of many tenants, only what has none of them."""
         families, regions, models = self._families, names.regions, names.models
         families.http_in_flight.begin(routes)
-        families.http_seconds.begin(_MADE_AT, ("2xx", "4xx", "5xx"))
+        families.http_seconds.begin(_MADE_AT, labels.CODE_CLASSES)
         families.disconnects.begin(labels.DISCONNECT_PHASES)
         families.retries.begin(labels.ATTEMPTS)
         families.overhead.begin(_MADE_AT)
@@ -259,8 +267,8 @@ class Metrics:
         families.upstream_seconds.begin(regions, labels.OPERATIONS)
         # An alert on failing calls must see the first one; other codes are too many.
         families.upstream_requests.begin(regions, labels.OPERATIONS, ("error",))
-        families.upstream_retries.begin(regions, ("download",), labels.RETRY_REASONS)
-        families.upstream_throttled.begin(regions, labels.OPERATIONS)
+        families.upstream_retries.begin(regions, labels.RETRIED, labels.RETRY_REASONS)
+        families.upstream_throttled.begin(regions, labels.THROTTLED)
         families.poll_budget.begin(names.accounts)
         families.undelivered.begin(labels.UNDELIVERED)
         families.recovered.begin(labels.RECOVERED)
@@ -271,6 +279,35 @@ class Metrics:
         for region, upstream in names.upstreams:
             # Taken for good until a call is refused.
             families.key_up.of(region, upstream).set(1)
+        if len(names.tenants) * _series_of_a_tenant(names) <= _MOST_BEGUN:
+            for tenant in names.tenants:
+                self._begin_tenant(tenant)
+
+    def _begin_tenant(self, tenant: str) -> None:
+        families, names = self._families, self._names
+        families.http_requests.begin(_MADE_AT, ("POST",), labels.COMMON_CODES, (tenant,))
+        families.late_errors.begin(("500", "503"), (tenant,))
+        families.queue_rejections.begin((tenant,), labels.REJECTIONS)
+        home = names.homes.get(tenant)
+        for region in names.regions if home is None else (home,):
+            families.queue_depth.of(region, tenant)
+            for model in names.models:
+                self._begin_money(tenant, region, model)
+
+    def _begin_money(self, tenant: str, region: str, model: str) -> None:
+        families, who = self._families, ((tenant,), (region,), (model,))
+        families.tasks.begin(*who, labels.OUTCOMES)
+        families.images.begin(*who, labels.DISPOSITIONS)
+        if (price := self._prices.get((region, model))) is not None:
+            families.cost.begin(*who, (price.currency,))
+
+
+def _series_of_a_tenant(names: Configured) -> int:
+    """Return how many series with the name of one tenant _begin_tenant makes, at the most."""
+    regions = 1 if names.homes else len(names.regions)
+    money = len(labels.OUTCOMES) + len(labels.DISPOSITIONS) + 1
+    edge = len(_MADE_AT) * len(labels.COMMON_CODES) + 2 + len(labels.REJECTIONS)
+    return edge + regions * (1 + len(names.models) * money)
 
 
 def _sets(names: Configured, routes: tuple[str, ...]) -> dict[str, frozenset[str]]:
@@ -289,7 +326,9 @@ def _sets(names: Configured, routes: tuple[str, ...]) -> dict[str, frozenset[str
         "outcome": labels.OUTCOMES,
         "operation": labels.OPERATIONS,
         "upstream_code": (*labels.CODES, "error"),
+        "retried": labels.RETRIED,
         "retry_reason": labels.RETRY_REASONS,
+        "throttled": labels.THROTTLED,
         "disposition": labels.DISPOSITIONS,
         "undelivered": labels.UNDELIVERED,
         "recovered": labels.RECOVERED,

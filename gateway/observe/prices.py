@@ -2,11 +2,21 @@
 
 from gateway.observe.labels import Price
 
-# dashscope.md 6.2: for each picture that was made, without the free quota of new accounts.
-PRICES = {
-    ("beijing", "wan2.5-i2i-preview"): Price(0.20, "CNY"),
-    ("singapore", "wan2.5-i2i-preview"): Price(0.03, "USD"),
-    ("beijing", "wan2.6-image"): Price(0.20, "CNY"),
-    ("singapore", "wan2.6-image"): Price(0.03, "USD"),
+CURRENCIES = {"beijing": "CNY", "singapore": "USD"}
+"""By region: what its list prices are in; of any other region it is CNY."""
+
+_AMOUNTS = {
+    # docs/reference/dashscope.md 6.2: for each picture that was made, without free quotas.
+    "wan2.5-i2i-preview": (0.20, 0.03),
+    "wan2.5-t2i-preview": (0.20, 0.03),
+    "wan2.6-image": (0.20, 0.03),
+    "wan2.6-t2i": (0.20, 0.03),
+    "qwen-image-edit-plus": (0.20, 0.03),
 }
-"""By region and model; a region of another name has no price, nor a model that is not listed."""
+
+PRICES = {
+    (region, model): Price(amount, CURRENCIES[region])
+    for model, amounts in _AMOUNTS.items()
+    for region, amount in zip(CURRENCIES, amounts, strict=True)
+}
+"""By region and model; the config may name others."""

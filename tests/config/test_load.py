@@ -11,6 +11,7 @@ from gateway.config import load_config
 from gateway.config.schema import Dashboard
 from gateway.domain.models import Does
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
+from gateway.observe.labels import Price
 from tests.config.toml import ACME, GOOD, HASH, UP, load, up
 
 
@@ -267,3 +268,20 @@ def test_an_account_that_others_use(tmp_path: Path, line: str, *, shared: bool) 
     assert config.accounts["main"].shared is shared
     assert config.upstreams["main"].account.shared is shared
     assert config.tenants["acme"].upstreams[0].account.shared is shared
+
+
+def test_prices(tmp_path: Path) -> None:
+    """A price of the config stands over the list's, in the region's currency or in its own."""
+    file = tmp_path / "g.toml"
+    file.write_text(
+        '[upstreams.bj]\nregion = "beijing"\nkey = "env:K"\n[tenants.any]\nopen = true\n'
+        '[prices.beijing]\n"wan2.6-image" = 0.15\n'
+        '[prices.singapore]\n"wan2.6-image" = 0.02\n"wan2.6-t2i" = "0.25 CNY"\n'
+    )
+
+    prices = load_config(file, {"K": "sk-x"}).prices
+
+    assert prices["beijing", "wan2.5-i2i-preview"] == Price(0.20, "CNY")
+    assert prices["beijing", "wan2.6-image"] == Price(0.15, "CNY")
+    assert prices["singapore", "wan2.6-image"] == Price(0.02, "USD")
+    assert prices["singapore", "wan2.6-t2i"] == Price(0.25, "CNY")

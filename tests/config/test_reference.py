@@ -28,6 +28,7 @@ def test_paths() -> None:
         "metrics",
         "traces",
         "traces.headers",
+        "prices.REGION",
     ]
 
 

@@ -189,6 +189,22 @@ WRONG_SETTINGS = [
         id="url-without-a-path",
     ),
     pytest.param(
+        "[prices.mars]",
+        ': prices.mars: "mars" is no region; use "beijing" or "singapore"',
+        id="price-of-no-region",
+    ),
+    pytest.param(
+        '[prices.beijing]\n"wan2.6-imag" = 1',
+        ': prices.beijing."wan2.6-imag": unknown key; write wan2.6-image, or remove it',
+        id="price-of-no-model",
+    ),
+    pytest.param(
+        '[prices.beijing]\n"wan2.6-image" = "free"',
+        ': prices.beijing."wan2.6-image": got "free"; use a number from 0, in the currency of '
+        'the region, or a text such as "0.03 USD"',
+        id="price-in-words",
+    ),
+    pytest.param(
         '[regions.beijing]\nprevious = ["x"]',
         ': regions.beijing.previous: got "x"; '
         'use a list of URLs such as "https://dashscope.aliyuncs.com/api/v1", or []',

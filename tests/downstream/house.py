@@ -159,6 +159,7 @@ class Recorder:
 
     said: list[tuple[Any, ...]] = field(default_factory=list)
     lines: list[RequestLine] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
     inflight: int = 0
 
     def http_request_started(self, route: str) -> None:
@@ -175,6 +176,9 @@ class Recorder:
 
     def client_retry(self, attempt: int) -> None:
         self.said.append(("retry", attempt))
+
+    def queue_rejected(self, tenant: str, reason: str) -> None:
+        self.rejected.append((tenant, reason))
 
     def client_patience(self, seconds: float) -> None:
         self.said.append(("patience", seconds))

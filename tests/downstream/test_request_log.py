@@ -6,6 +6,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.downstream.request_line import line_of
 from gateway.downstream.request_log import RequestLog
+from gateway.journey.ask import Told
 from tests.downstream.house import FILES, FORM, KEY, FakeClock, House, Recorder, Wire
 
 pytestmark = pytest.mark.anyio
@@ -143,3 +144,36 @@ async def test_other_protocols_pass() -> None:
     )
 
     assert (passed, seen.lines) == (["lifespan"], [])
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "outcome", "status", "counted"),
+    [
+        ("POST", "/v1/images/edits", "server_is_draining", None, "draining"),
+        ("POST", "/v1/images/generations", "server_is_overloaded", None, "bytes"),
+        ("POST", "/v1/images/edits", "rate_limit_exceeded", "waiting", "deadline"),
+        ("POST", "/v1/images/edits", "rate_limit_exceeded", "failed", None),
+        ("POST", "/v1/images/edits", "rate_limit_exceeded", None, None),
+        ("POST", "/v1/images/edits", "ok", None, None),
+        ("GET", "/v1/images/edits/{edit_id}", "server_is_overloaded", None, None),
+        ("POST", "/dashboard/events", "server_is_overloaded", None, None),
+    ],
+)
+async def test_edits_refused_before_their_submit(
+    method: str, route: str, outcome: str, status: str | None, counted: str | None
+) -> None:
+    """Why an edit was refused before its submit is counted once, by its tenant."""
+    seen = Recorder()
+
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        line = line_of(scope)
+        line.route, line.outcome, line.tenant = route, outcome, "acme"
+        line.told = None if status is None else Told("edit_1", "beijing", status=status)
+
+    log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
+    wire = Wire()
+    await log(
+        {"type": "http", "method": method, "path": "/", "headers": []}, wire.receive, wire.send
+    )
+
+    assert seen.rejected == ([] if counted is None else [("acme", counted)])

@@ -37,6 +37,8 @@ _OWN_VALUES = {
     ("client_disconnects", "phase"): labels.DISCONNECT_PHASES,
     ("journal_entries", "state"): labels.JOURNAL_STATES,
     ("queue_rejections", "reason"): labels.REJECTIONS,
+    ("upstream_retries", "operation"): labels.RETRIED,
+    ("upstream_throttled", "operation"): labels.THROTTLED,
     ("upstream_retries", "reason"): labels.RETRY_REASONS,
     ("undelivered_tasks", "reason"): labels.UNDELIVERED,
     ("recovered_tasks", "how"): labels.RECOVERED,
@@ -57,9 +59,11 @@ a test compares.
   nothing is a key, a prompt, an id or an address.
 - `tenant` stands on no histogram.
   200 tenants make fewer than 5,000 series; a test counts them.
-- Enumerations begin at 0, so that `rate()` works from the first event.
-  What has a tenant, a status (but for calls upstream that got none), an outcome or a phase,
-  and the sizes of bodies, begin with their first event: they would be most of the series.
+- Counters begin at 0, so that `increase()` counts the first event after a start, too: pictures,
+  cost, tasks, refusals and the common statuses of edits for each tenant, its region and each model.
+  Where that would be more than 2,500 series, those of pictures, cost and tasks begin when the
+  tenant's first edit of the model comes, long before its end is counted.
+  Other statuses, and histograms of phases, outcomes and sizes, begin with their first event.
 - There are no exemplars: nothing here leads to a single edit. Logs and [traces](traces.md) do.
 - There is no family for a reload of the config or for a circuit breaker, since there is neither.
 - Counters end in `_total`; a histogram has `_bucket`, `_sum` and `_count`.

@@ -79,9 +79,9 @@ Told = Callable[[Metrics], object]
             id="waited",
         ),
         pytest.param(
-            lambda m: m.queue_rejected("acme", "full"),
+            lambda m: m.queue_rejected("acme", "tenant_limit"),
             "queue_rejections_total",
-            {"tenant": "acme", "reason": "full"},
+            {"tenant": "acme", "reason": "tenant_limit"},
             1,
             id="rejected",
         ),

@@ -4,10 +4,12 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from gateway.domain.errors import UpstreamFailed
+from gateway.domain.models import MODELS
 from gateway.domain.phases import Phase
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.observe import labels
 from gateway.observe.labels import Configured, Price, configured
+from gateway.observe.prices import PRICES
 from tests.observe.exposition import EDITS, MODEL, NAMES, World
 
 
@@ -36,7 +38,7 @@ def test_rates_work_from_the_first_event() -> None:
     world = World()
 
     assert world.value("duplicates_prevented_total", how="ambiguous_found") == 0
-    assert world.value("undelivered_tasks_total", reason="customer_left") == 0
+    assert world.value("undelivered_tasks_total", reason="expired") == 0
     assert world.value("upstream_throttled_total", region="beijing", operation="poll") == 0
     assert world.value("tasks_in_flight", region="singapore", state="running") == 0
     assert world.value("upstream_key_up", region="singapore", key="sg-main") == 1
@@ -48,8 +50,6 @@ def test_what_begins_with_its_first_event() -> None:
     later = {family.name for family in World().registry.collect() if not family.samples}
 
     assert {name.removeprefix("wan_gateway_") for name in later} == {
-        *("http_requests", "http_late_errors", "queue_depth", "queue_rejections"),
-        *("tasks", "images", "image_cost_estimate"),  # so far by tenant
         *("task_duration_seconds", "task_phase_seconds"),  # by outcome and phase
         *("http_request_body_bytes", "http_response_body_bytes"),
         "config_info",  # told by the app
@@ -109,7 +109,7 @@ def _busy(world: World, tenants: tuple[str, ...] = ("acme",)) -> World:
             metrics.task_ended(tenant, region, MODEL, outcome, 1)
         for disposition in labels.DISPOSITIONS:
             metrics.pictures(tenant, region, MODEL, disposition, 1)
-        for reason in ("full", "deadline"):
+        for reason in ("tenant_limit", "deadline"):
             metrics.queue_rejected(tenant, reason)
         metrics.queued(region, tenant, 1)
         metrics.phases_spent(region, MODEL, dict.fromkeys(Phase, 1.0))
@@ -135,3 +135,53 @@ def test_names_are_read_off_the_config() -> None:
     assert names == Configured(
         ("a", "b"), ("beijing",), (MODEL,), (("beijing", "main"),), ("acme-cn",)
     )
+
+
+def test_what_has_a_tenant_begins_at_0() -> None:
+    """Pictures, cost, tasks, refusals and answers of each tenant count from the first one on."""
+    names = Configured(
+        ("acme", "beta"),
+        NAMES.regions,
+        (MODEL,),
+        NAMES.upstreams,
+        prices={(region, MODEL): Price(0.2, "CNY") for region in NAMES.regions},
+        homes={"acme": "beijing", "beta": "singapore"},
+    )
+    world = World(names)
+
+    for tenant, region in names.homes.items():
+        who = {"tenant": tenant, "region": region, "model": MODEL}
+        for outcome in labels.OUTCOMES:
+            assert world.value("tasks_total", **who, outcome=outcome) == 0
+        for disposition in labels.DISPOSITIONS:
+            assert world.value("images_total", **who, disposition=disposition) == 0
+        assert world.value("image_cost_estimate_total", **who, currency="CNY") == 0
+        for reason in labels.REJECTIONS:
+            assert world.value("queue_rejections_total", tenant=tenant, reason=reason) == 0
+        for code in ("200", "500", "503"):
+            said = {"route": EDITS, "method": "POST", "code": code, "tenant": tenant}
+            assert world.value("http_requests_total", **said) == 0
+    elsewhere = {"tenant": "acme", "region": "singapore", "model": MODEL}
+    assert world.value("images_total", **elsewhere, disposition="delivered") is None
+
+
+def test_many_tenants_begin_with_their_first_edit() -> None:
+    """What an edit's end will count stands at 0 from its beginning on, if not from the start."""
+    names = Configured(tuple(map(str, range(200))), ("beijing",), (MODEL,), prices=NAMES.prices)
+    world = World(names)
+    who = {"tenant": "7", "region": "beijing", "model": MODEL}
+
+    before = world.value("images_total", **who, disposition="delivered")
+    world.metrics.edit_begun("7", "beijing", MODEL)
+
+    assert before is None
+    assert world.value("images_total", **who, disposition="delivered") == 0
+    assert world.value("tasks_total", **who, outcome="succeeded") == 0
+    assert world.value("image_cost_estimate_total", **who, currency="CNY") == 0
+
+
+def test_every_model_has_a_price() -> None:
+    """No picture of a model in the table is made without its cost being estimated."""
+    for model in MODELS:
+        assert PRICES["beijing", model].currency == "CNY"
+        assert PRICES["singapore", model].currency == "USD"

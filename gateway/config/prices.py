@@ -1,0 +1,47 @@
+"""``[prices.REGION]`` over the built-in list: what a picture of a model costs there."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gateway.config.keys import take
+from gateway.config.rules import Number, Unfit
+from gateway.config.table import Table, one_of, shown
+from gateway.domain.models import MODELS
+from gateway.observe.labels import Price
+from gateway.observe.prices import CURRENCIES, PRICES
+
+_TEXT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ([A-Z]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRule:
+    takes: str = 'a number from 0, in the currency of the region, or a text such as "0.03 USD"'
+
+    def read(self, value: object) -> float | Price:
+        if isinstance(value, str):
+            if (match := _TEXT.fullmatch(value)) is None:
+                raise Unfit(f"got {shown(value)}")
+            return Price(float(match[1]), match[2])
+        return Number(0, or_least=True).read(value)
+
+
+def read_prices(table: Table, regions: Iterable[str]) -> Mapping[tuple[str, str], Price]:
+    """
+    Return the price of a picture by region and model.
+
+    Raises:
+        ConfigError: a region or model is not known, or a price is none.
+    """
+    known = tuple(regions)
+    prices = dict(PRICES)
+    for region, one in table.tables().items():
+        if region not in known:
+            raise table.wrong(region, f"{shown(region)} is no region", f"use {one_of(known)}")
+        one.only(MODELS)
+        for model in one.values:
+            said = take(one, model, PriceRule())
+            currency = CURRENCIES.get(region, "CNY")
+            prices[region, model] = said if isinstance(said, Price) else Price(said, currency)
+    return MappingProxyType(prices)
