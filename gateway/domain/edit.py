@@ -101,6 +101,11 @@ class Edit:
     adjusted: tuple[str, ...] = ()
     """What is done to its pictures, ``1:rotated``, ``size:768x768->512x512``."""
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The customer's own words; none where they are not known any more, after a restart."""
+        return tuple(filter(None, (self.prompt, self.negative_prompt)))
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -73,6 +73,12 @@ class Task:
         )
 
     @property
+    def faults(self) -> tuple[GatewayError, ...]:
+        """All that went wrong, with the task and with its pictures."""
+        errors = (self.fault, *self.results)
+        return tuple(error for error in errors if isinstance(error, GatewayError))
+
+    @property
     def made(self) -> tuple[Made, ...]:
         return tuple(result for result in self.results if isinstance(result, Made))
 

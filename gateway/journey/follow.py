@@ -4,6 +4,7 @@ import asyncio
 
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.phases import Phase
+from gateway.domain.quotes import without_quotes
 from gateway.domain.task import Task, TaskStatus
 from gateway.journey.errand import Errand, Leg
 from gateway.journey.lane import Lane
@@ -96,6 +97,8 @@ class Follower:
 
     async def _ended(self, errand: Errand, leg: Leg, task: Task, seconds: float) -> None:
         region, model = errand.tenant.region, errand.edit.model
+        for fault in task.faults:
+            without_quotes(fault, errand.edit.texts)
         polls = 0 if leg.watch is None else leg.watch.polls
         self._mark_end(errand, leg, task)
         if leg.watch is not None:

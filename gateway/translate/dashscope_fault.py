@@ -17,7 +17,7 @@ from gateway.translate.dashscope_codes import (
 )
 from gateway.translate.dashscope_text import plain
 
-# Their texts are the operator's; they quote no prompt.
+# Their texts are the operator's.
 _HIDING = (access_refused, gateway_at_fault, throttled)
 _LONGEST_SHOWN = 300  # characters of upstream's text that a customer is shown
 _LONGEST_READ = 4096  # characters of it that are looked at
@@ -44,11 +44,13 @@ def fault(
     code = plain(code)
     said = _unwrapped(message)
     make = _listed(code, said) or _unlisted(http_status)
-    error = make(fit_to_show(said) or fit_to_show(code) or "No reason was given.")
+    shown = fit_to_show(said)
+    error = make(shown or fit_to_show(code) or "No reason was given.")
+    error.upstream_said = shown if shown in error.message else ""
     error.upstream_code = code or (f"HTTP {http_status}" if http_status else None)
     error.upstream_request_id = plain(request_id) or None
     if make in _HIDING:
-        error.upstream_message = fit_to_show(said) or None
+        error.upstream_message = shown or None
     return error
 
 

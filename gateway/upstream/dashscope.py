@@ -14,11 +14,13 @@ from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import (
     GatewayError,
     InvalidImage,
+    SubmitUncertain,
     UpstreamFailed,
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
 from gateway.domain.models import MODELS, Model
+from gateway.domain.quotes import without_quotes
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_families import submit_body
@@ -95,15 +97,11 @@ class DashScopeApi:
             # Whatever broke, foreseen or not: a byte may have gone out.
             raise broken(exc, outgoing) from exc
         try:
-            return settled(answer, model)
-        except UpstreamUnavailable as exc:
-            if exc.upstream_code == "InvalidParameter" and any(map(_is_clients, pictures)):
-                raise InvalidImage(
-                    "An image URL was refused by the upstream; send the image itself.",
-                    param="image",
-                    upstream_code=exc.upstream_code,
-                    upstream_request_id=exc.upstream_request_id,
-                ) from exc
+            return _settled(answer, model, pictures)
+        except GatewayError as error:
+            without_quotes(error, edit.texts)
+            if isinstance(error, SubmitUncertain) and error.refusal is not None:
+                without_quotes(error.refusal, edit.texts)
             raise
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
@@ -216,6 +214,20 @@ class DashScopeApi:
 def _is_clients(picture: Picture) -> bool:
     """Whether DashScope fetches *picture* from where its client says that it is."""
     return picture.url.startswith(("https://", "http://"))
+
+
+def _settled(answer: httpx.Response, model: Model, pictures: tuple[Picture, ...]) -> Accepted:
+    try:
+        return settled(answer, model)
+    except UpstreamUnavailable as exc:
+        if exc.upstream_code == "InvalidParameter" and any(map(_is_clients, pictures)):
+            raise InvalidImage(
+                "An image URL was refused by the upstream; send the image itself.",
+                param="image",
+                upstream_code=exc.upstream_code,
+                upstream_request_id=exc.upstream_request_id,
+            ) from exc
+        raise
 
 
 def _submit_headers(

@@ -349,3 +349,17 @@ async def test_no_secret_is_logged_or_raised(
     said = f"{caught.value!r} {caught.value.upstream_code} {caplog.text}"
     assert "canary" not in said
     assert "add a hat" not in said
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("request_id", ["r-1", ""], ids=["DashScope's", "somebody's"])
+async def test_a_refusal_that_quotes_the_prompt(status: int, request_id: str) -> None:
+    """No error of a submit holds the customer's prompt, whoever quoted it."""
+    said = {"code": "Refused", "message": f"Bad: {EDIT.prompt}", "request_id": request_id}
+    world = World(httpx.Response(status, json=said))
+
+    with pytest.raises(GatewayError) as caught:
+        await world.api.submit(upstream(), EDIT, PART, PICTURES)
+
+    error = getattr(caught.value, "refusal", None) or caught.value
+    assert EDIT.prompt not in f"{error} {error.message} {error.upstream_message}"
