@@ -85,7 +85,7 @@ class DashScopeApi:
         """Send it once; gateway.upstream.submission tells what each end proves."""
         model = MODELS[edit.model]
         body = submit_body(edit, part, pictures)
-        outgoing = Outgoing(body)
+        outgoing = Outgoing(body, self._clock)
         purpose = Purpose.SUBMIT if model.has_tasks else Purpose.SUBMIT_AND_WAIT
         patience = _SUBMIT_PATIENCE[purpose] + body.length / _SLOWEST_UPLOAD
         request = self._clients.of(upstream, purpose).build_request(

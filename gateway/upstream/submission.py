@@ -4,7 +4,7 @@ What the end of a submit proves about money: refused, accepted, never sent, or u
     what came back                                a task exists (1) raised
     ------------------------------------------    --------------    --------------------
     no connection, and no piece was asked for     no                UpstreamUnreachable
-    anything that broke after that                perhaps           SubmitUncertain
+    anything that broke after that, or we did     perhaps           SubmitUncertain
     2xx with output.task_id, code or not          yes               (Accepted)
     the same with output.choices, of a model      its pictures      (Accepted)
       without tasks
@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
+from gateway.domain.clock import Clock
 from gateway.domain.errors import (
     GatewayError,
     InvalidRequest,
@@ -41,23 +42,49 @@ from gateway.translate.dashscope_text import code_of, plain
 from gateway.upstream.answers import body_of, is_dashscopes, refusal, request_id_of
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_INTENT_SECONDS = 30.0  # between the intent and a submit's first piece, and between two pieces
 _LOST_PATIENCE = (408, 499)
 # With a 2xx only these are believed to be refusals: InternalError and its kind may have
 # come after the task was made.
 _CLEAR_REFUSALS = (InvalidRequest, UpstreamUnavailable, RateLimited)
 
 
-class Outgoing(httpx.AsyncByteStream):
-    """A submit's body on its way; it remembers whether any of it was asked for."""
+class IntentExpiredError(Exception):
+    """Nobody asked for the rest of a submit in time: it is not sent any more."""
 
-    def __init__(self, body: SubmitBody) -> None:
+
+class Outgoing(httpx.AsyncByteStream):
+    """
+    A submit's body on its way; it remembers whether any of it was asked for.
+
+    A process or a machine that stood still in the middle of it does not send the rest when it
+    wakes up: it would make a task that is looked for in the wrong time, or by nobody. Two
+    clocks tell, since a paused machine stops one of them.
+    """
+
+    def __init__(self, body: SubmitBody, clock: Clock) -> None:
         self.asked_for = False
         self._body = body
+        self._clock = clock
+        self._asked = (clock.now(), clock.epoch())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.asked_for = True
         for piece in self._body.pieces():
+            self._still_wanted()
             yield piece
+
+    def _still_wanted(self) -> None:
+        """
+        Note that a piece leaves now.
+
+        Raises:
+            IntentExpiredError: the one before left too long ago.
+        """
+        before, self._asked = self._asked, (self._clock.now(), self._clock.epoch())
+        passed = (now - then for now, then in zip(self._asked, before, strict=True))
+        if max(passed) > _INTENT_SECONDS:
+            raise IntentExpiredError
 
 
 def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:

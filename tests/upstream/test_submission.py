@@ -20,7 +20,7 @@ from gateway.domain.models import MODELS, Model
 from gateway.domain.task import Made
 from gateway.translate.dashscope_families import submit_body
 from gateway.upstream.submission import Outgoing, broken, settled
-from tests.upstream.wire import EDIT, PART, PICTURES
+from tests.upstream.wire import EDIT, PART, PICTURES, HandClock
 
 pytestmark = pytest.mark.anyio
 
@@ -190,7 +190,7 @@ async def test_uncertain_tells_the_operator_why() -> None:
 )
 async def test_two_witnesses(exc: Exception, error: type[GatewayError], *, asked_for: bool) -> None:
     """Nothing was sent only if the transport says so and no piece of the body was asked for."""
-    outgoing = Outgoing(submit_body(EDIT, PART, PICTURES))
+    outgoing = Outgoing(submit_body(EDIT, PART, PICTURES), HandClock())
     if asked_for:
         await anext(_pieces(outgoing))
 

@@ -150,6 +150,63 @@ async def test_a_byte_may_have_arrived(
     assert heard.connections == 1
 
 
+def _patient(_: Purpose) -> httpx.AsyncBaseTransport:
+    return AiohttpTransport(keep_alive=1.5, ssl_context=_no_tls)
+
+
+class _Leaping(HandClock):
+    """One of its clocks leaps by *seconds* in the middle of a body."""
+
+    def __init__(self, leaping: str, seconds: float) -> None:
+        super().__init__()
+        self._leaping = leaping
+        self._seconds = seconds
+        self._asked = 0
+
+    def now(self) -> float:
+        self._asked += 1
+        return super().now() + self._leap("now")
+
+    def epoch(self) -> float:
+        return super().epoch() + self._leap("epoch")
+
+    def _leap(self, name: str) -> float:
+        return self._seconds * (name == self._leaping and self._asked > 12)
+
+
+def _reads_to_the_end(heard: Heard) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.bytes += await reader.readuntil(b"\r\n\r\n")
+        while len(heard.bytes) < 5_333_000 and (more := await reader.read(2**16)):
+            heard.bytes += more
+        writer.write(_answer(b"200 OK", _TASK))
+        await writer.drain()
+
+    return serve
+
+
+@pytest.mark.parametrize("leaping", ["now", "epoch"])
+async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
+    """What was not sent when the process stood still is never sent: no task is made late."""
+    async with listening(_reads_to_the_end) as heard, Clients(_patient) as clients:
+        api = DashScopeApi(clients, _Leaping(leaping, 31.0), Tally())
+        with pytest.raises(SubmitUncertain):
+            await api.submit(upstream(heard.base_url), EDIT, PART, _LONG_PICTURE)
+        await asyncio.sleep(0.05)
+
+    assert 100_000 < len(heard.bytes) < 5_000_000
+
+
+async def test_a_submit_goes_on_after_a_short_one() -> None:
+    """A clock that leaps by less cuts nothing."""
+    async with listening(_reads_to_the_end) as heard, Clients(_patient) as clients:
+        api = DashScopeApi(clients, _Leaping("now", 29.0), Tally())
+        accepted = await api.submit(upstream(heard.base_url), EDIT, PART, _LONG_PICTURE)
+
+    assert accepted.task_id == "t-1"
+    assert len(heard.bytes) > 5_333_000
+
+
 async def test_refused_port_is_no_byte_sent() -> None:
     """A refused connection proves that nothing was sent: another upstream may be tried."""
     async with listening(_hangs) as heard:
