@@ -21,7 +21,7 @@ from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearPar
 from gateway.downstream.request_line import line_of
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
-from gateway.journey.digest import digest_of, first_digest, mark_of
+from gateway.journey.digest import digest_of, first_digest, mark_in_turns
 from gateway.journey.patience import SHORTEST, patience, sdk_patience
 from gateway.translate.openai_mask import check_own_mask, is_own_mask, masked
 from gateway.translate.openai_pictures import PictureRef
@@ -63,11 +63,11 @@ class Reception:
         keepsake = _keepsake(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
-        marks = [mark_of(ref.content, ref.url) for ref in form.pictures]
+        marks = [await mark_in_turns(ref.content, ref.url) for ref in form.pictures]
         markup = _markup(form, tenant)
-        others = {"mask": mark_of(keepsake.mask)} if keepsake else {}
+        others = {"mask": await mark_in_turns(keepsake.mask)} if keepsake else {}
         if markup:
-            others["markup"] = mark_of(markup)
+            others["markup"] = await mark_in_turns(markup)
         digest = digest_of(edit, self.offer.does, marks, others)
         inputs = MODELS[edit.model].inputs
         unread = [_unread(ref) for ref in form.pictures]
@@ -91,7 +91,7 @@ class Reception:
             edit=edit,
             pictures=pictures,
             digest=digest,
-            earlier_digests=_earlier(edit, form, marks, pictures, others),
+            earlier_digests=await _earlier(edit, form, marks, pictures, others),
             patience=max(SHORTEST, until - self.clock.now()),
             phases=line.phases,
             retry_count=line.retry_count,
@@ -138,7 +138,7 @@ def _unread(ref: PictureRef) -> bytes | Picture:
     return Picture(url=ref.url) if ref.url else ref.content
 
 
-def _earlier(
+async def _earlier(
     edit: Edit,
     form: Form,
     marks: list[bytes],
@@ -147,7 +147,9 @@ def _earlier(
 ) -> frozenset[str]:
     """Return what version 1 made of it, which took pictures as they go upstream."""
     fitted = [
-        mark if picture.url or picture.content is ref.content else mark_of(picture.content)
+        mark
+        if picture.url or picture.content is ref.content
+        else await mark_in_turns(picture.content)
         for ref, mark, picture in zip(form.pictures, marks, pictures, strict=True)
     ]
     # What was fitted then may go up untouched today, and the other way round.

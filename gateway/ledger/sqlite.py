@@ -69,6 +69,8 @@ _IS_OLD = "state <> 'open' AND born <= ? AND (created <= ? OR created > ?)"
 _OLD = f"SELECT edit_id FROM edits WHERE {_IS_OLD} ORDER BY created LIMIT ?"  # noqa: S608 - the same
 _NO_ANSWER = f"state = 'failed' AND (error_retry OR NOT {_HAS_TASK})"
 """A refusal that cost nothing is no answer for a key: the next request is a new try."""
+_MAYBE_JUST_DELIVERED = "delivered_age IS NULL AND created > ?"
+"""Rows of the first versions, which did not write down when; no client waited 10 minutes."""
 
 
 class SqliteLedger:
@@ -203,8 +205,12 @@ class SqliteLedger:
             f"WHERE tenant = ? AND digest IN ({', '.join('?' * len(digests))}) "
             f"AND idempotency_key IS NULL AND NOT ({_IS_OLD}) "
             f"AND (state = 'succeeded' OR state = 'failed' AND {_DOUBTFUL}) "
-            "AND (NOT delivered OR delivered_age > ?) ORDER BY delivered_age DESC LIMIT 1",
-            (tenant, *digests, *self._old(), *DOUBTFUL_KINDS, self._age() - within),
+            f"AND (NOT delivered OR delivered_age > ? OR {_MAYBE_JUST_DELIVERED}) "
+            "ORDER BY delivered_age DESC LIMIT 1",
+            (
+                *(tenant, *digests, *self._old(), *DOUBTFUL_KINDS),
+                *(self._age() - within, self._epoch() - 2 * within),
+            ),
         )
         return found[0] if found else None
 

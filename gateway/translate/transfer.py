@@ -1,14 +1,15 @@
 """Bytes that came as text, decoded piece by piece: base64, quoted-printable, percents."""
 
 import binascii
+import re
 from typing import Protocol
-from urllib.parse import unquote_to_bytes
 
 import orjson
 import pybase64
 
 _SPACE = b" \t\r\n\f\v"
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_ESCAPE = re.compile(rb"%[0-9a-fA-F]{2}")
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -120,10 +121,19 @@ class Percents:
         last = text[-2:]
         whole = len(text) - len(last) + len(last.partition(b"%")[0])
         self._rest = text[whole:]
-        return unquote_to_bytes(text[:whole])
+        return _without_percents(text[:whole])
 
     def end(self) -> bytes:
-        return unquote_to_bytes(self._rest)
+        return _without_percents(self._rest)
+
+
+_HEX = "0123456789abcdefABCDEF"
+_BYTE_OF = {f"%{a}{b}".encode(): bytes.fromhex(a + b) for a in _HEX for b in _HEX}
+
+
+def _without_percents(text: bytes) -> bytes:
+    # urllib's function takes 30 times as long for percents that are no escapes.
+    return _ESCAPE.sub(lambda match: _BYTE_OF[match[0]], text)
 
 
 class JsonEscapes:

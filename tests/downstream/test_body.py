@@ -46,6 +46,24 @@ async def test_pieces_come_as_they_are() -> None:
     assert pieces == [b"a", b"bc"]
 
 
+async def test_a_large_piece() -> None:
+    """A piece of 320 KiB is handed on in slices, and others have a turn between two of them."""
+    turns: list[int] = []
+    slices: list[bytes] = []
+
+    def into(some: bytes) -> None:
+        slices.append(some)
+        asyncio.get_running_loop().call_soon(turns.append, len(slices))
+
+    content = bytes(range(256)) * 1280
+    with Bytes(2**20, lambda _: None).reserve() as share:
+        await pour(playing(piece(content, more=False)), into, Limits(), share)
+
+    assert [len(some) for some in slices] == [65_536] * 5
+    assert b"".join(slices) == content
+    assert turns[:4] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("script", "limits"),
     [

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from gateway.journey.digest import (
     comparable,
     digest_of,
     first_digest,
+    mark_in_turns,
     mark_of,
     prompt_digest,
 )
@@ -26,6 +28,32 @@ def digest(
     does: Does = Does.EDIT,
 ) -> str:
     return digest_of(edit, does, pictures, others)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("size", "slices"), [(2**22, 0), (2**22 + 1, 2), (2**24, 4)])
+async def test_a_large_picture_is_marked_in_turns(size: int, slices: int) -> None:
+    """No picture holds the loop for longer than a slice takes, and its mark is the same."""
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    task = asyncio.get_running_loop().create_task(others())
+    mark = await mark_in_turns(content)
+    task.cancel()
+
+    assert mark == mark_of(content)
+    assert len(turns) == slices
+
+
+@pytest.mark.anyio
+async def test_an_url_is_marked_by_its_text() -> None:
+    """A picture that is an URL is its URL."""
+    assert await mark_in_turns(b"", "https://example.test/one.png") == LINK
 
 
 def test_equal_content_is_equal() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,22 @@ def block(began: Callable[[], object]) -> tuple[Callable[[], None], Callable[[An
         os.close(write)
 
     return release, work
+
+
+@pytest.mark.parametrize(("ago", "found"), [(1199, True), (1201, False)])
+async def test_an_answer_of_unknown_time(
+    ledger: SqliteLedger, path: Path, calendar: Calendar, ago: float, found: bool
+) -> None:
+    """The first versions wrote down no time: a marked retry finds what began lately."""
+    async with ledger:
+        await ledger.intend(edit("edit_1"), FIRST)
+        await ledger.end_edit("edit_1", EditState.SUCCEEDED)
+        await ledger.deliver("edit_1")
+        with closing(sqlite3.connect(path)) as connection:
+            began = (calendar.epoch - ago,)
+            connection.execute("UPDATE edits SET delivered_age = NULL, created = ?", began)
+            connection.commit()
+
+        known = await ledger.find_delivered("acme", [EDIT.digest], 600.0)
+
+    assert (known is not None) == found
