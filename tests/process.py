@@ -57,6 +57,15 @@ class Process:
             assert pipe
             pipe.close()
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def terminate(self) -> None:
+        """Let it end, as soon as it has waited for nobody."""
+        for _ in range(2):
+            self.send(signal.SIGTERM)
+
     def send(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
