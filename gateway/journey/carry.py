@@ -8,6 +8,7 @@ One edit's way: line → submit → poll, part by part, until the whole has an e
 """
 
 import asyncio
+from itertools import chain, repeat
 
 from gateway.domain.errors import (
     GatewayError,
@@ -124,8 +125,7 @@ class Carrier:
 
     async def _submit(self, errand: Errand, leg: Leg) -> None:
         """Submit a part and follow it; one that was promised outlasts what is only in the way."""
-        tried = 0
-        while True:
+        for pause in chain(_AGAIN_SECONDS, repeat(_AGAIN_SECONDS[-1])):
             try:
                 await self._have_bytes(errand, leg)
                 await self._try_lanes(errand, leg)
@@ -134,8 +134,7 @@ class Carrier:
                     raise
             else:
                 return
-            await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
-            tried += 1
+            await self._clock.sleep(pause)
 
     async def _have_bytes(self, errand: Errand, leg: Leg) -> None:
         """

@@ -9,12 +9,13 @@ from base64 import b64decode
 from typing import Any
 
 import httpx
+import httpx2
 from openai import APIError, APIStatusError, DefaultHttpxClient, OpenAI
 from openai.types import ImagesResponse
 
 from gateway.sandbox.labels import read_labels
 from tests.chaos.notes import Note
-from tests.chaos.wishes import GENERATION, Wish, picture_sha256, pictures, prompt_sha256
+from tests.chaos.wishes import GENERATION, Wish, picture, picture_sha256, prompt_sha256
 
 _TRY_SECONDS = 60.0
 
@@ -23,16 +24,40 @@ def customer_key(tenant: str) -> str:
     return f"wk-chaos-{tenant}"
 
 
+class _Line(httpx2.HTTPTransport):
+    """The way to the gateway, which can break just behind the last byte of an answer."""
+
+    breaks = False
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = super().handle_request(request)
+        if self.breaks and answer.status_code == 200:
+            answer.read()
+            answer.close()
+            self.breaks = False
+            raise httpx2.ReadError("broken after the last byte", request=request)
+        return answer
+
+
 class SdkCalls:
     """One person's OpenAI client; keeps its connections over wishes, as programs do."""
 
     def __init__(self, url: str) -> None:
         self._note: Note | None = None
-        http = DefaultHttpxClient(trust_env=False, event_hooks={"response": [self._write_down]})
+        self._line = _Line()
+        http = DefaultHttpxClient(
+            trust_env=False,
+            transport=self._line,
+            event_hooks={"response": [self._write_down]},
+        )
         self._client = OpenAI(base_url=f"{url}/v1", api_key="-", http_client=http)
 
     def close(self) -> None:
         self._client.close()
+
+    def break_the_next(self) -> None:
+        """Lose the next answer on its last yard; the SDK itself asks again, marked."""
+        self._line.breaks = True
 
     def edit(self, note: Note, *, marked: bool = False) -> None:
         """
@@ -71,7 +96,7 @@ def _called(client: OpenAI, wish: Wish, headers: dict[str, str]) -> ImagesRespon
         answer = images.generate(prompt=wish.prompt, model=wish.model, extra_headers=headers)
     else:
         answer = images.edit(
-            image=("picture.png", pictures()[wish.picture], "image/png"),
+            image=("picture.png", picture(wish), "image/png"),
             prompt=wish.prompt,
             model=wish.model,
             extra_headers=headers,
@@ -105,14 +130,31 @@ def _should_retry(answer: Any) -> str:
     return str(answer.headers.get("x-should-retry", ""))
 
 
+class Call:
+    """A request that was sent whole over a socket of its own; `close` hangs up with a reset."""
+
+    def __init__(self, wish: Wish, url: str) -> None:
+        address = httpx.URL(url)
+        self._line = _opened(address)
+        _send(self._line, wish, address)
+
+    def close(self) -> None:
+        self._line.close()
+
+
+def _opened(address: httpx.URL) -> socket.socket:
+    line = socket.create_connection((address.host, address.port or 80), 5.0)
+    # A reset: whatever is still under way is lost for good.
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return line
+
+
 def call_and_leave(note: Note, url: str) -> None:
     """Call over a socket of our own and hang up as the wish says, unless the answer is there."""
     wish = note.wish
     address = httpx.URL(url)
     try:
-        with socket.create_connection((address.host, address.port or 80), 5.0) as line:
-            # A reset: whatever is still under way is lost for good.
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with _opened(address) as line:
             _send(line, wish, address)
             _wait_and_leave(line, note)
     except OSError as broken:
@@ -126,8 +168,8 @@ def _send(line: socket.socket, wish: Wish, address: httpx.URL) -> None:
     said = {"prompt": wish.prompt, "model": wish.model}
     path, body = "/v1/images/generations", dict[str, Any](json=said)
     if wish.model != GENERATION:
-        picture = ("picture.png", pictures()[wish.picture], "image/png")
-        path, body = "/v1/images/edits", {"data": said, "files": {"image": picture}}
+        file = ("picture.png", picture(wish), "image/png")
+        path, body = "/v1/images/edits", {"data": said, "files": {"image": file}}
     request = httpx.Request("POST", address.copy_with(path=path), headers=headers, **body)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     whole = f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + request.read()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.notes import Note
-from tests.chaos.wishes import AT_ONCE, REGION_BY_TENANT, picture_sha256, prompt_sha256
+from tests.chaos.wishes import REGION_BY_TENANT, picture_sha256, prompt_sha256
 
 _Content = tuple[str, str, str]
 """Region, digest of the prompt, digest of the picture, which a generation lacks."""
@@ -28,9 +28,10 @@ EXPECTED = {
     ("rate_limit_exceeded", "true"),
     ("server_is_draining", "true"),
     ("request_timeout", "true"),
+    ("server_is_overloaded", "true"),
 }
-#: The end of an edit without a task whose answer was lost.
-DOUBT = ("submit_uncertain", "false")
+#: Seconds after hanging up in which a submit may still be booked: the grace, and a busy machine.
+_GRACE = 3.0 + 1.5
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Verdict:
     kept: int = 0
     """Paid tasks whose customer left for good, and which could be had afterwards."""
     doubted: int = 0
-    """Told for good that nobody knows what was made: only of a model without tasks."""
+    """Told for good that nobody knows what was made: see `Note.doubts`."""
     doubted_paid: int = 0
     """Of these, those whose edit was paid for."""
     shared: int = 0
@@ -58,6 +59,8 @@ class Verdict:
     twice: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    for_nobody: list[str] = field(default_factory=list)
+    """Submitted in a drain though the customer had left the line."""
     unexpected: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     """Of every answer on the wire."""
@@ -71,7 +74,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        bad = self.twice or self.wrong or self.lost or self.unexpected
+        bad = self.twice or self.wrong or self.lost or self.for_nobody or self.unexpected
         return not (bad or self.unserved or self.difference)
 
 
@@ -79,6 +82,7 @@ def count(
     notes: Collection[Note],
     books: Mapping[str, Mapping[str, Any]],
     obtainable: Callable[[str, str], bool],
+    strangers: str = "",
 ) -> Verdict:
     """
     Hold the notes against the books.
@@ -87,9 +91,15 @@ def count(
         notes: Of every customer.
         books: Of every region, by its name.
         obtainable: Of a tenant and a task: whether its picture can be had, and is that task's.
+        strangers: The digest of the picture of a program that is none of the customers.
     """
     verdict = Verdict(asked=len(notes))
-    tasks = [{**task, "region": region} for region in books for task in books[region]["tasks"]]
+    tasks = [
+        {**task, "region": region}
+        for region in books
+        for task in books[region]["tasks"]
+        if strangers not in task["inputs_sha256"]
+    ]
     verdict.made = len(tasks)
     verdict.billed = sum(1 for task in tasks if task["images_billed"])
     verdict.unbilled = verdict.made - verdict.billed
@@ -99,6 +109,7 @@ def count(
         _count_note(verdict, note)
     paid: dict[_Content, list[str]] = defaultdict(list)
     for task in tasks:
+        _count_leaver(verdict, by_content.get(_ordered(task), []), task)
         if task["images_billed"]:
             paid[_ordered(task)].append(task["task_id"])
     for content in {*by_content, *paid}:
@@ -129,10 +140,18 @@ def _count_note(verdict: Verdict, note: Note) -> None:
             verdict.ends[f"{end['what']}: {end['code']}"] += 1
             continue
         verdict.codes[end["code"]] += 1
-        expected = EXPECTED | {DOUBT} if note.wish.model == AT_ONCE else EXPECTED
+        expected = EXPECTED | note.doubts
         if (end["code"], end["retry"]) not in expected:
             told = f"{end['code']}, x-should-retry {end['retry']!r}"
             verdict.unexpected.append(f"{note.wish.name}: {told}")
+
+
+def _count_leaver(verdict: Verdict, notes: list[Note], task: Mapping[str, Any]) -> None:
+    for note in notes:
+        left = [end["at"] for end in note.ends if end["code"] == "draining"]
+        if left and task["submit_time"] > left[0] + _GRACE:
+            late = task["submit_time"] - left[0]
+            verdict.for_nobody.append(f"{note.wish.name}: {task['task_id']}, {late:.1f} s later")
 
 
 def _count_content(
@@ -184,9 +203,10 @@ def shown(verdict: Verdict) -> str:
         ("PAID TWICE", len(verdict.twice)),
         ("WRONG PICTURES", len(verdict.wrong)),
         ("LOST", len(verdict.lost)),
+        ("SUBMITTED FOR NOBODY", len(verdict.for_nobody)),
         ("ANSWERS THAT SHOULD NOT BE", len(verdict.unexpected)),
     ]
-    lists = (verdict.twice, verdict.wrong, verdict.lost, verdict.unexpected)
+    lists = (verdict.twice, verdict.wrong, verdict.lost, verdict.for_nobody, verdict.unexpected)
     details = [f"  ! {text}" for rows_ in lists for text in rows_[:20]]
     codes = [(f"answer {code}", times) for code, times in verdict.codes.most_common()]
     ends = [(end, times) for end, times in verdict.ends.most_common()]

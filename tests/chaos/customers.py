@@ -6,6 +6,7 @@ with a new call that carries no mark of a retry.
 """
 
 import argparse
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from random import Random
 
 from tests.chaos.calls import SdkCalls, call_and_leave
 from tests.chaos.notes import Note, clock, write_notes
-from tests.chaos.wishes import Wish, pictures, wishes
+from tests.chaos.wishes import HELD, Wish, pictures, wishes
 
 
 class Crowd:
@@ -25,19 +26,22 @@ class Crowd:
     Args:
         url: Of the gateway.
         seed: Of their wishes.
-        until: Epoch seconds after which nobody wants anything new.
-        give_up: Epoch seconds after which nobody asks again; nobody should have to.
     """
 
-    def __init__(self, url: str, seed: str, *, until: float, give_up: float) -> None:
+    def __init__(self, url: str, seed: str) -> None:
         self._url = url
         self._seed = seed
-        self._until = until
-        self._give_up = give_up
+        self._until = math.inf
+        self._give_up = math.inf
         self._wishes: Iterator[Wish] = wishes(seed)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self.notes: list[Note] = []
+
+    def enough(self, give_up: float) -> None:
+        """Let nobody want anything new, nor ask again after the epoch second *give_up*."""
+        self._give_up = give_up
+        self._until = clock()
 
     def run(self, customers: int) -> None:
         """Let so many customers live until all have what they want."""
@@ -60,7 +64,11 @@ class Crowd:
     def _pursue(self, note: Note, calls: SdkCalls, dice: Random) -> None:
         wish = note.wish
         marked = False
-        if wish.leave:
+        if wish.tenant == HELD:
+            self._behind_a_proxy_that_holds_on(note)
+        elif wish.leave == "read":
+            calls.break_the_next()
+        elif wish.leave:
             call_and_leave(note, self._url)
             if note.served is not None or note.gone:
                 return
@@ -68,9 +76,27 @@ class Crowd:
             marked = wish.back == "marked"
         while not note.over and clock() < self._give_up:
             calls.edit(note, marked=marked)
-            marked = False
+            marked = wish.leave == "read"  # the mark alone tells that the answer did not arrive
             if not note.over:
                 self._stop.wait(dice.uniform(1.0, 3.0))
+
+    def _behind_a_proxy_that_holds_on(self, note: Note) -> None:
+        """Ask once more while the first call is still open; what either brings is taken."""
+        first, second = Note(note.wish), Note(note.wish)
+        held = threading.Thread(target=self._call_once, args=(first,))
+        held.start()
+        held.join(note.wish.leave_after)
+        if held.is_alive():
+            self._call_once(second)
+        held.join()
+        for each in (first, second):
+            note.ends += each.ends
+            note.served = note.served or each.served
+            note.wrong = note.wrong or each.wrong
+
+    def _call_once(self, note: Note) -> None:
+        with closing(SdkCalls(self._url)) as calls:
+            calls.edit(note)
 
 
 def main(argv: list[str]) -> int:
@@ -80,10 +106,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--customers", type=int, required=True)
     parser.add_argument("--notes", type=Path, required=True)
     asked = parser.parse_args(argv)
-    print("ready", flush=True)  # noqa: T201 - read by our parent, which then says how long
-    until, give_up = map(float, sys.stdin.readline().split())
-    crowd = Crowd(asked.url, asked.seed, until=until, give_up=give_up)
-    crowd.run(asked.customers)
+    crowd = Crowd(asked.url, asked.seed)
+    living = threading.Thread(target=crowd.run, args=(asked.customers,))
+    print("ready", flush=True)  # noqa: T201 - read by our parent, which says when and how long
+    sys.stdin.readline()
+    living.start()
+    crowd.enough(float(sys.stdin.readline()))
+    living.join()
     write_notes(asked.notes, crowd.notes)
     return 0
 

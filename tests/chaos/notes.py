@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.wishes import Wish
+from tests.chaos.wishes import AT_ONCE, ON_SHARED_ACCOUNT, Wish
+
+_UNCERTAIN = ("submit_uncertain", "false")
+_LOST = ("upstream_task_lost", "false")
 
 
 def clock() -> float:
@@ -51,8 +54,22 @@ class Note:
     @property
     def doubted(self) -> bool:
         """Whether it was told, for good, that nobody knows what was made and paid."""
-        told = ((end["code"], end["retry"]) for end in self.ends)
-        return self.served is None and ("submit_uncertain", "false") in told
+        told = {(end["code"], end["retry"]) for end in self.ends}
+        return self.served is None and bool(told & {_UNCERTAIN, _LOST})
+
+    @property
+    def doubts(self) -> set[tuple[str, str]]:
+        """
+        Return the ends by which this customer may be told that nobody knows.
+
+        That is where a model makes no tasks, and where another program uses the account.
+        """
+        doubts = set()
+        if self.wish.model == AT_ONCE:
+            doubts.add(_UNCERTAIN)
+        if self.wish.tenant == ON_SHARED_ACCOUNT:
+            doubts.add(_LOST)
+        return doubts
 
     @property
     def gone(self) -> bool:

@@ -5,15 +5,24 @@ import asyncio
 import sys
 
 from gateway.sandbox import Limits, SandboxConfig, Uniform, bind, create_sandbox, serve_sandboxes
-from tests.chaos.wishes import REGION_BY_TENANT
+from tests.chaos.wishes import ON_SHARED_ACCOUNT, REGION_BY_TENANT
 
 LIMITS = Limits(submits_per_second=30, running_tasks=12, task_calls_per_second=100)
 TASK_SECONDS = Uniform(1.0, 6.0)
 _PICTURE_BYTES = 120_000
 
 
-def upstream_key(region: str) -> str:
-    return f"sk-chaos-{region}"
+REGIONS = tuple(dict.fromkeys(REGION_BY_TENANT.values()))
+
+
+def account_of(tenant: str) -> str:
+    """Return the account that pays for *tenant*."""
+    return "shared" if tenant == ON_SHARED_ACCOUNT else REGION_BY_TENANT[tenant]
+
+
+def upstream_keys(account: str) -> tuple[str, str]:
+    """Return the keys of an account: any of them may ask for its tasks."""
+    return f"sk-chaos-{account}", f"sk-chaos-{account}-other"
 
 
 def main(argv: list[str]) -> int:
@@ -22,10 +31,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, required=True)
     seed = parser.parse_args(argv).seed
     places = []
-    for region in REGION_BY_TENANT.values():
+    for region in REGIONS:
+        accounts = {account_of(t) for t, where in REGION_BY_TENANT.items() if where == region}
         told = SandboxConfig(
             region=region,
-            accounts={"chaos": (upstream_key(region),)},
+            accounts={account: upstream_keys(account) for account in sorted(accounts)},
             latency=TASK_SECONDS,
             limits=LIMITS,
             picture="plain",

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,11 +20,20 @@ from typing import Any
 from tests.chaos.claims import Claims, gateways_own, left_when, replays
 from tests.chaos.count import Verdict, count, shown, table
 from tests.chaos.notes import Note, clock, read_notes
-from tests.chaos.weather import Skies
-from tests.chaos.world import GatewayProcess, let_go, pause, regions, start_customers
+from tests.chaos.others import ASKED_IN_A_DRAIN, Leavers, Stranger, strangers_picture
+from tests.chaos.weather import Skies, asleep
+from tests.chaos.wishes import ON_SHARED_ACCOUNT, REGION_BY_TENANT
+from tests.chaos.world import GatewayProcess, pause, regions, start_customers, tell
 
 _SETTLE_SECONDS = 240.0
-_CLOCK_JUMPS = (0.0, 0.0, 25.0, -25.0, 300.0, -300.0, 4000.0, -4000.0)  # seconds off
+_DAY = 86_400.0
+_CLOCK_JUMPS = (0.0, 0.0, 25.0, -25.0, 300.0, -300.0, 4000.0, -4000.0, 2 * _DAY, -3 * _DAY)
+"""Seconds off."""
+_SHORTEST_SLEEP = 6.0
+_SOME = 12
+_ON_THE_LINE = 0.4
+"""Seconds that those stay who hang up during a drain."""
+_MEETS_EDITS = {"drain", "sleep", "rename", "clock"}
 _REPLAYS = 20
 
 
@@ -36,16 +46,35 @@ class Plan:
     customers: int = 24
     """In each process."""
     drains: int = field(default=-1)
+    renames: int = field(default=-1)
+    sleeps: int = field(default=-1)
+    longest_sleep: float = 20.0
+    without: frozenset[str] = frozenset()
+    """Events that are left out; ``stranger`` is the second program on an account."""
+
+    @property
+    def often(self) -> dict[str, int]:
+        """How often each of the rarer things happens."""
+        few = self.kills // 6
+        told = {"drain": self.drains, "rename": self.renames, "sleep": self.sleeps}
+        often = {what: few if times < 0 else times for what, times in told.items()}
+        return {
+            what: times
+            for what, times in {"kill": self.kills, **often}.items()
+            if what not in self.without
+        }
 
     def events(self) -> Iterator[tuple[float, str]]:
-        """Give when (seconds from the start) what happens, in order."""
+        """Give when (seconds from the start, but for drains and sleeps) what happens, in order."""
         dice = Random(self.seed)
-        drains = self.kills // 6 if self.drains < 0 else self.drains
-        times = [(_around(dice, n, self.kills, self.seconds), "kill") for n in range(self.kills)]
-        times += [(_around(dice, n, drains, self.seconds), "drain") for n in range(drains)]
+        times = [
+            (_around(dice, number, of, self.seconds), what)
+            for what, of in self.often.items()
+            for number in range(of)
+        ]
         for what, least, most in (("weather", 2.0, 7.0), ("clock", 8.0, 30.0)):
             at = 1.0
-            while at < self.seconds:
+            while at < self.seconds and what not in self.without:
                 times.append((at, what))
                 at += dice.uniform(least, most)
         return iter(sorted(times))
@@ -61,6 +90,9 @@ def run(plan: Plan, folder: Path) -> Outcome:
     """Let it storm, let it settle, count; *folder* keeps the ledger, the log and the notes."""
     with regions(plan.seed) as urls, closing(Skies(urls)) as skies:
         gateway = GatewayProcess(folder, urls)
+        stranger = Stranger(urls[REGION_BY_TENANT[ON_SHARED_ACCOUNT]], plan.seed)
+        if "stranger" not in plan.without:
+            stranger.start()
         crowd = start_customers(
             folder,
             gateway.url,
@@ -69,15 +101,18 @@ def run(plan: Plan, folder: Path) -> Outcome:
             each=plan.customers,
         )
         began = clock()
-        end = began + plan.seconds
-        let_go(crowd, until=end, give_up=end + _SETTLE_SECONDS)
+        tell(crowd, "")
         try:
             jumps = _storm(plan, folder, gateway, skies, began)
+            stranger.close()
+            end = clock()
+            tell(crowd, str(end + _SETTLE_SECONDS))
             for process in crowd:
                 process.wait(timeout=_SETTLE_SECONDS + 90.0)
             settled = clock()
             return _counted(plan, folder, gateway, skies, jumps, (end - began, settled - end))
         finally:
+            stranger.close()
             for process in crowd:
                 process.kill()
                 process.communicate()  # closes its pipes
@@ -89,26 +124,52 @@ def _storm(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies, bega
     dice = Random(f"{plan.seed}:storm")
     log = (folder / "events.log").open("w", buffering=1)
     jumps = 0
+    stood_still = 0.0
     for at, what in plan.events():
-        while (left := began + at - clock()) > 0:
+        while (left := began + stood_still + at - clock()) > 0:
             pause(min(0.5, left))
             gateway.look_after()
+        since = clock()
+        if what in _MEETS_EDITS or dice.random() < 0.75:  # the others meet it as it starts
+            gateway.until_ready()
         log.write(f"{clock():.3f} {what}\n")
         match what:
             case "kill":
                 gateway.kill()
             case "drain":
-                gateway.drain()
+                _drain(plan, folder, gateway, skies)
+            case "rename":
+                gateway.rename()
+            case "sleep":
+                skies.put(asleep())
+                pause(1.0)
+                gateway.sleep(dice.uniform(_SHORTEST_SLEEP, plan.longest_sleep))
             case "weather":
                 skies.change(dice)
             case "clock":
                 gateway.set_clock(dice.choice(_CLOCK_JUMPS))
                 jumps += 1
-    pause(max(0.0, began + plan.seconds - clock()))
+        stood_still += clock() - since  # so that no later event follows on its heels
+    pause(max(0.0, began + stood_still + plan.seconds - clock()))
     skies.clear()
     gateway.set_clock(0.0)
     log.close()
     return jumps
+
+
+def _drain(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies) -> None:
+    """Drain while many hang up that are in line."""
+    skies.clear()  # what is late or tried again would be no finding
+    leavers = Leavers(gateway.url, f"{plan.seed}-{gateway.drains}", folder)
+    made = skies.made(ASKED_IN_A_DRAIN)
+    leavers.ask()
+    for _ in range(100):  # the others are in line once some have their tasks
+        if skies.made(ASKED_IN_A_DRAIN) >= made + _SOME:
+            break
+        pause(0.2)
+    with gateway.draining():
+        pause(_ON_THE_LINE)
+        leavers.leave()
 
 
 def _counted(
@@ -126,12 +187,18 @@ def _counted(
         pause(0.5)
     pause(2.0)  # and are noticed
     with closing(Claims(gateway.url, gateway.ledger)) as claims:
-        verdict = count(notes, skies.books(), claims.obtainable)
+        strangers = sha256(strangers_picture()).hexdigest()
+        verdict = count(notes, skies.books(), claims.obtainable, strangers)
+        others = sum(
+            strangers in task["inputs_sha256"]
+            for book in skies.books().values()
+            for task in book["tasks"]
+        )
     tried, failed = replays(notes, gateway.url, _REPLAYS)
     verdict.wrong += [f"replayed by its key: {text}" for text in failed]
     books = skies.books()  # again: neither a claim nor a replay may have made a task
     made = sum(book["tasks_made"] for book in books.values())
-    verdict.twice += ["a replay or a claim made a task: "] * (made - verdict.made)
+    verdict.twice += ["a replay or a claim made a task: "] * (made - verdict.made - others)
     if gateway.fell_over:
         verdict.unexpected.append(f"the gateway ended by itself {gateway.fell_over} times")
     head: list[tuple[str, Any]] = [
@@ -141,6 +208,9 @@ def _counted(
         ("SIGKILLs", gateway.kills),
         ("  tasks open in the ledger at these", dict(gateway.met_by_kills)),
         ("SIGTERMs", gateway.drains),
+        ("starts with other names and keys of the accounts", gateway.renames),
+        ("times asleep, and seconds in all", f"{len(gateway.slept)}, {sum(gateway.slept):.0f}"),
+        ("tasks of the second program on an account", others),
         ("jumps of the calendar clock", jumps),
         ("customers that hung up", left_when(folder / "gateway.log")),
         ("edits replayed by their Idempotency-Key", tried),
@@ -164,8 +234,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--customers", type=int, default=24, help="in each of two processes")
     parser.add_argument("--keep", type=Path, help="keep ledger, log and notes in this directory")
+    parser.add_argument("--without", nargs="*", default=(), metavar="EVENT", help="leave these out")
     asked = parser.parse_args(argv)
-    plan = Plan(asked.seconds, asked.kills, asked.seed, customers=asked.customers)
+    plan = Plan(
+        asked.seconds,
+        asked.kills,
+        asked.seed,
+        customers=asked.customers,
+        without=frozenset(asked.without),
+    )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         place = asked.keep or Path(folder)
         place.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from tests.chaos.wishes import (
     AT_ONCE,
     EDIT,
     GENERATION,
+    ON_SHARED_ACCOUNT,
     REGION_BY_TENANT,
     Wish,
     picture_sha256,
@@ -27,6 +28,7 @@ def _task(wish: Wish, task_id: str, *, billed: int = 1) -> dict[str, Any]:
         "prompt_sha256": prompt_sha256(wish),
         "inputs_sha256": [picture_sha256(wish)],
         "images_billed": billed,
+        "submit_time": 0.0,
     }
 
 
@@ -172,3 +174,36 @@ def test_answers_are_held_against_the_contract(code: str, retry: str, clean: boo
     note.end("answer", code=code, retry=retry)
 
     assert count([note], _books(_task(WISH, "t1")), _gone).clean is clean
+
+
+@pytest.mark.parametrize(("tenant", "clean"), [("acme", False), (ON_SHARED_ACCOUNT, True)])
+def test_a_task_lost_on_an_account(tenant: str, clean: bool) -> None:
+    """Where another program uses the account, a doubt may stay; nowhere else."""
+    note = Note(replace(WISH, tenant=tenant))
+    note.end("answer", code="upstream_task_lost", retry="false")
+
+    verdict = count([note], _books(_task(note.wish, "t1")), _gone)
+
+    assert note.over
+    assert (verdict.doubted_paid, verdict.clean) == (1, clean)
+
+
+@pytest.mark.parametrize(("later", "clean"), [(1.0, True), (6.0, False)])
+def test_who_hangs_up_in_a_drain(later: float, clean: bool) -> None:
+    """What is submitted long after its customer left the line was submitted for nobody."""
+    note = Note(replace(GONE, leave="draining"))
+    note.end("left", code="draining")
+    task = {**_task(note.wish, "t1"), "submit_time": note.ends[0]["at"] + later}
+
+    verdict = count([note], _books(task), _kept)
+
+    assert (len(verdict.for_nobody), verdict.clean) == (1 - clean, clean)
+
+
+def test_the_second_program_on_an_account() -> None:
+    """Its tasks are its own affair; a customer that gets one of its pictures was wronged."""
+    theirs = {**_task(WISH, "t9"), "inputs_sha256": ["theirs"]}
+    books = _books(_task(WISH, "t1"), theirs)
+
+    assert count([Note(WISH, served="t1")], books, _gone, "theirs").clean
+    assert len(count([Note(WISH, served="t9")], books, _kept, "theirs").wrong) == 1

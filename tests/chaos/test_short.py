@@ -10,8 +10,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 
 def test_short_storm(tmp_path: Path) -> None:
-    """Through four kills and a drain nothing is paid twice, lost, or given to the wrong one."""
-    outcome = run(Plan(seconds=12, kills=4, seed=1, processes=1, customers=10, drains=1), tmp_path)
+    """Through kills, a drain, a sleep and other names nothing is paid twice, lost or mixed up."""
+    plan = Plan(
+        seconds=20,
+        kills=4,
+        seed=1,
+        processes=1,
+        customers=12,
+        drains=1,
+        renames=1,
+        sleeps=1,
+        longest_sleep=8.0,
+    )
+
+    outcome = run(plan, tmp_path)
 
     assert outcome.verdict.clean, outcome.text
     assert outcome.verdict.served > 0

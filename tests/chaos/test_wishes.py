@@ -2,7 +2,16 @@
 
 from itertools import islice
 
-from tests.chaos.wishes import AT_ONCE, EDIT, GENERATION, pictures, wishes
+from tests.chaos.wishes import (
+    AT_ONCE,
+    EDIT,
+    GENERATION,
+    HELD,
+    ON_SHARED_ACCOUNT,
+    picture_sha256,
+    pictures,
+    wishes,
+)
 
 
 def test_seeded() -> None:
@@ -37,3 +46,21 @@ def test_models() -> None:
 def test_pictures_differ() -> None:
     """Each picture is another one."""
     assert len(set(pictures())) == len(pictures())
+
+
+def test_behind_a_proxy_that_holds_on() -> None:
+    """Nobody leaves: the second call comes while the first is open, before any task can end."""
+    held = [wish for wish in islice(wishes("1"), 2000) if wish.tenant == HELD]
+
+    assert held
+    assert all(not wish.leave and wish.key is None for wish in held)
+    assert all(0.0 < wish.leave_after < 1.0 for wish in held)
+
+
+def test_on_a_shared_account() -> None:
+    """Many have the same prompt, nobody the same picture, and nobody leaves."""
+    some = [wish for wish in islice(wishes("1"), 2000) if wish.tenant == ON_SHARED_ACCOUNT]
+
+    assert len({wish.prompt for wish in some}) < 20 < len(some)
+    assert len({picture_sha256(wish) for wish in some}) == len(some)
+    assert not any(wish.leave for wish in some)

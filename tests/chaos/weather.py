@@ -33,6 +33,25 @@ def _submit_errors(dice: Random) -> list[Rule]:
     ]
 
 
+def _refused_between(dice: Random) -> list[Rule]:
+    """A middlebox that has passed the submit on, or not, and answers a page of its own."""
+    status = dice.choice((400, 401, 403, 404, 413, 451))
+    page = f"<html><body><h1>{status}</h1><p>Your request was blocked.</p></body></html>"
+    return [
+        _rule("submit", "answer", 0.3, status=status, body=page, after=True),
+        _rule("submit", "answer", 0.2, status=status, body=page),
+    ]
+
+
+def asleep() -> list[Rule]:
+    """What breaks submits while the gateway's machine sleeps: their answers, and late ones."""
+    return [
+        _rule("submit", "drop", 0.4, after=True, seconds=1.5),
+        _rule("submit", "drop", 0.3, after=True),
+        _rule("submit", "late", 0.5, seconds=2.0),
+    ]
+
+
 def _throttled(dice: Random) -> list[Rule]:
     often = dice.uniform(0.2, 0.7)
     code = "Throttling.RateQuota"
@@ -67,6 +86,7 @@ def _tasks_fail(_: Random) -> list[Rule]:
 _MENU: tuple[_Spell, ...] = (
     _answers_lost,
     _submit_errors,
+    _refused_between,
     _throttled,
     _polls_broken,
     _downloads_cut,
@@ -93,7 +113,15 @@ class Skies:
     def change(self, dice: Random) -> None:
         """Put another spell over every region."""
         for url in self._urls.values():
-            self._http.put(f"{url}/_sandbox/faults", json=spell(dice)).raise_for_status()
+            self._put(url, spell(dice))
+
+    def put(self, rules: list[Rule]) -> None:
+        """Put these faults over every region."""
+        for url in self._urls.values():
+            self._put(url, rules)
+
+    def _put(self, url: str, rules: list[Rule]) -> None:
+        self._http.put(f"{url}/_sandbox/faults", json=rules).raise_for_status()
 
     def clear(self) -> None:
         for url in self._urls.values():
@@ -103,6 +131,11 @@ class Skies:
         """Say whether every task has ended."""
         tasks = [task for book in self.books().values() for task in book["tasks"]]
         return all(task["status"] not in {"PENDING", "RUNNING"} for task in tasks)
+
+    def made(self, words: str) -> int:
+        """Count the tasks whose prompt holds *words*."""
+        tasks = [task for book in self.books().values() for task in book["tasks"]]
+        return sum(words in task["prompt"] for task in tasks)
 
     def books(self) -> dict[str, dict[str, Any]]:
         """Return what each region made and billed."""

@@ -9,7 +9,20 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-REGION_BY_TENANT = {"acme": "beijing", "globex": "singapore"}
+REGION_BY_TENANT = {
+    "acme": "beijing",
+    "globex": "singapore",
+    "initech": "beijing",
+    "hooli": "beijing",
+}
+HELD = "initech"
+"""
+The tenant behind a proxy that holds on: it keeps its own connection to the gateway when its
+client has left, and does not pass on that a request is a retry.
+"""
+ON_SHARED_ACCOUNT = "hooli"
+"""The tenant whose account another program uses, too, with the very same prompts."""
+_TEMPLATES = 4
 EDIT, GENERATION, AT_ONCE = "gpt-image-1", "wan2.5-t2i-preview", "qwen-image-edit-plus"
 """Models: an edit, a generation, and an edit without a task behind it."""
 _PICTURES = 16
@@ -23,7 +36,7 @@ class Wish:
     tenant: str
     prompt: str
     picture: int
-    """Of `pictures`; a generation has none."""
+    """Of `pictures`, or one of its own beyond them; a generation has none."""
     timeout: float
     """Of the SDK, in seconds."""
     retries: int
@@ -34,7 +47,8 @@ class Wish:
     leave: str = ""
     """
     In which way the first call is left: ``reading`` (half of the body is sent), ``waiting`` (at
-    some moment after it) or ``answering`` (in the middle of the answer).
+    some moment after it), ``answering`` (in the middle of the answer), ``read`` (the line breaks
+    once the answer's last byte has come) or ``draining`` (while the gateway drains).
     """
     leave_after: float = 0.0
     """Seconds."""
@@ -57,6 +71,14 @@ def wishes(seed: str) -> Iterator[Wish]:
         number += 1
         wish = _wish(dice, f"{seed}-{number}")
         kind = dice.random()
+        if wish.tenant == HELD:
+            # Served once, it is over: a proxy that tells nobody of a retry could not join later.
+            leave_after = dice.uniform(0.1, 0.8)
+            yield replace(wish, leave="", leave_after=leave_after, timeout=60.0, key=None)
+            continue
+        if wish.tenant == ON_SHARED_ACCOUNT:
+            yield _of_a_template(wish, number)
+            continue
         if kind >= 0.15:
             yield _of_another_model(dice, wish)
             continue
@@ -90,12 +112,22 @@ def _of_another_model(dice: Random, wish: Wish) -> Wish:
     return replace(wish, model=model)
 
 
+def _of_a_template(wish: Wish, number: int) -> Wish:
+    """A prompt that others have, too, a picture that nobody else has; and its customer stays."""
+    prompt = template(number % _TEMPLATES)
+    return replace(wish, prompt=prompt, picture=_PICTURES + number, leave="", back="")
+
+
+def template(number: int) -> str:
+    return f"Put a hat on it, by template {number % _TEMPLATES}"
+
+
 def _leaving(dice: Random, wish: Wish) -> Wish:
-    (leave,) = dice.choices(("reading", "waiting", "answering"), (1, 8, 1))
+    (leave,) = dice.choices(("reading", "waiting", "answering", "read"), (1, 8, 1, 3))
     (back,) = dice.choices(("marked", "pressed", "gone"), (3, 3, 2))
     # What was handed to the socket counts as delivered (product.md P2), so one who hangs up
-    # in the middle of the answer and asks again asks for a second edit.
-    back = "gone" if leave == "answering" else back
+    # in the middle of the answer and asks again without a mark asks for a second edit.
+    back = {"answering": "gone", "read": "marked"}.get(leave, back)
     return replace(
         wish,
         leave=leave,
@@ -111,9 +143,14 @@ def pictures() -> tuple[bytes, ...]:
     return tuple(_picture(number) for number in range(_PICTURES))
 
 
+def picture(wish: Wish) -> bytes:
+    shared = pictures()
+    return shared[wish.picture] if wish.picture < _PICTURES else _picture(wish.picture)
+
+
 def picture_sha256(wish: Wish) -> str:
     """Return the digest of the wish's picture; empty for a generation."""
-    return "" if wish.model == GENERATION else sha256(pictures()[wish.picture]).hexdigest()
+    return "" if wish.model == GENERATION else sha256(picture(wish)).hexdigest()
 
 
 def prompt_sha256(wish: Wish) -> str:
@@ -121,8 +158,10 @@ def prompt_sha256(wish: Wish) -> str:
 
 
 def _picture(number: int) -> bytes:
-    image = Image.new("RGB", (400, 400), (12 * number, 90, 255 - 12 * number))
-    ImageDraw.Draw(image).ellipse((40, 40, 360, 360), fill=(200, 12 * number, 60))
+    low, high = number % _PICTURES, number // _PICTURES
+    image = Image.new("RGB", (400, 400), (12 * low, 90, 255 - 12 * low))
+    ImageDraw.Draw(image).ellipse((40, 40, 360, 360), fill=(200, 12 * low, 60))
+    ImageDraw.Draw(image).point([(bit, 0) for bit in range(16) if high >> bit & 1], "white")
     file = BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

@@ -8,20 +8,24 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
+import httpx
+
 from tests.chaos.calls import customer_key
-from tests.chaos.region import LIMITS, upstream_key
-from tests.chaos.wishes import REGION_BY_TENANT
+from tests.chaos.region import LIMITS, REGIONS, account_of, upstream_keys
+from tests.chaos.wishes import HELD, ON_SHARED_ACCOUNT, REGION_BY_TENANT
 from tests.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
-_DRAIN_SECONDS = 2
+_DRAIN_SECONDS = 8
 _FALLS = 10
+_START_SECONDS = 60.0
 
 
 class GatewayProcess:
@@ -31,12 +35,17 @@ class GatewayProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ledger = folder / "ledger.db"
-        self.kills = self.drains = self.fell_over = 0
+        self.kills = 0
+        self.drains = 0
+        self.renames = 0
+        self.slept: list[float] = []
+        self.fell_over = 0
         self.met_by_kills: Counter[str] = Counter()
         """How many tasks of each state the ledger held open at a kill, over all kills."""
         self._folder = folder
         self._config = folder / "gateway.toml"
-        self._config.write_text(self._written(region_urls))
+        self._region_urls = region_urls
+        self._write_config()
         self._clock = folder / "clock"
         self.set_clock(0.0)
         self._log = (folder / "gateway.log").open("ab")
@@ -50,12 +59,39 @@ class GatewayProcess:
         self.met_by_kills.update(self._open_tasks())
         self._process = self._started()
 
-    def drain(self) -> None:
-        """End it by SIGTERM, as a deployment does, and wait for that."""
+    def rename(self) -> None:
+        """End it by SIGKILL, and start the next one with other upstreams of the same accounts."""
+        self._process.kill()
+        self._process.wait()
+        self.renames += 1
+        self._write_config()
+        self._process = self._started()
+
+    def sleep(self, seconds: float) -> None:
+        """Stop it and its monotonic clock in whatever it does, as a machine that sleeps does."""
+        self._process.send_signal(signal.SIGSTOP)
+        pause(seconds)
+        self.slept.append(seconds)
+        self._write_clock()
+        self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def draining(self) -> Iterator[None]:
+        """End it by SIGTERM, as a deployment does; wait for that after the block."""
         self._process.send_signal(signal.SIGTERM)
+        yield
         self._process.wait(timeout=60)
         self.drains += 1
         self._process = self._started()
+
+    def until_ready(self) -> None:
+        """Wait until it takes edits, so that what comes next meets some: a start can be slow."""
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/readyz", timeout=5.0, trust_env=False).is_success:
+                    break
+            pause(0.1)
 
     def look_after(self) -> None:
         """Start it again, and remember that, if it ended by itself."""
@@ -67,10 +103,14 @@ class GatewayProcess:
 
     def set_clock(self, offset: float) -> None:
         """Let its calendar clock be *offset* seconds off from now on."""
+        self._offset = offset
+        self._write_clock()
+
+    def _write_clock(self) -> None:
         if not self._clock.exists():
-            self._clock.write_bytes(struct.pack("d", offset))
+            self._clock.write_bytes(struct.pack("dd", 0.0, 0.0))
         with self._clock.open("r+b") as file:
-            file.write(struct.pack("d", offset))
+            file.write(struct.pack("dd", self._offset, sum(self.slept)))
 
     def stop(self) -> None:
         self._process.kill()
@@ -79,7 +119,9 @@ class GatewayProcess:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         environ = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        environ |= {f"CHAOS_{r.upper()}": upstream_key(r) for r in REGION_BY_TENANT.values()}
+        for account in {account_of(tenant) for tenant in REGION_BY_TENANT}:
+            for number, key in enumerate(upstream_keys(account)):
+                environ[f"CHAOS_{account.upper()}_{number}"] = key
         environ |= {"CHAOS_CLOCK": str(self._clock)}
         shim = Path(__file__).parent / "clock_shim"
         environ["PYTHONPATH"] = os.pathsep.join([str(shim), str(_ROOT)])
@@ -112,7 +154,8 @@ class GatewayProcess:
             Path(f"{copy}{end}").unlink(missing_ok=True)
         return dict(rows)
 
-    def _written(self, region_urls: dict[str, str]) -> str:
+    def _write_config(self) -> None:
+        """Write its config; the upstreams have another name and another order each time."""
         lines = [
             "[server]",
             f"port = {self.port}",
@@ -120,23 +163,42 @@ class GatewayProcess:
             "[state]",
             f'path = "{self.ledger}"',
         ]
+        for region in REGIONS:
+            lines += [f"[regions.{region}]", f'base_url = "{self._region_urls[region]}/api/v1"']
+        accounts = {account_of(tenant): REGION_BY_TENANT[tenant] for tenant in REGION_BY_TENANT}
+        for account, region in accounts.items():
+            lines += self._upstreams(account, region)
         for tenant, region in REGION_BY_TENANT.items():
             digest = sha256(customer_key(tenant).encode()).hexdigest()
+            names = ", ".join(f'"{name}"' for name in self._names(account_of(tenant)))
             lines += [
-                f"[regions.{region}]",
-                f'base_url = "{region_urls[region]}/api/v1"',
-                f"[upstreams.{region}]",
+                f"[tenants.{tenant}]",
+                f'keys = ["sha256:{digest}"]',
                 f'region = "{region}"',
-                f'key = "env:CHAOS_{region.upper()}"',
+                f"upstreams = [{names}]",
+                *(['equal_edits = "join"'] if tenant == HELD else []),
+            ]
+        lines += [f"[accounts.{account_of(ON_SHARED_ACCOUNT)}]", "shared = true"]
+        self._config.write_text("\n".join(lines) + "\n")
+
+    def _names(self, account: str) -> list[str]:
+        names = [f"{account}-{self.renames}-{number}" for number in range(2)]
+        return names[::-1] if self.renames % 2 else names
+
+    def _upstreams(self, account: str, region: str) -> list[str]:
+        lines = []
+        for name in self._names(account):
+            lines += [
+                f"[upstreams.{name}]",
+                f'region = "{region}"',
+                f'account = "{account}"',
+                f'key = "env:CHAOS_{account.upper()}_{name[-1]}"',
                 f"submits_per_second = {LIMITS.submits_per_second}",
                 f"running_tasks = {LIMITS.running_tasks}",
                 f"polls_per_second = {LIMITS.task_calls_per_second}",
                 "pending_ahead = 2",
-                f"[tenants.{tenant}]",
-                f'keys = ["sha256:{digest}"]',
-                f'region = "{region}"',
             ]
-        return "\n".join(lines) + "\n"
+        return lines
 
 
 def start_customers(
@@ -150,7 +212,8 @@ def start_customers(
     """
     Start so many processes of *each* customers, and wait until they are ready to ask.
 
-    `let_go` says how long they may; then their notes lie in ``notes-*.jsonl``.
+    `tell` says when they begin, and how long they may ask; then their notes lie in
+    ``notes-*.jsonl``.
     """
     crowd = [
         subprocess.Popen(
@@ -172,11 +235,11 @@ def start_customers(
     return crowd
 
 
-def let_go(crowd: "list[subprocess.Popen[str]]", *, until: float, give_up: float) -> None:
-    """Let them want something new until one epoch second, and ask again until the other."""
+def tell(crowd: "list[subprocess.Popen[str]]", line: str) -> None:
+    """Tell all of them: an empty line to begin; then when to give up, to want nothing new."""
     for process in crowd:
         assert process.stdin is not None
-        process.stdin.write(f"{until} {give_up}\n")
+        process.stdin.write(f"{line}\n")
         process.stdin.flush()
 
 
@@ -195,7 +258,7 @@ def regions(seed: int) -> Iterator[dict[str, str]]:
         stack.callback(process.kill)
         assert process.stdout is not None
         said = process.stdout
-        yield {region: said.readline().strip() for region in REGION_BY_TENANT.values()}
+        yield {region: said.readline().strip() for region in REGIONS}
 
 
 def pause(seconds: float) -> None:

@@ -1,9 +1,11 @@
 """LiteLLM in front of the gateway: as a library, and as a proxy with OpenAI's SDK before it."""
 
+import asyncio
 import subprocess
 from base64 import b64decode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,22 @@ import openai
 import pytest
 from PIL import Image
 
+from gateway.sandbox import Constant
 from tests.clients.python_packages import environment, run
 from tests.ports import free_port
 from tests.process import until
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.whole import (
+    KEY,
+    PLAIN,
+    Neighbour,
+    digest,
+    eventually,
+    hashed,
+    neighbour,
+    photo,
+    theirs,
+    whose,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,12 +94,24 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
+def joining() -> Iterator[Neighbour]:
+    """A house whose tenant is behind a proxy that holds on."""
+    acme = {"region": "beijing", "keys": [hashed(KEY)], "equal_edits": "join"}
+    with neighbour(replace(PLAIN, latency=Constant(0.1)), tenants={"acme": acme}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def proxy(
-    there: Neighbour, behind: str, programs: Path, tmp_path_factory: pytest.TempPathFactory
+    there: Neighbour,
+    behind: str,
+    joining: Neighbour,
+    programs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Proxy]:
     """LiteLLM's proxy; its model gpt-image-1 is the gateway, gpt-image-2 that behind nginx."""
     folder = tmp_path_factory.mktemp("litellm")
-    models = {"gpt-image-1": there.url, "gpt-image-2": behind}
+    models = {"gpt-image-1": there.url, "gpt-image-2": behind, "joining": joining.url}
     entries = [
         f"""
   - model_name: {name}
@@ -161,6 +187,30 @@ def test_its_streams_fail(there: Neighbour, proxy: Proxy) -> None:
         client.images.edit(model="gpt-image-1", image=photo(), prompt=prompt, stream=True)
 
     assert len(there.tasks(prompt)) > 1
+
+
+def test_it_holds_on(joining: Neighbour, proxy: Proxy) -> None:
+    """What its client repeats is one edit where the tenant says equal_edits = "join"."""
+    prompt = "through litellm: held [sandbox:seconds 120]"
+
+    async def made() -> bool:
+        return bool(await asyncio.to_thread(joining.tasks, prompt))
+
+    async def leave_and_come_back() -> openai.types.ImagesResponse:
+        async with openai.AsyncOpenAI(
+            base_url=f"{proxy.url}/v1", api_key=_MASTER_KEY, max_retries=0
+        ) as client:
+            ask = partial(client.images.edit, model="joining", image=photo(), prompt=prompt)
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(ask())
+                await eventually(made)
+                first.cancel()
+            return await ask()
+
+    answer = asyncio.run(leave_and_come_back())
+
+    assert whose(_first(answer)) == theirs(prompt, photo())
+    assert len(joining.tasks(prompt)) == 1
 
 
 def _b64(answer: openai.types.ImagesResponse) -> str:

@@ -150,21 +150,3 @@ async def test_spooled_once() -> None:
     assert len(spool.taken) == 1
     assert errand.pictures is None
     assert await errand.bytes() == ask.pictures
-
-
-async def test_promised_while_spooled() -> None:
-    """What a 202 keeps takes the place of what the spool held: nothing lies on the disk twice."""
-    house, spool = a_house(), FakeSpool()
-
-    async with house.desk(spool=spool) as desk, asyncio.TaskGroup() as group:
-        first = group.create_task(buy(desk, house.ask("first")))
-        await house.clock.sleep(1.0)
-        second = group.create_task(buy(desk, house.ask("second")))
-        await house.clock.sleep(1.0)
-        async with desk.attend(house.ask("second", retry_count=1, promise=True)):
-            kept = list(house.promises.held)
-        closed = spool.taken[0].closed
-
-    assert (len(kept), closed, spool.taken[0].reads) == (1, 1, 1)
-    assert first.result().delivered == second.result().delivered == 1
-    assert house.promises.held == {}
