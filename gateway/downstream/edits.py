@@ -1,8 +1,8 @@
 """Edits and generations: made by POST, had again by GET, seen by HEAD, called off by DELETE."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -118,19 +118,26 @@ class Edits:
         self, request: Request, tenant: Tenant, share: Share
     ) -> AsyncIterator[tuple[Ask, Customer]]:
         """Read what is asked; one whose customer has left by then never comes to the desk."""
-        try:
-            ask = await self.reception.ask_of(request, tenant, share)
+        with self._counting_who_leaves():
+            received = await self.reception.read(request, tenant, share)
+        async with Customer(request.receive) as customer:
+            with self._counting_who_leaves():
+                ask = await customer.unless_left(partial(self.reception.ask_of, received))
+                del received  # the edit has what it needs of the bytes
+                await asyncio.sleep(0)  # lets the watch see one that left in the last moment
+                if customer.left:
+                    raise CustomerLeft
             # To wait is what a stream is for; Prefer is a wish that need not be granted.
             ask.promise = _prefers_async(request) and not ask.edit.answer.stream
+            yield ask, customer
+
+    @contextmanager
+    def _counting_who_leaves(self) -> Iterator[None]:
+        try:
+            yield
         except CustomerLeft:
             self.observer.client_disconnected("reading")
             raise
-        async with Customer(request.receive) as customer:
-            await asyncio.sleep(0)  # lets the watch see one that left while pictures were checked
-            if customer.left:
-                self.observer.client_disconnected("reading")
-                raise CustomerLeft
-            yield ask, customer
 
     async def _look_up(
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send

@@ -1,7 +1,7 @@
-"""One request → one Ask: read, checked, and said how long it may take."""
+"""One request → one Ask: read, then checked, and said how long it may take."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from gateway.downstream.bytes_budget import Share
 from gateway.downstream.content_coding import decoded
 from gateway.downstream.form import Form, read_form
 from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts, LayOver
-from gateway.downstream.request_line import line_of
+from gateway.downstream.request_line import RequestLine, line_of
 from gateway.imaging.workers import Checked
 from gateway.journey.ask import Ask
 from gateway.journey.digest import digest_of, first_digest, mark_in_turns
@@ -28,6 +28,22 @@ from gateway.translate.openai_pictures import PictureRef
 from gateway.translate.openai_request import edit_of, most_pictures
 
 _LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request whose body was read, and until when its customer waits."""
+
+    form: Form = field(repr=False)
+    tenant: Tenant
+    share: Share
+    line: RequestLine
+    phases: Phases
+    key: str | None
+    deployment: str
+    read_at: float
+    until: float
+    came: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +59,17 @@ class Reception:
     observer: EdgeObserver
     tracer: Tracer = NO_TRACER
 
-    async def ask_of(self, request: Request, tenant: Tenant, share: Share) -> Ask:
+    async def read(self, request: Request, tenant: Tenant, share: Share) -> Received:
         """
-        Read the body and check everything that can be checked before money is spent.
+        Read the body.
 
         Raises:
-            InvalidRequest: a field, a picture or the body itself; see read_form, edit_of.
+            InvalidRequest: the body itself; see read_form.
             CustomerLeft: nobody waits for it any more.
         """
         line = line_of(request.scope)
-        line.phases = Phases(started=line.started)
+        phases = Phases(started=line.started)
+        line.phases = phases
         key = idempotency_key(request.headers)
         deployment = request.path_params.get("deployment", "")
         most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
@@ -60,6 +77,29 @@ class Reception:
         form = await read_form(receive, request.headers, self.limits, share, most_of)
         read_at = self.clock.now()
         until = read_at + self.patience_of(request, tenant)
+        came = self.tracer.came(request.headers)
+        return Received(
+            form=form,
+            tenant=tenant,
+            share=share,
+            line=line,
+            phases=phases,
+            key=key,
+            deployment=deployment,
+            read_at=read_at,
+            until=until,
+            came=came,
+        )
+
+    async def ask_of(self, received: Received) -> Ask:
+        """
+        Check everything that can be checked before money is spent.
+
+        Raises:
+            InvalidRequest: a field or a picture; see edit_of.
+        """
+        form, tenant, share = received.form, received.tenant, received.share
+        line, until, deployment = received.line, received.until, received.deployment
         keepsake = _keepsake(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
@@ -93,15 +133,15 @@ class Reception:
             digest=digest,
             earlier_digests=await _earlier(edit, form, marks, pictures, others),
             patience=max(SHORTEST, until - self.clock.now()),
-            phases=line.phases,
+            phases=received.phases,
             retry_count=line.retry_count,
-            idempotency_key=key,
+            idempotency_key=received.key,
             keepsake=keepsake,
-            came=self.tracer.came(request.headers),
+            came=received.came,
             release=share.release,
             keep_only=share.shrink_to,
         )
-        line.overhead += self.clock.now() - read_at
+        line.overhead += self.clock.now() - received.read_at
         return ask
 
     async def _mask_in_picture(

@@ -47,6 +47,29 @@ async def test_customer_leaves_while_waiting(status: str, place: str) -> None:
     assert house.seen.inflight == 0
 
 
+async def test_customer_leaves_while_a_decoding_thread_is_waited_for() -> None:
+    """A hang-up ends the wait for a thread at once: no picture of that customer is decoded."""
+    house = House()
+    wire = Wire()
+    ended: list[str] = []
+
+    async def waits(contents: Any, tenant: Tenant) -> Checked:
+        wire.hang_up.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("wait")
+        raise AssertionError
+
+    house.check = waits
+    await by_hand(house, wire)
+
+    assert ended == ["wait"]
+    assert house.desk.asks == []
+    assert house.seen.told("disconnected") == [("disconnected", "reading")]
+    assert house.seen.inflight == 0
+
+
 async def test_customer_leaves_while_reading() -> None:
     """A hang-up in the middle of the body never comes to the desk."""
     house = House()
