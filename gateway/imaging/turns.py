@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -122,17 +123,22 @@ class Turns:
     def _next(self) -> _Waiter | None:
         """Return who has the next turn; a large job never overtakes another one."""
         large_waits = False
-        tenants = [tenant for tenant, queue in self._queues.items() if queue]
-        for tenant in sorted(tenants, key=self._rank):
-            if not self._has_thread(tenant):
+        for waiter in sorted(self._first_of_each_tenant(), key=lambda it: self._rank(it.tenant)):
+            if not self._has_thread(waiter.tenant):
                 continue
-            waiter = self._queues[tenant][0]
             if not waiter.is_large:
                 return waiter
             if not large_waits and waiter.cost <= self._free_memory:
                 return waiter
             large_waits = True
         return None
+
+    def _first_of_each_tenant(self) -> Iterator[_Waiter]:
+        for queue in self._queues.values():
+            # Who was cancelled stands here until its task runs again, and takes no turn.
+            present = (waiter for waiter in queue if not waiter.turn.done())
+            if (first := next(present, None)) is not None:
+                yield first
 
     def _rank(self, tenant: str) -> tuple[int, int]:
         return self._running[tenant], self._last_turn.get(tenant, 0)

@@ -173,3 +173,21 @@ async def test_a_large_one_that_leaves_lets_others_by() -> None:
         leaving.cancel()
 
     assert waited
+
+
+async def test_a_turn_that_comes_free_while_one_leaves() -> None:
+    """Who has been cancelled, but has not run since, is given no turn that others wait for."""
+    turns = Turns(threads=1, memory=MEMORY, waiting=9)
+    await turns.take(Stand("a"), LARGE)
+
+    async with asyncio.TaskGroup() as group:
+        leaving = group.create_task(turns.take(Stand("a"), LARGE))
+        behind = group.create_task(turns.take(Stand("a"), LARGE))
+        await settle()
+        leaving.cancel()
+        turns.give_back("a", LARGE)
+
+    assert leaving.cancelled()
+    assert not behind.cancelled()
+    turns.give_back("a", LARGE)
+    assert not turns.busy
