@@ -36,9 +36,11 @@ def check_pixels(inspected: Inspected) -> None:
     """
     if cost_of(inspected, SMALLEST) > MEMORY:
         most = MEMORY // _PER_PIXEL[inspected.format] // 1_000_000
+        size = inspected.size
+        hidden = inspected.coded_pixels > size.width * size.height
+        found = f"{inspected.coded_pixels:,} coded pixels" if hidden else size
         raise InvalidImage(
-            f"{inspected.size} is more than a {inspected.format} may have here:"
-            f" about {most} million pixels"
+            f"{found} is more than a {inspected.format} may have here: about {most} million pixels"
         )
 
 
@@ -65,7 +67,7 @@ def scale_of(inspected: Inspected, wanted: Size) -> int:
 
 
 def _cost_at(inspected: Inspected, scale: int) -> int:
-    pixels = inspected.size.width * inspected.size.height
+    pixels = max(inspected.size.width * inspected.size.height, inspected.coded_pixels)
     held = (
         0
         if inspected.one_pass

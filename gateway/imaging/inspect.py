@@ -8,7 +8,7 @@ from PIL import Image
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging import bmp, boxes, colour, icc, jpeg, png, webp
+from gateway.imaging import avif, bmp, boxes, colour, icc, jpeg, png, webp
 from gateway.imaging.formats import HEIF, PNG, Format, format_of, heif_readable
 from gateway.imaging.metadata import Metadata, is_adobe_rgb, orientation
 from gateway.imaging.opening import check_size, opened
@@ -16,7 +16,11 @@ from gateway.imaging.opening import check_size, opened
 _READABLE = "JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF"
 _INSTALL = "the gateway's operator can install 'wan-gateway[heic]'"
 _METADATA: Mapping[str, Callable[[bytes], Metadata]] = {
-    "AVIF": lambda content: Metadata(profile=boxes.profile(content)),
+    "AVIF": lambda content: Metadata(
+        profile=boxes.profile(content),
+        coded_pixels=avif.coded_pixels(content),
+        frames=2 if avif.is_sequence(content) else 1,
+    ),
     "BMP": lambda content: Metadata(
         rest=len(content) - bmp.end(content), profile=bmp.profile(content)
     ),
@@ -30,7 +34,7 @@ _TURNS_ITSELF = frozenset({"TIFF", "HEIF"})
 _READ_HERE = frozenset({"BMP", "JPEG", "PNG", "WEBP"})
 _PNG_DEPTH = 24
 """Where IHDR, always the first chunk, has its bits per sample."""
-_FRAMES_IN_HEAD = frozenset({"PNG", "WEBP", "AVIF", "HEIF"})
+_FRAMES_IN_HEAD = frozenset({"PNG", "WEBP", "HEIF"})
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
 
@@ -46,7 +50,8 @@ class Inspected:
     counted: they stand all over the file. *rest* counts the bytes behind the picture's end.
     *profile* is the ICC profile of its colours, empty where none is told;
     *foreign_colours* means that they are not sRGB's. *one_pass* is false for a JPEG whose
-    decoder must hold the whole picture's coefficients.
+    decoder must hold the whole picture's coefficients. *coded_pixels* are those that a
+    decoder makes where that may be more than *size* says.
     """
 
     format: str
@@ -63,6 +68,7 @@ class Inspected:
     profile: bytes = field(default=b"", repr=False, compare=False)
     foreign_colours: bool = False
     one_pass: bool = True
+    coded_pixels: int = field(default=0, compare=False)
 
     @property
     def upright(self) -> Size:
@@ -109,12 +115,13 @@ def inspect(content: bytes) -> Inspected:
             has_alpha=picture.has_transparency_data,
             orientation=1 if known.name in _TURNS_ITSELF else orientation(exif),
             has_metadata=found.present,
-            frames=getattr(picture, "n_frames", 1) if known.name in _FRAMES_IN_HEAD else 1,
+            frames=_frames(found, known, picture),
             exif=exif,
             rest=found.rest,
             profile=profile,
             foreign_colours=colour.differs(profile, picture.mode),
             one_pass=known.name != "JPEG" or jpeg.is_single_pass(content),
+            coded_pixels=found.coded_pixels,
         )
 
 
@@ -133,6 +140,11 @@ def _mode(content: bytes, known: Format, picture: Image.Image) -> str:
     # Pillow hands out 8 bits of 16 where there is more than gray, and does not say so.
     deep = known is PNG and content[_PNG_DEPTH] == 16 and not picture.mode.startswith("I")
     return f"{picture.mode};16" if deep else picture.mode
+
+
+def _frames(found: Metadata, known: Format, picture: Image.Image) -> int:
+    told: int = getattr(picture, "n_frames", 1) if known.name in _FRAMES_IN_HEAD else 1
+    return max(found.frames, told)
 
 
 def _exif_beside(known: Format, picture: Image.Image) -> bytes:

@@ -1,6 +1,8 @@
 """JPEG seen from outside: its segments, and the file without those that no decoder needs."""
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from gateway.domain.errors import InvalidImage
@@ -32,18 +34,19 @@ class _Segment(NamedTuple):
 
 def metadata(content: bytes) -> Metadata:
     """
-    Read the segments before the first scan.
+    Read the segments before, between and behind the scans.
 
     Raises:
         InvalidImage: there are absurdly many.
     """
     exif = b""
-    present = False
-    for segment in _head(content):
-        present = present or _tells(content, segment)
+    head = _head(content)
+    behind = list(_behind(content, _first_scan(head)))
+    for segment in head:
         if not exif and segment.marker == _APP1 and content.startswith(_EXIF, segment.start + 4):
             exif = content[segment.start + 4 : segment.end]
-    return Metadata(exif, present, rest=len(content) - end(content))
+    present = any(_tells(content, part) for part in head) or any(map(_is_note, behind))
+    return Metadata(exif, present, rest=len(content) - _end(content, behind))
 
 
 def end(content: bytes) -> int:
@@ -53,14 +56,7 @@ def end(content: bytes) -> int:
     Raises:
         InvalidImage: there are absurdly many segments.
     """
-    head = _head(content)
-    coded = head[-1].end if head else _START_BYTES
-    # An end of picture cannot stand in coded data: if the first one is the last, nothing follows.
-    for start in range(coded, len(content), _WINDOW):
-        found = content.find(bytes((0xFF, _END)), start, start + _WINDOW + 1)
-        if found >= 0:
-            return len(content) if found + 2 == len(content) else _end(content, coded)
-    return len(content)
+    return _end(content, list(_behind(content, _first_scan(_head(content)))))
 
 
 def stripped(content: bytes) -> bytes:
@@ -68,11 +64,14 @@ def stripped(content: bytes) -> bytes:
     Return the same picture without metadata; its coded data stays byte for byte.
 
     JFIF, ICC profile and Adobe's colour transform stay, since colours are wrong without
-    them.
+    them; behind the first scan nobody reads them.
     """
     head = _head(content)
-    coded = head[-1].end if head else _START_BYTES
+    coded = _first_scan(head)
     kept = [content[part.start : part.end] for part in head if not _tells(content, part)]
+    for note in filter(_is_note, _behind(content, coded)):
+        kept.append(content[coded : note.start])
+        coded = note.end
     return b"".join((content[:_START_BYTES], *kept, content[coded:]))
 
 
@@ -87,7 +86,7 @@ def has_profile(content: bytes) -> bool:
 def is_single_pass(content: bytes) -> bool:
     """Tell whether the first scan holds the whole picture, so that a decoder reads no other."""
     head = _head(content)
-    scan = head[-1].end if head else _START_BYTES
+    scan = _first_scan(head)
     whole = [content[part.start + 9 : part.start + 10] for part in head if part.marker in _BASELINE]
     return len(whole) == 1 and whole[0] == content[scan + 4 : scan + 5]
 
@@ -100,13 +99,13 @@ def first_part(content: bytes, coded_bytes: int) -> bytes:
         InvalidImage: behind that scan stands no end of picture: it is cut short, or
             something that is no coded data stands in it.
     """
-    head = _head(content)
-    coded = head[-1].end if head else _START_BYTES
+    coded = _first_scan(_head(content))
     scan = coded + 2 + int.from_bytes(content[coded + 2 : coded + 4], "big")
-    found = _after_coded(content, scan)
-    if found is None or content[found + 1] != _END:
+    behind = list(_behind(content, scan))
+    is_ended = [part.marker for part in behind if not _is_note(part)] == [_END]
+    if not is_ended or any(here.end != there.start for here, there in pairwise(behind)):
         raise InvalidImage("it is damaged or cut short")
-    return content[: min(scan + coded_bytes, found)] + bytes((0xFF, _END))
+    return content[: min(scan + coded_bytes, behind[0].start)] + bytes((0xFF, _END))
 
 
 def check_scans(content: bytes) -> None:
@@ -145,16 +144,34 @@ def _tells(content: bytes, segment: _Segment) -> bool:
     return _APP1 <= segment.marker <= _APP15 or segment.marker == _COMMENT
 
 
-def _end(content: bytes, at: int) -> int:
-    """Return where the picture ends that has its first scan at *at*."""
+def _is_note(segment: _Segment) -> bool:
+    """Tell whether *segment*, which stands behind the first scan, says nothing to a decoder."""
+    return _APP0 <= segment.marker <= _APP15 or segment.marker == _COMMENT
+
+
+def _first_scan(head: list[_Segment]) -> int:
+    return head[-1].end if head else _START_BYTES
+
+
+def _behind(content: bytes, at: int) -> Iterator[_Segment]:
+    """Yield what stands from *at* on, in coded data or in front of it, up to the end mark."""
     for _ in range(_MOST_SEGMENTS):
         start = _after_coded(content, at)
         if start is None:
-            return len(content)
-        if content[start + 1] == _END:
-            return start + 2
-        at = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+            return
+        marker = content[start + 1]
+        at = start + 2
+        if marker != _END:
+            at += int.from_bytes(content[at : at + 2], "big")
+        yield _Segment(marker, start, at)
+        if marker == _END:
+            return
     raise InvalidImage(f"a JPEG may have at most {_MOST_SEGMENTS} segments")
+
+
+def _end(content: bytes, behind: list[_Segment]) -> int:
+    """Return where the picture ends that has *behind* in and behind its scans."""
+    return behind[-1].end if behind and behind[-1].marker == _END else len(content)
 
 
 def _after_coded(content: bytes, at: int) -> int | None:

@@ -23,12 +23,15 @@ class Metadata:
     the customer: Exif with its GPS position, XMP, IPTC, comments, a maker's private parts.
     *rest* counts the bytes behind the picture's end: a film, a second picture, what was
     cropped away. *profile* is an ICC profile; ``None`` leaves it to Pillow to find one.
+    *frames* and *coded_pixels* are as in Inspected, where they are found without Pillow.
     """
 
     exif: bytes = field(default=b"", repr=False)
     present: bool = False
     rest: int = 0
     profile: bytes | None = field(default=None, repr=False)
+    frames: int = 1
+    coded_pixels: int = 0
 
 
 def orientation(exif: bytes) -> int:

@@ -19,7 +19,7 @@ from PIL import (
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import GatewayError, InvalidImage
-from gateway.imaging import jpeg, png
+from gateway.imaging import avif, jpeg, png
 
 MOST_PIXELS = 100_000_000
 
@@ -68,6 +68,8 @@ def opened(content: bytes, name: str) -> Iterator[Image.Image]:
     Raises:
         InvalidImage: the head is damaged, or it promises more pixels than we decode.
     """
+    if name == "AVIF":
+        content = avif.first_picture(content)
     with reading():
         picture = Image.open(BytesIO(content), formats=(name,))
     with picture:

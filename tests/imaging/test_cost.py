@@ -52,7 +52,7 @@ FILES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lossy webp": ("RGBA", "WEBP", {"quality": 20, "method": 0}),
     "lossless webp": ("RGBA", "WEBP", {"lossless": True, "quality": 0, "method": 0}),
     "avif": ("RGBA", "AVIF", {"speed": 10, "quality": 30, "subsampling": "4:4:4"}),
-    "heif": ("RGB", "HEIF", {"quality": 20}),
+    "heif": ("RGB", "HEIF", {"quality": 20, "enc_params": {"preset": "ultrafast"}}),
 }
 
 

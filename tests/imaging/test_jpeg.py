@@ -1,10 +1,12 @@
 """gateway.imaging.jpeg."""
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.domain.errors import InvalidImage
 from gateway.imaging import jpeg
-from tests.imaging.pictures import drawn, pixels, read, saved
+from tests.imaging.pictures import drawn, noise, pixels, read, saved
 
 PLAIN = read("plain.jpg")
 
@@ -88,6 +90,39 @@ def test_an_end_mark_in_a_table_is_no_end() -> None:
 
     assert jpeg.metadata(content[:second] + table + content[second:] + b"tail").rest == 4
     assert jpeg.metadata(content[:second] + table + content[second:-2]).rest == 0
+
+
+NOTES = b"\xff\xfe\x00\x0aby Ada E" + b"\xff\xe1\x00\x08GPS: 1" + b"\xff\xee\x00\x07Adobe"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(lambda content: content.rindex(b"\xff\xda"), id="between scans"),
+        pytest.param(lambda content: content.rindex(b"\xff\xc4"), id="in front of a table"),
+        pytest.param(lambda content: len(content) - 2, id="behind the last scan"),
+    ],
+)
+@pytest.mark.parametrize("name", ["progressive.jpg", "plain.jpg"])
+def test_notes_behind_the_first_scan_are_removed(name: str, place: Callable[[bytes], int]) -> None:
+    """A comment or Exif block among the scans goes, and the coded data stays byte for byte."""
+    content = read(name)
+    at = place(content)
+    noted = content[:at] + NOTES + content[at:]
+
+    assert jpeg.metadata(noted).present
+    assert jpeg.stripped(noted).replace(NOTES[-9:], b"") == content
+    assert b"Ada" not in jpeg.stripped(noted)
+    assert not jpeg.metadata(content).present
+
+
+def test_a_large_picture_with_a_note_behind_its_scan_is_whole() -> None:
+    """What no decoder needs does not make a picture a damaged one."""
+    content = saved(noise((600, 600)), "JPEG", quality=95)
+
+    assert jpeg.first_part(content[:-2] + NOTES + content[-2:], 999) == jpeg.first_part(
+        content, 999
+    )
 
 
 def test_endless_segments_behind_the_first_scan_are_refused() -> None:

@@ -1,0 +1,249 @@
+"""AVIF seen from outside: how many pixels its decoder makes, whatever its boxes say of its size."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from gateway.domain.errors import InvalidImage
+
+# ISO 14496-12 8.11 (boxes), 23008-12 6.6.2.3 (grids), AV1 5.3 and 5.5 (OBUs).
+_MOST_PARTS = 4096
+"""Boxes, items, extents and OBUs, each: an honest file has tens."""
+_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
+_SEQUENCE_HEADER_BYTES = 1024
+"""More than the longest, of 32 operating points, has in front of its size."""
+_COLOUR_AND_ALPHA = 2
+
+
+class _Item(NamedTuple):
+    in_idat: bool
+    extents: tuple[tuple[int, int], ...]
+    """Start and length."""
+
+
+def first_picture(content: bytes) -> bytes:
+    """
+    Return the same file with the brand of a still picture.
+
+    An image sequence, too, has its first picture as an item; by any other brand a decoder
+    may read its track, which coded_pixels does not.
+    """
+    return content[:8] + b"avif" + content[12:]
+
+
+def is_sequence(content: bytes) -> bool:
+    """Tell whether there is more than the first picture."""
+    return any(kind == b"moov" for kind, _ in _boxes(content))
+
+
+def coded_pixels(content: bytes) -> int:
+    """
+    Return how many pixels a decoder makes on its way to the first picture, at the most.
+
+    The size of a picture stands in a box (``ispe``), that of its coded pixels in the AV1
+    data. A decoder makes room for the latter before anything compares them.
+
+    Raises:
+        InvalidImage: it cannot be told; the reason alone.
+    """
+    try:
+        return _coded_pixels(content)
+    except (IndexError, StopIteration, ValueError) as exc:
+        raise InvalidImage("its parts do not tell how large it is") from exc
+
+
+def _coded_pixels(content: bytes) -> int:
+    (meta,) = (data for kind, data in _boxes(content) if kind == b"meta")
+    boxes: dict[bytes, bytes] = {}
+    for kind, data in _boxes(meta[4:]):
+        if boxes.setdefault(kind, data) is not data:
+            raise ValueError(kind)
+    places = _places(boxes[b"iloc"]) if b"iloc" in boxes else {}
+    coded, grids = 0, [0]
+    for item, kind in _kinds(boxes.get(b"iinf", b"")).items():
+        if kind not in (b"av01", b"grid") or item not in places:
+            continue
+        place = places[item]
+        source = boxes.get(b"idat", b"") if place.in_idat else content
+        data = b"".join(source[start : start + length] for start, length in place.extents)
+        if kind == b"grid":
+            grids.append(_grid_pixels(data))
+        else:
+            coded += _frame_pixels(data)
+    if not coded:
+        raise ValueError("no pixels")
+    return max(coded // _COLOUR_AND_ALPHA, *grids)
+
+
+def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    for _ in range(_MOST_PARTS):
+        if at + 8 > len(content):
+            return
+        length = int.from_bytes(content[at : at + 4], "big")
+        head = 8
+        if length == 1:
+            length = int.from_bytes(content[at + 8 : at + 16], "big")
+            head = 16
+        end = at + length if length else len(content)
+        if end < at + head:
+            raise ValueError(length)
+        yield content[at + 4 : at + 8], content[at + head : end]
+        at = end
+    raise ValueError("too many boxes")
+
+
+class _Bytes:
+    """Numbers of some bytes each, one after another."""
+
+    def __init__(self, content: bytes, at: int = 0) -> None:
+        self._content = content
+        self._at = at
+
+    def number(self, length: int) -> int:
+        start = self._at
+        self._at += length
+        if self._at > len(self._content):
+            raise IndexError(start)
+        return int.from_bytes(self._content[start : self._at], "big")
+
+    def count(self, length: int) -> range:
+        """Return the numbers below the one that stands here."""
+        if (count := self.number(length)) > _MOST_PARTS:
+            raise ValueError(count)
+        return range(count)
+
+
+def _places(iloc: bytes) -> Mapping[int, _Item]:
+    """Return by number where the items stand."""
+    version = iloc[0]
+    read = _Bytes(iloc, 4)
+    sizes = read.number(2)
+    offset_bytes, length_bytes, base_bytes = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    index_bytes = sizes & 15 if version else 0
+    id_bytes = 4 if version == 2 else 2
+    places = {}
+    extents_left = _MOST_PARTS
+    for _ in read.count(id_bytes):
+        item = read.number(id_bytes)
+        method = read.number(2) & 15 if version else 0
+        if method > 1 or item in places:
+            raise ValueError(method)
+        read.number(2)  # in which file: libavif reads none but this
+        base = read.number(base_bytes)
+        extents = []
+        for _ in read.count(2):
+            read.number(index_bytes)
+            extents.append((base + read.number(offset_bytes), read.number(length_bytes)))
+        extents_left -= len(extents)
+        if extents_left < 0:
+            raise ValueError("too many extents")
+        places[item] = _Item(method == 1, tuple(extents))
+    return places
+
+
+def _kinds(iinf: bytes) -> Mapping[int, bytes]:
+    """Return by number what the items are."""
+    kinds = {}
+    for kind, data in _boxes(iinf[6 if iinf[0] == 0 else 8 :]):
+        if kind == b"infe":
+            read = _Bytes(data, 4)
+            item = read.number(4 if data[0] == 3 else 2)
+            read.number(2)
+            if item in kinds:
+                raise ValueError(item)
+            kinds[item] = read.number(4).to_bytes(4, "big")
+    return kinds
+
+
+def _grid_pixels(data: bytes) -> int:
+    length = 4 if data[1] & 1 else 2
+    read = _Bytes(data, 4)
+    return read.number(length) * read.number(length)
+
+
+def _frame_pixels(data: bytes) -> int:
+    """Return the pixels of all frames of an item; a decoder may keep each for those after it."""
+    pixels = frames = 0
+    for kind, content in _obus(data):
+        if kind == _SEQUENCE_HEADER:
+            pixels = max(pixels, _sequence_pixels(content[:_SEQUENCE_HEADER_BYTES]))
+        frames += kind in (_FRAME_HEADER, _FRAME)
+    return pixels * frames
+
+
+def _obus(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    for _ in range(_MOST_PARTS):
+        if at >= len(data):
+            return
+        head = data[at]
+        at += 2 if head & 4 else 1
+        length = len(data) - at
+        if head & 2:
+            length = 0
+            for shift in range(0, 56, 7):
+                length |= (data[at] & 127) << shift
+                at += 1
+                if data[at - 1] < 128:
+                    break
+        yield head >> 3 & 15, data[at : at + length]
+        at += length
+    raise ValueError("too many OBUs")
+
+
+class _Bits:
+    """Numbers of some bits each, one after another."""
+
+    def __init__(self, content: bytes) -> None:
+        self._value = int.from_bytes(content, "big")
+        self._left = 8 * len(content)
+
+    def number(self, length: int) -> int:
+        self._left -= length
+        if self._left < 0:
+            raise IndexError(length)
+        return self._value >> self._left & (1 << length) - 1
+
+    def skip_uvlc(self) -> None:
+        zeros = 0
+        while not self.number(1):
+            zeros += 1
+        if zeros < 32:
+            self.number(zeros)
+
+
+def _sequence_pixels(content: bytes) -> int:
+    """Return how large the largest frame may be that a sequence header allows."""
+    bits = _Bits(content)
+    bits.number(4)
+    is_reduced = bits.number(1)
+    if is_reduced:
+        bits.number(5)
+    else:
+        _skip_operating_points(bits)
+    width_bits, height_bits = bits.number(4) + 1, bits.number(4) + 1
+    width, height = bits.number(width_bits) + 1, bits.number(height_bits) + 1
+    if is_reduced:
+        return width * height
+    # A frame may have a size of its own, of as many bits.
+    return 1 << width_bits + height_bits
+
+
+def _skip_operating_points(bits: _Bits) -> None:
+    delay_bits = 0
+    if bits.number(1):  # timing_info_present_flag
+        bits.number(64)
+        if bits.number(1):
+            bits.skip_uvlc()
+        if bits.number(1):  # decoder_model_info_present_flag
+            delay_bits = bits.number(5) + 1
+            bits.number(42)
+    has_display_delay = bits.number(1)
+    for _ in range(bits.number(5) + 1):
+        bits.number(12)
+        if bits.number(5) > 7:
+            bits.number(1)
+        if delay_bits and bits.number(1):
+            bits.number(2 * delay_bits + 1)
+        if has_display_delay and bits.number(1):
+            bits.number(4)
