@@ -54,7 +54,7 @@ class Carrier:
         self.owed = OwedWrites(around.clock)
         """To be run for as long as this carries."""
         self._submitter = Submitter(around, self.owed)
-        self._follower = Follower(around)
+        self._follower = Follower(around, self.owed)
 
     def drain(self, until: float) -> None:
         """Submit nothing any more that could not be answered *until* then (monotonic)."""
@@ -109,7 +109,6 @@ class Carrier:
             if leg.dropped:  # before it was carried at all
                 raise given_up()
             if leg.upstream is not None and leg.stage is not Stage.WAITING:
-                await self._promises.recall_if_possible(errand)  # closed when a task is found
                 await self._take_over(errand, leg)
             if leg.task_id is None:
                 await self._submit(errand, leg)
@@ -172,7 +171,7 @@ class Carrier:
         leg.place = self._place(lane, errand.tenant, leg.part.n, prompt)
         errand.mark(Phase.QUEUE, self._clock.now())
         errand.trace.queued(leg.part.index)
-        if self._spool is not None and not lane.line.free:
+        if self._spool is not None and _must_wait(lane, errand, prompt):
             await errand.spool(self._spool)
         while not await self._turn(lane, errand, leg, leg.place):
             pass  # back to its place: nobody was there to submit it for
@@ -236,6 +235,8 @@ class Carrier:
                 self._observer.recovered("task_followed")
             if leg.task_id is not None:
                 leg.stage = Stage.RUNNING
+                await self._promises.recall_if_possible(errand)  # what is kept goes with the task
+                errand.let_go()
                 await self._follow(lane, errand, leg)
         finally:
             lane.line.give_back(errand.tenant)
@@ -249,9 +250,10 @@ class Carrier:
 
     async def _end(self, errand: Errand) -> None:
         """Settle the whole: one good picture is a success."""
+        await self._promises.recall_if_possible(errand)  # what is kept goes with the end
         errors = [leg.error for leg in errand.legs if leg.error]
         if len(errors) < len(errand.legs):
-            await keep(self._ledger.end_edit(errand.edit_id, EditState.SUCCEEDED))
+            await self._write_end(errand, EditState.SUCCEEDED)
             errand.end(Stage.SUCCEEDED)
             return
         # A part that may be paid for forbids the retry that another part would allow.
@@ -259,7 +261,7 @@ class Carrier:
         told = errand.submitted or errand.promised  # somebody may ask what became of it
         state = EditState.FAILED if told else EditState.DROPPED
         if errand.submitted or errand.recorded or any(leg.upstream for leg in errand.legs):
-            await keep(self._ledger.end_edit(errand.edit_id, state, error))
+            await self._write_end(errand, state, error)
             await keep(self._finishing.forget(errand))
         errand.end(Stage.FAILED, error)
 
@@ -267,8 +269,23 @@ class Carrier:
         """End an edit that cannot be carried; one that may be paid for stays open in the ledger."""
         fault = bug(error)
         if errand.promised and not errand.submitted:
-            await keep(self._ledger.end_edit(errand.edit_id, EditState.FAILED, fault))
+            await self._write_end(errand, EditState.FAILED, fault)
         errand.end(Stage.FAILED, fault)
+
+    async def _write_end(
+        self, errand: Errand, state: EditState, error: GatewayError | None = None
+    ) -> None:
+        edit_id = errand.edit_id
+        if state is EditState.DROPPED:  # if it stays, the next process drops it
+            await keep(self._ledger.end_edit(edit_id, state, error))
+            return
+        await self.owed.keep(edit_id, None, lambda: self._ledger.end_edit(edit_id, state, error))
+
+
+def _must_wait(lane: Lane, errand: Errand, prompt: str | None) -> bool:
+    """Say whether a part waits for longer than the submit of another part of its edit takes."""
+    own = any(leg.place is not None and leg.place.holds_prompt for leg in errand.legs)
+    return not lane.line.free or (lane.line.prompts.held(prompt) and not own)
 
 
 def bug(error: BaseException) -> InternalError:

@@ -10,7 +10,6 @@ from typing import Any, Self
 from gateway.domain.errors import (
     Draining,
     GatewayError,
-    LedgerUnavailable,
     StillRunning,
     TaskLost,
 )
@@ -360,9 +359,9 @@ class Desk:
         self._register.remove(errand)
         try:
             # Again, too: from each time on a marked retry may say that it did not arrive.
-            await self._ledger.deliver(errand.edit_id)
-        except LedgerUnavailable:
-            return  # at worst a later equal edit gets this picture again, for nothing
+            await self._carrier.owed.keep(
+                errand.edit_id, None, lambda: self._ledger.deliver(errand.edit_id)
+            )
         finally:
             if first:
                 self._count_delivered(errand)

@@ -8,7 +8,7 @@ from gateway.domain.quotes import without_quotes
 from gateway.domain.task import Task, TaskStatus
 from gateway.journey.errand import Errand, Leg
 from gateway.journey.lane import Lane
-from gateway.journey.submit import keep
+from gateway.journey.owed import OwedWrites
 from gateway.journey.surroundings import Surroundings
 from gateway.journey.watch import Watch
 
@@ -19,11 +19,12 @@ _LOOK_SECONDS = 300.0
 class Follower:
     """Knows when a task has ended, and writes down how."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, owed: OwedWrites) -> None:
         self._dashscope = around.dashscope
         self._ledger = around.ledger
         self._clock = around.clock
         self._observer = around.observer
+        self._owed = owed
 
     async def follow(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Watch a task to its end."""
@@ -108,7 +109,8 @@ class Follower:
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
         if (missing := leg.part.n - len(task.made)) > 0:
             self._observer.pictures(errand.tenant.name, region, model, "failed", missing)
-        await keep(self._ledger.end_task(errand.edit_id, leg.part.index, task.status.lower()))
+        edit_id, index, status = errand.edit_id, leg.part.index, task.status.lower()
+        await self._owed.keep(edit_id, index, lambda: self._ledger.end_task(edit_id, index, status))
         if not task.made:
             leg.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)
             self._observer.task_failed(region, model, leg.error)

@@ -1,6 +1,7 @@
 """Writes that the ledger refused after money may have been spent: repeated until they are made."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -13,9 +14,17 @@ Write = Callable[[], Awaitable[None]]
 """May be made more than once, so twice must be as good as once."""
 
 
+def _nothing() -> None:
+    """Nothing is to be let go."""
+
+
 @dataclass(slots=True, eq=False)
 class _Owed:
-    part: tuple[str, int]
+    edit_id: str
+    part: int | None
+    """``None``: of the whole edit."""
+    store: str
+    """Where it goes; the writes of one edit into one store are made in their order."""
     write: Write
     done: Callable[[], None]
     made: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,14 +47,38 @@ class OwedWrites:
     def __len__(self) -> int:
         return len(self._owed)
 
-    def add(self, edit_id: str, part: int, write: Write, done: Callable[[], None]) -> None:
+    def add(
+        self,
+        edit_id: str,
+        part: int | None,
+        write: Write,
+        done: Callable[[], None] = _nothing,
+        *,
+        store: str = "ledger",
+    ) -> None:
         """Repeat *write* in ``run`` until the ledger has it, then call *done*."""
-        self._owed.append(_Owed((edit_id, part), write, done))
+        self._owed.append(_Owed(edit_id, part, store, write, done))
         self._news.set()
+
+    async def keep(self, edit_id: str, part: int | None, write: Write) -> None:
+        """
+        Make *write*, or owe it; the edit goes on though the ledger cannot follow.
+
+        It never overtakes what is owed of the same edit: an edit whose end is on the disk
+        without its task would be made and paid for, and its pictures found by nobody.
+        """
+        if not any((one.edit_id, one.store) == (edit_id, "ledger") for one in self._owed):
+            try:
+                await write()
+            except LedgerUnavailable:
+                pass  # the ledger itself tells the operator
+            else:
+                return
+        self.add(edit_id, part, write)
 
     async def written(self, edit_id: str, part: int) -> None:
         """Wait until nothing is owed for this part: a later write must not overtake it."""
-        for owed in [owed for owed in self._owed if owed.part == (edit_id, part)]:
+        for owed in [one for one in self._owed if (one.edit_id, one.part) == (edit_id, part)]:
             await owed.made.wait()
 
     async def run(self) -> None:
@@ -65,18 +98,22 @@ class OwedWrites:
             raise
 
     async def _try_all(self) -> None:
-        """Try all at once, so that they share a transaction."""
+        """Try all edits at once, so that they share a transaction."""
+        of_edit = defaultdict[tuple[str, str], list[_Owed]](list)
+        for owed in self._owed:
+            of_edit[owed.edit_id, owed.store].append(owed)
         async with asyncio.TaskGroup() as group:
-            for owed in list(self._owed):
-                group.create_task(self._try(owed))
+            for in_order in of_edit.values():
+                group.create_task(self._try(in_order))
 
-    async def _try(self, owed: _Owed) -> None:
-        try:
-            await owed.write()
-        except LedgerUnavailable:
-            return  # the ledger itself tells the operator
-        except LedgerConflict:
-            pass  # it never will be: the ledger knows better
-        self._owed.remove(owed)
-        owed.made.set()
-        owed.done()
+    async def _try(self, in_order: list[_Owed]) -> None:
+        for owed in in_order:
+            try:
+                await owed.write()
+            except LedgerUnavailable:
+                return  # the ledger itself tells the operator
+            except LedgerConflict:
+                pass  # it never will be: the ledger knows better
+            self._owed.remove(owed)
+            owed.made.set()
+            owed.done()

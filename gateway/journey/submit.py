@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 
@@ -296,12 +296,18 @@ class Submitter:
 
         if task is not None:  # nobody tells it again
             await self._write(
-                lane, errand, leg, lambda: self._receipts.put(edit_id, index, task.made)
+                lane,
+                errand,
+                leg,
+                lambda: self._receipts.put(edit_id, index, task.made),
+                store="receipts",
             )
         await self._write(lane, errand, leg, write)
         errand.let_go()
 
-    async def _write(self, lane: Lane, errand: Errand, leg: Leg, write: Write) -> None:
+    async def _write(
+        self, lane: Lane, errand: Errand, leg: Leg, write: Write, *, store: str = "ledger"
+    ) -> None:
         """
         Have what became of a submit written down, by repeating it if need be.
 
@@ -311,12 +317,13 @@ class Submitter:
         try:
             await write()
         except LedgerUnavailable:
+            edit_id, index = errand.edit_id, leg.part.index
+            if not errand.has_tasks:
+                self._owed.add(edit_id, index, write, store=store)
+                return
             prompts, prompt = lane.line.prompts, errand.prompt_digest
-            done: Callable[[], None] = _nothing
-            if errand.has_tasks:
-                prompts.share(prompt)
-                done = partial(prompts.release, prompt)
-            self._owed.add(errand.edit_id, leg.part.index, write, done)
+            prompts.share(prompt)
+            self._owed.add(edit_id, index, write, partial(prompts.release, prompt))
 
     async def _remember(self, lane: Lane, errand: Errand, leg: Leg, upstream: Upstream) -> None:
         """Find the pictures of a model without tasks where an earlier try or process left them."""
@@ -354,10 +361,6 @@ class Submitter:
         """Nobody can tell: so it stays, whatever is submitted and found after it."""
         edit_id, index = errand.edit_id, leg.part.index
         await self._write(lane, errand, leg, lambda: self._ledger.end_task(edit_id, index, "lost"))
-
-
-def _nothing() -> None:
-    """Nothing is to be let go."""
 
 
 def _nobody_knows(doubt: SubmitUncertain | None = None) -> SubmitUncertain:

@@ -13,6 +13,7 @@ Nothing is read from netrc: it would put a password into a download.
 
 import socket
 import ssl
+import struct
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -24,6 +25,7 @@ import yarl
 ProxyOf = Callable[[httpx.URL], str | None]
 
 _KEEP_ALIVE_SECONDS = 45  # below what routers and balancers forget after
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: what has not left the machine is thrown away
 _READ_BUFFER = 2**18  # bytes; fewer turns of the loop for a picture of some MB
 
 
@@ -45,7 +47,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         proxy_of: Which proxy leads to an URL; asked once per origin.
         unacknowledged: Seconds after which the system gives a connection up whose bytes nobody
             has acknowledged, and sends none of them again; ``None``: its own, a quarter of an
-            hour.
+            hour. With it, nothing that is still in the system's buffers leaves once a request
+            was given up, or the process was killed: a slow line may hold a whole submit.
     """
 
     def __init__(
@@ -114,6 +117,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._unacknowledged is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             milliseconds = round(self._unacknowledged * 1000)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        if self._unacknowledged is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         return made
 
     def _proxy(self, url: httpx.URL) -> dict[str, Any]:
@@ -128,8 +133,9 @@ class _Connector(aiohttp.TCPConnector):
     A pool that never uses a connection again on which something came while it was idle.
 
     aiohttp would take it for the answer to the next request: another's task, or a refusal of
-    a submit that went through. The method is private there; tests/upstream/test_transport.py
-    holds that it is the one that is called.
+    a submit that went through. And it sends nothing more of a request that was given up,
+    where aiohttp goes on until its buffer is empty. The methods are private there;
+    tests/upstream holds that they are the ones that are called.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:
@@ -137,6 +143,12 @@ class _Connector(aiohttp.TCPConnector):
             if protocol.should_close:
                 protocol.close()
         return await super()._get(key, traces)
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        closes = should_close or protocol.should_close
+        if closes:
+            protocol.abort()
+        super()._release(key, protocol, should_close=closes)
 
 
 class _Stream(httpx.AsyncByteStream):

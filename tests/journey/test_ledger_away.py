@@ -252,3 +252,53 @@ async def test_keyed_edits_are_not_paid_again() -> None:
         )
 
     assert answer.delivered == 1
+
+
+async def test_an_end_never_overtakes_its_task() -> None:
+    """
+    A process that dies before it could write a task down has not written that it ended either.
+
+    The next one finds the task by the list. Of an edit that has ended, nobody would look.
+    """
+    house = House()
+    house.ledger.faults = {"accept": [AWAY] * 10_000}
+    async with house.desk() as desk:
+        async with desk.attend(house.ask()) as visit:
+            await visit.answer()  # the line breaks before it is delivered
+        await house.clock.sleep(30.0)
+    house.ledger.faults.clear()
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert answer.delivered == 1
+    assert len(house.world.paid) == 1
+
+
+async def test_what_was_delivered_meanwhile_is_given_again() -> None:
+    """A marked retry after such a death gets the picture again, and none is made anew."""
+    house = House()
+    house.ledger.faults = {"accept": [AWAY] * 10_000}
+    async with house.desk() as desk:
+        await buy(desk, house.ask())
+        await house.clock.sleep(30.0)
+    house.ledger.faults.clear()
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask(retry_count=1))
+
+    assert answer.delivered == 1
+    assert len(house.world.paid) == 1
+
+
+async def test_the_end_is_owed_as_well() -> None:
+    """The end of an edit and its delivery are written once the ledger takes them."""
+    house = House()
+    house.ledger.faults = {name: [AWAY] * 3 for name in ("end_task", "end_edit", "deliver")}
+    async with house.desk() as desk:
+        await buy(desk, house.ask())
+        await house.clock.sleep(60.0)
+        owed = len(desk._carrier.owed)
+
+    (record,) = house.ledger.records
+    assert owed == 0
+    assert (record.state, record.delivered) == (EditState.SUCCEEDED, True)
+    assert record.tasks[0].state is TaskState.ENDED

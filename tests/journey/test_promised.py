@@ -19,7 +19,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.phases import Phases
-from gateway.domain.record import EditState
+from gateway.domain.record import EditState, TaskState
 from gateway.journey.ask import Answer
 from gateway.journey.desk import Desk
 from gateway.journey.takeover import OrphanedEditsError
@@ -471,6 +471,65 @@ async def test_a_start_without_their_tenants_that_is_wanted() -> None:
     ends = {record.edit_id: record.error_code for record in house.ledger.records}
     assert [ends[f"edit_{number}"] for number in range(3)] == ["upstream_unavailable"] * 3
     assert house.promises.held == {}
+
+
+async def test_an_open_submit_has_its_prompt_before_all_others() -> None:
+    """
+    After a restart an equal prompt waits until the submit that died is settled.
+
+    It does so however long the disk takes to give back what was kept of the first.
+    """
+    house = House()
+    house.world.submits.append(Submit(run=Run(0.0, 20.0)))
+    house.ledger.faults["accept"] = [AWAY] * 1000
+    async with house.desk() as desk:
+        first = await accepted(desk, house)
+        await house.clock.sleep(1.0)
+        second = await accepted(desk, house, picture=b"second")
+        await house.clock.sleep(1.0)
+    house.ledger.faults.clear()
+    get = house.promises.get
+
+    async def slowly(edit_id: str) -> tuple[Edit, Spooled] | None:
+        if edit_id == first:
+            await house.clock.sleep(3.0)
+        return await get(edit_id)
+
+    house.promises.get = slowly  # type: ignore[assignment, method-assign]
+    async with house.desk() as desk:
+        await house.clock.sleep(10.0)
+        submits = house.world.count("submit")
+        answers = [await had(desk, house, edit_id) for edit_id in (first, second)]
+
+    assert submits == 1
+    assert [answer.delivered for answer in answers] == [1, 1]
+    assert house.world.count("submit") == 2
+    assert house.promises.held == {}
+
+
+@pytest.mark.parametrize("model", ["wan2.5-i2i-preview", "qwen-image-edit-plus"])
+async def test_what_is_kept_goes_with_a_doubtful_end(model: str) -> None:
+    """Of an edit of which nobody can tell whether it was made no bytes stay on the disk."""
+    house = House()
+    house.world.submits.append(Submit(run=Run(0.0, 500.0)))
+    life = Life(0)
+    async with house.desk(dashscope=MortalDashScope(house.world, life)) as desk:
+        edit_id = await accepted(desk, house, model=model)
+        life.over.set()
+        await house.clock.sleep(5.0)
+        life.bury()
+    (record,) = house.ledger.records
+    house.world.stranger("later")
+    house.world.stranger("later")
+    async with house.desk() as desk:
+        await house.clock.sleep(30.0)
+        held = dict(house.promises.held)
+        async with look(desk, house, edit_id) as visit:
+            refused = await refusal(visit.answer())
+
+    assert record.tasks[0].state is TaskState.SUBMITTING
+    assert refused.code in ("upstream_task_lost", "submit_uncertain")
+    assert held == {}
 
 
 async def test_bytes_that_are_gone_are_told() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.domain.edit import Keepsake, Picture
-from gateway.domain.errors import LedgerUnavailable, UpstreamUnreachable
+from gateway.domain.errors import LedgerUnavailable, SubmitUncertain, UpstreamUnreachable
 from gateway.journey.errand import Errand
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 from tests.journey.house import House, buy, refusal
@@ -150,3 +150,17 @@ async def test_spooled_once() -> None:
     assert len(spool.taken) == 1
     assert errand.pictures is None
     assert await errand.bytes() == ask.pictures
+
+
+async def test_one_that_waits_for_an_equal_prompt_is_spooled() -> None:
+    """While the answer of an equal prompt's submit is looked for, the next one lies on the disk."""
+    house, spool = House(), FakeSpool()
+    house.world.submits.append(Submit(SubmitUncertain("cut"), makes=False))
+    async with house.desk(spool=spool) as desk, asyncio.TaskGroup() as group:
+        group.create_task(buy(desk, house.ask()))
+        await house.clock.sleep(1.0)
+        second = group.create_task(buy(desk, house.ask(picture=b"second")))
+
+    assert second.result().delivered == 1
+    (spooled,) = spool.taken
+    assert [picture.content for picture in spooled.kept] == [b"second"]

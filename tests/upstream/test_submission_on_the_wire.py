@@ -1,8 +1,10 @@
 """The table of money over real sockets: which broken submit is certain, which is not."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -345,3 +347,41 @@ async def test_answer_before_the_body_is_read() -> None:
     async with listening(hasty) as heard:
         with pytest.raises((RequestTooLarge, SubmitUncertain)):
             await _submit(heard.base_url, _LONG_PICTURE)
+
+
+@pytest.mark.parametrize("size", [300_000, 1_500_000, 4_000_000])
+async def test_nothing_leaves_after_a_submit_was_given_up(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """
+    What still lies in our buffers then never reaches upstream, however slowly that reads.
+
+    Otherwise a whole submit could arrive minutes after the task list was searched for it.
+    """
+    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT, 0.3)
+    monkeypatch.setattr("gateway.upstream.dashscope._SLOWEST_UPLOAD", 2**40)
+    given_up, over = asyncio.Event(), asyncio.Event()
+    received = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await given_up.wait()
+        with suppress(ConnectionError):
+            while piece := await reader.read(65_536):
+                received += len(piece)
+        over.set()
+        writer.close()
+
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    line.bind(("127.0.0.1", 0))
+    picture = Picture(content=b"x" * size, media_type="image/png")
+    async with await asyncio.start_server(serve, sock=line, limit=8192), Clients() as clients:
+        api = DashScopeApi(clients, HandClock(), Tally())
+        base_url = f"http://127.0.0.1:{line.getsockname()[1]}"
+        with pytest.raises(SubmitUncertain):
+            await api.submit(upstream(base_url), EDIT, PART, (picture,))
+        given_up.set()
+        await over.wait()
+
+    assert 0 < received < 200_000

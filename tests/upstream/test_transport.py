@@ -1,6 +1,7 @@
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -213,7 +214,7 @@ async def test_a_silent_connection_is_kept_alive(
 async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
     monkeypatch: pytest.MonkeyPatch, purpose: Purpose, milliseconds: int
 ) -> None:
-    """The system gives a submit up that nobody acknowledges, before it is surely over."""
+    """The system gives a submit up that nobody acknowledges, and at once when we are gone."""
     made: list[socket.socket] = []
     whole = socket.socket
 
@@ -230,7 +231,9 @@ async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
         monkeypatch.undo()
 
         timeout = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        linger = struct.unpack("ii", made[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
         assert timeout == milliseconds
+        assert linger == ((1, 0) if milliseconds else (0, 0))
 
 
 async def test_what_came_unasked_is_no_answer() -> None:
