@@ -8,7 +8,6 @@ One edit's way: line → submit → poll, part by part, until the whole has an e
 """
 
 import asyncio
-from itertools import chain, repeat
 
 from gateway.domain.errors import (
     GatewayError,
@@ -124,7 +123,8 @@ class Carrier:
 
     async def _submit(self, errand: Errand, leg: Leg) -> None:
         """Submit a part and follow it; one that was promised outlasts what is only in the way."""
-        for pause in chain(_AGAIN_SECONDS, repeat(_AGAIN_SECONDS[-1])):
+        tried = 0
+        while True:
             try:
                 await self._have_bytes(errand, leg)
                 await self._try_lanes(errand, leg)
@@ -133,7 +133,8 @@ class Carrier:
                     raise
             else:
                 return
-            await self._clock.sleep(pause)
+            await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
+            tried += 1
 
     async def _have_bytes(self, errand: Errand, leg: Leg) -> None:
         """

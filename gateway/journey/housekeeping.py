@@ -103,10 +103,8 @@ class Housekeeping:
 
     async def _is_unsubmitted(self, edit_id: str) -> bool:
         """Say whether a promised edit may still be submitted, here or by a later process."""
-        errand = self._register.get(edit_id)
-        if errand is None:
-            record = await self._ledger.find(edit_id)
-            errand = self._register.get(edit_id)  # it may have come while the ledger was asked
-            if errand is None:
-                return record is not None and record.state is EditState.OPEN
-        return not errand.ended and errand.unsubmitted
+        record = None if edit_id in self._register else await self._ledger.find(edit_id)
+        errand = self._register.get(edit_id)  # it may have come while the ledger was asked
+        if errand is not None:
+            return not errand.ended and errand.unsubmitted
+        return record is not None and record.state is EditState.OPEN

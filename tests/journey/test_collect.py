@@ -287,3 +287,24 @@ async def test_what_came_otherwise_is_finished() -> None:
     assert isinstance(picture, bytes)
     assert picture.endswith(b" as png 1000x1000")
     assert [begun.closed for begun in world.begun] == [1]
+
+
+async def test_a_picture_is_handed_on_to_its_end() -> None:
+    """A picture that streams whole is whole, and its part remembers nothing."""
+    house, _ = streaming()
+    async with house.desk() as desk, desk.attend(house.ask()) as visit:
+        (picture,) = (await visit.answer()).pictures
+        assert not isinstance(picture, bytes)
+        content = b"".join([chunk async for chunk in picture.chunks()])
+
+    assert content == picture.head
+    assert not any(leg.broken_late for leg in visit.errand.legs)
+
+
+async def test_a_bug_in_one_of_several_downloads() -> None:
+    """It comes out as itself, not as a group that nobody expects."""
+    house = House()
+    house.world.fail("download", None, ValueError("a bug"))
+    async with house.desk() as desk:
+        with pytest.raises(ValueError, match="a bug"):
+            await buy(desk, house.ask(n=3))

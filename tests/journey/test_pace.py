@@ -257,3 +257,19 @@ async def test_the_others_alone() -> None:
         await pace.turn("results", urgent=False)
 
     assert clock.now() == pytest.approx(1000.0 + 2 * 1.08)
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+async def test_all_that_waited_are_gone(*, urgent: bool) -> None:
+    """When nobody is left to wait, no turn is taken."""
+    clock = WarpClock()
+    pace = Pace(1, clock)
+    await pace.turn()
+    async with asyncio.TaskGroup() as group:
+        leaver = group.create_task(pace.turn(urgent=urgent))
+        await clock.sleep(0.5)
+        leaver.cancel()
+    await clock.sleep(1.0)
+
+    assert pace.used == 0.0
+    assert pace.seconds_to_turn() == 0.0

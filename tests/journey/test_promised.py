@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.edit import AnswerForm, Edit, Keepsake, Picture, Size
 from gateway.domain.errors import (
     GatewayError,
     LedgerUnavailable,
     NotFound,
     RateLimited,
+    SubmitUncertain,
     Throttled,
     UpstreamUnavailable,
     UpstreamUnreachable,
@@ -22,8 +23,10 @@ from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskState
 from gateway.journey.ask import Answer
 from gateway.journey.desk import Desk
+from gateway.journey.ports import Promises, Spooled
 from gateway.journey.takeover import OrphanedEditsError
 from tests.fakes import Run, Submit, a_tenant, an_upstream
+from tests.journey.dying import Life, MortalDashScope, MortalLedger
 from tests.journey.house import NARROW, House, busy, buy, narrow_house, refusal
 from tests.journey.without_tasks import QWEN
 
@@ -603,3 +606,81 @@ async def test_a_bug_is_told_and_not_tried_for_ever() -> None:
 
 async def _broken(*_: object) -> None:
     raise ValueError
+
+
+class _MortalPromises:
+    """Promises of one life in a folder that outlives it."""
+
+    def __init__(self, promises: Promises, life: Life) -> None:
+        self._promises = promises
+        self._life = life
+
+    async def put(self, edit_id: str, edit: Edit, pictures: tuple[Picture, ...]) -> Spooled:
+        return await self._life.call("put", self._promises.put(edit_id, edit, pictures))
+
+    async def get(self, edit_id: str) -> tuple[Edit, Spooled] | None:
+        return await self._promises.get(edit_id)
+
+    async def drop(self, *edit_ids: str) -> None:
+        await self._promises.drop(*edit_ids)
+
+    async def kept(self) -> list[str]:
+        return await self._promises.kept()
+
+
+async def _one_life(house: House, last: int, **changes: Any) -> tuple[Life, str | None]:
+    """Let a process take a promised edit and die at step *last*; return the id if it was told."""
+    life = Life(last)
+    desk = house.desk(
+        dashscope=MortalDashScope(house.world, life),
+        ledger=MortalLedger(house.ledger, life),
+        promises=_MortalPromises(house.promises, life),
+    )
+    told: list[str] = []
+
+    async def come() -> None:
+        told.append(await accepted(desk, house, **changes))
+
+    async with desk, asyncio.TaskGroup() as group:
+        client = group.create_task(come())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(100.0):  # then the edit has ended
+                await life.over.wait()
+        life.over.set()
+        client.cancel()
+        life.bury()
+    return life, told[0] if told else None
+
+
+@pytest.mark.parametrize(
+    ("submits", "changes"),
+    [
+        pytest.param([], {}, id="smooth"),
+        pytest.param([], {"n": 6}, id="two tasks"),
+        pytest.param([Submit(Throttled("slow"), makes=False)], {}, id="throttled"),
+        pytest.param([Submit(SubmitUncertain("cut"))], {}, id="answer lost"),
+        pytest.param([Submit(SubmitUncertain("cut"), makes=False)], {}, id="never arrived"),
+    ],
+)
+async def test_dies_anywhere(submits: list[Submit], changes: dict[str, Any]) -> None:
+    """Whenever the process dies, an edit that was told 202 is made once and no bytes stay."""
+    steps = 0
+    while True:
+        steps += 1
+        house = House()
+        house.world.submits.extend(submits)
+        life, edit_id = await _one_life(house, steps, **changes)
+        async with house.desk() as desk:
+            if edit_id is not None:
+                answer = await had(desk, house, edit_id)
+                assert answer.delivered == changes.get("n", 1), life.where
+            await house.clock.sleep(100.0)
+
+        wanted = changes.get("n", 1)
+        paid = sum(task.n for task in house.world.paid)
+        assert paid == wanted if edit_id is not None else paid in (0, wanted), life.where
+        assert house.promises.held == {}, life.where
+        assert house.bugs == []
+        if not life.where:
+            break
+    assert steps > 10

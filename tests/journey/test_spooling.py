@@ -164,3 +164,21 @@ async def test_one_that_waits_for_an_equal_prompt_is_spooled() -> None:
     assert second.result().delivered == 1
     (spooled,) = spool.taken
     assert [picture.content for picture in spooled.kept] == [b"second"]
+
+
+async def test_promised_while_spooled() -> None:
+    """What a 202 keeps takes the place of what the spool held: nothing lies on the disk twice."""
+    house, spool = a_house(), FakeSpool()
+
+    async with house.desk(spool=spool) as desk, asyncio.TaskGroup() as group:
+        first = group.create_task(buy(desk, house.ask("first")))
+        await house.clock.sleep(1.0)
+        second = group.create_task(buy(desk, house.ask("second")))
+        await house.clock.sleep(1.0)
+        async with desk.attend(house.ask("second", retry_count=1, promise=True)):
+            kept = list(house.promises.held)
+        closed = spool.taken[0].closed
+
+    assert (len(kept), closed, spool.taken[0].reads) == (1, 1, 1)
+    assert first.result().delivered == second.result().delivered == 1
+    assert house.promises.held == {}

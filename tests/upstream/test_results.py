@@ -437,3 +437,29 @@ async def test_a_slow_reader_takes_nothing_of_the_time() -> None:
         content += chunk
 
     assert content == PNG
+
+
+async def test_size_cap_without_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that does not tell its length is cut off at the cap, for good."""
+    monkeypatch.setattr(incoming, "MOST_BYTES", len(PNG) - 1)
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield PNG
+
+    world = World(httpx.Response(200, stream=Endless()))
+
+    with pytest.raises(ResultUnavailable, match="64 MiB") as caught:
+        await world.download()
+
+    assert not caught.value.retry
+
+
+async def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage that says nothing at all does not hold a download beyond its time."""
+    monkeypatch.setattr(incoming, "_PATIENCE", 0.01)
+    world = World(httpx.Response(200, stream=_Slow()))
+
+    with pytest.raises(ResultUnavailable, match="too slowly"):
+        await world.download()
