@@ -469,3 +469,21 @@ async def test_a_middlebox_throttles() -> None:
 
     assert house.world.count("submit") == 2
     assert answer.delivered == 1
+
+
+async def test_a_submit_that_the_list_has_forgotten() -> None:
+    """After 24 hours the list proves nothing any more: what may be paid is not paid again."""
+    house = House()
+    house.world.submits.append(MADE)
+
+    def ask(count: int) -> Ask:
+        return house.ask(retry_count=count)
+
+    await one_life(house, ask, 7)
+    await house.clock.sleep(25 * 3600.0)
+    house.world.tasks_by_id.clear()
+    async with house.desk() as desk:
+        refused = await refusal(insist(desk, ask, house.clock))
+
+    assert isinstance(refused, TaskLost)
+    assert house.world.count("submit") == 1

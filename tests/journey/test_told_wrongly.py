@@ -133,3 +133,14 @@ async def _come(
         got[source] = await buy(desk, house.ask(prompt, picture=source.encode()))
     except GatewayError as error:
         got[source] = error
+
+
+async def test_the_ledger_cannot_say_whose_a_task_is() -> None:
+    """While it is away an answer is believed: what it tells is checked when it is written."""
+    house = House()
+    house.ledger.faults["known"] = [LedgerUnavailable("full")]
+    async with house.desk() as desk:
+        answer = await buy(desk, house.ask())
+
+    assert answer.delivered == 1
+    assert house.ledger.faults["known"] == []
