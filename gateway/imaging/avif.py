@@ -1,13 +1,15 @@
 """AVIF seen from outside: how many pixels its decoder makes, whatever its boxes say of its size."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from gateway.domain.errors import InvalidImage
 
 # ISO 14496-12 8.11 (boxes), 23008-12 6.6.2.3 (grids), AV1 5.3 and 5.5 (OBUs).
-_MOST_PARTS = 4096
-"""Boxes, items, extents and OBUs, each: an honest file has tens."""
+_MOST_PARTS = 1024
+"""Boxes, items, extents, each: a grid of 256 tiles with alpha has the most of them."""
+_MOST_OBUS = 128
+"""Of an item: an honest one has a handful."""
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _SEQUENCE_HEADER_BYTES = 1024
 """More than the longest, of 32 operating points, has in front of its size."""
@@ -18,6 +20,13 @@ class _Item(NamedTuple):
     in_idat: bool
     extents: tuple[tuple[int, int], ...]
     """Start and length."""
+
+    @property
+    def length(self) -> int:
+        return sum(length for _, length in self.extents)
+
+    def bytes_of(self, source: bytes) -> bytes:
+        return b"".join(source[start : start + length] for start, length in self.extents)
 
 
 def first_picture(content: bytes) -> bytes:
@@ -58,17 +67,24 @@ def _coded_pixels(content: bytes) -> int:
         if boxes.setdefault(kind, data) is not data:
             raise ValueError(kind)
     places = _places(boxes[b"iloc"]) if b"iloc" in boxes else {}
-    coded, grids = 0, [0]
+    idat = boxes.get(b"idat", b"")
+    pixels: dict[tuple[bytes, _Item], int] = {}
+    coded = 0
+    grids = [0]
+    bytes_left = len(content)
     for item, kind in _kinds(boxes.get(b"iinf", b"")).items():
-        if kind not in (b"av01", b"grid") or item not in places:
+        if kind not in _PIXELS or item not in places:
             continue
         place = places[item]
-        source = boxes.get(b"idat", b"") if place.in_idat else content
-        data = b"".join(source[start : start + length] for start, length in place.extents)
+        if (kind, place) not in pixels:  # equal tiles stand in one place
+            bytes_left -= place.length
+            if bytes_left < 0:
+                raise ValueError(place)
+            pixels[kind, place] = _PIXELS[kind](place.bytes_of(idat if place.in_idat else content))
         if kind == b"grid":
-            grids.append(_grid_pixels(data))
+            grids.append(pixels[kind, place])
         else:
-            coded += _frame_pixels(data)
+            coded += pixels[kind, place]
     if not coded:
         raise ValueError("no pixels")
     return max(coded // _COLOUR_AND_ALPHA, *grids)
@@ -133,7 +149,10 @@ def _places(iloc: bytes) -> Mapping[int, _Item]:
         extents = []
         for _ in read.count(2):
             read.number(index_bytes)
-            extents.append((base + read.number(offset_bytes), read.number(length_bytes)))
+            start, length = base + read.number(offset_bytes), read.number(length_bytes)
+            if not length:
+                raise ValueError("an extent of the whole file")
+            extents.append((start, length))
         extents_left -= len(extents)
         if extents_left < 0:
             raise ValueError("too many extents")
@@ -173,7 +192,7 @@ def _frame_pixels(data: bytes) -> int:
 
 def _obus(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MOST_OBUS):
         if at >= len(data):
             return
         head = data[at]
@@ -189,6 +208,9 @@ def _obus(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield head >> 3 & 15, data[at : at + length]
         at += length
     raise ValueError("too many OBUs")
+
+
+_PIXELS: Mapping[bytes, Callable[[bytes], int]] = {b"av01": _frame_pixels, b"grid": _grid_pixels}
 
 
 class _Bits:

@@ -42,6 +42,8 @@ def _usable(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return _transform(profile, "L") if mode in _GRAY_MODES else None
     if kind == b"CMYK":
         return _transform(profile, "CMYK") if mode == "CMYK" else None
+    if mode == "CMYK":
+        return None
     return _transform(profile, "RGB")
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from PIL import Image
+from PIL import Image, ImageChops
 
+from gateway.domain.errors import InvalidImage
 from gateway.imaging import colour
 
 Colour = tuple[int, int, int]
@@ -33,6 +34,9 @@ def flattened(picture: Image.Image, background: Colour, profile: bytes = b"") ->
     Return *picture* as RGB in sRGB, its transparent parts showing *background*.
 
     *profile* is the ICC profile of its colours; empty where they are sRGB's.
+
+    Raises:
+        InvalidImage: its numbers are floats, whose white nobody knows.
     """
     plain = picture.mode == "RGB" and not picture.has_transparency_data
     if plain and not colour.differs(profile, "RGB"):
@@ -77,7 +81,17 @@ def _by_strips(
 
 
 def _alpha(picture: Image.Image) -> Image.Image:
+    clear = picture.info.get("transparency")
+    if picture.mode in _SIXTEEN_BITS and clear is not None:
+        return _alpha_of_sixteen_bits(picture.convert("I"), clear)
     return picture.convert("RGBA").getchannel("A")
+
+
+def _alpha_of_sixteen_bits(gray: Image.Image, clear: int) -> Image.Image:
+    """Return 0 where *gray* has the one value that is transparent: Pillow overlooks it."""
+    above = gray.point(lambda value: value * 1 - clear).convert("L")
+    below = gray.point(lambda value: value * -1 + clear).convert("L")
+    return ImageChops.lighter(above, below).point([0] + [255] * 255)
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -85,6 +99,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode in _SIXTEEN_BITS:
         # Pillow would cut values off at 255, and make nearly everything white.
         return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if picture.mode == "F":
+        raise InvalidImage("its pixels are floating-point numbers; send 8 or 16 bits")
     if picture.mode == "LA":
         return picture.convert("L")
     return picture.convert("RGB") if picture.has_transparency_data else picture

@@ -134,6 +134,15 @@ def test_all_that_is_decoded_counts() -> None:
     assert coded_pixels(file_of([(b"av01", small)], 2)) == 600
 
 
+def test_equal_tiles_count_each() -> None:
+    """An encoder writes the tiles of a plain picture once, for all of them."""
+    place = (0, len(GOOD[0][1]))
+    tiles = range(1, 101)
+    kinds = iinf(*(infe(number, b"av01") for number in tiles))
+
+    assert coded_pixels(with_meta(iloc(*((it, *place) for it in tiles)), kinds, IDAT)) == 100 * 600
+
+
 def test_an_obu_without_a_length() -> None:
     """It goes on to the end of its item; one of a layer has a byte more in front."""
     header = packed(*REDUCED, *SMALL)
@@ -188,6 +197,17 @@ def with_meta(*boxes: bytes) -> bytes:
             id="two kinds",
         ),
         pytest.param(
+            with_meta(
+                iloc(*((number, number, 9999) for number in range(1, 99))),
+                iinf(*(infe(number, b"av01") for number in range(1, 99))),
+                box(b"idat", GOOD[0][1]),
+            ),
+            id="overlapping items",
+        ),
+        pytest.param(
+            with_meta(iloc((1, 0, 0)), iinf(infe(1, b"av01")), IDAT), id="all of the file"
+        ),
+        pytest.param(
             with_meta(box(b"iloc", b"\0\0\0\0\x44\0\xff\xff"), iinf(infe(1, b"av01"))),
             id="many items",
         ),
@@ -199,8 +219,8 @@ def with_meta(*boxes: bytes) -> bytes:
             with_meta(
                 box(
                     b"iloc",
-                    b"\0\0\0\0\0\0\0\2",
-                    *(number + b"\0\0\x0f\xff" for number in (b"\0\1", b"\0\2")),
+                    b"\0\0\0\0\x04\0\0\2",
+                    *(it + b"\0\0\x03\xff" + 1023 * b"\0\0\0\1" for it in (b"\0\1", b"\0\2")),
                 ),
                 iinf(infe(1, b"av01")),
             ),
@@ -217,7 +237,7 @@ def test_what_cannot_be_confirmed(content: bytes) -> None:
 def test_version_3_and_a_wide_count() -> None:
     """Items may be numbered in 32 bits."""
     places = iloc((1, 0, len(GOOD[0][1])), version=2)
-    content = with_meta(places, iinf(infe(1, b"av01", 3), version=1), IDAT)
+    content = with_meta(places, iinf(infe(1, b"av01", 3), box(b"free"), version=1), IDAT)
 
     assert coded_pixels(content) == 600
 

@@ -1,11 +1,16 @@
 """gateway.imaging.pixels."""
 
+import struct
+from io import BytesIO
 from typing import Any
 
 import pytest
 from PIL import Image, ImageCms
 
-from gateway.imaging.pixels import flattened, turned, with_alpha
+from gateway.domain.errors import InvalidImage
+from gateway.imaging.pixels import alpha, flattened, turned, with_alpha
+from tests.imaging.pictures import saved
+from tests.imaging.profiles import DISPLAY_P3
 
 WHITE = (255, 255, 255)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -50,6 +55,32 @@ def test_a_useless_profile_is_passed_over(profile: bytes) -> None:
     picture = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
 
     assert flattened(picture, WHITE, profile).getpixel((1, 1)) == (255, 0, 0)
+
+
+def test_a_profile_of_another_kind_says_nothing() -> None:
+    """A screen's profile in a picture of four inks does not change it."""
+    picture = Image.new("CMYK", (4, 4), (0, 195, 215, 55))
+
+    made = flattened(picture, WHITE, DISPLAY_P3)
+
+    assert made.tobytes() == picture.convert("RGB").tobytes()
+
+
+def test_a_transparent_gray_of_16_bits() -> None:
+    """One value of 65,536 is transparent, and its neighbours are not."""
+    values = struct.pack("<4H", 0x6CFF, 0x6D00, 0x6D01, 0xFFFF)
+    with Image.open(
+        BytesIO(saved(Image.frombytes("I;16", (4, 1), values), transparency=0x6D00))
+    ) as picture:
+        assert alpha(picture).tobytes() == b"\xff\x00\xff\xff"
+        assert flattened(picture, WHITE).getpixel((1, 0)) == WHITE
+        assert with_alpha(picture).getpixel((0, 0)) == (108, 108, 108, 255)
+
+
+def test_floating_point_numbers_are_refused() -> None:
+    """Whether 1.0 is white or nearly black is not told, and nobody pays for a black picture."""
+    with pytest.raises(InvalidImage, match="floating-point"):
+        flattened(Image.new("F", (4, 4), 0.5), WHITE)
 
 
 @pytest.mark.parametrize("height", [255, 256, 257, 600])
