@@ -18,6 +18,7 @@ from gateway.translate.transfer import AsItIs, Base64, Decoder, QuotedPrintable
 
 _EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
 _CHARSET = re.compile(r";\s*charset\s*=\s*(\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
+_OF_FILES = ("image/", "multipart/", "application/octet-stream")
 _LONGEST_BOUNDARY = 250  # RFC 2046 allows 70
 _TRANSFER: dict[str, type[Decoder]] = {
     "": AsItIs,
@@ -126,7 +127,7 @@ class MultipartForm:
         if is_picture(name):
             # (None, bytes, "image/png") in Python's SDK sends a picture without any file name.
             into = PictureText(is_file=named or not content_type.startswith("text/"))
-        elif (named or content_type.startswith("image/")) and name not in NAMES:
+        elif (named or content_type.startswith(_OF_FILES)) and name not in NAMES:
             into = _NoField()
         else:
             into = self._fields.text(name, charset=_charset(headers.get("Content-Type", "")))

@@ -1,8 +1,9 @@
 """Pictures off the event loop: a few threads, bounded waits, and the number of the culprit."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from gateway.imaging.verify import is_decoded, verify
 
 _Result = TypeVar("_Result")
 
+_IMAGE = "Invalid image file or mode for image {}"  # OpenAI's words (openai.md 4)
 _INLINE_BYTES = 64_000
 _INLINE_PIXELS = 1_100_000
 """A JPEG up to both is decoded in under a millisecond: less than a thread costs to ask."""
@@ -113,27 +115,30 @@ class Imaging:
     ) -> Size:
         """As gateway.imaging.mask.check_mask; raises Overloaded as check does."""
         stand = Stand.of(tenant.name, patience)
-        cost = await self._run(lambda: masked_cost(kept.mask, kept.original), stand, SMALL)
-        return await self._run(lambda: check_mask(kept.mask, kept.original), stand, cost)
+        with _naming("Invalid mask", "mask"):
+            cost = await self._run(lambda: masked_cost(kept.mask, kept.original), stand, SMALL)
+            return await self._run(lambda: check_mask(kept.mask, kept.original), stand, cost)
 
     async def has_clear_parts(
         self, content: bytes, tenant: Tenant, patience: float | None = None
     ) -> bool:
         """As gateway.imaging.mask.has_clear_parts; raises Overloaded as check does."""
         stand = Stand.of(tenant.name, patience)
-        seen = await self._run(lambda: inspect(content), stand, SMALL)
-        if not seen.has_alpha:
-            return False
-        cost = cost_of(seen, seen.size)
-        return await self._run(lambda: has_clear_parts(content), stand, cost)
+        with _naming(_IMAGE.format(1)):
+            seen = await self._run(lambda: inspect(content), stand, SMALL)
+            if not seen.has_alpha:
+                return False
+            cost = cost_of(seen, seen.size)
+            return await self._run(lambda: has_clear_parts(content), stand, cost)
 
     async def lay_over(
         self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
     ) -> bytes:
         """As gateway.imaging.markup.laid_over; raises Overloaded as check does."""
         stand = Stand.of(tenant.name, patience)
-        cost = await self._run(lambda: laying_cost(original, markup), stand, SMALL)
-        return await self._run(lambda: laid_over(original, markup), stand, cost)
+        with _naming("Invalid markup", "markup"):
+            cost = await self._run(lambda: laying_cost(original, markup), stand, SMALL)
+            return await self._run(lambda: laid_over(original, markup), stand, cost)
 
     def is_finished(self, head: bytes, form: AnswerForm) -> bool:
         """As gateway.imaging.finish.is_finished."""
@@ -172,10 +177,8 @@ class Imaging:
     ) -> tuple[Picture, tuple[str, ...]]:
         if isinstance(content, Picture):
             return content, ()
-        try:
+        with _naming(_IMAGE.format(number)):
             fitted = await self._fitted(content, job)
-        except InvalidImage as exc:
-            raise _named(exc, number) from exc
         picture = Picture(content=fitted.content, media_type=fitted.media_type, size=fitted.size)
         return picture, fitted.adjusted
 
@@ -263,10 +266,13 @@ def _is_quick(inspected: Inspected, inputs: Inputs) -> bool:
     return pixels <= _INLINE_PIXELS and keeps_pixels(inspected, inputs)
 
 
-def _named(error: InvalidImage, number: int) -> InvalidImage:
-    # OpenAI's words (openai.md 4), and the reason, which theirs lacks.
-    return InvalidImage(
-        f"Invalid image file or mode for image {number}, "
-        f"please check your image file: {error.message}.",
-        param="image",
-    )
+@contextmanager
+def _naming(what: str, param: str = "image") -> Iterator[None]:
+    """Say of which picture it is that something is wrong, unless that is said."""
+    try:
+        yield
+    except InvalidImage as exc:
+        if exc.param is not None:
+            raise
+        message = f"{what}, please check your image file: {exc.message}."
+        raise InvalidImage(message, param=param) from exc

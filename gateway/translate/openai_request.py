@@ -10,7 +10,7 @@ from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import MODELS, Does, Model, Offer, Sizes
 from gateway.translate import size_rule
 from gateway.translate.json_scan import JsonScan
-from gateway.translate.openai_fields import FIELDS, WITHOUT_EFFECT, Reader, shown, too_long
+from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT, Reader, shown, too_long
 from gateway.translate.openai_json import flattened, parsed
 from gateway.translate.openai_pictures import (
     carries_picture,
@@ -262,6 +262,13 @@ def _refuse_unknown(sent: str, name: str, text: str, *, strict: bool) -> None:
         )
     if carries_picture(name, text):
         raise refuse_picture(shown(sent))
+    field = name.partition("[")[0]
+    if field in NAMES and field not in WITHOUT_EFFECT:
+        raise InvalidRequest(
+            f"Invalid type for '{field}': expected one value, but got a list or an object. Send it"
+            f" as '{field}'.",
+            param=field,
+        )
     if strict:
         raise InvalidRequest(
             f"Unknown parameter: '{shown(sent)}'.", param=shown(sent), code="unknown_parameter"

@@ -149,6 +149,13 @@ async def test_a_generation_takes_no_picture(field: str) -> None:
     [
         pytest.param(part("mask_image", PNG, '; filename="m.png"'), id="a-file"),
         pytest.param(part("mask_image", PNG, "\r\nContent-Type: image/png"), id="by-its-type"),
+        pytest.param(
+            part("mask_image", PNG, "\r\nContent-Type: application/octet-stream"), id="any-bytes"
+        ),
+        pytest.param(
+            part("mask_image", b"--C\r\n", "\r\nContent-Type: multipart/mixed; boundary=C"),
+            id="several-files",
+        ),
         pytest.param(part("mask_image", b"", '; filename="m.png"'), id="an-empty-file"),
         pytest.param(part("mask_image", PNG, "; filename*=utf-8''m.png"), id="a-named-file"),
         pytest.param(part("mask_image", b"x", '; filename=""'), id="a-file-without-name"),

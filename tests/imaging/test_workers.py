@@ -392,3 +392,33 @@ async def test_a_broken_result_is_the_upstreams(imaging: Imaging) -> None:
     """What cannot be read is told as such, not as a fault of the client's picture."""
     with pytest.raises(ResultUnavailable):
         await imaging.finish(b"<html>", AnswerForm(), None, "acme")
+
+
+@pytest.mark.parametrize("name", ["corrupt.png", "head_only.jpg", "text.png"])
+async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
+    """Whatever is wrong with a mask, a markup or a first picture, the refusal names which it is."""
+    good, bad = read("rgb.png"), read(name)
+    told = []
+
+    for work in (
+        imaging.check_mask(Keepsake(good, bad), FITS),
+        imaging.lay_over(good, bad, FITS),
+        imaging.lay_over(bad, read("rgba.png"), FITS),
+        imaging.check([bad], FITS, INPUTS),
+    ):
+        with pytest.raises(InvalidImage) as caught:
+            await work
+        told.append((caught.value.param, caught.value.message.partition(", please check")[0]))
+
+    assert told == [
+        ("mask", "Invalid mask"),
+        ("markup", "Invalid markup"),
+        ("image", "Invalid image"),
+        ("image", "Invalid image file or mode for image 1"),
+    ]
+
+
+async def test_a_first_picture_that_may_be_its_own_mask(imaging: Imaging) -> None:
+    """A broken one is image 1, whoever finds it."""
+    with pytest.raises(InvalidImage, match=r"^Invalid image file or mode for image 1, please"):
+        await imaging.has_clear_parts(b"no picture", FITS)

@@ -252,3 +252,28 @@ def test_json_in_a_field(text: str, said: str) -> None:
     """JSON inside a field is bounded and read like a body."""
     with pytest.raises(InvalidRequest, match=said):
         edit(("parameters", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "param"),
+    [
+        ("n[]", "n"),
+        ("size[width]", "size"),
+        ("model[]", "model"),
+        ("prompt[0]", "prompt"),
+        ("parameters[seed][]", "seed"),
+    ],
+)
+def test_a_list_for_a_value(name: str, param: str) -> None:
+    """A field that decides the result is never ignored because it came in another shape."""
+    with pytest.raises(InvalidRequest, match="got a list or an object") as caught:
+        edit_of([("prompt", "a cat"), (name, "2")], offer=OFFER, strict=False, fit=True)
+
+    assert caught.value.param == param
+
+
+def test_a_list_for_what_has_no_effect() -> None:
+    """It is listed like the value itself would be."""
+    given = [("prompt", "a cat"), ("user[name]", "x")]
+
+    assert edit_of(given, offer=OFFER, strict=False, fit=True).ignored == ("user[name]",)
