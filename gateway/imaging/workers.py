@@ -160,11 +160,14 @@ class Imaging:
         return await self._in_turn(lambda: finished(picture, form, kept), stand, cost)
 
     async def thumbnail(self, content: bytes) -> bytes | None:
-        """As gateway.imaging.thumbnail.thumbnail; None if no thread is free, or it cannot be."""
+        """As gateway.imaging.thumbnail.thumbnail; None without room at once, or if it cannot be."""
         if self._turns.busy:
             return None
+        stand = Stand.of("", 0.0)
         try:
-            return await self._run(lambda: thumbnail(content), Stand("", None), SMALL)
+            seen = await self._run(lambda: inspect(content), stand, SMALL)
+            cost = cost_of(seen, SMALLEST)
+            return await self._run(lambda: thumbnail(content), stand, cost)
         except GatewayError:
             return None
 

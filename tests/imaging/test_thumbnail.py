@@ -9,7 +9,7 @@ from gateway.domain.errors import InvalidImage
 from gateway.imaging.thumbnail import SIDE, thumbnail
 from gateway.imaging.turns import Stand
 from gateway.imaging.workers import Imaging, Limits
-from tests.imaging.pictures import read
+from tests.imaging.pictures import drawn, read, saved
 
 
 @pytest.mark.parametrize("name", ["plain.jpg", "rgb.png", "rgb.bmp"])
@@ -39,3 +39,15 @@ async def test_made_by_a_free_thread_or_not_at_all() -> None:
     await imaging._turns.take(Stand("acme"), 0)
     assert await imaging.thumbnail(read("rgb.png")) is None
     await imaging.close()
+
+
+@pytest.mark.anyio
+async def test_a_large_one_has_its_share_of_memory_or_is_not_made() -> None:
+    """What it takes to decode counts with customers' pictures, and is not waited for."""
+    imaging = Imaging(Limits(threads=2))
+    large = saved(drawn(2700, 2700))
+
+    assert await imaging.thumbnail(large)
+    await imaging._turns.take(Stand("acme"), Limits().memory)
+    assert await imaging.thumbnail(large) is None
+    assert await imaging.thumbnail(read("rgb.png"))
