@@ -9,6 +9,7 @@ from PIL import Image
 
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.fit import Aim, fit
+from gateway.imaging.formats import heif_readable
 from gateway.imaging.inspect import inspect
 from gateway.imaging.mask import check_mask
 from gateway.imaging.rules import broken_rules
@@ -91,3 +92,17 @@ def test_signature_and_nonsense(seed: bytes, kept: int, rest: bytes) -> None:
     """A right beginning with anything behind it is no way in."""
     with contextlib.suppress(InvalidImage):
         checked(seed[:kept] + rest)
+
+
+def test_a_heic_that_lies_of_its_size() -> None:
+    """Its decoder makes room for no more pixels than the box in front of them tells."""
+    if not heif_readable():
+        pytest.skip("pillow-heif is not installed")
+    content = saved(drawn(640, 480), "HEIF")
+    at = content.index(b"ispe") + 8
+    lying = content[:at] + 2 * (16).to_bytes(4, "big") + content[at + 8 :]
+
+    with pytest.raises(InvalidImage) as caught:
+        verify(lying, inspect(lying))
+
+    assert "limit exceeded" in str(caught.value.__cause__)
