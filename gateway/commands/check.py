@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.commands.settings import settings
+from gateway.commands.settings import settings_to_run
 from gateway.config import Config, ConfigError, explain
 from gateway.journey.takeover import PUT_BACK, OrphanedEditsError, Takeover
 from gateway.ledger.reading import unfinished_of
@@ -13,7 +13,7 @@ from gateway.ledger.trouble import LedgerError
 
 def run(asked: Namespace, environ: Mapping[str, str]) -> int:
     """Print what the config means; raise ConfigError if a start with it would be refused."""
-    config = settings(asked.config, environ)
+    config = settings_to_run(asked.config, environ)
     found = _look_into_the_ledger(config)
     print(explain(config))
     if found:
@@ -39,6 +39,7 @@ def _look_into_the_ledger(config: Config) -> str:
         return f"the ledger cannot be looked into: {error}"
     except OrphanedEditsError as error:
         raise ConfigError(f"{config.source}: {error}") from None
-    if number := takeover.made_orphans(records):
-        return f"the pictures of {number} edits could not be fetched any more: {PUT_BACK}"
+    if number := takeover.out_of_reach(records, config.tenants):
+        edits = "1 edit" if number == 1 else f"{number} edits"
+        return f"the pictures of {edits} could not be fetched any more: {PUT_BACK}"
     return ""

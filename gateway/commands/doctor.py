@@ -4,17 +4,18 @@ import asyncio
 import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from gateway.commands.settings import settings
+from gateway.commands.settings import settings_to_run
 from gateway.config import Config
 from gateway.config.build import is_loopback
+from gateway.config.proxies import proxy_variable
 from gateway.domain.tenant import Region, Upstream
+from gateway.upstream.transport import AiohttpTransport
 
 _PATIENCE = 10.0
 """Seconds for one probe: a list call answers in well under one."""
@@ -45,8 +46,11 @@ def run(
         environ: Where the keys are.
         transport: How bytes reach DashScope; a test hands in its own.
     """
-    config = settings(asked.config, environ)
-    findings = asyncio.run(examine(config, transport))
+    config = settings_to_run(asked.config, environ)
+    findings = [
+        replace(found, says=found.says + _by_proxy(config, found, environ))
+        for found in asyncio.run(examine(config, transport))
+    ]
     print(_table([("UPSTREAM", "REGION", ""), *((f.upstream, f.region, f.says) for f in findings)]))
     return 0 if all(finding.well for finding in findings) else 1
 
@@ -56,7 +60,7 @@ async def examine(
 ) -> list[Finding]:
     """Probe every upstream of *config* at once, in its order."""
     async with (
-        httpx.AsyncClient(transport=transport, timeout=_PATIENCE) as http,
+        httpx.AsyncClient(transport=transport or _as_the_gateway(), timeout=_PATIENCE) as http,
         asyncio.TaskGroup() as group,
     ):
         probes = [
@@ -64,6 +68,11 @@ async def examine(
             for upstream in config.upstreams.values()
         ]
     return [probe.result() for probe in probes]
+
+
+def _as_the_gateway() -> httpx.AsyncBaseTransport:
+    """Reach DashScope on the same way: what works here works there."""
+    return AiohttpTransport(keep_alive=_PATIENCE, ssl_context=httpx.create_ssl_context)
 
 
 async def _examine(
@@ -99,18 +108,18 @@ async def _probe(http: httpx.AsyncClient, region: Region, key: str) -> str:
             headers={"authorization": f"Bearer {key}"},
         )
     except httpx.TimeoutException:
-        return f"unreachable: no answer in {_PATIENCE:g} s{_by_proxy(region)}"
+        return f"unreachable: no answer in {_PATIENCE:g} s"
     except httpx.RequestError as error:
-        return f"unreachable: {str(error) or type(error).__name__}{_by_proxy(region)}"
+        return f"unreachable: {str(error) or type(error).__name__}"
     return _verdict(answer)
 
 
-def _by_proxy(region: Region) -> str:
+def _by_proxy(config: Config, found: Finding, environ: Mapping[str, str]) -> str:
     """Name the variable of the environment that leads the way there over a proxy, if one does."""
-    url = urlsplit(region.base_url)
-    if not getproxies().get(url.scheme) or proxy_bypass(url.hostname or ""):
+    if not found.says.startswith("unreachable"):
         return ""
-    return f"; the way there is the proxy of {url.scheme.upper()}_PROXY: see that it answers"
+    name = proxy_variable(config.regions[found.region].base_url, environ)
+    return f"; the way there is the proxy of {name}: see that it answers" if name else ""
 
 
 def _verdict(answer: httpx.Response) -> str:

@@ -11,7 +11,10 @@ _PLACE = (
     "see that regions.{region}.base_url is the native API of the key's region (…/api/v1), and "
     "that the model {model} is opened for the account"
 )
-_WAY = "look at regions.{region}.base_url, DNS, the firewall, and the proxy that HTTPS_PROXY names"
+_WAY = (
+    "look at regions.{region}.base_url, DNS, the firewall, and the proxy that HTTPS_PROXY or "
+    "ALL_PROXY names"
+)
 _REPORT = "look the code up in docs/dashscope-errors.md; if it is not there, report it"
 _BY_CODE = (
     ("model.accessdenied", _OPEN),

@@ -105,7 +105,7 @@ class Desk:
         owed = await self._ledger.owed()
         if not self._orphans_may_end:
             self._takeover.refuse_orphans(owed, self._tenants)
-        if number := self._takeover.made_orphans(owed):
+        if number := self._takeover.out_of_reach(owed, self._tenants):
             self._tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
         await self._group.__aenter__()
         # No await from here on: a task that breaks at once finds the group entered.

@@ -8,7 +8,7 @@ from gateway.domain.models import MODELS
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.tenant import Upstream
 
-PUT_BACK = "put the upstream that made them back within 24 hours"
+PUT_BACK = "put the upstream that made them, or the tenant that asked, back within 24 hours"
 _ALIBABAS = ".aliyuncs.com"
 
 
@@ -81,10 +81,19 @@ class Takeover:
                 "tenant back until they have ended, or end them by serve --abandon"
             )
 
-    def made_orphans(self, records: Iterable[EditRecord]) -> int:
-        """Return how many edits were made whose pictures no configured key can fetch."""
-        made = [record for record in records if record.state is EditState.SUCCEEDED]
-        return len(self.orphans(made))
+    def out_of_reach(self, records: Iterable[EditRecord], tenants: Collection[str]) -> int:
+        """
+        Return of how many edits the pictures can be fetched by nobody.
+
+        No configured key sees the task that made them, or their tenant is gone.
+        """
+        kept, left = [], 0
+        for record in records:
+            if record.tenant not in tenants:
+                left += 1
+            elif record.state is EditState.SUCCEEDED:
+                kept.append(record)
+        return left + len(self.orphans(kept))
 
     def _of_region(self, record: EditRecord, task: TaskRecord) -> Upstream | None:
         """Nobody is asked where the pictures of a model without tasks lie, so any key will do."""

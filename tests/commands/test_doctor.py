@@ -196,15 +196,33 @@ def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "unreachable: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
 def test_a_proxy_of_the_environment_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Who cannot be reached over a proxy is looked for there first."""
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    environ = {**ENVIRON, name: "http://127.0.0.1:9"}
 
-    code = run(tmp_path, raises(httpx.ConnectError("refused")), text=ONE)
+    code = run(tmp_path, raises(httpx.ConnectError("refused")), environ, ONE)
 
     assert code == 1
-    assert "unreachable: refused; the way there is the proxy of HTTPS_PROXY" in (
+    assert f"unreachable: refused; the way there is the proxy of {name}: see" in (
         capsys.readouterr().out
     )
+
+
+def test_doctor_takes_the_way_of_the_gateway(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy for other URLs, of a kind that is not supported, is nothing to it."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        file = tmp_path / "g.toml"
+        file.write_text(f'[regions.beijing]\nbase_url = "http://127.0.0.1:{port}/api/v1"\n{ONE}')
+
+        code = main(["doctor", "--config", str(file)], {**ENVIRON, "HTTPS_PROXY": "socks5://x"})
+
+    assert code == 1
+    assert "unreachable: ClientConnectorError\n" in capsys.readouterr().out

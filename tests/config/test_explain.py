@@ -41,11 +41,21 @@ def _explained(tmp_path: Path, text: str) -> str:
 BEIJING = '[upstreams.bj]\nregion = "beijing"\nkey = "env:K"\n'
 SINGAPORE = '[upstreams.sg]\nregion = "singapore"\nkey = "env:K"\n'
 OPEN = '[tenants.any]\nregion = "beijing"\nopen = true\n'
+TWO = "".join(
+    f'[tenants.{name}]\nregion = "beijing"\nkeys = ["sha256:{number:064x}"]\n'
+    for number, name in enumerate(("one", "two"))
+)
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        pytest.param(
+            BEIJING + TWO,
+            "metrics   with the rest, for anyone, tenants added up: to see each, set "
+            "metrics.token or metrics.port",
+            id="metrics-of-two",
+        ),
         pytest.param(
             BEIJING + "[accounts.bj]\nshared = true\n" + OPEN,
             "  account bj: 5 submits/s, 5 running and 1 ahead, 20 polls/s, shared with others; "

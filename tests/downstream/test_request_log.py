@@ -88,6 +88,26 @@ async def test_a_bug_before_the_first_byte() -> None:
     assert FORM["prompt"] not in line.bug
 
 
+async def test_a_bug_in_the_middle_of_an_answer() -> None:
+    """What has begun is not answered a second time; it stays without an end."""
+    seen = Recorder()
+    wire = Wire()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError
+
+    log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
+    await log(
+        {"type": "http", "method": "GET", "path": "/", "headers": []}, wire.receive, wire.send
+    )
+
+    (line,) = seen.lines
+    assert [message["type"] for message in wire.sent] == ["http.response.start"]
+    assert (line.status, line.outcome) == (200, "internal_error")
+    assert "ValueError" in line.bug
+
+
 async def test_time_and_headers() -> None:
     """The answer tells how long it took; the line, how long until the last byte."""
     clock, seen = FakeClock(), Recorder()

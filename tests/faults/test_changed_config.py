@@ -309,10 +309,33 @@ async def test_pictures_out_of_reach(street: Street, capsys: pytest.CaptureFixtu
         again = await edit(http, retry=2)
 
     assert checked == 0
-    assert "mind: the pictures of 1 edits could not be fetched" in capsys.readouterr().out
+    assert "mind: the pictures of 1 edit could not be fetched" in capsys.readouterr().out
     assert answer.json()["error"]["code"] == "result_unavailable"
     assert answer.headers["x-should-retry"] == "false"
     assert len(pictures_of(again)) == 1
+    assert len(await street.tasks()) == 1
+
+
+async def test_pictures_of_a_tenant_that_is_gone(
+    street: Street, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A renamed tenant cannot fetch what it paid for by its old name: check and the start tell."""
+    tables = street.tables({"main": MAIN})
+    renamed = {**tables, "tenants": {"other": tables["tenants"]["acme"]}}
+    edit_id = await leave_open(street, tables)
+    checked = street.check(renamed)
+    said = capsys.readouterr().out
+    async with street.gateway(renamed) as http:
+        told = capsys.readouterr().out
+        gone = await http.get(f"/v1/images/edits/{edit_id}")
+    async with street.gateway(tables) as http:
+        answer = await edit(http, retry=1)
+
+    assert checked == 0
+    assert "mind: the pictures of 1 edit could not be fetched any more: put" in said
+    assert "pictures_out_of_reach" in told
+    assert gone.status_code == 404
+    assert len(pictures_of(answer)) == 1
     assert len(await street.tasks()) == 1
 
 
