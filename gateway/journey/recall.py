@@ -46,7 +46,7 @@ class Recall:
 
     def _tenant(self, record: EditRecord) -> Tenant:
         """
-        Return whom the edit belongs to, in the region where it was made.
+        Return whom the edit belongs to, in the region where it was made, if it was.
 
         A tenant that is gone from the config has no key: its edits are carried to their end,
         and nobody can collect them.
@@ -54,7 +54,7 @@ class Recall:
         tenant = self._tenants.get(record.tenant)
         if tenant is None:
             return Tenant(record.tenant, record.region, upstreams=())
-        return tenant if tenant.region == record.region else replace(tenant, region=record.region)
+        return replace(tenant, region=record.region) if record.tasks else tenant
 
 
 def _made_but_out_of_reach() -> ResultUnavailable:

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskState
+from gateway.domain.tenant import Account
 from gateway.journey.ask import Answer
 from gateway.journey.desk import Desk
 from gateway.journey.ports import Promises, Spooled
@@ -533,6 +534,26 @@ async def test_what_is_kept_goes_with_a_doubtful_end(model: str) -> None:
     assert record.tasks[0].state is TaskState.SUBMITTING
     assert refused.code in ("upstream_task_lost", "submit_uncertain")
     assert held == {}
+
+
+async def test_a_tenant_that_moved_takes_its_waiting_edits_along() -> None:
+    """An edit without a task is made, and recorded, in the region that its tenant has by then."""
+    house = House()
+    house.ledger.faults["intend"] = [AWAY] * 1000
+    async with house.desk() as desk:
+        edit_id = await accepted(desk, house)
+        await house.clock.sleep(1.0)
+    house.ledger.faults.clear()
+    (tenant,) = house.tenants
+    (old,) = tenant.upstreams
+    region, account = (replace(old.region, name="singapore"), Account("acct", "singapore"))
+    moved = replace(old, region=region, account=account)
+    house.tenants = (replace(tenant, region="singapore", upstreams=(moved,)),)
+    async with house.desk() as desk:
+        answer = await had(desk, house, edit_id)
+
+    assert answer.told.region == "singapore"
+    assert [record.region for record in house.ledger.records] == ["singapore"]
 
 
 async def test_bytes_that_are_gone_are_told() -> None:
