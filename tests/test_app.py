@@ -76,7 +76,7 @@ FAMILIES = [
     "log_lines_dropped",
     "metrics_label_overflow",
 ]
-"""The contract with dashboards (peers.md 9), less what a reload and a breaker would count."""
+"""The contract with dashboards (docs/metrics.md), less what a reload and a breaker would count."""
 
 
 HERMETIC = """

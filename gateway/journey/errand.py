@@ -37,7 +37,7 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
-_GRACE_SECONDS = 3.0  # product.md P4
+_GRACE_SECONDS = 3.0  # (P4)
 _SDK_RETRY_SECONDS = 60.0  # within so long an SDK that retries has come back (openai.md 7.1)
 _PERHAPS_PAID = (Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 _ON_THE_WAY = (Stage.WAITING, Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)

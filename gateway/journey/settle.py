@@ -19,7 +19,7 @@ from gateway.journey.digest import may_be, prompt_digest
 from gateway.journey.lane import Lane
 from gateway.journey.ports import DashScope, Ledger
 
-_QUIET_SECONDS = 5.0  # product.md P5: no unclaimed task for so long means that none was made
+_QUIET_SECONDS = 5.0  # (P5): no unclaimed task for so long means that none was made
 _SLACK_SECONDS = 2.0  # the Date header has whole seconds
 _LOOK_SECONDS = 1.0
 _LONGEST_GAP_SECONDS = 2.0  # between two looks; more of it is no time in which we looked

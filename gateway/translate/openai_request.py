@@ -39,7 +39,7 @@ def edit_of(
     fit: bool,
 ) -> Edit:
     """
-    Check the fields of one request; product.md section 4 is the contract.
+    Check the fields of one request; docs/reference/fields.md is the contract.
 
     DashScope's own fields may also come as ``parameters[seed]``, ``extra_body[seed]`` (the
     SDK's flattening of nested values) or as JSON in the text of ``parameters``. An empty

@@ -16,7 +16,7 @@ from tests.chaos.wishes import REGION_BY_TENANT, picture_sha256, prompt_sha256
 _Content = tuple[str, str, str]
 """Region, digest of the prompt, digest of the picture, which a generation lacks."""
 
-#: Codes of product.md 5 that this weather may bring, and whether the SDK is told to retry.
+#: Codes of docs/reference/errors.md that this weather may bring, and whether the SDK may retry.
 EXPECTED = {
     ("200", ""),
     ("still_running", "true"),

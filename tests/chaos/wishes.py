@@ -125,7 +125,7 @@ def template(number: int) -> str:
 def _leaving(dice: Random, wish: Wish) -> Wish:
     (leave,) = dice.choices(("reading", "waiting", "answering", "read"), (1, 8, 1, 3))
     (back,) = dice.choices(("marked", "pressed", "gone"), (3, 3, 2))
-    # What was handed to the socket counts as delivered (product.md P2), so one who hangs up
+    # What was handed to the socket counts as delivered (P2), so one who hangs up
     # in the middle of the answer and asks again without a mark asks for a second edit.
     back = {"answering": "gone", "read": "marked"}.get(leave, back)
     return replace(

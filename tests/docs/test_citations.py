@@ -22,10 +22,27 @@ def test_a_page_and_section_that_is_cited_exists() -> None:
     cited = list(_citations())
 
     assert len(cited) > 20  # the patterns find what is there
-    assert [it for it in cited if it[1] not in pages and it[1] != "product.md"] == []
+    assert [it for it in cited if it[1] not in pages] == []
     assert [
         it for it in cited if it[2] and it[1] in REFERENCES and it[2] not in _sections(it[1])
     ] == []
+
+
+def test_a_promise_that_is_cited_exists() -> None:
+    """Code and tests cite promises by number, and docs/promises.md has each of these numbers."""
+    listed = set(
+        re.findall(r"^\| (P\d+) \|", (ROOT / "docs" / "promises.md").read_text(), re.MULTILINE)
+    )
+    files = [*SOURCES, *(ROOT / "tests").rglob("*.py")]
+    cited = {
+        number
+        for file in files
+        for group in re.findall(r"\((P\d+(?:, P\d+)*)\)", file.read_text("utf-8"))
+        for number in group.split(", ")
+    }
+
+    assert len(cited) > 5
+    assert cited <= listed
 
 
 def test_a_section_that_the_sandbox_cites_exists() -> None:

@@ -11,7 +11,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
 )
 
-# status, type, code, retry: product.md section 5
+# status, type, code, retry: docs/reference/errors.md
 ENVELOPES: dict[type[GatewayError], tuple[int, str, str]] = {
     UpstreamUnavailable: (503, "server_error", "upstream_unavailable"),
     Throttled: (429, "rate_limit_error", "rate_limit_exceeded"),

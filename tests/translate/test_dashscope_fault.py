@@ -22,7 +22,7 @@ from tests.translate.documented_codes import ENVELOPES, KEY_RIGHTS_ACCOUNT, ROWS
 def test_each_documented_code_has_its_place(
     code: str, message: str, kind: type[GatewayError], retry: bool
 ) -> None:
-    """A documented code becomes one class, with the status, type, code and retry of product.md."""
+    """A documented code becomes one class, with the documented status, type, code and retry."""
     error = fault(code, message, request_id="r-1")
 
     assert type(error) is kind

@@ -1,4 +1,4 @@
-"""Every row of product.md section 4 that is one plain field: how it is read, what is refused."""
+"""Every row of docs/reference/fields.md that is a plain field: how it is read and refused."""
 
 import pytest
 
