@@ -290,12 +290,14 @@ async def test_what_came_otherwise_is_finished() -> None:
 
 
 async def test_a_picture_is_handed_on_to_its_end() -> None:
-    """A picture that streams whole is whole, and its part remembers nothing."""
-    house, _ = streaming()
+    """A picture that streams whole is whole, its part remembers nothing, and it can be closed."""
+    house, world = streaming()
     async with house.desk() as desk, desk.attend(house.ask()) as visit:
         (picture,) = (await visit.answer()).pictures
         assert not isinstance(picture, bytes)
         content = b"".join([chunk async for chunk in picture.chunks()])
+        await picture.close()
+        assert all(begun.closed for begun in world.begun)
 
     assert content == picture.head
     assert not any(leg.broken_late for leg in visit.errand.legs)

@@ -89,6 +89,32 @@ async def test_who_was_held_back_has_saved_nothing_up() -> None:
     assert order[20:30].count("template") == 5
 
 
+async def test_who_was_held_back_comes_before_its_tenants_later_edits() -> None:
+    """An edit whose prompt is free again goes in the order in which it came."""
+    line, order = Line(1), list[str]()
+    line.prompts.take("the same")
+
+    async def one(name: str, prompt: str | None, *, until: asyncio.Event | None = None) -> None:
+        place = line.place(TEMPLATE, 1, prompt)
+        async with line.turn(place):
+            order.append(name)
+            line.submitted(place)
+            if until is not None:
+                await until.wait()
+
+    async with asyncio.TaskGroup() as group:
+        ended = asyncio.Event()
+        group.create_task(one("first", None, until=ended))
+        group.create_task(one("held back", "the same"))
+        group.create_task(one("later", None))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        line.prompts.release("the same")
+        ended.set()
+
+    assert order == ["first", "held back", "later"]
+
+
 async def test_its_place_counts_those_that_are_held_back() -> None:
     """The wait that is told to an edit counts the turns of earlier ones of its prompt."""
     line = Line(1)
