@@ -29,6 +29,10 @@ EXPECTED = {
     ("server_is_draining", "true"),
     ("request_timeout", "true"),
     ("server_is_overloaded", "true"),
+    # A middlebox refused, and the task list said that it had passed nothing on.
+    ("upstream_failed", "false"),
+    ("request_too_large", "false"),
+    ("upstream_unavailable", "false"),
 }
 #: Seconds after hanging up in which a submit may still be booked: the grace, and a busy machine.
 _GRACE = 3.0 + 1.5
