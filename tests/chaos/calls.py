@@ -74,6 +74,7 @@ class SdkCalls:
         client = self._client.with_options(
             api_key=customer_key(wish.tenant), timeout=wish.timeout, max_retries=wish.retries
         )
+        due = self._line.breaks
         try:
             made = _called(client, wish, headers)
         except APIStatusError as refused:
@@ -82,6 +83,8 @@ class SdkCalls:
             note.end("raised", code=type(broken).__name__)
         else:
             take(note, [entry.b64_json or "" for entry in made.data or ()])
+        if due and not self._line.breaks:
+            note.end("broken", code="behind the last byte")
 
     def _write_down(self, answer: Any) -> None:
         assert self._note is not None
