@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,6 +36,7 @@ _Result = TypeVar("_Result")
 
 _IMAGE = "Invalid image file or mode for image {}"  # OpenAI's words (openai.md 4)
 _INLINE_BYTES = 64_000
+_LOOKS = 20  # at a decoder, over the time that it may take
 _INLINE_PIXELS = 1_100_000
 """A JPEG up to both is decoded in under a millisecond: less than a thread costs to ask."""
 
@@ -196,22 +197,33 @@ class Imaging:
 
     async def _run(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
         cost = min(cost, self._limits.memory)  # what takes more is refused by the work itself
-        await self._turns.take(stand, cost)
-        try:
-            async with asyncio.timeout(self._limits.decode):
-                return await self._in_thread(work, stand.tenant, cost)
-        except TimeoutError as exc:
-            raise InvalidImage("it takes too long to decode") from exc
+        running = await self._begun(work, stand, cost)
+        # Many short waits: a process that was stopped meanwhile has missed one of them, and
+        # the picture is not to blame.
+        for _ in range(_LOOKS):
+            done, _ = await asyncio.wait([running], timeout=self._limits.decode / _LOOKS)
+            if done:
+                return running.result()
+        raise InvalidImage("it takes too long to decode")
 
     async def _in_turn(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
-        await self._turns.take(stand, cost)
-        return await self._in_thread(work, stand.tenant, cost)
+        return await asyncio.shield(await self._begun(work, stand, cost))
 
-    async def _in_thread(self, work: Callable[[], _Result], tenant: str, cost: int) -> _Result:
+    async def _begun(
+        self, work: Callable[[], _Result], stand: Stand, cost: int
+    ) -> asyncio.Future[_Result]:
+        """Wait for a turn, then begin; it runs to its end whoever waits for it."""
+        await self._turns.take(stand, cost)
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        # The thread is free when the work ends, not when its customer leaves.
-        running.add_done_callback(lambda _: self._turns.give_back(tenant, cost))
-        return await asyncio.shield(running)
+
+        def ended(done: asyncio.Future[_Result]) -> None:
+            # The thread is free when the work ends, not when its customer leaves.
+            self._turns.give_back(stand.tenant, cost)
+            with suppress(asyncio.CancelledError):
+                done.exception()  # perhaps nobody is there any more to hear of it
+
+        running.add_done_callback(ended)
+        return running
 
 
 def _cost(content: bytes, inspected: Inspected, job: _Job) -> int:

@@ -253,6 +253,26 @@ async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
     await imaging.close()
 
 
+async def test_a_process_that_was_stopped_blames_no_picture(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour in which the process stood still is no hour of decoding."""
+    imaging = Imaging(Limits(threads=1, decode=600.0))
+    loop = asyncio.get_running_loop()
+    now, stopped = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: now() + stopped)
+    async with asyncio.TaskGroup() as group:
+        checked = group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        await gate.entered()
+        stopped = 3600.0
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gate.open.set()
+    await imaging.close()
+
+    assert checked.result().adjusted == ((),)
+
+
 async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
     """A customer who leaves while a thread works: it is free once the work ends."""
     imaging = Imaging(Limits(threads=1))
