@@ -109,9 +109,12 @@ def build(
     clock = clock or SystemClock()
     registry = CollectorRegistry()
     metrics = _metrics(registry, config)
-    clients, imaging, readiness = Clients(transports), Imaging(), Readiness()
+    clients = Clients(transports)
+    imaging = Imaging()
+    readiness = Readiness()
     ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
-    most, several = config.server.max_bytes_in_flight, len(config.tenants) > 1
+    most = config.server.max_bytes_in_flight
+    several = len(config.tenants) > 1
     budget = Bytes(most, metrics.inflight_bytes, shared=several)
     around = _around(config, clients, ledger, imaging, clock, metrics)
     desk = Desk(
@@ -125,7 +128,8 @@ def build(
     )
     dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
     reception = _reception(config, imaging, clock, metrics, tracer)
-    door_desk, beat = dashboard.desk if dashboard else desk, config.server.heartbeat_seconds
+    door_desk = dashboard.desk if dashboard else desk
+    beat = config.server.heartbeat_seconds
     edits = Edits(
         _keyring(config), readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics
     )

@@ -87,7 +87,8 @@ async def _edit(url: str, customer: Customer, name: str, photo: bytes, out: Path
 
 async def _show(http: httpx.AsyncClient) -> None:
     """Say once a second how far the tasks are, until cancelled."""
-    clock, progress = asyncio.get_running_loop(), Progress(sys.stdout)
+    clock = asyncio.get_running_loop()
+    progress = Progress(sys.stdout)
     began = clock.time()
     try:
         while True:

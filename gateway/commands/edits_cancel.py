@@ -34,7 +34,8 @@ from gateway.upstream.dashscope import DashScopeApi
 _CANCELLED = "cancelled"
 _SPARED = "runs or has ended: left alone"
 _PATIENCE = 20.0
-_LOOKS, _LOOK_SECONDS = 30, 0.1  # until the gateway has written what it did
+_LOOKS = 30
+_LOOK_SECONDS = 0.1  # until the gateway has written what it did
 
 
 class _Uncounted:

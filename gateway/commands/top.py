@@ -61,12 +61,14 @@ async def _show(seen: AsyncGenerator[Look], paint: Paint, *, once: bool) -> int:
 
 def _place(asked: Namespace, environ: Mapping[str, str]) -> tuple[str, str | None]:
     """Return where the gateway serves, and its token: as told, else as the config says."""
-    url, token = _DEFAULT, None
+    url = _DEFAULT
+    token = None
     if asked.config is not None:
         server, dashboard = load_watch(asked.config, environ)
         host = _UNSPECIFIED.get(server.host, server.host).strip("[]")
         url = f"http://[{host}]" if ":" in host else f"http://{host}"
-        url, token = f"{url}:{server.port}", dashboard.token
+        url = f"{url}:{server.port}"
+        token = dashboard.token
     table = Table("top", "", {"--url": asked.url, "--token": asked.token})
     if asked.url is not None:
         url = take(table, "--url", BaseUrl(f'an URL such as "{_DEFAULT}"'))

@@ -75,7 +75,8 @@ def screen(look: Look, now: float, rows: int | None) -> RenderableType:
     """
     if not look.state:
         return _head(look)
-    state, desk = look.state, look.state["desk"]
+    state = look.state
+    desk = look.state["desk"]
     at = state["now"] + max(0.0, now - look.received)
     live = (("running", desk["running"]), ("waiting", desk["waiting"]), ("kept", desk["kept"]))
     return Group(
@@ -95,7 +96,8 @@ def _head(look: Look) -> Text:
     else:
         text.append("live", "green")
     if look.state:
-        desk, held = look.state["desk"], look.state["bytes"]
+        desk = look.state["desk"]
+        held = look.state["bytes"]
         text.append(
             f"\n{desk['running']['total']} running, {desk['waiting']['total']} waiting, "
             f"{desk['kept']['total']} to be fetched, {look.state['answered']['total']} answered, "
@@ -204,7 +206,9 @@ def _spans(phases: Sequence[tuple[str, float]], at: float) -> list[tuple[str, fl
 
 def bar(spans: Iterable[tuple[str, float]], whole: float) -> Text:
     """Return *spans* as coloured cells, of which *whole* seconds fill the bar."""
-    text, filled, seconds = Text(), 0, 0.0
+    text = Text()
+    filled = 0
+    seconds = 0.0
     for phase, length in spans:
         seconds += length
         # Rounded by where it ends, so that the cells add up to the whole.

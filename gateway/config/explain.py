@@ -24,8 +24,11 @@ def explain(config: Config) -> str:
 
 
 def _process(config: Config) -> Iterator[str]:
-    server, state, log = config.server, config.state, config.log
-    one, all_bodies = server.max_body_bytes / _MIB, server.max_bytes_in_flight / _MIB
+    server = config.server
+    state = config.state
+    log = config.log
+    one = server.max_body_bytes / _MIB
+    all_bodies = server.max_bytes_in_flight / _MIB
     yield f"listens   on {_address(server.host)}:{server.port}"
     yield f"reads     bodies of up to {one:g} MiB, {all_bodies:g} MiB of them at once"
     yield f"waits     up to {server.max_wait_seconds:g} s for an edit"

@@ -29,12 +29,11 @@ def secret(
     """
     scheme, _, place = reference.partition(":")
     if scheme == "env":
-        origin, value = (
-            f"the environment variable {place}",
-            _from_environ(table, name, place, environ),
-        )
+        origin = f"the environment variable {place}"
+        value = _from_environ(table, name, place, environ)
     else:
-        origin, value = f"the file {shown(place)}", _from_file(table, name, place)
+        origin = f"the file {shown(place)}"
+        value = _from_file(table, name, place)
     value = value.strip()
     if not value:
         raise table.wrong(name, f"{origin} is empty", "put the key there")

@@ -131,7 +131,8 @@ def parts_of(edit: Edit) -> tuple[Part, ...]:
     counts = [most] * (edit.n // most)
     if edit.n % most:
         counts.append(edit.n % most)
-    parts, made = [], 0
+    parts = []
+    made = 0
     for index, n in enumerate(counts):
         seed = None if edit.seed is None else (edit.seed + made) % (2**31)
         parts.append(Part(index=index, n=n, seed=seed))

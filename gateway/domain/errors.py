@@ -95,19 +95,25 @@ class GatewayError(Exception):
 
 
 class UnknownKey(GatewayError):
-    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
 
 
 class Forbidden(GatewayError):
     """An operators' page, asked for from where it is not shown."""
 
-    status, type, code = 403, "invalid_request_error", "forbidden"
+    status = 403
+    type = "invalid_request_error"
+    code = "forbidden"
 
 
 class InvalidRequest(GatewayError):
     """The customer's fault: the same request will be refused again."""
 
-    status, type, code = 400, "invalid_request_error", "invalid_value"
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
 
 
 class UnknownModel(InvalidRequest):
@@ -115,85 +121,112 @@ class UnknownModel(InvalidRequest):
 
 
 class InvalidImage(InvalidRequest):
-    type, code = "image_generation_user_error", "invalid_image_file"
+    type = "image_generation_user_error"
+    code = "invalid_image_file"
 
 
 class ContentRefused(InvalidRequest):
-    type, code = "image_generation_user_error", "moderation_blocked"
+    type = "image_generation_user_error"
+    code = "moderation_blocked"
 
 
 class RequestTooLarge(InvalidRequest):
-    status, code = 413, "request_too_large"
+    status = 413
+    code = "request_too_large"
 
 
 class UnsupportedCoding(InvalidRequest):
     """The body is compressed in a way that is not read here."""
 
-    status, code = 415, "unsupported_content_encoding"
+    status = 415
+    code = "unsupported_content_encoding"
 
 
 class KeyReused(InvalidRequest):
     """An ``Idempotency-Key`` came back with other content."""
 
-    status, code = 422, "idempotency_key_reused"
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class NotFound(InvalidRequest):
-    status, code = 404, "not_found"
+    status = 404
+    code = "not_found"
 
 
 class Gone(InvalidRequest):
     """OpenAI has taken it out of its API."""
 
-    status, code = 410, "gone"
+    status = 410
+    code = "gone"
 
 
 class MethodNotAllowed(InvalidRequest):
-    status, code = 405, "method_not_allowed"
+    status = 405
+    code = "method_not_allowed"
 
 
 class BodyTooSlow(GatewayError):
-    status, type, code, retry = 408, "invalid_request_error", "request_timeout", True
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+    retry = True
 
 
 class RateLimited(GatewayError):
     """The line is full or the wait over the patience; nothing was submitted."""
 
-    status, type, code, retry = 429, "rate_limit_error", "rate_limit_exceeded", True
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    retry = True
 
 
 class Overloaded(GatewayError):
     """Our bytes in flight are over the budget; nothing was submitted."""
 
-    status, type, code, retry = 503, "service_unavailable_error", "server_is_overloaded", True
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_overloaded"
+    retry = True
 
 
 class Draining(GatewayError):
-    status, type, code, retry = 503, "service_unavailable_error", "server_is_draining", True
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_draining"
+    retry = True
 
 
 class UpstreamUnavailable(GatewayError):
     """The upstream key is refused, in arrears or out of quota: the operator's to mend."""
 
-    status, code = 503, "upstream_unavailable"
+    status = 503
+    code = "upstream_unavailable"
 
 
 class UpstreamUnreachable(GatewayError):
     """No connection was made: the upstream saw no byte, so another may be tried."""
 
-    status, code, retry = 503, "upstream_unreachable", True
+    status = 503
+    code = "upstream_unreachable"
+    retry = True
 
 
 class LedgerUnavailable(GatewayError):
     """The ledger cannot be written: refused before money is spent."""
 
-    status, code, retry = 503, "ledger_unavailable", True
+    status = 503
+    code = "ledger_unavailable"
+    retry = True
 
 
 class SubmitUncertain(GatewayError):
     """A byte of a submit may have arrived: a task may or may not exist, or ever be found."""
 
-    status, code, retry = 503, "submit_uncertain", True
+    status = 503
+    code = "submit_uncertain"
+    retry = True
     refusal: GatewayError | None = None
     """What the answer means once it is certain that no task was made; ``None``: submit again."""
 
@@ -201,25 +234,32 @@ class SubmitUncertain(GatewayError):
 class StillRunning(GatewayError):
     """The deadline came before the task's end; the retry joins."""
 
-    status, code, retry = 503, "still_running", True
+    status = 503
+    code = "still_running"
+    retry = True
 
 
 class ResultUnavailable(GatewayError):
     """The picture exists but cannot be downloaded; the retry joins."""
 
-    status, code, retry = 503, "result_unavailable", True
+    status = 503
+    code = "result_unavailable"
+    retry = True
 
 
 class UpstreamFailed(GatewayError):
     """The task failed for a reason of theirs: unbilled, so a retry may make a new one."""
 
-    status, code, retry = 500, "upstream_failed", True
+    status = 500
+    code = "upstream_failed"
+    retry = True
 
 
 class TaskLost(GatewayError):
     """The task is CANCELED or UNKNOWN."""
 
-    status, code = 500, "upstream_task_lost"
+    status = 500
+    code = "upstream_task_lost"
 
 
 DOUBTFUL = (SubmitUncertain, ResultUnavailable, TaskLost)

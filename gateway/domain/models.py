@@ -126,14 +126,16 @@ def may_name(said: str, model: str) -> bool:
     It surely does not if it is another model of the table, or of another maker's line, version
     or kind (``i2i``, ``t2v``).
     """
-    said, model = said.casefold(), model.casefold()
+    said = said.casefold()
+    model = model.casefold()
     if said == model or not said:
         return True
     if said in MODELS:
         return False
     said = _DATE.sub("", said)
     for part in (_LINE, _VERSION, _KIND):
-        theirs, ours = part.search(said), part.search(model)
+        theirs = part.search(said)
+        ours = part.search(model)
         if theirs and ours and theirs.group() != ours.group():
             return False
     return True

@@ -36,7 +36,8 @@ class Phases:
     def enter(self, phase: Phase, now: float) -> None:
         """Close the running phase at *now* and begin *phase*."""
         self._spent[self.phase] = self._spent.get(self.phase, 0.0) + max(0.0, now - self._since)
-        self.phase, self._since = phase, now
+        self.phase = phase
+        self._since = now
 
     def move(self, source: Phase, target: Phase, seconds: float) -> None:
         """Say that *seconds* of *source* belonged to *target*: upstream's clock told us later."""

@@ -8,8 +8,10 @@ from urllib.parse import unquote
 
 from gateway.domain.errors import GatewayError
 
-QUOTED, WITHHELD = "[prompt]", "[withheld]"
-_SHORTEST, _SHORTEST_WIDE = 16, 6  # letters in a row that are no accident; of Chinese fewer
+QUOTED = "[prompt]"
+WITHHELD = "[withheld]"
+_SHORTEST = 16
+_SHORTEST_WIDE = 6  # letters in a row that are no accident; of Chinese fewer
 _WIDE = "\u2e80"  # from here on a letter is a word or a syllable
 # How a text may be spelt in another: as JSON, HTML or in an URL escape it.
 _SPELT = re.compile(
@@ -87,7 +89,8 @@ def _whole(said: str, letters: list[_Letter], theirs: str, ours: str) -> set[int
     found: set[int] = set()
     at = theirs.find(ours) if len(ours) > 1 else -1
     while at >= 0:
-        start, end = letters[at][1], letters[at + len(ours) - 1][2]
+        start = letters[at][1]
+        end = letters[at + len(ours) - 1][2]
         if not (said[:start][-1:].isalnum() or said[end:][:1].isalnum()):
             found |= set(range(at, at + len(ours)))
         at = theirs.find(ours, at + 1)
@@ -108,7 +111,8 @@ def _in_quotes(said: str, letters: list[_Letter], theirs: str, ours: str) -> set
 
 def _without(said: str, letters: list[_Letter], hidden: set[int]) -> str:
     """Return *said* with one mark in place of each run of *hidden* letters."""
-    kept, copied = [], 0
+    kept = []
+    copied = 0
     for at in sorted(hidden):
         if at - 1 not in hidden:
             kept.append(said[copied : max(copied, letters[at][1])])

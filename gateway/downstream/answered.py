@@ -63,7 +63,8 @@ def _is_end(line: RequestLine) -> bool:
 
 
 def _seen(line: RequestLine) -> AnsweredSeen:
-    ended, told = line.started + line.seconds, line.told
+    ended = line.started + line.seconds
+    told = line.told
     spent = line.phases.spent(ended) if line.phases else {}
     return AnsweredSeen(
         at=round(ended, 3),

@@ -239,7 +239,8 @@ async def _token_of(request: Request) -> str:
     Raises:
         RequestTooLarge: no token is so long.
     """
-    body, share = bytearray(), Share(Bytes(_FORM.max_body_bytes, lambda _: None))
+    body = bytearray()
+    share = Share(Bytes(_FORM.max_body_bytes, lambda _: None))
     await pour(request.receive, body.extend, _FORM, share)
     (token, *_) = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
     return token.strip()

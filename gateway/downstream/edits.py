@@ -103,7 +103,8 @@ class Edits:
                 self.desk.attend(ask) as visit,
             ):
                 # The edit has the bytes now, and lets them go once its task exists.
-                share.handed_over, ask.pictures = True, ()
+                share.handed_over = True
+                ask.pictures = ()
                 manner = manner_of(ask.edit.answer, tenant, self._does)
                 if ask.promise:
                     line_of(scope).told = visit.told

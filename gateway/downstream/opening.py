@@ -45,7 +45,8 @@ class Opening:
         """
         if not self.manner.begins_at:
             return await self.visit.answer()
-        over, group = asyncio.get_running_loop().create_future(), asyncio.TaskGroup()
+        over = asyncio.get_running_loop().create_future()
+        group = asyncio.TaskGroup()
         await group.__aenter__()
         group.create_task(self._keep_awake(over))
         try:

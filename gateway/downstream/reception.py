@@ -98,8 +98,12 @@ class Reception:
         Raises:
             InvalidRequest: a field or a picture; see edit_of.
         """
-        form, tenant, share = received.form, received.tenant, received.share
-        line, until, deployment = received.line, received.until, received.deployment
+        form = received.form
+        tenant = received.tenant
+        share = received.share
+        line = received.line
+        until = received.until
+        deployment = received.deployment
         keepsake = _keepsake(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)

@@ -126,7 +126,8 @@ class _Wire:
 
     def _headers(self, told: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return what every answer has, less what *told* has already."""
-        line, now = self.line, self.clock.now()
+        line = self.line
+        now = self.clock.now()
         spent = max(0.0, now - line.started)
         headers = [
             (b"x-request-id", line.request_id.encode("ascii")),

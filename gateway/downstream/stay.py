@@ -52,7 +52,8 @@ class Stay:
             self.line.told = opening.visit.told
 
     async def _deliver(self, answer: Answer) -> None:
-        opening, answered = self.opening, self.clock.now()
+        opening = self.opening
+        answered = self.clock.now()
         self.phases.enter(Phase.RESPOND, answered)
         created = answer.told.created or int(self.clock.epoch())
         delivery = opening.manner.deliver(answer, created, self.measure)
@@ -73,7 +74,8 @@ class Stay:
 
     async def _tell(self, error: GatewayError) -> None:
         """Tell of a bad end after the head, which said 200: here, the log and a metric tell."""
-        line, opening = self.line, self.opening
+        line = self.line
+        opening = self.opening
         line.told = opening.visit.told
         self.phases.enter(Phase.RESPOND, self.clock.now())
         note(line, error)

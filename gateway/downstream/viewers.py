@@ -88,11 +88,13 @@ class Viewers:
             self._endings.discard(over)
 
     async def _go_on(self, send: Send, customer: Customer, over: "asyncio.Future[None]") -> None:
-        seen, told_at = 0, self._clock.now()
+        seen = 0
+        told_at = self._clock.now()
         while not self._closed:
             piece = self._news(seen, self._clock.now() - told_at)
             if piece:
-                seen, told_at = self._number, self._clock.now()
+                seen = self._number
+                told_at = self._clock.now()
                 await _send(send, piece)
             await customer.unless_left(lambda: asyncio.wait([over], timeout=PERIOD_SECONDS))
 

@@ -10,7 +10,9 @@ _MOST_PARTS = 1024
 """Boxes, items, extents, each: a grid of 256 tiles with alpha has the most of them."""
 _MOST_OBUS = 128
 """Of an item: an honest one has a handful."""
-_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
+_SEQUENCE_HEADER = 1
+_FRAME_HEADER = 3
+_FRAME = 6
 _SEQUENCE_HEADER_BYTES = 1024
 """More than the longest, of 32 operating points, has in front of its size."""
 _COLOUR_AND_ALPHA = 2
@@ -134,7 +136,9 @@ def _places(iloc: bytes) -> Mapping[int, _Item]:
     version = iloc[0]
     read = _Bytes(iloc, 4)
     sizes = read.number(2)
-    offset_bytes, length_bytes, base_bytes = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    offset_bytes = sizes >> 12
+    length_bytes = sizes >> 8 & 15
+    base_bytes = sizes >> 4 & 15
     index_bytes = sizes & 15 if version else 0
     id_bytes = 4 if version == 2 else 2
     places = {}
@@ -149,7 +153,8 @@ def _places(iloc: bytes) -> Mapping[int, _Item]:
         extents = []
         for _ in read.count(2):
             read.number(index_bytes)
-            start, length = base + read.number(offset_bytes), read.number(length_bytes)
+            start = base + read.number(offset_bytes)
+            length = read.number(length_bytes)
             if not length:
                 raise ValueError("an extent of the whole file")
             extents.append((start, length))
@@ -243,8 +248,10 @@ def _sequence_pixels(content: bytes) -> int:
         bits.number(5)
     else:
         _skip_operating_points(bits)
-    width_bits, height_bits = bits.number(4) + 1, bits.number(4) + 1
-    width, height = bits.number(width_bits) + 1, bits.number(height_bits) + 1
+    width_bits = bits.number(4) + 1
+    height_bits = bits.number(4) + 1
+    width = bits.number(width_bits) + 1
+    height = bits.number(height_bits) + 1
     if is_reduced:
         return width * height
     # A frame may have a size of its own, of as many bits.

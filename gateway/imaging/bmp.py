@@ -10,10 +10,12 @@ def end(content: bytes) -> int:
     """Return where the last byte stands that belongs to the picture, plus one."""
     pixels = _number(content, 10)
     if _number(content, 14) < 40:
-        width, height = _number(content, 18, 2), _number(content, 20, 2)
+        width = _number(content, 18, 2)
+        height = _number(content, 20, 2)
         bits = _number(content, 24, 2)
     else:
-        width, height = abs(_signed(content, 18)), abs(_signed(content, 22))
+        width = abs(_signed(content, 18))
+        height = abs(_signed(content, 22))
         bits = _number(content, 28, 2)
         if _number(content, 30) not in _UNCOMPRESSED:
             return len(content)

@@ -16,5 +16,6 @@ def profile(content: bytes) -> bytes | None:
     at = content.find(_CODES, 0, _META_BYTES)
     if at < 0 or b"colrprof" in content[:_META_BYTES] or b"colrrICC" in content[:_META_BYTES]:
         return None
-    primaries, transfer = content[at + 8 : at + 10], content[at + 10 : at + 12]
+    primaries = content[at + 8 : at + 10]
+    transfer = content[at + 10 : at + 12]
     return icc.profile_of_codes(int.from_bytes(primaries, "big"), int.from_bytes(transfer, "big"))

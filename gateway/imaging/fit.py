@@ -79,8 +79,10 @@ def frame_of(size: Size, inputs: Inputs) -> Frame:
     The ratio is kept. Beyond the longest side to the shortest no size has both sides
     within: such a picture is drawn as large as may be, up to its own size, and padded.
     """
-    shortest, longest = inputs.shortest_side, inputs.longest_side
-    short, long = min(size.width, size.height), max(size.width, size.height)
+    shortest = inputs.shortest_side
+    longest = inputs.longest_side
+    short = min(size.width, size.height)
+    long = max(size.width, size.height)
     if long * shortest > short * longest:
         scale = min(1.0, longest / long)
     elif short < shortest:
@@ -146,7 +148,8 @@ def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     Raises:
         InvalidImage: as fit.
     """
-    frame, most_bytes = frame_of(inspected.upright, aim.inputs), aim.inputs.most_bytes
+    frame = frame_of(inspected.upright, aim.inputs)
+    most_bytes = aim.inputs.most_bytes
     plain = _plain(content, inspected, frame.drawn, aim.background)
     exif = upright(inspected.exif) if aim.keep_metadata else b""
     encode = partial(as_jpeg, exif=exif)

@@ -101,7 +101,8 @@ def _colorants(primaries: Primaries) -> list[_Vector]:
     ends = [_xyz(primaries[at], primaries[at + 1]) for at in (2, 4, 6)]
     shares = _times(_inverse(_transposed(ends)), white)
     lit = [[part * share for part in end] for end, share in zip(ends, shares, strict=True)]
-    seen, wanted = _times(_BRADFORD, white), _times(_BRADFORD, _D50)
+    seen = _times(_BRADFORD, white)
+    wanted = _times(_BRADFORD, _D50)
     scales = [there / here for here, there in zip(seen, wanted, strict=True)]
 
     def adapted(colour: _Vector) -> _Vector:
@@ -141,7 +142,8 @@ def _fixed(value: float) -> int:
 
 def _assembled(tags: Mapping[bytes, bytes]) -> bytes:
     """Return header, table of tags and their data; tags with equal data share it."""
-    table, data = b"", b""
+    table = b""
+    data = b""
     places: dict[bytes, int] = {}
     start = 128 + 4 + _TAG_BYTES * len(tags)
     for name, content in tags.items():

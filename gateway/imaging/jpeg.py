@@ -9,11 +9,18 @@ from gateway.domain.errors import InvalidImage
 from gateway.imaging.metadata import Metadata
 
 _START_BYTES = 2
-_END, _SCAN = 0xD9, 0xDA
-_APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_END = 0xD9
+_SCAN = 0xDA
+_APP0 = 0xE0
+_APP1 = 0xE1
+_APP2 = 0xE2
+_APP14 = 0xEE
+_APP15 = 0xEF
+_COMMENT = 0xFE
 _BASELINE = (0xC0, 0xC1)
 """Frames that are not progressive; the byte after their size counts the colours."""
-_EXIF, _ICC = b"Exif\x00\x00", b"ICC_PROFILE\x00"
+_EXIF = b"Exif\x00\x00"
+_ICC = b"ICC_PROFILE\x00"
 
 _MOST_SEGMENTS = 4096
 """An honest file has tens; one of millions of empty ones would only cost time."""

@@ -39,7 +39,8 @@ PLUGINS = (
 )
 
 _RUN_LENGTH_CODED = (1, 2)
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_TILE_WIDTH = 322
+_TILE_LENGTH = 323
 _MOST_OF_A_TILE = 4_194_304
 """Pixels that a tile may have in any picture."""
 

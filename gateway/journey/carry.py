@@ -186,7 +186,8 @@ class Carrier:
         """
         if errand.abandoned:
             raise given_up()
-        region, tenant = errand.tenant.region, errand.tenant.name
+        region = errand.tenant.region
+        tenant = errand.tenant.name
         waits_since = self._clock.now()
         place.away = errand.away
         self._observer.queued(region, tenant, 1)

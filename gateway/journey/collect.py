@@ -96,7 +96,9 @@ class Collector:
         """Tell the operator, once, of pictures that were paid for and cannot be had."""
         if errand.delivered or errand.replay or errand.told_at is not None:
             return
-        region, tenant, why = errand.tenant.region, errand.tenant.name, lost[0].upstream_code
+        region = errand.tenant.region
+        tenant = errand.tenant.name
+        why = lost[0].upstream_code
         self._tell(
             "result_unavailable",
             region=region,

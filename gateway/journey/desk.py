@@ -67,7 +67,9 @@ class Desk:
             tracer: Writes traces.
             abandon: Open although there are open edits that nobody can follow any more.
         """
-        dashscope, clock, observer = around.dashscope, around.clock, around.observer
+        dashscope = around.dashscope
+        clock = around.clock
+        observer = around.observer
         self._tenants = {tenant.name: tenant for tenant in tenants}
         own = [u for t in self._tenants.values() for u in t.upstreams]
         by_name = {u.name: u for u in (*own, *upstreams)}
@@ -84,7 +86,8 @@ class Desk:
         self._ledger = around.ledger
         self._clock = clock
         self._on_bug = on_bug
-        self._observer, self._tracer = observer, tracer
+        self._observer = observer
+        self._tracer = tracer
         self._recall = Recall(self._tenants, self._takeover)
         self._register = Register(around.ledger, self._adopt, observer)
         self._promises = PromiseKeeper(around)
@@ -218,7 +221,8 @@ class Desk:
         """Cancel what can be cancelled at no cost; a running task goes on."""
         errand = await self._register.find(tenant, edit_id)
         if not errand.ended:
-            promised, errand.promised = errand.promised, False
+            promised = errand.promised
+            errand.promised = False
             await self._abandon(errand)
             if promised and not errand.submitted:
                 # Else the next process would find it, and submit what was called off.
@@ -368,7 +372,8 @@ class Desk:
 
     def _count_delivered(self, errand: Errand) -> None:
         n = sum(len(leg.task.made) for leg in errand.legs if leg.task)
-        region, model = errand.tenant.region, errand.edit.model
+        region = errand.tenant.region
+        model = errand.edit.model
         self._observer.pictures(errand.tenant.name, region, model, "delivered", n)
 
     def _adopt(self, record: EditRecord) -> Errand:

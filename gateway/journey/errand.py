@@ -345,7 +345,8 @@ class Errand:
         if spooled is None:
             return
         if self.pictures is pictures and self.spooled is None:
-            self.pictures, self.spooled = None, spooled
+            self.pictures = None
+            self.spooled = spooled
             kept = self.keepsake
             self.keep_only(0 if kept is None else len(kept.original) + len(kept.mask))
         else:  # another part was quicker, or they were let go
@@ -366,14 +367,18 @@ class Errand:
             return
         if self.spooled is not None:
             self.spooled.close()
-        self.pictures, self.spooled = None, spooled
+        self.pictures = None
+        self.spooled = spooled
         self.keep_only(0)
 
     def bring(self, ask: Ask) -> None:
         """Take the bytes that a retry carries, if they are still needed; else let them go."""
         if self.wants_bytes and not self.ended:
-            self.edit, self.pictures, self.release = ask.edit, ask.pictures, ask.release
-            self.keepsake, self.keep_only = ask.keepsake, ask.keep_only
+            self.edit = ask.edit
+            self.pictures = ask.pictures
+            self.release = ask.release
+            self.keepsake = ask.keepsake
+            self.keep_only = ask.keep_only
             self.stirred.set()
         else:
             ask.release()
@@ -423,7 +428,8 @@ class Errand:
                 phases.enter(phase, at)
 
     def end(self, stage: Stage, error: GatewayError | None = None) -> None:
-        self.stage, self.error = stage, error
+        self.stage = stage
+        self.error = error
         self._release()
         if error is not None:
             error.edit_id = self.edit_id

@@ -37,7 +37,8 @@ class Follower:
         age = max(0.0, theirs - leg.intended_at)
         leg.watch = lane.poller.watch(leg.upstream, leg.task_id, errand.kind, age=age)
         leg.watch.ours = errand.is_ours
-        leg.watch.trace, leg.watch.part = errand.trace, leg.part.index
+        leg.watch.trace = errand.trace
+        leg.watch.part = leg.part.index
         errand.trace.accepted(leg.part.index, leg.upstream, leg.task_id, leg.request_id)
         self._observer.task_state(region, None, "pending")
         if errand.abandoned:
@@ -97,7 +98,8 @@ class Follower:
             watch.ended.set_result(task)
 
     async def _ended(self, errand: Errand, leg: Leg, task: Task, seconds: float) -> None:
-        region, model = errand.tenant.region, errand.edit.model
+        region = errand.tenant.region
+        model = errand.edit.model
         for fault in task.faults:
             without_quotes(fault, errand.edit.texts)
         polls = 0 if leg.watch is None else leg.watch.polls
@@ -109,7 +111,9 @@ class Follower:
         self._observer.task_ended(errand.tenant.name, region, model, outcome, seconds)
         if (missing := leg.part.n - len(task.made)) > 0:
             self._observer.pictures(errand.tenant.name, region, model, "failed", missing)
-        edit_id, index, status = errand.edit_id, leg.part.index, task.status.lower()
+        edit_id = errand.edit_id
+        index = leg.part.index
+        status = task.status.lower()
         await self._owed.keep(edit_id, index, lambda: self._ledger.end_task(edit_id, index, status))
         if not task.made:
             leg.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)
@@ -119,7 +123,8 @@ class Follower:
     def _mark_end(self, errand: Errand, leg: Leg, task: Task) -> None:
         """Split what we saw as one wait by upstream's own clock: pending, running, our lag."""
         assert leg.upstream is not None
-        now, times = self._clock.now(), task.times
+        now = self._clock.now()
+        times = task.times
         started = leg.accepted_at
         if len(errand.legs) == 1 and times.submitted is not None and times.scheduled is not None:
             pending = max(0.0, min(now - started, times.scheduled - times.submitted))

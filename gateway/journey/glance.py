@@ -9,14 +9,18 @@ from gateway.journey.schedule import Durations, hazard, until_known_end
 from gateway.journey.watch import Watch, Watches
 
 _KAPPA = 0.05  # seconds of lag that one list call is worth, by benchmarks/polling.py
-_SHORTEST, _LONGEST = 0.47, 5.0  # below half a second a look buys little
-_PAYS_FROM, _PAYS_UNTIL = 3, 2  # running tasks a page; with fewer, fetches tell as much
+_SHORTEST = 0.47
+_LONGEST = 5.0  # below half a second a look buys little
+_PAYS_FROM = 3
+_PAYS_UNTIL = 2  # running tasks a page; with fewer, fetches tell as much
 _SHARE = 0.6  # of the account's calls that looks may use; the rest confirms ends
 _STALE_SECONDS = 0.4
 _NEW_SECONDS = 0.3  # so young a task may be missing from a list that is not stale
 _FULL_SECONDS = 5.0  # so long one may wait though by order it should run: strangers take slots too
-_SPARED_SECONDS, _SPARED_MOST = 2.0, 30.0
-_REST_SECONDS, _REST_MOST = 30.0, 1800.0
+_SPARED_SECONDS = 2.0
+_SPARED_MOST = 30.0
+_REST_SECONDS = 30.0
+_REST_MOST = 1800.0
 _FALSE_ALARMS = 8  # more of them than true ones, and the list is of no use
 _OVERLOOKED = 3  # an end that the list hides counts as so many
 _PROOFS = 20
@@ -85,7 +89,9 @@ class Glances:
         for watch in watches.running.values():
             if watch.task_id in listed:
                 # It may have been missed before it ran, and its fetch be waiting for a turn.
-                watch.listed_at, watch.spared_until, watch.missing_at = now, 0.0, 0.0
+                watch.listed_at = now
+                watch.spared_until = 0.0
+                watch.missing_at = 0.0
             elif now >= watch.spared_until and (
                 watch.listed_at or self._must_show(watch, now, full=len(listed) >= slots)
             ):
@@ -132,7 +138,8 @@ class Glances:
         self.resting_until = now + min(_REST_MOST, _REST_SECONDS * 2 ** min(self._rests, 10))
         self._rests += 1
         self._failed = self._alarms = self._proofs = self._measured = 0
-        self.stale, self.pages = 0.0, 1
+        self.stale = 0.0
+        self.pages = 1
 
     def _accuse(self, now: float, weight: int = 1) -> None:
         self._alarms += weight

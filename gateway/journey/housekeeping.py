@@ -77,7 +77,8 @@ class Housekeeping:
     def _count(self, errand: Errand) -> None:
         self._observer.undelivered("expired")
         made = sum(len(leg.task.made) for leg in errand.legs if leg.task)
-        region, model = errand.tenant.region, errand.edit.model
+        region = errand.tenant.region
+        model = errand.edit.model
         self._observer.pictures(errand.tenant.name, region, model, "undelivered", made)
 
     async def _drop_orphans(self) -> None:

@@ -168,7 +168,8 @@ class Line:
         First of its tenant's own, by ``max_running``; then of all. Others still to come do
         not count, though a tenant that has had less than this one will go before it.
         """
-        queue, own = self._queue(tenant), self._queue(tenant).waiting
+        queue = self._queue(tenant)
+        own = self._queue(tenant).waiting
         if place is not None:
             own = queue.before(place)
         since = queue.clock if queue.waiting else max(queue.clock, self._clock)

@@ -108,7 +108,8 @@ def _marks(errand: Errand) -> list[tuple[float, Phase]]:
     Until a task has ended, the journey writes its time upstream as one wait; what the looks
     at it saw splits that. One that nobody has looked at yet is taken to run.
     """
-    marks, watches = errand.marks, _watches(errand)
+    marks = errand.marks
+    watches = _watches(errand)
     if not marks or marks[-1][1] is not Phase.UPSTREAM_RUNNING or errand.ended:
         return marks
     accepted = marks[-1][0]

@@ -111,7 +111,8 @@ class Poller:
         while True:
             self._news.clear()
             self._choose_manner()
-            now, times = self._clock.now(), []
+            now = self._clock.now()
+            times = []
             if self._together and not self._glancing:
                 if self._glance_at <= now:
                     self._glancing = True
@@ -121,7 +122,8 @@ class Poller:
             if plan is not None:
                 if plan.at <= now:
                     heapq.heappop(self._plans)
-                    plan.watch.plan, plan.watch.looking = 0, True
+                    plan.watch.plan = 0
+                    plan.watch.looking = True
                     return plan.watch
                 times.append(plan.at)
             try:
@@ -157,7 +159,8 @@ class Poller:
 
     def _plan_next(self, watch: Watch) -> None:
         """Plan the next fetch of a task that has not ended, by what is known of such tasks."""
-        rate, now = self._account.polls_per_second * self._calls.factor, self._clock.now()
+        rate = self._account.polls_per_second * self._calls.factor
+        now = self._clock.now()
         age = now - watch.runs_since
         known = self._durations.known(watch.kind)
         if watch.task_id in self._watches.behind:

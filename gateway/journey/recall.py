@@ -36,7 +36,9 @@ class Recall:
         errand = _rebuilt(record, self._tenant(record), upstreams)
         errand.replay = True
         if record.state is EditState.FAILED:
-            kind, code, message = record.error_kind, record.error_code, record.error_message
+            kind = record.error_kind
+            code = record.error_code
+            message = record.error_message
             errand.end(Stage.FAILED, remembered(kind, code, message, retry=record.error_retry))
         elif record.state is EditState.SUCCEEDED and None in upstreams.values():
             errand.end(Stage.FAILED, _made_but_out_of_reach())

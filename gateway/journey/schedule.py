@@ -12,7 +12,8 @@ _SMOOTH = 0.15  # of the spread of what is known, to both sides, is looked at as
 _DOUBT = 0.03  # longer ones are known, and
 _BLIND = 0.1  # when none are.
 _KAPPA = 0.018  # seconds of lag that one fetch is worth, by benchmarks/polling.py
-_SHORTEST, _LONGEST = 0.2, 20.0
+_SHORTEST = 0.2
+_LONGEST = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def pause(known: list[float], age: float) -> float:
     of sqrt(2k/h) makes lag + k calls least, for a call worth k seconds of lag. Where few
     ends are expected yet, it ends where the next known duration does, and not behind it.
     """
-    wait, next_end = _best(known, age), until_known_end(known, age)
+    wait = _best(known, age)
+    next_end = until_known_end(known, age)
     if next_end < wait:
         wait = min(wait, next_end + _best(known, age + next_end))
     return min(_LONGEST, max(_SHORTEST, wait))

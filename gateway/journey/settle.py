@@ -150,7 +150,8 @@ class Settlement:
         """
         zero = self._their_zero(doubt)
         since, until = _window(doubt, zero)
-        first, last = since - _NEAR_SECONDS, until + _NEAR_SECONDS
+        first = since - _NEAR_SECONDS
+        last = until + _NEAR_SECONDS
         rows = await self._listed(lane, doubt, first - 5.0, last + 5.0)
         if abs(self._their_zero(doubt) - zero) > _SLACK_SECONDS:
             raise UpstreamFailed("The upstream's clock was not known before this answer.")
@@ -269,7 +270,9 @@ def _window(doubt: Doubt, zero: float) -> tuple[float, float]:
         until = max(broke, doubt.recorded + doubt.broke - doubt.intended)
     elif doubt.recorded <= broke:
         # A request does not outlive its process by more; an hour may be wrong by daylight.
-        since, until = doubt.recorded, min(broke, doubt.recorded + _SKEW_SECONDS)
+        since = doubt.recorded
+        until = min(broke, doubt.recorded + _SKEW_SECONDS)
     else:  # recorded by a clock that was ahead
-        since, until = broke - _SKEW_SECONDS, broke
+        since = broke - _SKEW_SECONDS
+        until = broke
     return since - _SLACK_SECONDS, until + _QUIET_SECONDS + _SLACK_SECONDS

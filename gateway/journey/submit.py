@@ -27,7 +27,8 @@ from gateway.journey.owed import OwedWrites, Write
 from gateway.journey.settle import Doubt, Settlement, lost
 from gateway.journey.surroundings import Surroundings
 
-_HEAR_SECONDS, _HEAR_PAUSES = 3.0, (0.0, 0.3)
+_HEAR_SECONDS = 3.0
+_HEAR_PAUSES = (0.0, 0.3)
 _READ_AGAIN_SECONDS = 5.0
 _URL_SECONDS = 24 * 3600.0  # so long a result URL can be used (dashscope.md 4.1)
 _LEDGER_SECONDS = 1.0  # between two tries to write an intent
@@ -221,7 +222,8 @@ class Submitter:
         region = upstream.region.name
         state = "submitting"
         if not errand.has_tasks:  # what is sent is made at once, and the answer is the end
-            state, leg.accepted_at = "running", self._clock.now()
+            state = "running"
+            leg.accepted_at = self._clock.now()
             errand.reach(leg, Stage.RUNNING)
             errand.mark(Phase.UPSTREAM_RUNNING, leg.accepted_at)
         self._observer.task_state(region, None, state)
@@ -241,7 +243,8 @@ class Submitter:
             self._observer.task_state(region, state, None)
         if errand.has_tasks and await self._settlement.is_anothers(accepted.task_id):
             return await self._told_twice(lane, upstream, errand, leg)
-        leg.request_id, leg.task = accepted.request_id, accepted.task
+        leg.request_id = accepted.request_id
+        leg.task = accepted.task
         return accepted.task_id
 
     async def _told_twice(self, lane: Lane, upstream: Upstream, errand: Errand, leg: Leg) -> str:
@@ -285,7 +288,9 @@ class Submitter:
 
         The edit goes on though the ledger cannot follow yet.
         """
-        edit_id, index, task = errand.edit_id, leg.part.index, leg.task
+        edit_id = errand.edit_id
+        index = leg.part.index
+        task = leg.task
         leg.task_id = task_id
         self._settlement.claim(task_id)
         errand.reach(leg, Stage.RUNNING)
@@ -317,11 +322,13 @@ class Submitter:
         try:
             await write()
         except LedgerUnavailable:
-            edit_id, index = errand.edit_id, leg.part.index
+            edit_id = errand.edit_id
+            index = leg.part.index
             if not errand.has_tasks:
                 self._owed.add(edit_id, index, write, store=store)
                 return
-            prompts, prompt = lane.line.prompts, errand.prompt_digest
+            prompts = lane.line.prompts
+            prompt = errand.prompt_digest
             prompts.share(prompt)
             self._owed.add(edit_id, index, write, partial(prompts.release, prompt))
 
@@ -352,14 +359,16 @@ class Submitter:
     ) -> None:
         """It is certain that no task was made: back to waiting."""
         errand.trace.undone(leg.part.index, error)
-        edit_id, index = errand.edit_id, leg.part.index
+        edit_id = errand.edit_id
+        index = leg.part.index
         await self._write(lane, errand, leg, lambda: self._ledger.void(edit_id, index))
         leg.task_id = None
         errand.reach(leg, Stage.WAITING)
 
     async def _lose(self, lane: Lane, errand: Errand, leg: Leg) -> None:
         """Nobody can tell: so it stays, whatever is submitted and found after it."""
-        edit_id, index = errand.edit_id, leg.part.index
+        edit_id = errand.edit_id
+        index = leg.part.index
         await self._write(lane, errand, leg, lambda: self._ledger.end_task(edit_id, index, "lost"))
 
 

@@ -87,7 +87,8 @@ class Takeover:
 
         No configured key sees the task that made them, or their tenant is gone.
         """
-        kept, left = [], 0
+        kept = []
+        left = 0
         for record in records:
             if record.tenant not in tenants:
                 left += 1

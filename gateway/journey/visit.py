@@ -100,7 +100,8 @@ class Visit:
 
     def spent(self) -> Mapping[Phase, float]:
         """Return how many seconds of this request went into which phase, up to now."""
-        now, phases = self.clock.now(), self.phases
+        now = self.clock.now()
+        phases = self.phases
         if phases.phase is Phase.READ:  # the edit has not ended, and nothing was written yet
             phases = Phases(started=phases.started)
             self.errand.replay_marks(phases, since=self.since, now=now)

@@ -139,9 +139,11 @@ class MemoryLedger:
     def _name(self, edit: EditRecord) -> None:
         """Let *edit* be found by its key or, without one, by its content."""
         if edit.idempotency_key is not None:
-            names, name = self._ids_by_key, (edit.tenant, edit.idempotency_key)
+            names = self._ids_by_key
+            name = (edit.tenant, edit.idempotency_key)
         else:
-            names, name = self._ids_by_content, (edit.tenant, edit.digest)
+            names = self._ids_by_content
+            name = (edit.tenant, edit.digest)
         before = [i for i in names.get(name, ()) if i in self._edits]
         names[name] = tuple(dict.fromkeys((*before, edit.edit_id)))
 

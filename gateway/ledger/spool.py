@@ -39,7 +39,8 @@ class Spooled:
             raise LedgerUnavailable("The waiting pictures cannot be read back.") from error
         if len(whole) != sum(self.lengths):
             raise LedgerUnavailable("The waiting pictures were not read back whole.")
-        pictures, at = [], 0
+        pictures = []
+        at = 0
         for outline, length in zip(self.outlines, self.lengths, strict=True):
             pictures.append(replace(outline, content=whole[at : at + length]))
             at += length

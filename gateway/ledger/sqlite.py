@@ -121,7 +121,8 @@ class SqliteLedger:
         await self._writer.stop()
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
-        edit_row, task_row = row_of_edit(edit), row_of_task(edit.edit_id, task)
+        edit_row = row_of_edit(edit)
+        task_row = row_of_task(edit.edit_id, task)
 
         def write(connection: sqlite3.Connection) -> None:
             if not connection.execute(_KEEP_EDIT, (*edit_row, self._age())).rowcount:

@@ -75,7 +75,8 @@ class Metrics:
         body_in: int,
         body_out: int,
     ) -> None:
-        families, route = self._families, self._in("route", route)
+        families = self._families
+        route = self._in("route", route)
         families.http_in_flight.of(route).dec()
         families.http_requests.of(
             route, self._in("method", method), self._in("code", str(code)), self._tenant(tenant)
@@ -127,7 +128,8 @@ class Metrics:
 
     def task_state(self, region: str, leaves: str | None, enters: str | None) -> None:
         """Move a task; a state of the ended, such as ``succeeded``, is none in flight."""
-        region, in_flight = self._in("region", region), self._families.tasks_in_flight
+        region = self._in("region", region)
+        in_flight = self._families.tasks_in_flight
         if leaves in labels.TASK_STATES:
             in_flight.of(region, leaves).dec()
         if enters in labels.TASK_STATES:
@@ -153,7 +155,8 @@ class Metrics:
         ).inc()
 
     def phases_spent(self, region: str, model: str, spent: Mapping[Phase, float]) -> None:
-        region, model = self._in("region", region), self._in("model", model)
+        region = self._in("region", region)
+        model = self._in("model", model)
         for phase, seconds in spent.items():
             self._families.phase_seconds.of(phase.value, region, model).observe(seconds)
 
@@ -252,7 +255,9 @@ class Metrics:
 
     def _begin(self, names: Configured, routes: tuple[str, ...]) -> None:
         """Put what is known from the start at 0; of many tenants, only what has none of them."""
-        families, regions, models = self._families, names.regions, names.models
+        families = self._families
+        regions = names.regions
+        models = names.models
         families.http_in_flight.begin(routes)
         families.http_seconds.begin(_MADE_AT, labels.CODE_CLASSES)
         families.disconnects.begin(labels.DISCONNECT_PHASES)
@@ -284,7 +289,8 @@ class Metrics:
                 self._begin_tenant(tenant)
 
     def _begin_tenant(self, tenant: str) -> None:
-        families, names = self._families, self._names
+        families = self._families
+        names = self._names
         families.http_requests.begin(_MADE_AT, ("POST",), labels.COMMON_CODES, (tenant,))
         families.late_errors.begin(("500", "503"), (tenant,))
         families.queue_rejections.begin((tenant,), labels.REJECTIONS)
@@ -295,7 +301,8 @@ class Metrics:
                 self._begin_money(tenant, region, model)
 
     def _begin_money(self, tenant: str, region: str, model: str) -> None:
-        families, who = self._families, ((tenant,), (region,), (model,))
+        families = self._families
+        who = ((tenant,), (region,), (model,))
         families.tasks.begin(*who, labels.OUTCOMES)
         families.images.begin(*who, labels.DISPOSITIONS)
         if (price := self._prices.get((region, model))) is not None:

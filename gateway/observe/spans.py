@@ -82,7 +82,9 @@ class SpanTrace(Trace):
 
     def carries(self, edit: Edit, *, connected: bool) -> None:
         """Make it the trace of *edit* itself; without *connected* it has no customer yet."""
-        self._edit, self._carried, self._connected = edit, True, connected
+        self._edit = edit
+        self._carried = True
+        self._connected = connected
 
     # ------------------------------------------------------------ the edit
 

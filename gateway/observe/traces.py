@@ -150,7 +150,8 @@ class SpanTracer(Tracer):
 
     def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, came: object) -> Trace:
         links = [Link(joined.span.get_span_context())] if isinstance(joined, SpanTrace) else []
-        name, now = f"{_OPERATION} joined", self._clock.now()
+        name = f"{_OPERATION} joined"
+        now = self._clock.now()
         trace = self._trace(name, edit_id, tenant, {}, came=came, since=now, links=links)
         return UNTRACED if trace is None else trace
 

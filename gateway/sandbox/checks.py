@@ -59,7 +59,8 @@ def read_envelope(body: bytes, models: tuple[str, ...], *, at_once: bool = False
             400, "BadRequest.EmptyModel", 'Required parameter "model" missing from request.'
         )
     _check_model(model, models, at_once=at_once)
-    entry, parameters = table.get("input"), table.get("parameters")
+    entry = table.get("input")
+    parameters = table.get("parameters")
     if entry is None or entry == {}:
         raise Refusal(
             400, "BadRequest.EmptyInput", "Required input parameter missing from request."
@@ -101,7 +102,8 @@ def read_order(envelope: Envelope, look_at: Callable[[str], Sent]) -> Order:
     Raises:
         Refusal: 400 with the text for the first field that is wrong.
     """
-    parameters, rules = envelope.parameters, rules_of(envelope.model)
+    parameters = envelope.parameters
+    rules = rules_of(envelope.model)
     said = read_said(rules.form, envelope.input, parameters)
     if not said.prompt:
         raise invalid("Field required: input.prompt")
@@ -137,7 +139,8 @@ def _images(images: tuple[str, ...] | None, rules: Rules) -> tuple[str, ...]:
     if images is None and rules.images.start:
         raise invalid("Field required: input.images")
     if len(images or ()) not in rules.images:
-        least, most = rules.images.start, rules.images.stop - 1
+        least = rules.images.start
+        most = rules.images.stop - 1
         raise invalid(
             f"the parameters must conform to the specification: images must be {least} to {most}."
         )
@@ -150,7 +153,8 @@ def _size(value: Any, rules: Rules) -> Size | None:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise undefined("size")
-    width, height = int(match[1]), int(match[2])
+    width = int(match[1])
+    height = int(match[2])
     if not rules.results.fit(width, height):
         raise undefined("size")
     return width, height

@@ -20,7 +20,8 @@ async def download(call: Call) -> Response:
     Raises:
         OssRefusal: 400, 403 or 404, in XML.
     """
-    region, request = call.region, call.request
+    region = call.region
+    request = call.request
     path = f"/results/{request.path_params['path']}"
     region.signer.check(
         path, request.query_params, request.headers.get("authorization"), region.epoch()
@@ -65,7 +66,9 @@ def _span(wanted: str, total: int) -> tuple[int, int] | None:
     if not match or not (match[1] or match[2]):
         return None
     if not match[1]:
-        first, last = max(0, total - int(match[2])), total - 1
+        first = max(0, total - int(match[2]))
+        last = total - 1
     else:
-        first, last = int(match[1]), int(match[2]) if match[2] else total - 1
+        first = int(match[1])
+        last = int(match[2]) if match[2] else total - 1
     return (first, last) if first <= last < total else None

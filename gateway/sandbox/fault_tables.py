@@ -53,7 +53,8 @@ def read_fault(table: Mapping[str, Any]) -> Fault:
         ValueError: An unknown, missing or mistyped operation, action or field; the text says which.
     """
     rest = dict(table)
-    on, do = rest.pop("on", None), rest.pop("do", None)
+    on = rest.pop("on", None)
+    do = rest.pop("do", None)
     if on not in OPERATIONS:
         raise ValueError(f"fault.on: {on!r} is none of {list(OPERATIONS)}")
     if do not in _ACTIONS:

@@ -28,7 +28,8 @@ def read_labels(png: bytes) -> dict[str, str]:
         (of the last input picture) and ``sandbox-inputs-sha256`` (of all, comma between); empty
         for a PNG of another origin.
     """
-    labels, at = {}, HEAD_BYTES
+    labels = {}
+    at = HEAD_BYTES
     while png[at + 4 : at + 8] == b"tEXt":
         size = struct.unpack_from(">I", png, at)[0]
         name, _, value = png[at + 8 : at + 8 + size].partition(b"\0")

@@ -103,7 +103,8 @@ def _row(task: Task, seen: float, zero: float, region: str) -> dict[str, Any]:
 
 
 def _window(query: Mapping[str, str], epoch: float) -> tuple[float, float]:
-    start, end = _moment(query, "start_time"), _moment(query, "end_time")
+    start = _moment(query, "start_time")
+    end = _moment(query, "end_time")
     if end is None:
         end = epoch if start is None else min(epoch, start + DAY)
     if start is None:

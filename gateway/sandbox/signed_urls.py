@@ -40,7 +40,8 @@ class Signer:
             OssRefusal: 400 for a signed query beside an ``Authorization`` header, 403 for a
                 missing, expired or wrong signature.
         """
-        signature, expires = query.get("Signature"), query.get("Expires", "")
+        signature = query.get("Signature")
+        expires = query.get("Expires", "")
         if authorization is not None:
             raise OssRefusal(
                 400,

@@ -65,7 +65,9 @@ async def read_submit(call: Call, path: str) -> Submit:
     Raises:
         Refusal: Whatever the headers, the body or the account's limit are refused for.
     """
-    region, caller, at_once = call.region, call.caller("submit"), path == AT_ONCE
+    region = call.region
+    caller = call.caller("submit")
+    at_once = path == AT_ONCE
     _check_headers(call.request.headers, at_once=at_once)
     body = await call.request.body()
     limit = region.config.max_body_bytes
@@ -95,7 +97,8 @@ def _check_headers(headers: Headers, *, at_once: bool) -> None:
 
 
 async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, End]:
-    config, model = call.region.config, rules_of(envelope.model)
+    config = call.region.config
+    model = rules_of(envelope.model)
     rules = PictureRules(
         max_bytes=config.max_image_bytes,
         refuse_alpha=config.refuse_alpha,
@@ -112,7 +115,8 @@ async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, 
                 "InvalidParameter.DataInspection",
                 "The media format is not supported or incorrect for the data inspection.",
             )
-        uploads, epoch = call.region.uploads, call.region.epoch()
+        uploads = call.region.uploads
+        epoch = call.region.epoch()
         return uploads.read(url, caller.account, envelope.model, epoch)
 
     read = partial(read_order, envelope, partial(look_at, rules=rules, uploaded=uploaded))

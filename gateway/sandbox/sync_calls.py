@@ -63,7 +63,8 @@ def _that_can_be_said(end: End) -> End:
 
 
 def _answer(call: Call, task: Task) -> Response:
-    region, end = call.region, task.end
+    region = call.region
+    end = task.end
     # A sleep may end a little early by the clock.
     now = max(region.settled_now(), task.submitted + task.seconds)
     if task.status(now) == "FAILED":

@@ -32,7 +32,8 @@ def _standing(call: Call, task: Task | None) -> dict[str, object]:
 
 async def list_tasks(call: Call) -> Response:
     """Give one page of the account's tasks of at most 24 hours."""
-    caller, region = call.caller("task_call"), call.region
+    caller = call.caller("task_call")
+    region = call.region
     if region.config.listing.refused:
         raise Refusal(403, "AccessDenied", "Access denied.")
     listing = region.config.listing

@@ -23,7 +23,8 @@ async def policy(call: Call) -> Response:
     Raises:
         Refusal: 400 for another action, or without a model.
     """
-    caller, query = call.caller("policy"), call.request.query_params
+    caller = call.caller("policy")
+    query = call.request.query_params
     if query.get("action") != "getPolicy" or not query.get("model"):
         raise Refusal(400, "InvalidParameter", "Invalid request parameters.")
     host = f"{call.region.base(call.request)}{UPLOAD_PATH}"
@@ -66,11 +67,13 @@ async def _form(request: Request) -> tuple[dict[str, str], bytes | None]:
 
 def _fields(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
     parser = PushMultipartParser(boundary)
-    name, value = "", bytearray()
+    name = ""
+    value = bytearray()
     # The empty piece is the end of the input, and an error if it comes too early.
     for event in chain(parser.parse(body), parser.parse(b"")):
         if isinstance(event, MultipartSegment):
-            name, value = event.name or "", bytearray()
+            name = event.name or ""
+            value = bytearray()
         elif event is None:
             yield name, bytes(value)
         else:

@@ -96,7 +96,8 @@ _PREFIX = re.compile(r"\s*(?:<\d+>\s*)?(?:\w+(?:\.\w+)+:\s*)?")
 
 
 def _listed(code: str, said: str) -> Make | None:
-    code, said = _folded(code), said.casefold()
+    code = _folded(code)
+    said = said.casefold()
     for head, row in _TABLE:
         covered = code == head or code.startswith(head + ".")
         if covered and (not row.starts or said.startswith(row.starts)):

@@ -43,7 +43,8 @@ def around(pieces: Iterable[bytes | Picture]) -> SubmitBody:
 
     A picture with bytes is a data URI, encoded while it is sent; any other is its URL.
     """
-    frames, contents = [b""], list[bytes]()
+    frames = [b""]
+    contents = list[bytes]()
     for piece in pieces:
         if isinstance(piece, bytes):
             frames[-1] += piece

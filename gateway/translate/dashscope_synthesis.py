@@ -26,7 +26,8 @@ def synthesis_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> Submi
 
 
 def _pieces(edit: Edit, part: Part, pictures: Sequence[Picture]) -> Iterator[bytes | Picture]:
-    model, prompt = orjson.dumps(edit.model), orjson.dumps(edit.prompt)
+    model = orjson.dumps(edit.model)
+    prompt = orjson.dumps(edit.prompt)
     yield b'{"model":%b,"input":{"prompt":%b' % (model, prompt)
     for nth, picture in enumerate(pictures):
         yield b"," if nth else b',"images":['

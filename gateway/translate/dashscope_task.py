@@ -159,7 +159,8 @@ def _result(entry: Any) -> Made | GatewayError:
 def _why_none(
     status: TaskStatus, output: Mapping[str, Any], results: Sequence[Made | GatewayError]
 ) -> GatewayError | None:
-    code, message = code_of(output, "code"), text_of(output, "message")
+    code = code_of(output, "code")
+    message = text_of(output, "message")
     match status:
         case TaskStatus.SUCCEEDED:
             faults = [result for result in results if isinstance(result, GatewayError)]
@@ -180,7 +181,8 @@ def _why_none(
 def _row(said: object) -> TaskRow | None:
     if not isinstance(said, Mapping):
         return None
-    task_id, status = task_id_of(said), _status(said.get("status"))
+    task_id = task_id_of(said)
+    status = _status(said.get("status"))
     made = _instant(said.get("gmt_create", said.get("start_time")))
     if not task_id or status is None or made is None:
         return None

@@ -103,7 +103,8 @@ def upload_form(
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
         f"Content-Type: {media_type}\r\n\r\n"
     )
-    head, tail = "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
+    head = "".join(parts).encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
     return UploadForm(
         length=len(head) + len(content) + len(tail),
         content_type=f"multipart/form-data; boundary={boundary}",

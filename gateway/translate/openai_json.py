@@ -104,7 +104,8 @@ def parsed(scan: JsonScan) -> object:
 
 def _members(said: object) -> int:
     """Return how many names there are in all objects of *said*."""
-    count, left = 0, [said]
+    count = 0
+    left = [said]
     while left:
         match left.pop():
             case dict() as members:

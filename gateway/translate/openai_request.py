@@ -138,7 +138,8 @@ def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> Answe
 
 def _check_scaling(asked: Size, sizes: Sizes, *, fit: bool) -> None:
     if not fit:
-        nearest, rule = size_rule.nearest_legal(asked, sizes), size_rule.rule(sizes)
+        nearest = size_rule.nearest_legal(asked, sizes)
+        rule = size_rule.rule(sizes)
         raise InvalidRequest(
             f"Invalid size '{asked}': {rule}. The nearest is {nearest}.", param="size"
         )

@@ -10,7 +10,9 @@ from gateway.domain.models import Does
 _OBJECTS = {Does.EDIT: "image.edit", Does.GENERATE: "image.generation"}
 _FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 """By the endings of file names."""
-_OPEN, _NEXT, _CLOSE = b'{"b64_json":"', b'"},{"b64_json":"', b'"}'
+_OPEN = b'{"b64_json":"'
+_NEXT = b'"},{"b64_json":"'
+_CLOSE = b'"}'
 
 
 def answer_frames(

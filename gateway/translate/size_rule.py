@@ -5,7 +5,8 @@ from math import sqrt
 from gateway.domain.edit import Size
 from gateway.domain.models import Sizes
 
-LONGEST, SHORTEST = 3840, 2160
+LONGEST = 3840
+SHORTEST = 2160
 """The sides of the largest picture that OpenAI's models make, and so do we."""
 
 

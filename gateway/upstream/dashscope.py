@@ -196,7 +196,8 @@ class DashScopeApi:
         patience: float,
     ) -> httpx.Response:
         """Send *request* within *patience* seconds, count it, and learn upstream's time."""
-        began, code = self._clock.now(), "error"
+        began = self._clock.now()
+        code = "error"
         try:
             async with asyncio.timeout(patience):
                 answer = await self._clients.of(upstream, purpose).send(request)

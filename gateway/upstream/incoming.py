@@ -160,7 +160,8 @@ class Incoming:
 
     async def _read_head(self) -> None:
         """Read on until the form of the picture is told; all of it if its length is not known."""
-        head, known = bytearray(), self.length
+        head = bytearray()
+        known = self.length
         while not known or len(head) < min(known, HEAD_BYTES):
             chunk = await self._next()
             if not chunk:
@@ -232,8 +233,10 @@ class Incoming:
         return chunk
 
     async def _drop(self) -> None:
-        answer, self._answer = self._answer, None
-        chunks, self._chunks = self._chunks, None
+        answer = self._answer
+        self._answer = None
+        chunks = self._chunks
+        self._chunks = None
         if chunks is not None:
             await chunks.aclose()
         if answer is not None:

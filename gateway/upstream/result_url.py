@@ -53,7 +53,8 @@ def allowed(url: str, hosts: Iterable[str]) -> ResultUrl:
     parts = _URL.fullmatch(url)
     if parts is None or len(url) > _LONGEST or int(parts["port"] or 0) > 65535:
         raise _refused("its address is no plain http or https URL", "")
-    scheme, host = parts["scheme"], parts["host"].lower()
+    scheme = parts["scheme"]
+    host = parts["host"].lower()
     own = _DEFAULT_PORT[scheme]
     port = parts["port"] or own
     if not any(_matches(host, port, pattern.lower(), own) for pattern in hosts):

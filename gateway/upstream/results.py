@@ -39,7 +39,8 @@ class Results:
         pauses = iter(_PAUSES)
 
         async def ask(headers: dict[str, str]) -> httpx.Response:
-            began, code = self._clock.now(), "error"
+            began = self._clock.now()
+            code = "error"
             try:
                 request = client.build_request(
                     "GET", place.url, headers=headers, extensions={"target": place.target}

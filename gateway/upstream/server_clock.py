@@ -9,7 +9,8 @@ import httpx
 _MOST_BEHIND = 2.0
 _SAMPLES = 64
 # 2000 to 2100: a Date beyond is no time, and could not be written into a query.
-_EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0
+_EARLIEST = 946_684_800.0
+_LATEST = 4_102_444_800.0
 
 
 class ServerClock:
@@ -45,7 +46,8 @@ class ServerClock:
             return
         if not _EARLIEST < said < _LATEST:
             return
-        least, most = said - answered, said + _MOST_BEHIND - asked
+        least = said - answered
+        most = said + _MOST_BEHIND - asked
         if any(
             least > other_most or most < other_least for other_least, other_most in self._bounds
         ):

@@ -81,7 +81,8 @@ class Outgoing(httpx.AsyncByteStream):
         Raises:
             IntentExpiredError: the one before left too long ago.
         """
-        before, self._asked = self._asked, (self._clock.now(), self._clock.epoch())
+        before = self._asked
+        self._asked = (self._clock.now(), self._clock.epoch())
         passed = (now - then for now, then in zip(self._asked, before, strict=True))
         if max(passed) > _INTENT_SECONDS:
             raise IntentExpiredError
@@ -111,7 +112,8 @@ def settled(answer: httpx.Response, model: Model) -> Accepted:
         SubmitUncertain: it does not say whether a task was made.
         GatewayError: any other: none was made.
     """
-    status, body = answer.status_code, body_of(answer)
+    status = answer.status_code
+    body = body_of(answer)
     if answer.is_success:
         return _accepted(answer, model)
     code = code_of(body, "code") or f"HTTP {status}"

@@ -188,7 +188,8 @@ class Uploads:
         self, upstream: Upstream, client: Client, request: httpx.Request
     ) -> httpx.Response:
         """Send *request*, and count it."""
-        began, code = self._clock.now(), "error"
+        began = self._clock.now()
+        code = "error"
         try:
             answer = await client.send(request)
             code = str(answer.status_code)
