@@ -33,7 +33,7 @@ from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import metrics_routes, routes
-from gateway.downstream.whence import whence
+from gateway.downstream.safe_traceback import safe_traceback
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.journey.desk import Desk
@@ -351,7 +351,7 @@ def _names(config: Config) -> list[str]:
 
 def _write_bug(error: BaseException) -> None:
     # No exc_info: the words of an unforeseen error may quote a prompt.
-    structlog.get_logger("gateway.journey").error("bug", bug=whence(error))
+    structlog.get_logger("gateway.journey").error("bug", bug=safe_traceback(error))
 
 
 def _write_ledger_failure(error: Exception) -> None:

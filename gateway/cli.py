@@ -174,18 +174,18 @@ def _config(verb: argparse.ArgumentParser) -> None:
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: use 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use 0 to 65535")
     return int(text)
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count: use a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count: use a whole number from 1")
     return int(text)
 
 
 def _factor(text: str) -> float:
     factor = float(text)
     if not 0 < factor < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no speed: use a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed: use a number above 0")
     return factor

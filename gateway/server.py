@@ -21,7 +21,7 @@ from gateway.config.explain import warnings
 from gateway.config.schema import Config
 from gateway.config.table import ConfigError
 from gateway.downstream.connection import Connection
-from gateway.downstream.whence import whence
+from gateway.downstream.safe_traceback import safe_traceback
 from gateway.journey.takeover import OrphanedEditsError
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.log_writer import LogWriter
@@ -233,8 +233,8 @@ def _run(config: Config, make: Callable[[Config], Gateway], log: LogWriter) -> i
         except OrphanedEditsError as error:
             raise ConfigError(f"{config.source}: {error}") from None
         except Exception as error:  # noqa: BLE001 - told by its places: its words may quote a prompt
-            # Better to end and be started anew than to take edits that nobody carries.
-            structlog.get_logger("gateway.server").critical("crashed", bug=whence(error))
+            # Better to end and be started again than to take edits that nobody carries.
+            structlog.get_logger("gateway.server").critical("crashed", bug=safe_traceback(error))
             return 1
     return 0
 
@@ -246,11 +246,11 @@ def log_stray_errors() -> None:
 
     def in_thread(thrown: threading.ExceptHookArgs) -> None:
         if thrown.exc_value is not None:
-            log.error("bug_in_thread", bug=whence(thrown.exc_value))
+            log.error("bug_in_thread", bug=safe_traceback(thrown.exc_value))
 
     def unraisable(thrown: "sys.UnraisableHookArgs") -> None:
         if thrown.exc_value is not None:
-            log.error("unraisable", bug=whence(thrown.exc_value))
+            log.error("unraisable", bug=safe_traceback(thrown.exc_value))
 
     threading.excepthook = in_thread
     sys.unraisablehook = unraisable

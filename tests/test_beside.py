@@ -35,7 +35,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_what_is_the_same_stays(tmp_path: Path) -> None:
-    """A file that another worker's program may read is not written anew; one that changed is."""
+    """A file that another worker's program may read is not written again; one that changed is."""
     source, folder = tmp_path / "source", tmp_path / "cache"
     source.mkdir()
     folder.mkdir()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Dashboards from sources/*.toml: ``config/grafana/build.py`` writes dashboards/*.json anew."""
+"""Dashboards from sources/*.toml: ``config/grafana/build.py`` writes dashboards/*.json again."""
 
 import json
 import tomllib

@@ -105,7 +105,7 @@ def _since(text: str) -> float:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"--since: {text!r} is no time; use 30m, 2h or 2026-11-23T09:00"
+            f"--since: {text!r} is not a time; use 30m, 2h or 2026-11-23T09:00"
         ) from None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 

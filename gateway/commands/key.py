@@ -14,7 +14,7 @@ _RANDOM_BYTES = 32  # 43 characters; too many to guess, so a plain hash keeps it
 def run(asked: Namespace, _environ: Mapping[str, str]) -> int:
     """Print a new key once, and the line for the config."""
     if asked.tenant is not None and not NAME.fullmatch(asked.tenant):
-        raise ConfigError("--tenant: is no name; use up to 63 of a-z, 0-9, _ and -")
+        raise ConfigError("--tenant: is not a name; use up to 63 of a-z, 0-9, _ and -")
     key = f"wk-{token_urlsafe(_RANDOM_BYTES)}"
     print("For the customer, shown only now:\n")
     print(f"  {key}\n")

@@ -72,21 +72,21 @@ def _faults(file: Path) -> tuple[Fault, ...]:
     try:
         said = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); mend --faults") from None
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); fix --faults") from None
     except ValueError as error:
-        raise ConfigError(f"{file}: is no JSON: {error}; mend that line") from None
+        raise ConfigError(f"{file}: is not JSON: {error}; fix that line") from None
     if not isinstance(said, list):
-        raise ConfigError(f"{file}: is no list; put the faults between [ and ]")
+        raise ConfigError(f"{file}: is not a list; put the faults between [ and ]")
     return tuple(_fault(file, number, table) for number, table in enumerate(said))
 
 
 def _fault(file: Path, number: int, table: object) -> Fault:
     if not isinstance(table, dict):
-        raise ConfigError(f"{file}: [{number}]: is no object; put it between {{ and }}")
+        raise ConfigError(f"{file}: [{number}]: is not an object; put it between {{ and }}")
     try:
         return read_fault(table)
     except ValueError as error:
-        raise ConfigError(f"{file}: [{number}]: {error}; mend it") from None
+        raise ConfigError(f"{file}: [{number}]: {error}; fix it") from None
 
 
 def _url(listener: socket.socket) -> str:

@@ -71,7 +71,7 @@ def _place(asked: Namespace, environ: Mapping[str, str]) -> tuple[str, str | Non
         token = dashboard.token
     table = Table("top", "", {"--url": asked.url, "--token": asked.token})
     if asked.url is not None:
-        url = take(table, "--url", BaseUrl(f'an URL such as "{_DEFAULT}"'))
+        url = take(table, "--url", BaseUrl(f'a URL such as "{_DEFAULT}"'))
     if asked.token is not None:
         token = secret(table, "--token", take(table, "--token", KeyReference()), environ)
     return url, token

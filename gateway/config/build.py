@@ -105,9 +105,8 @@ def refuse_open_to_the_network(config: Config) -> None:
     """
     if config.open_tenant is None or is_loopback(config.server.host):
         return
-    what = (
-        f"{shown(config.server.host)} is no loopback, and the tenant {config.open_tenant} is open"
-    )
+    host = shown(config.server.host)
+    what = f"{host} is not a loopback address, and the tenant {config.open_tenant} is open"
     remedy = "give the tenant keys (WAN_GATEWAY_KEY without a file), or use 127.0.0.1"
     raise Table(config.source, "server", {}).wrong("host", what, remedy)
 
@@ -193,7 +192,7 @@ def _upstreams(
 
 def _known_region(table: Table, region: str, regions: Iterable[str]) -> None:
     if region not in regions:
-        raise table.wrong("region", f"{shown(region)} is no region", f"use {one_of(regions)}")
+        raise table.wrong("region", f"{shown(region)} is not a region", f"use {one_of(regions)}")
 
 
 def _accounts(tables: Mapping[str, Table], said: Mapping[str, UpstreamTable]) -> dict[str, Account]:
@@ -226,7 +225,7 @@ def _with_tables(accounts: dict[str, Account], table: Table) -> dict[str, Accoun
     """Add what ``[accounts.NAME]`` says."""
     for name, one in table.tables().items():
         if name not in accounts:
-            raise one.wrong("", "is no account of an upstream", f"use {one_of(accounts)}")
+            raise one.wrong("", "is not an account of an upstream", f"use {one_of(accounts)}")
         accounts[name] = replace(accounts[name], shared=read(AccountTable, one).shared)
     return accounts
 
@@ -310,7 +309,9 @@ def _own_upstreams(
         raise table.wrong("region", f"no upstream is in {region}", remedy)
     for name in said.upstreams or ():
         if name not in upstreams:
-            raise table.wrong("upstreams", f"{shown(name)} is no upstream", f"use {one_of(local)}")
+            raise table.wrong(
+                "upstreams", f"{shown(name)} is not an upstream", f"use {one_of(local)}"
+            )
         if name not in local:
             what = f"{name} is in {upstreams[name].region.name}, the tenant in {region}"
             raise table.wrong("upstreams", what, f"use {one_of(local)}")

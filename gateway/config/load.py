@@ -101,11 +101,11 @@ def _toml(file: Path) -> dict[str, Any]:
         # Editors of some machines put a byte order mark first.
         return tomllib.loads(file.read_text("utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); mend --config") from None
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); fix --config") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     except ValueError as error:
-        raise ConfigError(f"{file}: is no TOML: {error}; mend that line") from None
+        raise ConfigError(f"{file}: is not TOML: {error}; fix that line") from None
 
 
 def _variable(table: Table, name: str, rule: Rule) -> Any:

@@ -65,9 +65,9 @@ def _names(table: Table, does: Does, aliases: Mapping[str, str], default: str) -
     fitting = {name: model for name, model in aliases.items() if model in own}
     if default not in own and default not in fitting and not is_openai_model(default):
         known = f"use {one_of([*own, *fitting])}, or a name of OpenAI's"
-        what = f"{shown(default)} is no model"
+        what = f"{shown(default)} is not a model"
         if default in MODELS or default in aliases:
-            what = f"{shown(default)} is no model that can {does.value}"
+            what = f"{shown(default)} is not a model that can {does.value}"
         raise table.wrong(_KEYS[does], what, known)
     usual = (own | fitting).get(default, DEFAULTS[does])
     # An alias serves both paths: where its model does something else, it means the default.
@@ -78,5 +78,5 @@ def _names(table: Table, does: Does, aliases: Mapping[str, str], default: str) -
 def _alias(table: Table, name: str) -> str:
     """Return what the alias *name*, which stands in URLs and metrics, is for."""
     if not _NAME.fullmatch(name):
-        raise table.wrong(name, "is no name of a model", "use letters, digits and . _ : / -")
+        raise table.wrong(name, "is not a model name", "use letters, digits and . _ : / -")
     return str(take(table, name, Choice(tuple(MODELS))))

@@ -38,7 +38,7 @@ def read_prices(table: Table, regions: Iterable[str]) -> Mapping[tuple[str, str]
     prices = dict(PRICES)
     for region, one in table.tables().items():
         if region not in known:
-            raise table.wrong(region, f"{shown(region)} is no region", f"use {one_of(known)}")
+            raise table.wrong(region, f"{shown(region)} is not a region", f"use {one_of(known)}")
         one.only(MODELS)
         for model in one.values:
             said = take(one, model, PriceRule())

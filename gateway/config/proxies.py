@@ -1,4 +1,4 @@
-"""The proxy of the environment that leads to an URL: which variable names it, and its faults."""
+"""The proxy of the environment that leads to a URL: which variable names it, and its faults."""
 
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit

@@ -237,7 +237,7 @@ _URL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    takes: str = 'an URL such as "https://dashscope.aliyuncs.com/api/v1"'
+    takes: str = 'a URL such as "https://dashscope.aliyuncs.com/api/v1"'
 
     def read(self, value: object) -> str:
         if isinstance(value, str) and "@" in value:
@@ -262,7 +262,7 @@ _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 class Collector:
     """Where traces go; the standard variables hold it where an operator already has them."""
 
-    takes: str = 'an URL such as "http://127.0.0.1:4318", or "env:OTEL_EXPORTER_OTLP_ENDPOINT"'
+    takes: str = 'a URL such as "http://127.0.0.1:4318", or "env:OTEL_EXPORTER_OTLP_ENDPOINT"'
 
     def read(self, value: object) -> str:
         if isinstance(value, str) and _VARIABLE.fullmatch(value):

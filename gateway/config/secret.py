@@ -54,4 +54,4 @@ def _from_file(table: Table, name: str, path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         what = f"the file {shown(path)} cannot be read ({error.strerror})"
-        raise table.wrong(name, what, "mend its path or its mode") from None
+        raise table.wrong(name, what, "fix its path or its mode") from None

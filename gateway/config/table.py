@@ -76,7 +76,7 @@ class Table:
         for name in self.values:
             if not NAME.fullmatch(name):
                 remedy = "use up to 63 of a-z, 0-9, _ and -, a letter or digit first"
-                raise self.wrong(name, "is no name", remedy)
+                raise self.wrong(name, "is not a name", remedy)
         return {name: self.table(name) for name in self.values}
 
     def only(self, known: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ def read_metrics(table: Table, environ: Mapping[str, str]) -> tuple[Metrics, str
     """Return where metrics are read, and what a scraper has to present."""
     said = read(Metrics, table)
     if said.host is not None and not said.port:
-        raise table.wrong("host", "there is no port of its own", "set port, or remove host")
+        raise table.wrong("host", "there is not a port of its own", "set port, or remove host")
     return said, None if said.token is None else secret(table, "token", said.token, environ)
 
 
@@ -41,7 +41,7 @@ def read_traces(table: Table, environ: Mapping[str, str]) -> tuple[Traces, Mappi
 
 def _header(table: Table, name: str, environ: Mapping[str, str]) -> str:
     if not _HEADER.fullmatch(name):
-        raise table.wrong(name, "is no name of a header", "use letters, digits and -")
+        raise table.wrong(name, "is not a header name", "use letters, digits and -")
     return secret(table, name, take(table, name, KeyReference()), environ, blanks=True)
 
 

@@ -21,14 +21,14 @@ class Size:
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Picture:
     """
-    One input picture: either bytes, which travel inline, or an URL, which goes on unread.
+    One input picture: either bytes, which travel inline, or a URL, which goes on unread.
 
     Exactly one of *content* and *url* is set.
     """
 
     content: bytes = field(default=b"", repr=False)
     media_type: str = ""
-    """``image/png`` …, decided by the bytes themselves; empty for an URL."""
+    """``image/png`` …, decided by the bytes themselves; empty for a URL."""
     url: str = field(default="", repr=False)
     size: Size | None = None
 

@@ -89,7 +89,7 @@ class GatewayError(Exception):
         """Whether pictures may have been paid for that nobody can get: never repeated unasked."""
         return isinstance(self, DOUBTFUL) and not self.retry
 
-    def anew(self) -> Self:
+    def without_traceback(self) -> Self:
         """Return an equal one that knows no frame which it came through: they hold pictures."""
         return copy(self)
 
@@ -199,7 +199,7 @@ class Draining(GatewayError):
 
 
 class UpstreamUnavailable(GatewayError):
-    """The upstream key is refused, in arrears or out of quota: the operator's to mend."""
+    """The upstream key is refused, in arrears or out of quota: the operator's to fix."""
 
     status = 503
     code = "upstream_unavailable"

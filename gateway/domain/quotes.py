@@ -13,7 +13,7 @@ WITHHELD = "[withheld]"
 _SHORTEST = 16
 _SHORTEST_WIDE = 6  # letters in a row that are no accident; of Chinese fewer
 _WIDE = "\u2e80"  # from here on a letter is a word or a syllable
-# How a text may be spelt in another: as JSON, HTML or in an URL escape it.
+# How a text may be spelt in another: as JSON, HTML or in a URL escape it.
 _SPELT = re.compile(
     r"\\u[0-9a-fA-F]{4}|\\[nrtbf]|&#?[0-9A-Za-z]{1,8};|(?:%[0-9A-Fa-f]{2})+|.", re.DOTALL
 )

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A DashScope region: its base URL, and whence its results may be downloaded."""
+    """A DashScope region: its base URL, and the hosts that its results may come from."""
 
     name: str
     base_url: str

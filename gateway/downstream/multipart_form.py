@@ -89,7 +89,7 @@ class MultipartForm:
         Take the next piece of the body.
 
         Raises:
-            InvalidRequest: this is no multipart body.
+            InvalidRequest: this is not multipart body.
             RequestTooLarge: a limit is passed.
         """
         with _refusing():

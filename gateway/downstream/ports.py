@@ -20,7 +20,7 @@ Decode pictures and bring them into a model's rules; gateway.imaging answers it.
 
 The last argument is how many seconds it may wait for a thread; Overloaded after that.
 
-A Picture is one with an URL, which goes on unread. Raises InvalidImage, with the index of
+A Picture is one with a URL, which goes on unread. Raises InvalidImage, with the index of
 the picture and the rule.
 """
 

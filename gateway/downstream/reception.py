@@ -155,7 +155,7 @@ class Reception:
         Return the first picture as its own mask, if the asked model means it so.
 
         Raises:
-            InvalidRequest: it does, and masks or the answer as an URL make that impossible.
+            InvalidRequest: it does, and masks or the answer as a URL make that impossible.
         """
         if not is_own_mask(edit) or not form.pictures or form.pictures[0].url:
             return None
@@ -232,7 +232,7 @@ def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
     Return the first picture and its mask as they were sent; ``None`` without a mask.
 
     Raises:
-        InvalidRequest: the tenant takes no masks, or one of the two is an URL: it is not read.
+        InvalidRequest: the tenant takes no masks, or one of the two is a URL: it is not read.
     """
     if form.mask is None:
         return None
@@ -244,7 +244,7 @@ def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
     if form.mask.url or form.pictures[0].url:
         which = "the mask" if form.mask.url else "the image"
         raise InvalidRequest(
-            f"With a mask, {which} cannot be an URL: send the file itself or a data URL.",
+            f"With a mask, {which} cannot be a URL: send the file itself or a data URL.",
             param="mask",
         )
     return Keepsake(original=form.pictures[0].content, mask=form.mask.content)
@@ -255,7 +255,7 @@ def _markup(form: Form, tenant: Tenant) -> bytes:
     Return the markup as it was sent; empty without one.
 
     Raises:
-        InvalidRequest: the tenant takes none, or it or its picture is an URL: it is not read.
+        InvalidRequest: the tenant takes none, or it or its picture is a URL: it is not read.
     """
     if form.markup is None:
         return b""
@@ -267,7 +267,7 @@ def _markup(form: Form, tenant: Tenant) -> bytes:
     if form.markup.url or form.pictures[0].url:
         which = "the markup" if form.markup.url else "the image"
         raise InvalidRequest(
-            f"With a markup, {which} cannot be an URL: send the file itself or a data URL.",
+            f"With a markup, {which} cannot be a URL: send the file itself or a data URL.",
             param="markup",
         )
     return form.markup.content

@@ -15,7 +15,7 @@ from gateway.downstream.edit_headers import server_timing
 from gateway.downstream.ports import EdgeObserver, LineLog
 from gateway.downstream.refuse import refuse_a_bug
 from gateway.downstream.request_line import RequestLine, attach
-from gateway.downstream.whence import whence
+from gateway.downstream.safe_traceback import safe_traceback
 
 CUSTOMER_LEFT = 499
 """nginx's number for a customer who left before there was an answer; never sent."""
@@ -56,7 +56,7 @@ class RequestLog:
         except Exception as exc:  # noqa: BLE001 - every bug ends here
             # Not raised again: the server would write a traceback with whatever the message
             # quotes. An answer that has begun stays without an end, so that the server cuts it.
-            line.outcome, line.bug = InternalError.code, whence(exc)
+            line.outcome, line.bug = InternalError.code, safe_traceback(exc)
             if not line.status:
                 await refuse_a_bug(line)(scope, wire.receive, wire.send)
         finally:

@@ -7,7 +7,7 @@ from gateway.domain.errors import InvalidImage
 from gateway.imaging.inspect import Inspected
 
 MEMORY = 512 * 1024 * 1024
-"""Bytes that pictures may need while they are decoded and drawn anew, all large ones together."""
+"""Bytes that pictures may need while they are decoded and re-encoded, all large ones together."""
 
 # Bytes a pixel, at the most: decoder, pixels and the RGB copy; measured in tests/imaging/test_cost.
 _PER_PIXEL: Mapping[str, int] = {

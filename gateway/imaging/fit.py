@@ -38,7 +38,7 @@ _MODE_NAMES = {
     "LA;16": "16bit",
 }
 _QUALITIES = (95, 90, 85, 80)
-"""95 first: what is drawn anew should look the same, at a fourteenth of PNG's cost."""
+"""95 first: what is re-encoded should look the same, at a fourteenth of PNG's cost."""
 _SMALLER = 0.8
 
 
@@ -112,11 +112,11 @@ def fit(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     Return *content* as DashScope takes it: the same object where nothing is wrong.
 
     Where only metadata is too much, it is cut out and the coded pixels stay byte for byte;
-    then and where nothing is done, nothing is decoded. Everything else is drawn anew as
+    then and where nothing is done, nothing is decoded. Everything else is re-encoded as
     JPEG: first frame, upright, sRGB, transparency on a background.
 
     Raises:
-        InvalidImage: while drawing anew it turned out to be damaged; the reason alone.
+        InvalidImage: while re-encoding it turned out to be damaged; the reason alone.
     """
     return without_drawing(content, inspected, aim) or drawn_anew(content, inspected, aim)
 

@@ -23,7 +23,7 @@ _NEEDED = frozenset(
 )
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT"})
 _ONCE = frozenset({b"PLTE", b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"tRNS", b"eXIf", b"acTL"})
-"""PNG 3rd edition, 5.6: a reader unpacks each anew, so that many would cost much."""
+"""PNG 3rd edition, 5.6: a reader unpacks each again, so that many would cost much."""
 _SRGB_GAMMA = range(44_500, 46_500)
 """Of 100,000: what those write who mean sRGB."""
 

@@ -96,7 +96,7 @@ class Imaging:
         Decode each picture, and bring it into the rules of *inputs* if *tenant* has ``fit``.
 
         One after another, so that a customer holds one thread and the first bad picture is
-        the one that is named. A Picture is one with an URL: it goes on unread, and counts.
+        the one that is named. A Picture is one with a URL: it goes on unread, and counts.
 
         Raises:
             InvalidImage: names the picture, counted from 1, and the reason or rule.
@@ -240,7 +240,7 @@ def _cost(content: bytes, inspected: Inspected, job: _Job) -> int:
 
 
 def _passes(content: bytes, inspected: Inspected, job: _Job) -> bool:
-    """Tell whether the picture goes on without being drawn anew."""
+    """Tell whether the picture goes on without being re-encoded."""
     if not job.fit:
         return not inspected.foreign_colours
     inputs = job.aim.inputs

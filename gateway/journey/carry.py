@@ -112,7 +112,7 @@ class Carrier:
             if leg.task_id is None:
                 await self._submit(errand, leg)
         except GatewayError as error:
-            leg.error = error.anew()  # it may be kept for a day
+            leg.error = error.without_traceback()  # it may be kept for a day
         except asyncio.CancelledError:
             if not leg.dropped:
                 raise  # the process ends: the ledger knows the rest

@@ -187,7 +187,7 @@ class Collector:
                 try:
                     return await fetch(upstream, leg, result.url)
                 except ResultUnavailable as failure:
-                    return failure.anew()
+                    return failure.without_traceback()
 
         if len(made) == 1:
             return [await one(made[0])]

@@ -253,7 +253,7 @@ class Errand:
         """
         Whether a retry gets this edit's answer: not once it was delivered, dropped or failed.
 
-        A doubtful end is the answer, too: to begin anew could be to pay twice.
+        A doubtful end is the answer, too: to begin again could be to pay twice.
         """
         failed = self.stage is Stage.FAILED and not self.doubtful
         return not self.delivered and not self.given_up and not failed

@@ -16,7 +16,7 @@ from gateway.journey.ports import DashScope, Observer, Tell, say_nothing
 from gateway.journey.schedule import Durations
 
 _UNREACHABLE_REST = 5.0
-_REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator mends it, not time
+_REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator fixes it, not time
 _PROBE_SECONDS = 30.0
 _MOST_COMPLAINTS = 5  # different reasons; a region that makes up codes does not fill the log
 _MOST_CODES = 20
@@ -98,7 +98,7 @@ class Lane:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
 
     def refused(self, upstream: Upstream, error: GatewayError, model: str) -> None:
-        """Take note of a submit that went wrong; what the operator has to mend is told, once."""
+        """Take note of a submit that went wrong; what the operator has to fix is told, once."""
         if is_no_answer_of_dashscopes(error):
             self._complain(upstream, error, model)
         elif is_not_understood(error):

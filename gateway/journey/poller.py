@@ -133,7 +133,7 @@ class Poller:
                 continue
 
     def _choose_manner(self) -> None:
-        """Look at all together while that pays; on a change, plan every task anew."""
+        """Look at all together while that pays; on a change, plan every task again."""
         together = self._glances.pay(len(self._watches.running), self._clock.now())
         if together == self._together:
             return

@@ -62,7 +62,7 @@ class Visit:
                 if errand.turned_away is not None and (errand.given_up or not errand.ended):
                     raise errand.turned_away
                 if errand.error is not None:
-                    raise errand.error.anew()
+                    raise errand.error.without_traceback()
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
                 self.trace.downloading()
                 pictures, urls = await self.collector.collect(errand, self._opened)
@@ -140,7 +140,7 @@ class Visit:
         rest = min(_LONGEST_RETRY, max(0.5, self.expected_rest(errand)))
         error: GatewayError
         if errand.stage is Stage.WAITING and errand.held_up is not None:
-            error = errand.held_up.anew()
+            error = errand.held_up.without_traceback()
         elif errand.stage is Stage.WAITING:
             error = RateLimited(
                 "The edit is still waiting in line; nothing was submitted. Send it again to go on "

@@ -35,7 +35,7 @@ class Folder:
         self._on_failure = on_failure
 
     async def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Make the file of *pieces*, or make it anew."""
+        """Make the file of *pieces*, or make it again."""
         await self._in_thread(lambda: self._write(name, pieces))
 
     async def read(self, name: str) -> bytes | None:

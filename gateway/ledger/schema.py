@@ -86,7 +86,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "ALTER TABLE edits ADD COLUMN prompt_forms TEXT NOT NULL DEFAULT ''",
         # Models without tasks have none: what stands for them may be told twice.
-        # Of two parts that named one task the older keeps it; the other is settled anew.
+        # Of two parts that named one task the older keeps it; the other is settled again.
         """
         UPDATE tasks SET task_id = NULL, state = iif(state = 'accepted', 'submitting', state)
         WHERE substr(task_id, 1, 8) <> 'request-' AND EXISTS (

@@ -16,14 +16,14 @@ class LedgerHeldError(LedgerError):
 
 
 _ASIDE = (
-    "restore it, or move it aside to begin anew (its unfinished edits can then only be found in "
+    "restore it, or move it aside to begin again (its unfinished edits can then only be found in "
     "DashScope's task list)"
 )
 _WRITABLE = "give the gateway's user write access to it and to its directory"
 
 # Primary result codes, https://sqlite.org/rescode.html
 _BY_CODE = {
-    sqlite3.SQLITE_NOTADB: ("is no SQLite database", "name another file in [state] path"),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", "name another file in [state] path"),
     sqlite3.SQLITE_CORRUPT: ("is damaged", _ASIDE),
     sqlite3.SQLITE_READONLY: ("cannot be written", _WRITABLE),
     sqlite3.SQLITE_PERM: ("cannot be written", _WRITABLE),

@@ -43,7 +43,7 @@ OPERATIONS = ("submit", "poll", "list", "cancel", "download", "upload")
 RETRY_REASONS = ("network", "status", "content")
 DISPOSITIONS = ("delivered", "undelivered", "failed")
 RETRIED = ("download", "upload")
-"""Operations that are tried again; the others are told to the journey, or asked for anew."""
+"""Operations that are tried again; the others are told to the journey, or asked for again."""
 THROTTLED = ("submit", "poll", "list", "cancel")
 UNDELIVERED = ("result_unavailable", "expired")
 RECOVERED = ("task_followed", "submit_resolved", "submit_void")

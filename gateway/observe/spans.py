@@ -1,7 +1,7 @@
 """
 One edit, or one customer's stay at it, as a span with its children.
 
-Nothing in a span is a prompt, a key or an URL of a picture: names of the config, ids, counts
+Nothing in a span is a prompt, a key or a URL of a picture: names of the config, ids, counts
 and codes.
 """
 

@@ -47,7 +47,7 @@ def _apply(end: End, verb: str, argument: str, text: str) -> End:
                 return replace(end, status="UNKNOWN")
     except ValueError:
         pass
-    raise Refusal(400, "InvalidParameter", f"{text} is no script of the sandbox")
+    raise Refusal(400, "InvalidParameter", f"{text} is not a script of the sandbox")
 
 
 def _seconds(argument: str) -> float:

@@ -53,7 +53,7 @@ async def upload(call: Call) -> Response:
 async def _form(request: Request) -> tuple[dict[str, str], bytes | None]:
     kind = _KIND.match(request.headers.get("content-type", ""))
     if not kind:
-        raise OssRefusal(400, "MalformedPOSTRequest", "The body is no multipart/form-data.")
+        raise OssRefusal(400, "MalformedPOSTRequest", "The body is not multipart/form-data.")
     form: dict[str, str] = {}
     try:
         for name, value in _fields(await request.body(), kind[1]):

@@ -24,7 +24,7 @@ Make = Callable[[str], GatewayError]
 
 
 def access_refused(_: str) -> GatewayError:
-    # Key, rights, money, model: the operator's to mend; upstream's own words stay inside.
+    # Key, rights, money, model: the operator's to fix; upstream's own words stay inside.
     return UpstreamUnavailable(
         "The upstream account cannot be used at present; the operator of this gateway has to"
         " look into it.",

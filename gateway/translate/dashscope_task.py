@@ -113,7 +113,7 @@ def read_page(body: object) -> TaskPage:
 
 def _unless_refused(body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
-        raise UpstreamFailed("The upstream's answer is no JSON object.")
+        raise UpstreamFailed("The upstream's answer is not a JSON object.")
     if code := code_of(body, "code"):
         raise fault(code, text_of(body, "message"), request_id=code_of(body, "request_id"))
     return body

@@ -24,7 +24,7 @@ class JsonScan:
     without end, so that is refused as soon as it is seen.
 
     Args:
-        most_bytes: Of all that is no picture.
+        most_bytes: Of all that is not a picture.
         most_values: Commas, colons and brackets.
 
     Raises:

@@ -208,7 +208,7 @@ def _url(entry: object, name: str) -> str:
         entry = next((entry[key] for key in _URL_KEYS if entry.get(key) is not None), None)
     if not isinstance(entry, str):
         raise InvalidRequest(
-            f"Invalid entry in '{name}': expected an URL or an object with 'image_url'.",
+            f"Invalid entry in '{name}': expected a URL or an object with 'image_url'.",
             param=name,
         )
     return entry

@@ -61,7 +61,7 @@ def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
             nearest legal size instead.
 
     Raises:
-        InvalidRequest: the answer is to be an URL, or its shape is not the original's.
+        InvalidRequest: the answer is to be a URL, or its shape is not the original's.
     """
     if edit.answer.response_format is ResponseFormat.URL:
         raise InvalidRequest(

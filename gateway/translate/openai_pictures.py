@@ -147,7 +147,7 @@ def refuse_pictures(count: int, *, param: str) -> None:
 
 def picture_ref(said: str | PictureText, *, which: str, param: str) -> PictureRef:
     """
-    Read a picture that came as text; an URL is not opened here.
+    Read a picture that came as text; a URL is not opened here.
 
     Args:
         said: ``data:image/png;base64,…``, ``https://…``, base64, or what became of it on the way.

@@ -105,7 +105,7 @@ def _check_texts(values: Mapping[str, Any], model: Model) -> None:
 
 
 def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> AnswerForm:
-    """Return what becomes of DashScope's pictures, which an URL can only show as they are."""
+    """Return what becomes of DashScope's pictures, which a URL can only show as they are."""
     asked: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
     response_format = values.get("response_format", ResponseFormat.B64_JSON)

@@ -1,4 +1,4 @@
-"""A picture that comes as text, decoded while it arrives: data URL, base64, or an URL."""
+"""A picture that comes as text, decoded while it arrives: data URL, base64, or a URL."""
 
 import re
 from io import BytesIO

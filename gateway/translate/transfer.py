@@ -45,7 +45,7 @@ class Base64:
     Base64 in either alphabet, wrapped or not, padded or not.
 
     A character that is none of base64's, padding in the middle and a last character alone
-    are faults: a picture with a hole is no picture.
+    are faults: a picture with a hole is not a picture.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class QuotedPrintable:
 
 
 class Percents:
-    """Percent-encoding, of an URL or a form; what is no escape stands for itself."""
+    """Percent-encoding, of a URL or a form; what is no escape stands for itself."""
 
     fault = ""
 

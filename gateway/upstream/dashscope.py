@@ -184,7 +184,7 @@ class DashScopeApi:
         if not answer.is_success or body.get("code"):
             raise refusal(answer, body)
         if not body:
-            raise UpstreamFailed("The upstream's answer is no JSON object.")
+            raise UpstreamFailed("The upstream's answer is not a JSON object.")
         return {**body, "request_id": request_id_of(answer, body)}
 
     async def _send(

@@ -41,7 +41,7 @@ class Incoming:
     """
     One picture. ``length`` and ``head`` are known before its bytes are read, once.
 
-    A GET changes nothing at the storage, so a break is mended by another, from where the
+    A GET changes nothing at the storage, so a break is fixed by another, from where the
     last one ended if the server can, else from the first byte, past what was handed on.
     However often that happens, storage has so many seconds in all until the last byte.
 

@@ -52,7 +52,7 @@ def allowed(url: str, hosts: Iterable[str]) -> ResultUrl:
     """
     parts = _URL.fullmatch(url)
     if parts is None or len(url) > _LONGEST or int(parts["port"] or 0) > 65535:
-        raise _refused("its address is no plain http or https URL", "")
+        raise _refused("its address is not a plain http or https URL", "")
     scheme = parts["scheme"]
     host = parts["host"].lower()
     own = _DEFAULT_PORT[scheme]

@@ -27,7 +27,7 @@ class Results:
         """
         Return the picture behind *url*, which is never logged nor part of an error.
 
-        It is to be closed. A break is mended up to four times, here and while it is read.
+        It is to be closed. A break is fixed up to four times, here and while it is read.
 
         Raises:
             ResultUnavailable: not allowed, not there, or broken five times. ``retry`` is

@@ -44,7 +44,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Args:
         keep_alive: Seconds that an idle connection may be used again.
         ssl_context: Called at the first https request.
-        proxy_of: Which proxy leads to an URL; asked once per origin.
+        proxy_of: Which proxy leads to a URL; asked once per origin.
         unacknowledged: Seconds after which the system gives a connection up whose bytes nobody
             has acknowledged, and sends none of them again; ``None``: its own, a quarter of an
             hour. With it, nothing that is still in the system's buffers leaves once a request
@@ -192,7 +192,7 @@ def _proxy_arguments(proxy: str | None) -> dict[str, Any]:
 
 
 def _in_httpx(exc: Exception) -> httpx.TransportError:
-    """Return httpx's word for aiohttp's; the message names a kind, never an URL."""
+    """Return httpx's word for aiohttp's; the message names a kind, never a URL."""
     said = type(exc).__name__
     match exc:
         case aiohttp.ConnectionTimeoutError():

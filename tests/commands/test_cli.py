@@ -104,14 +104,18 @@ def test_what_is_left_of_the_output_goes_nowhere(
     [
         pytest.param([], "the following arguments are required: VERB", id="no-verb"),
         pytest.param(["sell"], "invalid choice: 'sell'", id="unknown-verb"),
-        pytest.param(["serve", "--port", "99999"], "'99999' is no port: use 0 to 65535", id="port"),
-        pytest.param(["serve", "--port", "http"], "'http' is no port: use 0 to 65535", id="word"),
+        pytest.param(
+            ["serve", "--port", "99999"], "'99999' is not a port: use 0 to 65535", id="port"
+        ),
+        pytest.param(
+            ["serve", "--port", "http"], "'http' is not a port: use 0 to 65535", id="word"
+        ),
         pytest.param(["edits"], "the following arguments are required: WHAT", id="no-what"),
-        pytest.param(["edits", "list", "--limit", "0"], "'0' is no count: use", id="count"),
-        pytest.param(["edits", "list", "--limit", "-1"], "'-1' is no count: use", id="minus"),
+        pytest.param(["edits", "list", "--limit", "0"], "'0' is not a count: use", id="count"),
+        pytest.param(["edits", "list", "--limit", "-1"], "'-1' is not a count: use", id="minus"),
         pytest.param(["edits", "list", "--state", "lost"], "invalid choice: 'lost'", id="state"),
-        pytest.param(["sandbox", "--speed", "0"], "'0' is no speed: use a number", id="speed"),
-        pytest.param(["sandbox", "--speed", "nan"], "'nan' is no speed: use a number", id="nan"),
+        pytest.param(["sandbox", "--speed", "0"], "'0' is not a speed: use a number", id="speed"),
+        pytest.param(["sandbox", "--speed", "nan"], "'nan' is not a speed: use a number", id="nan"),
     ],
 )
 def test_wrong_usage_is_2(

@@ -77,7 +77,7 @@ def test_two_customers_get_their_pictures(
 def test_an_edit_that_fails_is_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is no photograph is refused by the gateway, and the demo says so."""
     photo = tmp_path / "notes.jpg"
-    photo.write_text("This is no picture.")
+    photo.write_text("This is not a picture.")
 
     code = main(["demo", "--photo", str(photo), "--out", str(tmp_path)], {})
 

@@ -133,7 +133,7 @@ def test_no_such_edit(folder: Path, what: str, capsys: pytest.CaptureFixture[str
     [
         pytest.param(
             ["list", "--since", "soon"],
-            "--since: 'soon' is no time; use 30m, 2h or 2026-11-23T09:00\n",
+            "--since: 'soon' is not a time; use 30m, 2h or 2026-11-23T09:00\n",
             id="since",
         ),
         pytest.param(

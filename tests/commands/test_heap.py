@@ -28,7 +28,7 @@ def _page_faults(*, told: bool) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_buffers_are_kept() -> None:
-    """A buffer of 8 MiB that is used again and again is not mapped anew each time."""
+    """A buffer of 8 MiB that is used again and again is not mapped again each time."""
     assert _page_faults(told=True) < _page_faults(told=False) / 2
 
 

@@ -51,4 +51,6 @@ def test_a_tenant_that_no_config_would_take(capsys: pytest.CaptureFixture[str]) 
     code = main(["key", "--tenant", "Acme Corp"], {})
 
     assert code == 2
-    assert capsys.readouterr().err == ("--tenant: is no name; use up to 63 of a-z, 0-9, _ and -\n")
+    assert capsys.readouterr().err == (
+        "--tenant: is not a name; use up to 63 of a-z, 0-9, _ and -\n"
+    )

@@ -141,9 +141,9 @@ def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        pytest.param("[", "is no JSON: Expecting value: line 1 column 2 (char 1)", id="no-json"),
-        pytest.param("{}", "is no list; put the faults between [ and ]", id="no-list"),
-        pytest.param("[1]", "[0]: is no object; put it between { and }", id="no-object"),
+        pytest.param("[", "is not JSON: Expecting value: line 1 column 2 (char 1)", id="no-json"),
+        pytest.param("{}", "is not a list; put the faults between [ and ]", id="no-list"),
+        pytest.param("[1]", "[0]: is not an object; put it between { and }", id="no-object"),
         pytest.param(
             '[{"on": "query", "do": "forget"}, {"on": "lunch"}]',
             "[1]: fault.on: 'lunch' is none of",
@@ -174,7 +174,7 @@ def test_no_faults_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     assert code == 2
     assert capsys.readouterr().err == (
-        f"{file}: cannot be read (No such file or directory); mend --faults\n"
+        f"{file}: cannot be read (No such file or directory); fix --faults\n"
     )
 
 

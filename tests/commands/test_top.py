@@ -115,7 +115,7 @@ keys = ["sha256:{"0" * 64}"]
 
 
 def test_an_address_of_ipv6(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An IPv6 address becomes an URL as URLs write it."""
+    """An IPv6 address becomes a URL as URLs write it."""
     file = tmp_path / "gateway.toml"
     file.write_text(
         '[server]\nhost = "::1"\nport = 9\n'
@@ -131,7 +131,7 @@ def test_an_address_of_ipv6(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ("words", "code", "says"),
     [
         pytest.param(["--url", _DEAD], 1, f"{_DEAD}: ", id="nobody there"),
-        pytest.param(["--url", "gw"], 2, 'top: --url: got "gw"; use an URL such as', id="no URL"),
+        pytest.param(["--url", "gw"], 2, 'top: --url: got "gw"; use a URL such as', id="no URL"),
         pytest.param(
             ["--token", TOKEN],
             2,

@@ -43,7 +43,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
     there = tmp_path / "no.toml"
     assert str(caught.value) == (
-        f"{there}: cannot be read (No such file or directory); mend --config"
+        f"{there}: cannot be read (No such file or directory); fix --config"
     )
 
 

@@ -63,7 +63,7 @@ def test_environment_names_region_base_url_and_customers_key() -> None:
         pytest.param(
             {"DASHSCOPE_API_KEY": "sk-canary", "DASHSCOPE_BASE_URL": "dashscope"},
             'DASHSCOPE_BASE_URL: got "dashscope"; '
-            'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+            'use a URL such as "https://dashscope.aliyuncs.com/api/v1"',
             id="base-url",
         ),
         pytest.param(
@@ -117,6 +117,6 @@ def test_listen_at_keeps_an_open_tenant_in() -> None:
         listen_at(config, host="0.0.0.0")
 
     assert str(caught.value) == (
-        'environment: server.host: "0.0.0.0" is no loopback, and the tenant default is open; '
-        "give the tenant keys (WAN_GATEWAY_KEY without a file), or use 127.0.0.1"
+        'environment: server.host: "0.0.0.0" is not a loopback address, and the tenant default is '
+        "open; give the tenant keys (WAN_GATEWAY_KEY without a file), or use 127.0.0.1"
     )

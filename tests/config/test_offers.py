@@ -86,11 +86,11 @@ def test_an_alias_as_the_default() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        pytest.param({"default": PAINT}, "is no model that can edit", id="paints"),
-        pytest.param({"default_generation": EDIT}, "is no model that can generate", id="edits"),
-        pytest.param({"default": "wan9"}, '"wan9" is no model; use', id="unknown"),
+        pytest.param({"default": PAINT}, "is not a model that can edit", id="paints"),
+        pytest.param({"default_generation": EDIT}, "is not a model that can generate", id="edits"),
+        pytest.param({"default": "wan9"}, '"wan9" is not a model; use', id="unknown"),
         pytest.param(
-            {"default": "p", "aliases": {"p": PAINT}}, "is no model that can edit", id="an alias"
+            {"default": "p", "aliases": {"p": PAINT}}, "is not a model that can edit", id="an alias"
         ),
     ],
 )

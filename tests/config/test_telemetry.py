@@ -68,7 +68,7 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[metrics]\nhost = "::"',
-            "metrics.host: there is no port of its own; set port, or remove host",
+            "metrics.host: there is not a port of its own; set port, or remove host",
             id="host-without-port",
         ),
         pytest.param(
@@ -84,13 +84,13 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[traces]\nendpoint = "ftp://x"',
-            'traces.endpoint: got "ftp://x"; use an URL such as "http://127.0.0.1:4318", or '
+            'traces.endpoint: got "ftp://x"; use a URL such as "http://127.0.0.1:4318", or '
             '"env:OTEL_EXPORTER_OTLP_ENDPOINT"',
             id="endpoint",
         ),
         pytest.param(
             '[traces]\nendpoint = "http://me:canary@x"',
-            "traces.endpoint: holds a user name or password; use an URL such as "
+            "traces.endpoint: holds a user name or password; use a URL such as "
             '"http://127.0.0.1:4318", or "env:OTEL_EXPORTER_OTLP_ENDPOINT"',
             id="endpoint-with-a-password",
         ),
@@ -102,7 +102,7 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[traces]\nendpoint = "env:NO_URL"',
-            'traces.endpoint: got "canary-no-url"; use an URL such as "http://127.0.0.1:4318", or '
+            'traces.endpoint: got "canary-no-url"; use a URL such as "http://127.0.0.1:4318", or '
             '"env:OTEL_EXPORTER_OTLP_ENDPOINT"',
             id="endpoint-variable-no-url",
         ),
@@ -123,7 +123,7 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[traces.headers]\n"x y" = "env:AUTH"',
-            'traces.headers."x y": is no name of a header; use letters, digits and -',
+            'traces.headers."x y": is not a header name; use letters, digits and -',
             id="header-name",
         ),
         pytest.param(

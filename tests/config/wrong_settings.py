@@ -5,7 +5,7 @@ import pytest
 WRONG_SETTINGS = [
     pytest.param(
         "a = = 1",
-        ": is no TOML: Invalid value (at line 1, column 5); mend that line",
+        ": is not TOML: Invalid value (at line 1, column 5); fix that line",
         id="no-toml",
     ),
     pytest.param(
@@ -126,19 +126,19 @@ WRONG_SETTINGS = [
     ),
     pytest.param(
         '[models]\ndefault = "gpt-4o"',
-        ': models.default: "gpt-4o" is no model; use "wan2.5-i2i-preview", "wan2.6-image" '
+        ': models.default: "gpt-4o" is not a model; use "wan2.5-i2i-preview", "wan2.6-image" '
         'or "qwen-image-edit-plus", or a name of OpenAI\'s',
         id="default-model",
     ),
     pytest.param(
         '[models]\ndefault = "mine"\n[models.aliases]\nmine = "wan2.6-t2i"',
-        ': models.default: "mine" is no model that can edit; use "wan2.5-i2i-preview", '
+        ': models.default: "mine" is not a model that can edit; use "wan2.5-i2i-preview", '
         '"wan2.6-image" or "qwen-image-edit-plus", or a name of OpenAI\'s',
         id="default-model-of-the-other-kind",
     ),
     pytest.param(
         '[models]\ndefault_generation = "wan2.6-image"',
-        ': models.default_generation: "wan2.6-image" is no model that can generate; use '
+        ': models.default_generation: "wan2.6-image" is not a model that can generate; use '
         '"wan2.5-t2i-preview" or "wan2.6-t2i", or a name of OpenAI\'s',
         id="default-generation",
     ),
@@ -150,12 +150,12 @@ WRONG_SETTINGS = [
     ),
     pytest.param(
         '[models.aliases]\n"a b" = "wan2.5-i2i-preview"',
-        ': models.aliases."a b": is no name of a model; use letters, digits and . _ : / -',
+        ': models.aliases."a b": is not a model name; use letters, digits and . _ : / -',
         id="alias-name",
     ),
     pytest.param(
         '[regions."Bei Jing"]',
-        ': regions."Bei Jing": is no name; '
+        ': regions."Bei Jing": is not a name; '
         "use up to 63 of a-z, 0-9, _ and -, a letter or digit first",
         id="name",
     ),
@@ -167,13 +167,13 @@ WRONG_SETTINGS = [
     pytest.param(
         '[regions.beijing]\nbase_url = "ftp://x"',
         ': regions.beijing.base_url: got "ftp://x"; '
-        'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+        'use a URL such as "https://dashscope.aliyuncs.com/api/v1"',
         id="url-scheme",
     ),
     pytest.param(
         '[regions.beijing]\nbase_url = "https://x/v1?k=v"',
         ': regions.beijing.base_url: got "https://x/v1?k=v"; '
-        'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+        'use a URL such as "https://dashscope.aliyuncs.com/api/v1"',
         id="url-query",
     ),
     pytest.param(
@@ -190,7 +190,7 @@ WRONG_SETTINGS = [
     ),
     pytest.param(
         "[prices.mars]",
-        ': prices.mars: "mars" is no region; use "beijing" or "singapore"',
+        ': prices.mars: "mars" is not a region; use "beijing" or "singapore"',
         id="price-of-no-region",
     ),
     pytest.param(
@@ -213,7 +213,7 @@ WRONG_SETTINGS = [
     pytest.param(
         '[regions.beijing]\nbase_url = "https://me:canary@x/v1"',
         ": regions.beijing.base_url: holds a user name or password; "
-        'use an URL such as "https://dashscope.aliyuncs.com/api/v1"',
+        'use a URL such as "https://dashscope.aliyuncs.com/api/v1"',
         id="url-password",
     ),
     pytest.param(

@@ -19,7 +19,7 @@ WRONG_TENANTS = [
     ),
     pytest.param(
         '[upstreams.main]\nregion = "tokyo"\nkey = "env:K"',
-        ': upstreams.main.region: "tokyo" is no region; use "beijing" or "singapore"',
+        ': upstreams.main.region: "tokyo" is not a region; use "beijing" or "singapore"',
         id="upstream-region",
     ),
     pytest.param(
@@ -35,7 +35,7 @@ WRONG_TENANTS = [
     pytest.param(
         '[upstreams.main]\nregion = "beijing"\nkey = "file:sk-canary"',
         ": upstreams.main.key: the file what looks like a key cannot be read "
-        "(No such file or directory); mend its path or its mode",
+        "(No such file or directory); fix its path or its mode",
         id="key-itself-behind-file",
     ),
     pytest.param(
@@ -63,7 +63,7 @@ WRONG_TENANTS = [
     pytest.param(
         '[upstreams.main]\nregion = "beijing"\nkey = "file:/nowhere/key"',
         ': upstreams.main.key: the file "/nowhere/key" cannot be read '
-        "(No such file or directory); mend its path or its mode",
+        "(No such file or directory); fix its path or its mode",
         id="file-missing",
     ),
     pytest.param(
@@ -149,7 +149,7 @@ WRONG_TENANTS = [
     ),
     pytest.param(
         UP + f'[tenants.acme]\nregion = "mars"\nkeys = ["{HASH}"]',
-        ': tenants.acme.region: "mars" is no region; use "beijing" or "singapore"',
+        ': tenants.acme.region: "mars" is not a region; use "beijing" or "singapore"',
         id="tenant-region",
     ),
     pytest.param(
@@ -160,7 +160,7 @@ WRONG_TENANTS = [
     ),
     pytest.param(
         acme(f"keys = ['{HASH}']\nupstreams = ['x']"),
-        ': tenants.acme.upstreams: "x" is no upstream; use "main"',
+        ': tenants.acme.upstreams: "x" is not an upstream; use "main"',
         id="tenant-upstream-unknown",
     ),
     pytest.param(
@@ -215,13 +215,13 @@ WRONG_TENANTS = [
     ),
     pytest.param(
         '[server]\nhost = "0.0.0.0"\n' + acme("open = true"),
-        ': server.host: "0.0.0.0" is no loopback, and the tenant acme is open; '
+        ': server.host: "0.0.0.0" is not a loopback address, and the tenant acme is open; '
         "give the tenant keys (WAN_GATEWAY_KEY without a file), or use 127.0.0.1",
         id="open-to-the-network",
     ),
     pytest.param(
         UP + "[accounts.min]\nshared = true\n" + ACME,
-        ': accounts.min: is no account of an upstream; use "main"',
+        ': accounts.min: is not an account of an upstream; use "main"',
         id="account-unknown",
     ),
 ]

@@ -36,7 +36,7 @@ def told(said: str, *texts: str) -> str:
         pytest.param(json.dumps(PROMPT), id="as JSON"),
         pytest.param(json.dumps(PROMPT, ensure_ascii=False), id="as JSON in UTF-8"),
         pytest.param(html.escape(PROMPT), id="as HTML"),
-        pytest.param(quote(PROMPT), id="as an URL"),
+        pytest.param(quote(PROMPT), id="as a URL"),
         pytest.param(unicodedata.normalize("NFD", PROMPT), id="NFD"),
         pytest.param(repr(PROMPT), id="as Python has it"),
     ],

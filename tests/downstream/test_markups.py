@@ -68,12 +68,12 @@ async def test_it_is_content() -> None:
     [
         pytest.param(
             {"data": {**FORM, "markup": "https://a.b/m.png"}, "files": FILES},
-            "the markup cannot be an URL",
+            "the markup cannot be a URL",
             id="as a URL",
         ),
         pytest.param(
             {"data": {**FORM, "image": "https://a.b/c.png", "markup": URL}},
-            "the image cannot be an URL",
+            "the image cannot be a URL",
             id="over a URL",
         ),
         pytest.param(
@@ -112,7 +112,7 @@ async def test_a_tenant_without_markups() -> None:
 
 
 async def test_a_generation_takes_none() -> None:
-    """There is no picture that it could lie on."""
+    """There is not a picture that it could lie on."""
     house = House()
 
     async with house.customer() as customer:

@@ -82,12 +82,12 @@ async def test_without_a_mask_nothing_is_kept() -> None:
     [
         pytest.param(
             {"data": {**FORM, "mask": "https://a.b/m.png"}, "files": FILES},
-            "the mask cannot be an URL",
+            "the mask cannot be a URL",
             id="mask-as-url",
         ),
         pytest.param(
             {"data": {**FORM, "image": "https://a.b/c.png", "mask": DATA_URLS["mask"]}},
-            "the image cannot be an URL",
+            "the image cannot be a URL",
             id="image-as-url",
         ),
         pytest.param(

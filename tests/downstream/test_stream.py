@@ -88,7 +88,7 @@ async def test_heartbeats_of_a_stream() -> None:
 
 
 async def test_a_stream_of_urls() -> None:
-    """Events have no place for an URL: asked for both, the field to change is named."""
+    """Events have no place for a URL: asked for both, the field to change is named."""
     house = House()
 
     wire = await send(house, {**STREAM, "response_format": "url"})

@@ -84,7 +84,7 @@ async def test_a_picture_of_an_edit() -> None:
     ("watched", "content"),
     [
         pytest.param(False, b"picture", id="nobody watches"),
-        pytest.param(True, b"", id="an URL"),
+        pytest.param(True, b"", id="a URL"),
         pytest.param(True, bytes(4_000_001), id="too large"),
         pytest.param(True, b"bad", id="not readable"),
     ],

@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_drawn_anew(name: str) -> None:
     "name", ["lzw.tiff", "still.gif", "palette.png", "cmyk.jpg", "rgba.png", "photo.avif"]
 )
 def test_it_looks_the_same(name: str) -> None:
-    """What is drawn anew differs from the source by less than an eye sees."""
+    """What is re-encoded differs from the source by less than an eye sees."""
     with Image.open(BytesIO(read(name))) as source:
         clear = source.convert("RGBA")
     wanted = Image.new("RGB", clear.size, (255, 255, 255))
@@ -198,7 +198,7 @@ def test_a_large_jpeg_is_decoded_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_damage_is_found_while_drawing_anew() -> None:
-    """A corrupt picture that must be drawn anew is refused."""
+    """A corrupt picture that must be re-encoded is refused."""
     content = read("truncated.gif")
 
     with pytest.raises(InvalidImage, match="damaged or cut short"):
@@ -265,7 +265,7 @@ def test_a_heavy_picture_is_made_lighter(limit: int, adjusted: tuple[str, ...], 
 
 
 def test_a_picture_that_metadata_makes_heavy_only_loses_that() -> None:
-    """If it fits without metadata, nothing is drawn anew."""
+    """If it fits without metadata, nothing is re-encoded."""
     content = read("exif_gps.jpg")
     aim = Aim(replace(INPUTS, most_bytes=len(content) - 100))
 

@@ -16,7 +16,7 @@ from gateway.imaging.rules import broken_rules
 from gateway.imaging.verify import verify
 from tests.imaging.pictures import INPUTS, drawn, read, saved
 
-# As in service: gateway.imaging.opening silences Pillow's warnings, pytest sets them anew.
+# As in service: gateway.imaging.opening silences Pillow's warnings, pytest sets them again.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _EXIF = Image.Exif()

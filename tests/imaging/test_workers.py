@@ -155,7 +155,7 @@ async def test_without_fit_the_rule_is_named(imaging: Imaging, name: str, reason
     ["truncated.jpg", "truncated.png", "truncated.gif", "corrupt.png", "bomb.png", "text.png"],
 )
 async def test_with_fit_damage_is_found(imaging: Imaging, name: str) -> None:
-    """Whether it would pass on or be drawn anew, a damaged picture is refused by number."""
+    """Whether it would pass on or be re-encoded, a damaged picture is refused by number."""
     with pytest.raises(InvalidImage, match=r"^Invalid image file or mode for image 1, please"):
         await imaging.check([read(name)], FITS, INPUTS)
 

@@ -52,7 +52,7 @@ async def test_a_large_picture_is_marked_in_turns(size: int, slices: int) -> Non
 
 @pytest.mark.anyio
 async def test_an_url_is_marked_by_its_text() -> None:
-    """A picture that is an URL is its URL."""
+    """A picture that is a URL is its URL."""
     assert await mark_in_turns(b"", "https://example.test/one.png") == LINK
 
 

@@ -275,7 +275,7 @@ async def test_an_end_never_overtakes_its_task() -> None:
 
 
 async def test_what_was_delivered_meanwhile_is_given_again() -> None:
-    """A marked retry after such a death gets the picture again, and none is made anew."""
+    """A marked retry after such a death gets the picture again, and none is made again."""
     house = House()
     house.ledger.faults = {"accept": [AWAY] * 10_000}
     async with house.desk() as desk:

@@ -451,7 +451,7 @@ async def test_delivered_to_others(ledger: AnyLedger, changes: dict[str, Any]) -
 
 @pytest.mark.parametrize(("retry", "found"), [(False, True), (True, False)])
 async def test_a_doubtful_end_is_an_answer_too(ledger: AnyLedger, retry: bool, found: bool) -> None:
-    """One that may be billed is told again; one that cost nothing is tried anew."""
+    """One that may be billed is told again; one that cost nothing is tried again."""
     await ledger.intend(edit("edit_1"), FIRST)
     await ledger.end_edit("edit_1", EditState.FAILED, TaskLost("It is lost.", retry=retry))
     await ledger.deliver("edit_1")

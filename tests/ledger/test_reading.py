@@ -132,7 +132,9 @@ def test_a_ledger_of_an_older_gateway(tmp_path: Path) -> None:
     ("make", "says"),
     [
         pytest.param(lambda path: None, "is not there; name the gateway's own config", id="none"),
-        pytest.param(lambda path: path.write_text("x" * 200), "is no SQLite database", id="text"),
+        pytest.param(
+            lambda path: path.write_text("x" * 200), "is not a SQLite database", id="text"
+        ),
         pytest.param(
             lambda path: sqlite3.connect(path).execute("CREATE TABLE t (a)").connection.close(),
             "is another program's database",

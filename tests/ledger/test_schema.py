@@ -84,7 +84,7 @@ def a_scratched_ledger(path: Path) -> None:
         pytest.param(a_directory, "is a directory; name a file in [state] path", id="directory"),
         pytest.param(
             another_file,
-            "is no SQLite database; name another file in [state] path",
+            "is not a SQLite database; name another file in [state] path",
             id="foreign-file",
         ),
         pytest.param(
@@ -105,13 +105,13 @@ def a_scratched_ledger(path: Path) -> None:
         ),
         pytest.param(
             a_cut_ledger,
-            "is damaged; restore it, or move it aside to begin anew (its unfinished edits can "
+            "is damaged; restore it, or move it aside to begin again (its unfinished edits can "
             "then only be found in DashScope's task list)",
             id="cut-short",
         ),
         pytest.param(
             a_scratched_ledger,
-            "is damaged; restore it, or move it aside to begin anew (its unfinished edits can "
+            "is damaged; restore it, or move it aside to begin again (its unfinished edits can "
             "then only be found in DashScope's task list)",
             id="scratched",
         ),

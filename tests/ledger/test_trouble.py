@@ -18,7 +18,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
 @pytest.mark.parametrize(
     ("error", "what"),
     [
-        pytest.param(sqlite_error(sqlite3.SQLITE_NOTADB), "is no SQLite database", id="foreign"),
+        pytest.param(sqlite_error(sqlite3.SQLITE_NOTADB), "is not a SQLite database", id="foreign"),
         pytest.param(sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), "is damaged", id="damaged"),
         pytest.param(sqlite_error(sqlite3.SQLITE_READONLY), "cannot be written", id="read-only"),
         pytest.param(sqlite_error(sqlite3.SQLITE_PERM), "cannot be written", id="permission"),

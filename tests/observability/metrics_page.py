@@ -1,7 +1,7 @@
 """
 docs/metrics.md, written from the code, the rules and the dashboards.
 
-``python -m tests.observability.metrics_page`` writes it anew.
+``python -m tests.observability.metrics_page`` writes it again.
 """
 
 import json

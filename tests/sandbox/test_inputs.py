@@ -94,7 +94,7 @@ def test_bytes_are_not_kept_where_nothing_is_made_of_them() -> None:
     ],
 )
 def test_refusals(entry: str, message: str) -> None:
-    """What is no picture inside the rules is 400 InvalidParameter."""
+    """What is not a picture inside the rules is 400 InvalidParameter."""
     with pytest.raises(Refusal) as caught:
         look_at(entry, RULES, never)
 

@@ -182,7 +182,7 @@ def test_rate_limit(next_door: Neighbour) -> None:
 
 
 def test_the_sdk_repeats_what_is_unbilled(next_door: Neighbour) -> None:
-    """A task that failed for a reason of theirs is made anew by the SDK itself."""
+    """A task that failed for a reason of theirs is made again by the SDK itself."""
     next_door.script(Fault("submit", End("FAILED"), prompt="fails once", count=1))
 
     with openai.OpenAI(api_key=KEY, base_url=next_door.base_url) as client:

@@ -64,7 +64,7 @@ def test_a_stream(there: Neighbour) -> None:
 
 
 def test_an_unknown_deployment(there: Neighbour) -> None:
-    """A deployment that is no model is a BadRequestError that names it."""
+    """A deployment that is not a model is a BadRequestError that names it."""
     with _azure(there) as azure, pytest.raises(openai.BadRequestError, match="dep1") as told:
         azure.images.edit(image=photo(), prompt="azure", model="dep1")
 

@@ -64,7 +64,7 @@ def test_the_sync_client() -> None:
 
 
 async def test_a_wait_longer_than_its_patience() -> None:
-    """With timeout=5 a task of 12 s is one request: each heartbeat begins its patience anew."""
+    """With timeout=5 a task of 12 s is one request: each heartbeat begins its patience again."""
     async with house(LONG) as home, _sdk(home, timeout=5) as sdk:
         (event,) = await _events(sdk)
 

@@ -1,4 +1,4 @@
-"""Traces of processes: one that starts anew, one that is told to stop, one without traces."""
+"""Traces of processes: one that starts again, one that is told to stop, one without traces."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ class _LoopClock(WarpClock):
 
 
 async def test_a_restart(tmp_path: Path) -> None:
-    """What a process leaves behind ends as interrupted; the next one traces it anew."""
+    """What a process leaves behind ends as interrupted; the next one traces it again."""
     clock = _LoopClock()
     async with region(replace(PLAIN, latency=Constant(24)), clock) as url:
         more: dict[str, Any] = {"state": {"path": str(tmp_path / "g.db")}}

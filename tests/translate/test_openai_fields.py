@@ -177,7 +177,7 @@ def test_a_compression_counts_where_there_is_one(output_format: str) -> None:
     [("size", "512x512"), ("output_format", "jpeg"), ("output_format", "webp")],
 )
 def test_an_url_shows_what_dashscope_made(name: str, text: str) -> None:
-    """What we would have to change cannot be had as an URL; the field is named."""
+    """What we would have to change cannot be had as a URL; the field is named."""
     with pytest.raises(InvalidRequest, match="DashScope's own file") as refused:
         edit((name, text), ("response_format", "url"))
 
@@ -240,7 +240,7 @@ def test_equal_prompts_are_equal_however_sent() -> None:
 
 
 def test_a_stream_of_urls() -> None:
-    """A stream brings the pictures themselves: an URL beside it is refused by name."""
+    """A stream brings the pictures themselves: a URL beside it is refused by name."""
     with pytest.raises(InvalidRequest, match="leave 'response_format' out") as caught:
         edit(("stream", "true"), ("response_format", "url"))
 

@@ -67,7 +67,7 @@ def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
     ],
 )
 def test_a_mask(mask: object, ref: PictureRef | None) -> None:
-    """A mask comes as an object or as an URL."""
+    """A mask comes as an object or as a URL."""
     assert read_json(scanned(body(image=WEB, mask=mask)), three).mask == ref
 
 

@@ -80,7 +80,7 @@ def test_deployment(deployment: str, model: str | None, meant: str) -> None:
 
 @pytest.mark.parametrize(("model", "named"), [(None, "mine"), ("yours", "yours")])
 def test_unknown_deployment(model: str | None, named: str) -> None:
-    """A deployment that is no model is refused like one, unless the form names another."""
+    """A deployment that is not a model is refused like one, unless the form names another."""
     given = [("prompt", "a cat")] + ([("model", model)] if model else [])
 
     with pytest.raises(UnknownModel, match=f"'{named}' does not exist"):

@@ -81,7 +81,7 @@ def test_base64_of_each_format(start: bytes) -> None:
     ],
 )
 def test_refusals(text: bytes, kind: type[InvalidRequest], said: str) -> None:
-    """What is no picture is refused with its cause and its place."""
+    """What is not a picture is refused with its cause and its place."""
     with pytest.raises(kind, match=said) as refused:
         read(text).content("the mask", "mask")
 
@@ -90,7 +90,7 @@ def test_refusals(text: bytes, kind: type[InvalidRequest], said: str) -> None:
 
 
 def test_an_url() -> None:
-    """An URL is text; in a file it is the file."""
+    """A URL is text; in a file it is the file."""
     assert read(b" https://a.b/c ").content("image 1", "image") == (b"", "https://a.b/c")
     assert read(b"https://a.b/c", is_file=True).content("image 1", "image") == (
         b"https://a.b/c",

@@ -204,7 +204,7 @@ async def test_resumed_over_a_real_socket() -> None:
 async def test_tried_again(
     script: list[httpx.Response | Exception], ranges: list[str | None]
 ) -> None:
-    """A broken download goes on where it stopped if that is safe, else begins anew."""
+    """A broken download goes on where it stopped if that is safe, else begins again."""
     world = World(*script)
 
     assert await world.download() == PNG
@@ -308,7 +308,7 @@ class _Slow(httpx.AsyncByteStream):
 
 
 async def test_refused_it_is_closed() -> None:
-    """An answer that is no picture gives its connection back at once."""
+    """An answer that is not a picture gives its connection back at once."""
     body = _Slow()
     world = World(httpx.Response(403, stream=body))
 

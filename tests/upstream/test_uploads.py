@@ -148,7 +148,7 @@ async def test_several() -> None:
 
 
 async def test_reused_by_the_same_edit() -> None:
-    """Another part and another try name the picture that is up; another key brings it up anew."""
+    """Another part and another try name the picture that is up; another key brings it up again."""
     world, picture = _World(), _picture()
 
     await asyncio.gather(world.submit(picture), world.submit(picture))

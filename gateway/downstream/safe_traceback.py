@@ -3,7 +3,7 @@
 import traceback
 
 
-def whence(exc: BaseException) -> str:
+def safe_traceback(exc: BaseException) -> str:
     """
     Return the classes and the lines of code of *exc* and of what it came from.
 
@@ -14,6 +14,6 @@ def whence(exc: BaseException) -> str:
     while cause is not None:
         lines += [type(cause).__qualname__, *traceback.format_tb(cause.__traceback__)]
         if isinstance(cause, BaseExceptionGroup):
-            lines += [whence(one) for one in cause.exceptions]
+            lines += [safe_traceback(one) for one in cause.exceptions]
         cause = cause.__cause__ or cause.__context__
     return "\n".join(line.rstrip() for line in lines)
