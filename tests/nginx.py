@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.ports import free_port
 from tests.process import until
@@ -26,6 +27,11 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+  {servers}
+}}
+"""
+
+_SERVERS = """
   map $http_upgrade $connection_upgrade {{
     default upgrade;
     ''      '';
@@ -43,7 +49,6 @@ http {{
       {lines}
     }}
   }}
-}}
 """
 
 # A gateway in hurried time closes what is idle for nine seconds.
@@ -51,8 +56,9 @@ _KEEP_ALIVE = "keepalive 16; keepalive_timeout 4s;"
 _WEBSOCKETS = """
       proxy_http_version 1.1;
       proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
+      proxy_set_header Connection {connection};
 """
+_CONNECTION = {"offered": "$connection_upgrade", "always": '"upgrade"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,13 @@ class Nginx:
 
 
 @contextmanager
-def nginx(folder: Path, url: str, *, waits: int, websockets: bool = False) -> Iterator[Nginx]:
+def nginx(
+    folder: Path,
+    url: str,
+    *,
+    waits: int,
+    websockets: Literal["off", "offered", "always"] = "off",
+) -> Iterator[Nginx]:
     """
     Run it before the gateway at *url*.
 
@@ -81,21 +93,28 @@ def nginx(folder: Path, url: str, *, waits: int, websockets: bool = False) -> It
             configuration would not have. Where it shall not be met it is longer than what the
             gateway is told: a busy machine is late itself.
         websockets: Keep connections to the gateway, and pass Upgrade on, as the snippet says
-            that half of all nginx configurations have.
+            that half of all nginx configurations have; or, as the other half has it, say
+            "Connection: upgrade" with every request, whether it offers one or not.
     """
     port = free_port()
-    file = folder / "nginx.conf"
-    file.write_text(
-        _CONFIG.format(
-            folder=folder,
-            address=url.removeprefix("http://"),
-            port=port,
-            user="user root;" if os.geteuid() == 0 else "",
-            waits=waits,
-            keep_alive=_KEEP_ALIVE if websockets else "",
-            lines=_WEBSOCKETS if websockets else "",
-        )
+    kept = websockets != "off"
+    servers = _SERVERS.format(
+        address=url.removeprefix("http://"),
+        port=port,
+        waits=waits,
+        keep_alive=_KEEP_ALIVE if kept else "",
+        lines=_WEBSOCKETS.format(connection=_CONNECTION[websockets]) if kept else "",
     )
+    with nginx_with(folder, servers, port) as running:
+        yield running
+
+
+@contextmanager
+def nginx_with(folder: Path, servers: str, port: int) -> Iterator[Nginx]:
+    """Run it with *servers*, the inside of its ``http`` block, which listen on *port*."""
+    file = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    file.write_text(_CONFIG.format(folder=folder, user=user, servers=servers))
     log = folder / "error.log"
     running = subprocess.Popen(
         [str(found("nginx")), "-p", str(folder), "-c", str(file), "-e", str(log)]

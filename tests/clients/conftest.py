@@ -44,7 +44,7 @@ def behind(there: Neighbour, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     if found("nginx") is None:
         cannot("nginx is not installed")
     folder = tmp_path_factory.mktemp("nginx")
-    with nginx(folder, there.url, waits=60, websockets=True) as proxy:
+    with nginx(folder, there.url, waits=60, websockets="offered") as proxy:
         yield proxy.url
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from base64 import b64decode
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.tools import needs
+from tests.nginx import nginx
+from tests.tools import cannot, found, needs
 from tests.whole import KEY, Neighbour, photo, theirs, whose
 
 _JAVA = Path(__file__).parent / "java" / "Edit.java"
@@ -53,9 +55,25 @@ def _made(told: dict[str, Any]) -> tuple[str, str]:
     return whose(b64decode(image["b64_json"]))
 
 
+@pytest.fixture(params=["direct", "offered", "always"])
+def url(request: pytest.FixtureRequest, there: Neighbour, tmp_path: Path) -> Iterator[str]:
+    """Where that house is found: by its own port, or behind an nginx with lines for websockets."""
+    if request.param == "direct":
+        yield there.url
+        return
+    if found("nginx") is None:
+        cannot("nginx is not installed")
+    with nginx(tmp_path, there.url, waits=60, websockets=request.param) as proxy:
+        yield proxy.url
+
+
 @needs("java")
 def test_java(there: Neighbour, url: str, picture: Path) -> None:
-    """The JDK's client gets each of its pictures over HTTP/1.1, the second on a kept connection."""
+    """
+    The JDK's client gets each of its pictures over HTTP/1.1, the later ones on a kept connection.
+
+    Every second body is chunked.
+    """
     prompts = [f"java {url} {number}" for number in range(3)]
 
     answers = _java(url, picture, *prompts)
@@ -77,17 +95,35 @@ def test_curl(there: Neighbour, url: str, picture: Path) -> None:
     assert len(there.tasks(prompt)) == 1
 
 
+def test_a_request_within_a_body(url: str) -> None:
+    """What stands in the body of an offer is never served, to nobody."""
+    inner = (
+        b"POST /v1/images/edits HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n"
+        b"content-type: application/json\r\ncontent-length: 2\r\n\r\n{}" % KEY.encode()
+    )
+    offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMA"}
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "text/plain", **offer}
+
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for _ in range(4):
+            odd = client.post(f"{url}/v1/images/edits", content=inner, headers=headers)
+            plain = client.get(f"{url}/healthz")
+
+            assert odd.json()["error"]["code"] == "unsupported_content_type"
+            assert (plain.status_code, plain.json()) == (200, {"status": "ok"})
+
+
 @needs("curl")
-def test_others_on_the_same_connections(there: Neighbour, behind: str, picture: Path) -> None:
-    """Behind a proxy that shares its connections, each gets its own answer beside such offers."""
+def test_others_on_the_same_connections(there: Neighbour, url: str, picture: Path) -> None:
+    """Each gets its own answer beside such offers, also where a proxy shares connections."""
     with ThreadPoolExecutor(6) as pool, httpx.Client(trust_env=False, timeout=120) as client:
 
         def ask(number: int) -> tuple[str, dict[str, Any]]:
-            prompt = f"shared connections, {number}"
+            prompt = f"{number} beside offers, by {url}"
             if number % 3 == 0:
-                return prompt, _curl(behind, picture, prompt)
+                return prompt, _curl(url, picture, prompt)
             answer = client.post(
-                f"{behind}/v1/images/edits",
+                f"{url}/v1/images/edits",
                 data={"prompt": prompt},
                 files={"image": ("a.png", photo(), "image/png")},
                 headers={"authorization": f"Bearer {KEY}"},
