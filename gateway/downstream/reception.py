@@ -241,12 +241,7 @@ def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
             "A mask cannot be applied here: say in the prompt what shall stay as it is.",
             param="mask",
         )
-    if form.mask.url or form.pictures[0].url:
-        which = "the mask" if form.mask.url else "the image"
-        raise InvalidRequest(
-            f"With a mask, {which} cannot be a URL: send the file itself or a data URL.",
-            param="mask",
-        )
+    _refuse_url("mask", form.mask, form.pictures[0])
     return Keepsake(original=form.pictures[0].content, mask=form.mask.content)
 
 
@@ -264,10 +259,20 @@ def _markup(form: Form, tenant: Tenant) -> bytes:
             "A markup cannot be used here: say in the prompt what shall be done where.",
             param="markup",
         )
-    if form.markup.url or form.pictures[0].url:
-        which = "the markup" if form.markup.url else "the image"
-        raise InvalidRequest(
-            f"With a markup, {which} cannot be a URL: send the file itself or a data URL.",
-            param="markup",
-        )
+    _refuse_url("markup", form.markup, form.pictures[0])
     return form.markup.content
+
+
+def _refuse_url(kind: str, drawn: PictureRef, first: PictureRef) -> None:
+    """
+    Refuse a mask or a markup that cannot be laid over its picture, since a URL is not read.
+
+    Raises:
+        InvalidRequest: one of the two is a URL.
+    """
+    if drawn.url or first.url:
+        which = f"the {kind}" if drawn.url else "the image"
+        raise InvalidRequest(
+            f"With a {kind}, {which} cannot be a URL: send the file itself or a data URL.",
+            param=kind,
+        )
