@@ -1,5 +1,6 @@
 """gateway.server: where it listens, how it drains and stops, and what stops its start."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,8 +17,11 @@ import httpx
 import pytest
 
 from gateway.config import Config, ConfigError, config_from_environ
+from gateway.domain.clock import SystemClock
 from gateway.ledger.lock import only_holder
+from gateway.ledger.open import open_ledger
 from gateway.server import listen, url_of
+from tests.ledger.records import EDIT, FIRST
 from tests.ports import free_port
 from tests.process import Process, customer, edit, ready, refused_start, region, tables, until
 from tests.whole import KEY, UPSTREAM_KEY
@@ -337,3 +341,23 @@ def test_a_strange_ledger_is_one_line(tmp_path: Path) -> None:
 
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith(f"g.toml: state.path: {file}: is another program's database; ")
+
+
+@pytest.mark.slow
+def test_open_edits_that_nobody_could_follow_are_one_line(tmp_path: Path) -> None:
+    """A start without any key of an open edit's account is refused; exit code 2, no traceback."""
+
+    async def leave_open() -> None:
+        path = str(tmp_path / "gateway.db")
+        async with open_ledger(path, "normal", SystemClock()) as ledger:
+            await ledger.intend(EDIT, FIRST)
+
+    asyncio.run(leave_open())
+
+    code, said = refused_start(tmp_path, tables(tmp_path))
+
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith(
+        f"g.toml: upstreams: 1 open edit of the account {FIRST.account} in beijing"
+    )
+    assert "--abandon" in said
