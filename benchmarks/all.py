@@ -74,10 +74,10 @@ def main() -> None:
         found = json.loads(asked.json.read_text())
     found |= {"machine": programs.machine(), "versions": _versions()}
     print(json.dumps(found["machine"] | found["versions"], indent=1), flush=True)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as ticket:
         scale = _QUICK if asked.quick else _FULL
         scale = replace(scale, edits=asked.edits or scale.edits)
-        for name, part in _parts(Path(place), scale, cost.known_programs()).items():
+        for name, part in _parts(Path(ticket), scale, cost.known_programs()).items():
             if not asked.only or name in asked.only:
                 print(f"{name}, load {os.getloadavg()[0]:.2f}", flush=True)
                 found[name] = part()

@@ -37,7 +37,7 @@ class Figure:
     """Before the edits that count; 0 where it is not known."""
     per_second: float
     p50: float
-    """Seconds that a customer waited, the task's time included."""
+    """Seconds that a client waited, the task's time included."""
     p95: float
     failed: int
 
@@ -164,9 +164,9 @@ def main() -> None:
     parser.add_argument("--programs", nargs="*", default=["floor", "gateway"])
     asked = parser.parse_args()
     print(programs.machine())
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as ticket:
         found = cost(
-            Path(place), asked.sizes, asked.edits, asked.at_once, asked.rounds, asked.programs
+            Path(ticket), asked.sizes, asked.edits, asked.at_once, asked.rounds, asked.programs
         )
     print(told(found))
 

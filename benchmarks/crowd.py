@@ -1,5 +1,5 @@
 """
-Customers that upload at the same time, and come again when they are told to.
+Clients that upload at the same time, and come again when they are told to.
 
 python -m benchmarks.crowd PORT PICTURE CLIENTS TOGETHER
 
@@ -35,7 +35,7 @@ class Crowd:
         self.failed = 0
         self.seconds: list[float] = []
 
-    async def customer(self, number: int) -> None:
+    async def client(self, number: int) -> None:
         began = time.monotonic()
         status, pause = "503", 0.0
         while status == "503":
@@ -89,7 +89,7 @@ async def main(port: int, picture: bytes, clients: int, *, together: bool) -> No
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
-            group.create_task(crowd.customer(number))
+            group.create_task(crowd.client(number))
     print(
         json.dumps(
             {

@@ -22,23 +22,23 @@ from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.downstream.answered import Answered
 from gateway.downstream.bytes_budget import Bytes
-from gateway.downstream.customer import Customer
 from gateway.downstream.dashboard import Look
+from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.ports import LineLog
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.viewers import Viewers
-from gateway.journey.ask import Ask
-from gateway.journey.errand import Errand, Stage
-from gateway.journey.lane import lanes_of
-from gateway.journey.overview import overview
-from gateway.journey.ports import DashScope
+from gateway.edits.account import accounts_of
+from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.overview import overview
+from gateway.edits.ports import DashScope
+from gateway.edits.request import EditRequest
 
 _REGION = Region("beijing", "https://beijing.test", ())
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
 
 
 class Crowd:
-    """Answers what the desk answers, for *n* edits of which a twentieth run."""
+    """Answers what the service answers, for *n* edits of which a twentieth run."""
 
     def __init__(self, n: int) -> None:
         self._clock = LoopClock()
@@ -46,32 +46,32 @@ class Crowd:
         upstreams = [Upstream(f"key-{i}", _REGION, it, "sk") for i, it in enumerate(accounts)]
         self._tenants = [Tenant(f"t-{i}", "beijing", (upstreams[i % 100],)) for i in range(200)]
         nobody = cast("DashScope", None)
-        self._lanes = lanes_of(
+        self._accounts = accounts_of(
             upstreams, dashscope=nobody, clock=self._clock, observer=quiet_observer()
         )
-        self.errands = [self._errand(i) for i in range(n)]
+        self.active_edits = [self._errand(i) for i in range(n)]
 
     def snapshot(self) -> Snapshot:
-        return overview(self._tenants, self._lanes.values(), self.errands, self._clock)
+        return overview(self._tenants, self._accounts.values(), self.active_edits, self._clock)
 
     def change(self) -> None:
-        for errand in self.errands[:1]:
-            errand.visitors += 1
+        for active in self.active_edits[:1]:
+            active.connected += 1
 
-    def _errand(self, number: int) -> Errand:
+    def _errand(self, number: int) -> ActiveEdit:
         tenant, now = self._tenants[number % 200], self._clock.now()
         edit = Edit(model="wan2.5-i2i-preview", prompt=f"prompt {number}")
-        ask = Ask(tenant, edit, _PICTURE, str(number), 300.0, Phases(now))
-        errand = Errand.begin(f"edit_{number:032x}", ask, created=self._clock.epoch())
-        errand.mark(Phase.QUEUE, now)
-        errand.visitors = 1
+        request = EditRequest(tenant, edit, _PICTURE, str(number), 300.0, Phases(now))
+        active = ActiveEdit.begin(f"edit_{number:032x}", request, created=self._clock.epoch())
+        active.mark(Phase.QUEUE, now)
+        active.connected = 1
         if number % 20 == 0:
-            leg = errand.legs[0]
-            leg.upstream, leg.task_id = tenant.upstreams[0], f"task-{number}"
-            errand.mark(Phase.SUBMIT, now)
-            errand.mark(Phase.UPSTREAM_RUNNING, now)
-            errand.stage = Stage.RUNNING
-        return errand
+            run = active.runs[0]
+            run.upstream, run.task_id = tenant.upstreams[0], f"task-{number}"
+            active.mark(Phase.SUBMIT, now)
+            active.mark(Phase.UPSTREAM_RUNNING, now)
+            active.stage = Stage.RUNNING
+        return active
 
 
 def look_at(crowd: Crowd) -> Look:
@@ -84,8 +84,8 @@ class Viewer:
     got: int = 0
 
     async def watch(self, viewers: Viewers) -> None:
-        async with Customer(self._receive) as customer:
-            await viewers.show(self._send, customer)
+        async with DisconnectWatch(self._receive) as client:
+            await viewers.show(self._send, client)
 
     async def _receive(self) -> Message:
         await asyncio.Event().wait()

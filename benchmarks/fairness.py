@@ -1,7 +1,7 @@
 """
 What a crowd does to its neighbour in one account's line, and whether the wait that is told holds.
 
-``python -m benchmarks.fairness`` runs gateway.journey.desk as it is, on simulated time with fixed
+``python -m benchmarks.fairness`` runs gateway.edits.service as it is, on simulated time with fixed
 seeds, against a simulated account; ``--quick`` runs an eighth of it.
 """
 
@@ -18,17 +18,17 @@ from statistics import mean, median
 from typing import cast
 
 from benchmarks.world import LoopClock, Nothing, World, quiet_observer, warped
-from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat
+from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.errors import RateLimited
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.journey.ask import Ask
-from gateway.journey.desk import Desk
-from gateway.journey.errand import Errand, Stage
-from gateway.journey.finishing import Finishing
-from gateway.journey.line import Line
-from gateway.journey.ports import Finisher, Keepsakes, Ledger, Promises, Receipts
-from gateway.journey.surroundings import Surroundings
+from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.fair_queue import FairQueue
+from gateway.edits.finishing import Finishing
+from gateway.edits.ports import Finisher, Keepsakes, Ledger, Promises, Receipts
+from gateway.edits.request import EditRequest
+from gateway.edits.service import EditService
+from gateway.edits.surroundings import Surroundings
 
 _RUNNING = 5
 _LEAST, _MOST = 15.0, 90.0
@@ -37,7 +37,7 @@ _LONG = 1e6
 _UPSTREAM = Upstream(
     "main", Region("beijing", "https://beijing.test", ()), Account("acct", "beijing"), key=""
 )
-_ANSWER = AnswerForm(ResponseFormat.URL)
+_ANSWER = OutputOptions(ResponseFormat.URL)
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
 
 _tenant = partial(Tenant, region="beijing", upstreams=(_UPSTREAM,))
@@ -70,7 +70,7 @@ class Case:
 class Waits:
     """What the edits of one tenant went through, in seconds."""
 
-    line: list[float] = field(default_factory=list)
+    queue: list[float] = field(default_factory=list)
     """From asking to the submit."""
     start: list[float] = field(default_factory=list)
     """From asking to the moment it begins to run."""
@@ -80,7 +80,7 @@ class Waits:
 
 
 class Street:
-    """One account, a desk before it, and tenants that send."""
+    """One account, a service before it, and tenants that send."""
 
     def __init__(self) -> None:
         self._clock = LoopClock()
@@ -94,7 +94,7 @@ class Street:
         sources = (case.ours, *case.crowd)
         waits = {source.tenant.name: Waits() for source in sources}
         bugs: list[BaseException] = []
-        desk = Desk(
+        service = EditService(
             tenants=[source.tenant for source in sources],
             around=Surroundings(
                 dashscope=self._world,
@@ -107,9 +107,9 @@ class Street:
             ),
             on_bug=bugs.append,
         )
-        async with desk, asyncio.TaskGroup() as group:
+        async with service, asyncio.TaskGroup() as group:
             sending = [
-                group.create_task(self._send(desk, source, waits[source.tenant.name], seed))
+                group.create_task(self._send(service, source, waits[source.tenant.name], seed))
                 for seed, source in enumerate(sources)
             ]
             await self._clock.sleep(seconds)
@@ -119,17 +119,17 @@ class Street:
         self.lengths = [task.seconds for task in self._world.tasks_by_id.values()]
         return waits
 
-    async def _send(self, desk: Desk, source: Source, waits: Waits, seed: int) -> None:
+    async def _send(self, service: EditService, source: Source, waits: Waits, seed: int) -> None:
         chance = random.Random(seed)
-        async with asyncio.TaskGroup() as customers:
+        async with asyncio.TaskGroup() as clients:
             while True:
                 await self._clock.sleep(source.gap(chance))
-                customers.create_task(self._customer(desk, source, waits))
+                clients.create_task(self._client(service, source, waits))
 
-    async def _customer(self, desk: Desk, source: Source, waits: Waits) -> None:
+    async def _client(self, service: EditService, source: Source, waits: Waits) -> None:
         self._number += 1
         asked = self._clock.now()
-        ask = Ask(
+        request = EditRequest(
             tenant=source.tenant,
             edit=Edit(model="wan", prompt=f"{self._number} cats", n=source.n, answer=_ANSWER),
             pictures=_PICTURE,
@@ -138,23 +138,23 @@ class Street:
             phases=Phases(asked),
         )
         try:
-            async with desk.attend(ask) as visit:
+            async with service.attend(request) as waiter:
                 await asyncio.sleep(0)  # it takes its place meanwhile
                 await asyncio.sleep(0)
-                said = self._said(desk, visit.errand)
-                await visit.answer()
-                await visit.delivered()
+                said = self._said(service, waiter.active)
+                await waiter.answer()
+                await waiter.delivered()
         except RateLimited:
             waits.refused += 1
             return
-        task = self._world.tasks_by_id[visit.told.task_ids[0]]
-        waits.line.append(task.submitted - asked)
+        task = self._world.tasks_by_id[waiter.told.task_ids[0]]
+        waits.queue.append(task.submitted - asked)
         waits.start.append(task.scheduled - asked)
         if said is not None:
             waits.told.append((said, task.submitted - asked))
 
-    def _said(self, desk: Desk, errand: Errand) -> float | None:
-        return desk.forecast.rest(errand) if errand.stage is Stage.WAITING else None
+    def _said(self, service: EditService, active: ActiveEdit) -> float | None:
+        return service.forecast.rest(active) if active.stage is Stage.WAITING else None
 
 
 def _cases() -> list[Case]:
@@ -193,9 +193,9 @@ def _show(name: str, waits: Waits, base: float | None) -> None:
     moved = "" if base is None else f"{_at(0.95, waits.start) - base:+9.1f}"
     shown = "".join(
         f"{_at(0.5, one):8.1f}{_at(0.95, one):7.1f}{max(one, default=0.0):7.1f}"
-        for one in (waits.line, waits.start)
+        for one in (waits.queue, waits.start)
     )
-    print(f"{name:38}{len(waits.line):6}{waits.refused:8}{shown}{moved}", flush=True)
+    print(f"{name:38}{len(waits.queue):6}{waits.refused:8}{shown}{moved}", flush=True)
 
 
 def _ratios(waits: Waits) -> str:
@@ -236,11 +236,11 @@ def _compare(seconds: float) -> None:
 
 async def _pass_through(tenants: int, edits: int) -> float:
     """Return the CPU seconds of one edit's way through a line in which all wait at once."""
-    line = Line(_RUNNING)
+    queue = FairQueue(_RUNNING)
     names = [_tenant(f"{number}", max_waiting=edits) for number in range(tenants)]
 
     async def one(number: int) -> None:
-        async with line.turn(line.place(names[number % tenants], 1)):
+        async with queue.turn(queue.ticket(names[number % tenants], 1)):
             await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:

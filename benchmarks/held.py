@@ -19,18 +19,18 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from benchmarks.world import LoopClock, Nothing, World, quiet_observer
-from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat
+from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.phases import Phases
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.journey.ask import Ask
-from gateway.journey.desk import Desk
-from gateway.journey.finishing import Finishing
-from gateway.journey.ports import DashScope, Finisher, Keepsakes, Ledger, Promises, Receipts
-from gateway.journey.surroundings import Surroundings
+from gateway.edits.finishing import Finishing
+from gateway.edits.ports import DashScope, Finisher, Keepsakes, Ledger, Promises, Receipts
+from gateway.edits.request import EditRequest
+from gateway.edits.service import EditService
+from gateway.edits.surroundings import Surroundings
 
 _REGION = Region("beijing", "https://beijing.test", ())
-_ANSWER = AnswerForm(ResponseFormat.URL)
+_ANSWER = OutputOptions(ResponseFormat.URL)
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
 
 
@@ -71,7 +71,7 @@ class _Account(World):
 
 
 class _Accounts:
-    """Answers gateway.journey.ports.DashScope for many accounts."""
+    """Answers gateway.edits.ports.DashScope for many accounts."""
 
     def __init__(self, case: Case) -> None:
         self.worlds = [
@@ -155,7 +155,7 @@ def _memory() -> int:
 async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> None:
     clock, dashscope, tenants = LoopClock(), _Accounts(case), _tenants(case)
     bugs: list[BaseException] = []
-    desk = Desk(
+    service = EditService(
         tenants=tenants,
         around=Surroundings(
             dashscope=cast("DashScope", dashscope),
@@ -169,8 +169,8 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
         on_bug=bugs.append,
     )
 
-    async def customer(number: int) -> None:
-        ask = Ask(
+    async def client(number: int) -> None:
+        request = EditRequest(
             tenant=tenants[number % len(tenants)],
             edit=Edit(model="wan2.5-i2i-preview", prompt=f"{number} cats", answer=_ANSWER),
             pictures=_PICTURE,
@@ -178,16 +178,16 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
             patience=540.0,
             phases=Phases(clock.now()),
         )
-        async with desk.attend(ask) as visit:
-            await visit.answer()
-            await visit.delivered()
+        async with service.attend(request) as waiter:
+            await waiter.answer()
+            await waiter.delivered()
 
-    async with desk:
+    async with service:
         before = _memory()
         async with asyncio.TaskGroup() as group:
-            customers = []
+            clients = []
             for number in range(edits):
-                customers.append(group.create_task(customer(number)))
+                clients.append(group.create_task(client(number)))
                 if number % 100 == 0:
                     await asyncio.sleep(0.01)
             await asyncio.sleep(10.0)
@@ -204,7 +204,7 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
             running: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
             tasks = Counter(coroutine.__qualname__ for coroutine in running)
             per_second = sum(calls) / seconds
-            print(f"  {begun} submitted; {sum(not c.done() for c in customers)} held")
+            print(f"  {begun} submitted; {sum(not c.done() for c in clients)} held")
             print(f"  memory of each  {each / 1000:6.1f} KB")
             print(f"  CPU             {100 * share:6.2f} % of a core")
             print(f"  calls a second  {per_second:6.1f}")
@@ -213,7 +213,7 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
             print(f"  timers          {timers}, {void} of them void")
             print(f"  tasks           {dict(tasks.most_common(6))}")
             print(f"  bugs            {len(bugs)} {bugs[:1]}", flush=True)
-            for one in customers:
+            for one in clients:
                 one.cancel()
         os._exit(0)  # what follows is not measured
 

@@ -2,8 +2,8 @@
 What a gateway adds to an edit's time at light load, and how many edits it carries at most.
 
 The stub draws each task's time and remembers when its submit was there, when it ended and when
-its end was asked for. *In* is from the customer's first byte to the whole submit at the stub,
-*late* from the task's end to the question that learns of it, *out* from there to the customer's
+its end was asked for. *In* is from the client's first byte to the whole submit at the stub,
+*late* from the task's end to the question that learns of it, *out* from there to the client's
 last byte. *Added* is all three: the wall time minus the task's.
 """
 
@@ -21,14 +21,14 @@ from benchmarks.cost import RESULT_BYTES, Run, figure_of, spawn_of
 from benchmarks.photo import photo
 
 _TASK_SECONDS, _SPREAD = 0.6, 1.0
-_CROWD = 64  # customers at once: more than any of these programs can serve without waiting
+_CROWD = 64  # clients at once: more than any of these programs can serve without waiting
 _PERCENTILES = (50, 95, 99)
 
 
 def latency(
     folder: Path, kilobytes: int, edits: int, at_once: Sequence[int], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return percentiles in ms of what is added, by program and number of customers at once."""
+    """Return percentiles in ms of what is added, by program and number of clients at once."""
     picture = photo(folder, kilobytes)
     found: dict[str, Any] = {}
     for name in names:
@@ -75,7 +75,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def saturation(
     folder: Path, sizes: Sequence[int], edits: int, rounds: int, names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return edits a second with 64 customers at once; stub and customers share the machine."""
+    """Return edits a second with 64 clients at once; stub and clients share the machine."""
     found: dict[str, Any] = {}
     for size in sizes:
         picture = photo(folder, size)

@@ -67,7 +67,7 @@ class Seen:
     """What one way of waiting saw of one stand."""
 
     at: dict[str, float] = field(default_factory=dict)
-    """When the customer had the answer, in epoch seconds, by task id."""
+    """When the client had the answer, in epoch seconds, by task id."""
     refused: int = 0
     """Answers that were no picture; the wait went on."""
 
@@ -115,8 +115,8 @@ def _config(urls: dict[str, str], port: int) -> tuple[str, dict[str, str]]:
 @contextmanager
 def _gateway(urls: dict[str, str]) -> Iterator[str]:
     """Run the gateway in a process of its own; it is ended by its id."""
-    with bind() as place:
-        port = place.getsockname()[1]
+    with bind() as ticket:
+        port = ticket.getsockname()[1]
     config, env = _config(urls, port)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "gateway.toml")
@@ -153,7 +153,7 @@ class Customers:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def ask(self, gateway: str, key: str, seen: Seen) -> None:
+    async def request(self, gateway: str, key: str, seen: Seen) -> None:
         """Send edits to the gateway, one after another."""
         while not self._stopped.is_set():
             answer = await self._http.post(
@@ -246,7 +246,7 @@ async def _ways(scale: float) -> AsyncIterator[tuple[Way, Way]]:
 
 
 async def _run(scale: float, warm: float, seconds: float) -> None:
-    # A connection for each customer: none waits for another's.
+    # A connection for each client: none waits for another's.
     limits = httpx.Limits(max_connections=1000)
     async with (
         _ways(scale) as (sdk, ours),
@@ -255,13 +255,13 @@ async def _run(scale: float, warm: float, seconds: float) -> None:
     ):
         gateway = stack.enter_context(_gateway(ours.urls))
         await _ready(http, gateway)
-        customers = Customers(http)
+        clients = Customers(http)
         async with asyncio.TaskGroup() as group:
             for stand, number, _ in _everyone():
                 key = f"wk-{stand.name}-{number}"
-                group.create_task(customers.ask(gateway, key, ours.seen[stand.name]))
+                group.create_task(clients.request(gateway, key, ours.seen[stand.name]))
                 act = partial(
-                    customers.wait,
+                    clients.wait,
                     sdk.urls[stand.name],
                     stand.key(number),
                     sdk.seen[stand.name],
@@ -277,7 +277,7 @@ async def _run(scale: float, warm: float, seconds: float) -> None:
             for way in (sdk, ours):
                 way.after = {name: await _books(http, url) for name, url in way.urls.items()}
             noticed_then = await _noticed(http, gateway)
-            customers.stop()
+            clients.stop()
         _show((sdk, ours), begin, end)
         for name, (total, edits) in noticed_then.items():
             before = noticed.get(name, (0.0, 0.0))

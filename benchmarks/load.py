@@ -1,5 +1,5 @@
 """
-Customers with raw sockets: so many edits, so many at once.
+Clients with raw sockets: so many edits, so many at once.
 
 python -m benchmarks.load PORT PICTURE EDITS AT_ONCE [FIRST]
 
@@ -53,7 +53,7 @@ class Load:
         self.edits: list[tuple[int, float, float]] = []
         self.failed = 0
 
-    async def customer(self) -> None:
+    async def client(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**20)
         for number in self._left:
             body = body_of(self._picture, f"edit {number}")
@@ -74,7 +74,7 @@ async def main(port: int, picture: bytes, edits: int, at_once: int, first: int =
     load = Load(port, picture, range(first, first + edits))
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
-            group.create_task(load.customer())
+            group.create_task(load.client())
     print(json.dumps({"edits": load.edits, "failed": load.failed}))
 
 

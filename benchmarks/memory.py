@@ -2,7 +2,7 @@
 Memory: while a crowd uploads pictures of 10 MB, and over thousands of small edits.
 
 Peaks are the kernel's (VmHWM, reset before), so none is missed. Bytes in flight are the
-gateway's own gauge, read four times a second; what it reserves is what customers announced.
+gateway's own gauge, read four times a second; what it reserves is what clients announced.
 """
 
 import json
@@ -28,7 +28,7 @@ _MB = 2**20
 def uploads(
     folder: Path, crowds: Sequence[tuple[int, bool]], rounds: int, names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return for each crowd of (customers, all in flight at once) base, peak and bytes, in MiB."""
+    """Return for each crowd of (clients, all in flight at once) base, peak and bytes, in MiB."""
     picture = photo(folder, _LARGE)
     found: dict[str, Any] = {}
     for clients, together in crowds:

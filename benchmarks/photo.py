@@ -26,6 +26,6 @@ def photo(folder: Path, kilobytes: int) -> Path:
         best = out.getvalue()
         if len(best) >= kilobytes * 1000:
             break
-    place = folder / f"{kilobytes}.jpg"
-    place.write_bytes(best)
-    return place
+    ticket = folder / f"{kilobytes}.jpg"
+    ticket.write_bytes(best)
+    return ticket

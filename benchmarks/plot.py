@@ -20,7 +20,7 @@ Rows = Mapping[str, Mapping[str, float]]
 """Group → name → value: a group is a row of bars; names have the same colour in each."""
 
 
-def bars(place: Path, figure: Figure, rows: Rows) -> None:
+def bars(ticket: Path, figure: Figure, rows: Rows) -> None:
     """Write horizontal bars, from 0, with their values beside them."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     most = max(value for row in rows.values() for value in row.values()) or 1.0
@@ -38,12 +38,14 @@ def bars(place: Path, figure: Figure, rows: Rows) -> None:
             ]
             y += _BAR
         y += _GAP
-    _write(place, figure, parts, y)
+    _write(ticket, figure, parts, y)
 
 
-def lines(place: Path, figure: Figure, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+def lines(
+    ticket: Path, figure: Figure, series: Mapping[str, Sequence[tuple[float, float]]]
+) -> None:
     """Write lines over a common x axis, y from 0, with the values at their points."""
-    points = [point for line in series.values() for point in line]
+    points = [point for queue in series.values() for point in queue]
     most_x = max(x for x, _ in points)
     most_y = max(y for _, y in points) * 1.15
     width, floor = _WIDTH - 140, _TOP + _HEIGHT
@@ -54,19 +56,19 @@ def lines(place: Path, figure: Figure, series: Mapping[str, Sequence[tuple[float
     parts = [
         f'<path d="M70 {_TOP}V{floor}H{70 + width}" fill="none" stroke="#94a3b8"/>',
     ]
-    for number, (name, line) in enumerate(series.items()):
+    for number, (name, queue) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in queue))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for x, y in line:
+        for x, y in queue:
             left, top = at(x, y)
             parts += [
                 f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3" fill="{colour}"/>',
                 _text(left, top - 9, _said(y), "middle"),
                 _text(left, floor + 16, f"{x:g}", "middle"),
             ]
-        parts.append(_text(_WIDTH - 60, at(*line[-1])[1], name))
-    _write(place, figure, parts, floor + _BOTTOM)
+        parts.append(_text(_WIDTH - 60, at(*queue[-1])[1], name))
+    _write(ticket, figure, parts, floor + _BOTTOM)
 
 
 def _said(value: float) -> str:
@@ -82,7 +84,7 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _write(place: Path, figure: Figure, parts: Sequence[str], height: float) -> None:
+def _write(ticket: Path, figure: Figure, parts: Sequence[str], height: float) -> None:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height:.0f}" '
         'font-family="sans-serif" font-size="12" fill="#0f172a">'
@@ -90,4 +92,4 @@ def _write(place: Path, figure: Figure, parts: Sequence[str], height: float) -> 
         f'<text x="16" y="24" font-size="15" font-weight="bold">{escape(figure.title)}</text>'
     )
     body = [head, _text(16, 42, figure.unit), *parts, "</svg>", ""]
-    place.write_text("\n".join(body))
+    ticket.write_text("\n".join(body))

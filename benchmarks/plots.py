@@ -53,9 +53,9 @@ def draw(folder: Path, found: dict[str, Any]) -> None:
         _draw_uploads(folder, found["uploads"])
     if "growth" in found:
         marks = found["growth"]["resident_mb"]
-        line = [(float(n), mb) for n, mb in marks.items()]
+        queue = [(float(n), mb) for n, mb in marks.items()]
         figure = Figure("Resident set over small edits", "MiB after so many edits")
-        lines(folder / "growth.svg", figure, {"gateway": line})
+        lines(folder / "growth.svg", figure, {"gateway": queue})
 
 
 def _draw_cost(folder: Path, found: dict[str, Any]) -> None:

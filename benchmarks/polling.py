@@ -2,7 +2,7 @@
 How late an end is noticed and at how many calls: our poller against fixed schedules.
 
 ``python -m benchmarks.polling`` prints the tables of docs/polling.md, on simulated time and with
-fixed seeds, from gateway.journey.poller itself; ``--quick`` runs a tenth of it.
+fixed seeds, from gateway.edits.poller itself; ``--quick`` runs a tenth of it.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from functools import partial
 from benchmarks.world import Listing, LoopClock, World, quiet_observer, warped
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import Account, Region, Upstream
-from gateway.journey.pace import Pace
-from gateway.journey.poller import Poller
-from gateway.journey.schedule import Durations, Kind
+from gateway.edits.pace import Pace
+from gateway.edits.poller import Poller
+from gateway.edits.schedule import Durations, Kind
 
 Draw = Callable[[random.Random], float]
 
@@ -137,7 +137,7 @@ class Alone:
 
 
 class Ours:
-    """gateway.journey.poller, as the gateway runs it."""
+    """gateway.edits.poller, as the gateway runs it."""
 
     @asynccontextmanager
     async def open(self, table: Table) -> AsyncIterator[Follow]:
@@ -192,7 +192,7 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
     over = asyncio.Event()
     open_ids: set[str] = set()
 
-    async def customer(follow: Follow) -> None:
+    async def client(follow: Follow) -> None:
         await asyncio.sleep(world.chance.uniform(0, 5))
         while True:
             task_id = world.begin()
@@ -212,14 +212,12 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
             await asyncio.sleep(0.2)
 
     async with schedule.open(table) as follow, asyncio.TaskGroup() as group:
-        customers = [
-            group.create_task(customer(follow)) for _ in range(scene.running + scene.ahead)
-        ]
+        clients = [group.create_task(client(follow)) for _ in range(scene.running + scene.ahead)]
         await over.wait()
         outcome.calls += world.calls.total()
         now = asyncio.get_running_loop().time()
         outcome.lost = sum(world.tasks_by_id[one].ended < now - 60.0 for one in open_ids)
-        for one in customers:
+        for one in clients:
             one.cancel()
     outcome.most_in_a_second, outcome.throttled = world.most_in_a_second, world.throttled
     return outcome

@@ -101,9 +101,9 @@ def rest(seconds: float) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])
+    with socket.socket() as ticket:
+        ticket.bind(("127.0.0.1", 0))
+        return int(ticket.getsockname()[1])
 
 
 def run_module(name: str, *words: object) -> subprocess.CompletedProcess[str]:
@@ -160,7 +160,7 @@ region = "beijing"
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    models = {line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")}
+    models = {queue.split(":", 1)[1].strip() for queue in cpuinfo if queue.startswith("model name")}
     return {
         "platform": platform.platform(),
         "cpu": ", ".join(sorted(models)),
@@ -185,7 +185,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _memory_mb(pid: int, what: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(what):
-            return int(line.split()[1]) / 1024
+    for queue in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if queue.startswith(what):
+            return int(queue.split()[1]) / 1024
     raise LookupError(what)

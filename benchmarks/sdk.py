@@ -22,7 +22,7 @@ from dashscope import ImageSynthesis
 from benchmarks.load import MODEL
 
 
-class Customer:
+class Client:
     def __init__(self, picture: Path) -> None:
         self._picture = picture
 
@@ -43,11 +43,11 @@ class Customer:
 
 def main(stub: int, picture: Path, edits: int, at_once: int) -> None:
     dashscope.base_http_api_url = f"http://127.0.0.1:{stub}/api/v1"
-    customer = Customer(picture)
+    client = Client(picture)
     with ThreadPoolExecutor(at_once) as threads:
-        list(threads.map(customer.edit, range(at_once)))
+        list(threads.map(client.edit, range(at_once)))
         cpu = time.process_time()
-        seconds = list(threads.map(customer.edit, range(at_once, at_once + edits)))
+        seconds = list(threads.map(client.edit, range(at_once, at_once + edits)))
         cpu = time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"cpu_seconds": cpu, "seconds": seconds, "peak_mb": peak}))

@@ -46,5 +46,5 @@ def told(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        print(told(start(Path(place), 2 if "--quick" in sys.argv else 10)))
+    with tempfile.TemporaryDirectory() as ticket:
+        print(told(start(Path(ticket), 2 if "--quick" in sys.argv else 10)))

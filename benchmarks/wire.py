@@ -7,7 +7,7 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:
     """Return the first line and the headers by lower-case name."""
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines if line)
+    headers = dict(queue.split(": ", 1) for queue in lines if queue)
     return first, {name.lower(): value for name, value in headers.items()}
 
 

@@ -14,7 +14,7 @@ from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import Throttled, UpstreamUnavailable, UpstreamUnreachable
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Upstream
-from gateway.journey.ports import Observer
+from gateway.edits.ports import Observer
 
 _CALENDAR = 1_750_000_000.0
 
@@ -64,7 +64,7 @@ class _Quiet:
 
 
 class Nothing:
-    """A ledger, keepsakes or finisher that does nothing: what is measured is the journey."""
+    """A ledger, keepsakes or finisher that does nothing: what is measured is gateway.edits."""
 
     async def owed(self) -> list[object]:
         return []
@@ -117,7 +117,7 @@ class _Simulated:
 @dataclass(slots=True)
 class World:
     """
-    Answers gateway.journey.ports.DashScope for one account.
+    Answers gateway.edits.ports.DashScope for one account.
 
     A call takes 5 to 30 ms each way; the one that arrives as number *calls_per_second* + 1
     within any second is throttled. At most *slots* tasks run, first come first served.

@@ -40,7 +40,7 @@ def _jpeg(picture: Image.Image) -> bytes:
 
 
 def _play(play: Scene) -> None:
-    """Let customers come for half a minute."""
+    """Let clients come for half a minute."""
     pictures = _pictures()
     plan = [(0.0, "studio"), (1.0, "abroad"), (1.0, "acme"), (1.0, "tiny"), (0.5, "acme")]
     plan += [(1.5, "tiny"), (0.5, "acme"), (1.0, "abroad"), (0.5, "acme"), (1.0, "tiny")]

@@ -34,11 +34,11 @@ from gateway.downstream.request_line import RequestLine, fields_of
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import metrics_routes, routes
 from gateway.downstream.safe_traceback import safe_traceback
+from gateway.edits.finishing import Finishing
+from gateway.edits.service import EditService
+from gateway.edits.surroundings import Surroundings
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
-from gateway.journey.desk import Desk
-from gateway.journey.finishing import Finishing
-from gateway.journey.surroundings import Surroundings
 from gateway.ledger.keepsakes import open_keepsakes
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
@@ -64,7 +64,7 @@ class Gateway:
 
     app: Starlette
     clock: Clock
-    desk: Desk
+    service: EditService
     readiness: Readiness
     metrics: Metrics
     metrics_app: Starlette | None = None
@@ -74,19 +74,19 @@ class Gateway:
 
     @property
     def busy(self) -> int:
-        """How many customers are connected to edits."""
-        return self.desk.busy
+        """How many clients are connected to edits."""
+        return self.service.busy
 
     def drain(self, seconds: float) -> None:
         """Refuse new edits from now on; the running ones go on, for so long."""
         self.readiness.draining = True
-        self.desk.drain(seconds)
+        self.service.drain(seconds)
         self.metrics.draining(True)
         self.metrics.ready(False)
 
     def turn_away(self) -> None:
-        """Send the customers that are left home, with the way back to their edits."""
-        self.desk.turn_away()
+        """Send the clients that are left home, with the way back to their edits."""
+        self.service.turn_away()
         if self.dashboard is not None:
             self.dashboard.close()
 
@@ -117,7 +117,7 @@ def build(
     several = len(config.tenants) > 1
     budget = Bytes(most, metrics.inflight_bytes, shared=several)
     around = _around(config, clients, ledger, imaging, clock, metrics)
-    desk = Desk(
+    service = EditService(
         tenants=config.tenants.values(),
         upstreams=config.upstreams.values(),
         around=replace(around, room_of=budget.room),
@@ -126,9 +126,9 @@ def build(
         tracer=tracer,
         abandon=config.abandon,
     )
-    dashboard = _dashboard(config, desk, budget, readiness, imaging, clock)
+    dashboard = _dashboard(config, service, budget, readiness, imaging, clock)
     reception = _reception(config, imaging, clock, metrics, tracer)
-    door_desk = dashboard.desk if dashboard else desk
+    door_desk = dashboard.service if dashboard else service
     beat = config.server.heartbeat_seconds
     edits = Edits(
         _keyring(config), readiness, reception, door_desk, budget, pixels_of, beat, clock, metrics
@@ -138,9 +138,9 @@ def build(
     app = _app(
         _pages(config, edits, ops, metrics, dashboard),
         _middleware(config, clock, metrics, dashboard),
-        _lifespan(imaging, clients, ledger, spool, tracer, desk, clock, metrics, dashboard),
+        _lifespan(imaging, clients, ledger, spool, tracer, service, clock, metrics, dashboard),
     )
-    return Gateway(app, clock, desk, readiness, metrics, apart, dashboard)
+    return Gateway(app, clock, service, readiness, metrics, apart, dashboard)
 
 
 def _metrics_app(ops: Ops, clock: Clock, metrics: Metrics) -> Starlette:
@@ -163,7 +163,7 @@ def _app(
 
 def _dashboard(
     config: Config,
-    desk: Desk,
+    service: EditService,
     budget: Bytes,
     readiness: Readiness,
     imaging: Imaging,
@@ -176,7 +176,7 @@ def _dashboard(
     shown: Dashboard = module.open_dashboard(
         token=config.dashboard.token,
         config=explain(config),
-        desk=desk,
+        service=service,
         log=_Lines(),
         budget=budget,
         readiness=readiness,
@@ -202,7 +202,7 @@ def _lifespan(
     ledger: MemoryLedger | SqliteLedger,
     spool: FileSpool,
     tracer: Tracer,
-    desk: Desk,
+    service: EditService,
     clock: Clock,
     metrics: Metrics,
     dashboard: Dashboard | None,
@@ -213,11 +213,11 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(imaging.close)
-            for part in (clients, ledger, spool, tracer, desk):
+            for part in (clients, ledger, spool, tracer, service):
                 await stack.enter_async_context(part)
             works: list[Coroutine[Any, Any, None]] = [
                 measure_loop_lag(clock, metrics.event_loop_lag),
-                sample(clock, desk, ledger, metrics),
+                sample(clock, service, ledger, metrics),
                 clients.warm_up(),
             ]
             if dashboard:
@@ -242,7 +242,7 @@ def _around(
     clock: Clock,
     metrics: Metrics,
 ) -> Surroundings:
-    """Return what the journey is handed in; what is kept beside the ledger is as durable as it."""
+    """Return what gateway.edits is given; what is kept beside the ledger is as durable as it."""
     beside = config.state.path, config.state.sync
     keepsakes = open_keepsakes(*beside, on_failure=_write_ledger_failure)
     return Surroundings(
@@ -344,14 +344,14 @@ class _Lines:
 
 
 def _names(config: Config) -> list[str]:
-    """Return every model name that a customer may send, DashScope's own first."""
+    """Return every model name that a client may send, DashScope's own first."""
     names = {name for offer in config.offers.values() for name in offer.models}
     return [*MODELS, *sorted(names - MODELS.keys())]
 
 
 def _write_bug(error: BaseException) -> None:
     # No exc_info: the words of an unforeseen error may quote a prompt.
-    structlog.get_logger("gateway.journey").error("bug", bug=safe_traceback(error))
+    structlog.get_logger("gateway.edits").error("bug", bug=safe_traceback(error))
 
 
 def _write_ledger_failure(error: Exception) -> None:

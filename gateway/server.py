@@ -22,7 +22,7 @@ from gateway.config.schema import Config
 from gateway.config.table import ConfigError
 from gateway.downstream.connection import Connection
 from gateway.downstream.safe_traceback import safe_traceback
-from gateway.journey.takeover import OrphanedEditsError
+from gateway.edits.takeover import OrphanedEditsError
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
 
     The first SIGTERM or SIGINT turns readiness to 503 and refuses new edits while the
     listener stays open; when the running edits have ended, or ``drain_seconds`` are over,
-    their customers are sent home with the way back, and the process ends. A second signal
+    their clients are sent home with the way back, and the process ends. A second signal
     sends them home at once, a third cuts whoever still reads. What is unfinished is in the
     ledger. All of these ends are good ones: exit code 0.
     """
@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         Serve until told to stop.
 
         The app's lifespan is held here: uvicorn's own would turn a ledger that cannot be
-        opened into a traceback, and would serve on beside a journey that has crashed.
+        opened into a traceback, and would serve on beside edits that has crashed.
 
         Raises:
             LedgerError: the ledger cannot be used; nothing was served.

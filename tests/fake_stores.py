@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from gateway.domain.edit import AnswerForm, Edit, Keepsake, Picture
+from gateway.domain.edit import Edit, Keepsake, OutputOptions, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Made
@@ -180,11 +180,11 @@ class FakeFinisher:
         self.broken = 0
         """So many pictures from now on cannot be read."""
 
-    def is_finished(self, head: bytes, form: AnswerForm) -> bool:
+    def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         return form.as_made and form.scale_to is None
 
     async def finish(
-        self, picture: bytes, form: AnswerForm, kept: Keepsake | None, tenant: str
+        self, picture: bytes, form: OutputOptions, kept: Keepsake | None, tenant: str
     ) -> bytes:
         if self.is_finished(picture, form):
             return picture

@@ -16,8 +16,8 @@ from gateway.domain.models import MODELS, Does
 from gateway.domain.phases import Phases
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.journey.ask import Ask, Incoming
-from gateway.journey.digest import digest_of, mark_of
+from gateway.edits.digest import digest_of, mark_of
+from gateway.edits.request import EditRequest, Incoming
 
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
 
@@ -41,7 +41,7 @@ def an_edit(prompt: str = "a red cat", **changes: Any) -> Edit:
 
 def an_ask(
     clock: Clock, tenant: Tenant | None = None, prompt: str = "a red cat", **changes: Any
-) -> Ask:
+) -> EditRequest:
     """Return an ask; fields of Edit among *changes* go there, *picture* is the input's bytes."""
     of_edit = {
         name: changes.pop(name)
@@ -58,7 +58,7 @@ def an_ask(
         "patience": 300.0,
         "phases": Phases(clock.now()),
     }
-    return Ask(**given | changes)
+    return EditRequest(**given | changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Submit:
     error: BaseException | None = None
     makes: bool = True
     takes: float = 0.1
-    """Seconds until the customer of the call has its answer."""
+    """Seconds until the client of the call has its answer."""
     after: float = 0.0
     """Seconds after the call's end at which the task appears."""
     run: Run | None = None
@@ -111,7 +111,7 @@ class Call:
 
 class FakeDashScope:
     """
-    Answers gateway.journey.ports.DashScope from a script, on the given clock.
+    Answers gateway.edits.ports.DashScope from a script, on the given clock.
 
     Pictures are bytes that tell who made them: ``task_id|prompt|input|index``.
     """

@@ -162,10 +162,10 @@ def runs(process: Process) -> bool:
 
 
 @contextmanager
-def customer(
+def client(
     process: Process, running: Callable[[], bool] | None = None
 ) -> Iterator[Future[httpx.Response]]:
-    """A customer whose task runs, as *running* tells; else the metrics."""
+    """A client whose task runs, as *running* tells; else the metrics."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(edit, process)
         until(lambda: running() if running else runs(process) or answer.done())

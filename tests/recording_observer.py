@@ -10,7 +10,7 @@ from gateway.domain.phases import Phase
 
 @dataclass(slots=True)
 class RecordingObserver:
-    """Answers gateway.journey.ports.Observer; remembers every call."""
+    """Answers gateway.edits.ports.Observer; remembers every call."""
 
     seen: list[tuple[Any, ...]] = field(default_factory=list)
 

@@ -223,7 +223,7 @@ async def test_the_desk_drains_too() -> None:
 
     gateway.drain(60.0)
 
-    assert gateway.desk.draining
+    assert gateway.service.draining
 
 
 async def test_a_slash_too_many_is_no_redirect() -> None:

@@ -8,7 +8,7 @@ import pytest
 from gateway.domain.edit import parts_of
 from gateway.domain.errors import ResultUnavailable, SubmitUncertain, UpstreamUnreachable
 from gateway.domain.task import TaskStatus
-from gateway.journey.ports import DashScope, Ledger, Observer
+from gateway.edits.ports import DashScope, Ledger, Observer
 from tests.fake_stores import FakeLedger
 from tests.fakes import FakeDashScope, Run, Submit, an_account, an_ask, an_upstream
 from tests.recording_observer import RecordingObserver
@@ -26,12 +26,16 @@ UP = an_upstream()
 
 
 async def submit(world: FakeDashScope, prompt: str = "a cat") -> str:
-    ask = an_ask(world.clock, prompt=prompt)
-    return (await world.submit(UP, ask.edit, parts_of(ask.edit)[0], ask.pictures)).task_id
+    edit_request = an_ask(world.clock, prompt=prompt)
+    return (
+        await world.submit(
+            UP, edit_request.edit, parts_of(edit_request.edit)[0], edit_request.pictures
+        )
+    ).task_id
 
 
 async def test_the_fakes_answer_the_ports() -> None:
-    """Each fake is what the journey asks for."""
+    """Each fake is what gateway.edits asks for."""
     clock = WarpClock()
     dashscope: DashScope = FakeDashScope(clock)
     ledger: Ledger = FakeLedger(clock.epoch)

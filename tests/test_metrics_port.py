@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.ports import free_port
-from tests.process import Process, customer, edit, ready, refused_start, region, tables, until
+from tests.process import Process, client, edit, ready, refused_start, region, tables, until
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_a_port_of_their_own(tmp_path: Path) -> None:
         assert process.said("metrics_listening")[0]["url"] == f"http://127.0.0.1:{port}"
         assert _get(f"{process.url}/metrics").status_code == 404
         assert _get(f"http://127.0.0.1:{port}/readyz").status_code == 404
-        with customer(process, lambda: running in _get(page).text) as answer:
+        with client(process, lambda: running in _get(page).text) as answer:
             process.send(signal.SIGTERM)
             until(lambda: ready(process) == 503)
             draining = _get(page)

@@ -23,7 +23,7 @@ from gateway.ledger.open import open_ledger
 from gateway.server import listen, url_of
 from tests.ledger.records import EDIT, FIRST
 from tests.ports import free_port
-from tests.process import Process, customer, edit, ready, refused_start, region, tables, until
+from tests.process import Process, client, edit, ready, refused_start, region, tables, until
 from tests.whole import KEY, UPSTREAM_KEY
 
 ANY = config_from_environ({"DASHSCOPE_API_KEY": UPSTREAM_KEY})
@@ -56,7 +56,7 @@ def test_listens_at(host: str, url: str) -> None:
 
 
 def test_all_of_ipv6_takes_ipv4_too() -> None:
-    """One gateway at :: serves customers of both kinds."""
+    """One gateway at :: serves clients of both kinds."""
     with listen(_at("::")) as listener:
         port = listener.getsockname()[1]
 
@@ -112,7 +112,7 @@ def test_running_edits_are_delivered(tmp_path: Path, number: signal.Signals) -> 
     with (
         region(7.0) as region_url,
         Process(tmp_path, tables(tmp_path, region_url)) as process,
-        customer(process) as answer,
+        client(process) as answer,
     ):
         process.send(number)
         until(lambda: ready(process) == 503)
@@ -143,7 +143,7 @@ def test_customers_are_sent_home(
     with (
         region(50.0) as region_url,
         Process(tmp_path, tables(tmp_path, region_url, **server)) as process,
-        customer(process) as answer,
+        client(process) as answer,
     ):
         for number in signals:
             process.send(number)
@@ -273,7 +273,7 @@ sys.exit(run(config, lambda config: build(config, clock=Broken())))
 
 @pytest.mark.slow
 def test_a_crash_ends_the_process(tmp_path: Path) -> None:
-    """What breaks the journey ends all: exit code 1, one line with the cause and no key."""
+    """What breaks gateway.edits ends all: exit code 1, one line with the cause and no key."""
     done = subprocess.run(
         [sys.executable, "-c", CRASH],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},

@@ -61,7 +61,7 @@ def digest(data: bytes | str) -> str:
 
 
 def hashed(key: str) -> str:
-    """A customer's key as a config holds it."""
+    """A client's key as a config holds it."""
     return f"sha256:{digest(key)}"
 
 
@@ -98,7 +98,7 @@ async def eventually(question: Callable[[], Awaitable[bool]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """A gateway that serves at *url*, its regions, and a customer's hand."""
+    """A gateway that serves at *url*, its regions, and a client's hand."""
 
     url: str
     gateway: Gateway
@@ -254,7 +254,7 @@ async def house(
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The same house in another thread, for customers that block theirs."""
+    """The same house in another thread, for clients that block theirs."""
 
     url: str
     region: str

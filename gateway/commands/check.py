@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.commands.settings import settings_to_run
 from gateway.config import Config, ConfigError, explain
-from gateway.journey.takeover import PUT_BACK, OrphanedEditsError, Takeover
+from gateway.edits.takeover import PUT_BACK, OrphanedEditsError, Takeover
 from gateway.ledger.reading import unfinished_of
 from gateway.ledger.trouble import LedgerError
 

@@ -25,7 +25,7 @@ _TASK = Uniform(4.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Customer:
+class Client:
     """Someone with an OpenAI SDK and a key of ours, who knows nothing of DashScope."""
 
     tenant: str
@@ -35,8 +35,8 @@ class Customer:
 
 
 CUSTOMERS = (
-    Customer("acme", "beijing", "Make it warm, as at sunset", "wk-demo-acme"),
-    Customer("globex", "singapore", "Make it a pencil sketch", "wk-demo-globex"),
+    Client("acme", "beijing", "Make it warm, as at sunset", "wk-demo-acme"),
+    Client("globex", "singapore", "Make it a pencil sketch", "wk-demo-globex"),
 )
 
 
@@ -46,14 +46,14 @@ async def stage() -> AsyncIterator[str]:
     # Only what went wrong, and not between the lines that the demo prints.
     configure_logs("warning", "text", sys.__stderr__)
     regions = {
-        customer.region: create_sandbox(
+        client.region: create_sandbox(
             SandboxConfig(
-                region=customer.region,
-                accounts={"demo": (_upstream_key(customer.region),)},
+                region=client.region,
+                accounts={"demo": (_upstream_key(client.region),)},
                 latency=_TASK,
             )
         )
-        for customer in CUSTOMERS
+        for client in CUSTOMERS
     }
     async with running_regions(regions) as urls, _gateway(_config(urls)) as url:
         yield url
@@ -100,11 +100,11 @@ def _config(urls: Mapping[str, str]) -> Config:
         "regions": {name: {"base_url": f"{url}/api/v1"} for name, url in urls.items()},
         "upstreams": {name: {"region": name, "key": f"env:{name.upper()}"} for name in urls},
         "tenants": {
-            customer.tenant: {
-                "region": customer.region,
-                "keys": [f"sha256:{sha256(customer.key.encode()).hexdigest()}"],
+            client.tenant: {
+                "region": client.region,
+                "keys": [f"sha256:{sha256(client.key.encode()).hexdigest()}"],
             }
-            for customer in CUSTOMERS
+            for client in CUSTOMERS
         },
     }
     return build_config("demo", values, {name.upper(): _upstream_key(name) for name in urls})

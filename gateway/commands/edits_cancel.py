@@ -1,7 +1,7 @@
 """
 ``wan-gateway edits cancel``: end at no cost what DashScope has not begun to run.
 
-While a gateway runs it alone changes its edits, so it is asked, as a customer would ask it.
+While a gateway runs it alone changes its edits, so it is asked, as a client would ask it.
 Without one DashScope is asked directly and the ledger is left as it is: the next gateway
 looks at each open task, and learns there that it was cancelled.
 """
@@ -24,7 +24,7 @@ from gateway.domain.clock import SystemClock
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Upstream
-from gateway.journey.takeover import Takeover
+from gateway.edits.takeover import Takeover
 from gateway.ledger.lock import only_holder
 from gateway.ledger.reading import edit_of
 from gateway.ledger.trouble import LedgerHeldError

@@ -1,4 +1,4 @@
-"""``wan-gateway key``: a key for a customer, of which the config keeps only the hash."""
+"""``wan-gateway key``: a key for a client, of which the config keeps only the hash."""
 
 from argparse import Namespace
 from collections.abc import Mapping

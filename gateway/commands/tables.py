@@ -36,5 +36,5 @@ def aligned(rows: Sequence[Row]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return *text* without what could steer a terminal: some of it is a customer's."""
+    """Return *text* without what could steer a terminal: some of it is a client's."""
     return "".join(c if c.isprintable() else "?" for c in text)

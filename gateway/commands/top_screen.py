@@ -76,12 +76,16 @@ def screen(look: Look, now: float, rows: int | None) -> RenderableType:
     if not look.state:
         return _head(look)
     state = look.state
-    desk = look.state["desk"]
+    service = look.state["edits"]
     at = state["now"] + max(0.0, now - look.received)
-    live = (("running", desk["running"]), ("waiting", desk["waiting"]), ("kept", desk["kept"]))
+    live = (
+        ("running", service["running"]),
+        ("waiting", service["waiting"]),
+        ("kept", service["kept"]),
+    )
     return Group(
         _head(look),
-        _accounts(desk["accounts"], at),
+        _accounts(service["accounts"], at),
         *(_edits(name, some, at, rows) for name, some in live if some["total"]),
         _answered(state["answered"], rows),
     )
@@ -96,11 +100,12 @@ def _head(look: Look) -> Text:
     else:
         text.append("live", "green")
     if look.state:
-        desk = look.state["desk"]
+        service = look.state["edits"]
         held = look.state["bytes"]
         text.append(
-            f"\n{desk['running']['total']} running, {desk['waiting']['total']} waiting, "
-            f"{desk['kept']['total']} to be fetched, {look.state['answered']['total']} answered, "
+            f"\n{service['running']['total']} running, {service['waiting']['total']} waiting, "
+            f"{service['kept']['total']} to be fetched, "
+            f"{look.state['answered']['total']} answered, "
             f"{held['held'] / 1e6:.1f} of {held['limit'] / 1e6:.0f} MB in flight"
         )
     return text
@@ -169,7 +174,7 @@ def _stage(edit: Mapping[str, Any]) -> str:
     word = edit["stage"]
     if word == "running" and edit["phases"]:
         word = _WORDS.get(edit["phases"][-1][0], word)
-    away = not edit["customers"] and word not in ("kept", "doubtful")
+    away = not edit["clients"] and word not in ("kept", "doubtful")
     return safe(word) + (", nobody connected" if away else "")
 
 

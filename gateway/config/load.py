@@ -60,7 +60,7 @@ def config_from_environ(environ: Mapping[str, str]) -> Config:
     Make the config of one tenant, ``default``, on loopback, without a file.
 
     ``DASHSCOPE_API_KEY`` is required; ``DASHSCOPE_REGION`` (beijing) and
-    ``DASHSCOPE_BASE_URL`` (that region's) say where it is valid. Customers use
+    ``DASHSCOPE_BASE_URL`` (that region's) say where it is valid. Clients use
     ``WAN_GATEWAY_KEY`` if it is set; else any key is taken.
 
     Raises:

@@ -192,7 +192,7 @@ _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
-    """Hashes of customers' keys. What does not fit may be a key itself: it is never shown."""
+    """Hashes of clients' keys. What does not fit may be a key itself: it is never shown."""
 
     takes: str = 'the lines that "wan-gateway key" prints, as in ["sha256:<64 hex digits>"]'
 

@@ -317,14 +317,14 @@ class Config:
     traces: Traces
     traces_headers: Mapping[str, str] = field(repr=False)
     offers: Mapping[Does, Offer]
-    """Which models customers may ask for, by what is to be done."""
+    """Which models clients may ask for, by what is to be done."""
     regions: Mapping[str, Region]
     accounts: Mapping[str, Account]
     """By name; an account is in one region."""
     upstreams: Mapping[str, Upstream]
     tenants: Mapping[str, Tenant]
     tenant_by_key: Mapping[bytes, str] = field(repr=False)
-    """The raw sha256 of a customer's key (32 bytes) → its tenant's name."""
+    """The raw sha256 of a client's key (32 bytes) → its tenant's name."""
     open_tenant: str | None
     """Who gets the edits of unknown keys; only ever set on loopback."""
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)

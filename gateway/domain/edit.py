@@ -1,4 +1,4 @@
-"""The nouns of what a customer asks for."""
+"""The nouns of what a client asks for."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,7 +39,7 @@ class ResponseFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerForm:
+class OutputOptions:
     """How the pictures go back: all that is done to DashScope's PNGs, and in which shape."""
 
     response_format: ResponseFormat = ResponseFormat.B64_JSON
@@ -93,9 +93,9 @@ class Edit:
     seed: int | None = None
     watermark: bool | None = None
     prompt_extend: bool | None = None
-    answer: AnswerForm = AnswerForm()
+    answer: OutputOptions = OutputOptions()
     model_asked: str = ""
-    """The model as the customer named it; empty where none was named."""
+    """The model as the client named it; empty where none was named."""
     ignored: tuple[str, ...] = ()
     """Fields that were accepted without effect, for ``x-wan-ignored-params``."""
     adjusted: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Edit:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The customer's own words; none where they are not known any more, after a restart."""
+        """The client's own words; none where they are not known any more, after a restart."""
         return tuple(filter(None, (self.prompt, self.negative_prompt)))
 
 

@@ -1,5 +1,5 @@
 """
-Every way a request can end badly, as the customer sees it.
+Every way a request can end badly, as the client sees it.
 
 GatewayError                 status  type                         code                      retry
 ├── UnknownKey                  401  invalid_request_error        invalid_api_key           no
@@ -42,7 +42,7 @@ class GatewayError(Exception):
     A refusal with its place in OpenAI's envelope.
 
     Args:
-        message: One sentence for the customer: what is wrong and what to do.
+        message: One sentence for the client: what is wrong and what to do.
         param: The OpenAI field to change, if one is at fault.
         code: Overrides the class's code.
         retry: Whether the SDK should repeat the call; overrides the class's.
@@ -109,7 +109,7 @@ class Forbidden(GatewayError):
 
 
 class InvalidRequest(GatewayError):
-    """The customer's fault: the same request will be refused again."""
+    """The client's fault: the same request will be refused again."""
 
     status = 400
     type = "invalid_request_error"
@@ -267,7 +267,7 @@ DOUBTFUL = (SubmitUncertain, ResultUnavailable, TaskLost)
 
 
 class InternalError(GatewayError):
-    """A bug of ours; the customer sees the request id and nothing else."""
+    """A bug of ours; the client sees the request id and nothing else."""
 
 
 class LedgerConflict(InternalError):

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class Does(StrEnum):
-    """What a customer may ask of a model; each has a path of OpenAI's."""
+    """What a client may ask of a model; each has a path of OpenAI's."""
 
     EDIT = "edit"
     """Pictures and a prompt, ``/v1/images/edits``."""
@@ -166,7 +166,7 @@ class Offer:
 
     does: Does
     models: Mapping[str, str]
-    """Every name that a customer may send there, and DashScope's name for it."""
+    """Every name that a client may send there, and DashScope's name for it."""
     default: str
     """One of those names, where none was sent."""
     elsewhere: Collection[str] = ()

@@ -1,4 +1,4 @@
-"""A customer's own words inside what upstream says, which nobody needs and no disk shall keep."""
+"""A client's own words inside what upstream says, which nobody needs and no disk shall keep."""
 
 import html
 import re
@@ -25,7 +25,7 @@ _Letter = tuple[str, int, int]
 
 def without_quotes(error: GatewayError, texts: Collection[str]) -> None:
     """
-    Take from *error* what upstream quotes of a customer's *texts*, also in pieces.
+    Take from *error* what upstream quotes of a client's *texts*, also in pieces.
 
     Args:
         error: Changed in place.

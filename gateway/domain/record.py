@@ -81,5 +81,5 @@ class EditRecord:
     """The class of the error, in gateway.domain.errors."""
     error_retry: bool = False
     prompt_forms: str = ""
-    """Digests of what upstream may make of the prompt; see gateway.journey.digest."""
+    """Digests of what upstream may make of the prompt; see gateway.edits.digest."""
     tasks: tuple[TaskRecord, ...] = field(default=())

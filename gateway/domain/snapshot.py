@@ -32,7 +32,7 @@ class EditSeen:
     model: str
     pictures: int
     stage: str
-    customers: int
+    clients: int
     """That are connected to it now."""
     since: float
     phases: tuple[tuple[str, float], ...]
@@ -93,7 +93,7 @@ class TenantSeen:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the desk knows."""
+    """What the service knows."""
 
     running: Some[EditSeen]
     """Submitted, or being submitted or delivered."""

@@ -68,7 +68,7 @@ class MetadataRule(StrEnum):
 
 
 class KeepAlive(StrEnum):
-    """How proxies between us and a customer who waits are kept from cutting the silence."""
+    """How proxies between us and a client who waits are kept from cutting the silence."""
 
     OFF = "off"
     WHITESPACE = "whitespace"
@@ -86,7 +86,7 @@ class EqualEdits(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whom a customer's key belongs to."""
+    """Whom a client's key belongs to."""
 
     name: str
     region: str

@@ -14,7 +14,7 @@ from gateway.domain.tenant import Tenant, Upstream
 
 
 class Trace:
-    """One edit, or one customer's stay at it. The parts of an edit go side by side."""
+    """One edit, or one client's stay at it. The parts of an edit go side by side."""
 
     id = ""
     """W3C's trace id, 32 hex digits; empty where nothing is written."""
@@ -45,10 +45,10 @@ class Trace:
         """The last byte of the answer is the socket's."""
 
     def told(self, error: GatewayError) -> None:
-        """The customer was refused; the edit may go on."""
+        """The client was refused; the edit may go on."""
 
     def left(self) -> None:
-        """The customer is no longer connected, served or not."""
+        """The client is no longer connected, served or not."""
 
 
 UNTRACED = Trace()
@@ -63,26 +63,26 @@ class Tracer:
     async def __aexit__(self, *exc: object) -> None: ...
 
     def came(self, headers: Mapping[str, str]) -> object:
-        """Return the customer's own trace, by W3C's headers, for begin() and join()."""
+        """Return the client's own trace, by W3C's headers, for begin() and join()."""
 
     def begin(
         self, edit_id: str, tenant: Tenant, edit: Edit, *, came: object, since: float | None
     ) -> Trace:
         """
-        Begin the trace of an edit, which ends with it and with its first customer's leaving.
+        Begin the trace of an edit, which ends with it and with its first client's leaving.
 
         Args:
             edit_id: Ours.
             tenant: Whose.
             edit: What is asked.
             came: What came() said.
-            since: Monotonic: when its customer's request arrived; ``None``: it has none, for
+            since: Monotonic: when its client's request arrived; ``None``: it has none, for
                 it was begun by a process that is no more.
         """
         return UNTRACED
 
     def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, came: object) -> Trace:
-        """Begin the trace of a customer who joins an edit, whose trace is *joined*."""
+        """Begin the trace of a client who joins an edit, whose trace is *joined*."""
         return UNTRACED
 
 

@@ -13,7 +13,7 @@ _EDITS = "/v1/images/"
 
 @dataclass(frozen=True, slots=True)
 class AnsweredSeen:
-    """How one customer's call ended."""
+    """How one client's call ended."""
 
     at: float
     """Monotonic: when the last byte went out."""
@@ -56,7 +56,7 @@ class Answered:
 
 
 def _is_end(line: RequestLine) -> bool:
-    """Say whether a known customer asked for pictures, and that is over now."""
+    """Say whether a known client asked for pictures, and that is over now."""
     if not line.tenant or not line.route.startswith(_EDITS) or line.status == 202:
         return False
     return line.method == "POST" or (line.method == "GET" and line.told is not None)

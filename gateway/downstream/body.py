@@ -16,8 +16,8 @@ class AnswerCut(Exception):
     """The rest of an answer cannot be had: its connection is cut, and the retry joins."""
 
 
-class CustomerLeft(Exception):
-    """The customer hung up: nobody is there to be answered."""
+class ClientLeft(Exception):
+    """The client hung up: nobody is there to be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ async def pour(
         RequestTooLarge: more bytes came than the limits allow.
         BodyTooSlow: silence, or the whole, took too long.
         Overloaded: the budget has no room for what comes.
-        CustomerLeft: the customer hung up first.
+        CustomerLeft: the client hung up first.
     """
     loop = asyncio.get_running_loop()
     latest = loop.time() + limits.body_seconds
@@ -79,7 +79,7 @@ async def pour(
                 timer.reschedule(min(latest, loop.time() + limits.idle_body_seconds))
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise CustomerLeft
+                    raise ClientLeft
                 if piece := message.get("body", b""):
                     total += len(piece)
                     refuse_too_large(total, limits)

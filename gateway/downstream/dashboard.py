@@ -20,13 +20,13 @@ from gateway.domain.snapshot import Snapshot
 from gateway.downstream.answered import Answered
 from gateway.downstream.body import Limits, pour
 from gateway.downstream.bytes_budget import Bytes, Share
-from gateway.downstream.customer import Customer
 from gateway.downstream.dashboard_door import COOKIE, SESSION_SECONDS, Door
 from gateway.downstream.delivery import send_head
+from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.page import Endpoint, Page
-from gateway.downstream.ports import Desk, EdgeObserver, LineLog
+from gateway.downstream.ports import EdgeObserver, EditService, LineLog
 from gateway.downstream.readiness import Readiness
-from gateway.downstream.thumbnails import Shrink, Thumbnails, WatchedDesk
+from gateway.downstream.thumbnails import Shrink, Thumbnails, WatchedService
 from gateway.downstream.viewers import Viewers
 
 PATH = "/dashboard"
@@ -57,15 +57,15 @@ class Seen(Protocol):
     def snapshot(self) -> Snapshot: ...
 
 
-class SeenDesk(Desk, Seen, Protocol):
-    """Who has the edits; gateway.journey.desk answers it."""
+class SeenService(EditService, Seen, Protocol):
+    """Who has the edits; gateway.edits.service answers it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """One look at everything that a viewer may see, as JSON."""
 
-    desk: Seen
+    service: Seen
     answered: Answered
     budget: Bytes
     readiness: Readiness
@@ -77,7 +77,7 @@ class Look:
                 "version": __version__,
                 "draining": self.readiness.draining,
                 "bytes": {"held": self.budget.held, "limit": self.budget.limit},
-                "desk": self.desk.snapshot(),
+                "edits": self.service.snapshot(),
                 "answered": self.answered.lately(),
                 "thumbnails": self.thumbnails.known() if self.thumbnails else (),
             }
@@ -99,8 +99,8 @@ class Dashboard:
     """What the config means, in words, without a key."""
     log: LineLog
     """To be told of every request in place of the log itself."""
-    desk: Desk
-    """For the door in, in place of the desk itself."""
+    service: EditService
+    """For the door in, in place of the service itself."""
     thumbnails: Thumbnails | None
 
     @property
@@ -182,8 +182,8 @@ class Dashboard:
 
     async def _stream(self, _: Scope, receive: Receive, send: Send) -> None:
         await send_head(send, _STREAM)
-        async with Customer(receive) as customer:
-            await self.viewers.show(send, customer)
+        async with DisconnectWatch(receive) as client:
+            await self.viewers.show(send, client)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -191,7 +191,7 @@ def open_dashboard(
     *,
     token: str | None,
     config: str,
-    desk: SeenDesk,
+    service: SeenService,
     log: LineLog,
     budget: Bytes,
     readiness: Readiness,
@@ -204,7 +204,7 @@ def open_dashboard(
     Args:
         token: What opens it; ``None``: this machine alone.
         config: What the config means, in words.
-        desk: Who has the edits.
+        service: Who has the edits.
         log: Who writes a line for each request.
         budget: The bytes in flight.
         readiness: Whether the process drains.
@@ -213,8 +213,8 @@ def open_dashboard(
     """
     answered = Answered(log)
     thumbnails = Thumbnails(shrink, lambda: viewers.present > 0) if shrink else None
-    viewers = Viewers(Look(desk, answered, budget, readiness, thumbnails), clock)
-    shown = WatchedDesk(desk, thumbnails) if thumbnails else desk
+    viewers = Viewers(Look(service, answered, budget, readiness, thumbnails), clock)
+    shown = WatchedService(service, thumbnails) if thumbnails else service
     return Dashboard(Door(token, clock), viewers, config, answered, shown, thumbnails)
 
 

@@ -1,4 +1,4 @@
-"""An answer → the customer's socket, and the knowledge that it got there."""
+"""An answer → the client's socket, and the knowledge that it got there."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,10 +8,10 @@ from starlette.types import Send
 
 from gateway.domain.edit import Size
 from gateway.domain.models import Does
-from gateway.downstream.body import CustomerLeft
-from gateway.downstream.customer import Customer
+from gateway.downstream.body import ClientLeft
+from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.edit_headers import answer_headers
-from gateway.journey.ask import Answer, Incoming, Told
+from gateway.edits.request import EditResult, EditStatus, Incoming
 from gateway.translate.base64_slices import Encoder, encoded, encoded_length
 from gateway.translate.openai_response import answer_frames, running_answer, url_answer
 from gateway.translate.openai_stream import completed_frames
@@ -20,7 +20,7 @@ Measure = Callable[[bytes], Size | None]
 """Pixels of a picture by its first bytes; ``None`` where they do not tell."""
 
 _STALL_SECONDS = 120.0
-"""A customer that takes no byte for so long is taken for gone."""
+"""A client that takes no byte for so long is taken for gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Delivery:
             return None
         return sum(len(part) if isinstance(part, bytes) else part.length for part in self.parts)
 
-    async def begin(self, send: Send, customer: Customer) -> None:
+    async def begin(self, send: Send, client: DisconnectWatch) -> None:
         """
         Send all parts, whose head has gone out, and wait until the socket has them.
 
@@ -70,29 +70,29 @@ class Delivery:
         """
         for part in self.parts:
             if isinstance(part, bytes):
-                await _send(part, send, customer)
+                await _send(part, send, client)
             else:
                 async for piece in part.pieces():
-                    await _send(piece, send, customer)
+                    await _send(piece, send, client)
         # uvicorn waits for an empty buffer before it takes the next message, so that after
         # this one all bytes are the kernel's (the server sets the high-water mark to 0).
-        await _send(b"", send, customer)
+        await _send(b"", send, client)
         await asyncio.sleep(0)  # lets the watch see a connection that ended this wait
-        if customer.left:
-            raise CustomerLeft
+        if client.left:
+            raise ClientLeft
 
     async def end(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _send(piece: bytes, send: Send, customer: Customer) -> None:
+async def _send(piece: bytes, send: Send, client: DisconnectWatch) -> None:
     try:
         async with asyncio.timeout(_STALL_SECONDS):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     except TimeoutError:
-        raise CustomerLeft from None
-    if customer.left:
-        raise CustomerLeft
+        raise ClientLeft from None
+    if client.left:
+        raise ClientLeft
 
 
 async def send_head(send: Send, headers: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ async def send_head(send: Send, headers: Mapping[str, str]) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": raw})
 
 
-def json_of(answer: Answer, created: int, measure: Measure) -> Delivery:
+def json_of(answer: EditResult, created: int, measure: Measure) -> Delivery:
     """Return *answer* as OpenAI's JSON; *created* is in seconds since the epoch."""
     headers = answer_headers(answer)
     if answer.urls:
@@ -115,7 +115,9 @@ def json_of(answer: Answer, created: int, measure: Measure) -> Delivery:
     return Delivery(headers, tuple(parts), sized=True)
 
 
-def events_of(answer: Answer, created: int, measure: Measure, does: Does = Does.EDIT) -> Delivery:
+def events_of(
+    answer: EditResult, created: int, measure: Measure, does: Does = Does.EDIT
+) -> Delivery:
     """Return *answer* as server-sent events, one for each picture."""
     parts: list[bytes | InBase64] = []
     for picture in answer.pictures:
@@ -125,7 +127,7 @@ def events_of(answer: Answer, created: int, measure: Measure, does: Does = Does.
     return Delivery(answer_headers(answer), tuple(parts))
 
 
-def running_body(told: Told, does: Does) -> bytes:
+def running_body(told: EditStatus, does: Does) -> bytes:
     """Return what is said of an edit whose answer is not to be had, or not wanted, now."""
     return running_answer(told.edit_id, does, status=told.status, created=told.created)
 

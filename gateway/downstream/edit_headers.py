@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from gateway.domain.phases import Phase
-from gateway.journey.ask import Answer, Told
+from gateway.edits.request import EditResult, EditStatus
 
 _SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
 _LONGEST_ID = 256
 
 
-def edit_headers(told: Told) -> dict[str, str]:
+def edit_headers(told: EditStatus) -> dict[str, str]:
     """Return what is known of the edit; unknown values have no header."""
     known = {
         "x-wan-edit-id": told.edit_id,
@@ -31,7 +31,7 @@ def asked_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str, 
     return headers
 
 
-def answer_headers(answer: Answer) -> dict[str, str]:
+def answer_headers(answer: EditResult) -> dict[str, str]:
     """Return all of these, and what became of the pictures that were made."""
     headers = edit_headers(answer.told) | asked_headers(answer.ignored, answer.adjusted)
     if answer.delivered < answer.requested:
@@ -52,5 +52,5 @@ def _escaped(told: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Make a field name that a customer typed safe for a header line."""
+    """Make a field name that a client typed safe for a header line."""
     return "".join(c if " " < c < "\x7f" and c != "," else "?" for c in name[:64])

@@ -14,20 +14,20 @@ from gateway.domain.clock import Clock
 from gateway.domain.models import Does
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
-from gateway.downstream.body import CustomerLeft, announced, refuse_too_large
+from gateway.downstream.body import ClientLeft, announced, refuse_too_large
 from gateway.downstream.bytes_budget import Bytes, Share
-from gateway.downstream.customer import Customer
 from gateway.downstream.delivery import Measure, running_body
+from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.edit_headers import asked_headers, edit_headers
 from gateway.downstream.keys import Keyring
 from gateway.downstream.manner import SILENCE, Manner, manner_of
 from gateway.downstream.opening import Opening
-from gateway.downstream.ports import Desk, EdgeObserver, Visit
+from gateway.downstream.ports import EdgeObserver, EditService, Waiter
 from gateway.downstream.readiness import Readiness
 from gateway.downstream.reception import Reception, retry_count
 from gateway.downstream.request_line import RequestLine, line_of
 from gateway.downstream.stay import Stay
-from gateway.journey.ask import Ask, Told
+from gateway.edits.request import EditRequest, EditStatus
 
 _BEATS_PER_PATIENCE = 3  # nobody who waits shorter than a beat shall be lost between two
 _PLACES = {Does.EDIT: "/v1/images/edits", Does.GENERATE: "/v1/images/generations"}
@@ -41,7 +41,7 @@ class Edits:
     keyring: Keyring
     readiness: Readiness
     reception: Reception
-    desk: Desk
+    service: EditService
     budget: Bytes
     measure: Measure
     heartbeat_seconds: float
@@ -70,22 +70,22 @@ class Edits:
         tenant = self._admit(request)
         line = line_of(request.scope)
         line.phases = Phases(started=line.started)
-        known = self.desk.collect(
+        known = self.service.collect(
             tenant,
             request.path_params["edit_id"],
             patience=self.reception.patience_of(request, tenant),
             phases=line.phases,
         )
-        async with known as visit:
-            line.told = visit.told
-            if visit.told.status == "failed":
-                await visit.answer()
-            return self._status(visit.told)
+        async with known as waiter:
+            line.told = waiter.told
+            if waiter.told.status == "failed":
+                await waiter.answer()
+            return self._status(waiter.told)
 
     async def delete(self, request: Request) -> ASGIApp:
         """Call an edit off as far as that costs nothing."""
         tenant = self._admit(request)
-        told = await self.desk.withdraw(tenant, request.path_params["edit_id"])
+        told = await self.service.withdraw(tenant, request.path_params["edit_id"])
         line_of(request.scope).told = told
         return self._status(told)
 
@@ -99,44 +99,44 @@ class Edits:
     ) -> None:
         with self.budget.reserve(tenant.name, announced(request.headers)) as share:
             async with (
-                self._read(request, tenant, share) as (ask, customer),
-                self.desk.attend(ask) as visit,
+                self._read(request, tenant, share) as (edit_request, client),
+                self.service.attend(edit_request) as waiter,
             ):
                 # The edit has the bytes now, and lets them go once its task exists.
                 share.handed_over = True
-                ask.pictures = ()
-                manner = manner_of(ask.edit.answer, tenant, self._does)
-                if ask.promise:
-                    line_of(scope).told = visit.told
-                    accepted = self._status(visit.told, asynchronous=True)
+                edit_request.pictures = ()
+                manner = manner_of(edit_request.edit.answer, tenant, self._does)
+                if edit_request.promise:
+                    line_of(scope).told = waiter.told
+                    accepted = self._status(waiter.told, asynchronous=True)
                     await accepted(scope, receive, send)
                     return
-                opening = self._opening(manner, ask, visit, customer, send)
-                await self._stay(opening, line_of(scope), ask.phases).answer()
+                opening = self._opening(manner, edit_request, waiter, client, send)
+                await self._stay(opening, line_of(scope), edit_request.phases).answer()
 
     @asynccontextmanager
     async def _read(
         self, request: Request, tenant: Tenant, share: Share
-    ) -> AsyncIterator[tuple[Ask, Customer]]:
-        """Read what is asked; one whose customer has left by then never comes to the desk."""
+    ) -> AsyncIterator[tuple[EditRequest, DisconnectWatch]]:
+        """Read what is asked; one whose client has left by then never comes to the service."""
         with self._counting_who_leaves():
             received = await self.reception.read(request, tenant, share)
-        async with Customer(request.receive) as customer:
+        async with DisconnectWatch(request.receive) as client:
             with self._counting_who_leaves():
-                ask = await customer.unless_left(partial(self.reception.ask_of, received))
+                edit_request = await client.unless_left(partial(self.reception.ask_of, received))
                 del received  # the edit has what it needs of the bytes
                 await asyncio.sleep(0)  # lets the watch see one that left in the last moment
-                if customer.left:
-                    raise CustomerLeft
+                if client.left:
+                    raise ClientLeft
             # To wait is what a stream is for; Prefer is a wish that need not be granted.
-            ask.promise = _prefers_async(request) and not ask.edit.answer.stream
-            yield ask, customer
+            edit_request.promise = _prefers_async(request) and not edit_request.edit.answer.stream
+            yield edit_request, client
 
     @contextmanager
     def _counting_who_leaves(self) -> Iterator[None]:
         try:
             yield
-        except CustomerLeft:
+        except ClientLeft:
             self.observer.client_disconnected("reading")
             raise
 
@@ -145,30 +145,35 @@ class Edits:
     ) -> None:
         line = line_of(scope)
         line.phases = phases = Phases(started=line.started)
-        known = self.desk.collect(
+        known = self.service.collect(
             tenant,
             request.path_params["edit_id"],
             patience=self.reception.patience_of(request, tenant),
             phases=phases,
         )
-        async with Customer(receive) as customer, known as visit:
-            if visit.told.status not in _ENDED:
-                line.told = visit.told
-                await self._status(visit.told)(scope, receive, send)
+        async with DisconnectWatch(receive) as client, known as waiter:
+            if waiter.told.status not in _ENDED:
+                line.told = waiter.told
+                await self._status(waiter.told)(scope, receive, send)
                 return
-            opening = Opening(SILENCE, {}, visit, customer, send, every=0.0, longest=0.0)
+            opening = Opening(SILENCE, {}, waiter, client, send, every=0.0, longest=0.0)
             await self._stay(opening, line, phases).answer()
 
     def _opening(
-        self, manner: Manner, ask: Ask, visit: Visit, customer: Customer, send: Send
+        self,
+        manner: Manner,
+        edit_request: EditRequest,
+        waiter: Waiter,
+        client: DisconnectWatch,
+        send: Send,
     ) -> Opening:
         return Opening(
             manner,
-            asked_headers(ask.edit.ignored, ask.edit.adjusted),
-            visit,
-            customer,
+            asked_headers(edit_request.edit.ignored, edit_request.edit.adjusted),
+            waiter,
+            client,
             send,
-            every=min(self.heartbeat_seconds, ask.patience / _BEATS_PER_PATIENCE),
+            every=min(self.heartbeat_seconds, edit_request.patience / _BEATS_PER_PATIENCE),
             longest=self.reception.max_wait_seconds,
         )
 
@@ -179,7 +184,7 @@ class Edits:
     def _does(self) -> Does:
         return self.reception.offer.does
 
-    def _status(self, told: Told, *, asynchronous: bool = False) -> Response:
+    def _status(self, told: EditStatus, *, asynchronous: bool = False) -> Response:
         headers = edit_headers(told)
         if asynchronous:
             headers["preference-applied"] = "respond-async"

@@ -1,4 +1,4 @@
-"""A request body, in any of the encodings that customers use → fields and pictures."""
+"""A request body, in any of the encodings that clients use → fields and pictures."""
 
 import re
 from collections.abc import Mapping, Sequence

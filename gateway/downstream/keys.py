@@ -1,4 +1,4 @@
-"""The customer's bearer key → its tenant."""
+"""The client's bearer key → its tenant."""
 
 import hmac
 from collections.abc import Collection, Mapping

@@ -1,16 +1,16 @@
-"""How a customer is answered: in silence until its edit has ended, or kept awake meanwhile."""
+"""How a client is answered: in silence until its edit has ended, or kept awake meanwhile."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from gateway.domain.edit import AnswerForm
+from gateway.domain.edit import OutputOptions
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import Does
 from gateway.domain.tenant import KeepAlive, Tenant
 from gateway.downstream.delivery import Delivery, Measure, events_of, json_of
-from gateway.journey.ask import Answer
+from gateway.edits.request import EditResult
 from gateway.translate.openai_error import error_body
 from gateway.translate.openai_stream import HEARTBEAT, comments, error_event
 
@@ -27,7 +27,7 @@ class Manner:
     beat: bytes
     begins_at: frozenset[str]
     """The statuses of an edit at which the head may go out before the edit has ended."""
-    deliver: Callable[[Answer, int, Measure], Delivery]
+    deliver: Callable[[EditResult, int, Measure], Delivery]
     error: Callable[[GatewayError, str], bytes]
     """What tells of a bad end after the head."""
     late: Callable[[Mapping[str, str]], bytes]
@@ -61,7 +61,7 @@ EVENTS = Manner(
 GENERATION_EVENTS = replace(EVENTS, deliver=partial(events_of, does=Does.GENERATE))
 
 
-def manner_of(form: AnswerForm, tenant: Tenant, does: Does) -> Manner:
+def manner_of(form: OutputOptions, tenant: Tenant, does: Does) -> Manner:
     """Return how this request is answered: as it asks itself, else as its tenant is set."""
     if form.stream:
         return EVENTS if does is Does.EDIT else GENERATION_EVENTS

@@ -1,4 +1,4 @@
-"""multipart/form-data → fields, whatever the customer's HTTP library makes of it."""
+"""multipart/form-data → fields, whatever the client's HTTP library makes of it."""
 
 import re
 from collections.abc import Iterator

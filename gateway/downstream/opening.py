@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from starlette.types import Send
 
-from gateway.downstream.customer import Customer
 from gateway.downstream.delivery import send_head
+from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.edit_headers import edit_headers, server_timing
 from gateway.downstream.manner import Manner
-from gateway.downstream.ports import Visit
-from gateway.journey.ask import Answer
+from gateway.downstream.ports import Waiter
+from gateway.edits.request import EditResult
 
 
 @dataclass(slots=True)
@@ -26,17 +26,17 @@ class Opening:
     manner: Manner
     asked: Mapping[str, str]
     """Headers that the request alone decides."""
-    visit: Visit
-    customer: Customer
+    waiter: Waiter
+    client: DisconnectWatch
     send: Send
     every: float
     """Seconds from beat to beat."""
     longest: float
-    """Seconds that a customer waits who hears of us."""
+    """Seconds that a client waits who hears of us."""
     sent: dict[str, str] = field(default_factory=dict)
     """The head that went out; empty while none did."""
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> EditResult:
         """
         Wait for the edit.
 
@@ -44,13 +44,13 @@ class Opening:
             GatewayError: it ended badly, or the deadline came.
         """
         if not self.manner.begins_at:
-            return await self.visit.answer()
+            return await self.waiter.answer()
         over = asyncio.get_running_loop().create_future()
         group = asyncio.TaskGroup()
         await group.__aenter__()
         group.create_task(self._keep_awake(over))
         try:
-            return await self.visit.answer()
+            return await self.waiter.answer()
         finally:
             over.set_result(None)
             # Waits for a beat under way, since half a head would break the answer. The group
@@ -66,12 +66,12 @@ class Opening:
 
     async def _keep_awake(self, over: "asyncio.Future[None]") -> None:
         while not (await asyncio.wait([over], timeout=self.every))[0]:
-            if self.customer.left:
+            if self.client.left:
                 return
-            if not self.sent and self.visit.told.status in self.manner.begins_at:
-                self.visit.extend(self.longest)
-                timing = {"server-timing": server_timing(self.visit.spent())}
-                await self.begin({**edit_headers(self.visit.told), **self.asked, **timing})
+            if not self.sent and self.waiter.told.status in self.manner.begins_at:
+                self.waiter.extend(self.longest)
+                timing = {"server-timing": server_timing(self.waiter.spent())}
+                await self.begin({**edit_headers(self.waiter.told), **self.asked, **timing})
             if self.sent:
                 beat = {"type": "http.response.body", "body": self.manner.beat, "more_body": True}
                 await self.send(beat)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.downstream.body import AnswerCut, CustomerLeft
+from gateway.downstream.body import AnswerCut, ClientLeft
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.request_line import line_of
 
@@ -26,7 +26,7 @@ class Page:
     """
 
     route: str
-    """A template: what a customer types never becomes a label."""
+    """A template: what a client types never becomes a label."""
     by_method: Mapping[str, Endpoint]
     """Empty: nothing is here."""
     observer: EdgeObserver
@@ -39,7 +39,7 @@ class Page:
         try:
             response = await self._endpoint(request)(request)
             await response(scope, receive, send)
-        except CustomerLeft:
+        except ClientLeft:
             line.outcome = "customer_left"
         except AnswerCut:
             return  # without an end: the server closes the connection

@@ -11,8 +11,8 @@ from gateway.domain.models import Inputs
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.request_line import RequestLine
+from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.imaging.workers import Checked
-from gateway.journey.ask import Answer, Ask, Told
 
 Check = Callable[[Sequence[bytes | Picture], Tenant, Inputs, float], Awaitable[Checked]]
 """
@@ -41,15 +41,15 @@ HasClearParts = Callable[[bytes, Tenant, float], Awaitable[bool]]
 """Tell whether a picture is fully transparent somewhere; gateway.imaging answers it."""
 
 
-class Visit(Protocol):
-    """One customer at one edit, for the length of a block."""
+class Waiter(Protocol):
+    """One client at one edit, for the length of a block."""
 
     @property
-    def told(self) -> Told: ...
+    def told(self) -> EditStatus: ...
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> EditResult:
         """
-        Wait for the edit's end, at most until the customer's deadline.
+        Wait for the edit's end, at most until the client's deadline.
 
         Raises:
             GatewayError: the edit ended badly, or has not ended yet.
@@ -61,7 +61,7 @@ class Visit(Protocol):
         ...
 
     def extend(self, patience: float) -> None:
-        """Let the customer wait *patience* seconds since it came, since it hears of us now."""
+        """Let the client wait *patience* seconds since it came, since it hears of us now."""
         ...
 
     async def delivered(self) -> None:
@@ -69,12 +69,12 @@ class Visit(Protocol):
         ...
 
 
-class Desk(Protocol):
-    """Where edits are handed in; gateway.journey.desk answers it."""
+class EditService(Protocol):
+    """Where edits are handed in; gateway.edits.service answers it."""
 
-    def attend(self, ask: Ask) -> AbstractAsyncContextManager[Visit]:
+    def attend(self, edit_request: EditRequest) -> AbstractAsyncContextManager[Waiter]:
         """
-        Begin an edit or join one; leaving without delivered() is the customer's leaving.
+        Begin an edit or join one; leaving without delivered() is the client's leaving.
 
         Raises:
             GatewayError: it is refused, or it is to be answered by 202 and cannot be kept.
@@ -83,7 +83,7 @@ class Desk(Protocol):
 
     def collect(
         self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
-    ) -> AbstractAsyncContextManager[Visit]:
+    ) -> AbstractAsyncContextManager[Waiter]:
         """
         Look at a known edit; coming and leaving change nothing about it.
 
@@ -92,7 +92,7 @@ class Desk(Protocol):
         """
         ...
 
-    async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
         """
         Cancel what can be cancelled at no cost, and tell what became of it.
 
@@ -123,7 +123,7 @@ class EdgeObserver(Protocol):
         Args:
             route: A template of routes.py, ``_other`` for an unknown path.
             method: One of HTTP's own; ``_OTHER`` for any that is not.
-            code: The status; 499 where the customer left before there was one.
+            code: The status; 499 where the client left before there was one.
             tenant: Its name; ``_unknown`` where no key told.
             seconds: From the head's arrival to the last byte out.
             body_in: Bytes read.
@@ -143,11 +143,11 @@ class EdgeObserver(Protocol):
     def client_patience(self, seconds: float) -> None: ...
 
     def gateway_overhead(self, route: str, seconds: float) -> None:
-        """From the body's last byte to the desk, and from the answer to the first byte out."""
+        """From the body's last byte to the service, and from the answer to the first byte out."""
         ...
 
     def queue_rejected(self, tenant: str, reason: str) -> None:
-        """Reasons: deadline, bytes, draining; the journey tells of tenant_limit."""
+        """Reasons: deadline, bytes, draining; gateway.edits tells of tenant_limit."""
         ...
 
     def inflight_bytes(self, change: int) -> None: ...
@@ -168,8 +168,8 @@ class Dashboard(Protocol):
         ...
 
     @property
-    def desk(self) -> Desk:
-        """For the door in, in place of the desk itself."""
+    def service(self) -> EditService:
+        """For the door in, in place of the service itself."""
         ...
 
     @property

@@ -19,10 +19,10 @@ from gateway.downstream.content_coding import decoded
 from gateway.downstream.form import Form, read_form
 from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts, LayOver
 from gateway.downstream.request_line import RequestLine, line_of
+from gateway.edits.digest import digest_of, first_digest, mark_in_turns
+from gateway.edits.patience import SHORTEST, patience, sdk_patience
+from gateway.edits.request import EditRequest
 from gateway.imaging.workers import Checked
-from gateway.journey.ask import Ask
-from gateway.journey.digest import digest_of, first_digest, mark_in_turns
-from gateway.journey.patience import SHORTEST, patience, sdk_patience
 from gateway.translate.openai_mask import check_own_mask, is_own_mask, masked
 from gateway.translate.openai_pictures import PictureRef
 from gateway.translate.openai_request import edit_of, most_pictures
@@ -32,7 +32,7 @@ _LONGEST_KEY = 255
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request whose body was read, and until when its customer waits."""
+    """A request whose body was read, and until when its client waits."""
 
     form: Form = field(repr=False)
     tenant: Tenant
@@ -91,7 +91,7 @@ class Reception:
             came=came,
         )
 
-    async def ask_of(self, received: Received) -> Ask:
+    async def ask_of(self, received: Received) -> EditRequest:
         """
         Check everything that can be checked before money is spent.
 
@@ -130,7 +130,7 @@ class Reception:
             edit = masked(edit, original, fit=tenant.fit)
         laid = ("1:markup_laid_over",) if markup else ()
         edit = replace(edit, adjusted=(*laid, *_told(checked), *edit.adjusted))
-        ask = Ask(
+        edit_request = EditRequest(
             tenant=tenant,
             edit=edit,
             pictures=pictures,
@@ -146,7 +146,7 @@ class Reception:
             keep_only=share.shrink_to,
         )
         line.overhead += self.clock.now() - received.read_at
-        return ask
+        return edit_request
 
     async def _mask_in_picture(
         self, edit: Edit, form: Form, tenant: Tenant, until: float
@@ -167,7 +167,7 @@ class Reception:
         return Keepsake(original=content, mask=content)
 
     def patience_of(self, request: Request, tenant: Tenant) -> float:
-        """Return the seconds from now on that this customer waits."""
+        """Return the seconds from now on that this client waits."""
         if (told := sdk_patience(request.headers)) is not None:
             self.observer.client_patience(told)
         return patience(
@@ -214,7 +214,7 @@ def retry_count(headers: Mapping[str, str]) -> int:
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:
     """
-    Return the customer's own name for this request, if it gave one.
+    Return the client's own name for this request, if it gave one.
 
     Raises:
         InvalidRequest: it is too long.

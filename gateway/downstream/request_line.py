@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.phases import Phases
-from gateway.journey.ask import Told
+from gateway.edits.request import EditStatus
 
 _KEY = "gateway.request_line"
 
@@ -17,18 +17,18 @@ class RequestLine:
     request_id: str
     method: str
     path: str
-    """As the customer wrote it, without the query."""
+    """As the client wrote it, without the query."""
     started: float
     """By the monotonic clock."""
     route: str = ""
     """The path's template; empty until a page took the request."""
     tenant: str = ""
-    told: Told | None = None
+    told: EditStatus | None = None
     """The edit, once there is one."""
     retry_count: int = 0
     phases: Phases | None = None
     overhead: float = 0.0
-    """Seconds that were neither the customer's, nor the line's, nor upstream's."""
+    """Seconds that were neither the client's, nor the line's, nor upstream's."""
     status: int = 0
     """Of the answer; 0 while there is none."""
     outcome: str = ""

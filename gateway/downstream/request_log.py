@@ -18,7 +18,7 @@ from gateway.downstream.request_line import RequestLine, attach
 from gateway.downstream.safe_traceback import safe_traceback
 
 CUSTOMER_LEFT = 499
-"""nginx's number for a customer who left before there was an answer; never sent."""
+"""nginx's number for a client who left before there was an answer; never sent."""
 
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REJECTIONS = {Draining.code: "draining", Overloaded.code: "bytes"}
@@ -29,7 +29,7 @@ _SERVER_TIMING = b"server-timing"
 
 class RequestLog:
     """
-    Pure ASGI: Starlette's BaseHTTPMiddleware would hide the customer's leaving.
+    Pure ASGI: Starlette's BaseHTTPMiddleware would hide the client's leaving.
 
     Args:
         app: What is within.

@@ -1,4 +1,4 @@
-"""Where a bug came from, told without a value of the customer's."""
+"""Where a bug came from, told without a value of the client's."""
 
 import traceback
 
@@ -7,7 +7,7 @@ def safe_traceback(exc: BaseException) -> str:
     """
     Return the classes and the lines of code of *exc* and of what it came from.
 
-    No messages: they may quote what the customer sent.
+    No messages: they may quote what the client sent.
     """
     lines: list[str] = []
     cause: BaseException | None = exc

@@ -1,18 +1,18 @@
-"""One connected customer at one edit: waited for, kept awake, answered."""
+"""One connected client at one edit: waited for, kept awake, answered."""
 
 from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase, Phases
-from gateway.downstream.body import AnswerCut, CustomerLeft
+from gateway.downstream.body import AnswerCut, ClientLeft
 from gateway.downstream.delivery import Delivery, Measure
 from gateway.downstream.edit_headers import server_timing
 from gateway.downstream.opening import Opening
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.refuse import note, refusal_headers
 from gateway.downstream.request_line import RequestLine
-from gateway.journey.ask import Answer
+from gateway.edits.request import EditResult
 
 _PLACE_BY_STATUS = {"waiting": "queued", "submitting": "submitting", "succeeded": "downloading"}
 
@@ -38,20 +38,20 @@ class Stay:
         opening = self.opening
         try:
             try:
-                answer = await opening.customer.unless_left(opening.answer)
+                answer = await opening.client.unless_left(opening.answer)
             except GatewayError as error:
                 if not opening.sent:
                     raise
                 await self._tell(error)
             else:
                 await self._deliver(answer)
-        except CustomerLeft:
+        except ClientLeft:
             self.observer.client_disconnected(self._place())
             raise
         finally:
-            self.line.told = opening.visit.told
+            self.line.told = opening.waiter.told
 
-    async def _deliver(self, answer: Answer) -> None:
+    async def _deliver(self, answer: EditResult) -> None:
         opening = self.opening
         answered = self.clock.now()
         self.phases.enter(Phase.RESPOND, answered)
@@ -69,14 +69,14 @@ class Stay:
         except GatewayError as error:
             note(self.line, error)
             raise AnswerCut from error
-        await opening.visit.delivered()
+        await opening.waiter.delivered()
         await delivery.end(opening.send)
 
     async def _tell(self, error: GatewayError) -> None:
         """Tell of a bad end after the head, which said 200: here, the log and a metric tell."""
         line = self.line
         opening = self.opening
-        line.told = opening.visit.told
+        line.told = opening.waiter.told
         self.phases.enter(Phase.RESPOND, self.clock.now())
         note(line, error)
         self.observer.http_late_error(error.status, line.tenant)
@@ -90,9 +90,9 @@ class Stay:
         late = opening.manner.late(await opening.begin(headers))
         if late:
             await opening.send({"type": "http.response.body", "body": late, "more_body": True})
-        await delivery.begin(opening.send, opening.customer)
+        await delivery.begin(opening.send, opening.client)
 
     def _place(self) -> str:
         if self.phases.phase is Phase.RESPOND:
             return "writing"
-        return _PLACE_BY_STATUS.get(self.opening.visit.told.status, "polling")
+        return _PLACE_BY_STATUS.get(self.opening.waiter.told.status, "polling")

@@ -14,8 +14,8 @@ from cachetools import LRUCache
 
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
-from gateway.downstream.ports import Desk, Visit
-from gateway.journey.ask import Ask, Told
+from gateway.downstream.ports import EditService, Waiter
+from gateway.edits.request import EditRequest, EditStatus
 
 MOST = 100
 _MOST_BYTES = 1_000_000
@@ -70,27 +70,27 @@ class Thumbnails:
                 self._by_id[edit_id] = small
 
 
-class WatchedDesk:
-    """A desk that shows the first picture of each edit around."""
+class WatchedService:
+    """A service that shows the first picture of each edit around."""
 
-    def __init__(self, desk: Desk, thumbnails: Thumbnails) -> None:
-        self._desk = desk
+    def __init__(self, service: EditService, thumbnails: Thumbnails) -> None:
+        self._desk = service
         self._thumbnails = thumbnails
 
     @asynccontextmanager
-    async def attend(self, ask: Ask) -> AsyncIterator[Visit]:
+    async def attend(self, edit_request: EditRequest) -> AsyncIterator[Waiter]:
         # Taken now: once it attends, the edit has the pictures, and lets them go.
-        first = ask.pictures[0].content if ask.pictures else b""
-        async with self._desk.attend(ask) as visit:
+        first = edit_request.pictures[0].content if edit_request.pictures else b""
+        async with self._desk.attend(edit_request) as waiter:
             if self._thumbnails.wanted(first):
-                self._thumbnails.offer(visit.told.edit_id, first)
+                self._thumbnails.offer(waiter.told.edit_id, first)
             del first
-            yield visit
+            yield waiter
 
     def collect(
         self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
-    ) -> AbstractAsyncContextManager[Visit]:
+    ) -> AbstractAsyncContextManager[Waiter]:
         return self._desk.collect(tenant, edit_id, patience=patience, phases=phases)
 
-    async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
         return await self._desk.withdraw(tenant, edit_id)

@@ -13,8 +13,8 @@ from starlette.types import Send
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import Overloaded
-from gateway.downstream.body import CustomerLeft
-from gateway.downstream.customer import Customer
+from gateway.downstream.body import ClientLeft
+from gateway.downstream.disconnect import DisconnectWatch
 
 MOST = 16
 PERIOD_SECONDS = 1.0
@@ -70,7 +70,7 @@ class Viewers:
         self._refresh()
         return self._stamped()
 
-    async def show(self, send: Send, customer: Customer) -> None:
+    async def show(self, send: Send, client: DisconnectWatch) -> None:
         """
         Send states until the viewer leaves or the process stops.
 
@@ -82,12 +82,14 @@ class Viewers:
         try:
             # How long a browser waits before it connects again.
             await _send(send, b"retry: 2000\n\n")
-            await self._go_on(send, customer, over)
+            await self._go_on(send, client, over)
             await _send(send, b"event: end\ndata: {}\n\n")
         finally:
             self._endings.discard(over)
 
-    async def _go_on(self, send: Send, customer: Customer, over: "asyncio.Future[None]") -> None:
+    async def _go_on(
+        self, send: Send, client: DisconnectWatch, over: "asyncio.Future[None]"
+    ) -> None:
         seen = 0
         told_at = self._clock.now()
         while not self._closed:
@@ -96,7 +98,7 @@ class Viewers:
                 seen = self._number
                 told_at = self._clock.now()
                 await _send(send, piece)
-            await customer.unless_left(lambda: asyncio.wait([over], timeout=PERIOD_SECONDS))
+            await client.unless_left(lambda: asyncio.wait([over], timeout=PERIOD_SECONDS))
 
     def _news(self, seen: int, silence: float) -> bytes:
         """Return what is new since the state *seen*; else a beat, if there was a long *silence*."""
@@ -124,4 +126,4 @@ async def _send(send: Send, piece: bytes) -> None:
         async with asyncio.timeout(_STALL_SECONDS):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     except TimeoutError:
-        raise CustomerLeft from None
+        raise ClientLeft from None

@@ -1,8 +1,8 @@
-"""The way out: DashScope's pictures in the size and format that the customer asked for."""
+"""The way out: DashScope's pictures in the size and format that the client asked for."""
 
 from PIL import Image, ImageOps
 
-from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.edit import Keepsake, OutputOptions, Size
 from gateway.domain.errors import ResultUnavailable
 from gateway.imaging.cost import cost_of
 from gateway.imaging.encoding import as_jpeg, as_png, as_webp
@@ -16,7 +16,7 @@ from gateway.imaging.pixels import flattened, with_alpha
 _BEST = 100  # OpenAI's default of output_compression (openai.md 2.1)
 
 
-def is_finished(head: bytes, form: AnswerForm) -> bool:
+def is_finished(head: bytes, form: OutputOptions) -> bool:
     """
     Tell by the first bytes of DashScope's picture whether it is what *form* asks for.
 
@@ -40,7 +40,7 @@ def finishing_cost(content: bytes, kept: Keepsake | None) -> int:
         return cost_of(seen, seen.size) + beside
 
 
-def finished(content: bytes, form: AnswerForm, kept: Keepsake | None) -> bytes:
+def finished(content: bytes, form: OutputOptions, kept: Keepsake | None) -> bytes:
     """
     Return DashScope's picture as *form* says; the same object if it is that already.
 
@@ -65,7 +65,7 @@ def _scaled(picture: Image.Image, size: Size | None) -> Image.Image:
     return ImageOps.fit(picture, (size.width, size.height), Image.Resampling.LANCZOS)
 
 
-def _encoded(picture: Image.Image, form: AnswerForm) -> bytes:
+def _encoded(picture: Image.Image, form: OutputOptions) -> bytes:
     quality = _BEST if form.compression is None else form.compression
     match form.output_format:
         case "jpeg":

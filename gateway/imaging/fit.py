@@ -1,4 +1,4 @@
-"""A customer's picture brought into DashScope's rules; one that fits already is left alone."""
+"""A client's picture brought into DashScope's rules; one that fits already is left alone."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -92,7 +92,7 @@ class Inspected:
 
 def inspect(content: bytes) -> Inspected:
     """
-    Read the head of *content*; what a customer said of it plays no part.
+    Read the head of *content*; what a client said of it plays no part.
 
     Raises:
         InvalidImage: not a picture that we read, or over 100 million pixels. The message

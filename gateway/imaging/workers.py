@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
+from gateway.domain.edit import Keepsake, OutputOptions, Picture, Size
 from gateway.domain.errors import GatewayError, InvalidImage
 from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
@@ -95,7 +95,7 @@ class Imaging:
         """
         Decode each picture, and bring it into the rules of *inputs* if *tenant* has ``fit``.
 
-        One after another, so that a customer holds one thread and the first bad picture is
+        One after another, so that a client holds one thread and the first bad picture is
         the one that is named. A Picture is one with a URL: it goes on unread, and counts.
 
         Raises:
@@ -141,12 +141,12 @@ class Imaging:
             cost = await self._run(lambda: laying_cost(original, markup), stand, SMALL)
             return await self._run(lambda: laid_over(original, markup), stand, cost)
 
-    def is_finished(self, head: bytes, form: AnswerForm) -> bool:
+    def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         """As gateway.imaging.finish.is_finished."""
         return is_finished(head, form)
 
     async def finish(
-        self, picture: bytes, form: AnswerForm, kept: Keepsake | None, tenant: str
+        self, picture: bytes, form: OutputOptions, kept: Keepsake | None, tenant: str
     ) -> bytes:
         """
         As gateway.imaging.finish.finished.
@@ -217,7 +217,7 @@ class Imaging:
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
 
         def ended(done: asyncio.Future[_Result]) -> None:
-            # The thread is free when the work ends, not when its customer leaves.
+            # The thread is free when the work ends, not when its client leaves.
             self._turns.give_back(stand.tenant, cost)
             with suppress(asyncio.CancelledError):
                 done.exception()  # perhaps nobody is there any more to hear of it

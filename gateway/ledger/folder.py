@@ -22,7 +22,7 @@ class Folder:
     Args:
         path: Made at the first write.
         durable: Whether a file survives a loss of power, or only the death of the process.
-        lack: What the customer is told when it cannot be done.
+        lack: What the client is told when it cannot be done.
         on_failure: Told of what could not be written or read, for the operator.
     """
 

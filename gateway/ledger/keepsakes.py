@@ -13,7 +13,7 @@ _MOST_IN_MEMORY = 512 * 1024 * 1024
 
 class MemoryKeepsakes:
     """
-    Answers gateway.journey.ports.Keepsakes for as long as the process lives.
+    Answers gateway.edits.ports.Keepsakes for as long as the process lives.
 
     Args:
         most: Bytes in all; beyond, the oldest go first, and most likely were delivered.
@@ -44,7 +44,7 @@ class MemoryKeepsakes:
 
 
 class FileKeepsakes:
-    """Answers gateway.journey.ports.Keepsakes with one file an edit in *folder*."""
+    """Answers gateway.edits.ports.Keepsakes with one file an edit in *folder*."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder

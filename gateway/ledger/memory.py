@@ -17,7 +17,7 @@ _MOST = 200_000  # about 100 MB; the oldest leave first
 
 class MemoryLedger:
     """
-    Answers gateway.journey.ports.Ledger without durability.
+    Answers gateway.edits.ports.Ledger without durability.
 
     Args:
         elapsed: Seconds of a clock that is never set.

@@ -22,7 +22,7 @@ def open_ledger(
         state_path: A file, or ``memory``.
         sync: ``normal`` or ``full``.
         clock: Tells when an edit is too old to be kept.
-        on_failure: Told of writes that failed, for the operator's log: the customer of an
+        on_failure: Told of writes that failed, for the operator's log: the client of an
             edit that is already paid for hears nothing of them.
 
     Raises:

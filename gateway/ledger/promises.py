@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat, Size
+from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
 from gateway.ledger.folder import Folder
 
@@ -24,7 +24,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class PromisedPictures:
-    """Answers gateway.journey.ports.Spooled with the pictures of one promised edit."""
+    """Answers gateway.edits.ports.Spooled with the pictures of one promised edit."""
 
     folder: Folder
     edit_id: str
@@ -48,7 +48,7 @@ class PromisedPictures:
 
 
 class FilePromises:
-    """Answers gateway.journey.ports.Promises with one file an edit in *folder*."""
+    """Answers gateway.edits.ports.Promises with one file an edit in *folder*."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -84,7 +84,7 @@ class FilePromises:
 
 
 class NoPromises:
-    """Answers gateway.journey.ports.Promises where nothing outlives the process: it refuses."""
+    """Answers gateway.edits.ports.Promises where nothing outlives the process: it refuses."""
 
     async def put(self, *_: object) -> PromisedPictures:
         raise LedgerUnavailable(
@@ -149,7 +149,7 @@ def _unreadable() -> LedgerUnavailable:
 
 def _edit(told: Mapping[str, Any]) -> Edit:
     answer = told["answer"]
-    form = AnswerForm(
+    form = OutputOptions(
         **{
             **answer,
             "response_format": ResponseFormat(answer["response_format"]),

@@ -10,7 +10,7 @@ from gateway.ledger.folder import Folder
 
 
 class MemoryReceipts:
-    """Answers gateway.journey.ports.Receipts for as long as the process lives."""
+    """Answers gateway.edits.ports.Receipts for as long as the process lives."""
 
     def __init__(self) -> None:
         self._by_edit: dict[str, dict[int, tuple[Made, ...]]] = {}
@@ -30,7 +30,7 @@ class MemoryReceipts:
 
 
 class FileReceipts:
-    """Answers gateway.journey.ports.Receipts with a file ``EDIT_ID.PART`` in *folder*."""
+    """Answers gateway.edits.ports.Receipts with a file ``EDIT_ID.PART`` in *folder*."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder

@@ -121,7 +121,7 @@ def edit_of_row(row: Sequence[Any], task_rows: Iterable[Sequence[Any]]) -> EditR
 
 
 def _texts(texts: tuple[str, ...]) -> str:
-    # ASCII, so that no name a customer makes up can break the write.
+    # ASCII, so that no name a client makes up can break the write.
     return json.dumps(texts) if texts else ""
 
 

@@ -75,7 +75,7 @@ _MAYBE_JUST_DELIVERED = "delivered_age IS NULL AND created > ?"
 
 class SqliteLedger:
     """
-    Answers gateway.journey.ports.Ledger. Use as an async context manager.
+    Answers gateway.edits.ports.Ledger. Use as an async context manager.
 
     Every write may be repeated without harm, and none is made from something that was
     read before: another process on the same database could not make it wrong.

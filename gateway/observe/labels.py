@@ -1,7 +1,7 @@
 """
 Every label's values are a closed set: what is not in it is counted under one name.
 
-Nothing that a customer types becomes a label, nor an id, a key or free text.
+Nothing that a client types becomes a label, nor an id, a key or free text.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ OPERATIONS = ("submit", "poll", "list", "cancel", "download", "upload")
 RETRY_REASONS = ("network", "status", "content")
 DISPOSITIONS = ("delivered", "undelivered", "failed")
 RETRIED = ("download", "upload")
-"""Operations that are tried again; the others are told to the journey, or asked for again."""
+"""Operations that are tried again; the others are told to gateway.edits, or asked for again."""
 THROTTLED = ("submit", "poll", "list", "cancel")
 UNDELIVERED = ("result_unavailable", "expired")
 RECOVERED = ("task_followed", "submit_resolved", "submit_void")

@@ -1,7 +1,7 @@
 """
 What happened, in words; gateway.observe.families holds the numbers.
 
-Answers gateway.journey.ports.Observer, gateway.downstream.ports.EdgeObserver and
+Answers gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver and
 gateway.upstream.ports.UpstreamCalls. No method raises, waits or looks anything up
 outside: a value that no label set holds is counted as ``_other`` and in
 metrics_label_overflow_total; a tenant that is not configured is ``_unknown``.

@@ -11,8 +11,8 @@ from gateway.observe.metrics import Metrics
 _EVERY = 15.0  # seconds: as often as Prometheus looks, by its default
 
 
-class Desk(Protocol):
-    """Who has the edits; gateway.journey.desk answers it."""
+class EditService(Protocol):
+    """Who has the edits; gateway.edits.service answers it."""
 
     @property
     def recoverable(self) -> int:
@@ -37,11 +37,11 @@ class Ledger(Protocol):
         ...
 
 
-async def sample(clock: Clock, desk: Desk, ledger: Ledger, metrics: Metrics) -> NoReturn:
-    """Read the gauges off *desk* and *ledger* every 15 seconds; cancel to end."""
+async def sample(clock: Clock, service: EditService, ledger: Ledger, metrics: Metrics) -> NoReturn:
+    """Read the gauges off *service* and *ledger* every 15 seconds; cancel to end."""
     while True:
-        metrics.recoverable(desk.recoverable, desk.oldest_recoverable)
-        for region, seconds in desk.oldest_waits().items():
+        metrics.recoverable(service.recoverable, service.oldest_recoverable)
+        for region, seconds in service.oldest_waits().items():
             metrics.queue_oldest(region, seconds)
         with suppress(LedgerUnavailable):  # the ledger itself tells the log
             for state, edits in (await ledger.counts()).items():

@@ -1,5 +1,5 @@
 """
-One edit, or one customer's stay at it, as a span with its children.
+One edit, or one client's stay at it, as a span with its children.
 
 Nothing in a span is a prompt, a key or a URL of a picture: names of the config, ids, counts
 and codes.
@@ -46,7 +46,7 @@ class SpanTrace(Trace):
     Answers gateway.domain.trace.Trace with *span*.
 
     It ends when nobody has to do with it any more: the edit, if it is carried, has ended and
-    the customer, if there is one, has left.
+    the client, if there is one, has left.
 
     Args:
         spans: Begins the children.
@@ -81,7 +81,7 @@ class SpanTrace(Trace):
         self._task_ids: list[str] = []
 
     def carries(self, edit: Edit, *, connected: bool) -> None:
-        """Make it the trace of *edit* itself; without *connected* it has no customer yet."""
+        """Make it the trace of *edit* itself; without *connected* it has no client yet."""
         self._edit = edit
         self._carried = True
         self._connected = connected
@@ -142,7 +142,7 @@ class SpanTrace(Trace):
         self._carried = False
         self._end_if_over()
 
-    # ------------------------------------------------------------ its customer
+    # ------------------------------------------------------------ its client
 
     def downloading(self) -> None:
         self._begin(_CUSTOMER, "download", {}, SpanKind.CLIENT)

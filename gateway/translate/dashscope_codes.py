@@ -1,5 +1,5 @@
 """
-What each error code of DashScope means to the customer: the table of dashscope.md section 7.
+What each error code of DashScope means to the client: the table of dashscope.md section 7.
 
 Its order counts: the first row that fits decides, so texts come before a whole code, and
 longer codes before shorter ones.
@@ -20,7 +20,7 @@ from gateway.domain.errors import (
 )
 
 Make = Callable[[str], GatewayError]
-"""From what DashScope said, fit to show, to the customer's error."""
+"""From what DashScope said, fit to show, to the client's error."""
 
 
 def access_refused(_: str) -> GatewayError:

@@ -19,7 +19,7 @@ from gateway.translate.dashscope_text import plain
 
 # Their texts are the operator's.
 _HIDING = (access_refused, gateway_at_fault, throttled)
-_LONGEST_SHOWN = 300  # characters of upstream's text that a customer is shown
+_LONGEST_SHOWN = 300  # characters of upstream's text that a client is shown
 _LONGEST_READ = 4096  # characters of it that are looked at
 
 
@@ -27,17 +27,17 @@ def fault(
     code: str, message: str, *, request_id: str = "", http_status: int | None = None
 ) -> GatewayError:
     """
-    Return the customer's error for DashScope's ``code`` and ``message``.
+    Return the client's error for DashScope's ``code`` and ``message``.
 
     The same table serves a refused submit, a FAILED task and a failed picture of a task
     (dashscope.md 7). A code that is not in it is the upstream's fault, never the
-    customer's: better a 500 to look into than a 400 that blames a good request. Only the
+    client's: better a 500 to look into than a 400 that blames a good request. Only the
     HTTP status may then still tell of a refused key (401, 403), a throttle (429) or too
     big a body (413).
 
     Args:
         code: As it came, dotted or in snake case; may be empty.
-        message: As it came. Keys, signatures and data URIs in it never reach the customer.
+        message: As it came. Keys, signatures and data URIs in it never reach the client.
         request_id: DashScope's, for the log line.
         http_status: Of the answer that brought the code; ``None`` inside a task.
     """

@@ -60,7 +60,7 @@ def around(pieces: Iterable[bytes | Picture]) -> SubmitBody:
 
 
 def parameters_of(edit: Edit, part: Part) -> dict[str, object]:
-    """Return the parameters that both families know; what the customer left out is left out."""
+    """Return the parameters that both families know; what the client left out is left out."""
     parameters: dict[str, object] = {"n": part.n}
     if edit.size is not None:
         # OpenAI writes 1024x1024, DashScope 1024*1024.

@@ -16,7 +16,7 @@ def synthesis_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> Submi
         ``{"model": str, "input": {"prompt": str, "images": [data URI or URL, ...],
         "negative_prompt": str}, "parameters": {"n": int, "size": "W*H", "seed": int,
         "watermark": bool, "prompt_extend": bool}}``. ``n`` is always there, since
-        DashScope's default is 4 and billed; all that the customer left out is left out,
+        DashScope's default is 4 and billed; all that the client left out is left out,
         and ``images`` where a generation has none.
 
     Source: Alibaba Model Studio, "Wan2.5 - general image editing", dashscope.md 1.3, and

@@ -1,4 +1,4 @@
-"""GatewayError → OpenAI's error body, and the headers that steer the customer's SDK."""
+"""GatewayError → OpenAI's error body, and the headers that steer the client's SDK."""
 
 import math
 

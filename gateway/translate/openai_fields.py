@@ -22,7 +22,7 @@ def too_long(name: str, most: int, length: int) -> InvalidRequest:
 
 
 def shown(text: str) -> str:
-    """Return the customer's own text, short and on one line, for a message."""
+    """Return the client's own text, short and on one line, for a message."""
     line = " ".join(text.split())
     return line if len(line) <= 64 else line[:64] + "…"
 

@@ -1,4 +1,4 @@
-"""Pictures as customers send them: field names in order, data URLs, https URLs."""
+"""Pictures as clients send them: field names in order, data URLs, https URLs."""
 
 import re
 from collections.abc import Callable, Sequence

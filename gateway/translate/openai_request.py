@@ -1,11 +1,11 @@
-"""Plain fields of a customer's request → Edit: mapped, refused or listed, never dropped."""
+"""Plain fields of a client's request → Edit: mapped, refused or listed, never dropped."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain.edit import AnswerForm, Edit, ResponseFormat, Size
+from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import MODELS, Does, Model, Offer, Sizes
 from gateway.translate import size_rule
@@ -104,12 +104,12 @@ def _check_texts(values: Mapping[str, Any], model: Model) -> None:
         )
 
 
-def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> AnswerForm:
+def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:
     """Return what becomes of DashScope's pictures, which a URL can only show as they are."""
     asked: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
     response_format = values.get("response_format", ResponseFormat.B64_JSON)
-    form = AnswerForm(
+    form = OutputOptions(
         response_format=response_format,
         output_format=output_format,
         compression=None if output_format == "png" else values.get("output_compression"),
@@ -148,7 +148,7 @@ def _check_scaling(asked: Size, sizes: Sizes, *, fit: bool) -> None:
         raise InvalidRequest(f"Invalid size '{asked}': {rule}.", param="size")
 
 
-def _without_effect(ignored: Iterable[str], answer: AnswerForm) -> Iterator[str]:
+def _without_effect(ignored: Iterable[str], answer: OutputOptions) -> Iterator[str]:
     """Yield the names that were accepted in vain; a compression only where there is one."""
     for name in ignored:
         if answer.output_format == "png" or _plain_name(name) != "output_compression":

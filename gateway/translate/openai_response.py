@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from gateway.domain.edit import AnswerForm, Size
+from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.models import Does
 
 _OBJECTS = {Does.EDIT: "image.edit", Does.GENERATE: "image.generation"}
@@ -16,7 +16,7 @@ _CLOSE = b'"}'
 
 
 def answer_frames(
-    created: int, n: int, form: AnswerForm, size: Size | None = None
+    created: int, n: int, form: OutputOptions, size: Size | None = None
 ) -> tuple[bytes, ...]:
     """
     Return what stands before, between and after *n* pictures in base64: n + 1 pieces.
@@ -78,7 +78,7 @@ def _head(created: int) -> bytes:
     return b'{"created":%d,"data":[' % created
 
 
-def _tail(form: AnswerForm, size: Size | None) -> bytes:
+def _tail(form: OutputOptions, size: Size | None) -> bytes:
     tail = b'],"output_format":' + orjson.dumps(form.output_format)
     if size is not None:
         tail += b',"size":' + orjson.dumps(str(size))

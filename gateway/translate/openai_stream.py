@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from gateway.domain.edit import AnswerForm, Size
+from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import Does
 from gateway.translate.openai_error import error_object
@@ -23,7 +23,7 @@ _NO_USAGE = {
 
 
 def completed_frames(
-    created: int, form: AnswerForm, size: Size | None, does: Does
+    created: int, form: OutputOptions, size: Size | None, does: Does
 ) -> tuple[bytes, bytes]:
     """
     Return what stands before and after one picture in base64 in its event.

@@ -42,7 +42,7 @@ def is_dashscopes(body: Mapping[str, Any]) -> bool:
 
 
 def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
-    """Return what *answer*, which brings no success, means to the customer."""
+    """Return what *answer*, which brings no success, means to the client."""
     error = fault(
         code_of(body, "code"),
         text_of(body, "message"),

@@ -1,4 +1,4 @@
-"""httpx's requests and answers over one transport, without the errands of httpx's client."""
+"""httpx's requests and answers over one transport, without the edits of httpx's client."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias

@@ -45,7 +45,7 @@ _CALL_PATIENCE = 15.0  # seconds for a fetch, list or cancel from first to last 
 
 class DashScopeApi:
     """
-    Answers gateway.journey.ports.DashScope.
+    Answers gateway.edits.ports.DashScope.
 
     Args:
         clients: Carry the calls; closed by their owner.

@@ -20,7 +20,7 @@ _PATIENCE = 60.0  # seconds that storage may let us wait in all, and
 _SLOWEST = 64 * 1024  # bytes that buy another one
 _BUSY = (408, 429, 500, 502, 503, 504)
 
-Ask = Callable[[dict[str, str]], Awaitable[httpx.Response]]
+EditRequest = Callable[[dict[str, str]], Awaitable[httpx.Response]]
 """GET the picture with these headers; the answer's body is not read yet."""
 Broke = Callable[[str, str], Awaitable[None]]
 """Told what broke, and its kind (network, status, content); waits, or raises if it was enough."""
@@ -52,8 +52,8 @@ class Incoming:
         host: Whose storage it is, for the operator.
     """
 
-    def __init__(self, ask: Ask, broke: Broke, clock: Clock, host: str) -> None:
-        self._ask = ask
+    def __init__(self, edit_request: EditRequest, broke: Broke, clock: Clock, host: str) -> None:
+        self._ask = edit_request
         self._broke = broke
         self._clock = clock
         self._host = host

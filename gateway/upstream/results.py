@@ -38,7 +38,7 @@ class Results:
         client = self._clients.of(upstream, Purpose.DOWNLOAD)
         pauses = iter(_PAUSES)
 
-        async def ask(headers: dict[str, str]) -> httpx.Response:
+        async def edit_request(headers: dict[str, str]) -> httpx.Response:
             began = self._clock.now()
             code = "error"
             try:
@@ -58,7 +58,7 @@ class Results:
             self._calls.upstream_retried(region, "download", reason)
             await self._clock.sleep(pause)
 
-        incoming = Incoming(ask, broke, self._clock, place.host)
+        incoming = Incoming(edit_request, broke, self._clock, place.host)
         try:
             await incoming.begin()
         except BaseException:  # refused, or nobody waits any more: its connection is not kept

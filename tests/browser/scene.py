@@ -92,7 +92,7 @@ class Scene:
         self.asked.append(asyncio.run_coroutine_threadsafe(asked, self.loop))
 
     def leave(self) -> None:
-        """Let the customer who came last hang up."""
+        """Let the client who came last hang up."""
         self.asked[-1].cancel()
 
     def script(self, *faults: Fault, region: str = "beijing") -> None:

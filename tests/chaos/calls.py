@@ -1,4 +1,4 @@
-"""A customer's calls: through the real SDK, and over a bare socket for those who hang up."""
+"""A client's calls: through the real SDK, and over a bare socket for those who hang up."""
 
 import json
 import select

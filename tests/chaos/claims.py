@@ -1,4 +1,4 @@
-"""After the storm: what was paid for a customer who left must still be had."""
+"""After the storm: what was paid for a client who left must still be had."""
 
 import json
 import sqlite3
@@ -20,7 +20,7 @@ class Claims:
     """
     Asks the gateway for pictures that nobody fetched, by the edit's id.
 
-    The id is read from the gateway's ledger: a customer that hung up before any answer was
+    The id is read from the gateway's ledger: a client that hung up before any answer was
     never told it.
     """
 
@@ -99,7 +99,7 @@ def replays(notes: Iterable[Note], url: str, most: int) -> tuple[int, list[str]]
 
 
 def left_when(log: Path) -> dict[str, int]:
-    """Count, by the gateway's own log, how far the edits of customers were that hung up."""
+    """Count, by the gateway's own log, how far the edits of clients were that hung up."""
     met = {"before its edit": 0, "before its task": 0, "before its picture": 0}
     for line in log.read_text("utf-8", "replace").splitlines():
         if '"outcome":"customer_left"' not in line:

@@ -1,5 +1,5 @@
 """
-Counting: the customers' notes against the books of the regions.
+Counting: the clients' notes against the books of the regions.
 
 An edit is one wish. Wishes of equal content (prompt and picture) are counted together, since
 nobody can tell whose task is whose. A task is paid when the books bill it.
@@ -47,11 +47,11 @@ class Verdict:
     billed: int = 0
     served: int = 0
     gone: int = 0
-    """Customers that left for good."""
+    """Clients that left for good."""
     unpaid: int = 0
     """Of these, those whose edit was dropped at no cost."""
     kept: int = 0
-    """Paid tasks whose customer left for good, and which could be had afterwards."""
+    """Paid tasks whose client left for good, and which could be had afterwards."""
     doubted: int = 0
     """Told for good that nobody knows what was made: see `Note.doubts`."""
     doubted_paid: int = 0
@@ -59,12 +59,12 @@ class Verdict:
     shared: int = 0
     """Wishes of equal content that got the picture of another one's task: paid once less."""
     unserved: int = 0
-    """Customers that asked until the end and got nothing."""
+    """Clients that asked until the end and got nothing."""
     twice: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     for_nobody: list[str] = field(default_factory=list)
-    """Submitted in a drain though the customer had left the line."""
+    """Submitted in a drain though the client had left the line."""
     unexpected: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     """Of every answer on the wire."""
@@ -92,10 +92,10 @@ def count(
     Hold the notes against the books.
 
     Args:
-        notes: Of every customer.
+        notes: Of every client.
         books: Of every region, by its name.
         obtainable: Of a tenant and a task: whether its picture can be had, and is that task's.
-        strangers: The digest of the picture of a program that is none of the customers.
+        strangers: The digest of the picture of a program that is none of the clients.
     """
     verdict = Verdict(asked=len(notes))
     tasks = [

@@ -1,5 +1,5 @@
 """
-A process full of customers: each takes the next wish, and asks until it is served.
+A process full of clients: each takes the next wish, and asks until it is served.
 
 A person presses the button again after every error, be it the gateway's or the network's,
 with a new call that carries no mark of a retry.
@@ -21,7 +21,7 @@ from tests.chaos.wishes import HELD, Wish, pictures, wishes
 
 class Crowd:
     """
-    Customers of one gateway, one thread each.
+    Clients of one gateway, one thread each.
 
     Args:
         url: Of the gateway.
@@ -43,10 +43,10 @@ class Crowd:
         self._give_up = give_up
         self._until = clock()
 
-    def run(self, customers: int) -> None:
-        """Let so many customers live until all have what they want."""
+    def run(self, clients: int) -> None:
+        """Let so many clients live until all have what they want."""
         pictures()
-        threads = [threading.Thread(target=self._live, args=(n,)) for n in range(customers)]
+        threads = [threading.Thread(target=self._live, args=(n,)) for n in range(clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -107,7 +107,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--notes", type=Path, required=True)
     asked = parser.parse_args(argv)
     crowd = Crowd(asked.url, asked.seed)
-    living = threading.Thread(target=crowd.run, args=(asked.customers,))
+    living = threading.Thread(target=crowd.run, args=(asked.clients,))
     print("ready", flush=True)  # noqa: T201 - read by our parent, which says when and how long
     sys.stdin.readline()
     living.start()

@@ -1,4 +1,4 @@
-"""What one customer writes down about one wish: every end of a call, and what it got."""
+"""What one client writes down about one wish: every end of a call, and what it got."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ class Note:
 
     @property
     def edit_ids(self) -> list[str]:
-        """The edits that this customer was told of, in order."""
+        """The edits that this client was told of, in order."""
         return list(dict.fromkeys(end["edit"] for end in self.ends if end["edit"]))
 
     @property
@@ -60,7 +60,7 @@ class Note:
     @property
     def doubts(self) -> set[tuple[str, str]]:
         """
-        Return the ends by which this customer may be told that nobody knows.
+        Return the ends by which this client may be told that nobody knows.
 
         That is where a model makes no tasks, and where another program uses the account.
         """
@@ -73,7 +73,7 @@ class Note:
 
     @property
     def gone(self) -> bool:
-        """Whether this customer left for good, as it meant to."""
+        """Whether this client left for good, as it meant to."""
         return self.served is None and self.wish.leave != "" and self.wish.back == "gone"
 
 

@@ -1,4 +1,4 @@
-"""Who else there is: a second program on an account, and customers that hang up during a drain."""
+"""Who else there is: a second program on an account, and clients that hang up during a drain."""
 
 import threading
 from base64 import b64encode
@@ -62,7 +62,7 @@ class Stranger:
 
 class Leavers:
     """
-    Customers that ask shortly before a drain and hang up in it, while most of them are in line.
+    Clients that ask shortly before a drain and hang up in it, while most of them are in line.
 
     Args:
         url: Of the gateway.
@@ -83,7 +83,7 @@ class Leavers:
         self._calls: list[Call] = []
         self._stack = ExitStack()
 
-    def ask(self) -> None:
+    def edit_request(self) -> None:
         """Send every request, and stay on the line."""
         for note in self.notes:
             with suppress(OSError):

@@ -1,5 +1,5 @@
 """
-The chaos run: is every edit paid once, and does its customer get its own picture, come what may?
+The chaos run: is every edit paid once, and does its client get its own picture, come what may?
 
     python -m tests.chaos.run --seconds 600 --kills 60 --seed 1
 
@@ -43,7 +43,7 @@ class Plan:
     kills: int
     seed: int
     processes: int = 2
-    customers: int = 24
+    clients: int = 24
     """In each process."""
     drains: int = field(default=-1)
     renames: int = field(default=-1)
@@ -98,7 +98,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
             gateway.url,
             seed=plan.seed,
             processes=plan.processes,
-            each=plan.customers,
+            each=plan.clients,
         )
         began = clock()
         tell(crowd, "")
@@ -162,7 +162,7 @@ def _drain(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies) -> N
     skies.clear()  # what is late or tried again would be no finding
     leavers = Leavers(gateway.url, f"{plan.seed}-{gateway.drains}", folder)
     made = skies.made(ASKED_IN_A_DRAIN)
-    leavers.ask()
+    leavers.edit_request()
     for _ in range(100):  # the others are in line once some have their tasks
         if skies.made(ASKED_IN_A_DRAIN) >= made + _SOME:
             break
@@ -204,7 +204,7 @@ def _counted(
     head: list[tuple[str, Any]] = [
         ("seed", plan.seed),
         ("seconds of storm, then of settling", f"{lasted[0]:.0f}, {lasted[1]:.0f}"),
-        ("customers at once", plan.processes * plan.customers),
+        ("customers at once", plan.processes * plan.clients),
         ("SIGKILLs", gateway.kills),
         ("  tasks open in the ledger at these", dict(gateway.met_by_kills)),
         ("SIGTERMs", gateway.drains),
@@ -240,7 +240,7 @@ def main(argv: list[str]) -> int:
         asked.seconds,
         asked.kills,
         asked.seed,
-        customers=asked.customers,
+        clients=asked.clients,
         without=frozenset(asked.without),
     )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:

@@ -65,7 +65,7 @@ def test_a_second_paid_task_is_paid_twice() -> None:
 
 
 def test_a_task_that_nobody_asked_for_is_paid_twice() -> None:
-    """A paid task of a content that no customer has is counted."""
+    """A paid task of a content that no client has is counted."""
     verdict = count([], _books(_task(WISH, "t1")), _kept)
 
     assert len(verdict.twice) == 1
@@ -91,7 +91,7 @@ def test_a_picture_of_an_unbilled_task_is_wrong() -> None:
 
 
 def test_a_wrong_picture_is_told() -> None:
-    """What a customer saw to be wrong stands in the verdict."""
+    """What a client saw to be wrong stands in the verdict."""
     note = Note(WISH, served="t1", wrong="of another picture")
 
     verdict = count([note], _books(_task(WISH, "t1")), _gone)
@@ -112,7 +112,7 @@ def test_a_wrong_picture_is_told() -> None:
 def test_what_was_paid_and_not_fetched(
     wish: Wish, obtainable: Any, kept: int, lost: int, unserved: int
 ) -> None:
-    """A paid picture that its customer did not get must be there to be had, or it is lost."""
+    """A paid picture that its client did not get must be there to be had, or it is lost."""
     verdict = count([Note(wish)], _books(_task(wish, "t1")), obtainable)
 
     assert (verdict.kept, len(verdict.lost), verdict.unserved) == (kept, lost, unserved)
@@ -152,7 +152,7 @@ def test_a_generation_has_no_picture() -> None:
 
 
 def test_dropped_before_it_cost_anything() -> None:
-    """A customer that left for good before its edit was made is owed nothing."""
+    """A client that left for good before its edit was made is owed nothing."""
     verdict = count([Note(GONE)], _books(_task(GONE, "t1", billed=0)), _gone)
 
     assert verdict.clean
@@ -190,7 +190,7 @@ def test_a_task_lost_on_an_account(tenant: str, clean: bool) -> None:
 
 @pytest.mark.parametrize(("later", "clean"), [(1.0, True), (6.0, False)])
 def test_who_hangs_up_in_a_drain(later: float, clean: bool) -> None:
-    """What is submitted long after its customer left the line was submitted for nobody."""
+    """What is submitted long after its client left the line was submitted for nobody."""
     note = Note(replace(GONE, leave="draining"))
     note.end("left", code="draining")
     task = {**_task(note.wish, "t1"), "submit_time": note.ends[0]["at"] + later}
@@ -201,7 +201,7 @@ def test_who_hangs_up_in_a_drain(later: float, clean: bool) -> None:
 
 
 def test_the_second_program_on_an_account() -> None:
-    """Its tasks are its own affair; a customer that gets one of its pictures was wronged."""
+    """Its tasks are its own affair; a client that gets one of its pictures was wronged."""
     theirs = {**_task(WISH, "t9"), "inputs_sha256": ["theirs"]}
     books = _books(_task(WISH, "t1"), theirs)
 

@@ -16,7 +16,7 @@ def test_short_storm(tmp_path: Path) -> None:
         kills=4,
         seed=1,
         processes=1,
-        customers=12,
+        clients=12,
         drains=1,
         renames=1,
         sleeps=1,

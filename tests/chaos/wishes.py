@@ -1,4 +1,4 @@
-"""What customers want: an endless, seeded row of edits, each with the manner of its customer."""
+"""What clients want: an endless, seeded row of edits, each with the manner of its client."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -113,7 +113,7 @@ def _of_another_model(dice: Random, wish: Wish) -> Wish:
 
 
 def _of_a_template(wish: Wish, number: int) -> Wish:
-    """A prompt that others have, too, a picture that nobody else has; and its customer stays."""
+    """A prompt that others have, too, a picture that nobody else has; and its client stays."""
     prompt = template(number % _TEMPLATES)
     return replace(wish, prompt=prompt, picture=_PICTURES + number, leave="", back="")
 

@@ -1,4 +1,4 @@
-"""The processes of a chaos run: regions that stay, a gateway that dies, customers that ask."""
+"""The processes of a chaos run: regions that stay, a gateway that dies, clients that ask."""
 
 import os
 import shutil
@@ -210,7 +210,7 @@ def start_customers(
     each: int,
 ) -> list["subprocess.Popen[str]"]:
     """
-    Start so many processes of *each* customers, and wait until they are ready to ask.
+    Start so many processes of *each* clients, and wait until they are ready to ask.
 
     `tell` says when they begin, and how long they may ask; then their notes lie in
     ``notes-*.jsonl``.

@@ -1,4 +1,4 @@
-"""A network that breaks its first customer's connection, for clients in programs of their own."""
+"""A network that breaks its first client's connection, for clients in programs of their own."""
 
 import asyncio
 import threading

@@ -93,11 +93,11 @@ def librechat(picture: Path) -> Callable[[str, str], dict[str, Any]]:
         cannot("Node is not installed")
     node_packages.installed()
 
-    def ask(base_url: str, prompt: str) -> dict[str, Any]:
+    def edit_request(base_url: str, prompt: str) -> dict[str, Any]:
         order = {"base_url": base_url, "key": KEY, "prompt": prompt}
         return node_packages.run("librechat.mjs", images=[str(picture)], **order)
 
-    return ask
+    return edit_request
 
 
 @pytest.mark.slow

@@ -200,12 +200,14 @@ def test_it_holds_on(joining: Neighbour, proxy: Proxy) -> None:
         async with openai.AsyncOpenAI(
             base_url=f"{proxy.url}/v1", api_key=_MASTER_KEY, max_retries=0
         ) as client:
-            ask = partial(client.images.edit, model="joining", image=photo(), prompt=prompt)
+            edit_request = partial(
+                client.images.edit, model="joining", image=photo(), prompt=prompt
+            )
             async with asyncio.TaskGroup() as group:
-                first = group.create_task(ask())
+                first = group.create_task(edit_request())
                 await eventually(made)
                 first.cancel()
-            return await ask()
+            return await edit_request()
 
     answer = asyncio.run(leave_and_come_back())
 

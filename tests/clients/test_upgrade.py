@@ -118,7 +118,7 @@ def test_others_on_the_same_connections(there: Neighbour, url: str, picture: Pat
     """Each gets its own answer beside such offers, also where a proxy shares connections."""
     with ThreadPoolExecutor(6) as pool, httpx.Client(trust_env=False, timeout=120) as client:
 
-        def ask(number: int) -> tuple[str, dict[str, Any]]:
+        def edit_request(number: int) -> tuple[str, dict[str, Any]]:
             prompt = f"{number} beside offers, by {url}"
             if number % 3 == 0:
                 return prompt, _curl(url, picture, prompt)
@@ -131,7 +131,7 @@ def test_others_on_the_same_connections(there: Neighbour, url: str, picture: Pat
             told: dict[str, Any] = answer.json()
             return prompt, told
 
-        answers = list(pool.map(ask, range(30)))
+        answers = list(pool.map(edit_request, range(30)))
 
     assert [_made(told) for _, told in answers] == [theirs(p, photo()) for p, _ in answers]
     assert [len(there.tasks(prompt)) for prompt, _ in answers] == [1] * 30

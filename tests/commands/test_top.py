@@ -32,7 +32,7 @@ def play() -> Iterator[Scene]:
             held.edit(tenant)
 
         async def at_work() -> bool:
-            seen = held.home.gateway.desk.snapshot()
+            seen = held.home.gateway.service.snapshot()
             return seen.running.total == 2 and seen.waiting.total == 1
 
         held.run(eventually(at_work))
@@ -85,8 +85,8 @@ def test_one_look_as_json(play: Scene, capsys: pytest.CaptureFixture[str]) -> No
     # The gateway of this test logs to the same output.
     (line,) = [it for it in capsys.readouterr().out.splitlines() if it.startswith("{")]
     state = json.loads(line)
-    assert state["desk"]["running"]["total"] == 2
-    assert state["desk"]["tenants"]["total"] == 4
+    assert state["edits"]["running"]["total"] == 2
+    assert state["edits"]["tenants"]["total"] == 4
 
 
 def test_by_a_config(play: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,14 +19,14 @@ EDIT = {
     "model": "wan2.5-i2i-preview",
     "pictures": 2,
     "stage": "running",
-    "customers": 1,
+    "clients": 1,
     "since": 80.0,
     "phases": [["queue", 80.0], ["submit", 90.0], ["upstream_running", 91.0]],
     "tasks": ["task-1"],
     "polls": 3,
 }
 WAITING = {**EDIT, "accounts": [], "stage": "waiting", "pictures": 1, "phases": []}
-KEPT = {**EDIT, "stage": "kept", "customers": 0, "tenant": "studio"}
+KEPT = {**EDIT, "stage": "kept", "clients": 0, "tenant": "studio"}
 BUDGET = {"per_second": 20, "used": 0.25, "factor": 1.0}
 ACCOUNT = {
     "name": "acme-cn",
@@ -66,7 +66,7 @@ def some(*rows: dict[str, Any], total: int | None = None) -> dict[str, Any]:
 
 
 def state(**changes: Any) -> dict[str, Any]:
-    desk = {
+    service = {
         "running": some(EDIT),
         "waiting": some(WAITING, total=9_000),
         "kept": some(KEPT),
@@ -80,7 +80,7 @@ def state(**changes: Any) -> dict[str, Any]:
         "bytes": {"held": 2_500_000, "limit": 512_000_000},
         "answered": some(END, REFUSED, FAILED, LEFT),
         "thumbnails": [],
-        "desk": desk,
+        "edits": service,
         **changes,
     }
 
@@ -128,12 +128,12 @@ def test_time_goes_on() -> None:
 
 
 def test_nobody_there() -> None:
-    """An edit without its customer says so, and an idle gateway has no tables of edits."""
-    desk = {**state()["desk"], "running": some({**EDIT, "customers": 0})}
-    idle = {**state()["desk"], "running": some(), "waiting": some(), "kept": some()}
+    """An edit without its client says so, and an idle gateway has no tables of edits."""
+    service = {**state()["edits"], "running": some({**EDIT, "clients": 0})}
+    idle = {**state()["edits"], "running": some(), "waiting": some(), "kept": some()}
 
-    assert "nobody connected" in text(Look("http://gw", state(desk=desk)))
-    assert "Running" not in text(Look("http://gw", state(desk=idle)))
+    assert "nobody connected" in text(Look("http://gw", state(edits=service)))
+    assert "Running" not in text(Look("http://gw", state(edits=idle)))
 
 
 def test_troubles() -> None:
@@ -150,9 +150,9 @@ def test_troubles() -> None:
 
 def test_long_tables_are_cut() -> None:
     """On a screen of its own a table has so many rows, and tells how many there are."""
-    desk = {**state()["desk"], "running": some(*[EDIT] * 30)}
+    service = {**state()["edits"], "running": some(*[EDIT] * 30)}
 
-    assert "Running · 12 of 30" in text(Look("http://gw", state(desk=desk)), rows=12)
+    assert "Running · 12 of 30" in text(Look("http://gw", state(edits=service)), rows=12)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_terminal_obeys_nothing() -> None:
     assert safe("a\x1b[2J\nb") == "a�[2J�b"
     assert short("edit_\x1b\x1b") == "��"
     hostile = {**EDIT, "tenant": "[red]\x1b]0;x\x07"}
-    desk = {**state()["desk"], "running": some(hostile)}
+    service = {**state()["edits"], "running": some(hostile)}
 
-    said = text(Look("http://gw", state(desk=desk)))
+    said = text(Look("http://gw", state(edits=service)))
 
     assert "\x1b" not in said
     assert "[red]" in said

@@ -21,7 +21,7 @@ def test_environment_alone() -> None:
 
 
 def test_environment_names_region_base_url_and_customers_key() -> None:
-    """The variables choose region, base URL and the customers' key."""
+    """The variables choose region, base URL and the clients' key."""
     config = config_from_environ(
         {
             "DASHSCOPE_API_KEY": "sk-canary",

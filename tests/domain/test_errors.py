@@ -81,5 +81,5 @@ def test_remembered_without_words() -> None:
 
 
 def test_throttled_is_a_rate_limit() -> None:
-    """Towards the customer a throttling is a 429."""
+    """Towards the client a throttling is a 429."""
     assert issubclass(Throttled, RateLimited)

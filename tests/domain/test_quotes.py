@@ -1,4 +1,4 @@
-"""What upstream quotes of a customer's prompt is neither told nor kept."""
+"""What upstream quotes of a client's prompt is neither told nor kept."""
 
 import html
 import json
@@ -84,7 +84,7 @@ def test_pieces(text: str, said: str, left: str) -> None:
 
 
 def test_several_texts() -> None:
-    """The negative prompt is the customer's as well."""
+    """The negative prompt is the client's as well."""
     said = told("Prompt 'a red hat' and negative prompt 'blurry' fail.", "a red hat", "blurry")
 
     assert said == "Prompt '[prompt]' and negative prompt '[prompt]' fail."

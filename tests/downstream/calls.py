@@ -1,27 +1,27 @@
-"""How a customer calls: by a client, or over a connection by hand; how its edit ends."""
+"""How a client calls: by a client, or over a connection by hand; how its edit ends."""
 
 from typing import Any
 
 import httpx
 
-from gateway.journey.ask import Answer
+from gateway.edits.request import EditResult
 from tests.downstream.house import FILES, FORM, KEY, FakeVisit, House, Wire, request_of
 
 EDITS = "/v1/images/edits"
 
 
 async def post(house: House, path: str = EDITS, **kwargs: Any) -> httpx.Response:
-    async with house.customer() as customer:
-        return await customer.post(path, **{"data": FORM, "files": FILES, **kwargs})
+    async with house.client() as client:
+        return await client.post(path, **{"data": FORM, "files": FILES, **kwargs})
 
 
-def ending(house: House, outcome: Answer | Exception) -> None:
-    async def ends() -> Answer:
+def ending(house: House, outcome: EditResult | Exception) -> None:
+    async def ends() -> EditResult:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    house.desk.visit = FakeVisit(ends)
+    house.service.waiter = FakeVisit(ends)
 
 
 async def by_hand(house: House, wire: Wire, **kwargs: Any) -> None:

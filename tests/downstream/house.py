@@ -1,4 +1,4 @@
-"""The door in with fakes behind it: a desk with a script, a recorder, a clock in the hand."""
+"""The door in with fakes behind it: a service with a script, a recorder, a clock in the hand."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import Message
 
-from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
+from gateway.domain.edit import Keepsake, OutputOptions, Picture, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.models import Does, Inputs, Offer
 from gateway.domain.phases import Phase, Phases
@@ -31,8 +31,8 @@ from gateway.downstream.refuse import exception_handlers
 from gateway.downstream.request_line import RequestLine
 from gateway.downstream.request_log import RequestLog
 from gateway.downstream.routes import routes
+from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.imaging.workers import Checked
-from gateway.journey.ask import Answer, Ask, Told
 
 KEY = "sk-canary-0123456789"
 ACME = Tenant(name="acme", region="beijing", upstreams=())
@@ -40,7 +40,7 @@ MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i
 PAINTERS = {"wan2.5-t2i-preview": "wan2.5-t2i-preview", "gpt-image-1": "wan2.5-t2i-preview"}
 EDITS = Offer(Does.EDIT, MODELS, "gpt-image-1", PAINTERS)
 GENERATIONS = Offer(Does.GENERATE, PAINTERS, "gpt-image-1", MODELS)
-TOLD = Told(
+TOLD = EditStatus(
     edit_id="edit_1",
     region="beijing",
     task_ids=("task-1", "task-2"),
@@ -53,15 +53,15 @@ FORM = {"prompt": "a hat", "model": "gpt-image-1"}
 FILES = {"image": ("cat.png", PNG, "image/png")}
 
 
-def answer(**changes: Any) -> Answer:
+def answer(**changes: Any) -> EditResult:
     whole: dict[str, Any] = {
         "told": TOLD,
-        "form": AnswerForm(),
+        "form": OutputOptions(),
         "pictures": (b"one",),
         "urls": (),
         "requested": 1,
     }
-    return Answer(**{**whole, **changes})
+    return EditResult(**{**whole, **changes})
 
 
 @dataclass
@@ -84,8 +84,8 @@ class FakeClock:
 class FakeVisit:
     """Ends as its script says, and remembers what became of it."""
 
-    ends: Callable[[], Awaitable[Answer]]
-    told: Told = TOLD
+    ends: Callable[[], Awaitable[EditResult]]
+    told: EditStatus = TOLD
     was_delivered: bool = False
     cancelled: bool = False
     extended: float = 0.0
@@ -96,7 +96,7 @@ class FakeVisit:
     def extend(self, patience: float) -> None:
         self.extended = patience
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> EditResult:
         try:
             return await self.ends()
         except asyncio.CancelledError:
@@ -107,7 +107,7 @@ class FakeVisit:
         self.was_delivered = True
 
 
-async def ends_well() -> Answer:
+async def ends_well() -> EditResult:
     return answer()
 
 
@@ -115,8 +115,8 @@ async def ends_well() -> Answer:
 class FakeDesk:
     """Hands out *visit* and remembers who asked."""
 
-    visit: FakeVisit = field(default_factory=lambda: FakeVisit(ends_well))
-    asks: list[Ask] = field(default_factory=list)
+    waiter: FakeVisit = field(default_factory=lambda: FakeVisit(ends_well))
+    edit_requests: list[EditRequest] = field(default_factory=list)
     pictures: list[tuple[Picture, ...]] = field(default_factory=list)
     refusal: Exception | None = None
     left: int = 0
@@ -124,32 +124,32 @@ class FakeDesk:
     """Whether the bytes are still needed after the visit, as by a detached edit in line."""
 
     @asynccontextmanager
-    async def attend(self, ask: Ask) -> AsyncIterator[FakeVisit]:
+    async def attend(self, edit_request: EditRequest) -> AsyncIterator[FakeVisit]:
         if self.refusal is not None:
             raise self.refusal
-        self.asks.append(ask)
-        self.pictures.append(ask.pictures)
-        ask.phases.enter(Phase.QUEUE, ask.phases.started + 0.25)
+        self.edit_requests.append(edit_request)
+        self.pictures.append(edit_request.pictures)
+        edit_request.phases.enter(Phase.QUEUE, edit_request.phases.started + 0.25)
         try:
-            yield self.visit
+            yield self.waiter
         finally:
             self.left += 1
             if not self.keeps:
-                ask.release()
+                edit_request.release()
 
     @asynccontextmanager
     async def collect(
         self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
     ) -> AsyncIterator[FakeVisit]:
         self._find(tenant, edit_id)
-        yield self.visit
+        yield self.waiter
 
-    async def withdraw(self, tenant: Tenant, edit_id: str) -> Told:
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
         self._find(tenant, edit_id)
-        return self.visit.told
+        return self.waiter.told
 
     def _find(self, tenant: Tenant, edit_id: str) -> None:
-        if (tenant.name, edit_id) != ("acme", self.visit.told.edit_id):
+        if (tenant.name, edit_id) != ("acme", self.waiter.told.edit_id):
             raise NotFound("There is no such edit.")
 
 
@@ -228,7 +228,7 @@ class House:
     def __post_init__(self) -> None:
         self.clock = FakeClock()
         self.seen = Recorder()
-        self.desk = FakeDesk()
+        self.service = FakeDesk()
         self.readiness = Readiness()
         self.budget = Bytes(self.most_bytes, self.seen.inflight_bytes)
         self.check = passes
@@ -272,7 +272,7 @@ class House:
             keyring=keyring,
             readiness=self.readiness,
             reception=reception,
-            desk=self.desk,
+            service=self.service,
             budget=self.budget,
             measure=self.measure,
             heartbeat_seconds=self.heartbeat_seconds,
@@ -299,7 +299,7 @@ class House:
         self.waits.append(patience)
         return content in self.clear
 
-    def customer(self, key: str | None = KEY) -> httpx.AsyncClient:
+    def client(self, key: str | None = KEY) -> httpx.AsyncClient:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(self.app)
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
@@ -314,7 +314,7 @@ class Wire:
         self.hang_up = asyncio.Event()
         self.on_send: Callable[[Message], None] = lambda message: None
         self.waits = False
-        """Whether a send waits for the socket, as it does with a slow customer."""
+        """Whether a send waits for the socket, as it does with a slow client."""
 
     async def receive(self) -> Message:
         if self.script:

@@ -1,4 +1,4 @@
-"""Customers who are kept awake: what they send, when their edit ends, what they read."""
+"""Clients who are kept awake: what they send, when their edit ends, what they read."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import httpx
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import KeepAlive
-from gateway.journey.ask import Answer, Told
+from gateway.edits.request import EditResult, EditStatus
 from tests.downstream.house import ACME, FILES, FORM, KEY, TOLD, FakeVisit, House, Wire, request_of
 
 STREAM = {**FORM, "stream": "true"}
@@ -18,16 +18,16 @@ BLANK = replace(ACME, keep_alive=KeepAlive.WHITESPACE)
 
 
 def ending(
-    house: House, outcome: Answer | GatewayError, *, after: float = 0.0, told: Told = TOLD
+    house: House, outcome: EditResult | GatewayError, *, after: float = 0.0, told: EditStatus = TOLD
 ) -> FakeVisit:
-    async def ends() -> Answer:
+    async def ends() -> EditResult:
         await asyncio.sleep(after)
         if isinstance(outcome, GatewayError):
             raise outcome
         return outcome
 
-    house.desk.visit = FakeVisit(ends, told=told)
-    return house.desk.visit
+    house.service.waiter = FakeVisit(ends, told=told)
+    return house.service.waiter
 
 
 async def send(

@@ -33,7 +33,7 @@ def test_an_end() -> None:
 
 
 def test_one_who_left() -> None:
-    """Of a customer who left the phases are told up to then; of one never read, none."""
+    """Of a client who left the phases are told up to then; of one never read, none."""
     answered = Answered(Recorder())
 
     answered.log_line(a_line(outcome="customer_left", status=0, phases=Phases(started=10.0)))
@@ -55,7 +55,7 @@ def test_one_who_left() -> None:
     ],
 )
 def test_what_is_an_end(changes: dict[str, object], kept: bool) -> None:
-    """Only the end of a known customer's wait for pictures is kept."""
+    """Only the end of a known client's wait for pictures is kept."""
     answered = Answered(Recorder())
 
     answered.log_line(a_line(**changes))

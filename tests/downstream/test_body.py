@@ -5,7 +5,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import BodyTooSlow, RequestTooLarge
-from gateway.downstream.body import CustomerLeft, Limits, announced, pour
+from gateway.downstream.body import ClientLeft, Limits, announced, pour
 from gateway.downstream.bytes_budget import Bytes
 
 pytestmark = pytest.mark.anyio
@@ -89,8 +89,8 @@ async def test_too_large_on_the_way() -> None:
 
 
 async def test_customer_leaves() -> None:
-    """A customer who hangs up while sending is no fault of anybody."""
-    with pytest.raises(CustomerLeft):
+    """A client who hangs up while sending is no fault of anybody."""
+    with pytest.raises(ClientLeft):
         await poured(piece(b"a"), {"type": "http.disconnect"}, limits=Limits())
 
 

@@ -1,4 +1,4 @@
-"""A call that is broken off, by the customer or by a bug: who has got what."""
+"""A call that is broken off, by the client or by a bug: who has got what."""
 
 import asyncio
 from typing import Any
@@ -8,8 +8,8 @@ from starlette.types import Message
 
 from gateway.domain.errors import InternalError
 from gateway.domain.tenant import Tenant
+from gateway.edits.request import EditResult, EditStatus
 from gateway.imaging.workers import Checked
-from gateway.journey.ask import Answer, Told
 from tests.downstream.calls import by_hand, ending
 from tests.downstream.house import FORM, FakeVisit, House, Wire, answer, passes
 
@@ -30,17 +30,17 @@ async def test_customer_leaves_while_waiting(status: str, place: str) -> None:
     house = House()
     wire = Wire()
 
-    async def ends() -> Answer:
+    async def ends() -> EditResult:
         wire.hang_up.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    house.desk.visit = FakeVisit(ends, told=Told("edit_1", "beijing", status=status))
+    house.service.waiter = FakeVisit(ends, told=EditStatus("edit_1", "beijing", status=status))
     await by_hand(house, wire)
 
     assert house.seen.told("disconnected") == [("disconnected", place)]
-    assert house.desk.visit.cancelled
-    assert house.desk.left == 1
+    assert house.service.waiter.cancelled
+    assert house.service.left == 1
     assert wire.sent == []
     assert house.seen.told("ended")[0][3] == 499
     assert house.seen.lines[0].outcome == "customer_left"
@@ -48,7 +48,7 @@ async def test_customer_leaves_while_waiting(status: str, place: str) -> None:
 
 
 async def test_customer_leaves_while_a_decoding_thread_is_waited_for() -> None:
-    """A hang-up ends the wait for a thread at once: no picture of that customer is decoded."""
+    """A hang-up ends the wait for a thread at once: no picture of that client is decoded."""
     house = House()
     wire = Wire()
     ended: list[str] = []
@@ -65,13 +65,13 @@ async def test_customer_leaves_while_a_decoding_thread_is_waited_for() -> None:
     await by_hand(house, wire)
 
     assert ended == ["wait"]
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
     assert house.seen.told("disconnected") == [("disconnected", "reading")]
     assert house.seen.inflight == 0
 
 
 async def test_customer_leaves_while_reading() -> None:
-    """A hang-up in the middle of the body never comes to the desk."""
+    """A hang-up in the middle of the body never comes to the service."""
     house = House()
     script: list[Message] = [
         {"type": "http.request", "body": b"--x", "more_body": True},
@@ -81,7 +81,7 @@ async def test_customer_leaves_while_reading() -> None:
     await by_hand(house, wire := Wire(), script=script)
 
     assert house.seen.told("disconnected") == [("disconnected", "reading")]
-    assert (house.desk.asks, wire.sent, house.seen.inflight) == ([], [], 0)
+    assert (house.service.edit_requests, wire.sent, house.seen.inflight) == ([], [], 0)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ async def test_customer_leaves_while_writing(nth: int, waits: bool, sent: int) -
     wire.on_send, wire.waits = cut, waits
     await by_hand(house, wire)
 
-    assert not house.desk.visit.was_delivered
+    assert not house.service.waiter.was_delivered
     assert house.seen.told("disconnected") == [("disconnected", "writing")]
     assert len(wire.sent) == sent
     assert wire.sent[-1]["more_body"]
-    assert house.desk.left == 1
+    assert house.service.left == 1
 
 
 async def test_the_end_comes_after_delivered() -> None:
@@ -118,8 +118,8 @@ async def test_the_end_comes_after_delivered() -> None:
     wire = Wire()
     order: list[Any] = []
     ending(house, answer())
-    visit = house.desk.visit
-    wire.on_send = lambda m: order.append((m.get("more_body"), visit.was_delivered))
+    waiter = house.service.waiter
+    wire.on_send = lambda m: order.append((m.get("more_body"), waiter.was_delivered))
 
     await by_hand(house, wire)
 
@@ -137,7 +137,7 @@ async def test_a_bug_after_the_first_byte() -> None:
     async def breaks() -> None:
         raise ValueError(FORM["prompt"])
 
-    house.desk.visit.delivered = breaks  # type: ignore[method-assign]  # a visit with a bug
+    house.service.waiter.delivered = breaks  # type: ignore[method-assign]  # a visit with a bug
     await by_hand(house, wire)
 
     assert wire.sent[-1]["more_body"]
@@ -158,6 +158,6 @@ async def test_customer_leaves_while_pictures_are_checked() -> None:
     house.check = slow
     await by_hand(house, wire)
 
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
     assert house.seen.told("disconnected") == [("disconnected", "reading")]
     assert house.seen.inflight == 0

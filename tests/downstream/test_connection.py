@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.downstream.body import CustomerLeft
+from gateway.downstream.body import ClientLeft
 from gateway.downstream.connection import Connection
-from gateway.downstream.customer import Customer
+from gateway.downstream.disconnect import DisconnectWatch
 from tests.rush import RUSH
 from tests.whole import eventually
 
@@ -54,10 +54,10 @@ class Served:
         """Answer when told to, as an edit does; notice when the client leaves."""
         await request.body()
         self.paths.append(request.url.path)
-        async with Customer(request.receive) as customer:
+        async with DisconnectWatch(request.receive) as client:
             try:
-                await customer.unless_left(self.go_on.wait)
-            except CustomerLeft:
+                await client.unless_left(self.go_on.wait)
+            except ClientLeft:
                 self.left.append(request.url.path)
         return Response("late")
 
@@ -186,9 +186,11 @@ async def test_an_offer_to_upgrade_is_ignored(offer: bytes, body: bytes, cut: bo
 
 async def test_an_offer_without_a_body() -> None:
     """A GET that offers a websocket is a GET, however many of them come at once."""
-    ask = b"GET /%d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    edit_request = (
+        b"GET /%d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    )
 
-    served, answers = await _answers(b"".join(ask % number for number in range(5)))
+    served, answers = await _answers(b"".join(edit_request % number for number in range(5)))
 
     assert served.paths == ["/0", "/1", "/2", "/3", "/4"]
     assert len(answers) == 5

@@ -121,21 +121,24 @@ async def test_an_edit(coding: str, code: Callable[[bytes], bytes]) -> None:
     """A compressed form and compressed JSON make the edit that they say."""
     house = House()
     form = httpx.Request("POST", "http://gateway", data=FORM, files=FILES)
-    async with house.customer() as customer:
+    async with house.client() as client:
         for body, kind in ((form.read(), form.headers["content-type"]), (JSON, "application/json")):
             headers = {"content-type": kind, "content-encoding": coding}
-            reply = await customer.post(EDITS, content=code(body), headers=headers)
+            reply = await client.post(EDITS, content=code(body), headers=headers)
             assert reply.status_code == 200, reply.text
 
-    assert [ask.edit.prompt for ask in house.desk.asks] == ["a hat", "a hat"]
-    assert [pictures[0].content for pictures in house.desk.pictures] == [PNG, PNG]
+    assert [edit_request.edit.prompt for edit_request in house.service.edit_requests] == [
+        "a hat",
+        "a hat",
+    ]
+    assert [pictures[0].content for pictures in house.service.pictures] == [PNG, PNG]
 
 
 async def test_another_coding_by_http() -> None:
     """The refusal is 415 in the envelope, and tells what would be read."""
-    async with House().customer() as customer:
+    async with House().client() as client:
         headers = {"content-type": "application/json", "content-encoding": "br"}
-        reply = await customer.post(EDITS, content=JSON, headers=headers)
+        reply = await client.post(EDITS, content=JSON, headers=headers)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (415, "unsupported_content_encoding")
@@ -148,9 +151,9 @@ async def test_a_bomb() -> None:
     """The limits hold for what comes out: a small body that becomes a large one is 413."""
     house = House(limits=Limits(max_body_bytes=100_000))
     bomb = gzip.compress(bytes(50_000_000))
-    async with house.customer() as customer:
+    async with house.client() as client:
         headers = {"content-type": "application/json", "content-encoding": "gzip"}
-        reply = await customer.post(EDITS, content=bomb, headers=headers)
+        reply = await client.post(EDITS, content=bomb, headers=headers)
 
     assert len(bomb) < 100_000
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")

@@ -15,10 +15,12 @@ PREFLIGHT = {
 }
 
 
-async def ask(house: House, method: str, origin: str | None, **more: Any) -> httpx.Response:
+async def edit_request(
+    house: House, method: str, origin: str | None, **more: Any
+) -> httpx.Response:
     headers = {**more.pop("headers", {}), **({} if origin is None else {"origin": origin})}
-    async with house.customer(key=more.pop("key", None)) as customer:
-        return await customer.request(method, EDITS, headers=headers, **more)
+    async with house.client(key=more.pop("key", None)) as client:
+        return await client.request(method, EDITS, headers=headers, **more)
 
 
 def cors(reply: httpx.Response) -> dict[str, str]:
@@ -42,7 +44,7 @@ async def test_preflight(origins: tuple[str, ...], origin: str, allowed: str, va
     """A browser of an allowed origin is told, without a key, that it may send what it means to."""
     house = House(origins=origins)
 
-    reply = await ask(house, "OPTIONS", origin, headers=PREFLIGHT)
+    reply = await edit_request(house, "OPTIONS", origin, headers=PREFLIGHT)
 
     assert (reply.status_code, reply.content) == (204, b"")
     told = cors(reply)
@@ -70,7 +72,7 @@ async def test_other_origins(origin: str | None, headers: dict[str, str]) -> Non
     """Other origins get nothing, and no cache takes that answer for an allowed one's."""
     house = House(origins=("https://a.example",))
 
-    reply = await ask(house, "OPTIONS", origin, headers=headers)
+    reply = await edit_request(house, "OPTIONS", origin, headers=headers)
 
     assert cors(reply) == {}
     assert reply.headers["vary"] == "Origin"
@@ -80,13 +82,13 @@ async def test_an_edit_and_a_refusal() -> None:
     """A script may read every answer with its headers, refusals and bugs included."""
     house = House(origins=("https://a.example",))
 
-    refused = await ask(house, "POST", "https://a.example", data=FORM, files=FILES)
-    async with house.customer() as customer:
-        taken = await customer.post(
+    refused = await edit_request(house, "POST", "https://a.example", data=FORM, files=FILES)
+    async with house.client() as client:
+        taken = await client.post(
             EDITS, data=FORM, files=FILES, headers={"origin": "https://a.example"}
         )
-        house.desk.refusal = ValueError("a bug")
-        broken = await customer.post(
+        house.service.refusal = ValueError("a bug")
+        broken = await client.post(
             EDITS, data=FORM, files=FILES, headers={"origin": "https://a.example"}
         )
 

@@ -175,19 +175,19 @@ async def test_a_long_form() -> None:
 
 
 async def test_the_token_as_bearer() -> None:
-    """Programs send the token as a bearer; a customer's key does not open it."""
+    """Programs send the token as a bearer; a client's key does not open it."""
     house = gateway(_WITH_TOKEN)
     async with visitor(house, authorization=f"Bearer {TOKEN}") as http:
         state = await http.get("/dashboard/snapshot")
     async with visitor(house, authorization="Bearer wk-acme") as http:
-        customer = await http.get("/dashboard/snapshot")
+        client = await http.get("/dashboard/snapshot")
 
-    assert state.json()["desk"]["tenants"]["rows"][0]["name"] == "acme"
-    assert customer.status_code == 401
+    assert state.json()["edits"]["tenants"]["rows"][0]["name"] == "acme"
+    assert client.status_code == 401
 
 
 async def test_the_state() -> None:
-    """One state tells the version, the bytes, the desk and what was answered, and no secret."""
+    """One state tells the version, the bytes, the service and what was answered, and no secret."""
     house = gateway({"on": True})
     async with visitor(house) as http:
         state = await http.get("/dashboard/snapshot")
@@ -197,7 +197,7 @@ async def test_the_state() -> None:
         picture = await http.get("/dashboard/thumbnails/edit_1")
 
     told = state.json()
-    assert list(told) == ["now", "version", "draining", "bytes", "desk", "answered", "thumbnails"]
+    assert list(told) == ["now", "version", "draining", "bytes", "edits", "answered", "thumbnails"]
     assert told["bytes"] == {"held": 0, "limit": 512 * 1024 * 1024}
     assert config.text.startswith("test is good.")
     assert "sk-canary" not in config.text + state.text

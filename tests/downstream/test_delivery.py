@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import ResultUnavailable
-from gateway.downstream.body import CustomerLeft
-from gateway.downstream.customer import Customer
+from gateway.downstream.body import ClientLeft
 from gateway.downstream.delivery import events_of, json_of
+from gateway.downstream.disconnect import DisconnectWatch
 from tests.downstream.calls import by_hand
 from tests.downstream.house import FakeVisit, House, Wire, answer
 
@@ -53,8 +53,8 @@ async def test_pictures_on_their_way(make: Any) -> None:
     sent = []
     for delivery in (whole, coming):
         wire = Wire()
-        async with Customer(wire.receive) as customer:
-            await delivery.begin(wire.send, customer)
+        async with DisconnectWatch(wire.receive) as client:
+            await delivery.begin(wire.send, client)
         sent.append(wire.body)
 
     assert sent[0] == sent[1]
@@ -70,12 +70,12 @@ async def test_a_picture_that_breaks_off() -> None:
     async def ends() -> Any:
         return answer(pictures=(Coming(PICTURE[:300], broken),))
 
-    house.desk.visit = FakeVisit(ends)
+    house.service.waiter = FakeVisit(ends)
     await by_hand(house, wire := Wire())
 
     assert wire.sent[0]["status"] == 200
     assert all(message.get("more_body", True) for message in wire.sent)
-    assert not house.desk.visit.was_delivered
+    assert not house.service.waiter.was_delivered
     assert house.seen.lines[0].outcome == "result_unavailable"
 
 
@@ -87,9 +87,9 @@ async def test_a_customer_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     async def stuck(_: object) -> None:
         await asyncio.Event().wait()
 
-    async with Customer(Wire().receive) as customer:
-        with pytest.raises(CustomerLeft):
-            await delivery.begin(stuck, customer)
+    async with DisconnectWatch(Wire().receive) as client:
+        with pytest.raises(ClientLeft):
+            await delivery.begin(stuck, client)
 
 
 def test_urls_have_a_length() -> None:

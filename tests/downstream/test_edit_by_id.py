@@ -3,66 +3,66 @@
 import pytest
 
 from gateway.domain.errors import UpstreamFailed
-from gateway.journey.ask import Told
+from gateway.edits.request import EditStatus
 from tests.downstream.calls import EDITS, ending
 from tests.downstream.house import TOLD, House, answer
 
 pytestmark = pytest.mark.anyio
 
 
-ENDED = Told(edit_id="edit_1", region="beijing", status="succeeded", created=7)
+ENDED = EditStatus(edit_id="edit_1", region="beijing", status="succeeded", created=7)
 
 
 async def test_get_an_ended_edit() -> None:
     """An edit that has ended is answered by its id as it would have been by POST."""
     house = House()
     ending(house, answer())
-    house.desk.visit.told = ENDED
+    house.service.waiter.told = ENDED
 
-    async with house.customer() as customer:
-        reply = await customer.get(f"{EDITS}/edit_1")
+    async with house.client() as client:
+        reply = await client.get(f"{EDITS}/edit_1")
 
     assert reply.status_code == 200
     assert reply.json()["data"] == [{"b64_json": "b25l"}]
-    assert house.desk.visit.was_delivered
+    assert house.service.waiter.was_delivered
 
 
 async def test_get_a_running_edit() -> None:
     """An edit that runs is told of with 202."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.get("/images/edits/edit_1/")
+    async with house.client() as client:
+        reply = await client.get("/images/edits/edit_1/")
 
     assert (reply.status_code, reply.json()["status"]) == (202, "running")
     assert house.seen.lines[0].told == TOLD
-    assert not house.desk.visit.was_delivered
+    assert not house.service.waiter.was_delivered
 
 
 @pytest.mark.parametrize(
     ("told", "status"),
     [pytest.param(TOLD, 202, id="runs"), pytest.param(ENDED, 200, id="ended")],
 )
-async def test_head_of_an_edit(told: Told, status: int) -> None:
+async def test_head_of_an_edit(told: EditStatus, status: int) -> None:
     """HEAD tells how far an edit is; it brings no picture and delivers none."""
     house = House()
-    house.desk.visit.told = told
+    house.service.waiter.told = told
 
-    async with house.customer() as customer:
-        reply = await customer.head(f"{EDITS}/edit_1")
+    async with house.client() as client:
+        reply = await client.head(f"{EDITS}/edit_1")
 
     assert (reply.status_code, reply.headers["x-wan-edit-id"]) == (status, "edit_1")
-    assert not house.desk.visit.was_delivered
+    assert not house.service.waiter.was_delivered
 
 
 async def test_head_of_a_failed_edit() -> None:
     """HEAD of an edit that failed has the status that GET has."""
     house = House()
     ending(house, UpstreamFailed("Theirs."))
-    house.desk.visit.told = Told("edit_1", "beijing", status="failed")
+    house.service.waiter.told = EditStatus("edit_1", "beijing", status="failed")
 
-    async with house.customer() as customer:
-        reply = await customer.head(f"{EDITS}/edit_1")
+    async with house.client() as client:
+        reply = await client.head(f"{EDITS}/edit_1")
 
     assert reply.status_code == 500
 
@@ -72,8 +72,8 @@ async def test_unknown_edit(method: str) -> None:
     """Nobody's edit, and another tenant's, is 404."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.request(method, f"{EDITS}/edit_2")
+    async with house.client() as client:
+        reply = await client.request(method, f"{EDITS}/edit_2")
 
     assert reply.status_code == 404
     assert method == "HEAD" or reply.json()["error"]["code"] == "not_found"
@@ -83,13 +83,13 @@ async def test_unknown_edit(method: str) -> None:
     ("told", "status"),
     [pytest.param(TOLD, 202, id="runs-on"), pytest.param(ENDED, 200, id="ended")],
 )
-async def test_delete(told: Told, status: int) -> None:
+async def test_delete(told: EditStatus, status: int) -> None:
     """An edit called off is told of as it is then."""
     house = House()
-    house.desk.visit.told = told
+    house.service.waiter.told = told
 
-    async with house.customer() as customer:
-        reply = await customer.delete(f"{EDITS}/edit_1")
+    async with house.client() as client:
+        reply = await client.delete(f"{EDITS}/edit_1")
 
     assert (reply.status_code, reply.json()["status"]) == (status, told.status)
     assert reply.headers["x-wan-edit-id"] == "edit_1"

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.downstream.edit_headers import edit_headers
-from gateway.journey.ask import Told
+from gateway.edits.request import EditStatus
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from gateway.journey.ask import Told
 def test_ids_of_upstream(told: str, shown: str) -> None:
     """An id is shown as it is, or escaped where a header line cannot hold it."""
     headers = edit_headers(
-        Told("edit_1", "beijing", task_ids=(told, "t"), upstream_request_ids=(told,))
+        EditStatus("edit_1", "beijing", task_ids=(told, "t"), upstream_request_ids=(told,))
     )
 
     assert headers["x-wan-task-id"] == f"{shown}, t"

@@ -1,4 +1,4 @@
-"""POST /v1/images/edits: what the desk is asked, and how a good end is answered."""
+"""POST /v1/images/edits: what the service is asked, and how a good end is answered."""
 
 import base64
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, Picture, ResponseFormat, Size
+from gateway.domain.edit import OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.tenant import Tenant
+from gateway.edits.request import EditResult, EditStatus
 from gateway.imaging.workers import Checked
-from gateway.journey.ask import Answer, Told
 from tests.downstream.calls import EDITS, ending, post
 from tests.downstream.house import ACME, FORM, PNG, FakeVisit, House, answer
 
@@ -41,11 +41,11 @@ async def test_an_edit() -> None:
         "openai-processing-ms": "0",
         "openai-version": "2020-10-01",
     }
-    assert house.desk.visit.was_delivered
+    assert house.service.waiter.was_delivered
 
 
 async def test_what_the_desk_is_asked() -> None:
-    """The desk gets the edit, its checked pictures, and how long this customer waits."""
+    """The service gets the edit, its checked pictures, and how long this client waits."""
     house = House()
 
     await post(
@@ -57,25 +57,33 @@ async def test_what_the_desk_is_asked() -> None:
         },
     )
 
-    ask = house.desk.asks[0]
-    assert (ask.tenant, ask.edit.prompt, ask.edit.model) == (ACME, "a hat", "wan2.5-i2i-preview")
-    assert house.desk.pictures == [(Picture(content=PNG, media_type="image/png"),)]
-    assert (ask.retry_count, ask.idempotency_key, ask.patience) == (1, "mine", 98.0)
-    assert len(ask.digest) == 66
+    edit_request = house.service.edit_requests[0]
+    assert (edit_request.tenant, edit_request.edit.prompt, edit_request.edit.model) == (
+        ACME,
+        "a hat",
+        "wan2.5-i2i-preview",
+    )
+    assert house.service.pictures == [(Picture(content=PNG, media_type="image/png"),)]
+    assert (edit_request.retry_count, edit_request.idempotency_key, edit_request.patience) == (
+        1,
+        "mine",
+        98.0,
+    )
+    assert len(edit_request.digest) == 66
     assert house.seen.told("retry") == [("retry", 1)]
     assert house.seen.told("patience") == [("patience", 100.0)]
 
 
 async def test_pictures_are_not_kept_by_the_door() -> None:
-    """Once the desk has an edit, the door holds neither its pictures nor, later, its bytes."""
+    """Once the service has an edit, the door holds neither its pictures nor, later, its bytes."""
     house = House()
     held: list[tuple[int, int]] = []
 
-    async def ends() -> Answer:
-        held.append((len(house.desk.asks[0].pictures), house.seen.inflight > len(PNG)))
+    async def ends() -> EditResult:
+        held.append((len(house.service.edit_requests[0].pictures), house.seen.inflight > len(PNG)))
         return answer()
 
-    house.desk.visit = FakeVisit(ends)
+    house.service.waiter = FakeVisit(ends)
     await post(house)
 
     assert held == [(0, True)]
@@ -83,13 +91,13 @@ async def test_pictures_are_not_kept_by_the_door() -> None:
 
 
 async def test_bytes_are_counted_as_long_as_they_are_held() -> None:
-    """Bytes that the desk still needs stay in the budget when the customer goes."""
+    """Bytes that the service still needs stay in the budget when the client goes."""
     house = House()
-    house.desk.keeps = True
+    house.service.keeps = True
 
     await post(house, headers={"prefer": "respond-async"})
     held = house.seen.inflight
-    house.desk.asks[0].release()
+    house.service.edit_requests[0].release()
 
     assert held > len(PNG)
     assert house.seen.inflight == 0
@@ -112,8 +120,8 @@ async def test_content_is_the_bytes_as_sent() -> None:
         await post(house)
         await post(house, data={**FORM, "image": url}, files=None)
         await post(house, data=None, files=None, json={**FORM, "images": [{"image_url": url}]})
-        digests |= {ask.digest for ask in house.desk.asks}
-        formerly.append(house.desk.asks[0].earlier_digests)
+        digests |= {edit_request.digest for edit_request in house.service.edit_requests}
+        formerly.append(house.service.edit_requests[0].earlier_digests)
 
     assert len(digests) == 1
     assert [len(digests) for digests in formerly] == [1, 2]
@@ -132,7 +140,7 @@ async def test_urls_and_pictures_in_order() -> None:
 
     await post(house, data=None, files=None, json={"prompt": "a hat", "images": images})
 
-    (pictures,) = house.desk.pictures
+    (pictures,) = house.service.pictures
     assert [picture.url or picture.content for picture in pictures] == [
         "https://a.example/1.png",
         PNG,
@@ -167,7 +175,7 @@ async def test_urls_and_pictures_in_order() -> None:
                 pictures=(),
                 urls=("https://r.example/1.png",),
                 replayed=True,
-                form=AnswerForm(ResponseFormat.URL),
+                form=OutputOptions(ResponseFormat.URL),
             ),
             {"idempotent-replayed": "true"},
             {
@@ -178,7 +186,7 @@ async def test_urls_and_pictures_in_order() -> None:
             id="urls-replayed",
         ),
         pytest.param(
-            answer(told=Told(edit_id="edit_1", region="beijing")),
+            answer(told=EditStatus(edit_id="edit_1", region="beijing")),
             {"x-wan-edit-id": "edit_1", "x-wan-region": "beijing"},
             {
                 "created": 1_700_000_600,
@@ -189,7 +197,7 @@ async def test_urls_and_pictures_in_order() -> None:
         ),
     ],
 )
-async def test_answers(given: Answer, headers: dict[str, str], body: dict[str, Any]) -> None:
+async def test_answers(given: EditResult, headers: dict[str, str], body: dict[str, Any]) -> None:
     """Each kind of good end has its headers and its body, and no header without a value."""
     house = House()
     ending(house, given)
@@ -237,7 +245,7 @@ async def test_retry_count(headers: dict[str, str], count: int) -> None:
 
     await post(house, headers=headers)
 
-    assert house.desk.asks[0].retry_count == count
+    assert house.service.edit_requests[0].retry_count == count
 
 
 async def test_respond_async() -> None:
@@ -256,24 +264,24 @@ async def test_respond_async() -> None:
     assert reply.headers["location"] == "/v1/images/edits/edit_1"
     assert reply.headers["preference-applied"] == "respond-async"
     assert reply.headers["x-wan-edit-id"] == "edit_1"
-    assert house.desk.asks[0].promise
-    assert not house.desk.visit.was_delivered
+    assert house.service.edit_requests[0].promise
+    assert not house.service.waiter.was_delivered
 
 
 async def test_overhead() -> None:
-    """Our own share is what passes between the body and the desk, and before the first byte."""
+    """Our own share is what passes between the body and the service, and before the first byte."""
     house = House()
 
     async def slow(contents: Any, tenant: Tenant) -> Checked:
         await house.clock.sleep(0.5)
         return Checked((Picture(content=PNG),), (("alpha_flattened",),))
 
-    async def ends() -> Answer:
+    async def ends() -> EditResult:
         await house.clock.sleep(40)
         return answer()
 
-    house.check, house.desk.visit = slow, FakeVisit(ends)
+    house.check, house.service.waiter = slow, FakeVisit(ends)
     await post(house)
 
     assert house.seen.told("overhead") == [("overhead", EDITS, 0.5)]
-    assert house.desk.asks[0].edit.adjusted == ("1:alpha_flattened",)
+    assert house.service.edit_requests[0].edit.adjusted == ("1:alpha_flattened",)

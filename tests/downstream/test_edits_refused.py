@@ -47,14 +47,14 @@ async def test_bad_ends(error: Any, status: int, headers: dict[str, str]) -> Non
     assert reply.headers["x-wan-task-id"] == "task-1, task-2"
     assert house.seen.lines[0].outcome == error.code
     assert house.seen.lines[0].upstream_code == (error.upstream_code or "")
-    assert not house.desk.visit.was_delivered
-    assert house.desk.left == 1
+    assert not house.service.waiter.was_delivered
+    assert house.service.left == 1
 
 
 async def test_refused_at_the_desk() -> None:
-    """What the desk refuses before there is an edit has no edit's headers."""
+    """What the service refuses before there is an edit has no edit's headers."""
     house = House()
-    house.desk.refusal = KeyReused("This key came with other content.")
+    house.service.refusal = KeyReused("This key came with other content.")
 
     reply = await post(house)
 
@@ -63,7 +63,7 @@ async def test_refused_at_the_desk() -> None:
 
 
 async def test_picture_against_a_rule() -> None:
-    """What the check of pictures refuses reaches the customer, and no desk."""
+    """What the check of pictures refuses reaches the client, and no service."""
     house = House()
 
     async def refuses(contents: Any, tenant: Tenant) -> Checked:
@@ -73,7 +73,7 @@ async def test_picture_against_a_rule() -> None:
     reply = await post(house)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_image_file")
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ async def test_picture_against_a_rule() -> None:
 async def test_refused_before_the_desk(
     changes: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
-    """What can be refused for nothing is refused before the desk hears of it."""
+    """What can be refused for nothing is refused before the service hears of it."""
     house = House()
 
     reply = await post(house, **changes)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
     assert house.seen.inflight == 0
 
 

@@ -1,4 +1,4 @@
-"""The fields and pictures of a body: forms as customers send them, and JSON."""
+"""The fields and pictures of a body: forms as clients send them, and JSON."""
 
 import asyncio
 import base64
@@ -86,7 +86,7 @@ CAT, DOG = (BODIES / "cat.png").read_bytes(), (BODIES / "dog.png").read_bytes()
 async def test_captured_bodies(
     name: str, fields: dict[str, str], pictures: list[bytes], step: int
 ) -> None:
-    """Each customer's body gives its fields and its pictures byte for byte, wherever it is cut."""
+    """Each client's body gives its fields and its pictures byte for byte, wherever it is cut."""
     headers, body = captured(name)
 
     form = await read(headers, *(body[at : at + step] for at in range(0, len(body), step)))

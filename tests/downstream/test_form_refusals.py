@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 @settings(max_examples=100, deadline=None)
 @given(junk=st.binary(max_size=200), at=st.integers(0, 500))
 async def test_garbage_is_refused_or_read(junk: bytes, at: int) -> None:
-    """Whatever is written into a body, it is read or refused as the customer's fault."""
+    """Whatever is written into a body, it is read or refused as the client's fault."""
     headers, body = captured("openai-node-4")
 
     try:

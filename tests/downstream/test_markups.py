@@ -40,14 +40,14 @@ async def test_it_is_laid_over_the_first_picture(request_: dict[str, Any]) -> No
         return await passes(contents, tenant)
 
     house.check = seen
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", **request_)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", **request_)
 
-    (ask,) = house.desk.asks
+    (edit_request,) = house.service.edit_requests
     assert reply.status_code == 200
     assert checked == [PNG + b" under " + MARKUP]
-    assert ask.edit.adjusted == ("1:markup_laid_over",)
-    assert ask.edit.answer.as_made
+    assert edit_request.edit.adjusted == ("1:markup_laid_over",)
+    assert edit_request.edit.answer.as_made
 
 
 async def test_it_is_content() -> None:
@@ -56,11 +56,11 @@ async def test_it_is_content() -> None:
     other_markup = ("m.png", b"\x89PNG other")
     others: tuple[dict[str, Any], ...]
     others = ({"markup": PART}, {"markup": other_markup}, {"mask": PART}, {})
-    async with house.customer() as customer:
+    async with house.client() as client:
         for other in others:
-            await customer.post("/v1/images/edits", data=FORM, files={**FILES, **other})
+            await client.post("/v1/images/edits", data=FORM, files={**FILES, **other})
 
-    assert len({ask.digest for ask in house.desk.asks}) == 4
+    assert len({edit_request.digest for edit_request in house.service.edit_requests}) == 4
 
 
 @pytest.mark.parametrize(
@@ -90,21 +90,21 @@ async def test_what_it_cannot_be_had_with(request_: dict[str, Any], says: str) -
     """It is named, before anything is paid."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", **request_)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", **request_)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "markup")
     assert says in error["message"]
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
 
 
 async def test_a_tenant_without_markups() -> None:
     """With `markup = "refuse"` each is refused, and not looked at."""
     house = House(tenant=replace(ACME, markup=MarkupRule.REFUSE))
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", data=FORM, files={**FILES, "markup": PART})
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", data=FORM, files={**FILES, "markup": PART})
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "markup")
@@ -115,8 +115,8 @@ async def test_a_generation_takes_none() -> None:
     """There is not a picture that it could lie on."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/generations", json={**FORM, "markup": URL})
+    async with house.client() as client:
+        reply = await client.post("/v1/images/generations", json={**FORM, "markup": URL})
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "markup")
 
@@ -126,12 +126,12 @@ async def test_not_over_a_picture_that_is_its_own_mask() -> None:
     house = House(edits=replace(EDITS, models={**MODELS, "dall-e-2": "wan2.5-i2i-preview"}))
     house.clear.add(PNG)
 
-    async with house.customer() as customer:
-        reply = await customer.post(
+    async with house.client() as client:
+        reply = await client.post(
             "/v1/images/edits",
             data={**FORM, "model": "dall-e-2"},
             files={**FILES, "markup": PART},
         )
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "markup")
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []

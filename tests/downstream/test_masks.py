@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.edit import Keepsake, OutputOptions, Size
 from gateway.domain.errors import InvalidImage
 from gateway.domain.tenant import MaskRule, Tenant
 from gateway.imaging.workers import Checked
@@ -43,14 +43,14 @@ async def test_a_mask_comes_with_the_bytes_as_they_were_sent(request_: dict[str,
     """The edit knows its original and mask, and is made and answered at the original's size."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", **request_)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", **request_)
 
-    (ask,) = house.desk.asks
+    (edit_request,) = house.service.edit_requests
     assert reply.status_code == 200
-    assert ask.keepsake == Keepsake(original=PNG, mask=MASK)
-    assert ask.edit.size == Size(1024, 1024)
-    assert ask.edit.answer == AnswerForm(scale_to=Size(1024, 1024), composite=True)
+    assert edit_request.keepsake == Keepsake(original=PNG, mask=MASK)
+    assert edit_request.edit.size == Size(1024, 1024)
+    assert edit_request.edit.answer == OutputOptions(scale_to=Size(1024, 1024), composite=True)
 
 
 async def test_a_mask_is_content() -> None:
@@ -59,22 +59,22 @@ async def test_a_mask_is_content() -> None:
     other = {**FILES, "mask": ("m.png", b"\x89PNG other")}
     all_files: list[Any] = [FILES, FORMED["files"], other]
 
-    async with house.customer() as customer:
+    async with house.client() as client:
         for files in all_files:
-            await customer.post("/v1/images/edits", data=FORM, files=files)
+            await client.post("/v1/images/edits", data=FORM, files=files)
 
-    assert len({ask.digest for ask in house.desk.asks}) == 3
+    assert len({edit_request.digest for edit_request in house.service.edit_requests}) == 3
 
 
 async def test_without_a_mask_nothing_is_kept() -> None:
     """An edit without a mask needs none of its bytes again."""
     house = House()
 
-    async with house.customer() as customer:
-        await customer.post("/v1/images/edits", data=FORM, files=FILES)
+    async with house.client() as client:
+        await client.post("/v1/images/edits", data=FORM, files=FILES)
 
-    assert house.desk.asks[0].keepsake is None
-    assert house.desk.asks[0].edit.answer.as_made
+    assert house.service.edit_requests[0].keepsake is None
+    assert house.service.edit_requests[0].edit.answer.as_made
 
 
 @pytest.mark.parametrize(
@@ -101,21 +101,21 @@ async def test_masks_that_are_refused(request_: dict[str, Any], says: str) -> No
     """What a mask cannot be had with is named, before anything is paid."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", **request_)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", **request_)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "mask")
     assert says in error["message"]
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
 
 
 async def test_a_tenant_without_masks() -> None:
     """With `mask = "refuse"` each mask is refused, and not looked at."""
     house = House(tenant=replace(ACME, mask=MaskRule.REFUSE))
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", **FORMED)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", **FORMED)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "mask")
@@ -131,12 +131,12 @@ async def test_a_mask_that_does_not_fit() -> None:
 
     house.check_mask = does_not
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", **FORMED)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", **FORMED)
 
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == "invalid_image_file"
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
 
 
 DALLE = {**MODELS, "dall-e-2": "wan2.5-i2i-preview"}
@@ -150,8 +150,8 @@ def with_dalle(tenant: Tenant = ACME) -> House:
 
 
 async def edited(house: House, **fields: str) -> httpx.Response:
-    async with house.customer() as customer:
-        return await customer.post("/v1/images/edits", data={**FORM, **fields}, files=FILES)
+    async with house.client() as client:
+        return await client.post("/v1/images/edits", data={**FORM, **fields}, files=FILES)
 
 
 async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
@@ -160,9 +160,9 @@ async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
 
     await edited(house, model="dall-e-2")
 
-    (ask,) = house.desk.asks
-    assert ask.keepsake == Keepsake(original=PNG, mask=PNG)
-    assert ask.edit.answer.composite
+    (edit_request,) = house.service.edit_requests
+    assert edit_request.keepsake == Keepsake(original=PNG, mask=PNG)
+    assert edit_request.edit.answer.composite
 
 
 @pytest.mark.parametrize("model", ["gpt-image-1", "wan2.5-i2i-preview"])
@@ -172,19 +172,19 @@ async def test_under_other_models_they_are_not(model: str) -> None:
 
     await edited(house, model=model)
 
-    assert house.desk.asks[0].keepsake is None
+    assert house.service.edit_requests[0].keepsake is None
 
 
 async def test_under_dall_e_2_a_mask_of_its_own_goes_first() -> None:
     """The picture's transparency counts only where no mask was sent."""
     house = with_dalle()
 
-    async with house.customer() as customer:
-        await customer.post(
+    async with house.client() as client:
+        await client.post(
             "/v1/images/edits", data={**FORM, "model": "dall-e-2"}, files=FORMED["files"]
         )
 
-    assert house.desk.asks[0].keepsake == Keepsake(original=PNG, mask=MASK)
+    assert house.service.edit_requests[0].keepsake == Keepsake(original=PNG, mask=MASK)
 
 
 async def test_under_dall_e_2_an_opaque_picture_is_edited_whole() -> None:
@@ -194,18 +194,18 @@ async def test_under_dall_e_2_an_opaque_picture_is_edited_whole() -> None:
 
     await edited(house, model="dall-e-2")
 
-    assert house.desk.asks[0].keepsake is None
+    assert house.service.edit_requests[0].keepsake is None
 
 
 async def test_under_dall_e_2_a_picture_by_url_is_not_read() -> None:
     """It goes on as it is, like all of them."""
     house = with_dalle()
 
-    async with house.customer() as customer:
+    async with house.client() as client:
         fields = {**FORM, "model": "dall-e-2", "image": "https://a.b/c.png"}
-        await customer.post("/v1/images/edits", data=fields, files={"note": (None, "")})
+        await client.post("/v1/images/edits", data=fields, files={"note": (None, "")})
 
-    assert house.desk.asks[0].keepsake is None
+    assert house.service.edit_requests[0].keepsake is None
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ async def test_under_dall_e_2_what_cannot_be_done_is_said(
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "image")
     assert says in error["message"]
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
 
 
 async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
@@ -241,8 +241,8 @@ async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
 
     house.check = slowly
     headers = {"x-stainless-read-timeout": "60"}
-    async with house.customer() as customer:
-        await customer.post("/v1/images/edits", **FORMED, headers=headers)
+    async with house.client() as client:
+        await client.post("/v1/images/edits", **FORMED, headers=headers)
 
     assert house.waits == [58.0, 38.0]
-    assert house.desk.asks[0].patience == 38.0
+    assert house.service.edit_requests[0].patience == 38.0

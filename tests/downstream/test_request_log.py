@@ -6,7 +6,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.downstream.request_line import line_of
 from gateway.downstream.request_log import RequestLog
-from gateway.journey.ask import Told
+from gateway.edits.request import EditStatus
 from tests.downstream.house import FILES, FORM, KEY, FakeClock, House, Recorder, Wire
 
 pytestmark = pytest.mark.anyio
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_request_id(given: str, kept: bool) -> None:
-    """A harmless id of the customer's is kept; else there is a new one of OpenAI's form."""
+    """A harmless id of the client's is kept; else there is a new one of OpenAI's form."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.get("/healthz", headers={"x-request-id": given})
+    async with house.client() as client:
+        reply = await client.get("/healthz", headers={"x-request-id": given})
 
     told = reply.headers["x-request-id"]
     assert told == house.seen.lines[0].request_id
@@ -39,8 +39,8 @@ async def test_one_line_for_each_request() -> None:
     """A line tells who, what, how long and how much, and no secret."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits?x=1", data=FORM, files=FILES)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits?x=1", data=FORM, files=FILES)
 
     (line,) = house.seen.lines
     assert (line.method, line.path, line.route) == ("POST", "/v1/images/edits", "/v1/images/edits")
@@ -67,8 +67,8 @@ async def test_a_bug_before_the_first_byte() -> None:
             raise ValueError(FORM["prompt"]) from exc
 
     house.check = breaks
-    async with house.customer() as customer:
-        reply = await customer.post("/v1/images/edits", data=FORM, files=FILES)
+    async with house.client() as client:
+        reply = await client.post("/v1/images/edits", data=FORM, files=FILES)
 
     (line,) = house.seen.lines
     assert (reply.status_code, line.outcome) == (500, "internal_error")
@@ -188,7 +188,7 @@ async def test_edits_refused_before_their_submit(
     async def app(scope: Scope, _: Receive, __: Send) -> None:
         line = line_of(scope)
         line.route, line.outcome, line.tenant = route, outcome, "acme"
-        line.told = None if status is None else Told("edit_1", "beijing", status=status)
+        line.told = None if status is None else EditStatus("edit_1", "beijing", status=status)
 
     log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
     wire = Wire()

@@ -24,8 +24,8 @@ async def test_edits_are_served_without_redirects(path: str) -> None:
     """A base URL without /v1, Azure's, and a slash at the end lead to the same page at once."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post(path, data=FORM, files=FILES)
+    async with house.client() as client:
+        reply = await client.post(path, data=FORM, files=FILES)
 
     assert reply.status_code == 200
     assert house.seen.told("started") == [("started", "/v1/images/edits")]
@@ -58,8 +58,8 @@ async def test_nothing_here(
     """Unknown paths and wrong methods are refused in OpenAI's envelope, and name no new label."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.request(method, path)
+    async with house.client() as client:
+        reply = await client.request(method, path)
 
     assert reply.status_code == status
     assert reply.headers.get("allow") == allow
@@ -84,8 +84,8 @@ async def test_nothing_here(
 )
 async def test_a_base_url_set_wrong(path: str) -> None:
     """Who set the whole endpoint as the base URL is told what to set."""
-    async with House().customer() as customer:
-        reply = await customer.post(path, data=FORM, files=FILES)
+    async with House().client() as client:
+        reply = await client.post(path, data=FORM, files=FILES)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (404, "unknown_url")
@@ -104,8 +104,8 @@ async def test_variations(path: str) -> None:
     """What OpenAI retired is gone here too, in the envelope and for good."""
     house = House()
 
-    async with house.customer() as customer:
-        reply = await customer.post(path, data=FORM, files=FILES)
+    async with house.client() as client:
+        reply = await client.post(path, data=FORM, files=FILES)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (410, "gone")
     assert reply.headers["x-should-retry"] == "false"
@@ -127,8 +127,8 @@ async def test_azure_deployment(deployment: str, model: str | None, taken: bool)
     house = House()
     form = {"prompt": "a hat"} | ({"model": model} if model else {})
 
-    async with house.customer(key=None) as customer:
-        reply = await customer.post(
+    async with house.client(key=None) as client:
+        reply = await client.post(
             f"/openai/deployments/{deployment}/images/edits?api-version=2025-04-01-preview",
             data=form,
             files=FILES,
@@ -137,7 +137,7 @@ async def test_azure_deployment(deployment: str, model: str | None, taken: bool)
 
     if taken:
         assert reply.status_code == 200
-        assert house.desk.asks[0].edit.model == "wan2.5-i2i-preview"
+        assert house.service.edit_requests[0].edit.model == "wan2.5-i2i-preview"
     else:
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, "model")
         assert f"'{model or deployment}' does not exist" in reply.json()["error"]["message"]
@@ -153,8 +153,8 @@ async def test_azure_deployment(deployment: str, model: str | None, taken: bool)
 )
 async def test_options(path: str, allow: str) -> None:
     """OPTIONS tells what a path takes, without a key."""
-    async with House().customer(key=None) as customer:
-        reply = await customer.options(path)
+    async with House().client(key=None) as client:
+        reply = await client.options(path)
 
     assert (reply.status_code, reply.headers["allow"], reply.content) == (204, allow, b"")
     assert not [name for name in reply.headers if name.startswith("access-control-")]
@@ -162,8 +162,8 @@ async def test_options(path: str, allow: str) -> None:
 
 async def test_options_of_nothing() -> None:
     """An unknown path takes nothing."""
-    async with House().customer() as customer:
-        reply = await customer.options("/v1/foo")
+    async with House().client() as client:
+        reply = await client.options("/v1/foo")
 
     assert reply.status_code == 404
 
@@ -171,9 +171,9 @@ async def test_options_of_nothing() -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-image-1", "/healthz", "/readyz"])
 async def test_head(path: str) -> None:
     """HEAD is answered wherever GET is, with its headers."""
-    async with House().customer() as customer:
-        head = await customer.head(path)
-        get = await customer.get(path)
+    async with House().client() as client:
+        head = await client.head(path)
+        get = await client.get(path)
 
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(get.content)))
 
@@ -187,8 +187,8 @@ def model(name: str) -> dict[str, Any]:
 )
 async def test_models(path: str) -> None:
     """The list holds DashScope's name and its aliases."""
-    async with House().customer() as customer:
-        reply = await customer.get(path)
+    async with House().client() as client:
+        reply = await client.get(path)
 
     assert reply.json() == {
         "object": "list",
@@ -200,16 +200,16 @@ async def test_models(path: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/models/gpt-image-1", "/models/gpt-image-1/"])
 async def test_model(path: str) -> None:
     """One model is the bare object."""
-    async with House().customer() as customer:
-        reply = await customer.get(path)
+    async with House().client() as client:
+        reply = await client.get(path)
 
     assert reply.json() == model("gpt-image-1")
 
 
 async def test_a_model_that_comes_later() -> None:
     """A name that is taken without being listed exists, too."""
-    async with House().customer() as customer:
-        reply = await customer.get("/v1/models/gpt-image-9")
+    async with House().client() as client:
+        reply = await client.get("/v1/models/gpt-image-9")
 
     assert reply.json() == model("gpt-image-9")
 
@@ -217,8 +217,8 @@ async def test_a_model_that_comes_later() -> None:
 @pytest.mark.parametrize("name", ["dall-e-9", "a%2Fb%20c", "a/b%20c"])
 async def test_unknown_model(name: str) -> None:
     """An unknown name, whatever slashes it has, is OpenAI's 404 and not an unknown path."""
-    async with House().customer() as customer:
-        reply = await customer.get(f"/v1/models/{name}")
+    async with House().client() as client:
+        reply = await client.get(f"/v1/models/{name}")
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
@@ -228,8 +228,8 @@ async def test_no_key(path: str) -> None:
     """Without a key nothing of OpenAI's API answers."""
     house = House()
 
-    async with house.customer(key=None) as customer:
-        reply = await customer.get(path)
+    async with house.client(key=None) as client:
+        reply = await client.get(path)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
     assert reply.headers["www-authenticate"] == "Bearer"
@@ -240,11 +240,11 @@ async def test_health_and_readiness() -> None:
     """Draining ends readiness, not life; nobody needs a key to ask."""
     house = House()
 
-    async with house.customer(key=None) as customer:
-        ready = await customer.get("/readyz")
+    async with house.client(key=None) as client:
+        ready = await client.get("/readyz")
         house.readiness.draining = True
-        draining = await customer.get("/readyz")
-        health = await customer.get("/healthz")
+        draining = await client.get("/readyz")
+        health = await client.get("/healthz")
 
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
     assert (draining.status_code, draining.json()) == (503, {"status": "draining"})
@@ -268,8 +268,8 @@ async def test_metrics(accept: str, content_type: str, end: bytes) -> None:
     house = House()
     Counter("cats", "Seen.", registry=house.registry).inc()
 
-    async with house.customer(key=None) as customer:
-        reply = await customer.get("/metrics", headers={"accept": accept})
+    async with house.client(key=None) as client:
+        reply = await client.get("/metrics", headers={"accept": accept})
 
     assert reply.headers["content-type"].startswith(content_type)
     assert reply.headers["content-type"].count("charset") == 1
@@ -291,10 +291,10 @@ async def test_every_path_of_generations(path: str) -> None:
     """A generation is made at each of them; all count as one route, and no picture is asked for."""
     house = House()
 
-    async with house.customer() as http:
+    async with house.client() as http:
         answered = await http.post(path, json={"prompt": "a hat", "model": "gpt-image-1"})
 
     assert answered.status_code == 200
     assert house.seen.told("started") == [("started", "/v1/images/generations")]
-    (ask,) = house.desk.asks
-    assert (ask.edit.model, house.desk.pictures) == ("wan2.5-t2i-preview", [()])
+    (edit_request,) = house.service.edit_requests
+    assert (edit_request.edit.model, house.service.pictures) == ("wan2.5-t2i-preview", [()])

@@ -1,4 +1,4 @@
-"""Customers who are kept awake: what goes out when, and what becomes of a bad end (P2, P6)."""
+"""Clients who are kept awake: what goes out when, and what becomes of a bad end (P2, P6)."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from gateway.domain.edit import AnswerForm
+from gateway.domain.edit import OutputOptions
 from gateway.domain.errors import ContentRefused, RateLimited
 from gateway.domain.models import Does
 from gateway.domain.tenant import KeepAlive
 from gateway.downstream.manner import BLANKS, EVENTS, SILENCE, Manner, manner_of
-from gateway.journey.ask import Answer
+from gateway.edits.request import EditResult
 from tests.downstream.house import ACME, FORM, TOLD, House, Wire, answer
 from tests.downstream.kept_awake import BLANK, STREAM, ending, send
 from tests.warp import WARP
@@ -40,7 +40,7 @@ async def test_manner(stream: bool, keep_alive: KeepAlive, manner: Manner) -> No
     """A stream is asked for by the request; blanks are the tenant's, and only without one."""
     tenant = replace(ACME, keep_alive=keep_alive)
 
-    assert manner_of(AnswerForm(stream=stream), tenant, Does.EDIT) is manner
+    assert manner_of(OutputOptions(stream=stream), tenant, Does.EDIT) is manner
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ async def test_refused_before_the_first_beat() -> None:
 async def test_blanks() -> None:
     """Blanks go out once the task is accepted, then the JSON; its deadline is the server's."""
     house = House(BLANK)
-    visit = ending(house, answer(), after=17.0, told=replace(TOLD, status="waiting"))
+    waiter = ending(house, answer(), after=17.0, told=replace(TOLD, status="waiting"))
 
     async def accepted() -> None:
         await asyncio.sleep(7.0)
         assert not wire.sent
-        visit.told = TOLD
+        waiter.told = TOLD
 
     wire = Wire()
     async with asyncio.TaskGroup() as group:
@@ -97,7 +97,7 @@ async def test_blanks() -> None:
     assert wire.headers["x-accel-buffering"] == "no"
     assert wire.headers["x-wan-task-id"] == "task-1, task-2"
     assert "content-length" not in wire.headers
-    assert (visit.was_delivered, visit.extended) == (True, 540.0)
+    assert (waiter.was_delivered, waiter.extended) == (True, 540.0)
 
 
 async def test_blanks_are_not_needed() -> None:
@@ -114,7 +114,7 @@ async def test_blanks_are_not_needed() -> None:
 async def test_an_error_after_blanks() -> None:
     """The price of blanks: an error whose body comes with 200, told by log and metric."""
     house = House(BLANK)
-    visit = ending(house, ContentRefused("No.", upstream_code="IPInfringementSuspect"), after=6.0)
+    waiter = ending(house, ContentRefused("No.", upstream_code="IPInfringementSuspect"), after=6.0)
 
     wire = await send(house, FORM)
 
@@ -123,23 +123,23 @@ async def test_an_error_after_blanks() -> None:
     assert house.seen.told("late error") == [("late error", 400, "acme")]
     assert house.seen.lines[0].outcome == "moderation_blocked"
     assert house.seen.lines[0].upstream_code == "IPInfringementSuspect"
-    assert not visit.was_delivered
+    assert not waiter.was_delivered
 
 
 async def test_no_beat_for_nobody() -> None:
-    """A beat that is due when the customer has just left is not sent."""
+    """A beat that is due when the client has just left is not sent."""
     house, wire = House(), Wire()
-    visit = ending(house, answer(), after=12.0)
-    stays = visit.answer
+    waiter = ending(house, answer(), after=12.0)
+    stays = waiter.answer
 
-    async def lingers() -> Answer:
+    async def lingers() -> EditResult:
         try:
             return await stays()
         except asyncio.CancelledError:
             await asyncio.sleep(20.0)
             raise
 
-    visit.answer = lingers  # type: ignore[method-assign]  # a visit that is slow to end
+    waiter.answer = lingers  # type: ignore[method-assign]  # a visit that is slow to end
     async with asyncio.TaskGroup() as group:
         group.create_task(send(house, STREAM, wire))
         await asyncio.sleep(6.0)
@@ -152,7 +152,7 @@ async def test_no_beat_for_nobody() -> None:
 async def test_a_bug_in_a_beat() -> None:
     """A beat that breaks ends the wait and cuts the answer; the log has the place, no values."""
     house, wire = House(), Wire()
-    visit = ending(house, answer(), after=60.0)
+    waiter = ending(house, answer(), after=60.0)
 
     def breaks(message: Message) -> None:
         if message.get("body"):
@@ -165,6 +165,6 @@ async def test_a_bug_in_a_beat() -> None:
     assert (line.status, line.outcome) == (200, "internal_error")
     assert "ValueError" in line.bug
     assert FORM["prompt"] not in line.bug
-    assert visit.cancelled
-    assert not visit.was_delivered
+    assert waiter.cancelled
+    assert not waiter.was_delivered
     assert wire.sent[-1]["more_body"]

@@ -12,7 +12,7 @@ from starlette.types import Message
 from gateway.domain.edit import Size
 from gateway.domain.errors import ContentRefused, GatewayError, StillRunning
 from gateway.domain.phases import Phases
-from gateway.journey.ask import Answer
+from gateway.edits.request import EditResult
 from tests.downstream.house import TOLD, House, Wire, answer
 from tests.downstream.kept_awake import STREAM, ending, events, send
 from tests.warp import WARP
@@ -28,7 +28,7 @@ def anyio_backend() -> tuple[str, Mapping[str, Any]]:
 async def test_a_stream() -> None:
     """Each picture is an event with every field of the schema, and the last byte is delivered."""
     house = House(measure=lambda picture: Size(3, 5) if picture == b"one" else None)
-    visit = ending(house, answer(pictures=(b"one", b"two"), requested=2, ignored=("user",)))
+    waiter = ending(house, answer(pictures=(b"one", b"two"), requested=2, ignored=("user",)))
 
     wire = await send(house)
 
@@ -60,7 +60,7 @@ async def test_a_stream() -> None:
     assert wire.headers["x-accel-buffering"] == "no"
     assert wire.headers["x-wan-ignored-params"] == "user"
     assert "content-length" not in wire.headers
-    assert visit.was_delivered
+    assert waiter.was_delivered
     assert not wire.sent[-1]["more_body"]
 
 
@@ -68,7 +68,7 @@ async def test_heartbeats_of_a_stream() -> None:
     """The head goes out with the first beat; what is known only later stands in comments."""
     house = House()
     told = replace(TOLD, task_ids=(), status="waiting")
-    visit = ending(house, answer(requested=2), after=17.0, told=told)
+    waiter = ending(house, answer(requested=2), after=17.0, told=told)
 
     wire = await send(house, {**STREAM, "quality": "high"})
 
@@ -83,7 +83,7 @@ async def test_heartbeats_of_a_stream() -> None:
         ": server-timing: read;dur=250.0, queue;dur=0.0, respond;dur=0.0",
     ]
     assert len(events(wire.body)) == 1
-    assert (visit.was_delivered, visit.extended) == (True, 540.0)
+    assert (waiter.was_delivered, waiter.extended) == (True, 540.0)
     assert house.seen.lines[0].outcome == "ok"
 
 
@@ -95,7 +95,7 @@ async def test_a_stream_of_urls() -> None:
 
     assert wire.sent[0]["status"] == 400
     assert json.loads(wire.body)["error"]["param"] == "response_format"
-    assert house.desk.asks == []
+    assert house.service.edit_requests == []
 
 
 async def test_an_error_in_a_stream() -> None:
@@ -103,7 +103,7 @@ async def test_an_error_in_a_stream() -> None:
     house = House()
     error = StillRunning("Not yet.", retry_after=3.5)
     error.edit_id = "edit_1"
-    visit = ending(house, error, after=6.0)
+    waiter = ending(house, error, after=6.0)
 
     wire = await send(house)
 
@@ -128,7 +128,7 @@ async def test_an_error_in_a_stream() -> None:
     assert house.seen.told("late error") == [("late error", 503, "acme")]
     (line,) = house.seen.lines
     assert (line.status, line.outcome, line.told) == (200, "still_running", TOLD)
-    assert not visit.was_delivered
+    assert not waiter.was_delivered
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ async def test_an_error_in_a_stream() -> None:
         pytest.param(ContentRefused("No."), "writing", id="in-an-error"),
     ],
 )
-async def test_customer_leaves_a_stream(outcome: Answer | GatewayError, place: str) -> None:
+async def test_customer_leaves_a_stream(outcome: EditResult | GatewayError, place: str) -> None:
     """Who leaves in the middle has got nothing: the edit stays to be had by a retry."""
     house, wire = House(), Wire()
-    visit = ending(house, outcome, after=12.0)
+    waiter = ending(house, outcome, after=12.0)
 
     def cut(message: Message) -> None:
         said = message.get("body", b"")
@@ -152,8 +152,8 @@ async def test_customer_leaves_a_stream(outcome: Answer | GatewayError, place: s
     wire.on_send, wire.waits = cut, True
     await send(house, STREAM, wire)
 
-    assert not visit.was_delivered
-    assert house.desk.left == 1
+    assert not waiter.was_delivered
+    assert house.service.left == 1
     assert house.seen.told("disconnected") == [("disconnected", place)]
     assert house.seen.lines[0].outcome == "customer_left"
     assert wire.sent[-1]["more_body"]

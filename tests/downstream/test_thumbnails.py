@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.phases import Phases
-from gateway.downstream.thumbnails import MOST, Thumbnails, WatchedDesk
+from gateway.downstream.thumbnails import MOST, Thumbnails, WatchedService
 from tests.downstream.house import ACME, TOLD, FakeDesk
 from tests.fakes import an_ask
 from tests.warp import WARP, WarpClock
@@ -47,11 +47,11 @@ async def at_work(thumbnails: Thumbnails) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def attend(desk: WatchedDesk, content: bytes) -> None:
-    ask = an_ask(WarpClock(), ACME)
-    ask.pictures = (Picture(content=content, media_type="image/png"),) if content else ()
-    async with desk.attend(ask) as visit:
-        assert visit.told is TOLD
+async def attend(service: WatchedService, content: bytes) -> None:
+    edit_request = an_ask(WarpClock(), ACME)
+    edit_request.pictures = (Picture(content=content, media_type="image/png"),) if content else ()
+    async with service.attend(edit_request) as waiter:
+        assert waiter.told is TOLD
 
 
 async def test_a_generation_has_none() -> None:
@@ -60,7 +60,7 @@ async def test_a_generation_has_none() -> None:
     thumbnails = shrinker.thumbnails()
 
     async with at_work(thumbnails):
-        await attend(WatchedDesk(FakeDesk(), thumbnails), b"")
+        await attend(WatchedService(FakeDesk(), thumbnails), b"")
 
     assert shrinker.seen == []
 
@@ -71,8 +71,8 @@ async def test_a_picture_of_an_edit() -> None:
     thumbnails = shrinker.thumbnails()
 
     async with at_work(thumbnails):
-        await attend(WatchedDesk(FakeDesk(), thumbnails), b"picture")
-    await attend(WatchedDesk(FakeDesk(), thumbnails), b"again")
+        await attend(WatchedService(FakeDesk(), thumbnails), b"picture")
+    await attend(WatchedService(FakeDesk(), thumbnails), b"again")
 
     assert thumbnails.of("edit_1") == b"pic"
     assert thumbnails.known() == ("edit_1",)
@@ -95,7 +95,7 @@ async def test_no_picture(watched: bool, content: bytes) -> None:
     thumbnails = shrinker.thumbnails()
 
     async with at_work(thumbnails):
-        await attend(WatchedDesk(FakeDesk(), thumbnails), content)
+        await attend(WatchedService(FakeDesk(), thumbnails), content)
 
     assert thumbnails.known() == ()
     assert shrinker.seen == ([b"bad"] if content == b"bad" else [])
@@ -138,9 +138,9 @@ async def test_few_are_kept(length: int, kept: int) -> None:
 
 
 async def test_the_rest_of_the_desk() -> None:
-    """Looking an edit up and calling it off go to the desk as they are."""
-    desk = WatchedDesk(FakeDesk(), Shrinker().thumbnails())
+    """Looking an edit up and calling it off go to the service as they are."""
+    service = WatchedService(FakeDesk(), Shrinker().thumbnails())
 
-    async with desk.collect(ACME, "edit_1", patience=1.0, phases=Phases(started=0.0)) as visit:
-        assert visit.told is TOLD
-    assert await desk.withdraw(ACME, "edit_1") is TOLD
+    async with service.collect(ACME, "edit_1", patience=1.0, phases=Phases(started=0.0)) as waiter:
+        assert waiter.told is TOLD
+    assert await service.withdraw(ACME, "edit_1") is TOLD

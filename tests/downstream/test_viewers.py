@@ -6,8 +6,8 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import Overloaded
-from gateway.downstream.body import CustomerLeft
-from gateway.downstream.customer import Customer
+from gateway.downstream.body import ClientLeft
+from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.viewers import HEARTBEAT_SECONDS, MOST, Viewers
 from tests.warp import WARP, WarpClock
 
@@ -41,10 +41,10 @@ class Viewer:
         self.left = False
 
     async def watch(self) -> None:
-        async with Customer(self._receive) as customer:
+        async with DisconnectWatch(self._receive) as client:
             try:
-                await self._stage.viewers.show(self._send, customer)
-            except CustomerLeft:
+                await self._stage.viewers.show(self._send, client)
+            except ClientLeft:
                 self.left = True
 
     async def _receive(self) -> Message:

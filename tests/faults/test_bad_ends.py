@@ -1,4 +1,4 @@
-"""One fault upstream per row: what the customer is told, and what the region booked."""
+"""One fault upstream per row: what the client is told, and what the region booked."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ _SOON = {"x-stainless-read-timeout": "10"}
 
 @dataclass(frozen=True)
 class _End:
-    """What a customer sees of a bad end; *retried*: by the SDK, unasked."""
+    """What a client sees of a bad end; *retried*: by the SDK, unasked."""
 
     status: int
     type: str
@@ -187,7 +187,7 @@ _HARMLESS = [
 
 @pytest.mark.parametrize("faults", _HARMLESS)
 async def test_harmless(faults: tuple[Fault, ...]) -> None:
-    """What passes is not seen by the customer: one task, and the picture of what was sent."""
+    """What passes is not seen by the client: one task, and the picture of what was sent."""
     async with house(replace(PLAIN, faults=faults)) as home:
         answer = await home.edit("make it blue")
 

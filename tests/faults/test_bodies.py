@@ -75,7 +75,7 @@ async def _nothing_was_asked(home: House) -> None:
 
 
 async def test_cut_body() -> None:
-    """A customer that breaks off in mid-body leaves nothing behind, and the next one is served."""
+    """A client that breaks off in mid-body leaves nothing behind, and the next one is served."""
     kind, body = _form()
     async with house(server=_LIMITS) as home:
         async with _wire(home) as (_, writer):

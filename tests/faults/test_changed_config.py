@@ -18,7 +18,7 @@ from gateway.commands import check
 from gateway.config import ConfigError
 from gateway.config.build import build
 from gateway.domain.clock import Clock
-from gateway.journey.takeover import OrphanedEditsError
+from gateway.edits.takeover import OrphanedEditsError
 from gateway.ledger.reading import unfinished_of
 from gateway.sandbox import Constant
 from tests.warp import WarpClock

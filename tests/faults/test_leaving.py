@@ -1,4 +1,4 @@
-"""Customers who hang up: what was not begun costs nothing, what runs is kept (P4)."""
+"""Clients who hang up: what was not begun costs nothing, what runs is kept (P4)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ async def _hang_up(call: asyncio.Task[object]) -> None:
 
 
 async def test_pending_is_cancelled() -> None:
-    """A task that waits upstream when its customer has been gone for 3 s is cancelled there."""
+    """A task that waits upstream when its client has been gone for 3 s is cancelled there."""
     async with _crowded(pending_ahead=1) as home, asyncio.TaskGroup() as group:
         first = group.create_task(home.edit("first"))
         await home.until("RUNNING", "first")
@@ -63,7 +63,7 @@ async def test_a_retry_in_the_grace_keeps_its_place() -> None:
 
 @pytest.mark.slow
 async def test_waiting_is_dropped() -> None:
-    """An edit that still waits in our line when its customer leaves is never submitted."""
+    """An edit that still waits in our line when its client leaves is never submitted."""
     async with _crowded(pending_ahead=0) as home, asyncio.TaskGroup() as group:
         first = group.create_task(home.edit("first"))
         await home.until("RUNNING", "first")
@@ -80,7 +80,7 @@ async def test_waiting_is_dropped() -> None:
 
 
 async def test_running_is_kept() -> None:
-    """A running task is followed without its customer; a later equal request gets its picture."""
+    """A running task is followed without its client; a later equal request gets its picture."""
     async with house(replace(PLAIN, latency=Constant(6.0))) as home, asyncio.TaskGroup() as group:
         call = group.create_task(home.edit("make it blue"))
         await home.until("RUNNING")
@@ -108,7 +108,7 @@ async def test_a_retry_joins_the_running_task() -> None:
 
 
 async def test_equal_edits_of_connected_customers() -> None:
-    """Two customers who ask for the same at once get an edit each."""
+    """Two clients who ask for the same at once get an edit each."""
     async with house() as home:
         answers = await asyncio.gather(home.edit(), home.edit())
 

@@ -40,7 +40,7 @@ def anyio_backend() -> str:
 
 @dataclass(frozen=True)
 class Street:
-    """A region, a config before it, and a customer."""
+    """A region, a config before it, and a client."""
 
     file: Path
     port: int
@@ -55,7 +55,7 @@ class Street:
             headers={"authorization": f"Bearer {KEY}", "x-stainless-retry-count": str(retry)},
         )
 
-    async def ask(self, model: str, retry: int = 0) -> httpx.Response:
+    async def edit_request(self, model: str, retry: int = 0) -> httpx.Response:
         """Ask for what *model* does: an edit in JSON, or a generation."""
         edits = MODELS[model].does is Does.EDIT
         picture = f"data:image/png;base64,{b64encode(photo()).decode()}"
@@ -255,7 +255,7 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
             await call
             await process.wait()
         async with serving(street.file, street.port):
-            answer = await street.ask(model, retry=1)
+            answer = await street.edit_request(model, retry=1)
 
         books = await street.books()
         labels = read_labels(pictures_of(answer)[0])
@@ -276,7 +276,7 @@ async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> No
         answers = []
         for _ in range(2):
             async with serving(street.file, street.port):
-                answers += [await street.ask(_QWEN, retry=count) for count in (1, 0)]
+                answers += [await street.edit_request(_QWEN, retry=count) for count in (1, 0)]
 
         books = await street.books()
         assert [answer.status_code for answer in answers] == [503] * 4
@@ -298,7 +298,7 @@ async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) 
             await process.wait()
         (await street.http.put(f"{street.region}/_sandbox/faults", json=[])).raise_for_status()
         async with serving(street.file, street.port):
-            answer = await street.ask(_QWEN, retry=1)
+            answer = await street.edit_request(_QWEN, retry=1)
 
         books = await street.books()
         labels = read_labels(pictures_of(answer)[0])
@@ -308,4 +308,4 @@ async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) 
 
 async def _cut_off(street: Street, model: str = "") -> None:
     with pytest.raises(httpx.TransportError):
-        await (street.ask(model) if model else street.edit())
+        await (street.edit_request(model) if model else street.edit())

@@ -19,7 +19,7 @@ _TWO = {"first": {**_MAIN, "account": "one"}, "second": {**_MAIN, "account": "tw
 
 
 async def test_key_refused() -> None:
-    """A key that DashScope refuses is the operator's matter: 503 to the customer, never 401."""
+    """A key that DashScope refuses is the operator's matter: 503 to the client, never 401."""
     strangers = replace(PLAIN, accounts={"other": ("sk-another",)})
     async with house(strangers) as home:
         answer = await home.edit()

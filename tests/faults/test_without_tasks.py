@@ -103,7 +103,7 @@ async def test_an_answer_that_is_lost(
 
 
 async def test_refused() -> None:
-    """A clear refusal made nothing: the customer hears why, and may come again at once."""
+    """A clear refusal made nothing: the client hears why, and may come again at once."""
     fault = Fault("submit", End("FAILED", "DataInspectionFailed"), count=1)
     async with a_house(fault) as home:
         refused, answer = await edit(home), await edit(home)
@@ -184,7 +184,7 @@ async def test_its_own_limits(fields: dict[str, str], param: str) -> None:
 
 
 async def test_it_makes_nothing_of_a_prompt_alone() -> None:
-    """At the other path the customer hears where it is offered."""
+    """At the other path the client hears where it is offered."""
     async with a_house() as home:
         said = {"model": QWEN, "prompt": "a hat"}
         refused = await home.http.post("/v1/images/generations", json=said)

@@ -46,7 +46,7 @@ REFUSALS = {
     (413, "request_too_large"),
     (422, "idempotency_key_reused"),
 }
-"""All that a customer can bring about in a house where nothing else goes wrong."""
+"""All that a client can bring about in a house where nothing else goes wrong."""
 
 
 @dataclass(slots=True)

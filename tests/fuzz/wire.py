@@ -26,7 +26,7 @@ class Shot:
     """Where the body is cut into pieces, each sent by itself; modulo its length."""
     chunked: bool = False
     leaves: bool = False
-    """The customer hangs up once everything is sent."""
+    """The client hangs up once everything is sent."""
     start: bytes = b"POST /v1/images/edits HTTP/1.1"
     headers: tuple[tuple[bytes, bytes], ...] = ()
     owner: tuple[str, str] | None = None

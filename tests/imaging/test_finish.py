@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from gateway.domain.edit import AnswerForm, Keepsake, Size
+from gateway.domain.edit import Keepsake, OutputOptions, Size
 from gateway.domain.errors import ResultUnavailable
 from gateway.imaging.finish import finished
 from tests.imaging.pictures import drawn, mask, noise, read, saved
@@ -19,8 +19,8 @@ def opened(content: bytes) -> Image.Image:
         return picture
 
 
-def scaled_to(size: Size) -> AnswerForm:
-    return AnswerForm(scale_to=size)
+def scaled_to(size: Size) -> OutputOptions:
+    return OutputOptions(scale_to=size)
 
 
 def test_exactly_the_size_that_was_asked_for() -> None:
@@ -31,8 +31,8 @@ def test_exactly_the_size_that_was_asked_for() -> None:
     assert made.getpixel((10, 10)) == (200, 60, 40)
 
 
-@pytest.mark.parametrize("form", [AnswerForm(), scaled_to(Size(480, 400))], ids=["png", "size"])
-def test_what_is_right_already_is_left_alone(form: AnswerForm) -> None:
+@pytest.mark.parametrize("form", [OutputOptions(), scaled_to(Size(480, 400))], ids=["png", "size"])
+def test_what_is_right_already_is_left_alone(form: OutputOptions) -> None:
     """A PNG of that size already is the same object."""
     content = read("rgb.png")
 
@@ -53,7 +53,7 @@ def test_nothing_is_distorted() -> None:
 @pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "icc.jpg"])
 def test_formats(output_format: str, name: str) -> None:
     """The picture comes out in the format that was asked for, of the same size."""
-    made = opened(finished(read(name), AnswerForm(output_format=output_format), None))
+    made = opened(finished(read(name), OutputOptions(output_format=output_format), None))
 
     assert (made.format or "").lower() == output_format
     assert made.size == (480, 400)
@@ -63,7 +63,7 @@ def test_formats(output_format: str, name: str) -> None:
 def test_compression_is_quality(output_format: str) -> None:
     """Less of it is shorter, and 100 is what you get without asking, as with OpenAI."""
     forms = [
-        AnswerForm(output_format=output_format, compression=quality)
+        OutputOptions(output_format=output_format, compression=quality)
         for quality in (0, 20, 100, None)
     ]
 
@@ -76,7 +76,7 @@ def test_a_masked_result_of_another_size() -> None:
     """It is scaled first, so that outside the mask each pixel is the original's own."""
     original = noise((120, 100))
     kept = Keepsake(saved(original), saved(mask((120, 100), (30, 30, 80, 70))))
-    form = AnswerForm(scale_to=Size(120, 100), composite=True)
+    form = OutputOptions(scale_to=Size(120, 100), composite=True)
 
     made = opened(finished(saved(drawn(850, 708, BLUE)), form, kept))
 
@@ -87,9 +87,9 @@ def test_a_masked_result_of_another_size() -> None:
 
 @pytest.mark.parametrize("name", ["text.png", "truncated.png", "bomb.png", "empty.png"])
 @pytest.mark.parametrize(
-    "form", [scaled_to(Size(200, 200)), AnswerForm(output_format="jpeg")], ids=["size", "jpeg"]
+    "form", [scaled_to(Size(200, 200)), OutputOptions(output_format="jpeg")], ids=["size", "jpeg"]
 )
-def test_an_upstreams_broken_picture(name: str, form: AnswerForm) -> None:
-    """What cannot be read is the upstream's fault, and no fault of the customer's."""
+def test_an_upstreams_broken_picture(name: str, form: OutputOptions) -> None:
+    """What cannot be read is the upstream's fault, and no fault of the client's."""
     with pytest.raises(ResultUnavailable, match="The upstream's picture"):
         finished(read(name), form, None)

@@ -29,7 +29,7 @@ def with_segment(marker: int, data: bytes) -> bytes:
     ],
 )
 def test_what_no_decoder_needs_is_removed(marker: int, data: bytes) -> None:
-    """A segment that may tell about the customer is seen and cut out, and nothing else."""
+    """A segment that may tell about the client is seen and cut out, and nothing else."""
     content = with_segment(marker, data)
 
     found, clean = jpeg.metadata(content), jpeg.stripped(content)

@@ -31,7 +31,7 @@ def test_what_cannot_be_read(content: bytes) -> None:
 
 @pytest.mark.anyio
 async def test_made_by_a_free_thread_or_not_at_all() -> None:
-    """It never waits behind customers' pictures, and a bad picture is none."""
+    """It never waits behind clients' pictures, and a bad picture is none."""
     imaging = Imaging(Limits(threads=1))
 
     assert await imaging.thumbnail(read("rgb.png"))
@@ -43,7 +43,7 @@ async def test_made_by_a_free_thread_or_not_at_all() -> None:
 
 @pytest.mark.anyio
 async def test_a_large_one_has_its_share_of_memory_or_is_not_made() -> None:
-    """What it takes to decode counts with customers' pictures, and is not waited for."""
+    """What it takes to decode counts with clients' pictures, and is not waited for."""
     imaging = Imaging(Limits(threads=2))
     large = saved(drawn(2700, 2700))
 

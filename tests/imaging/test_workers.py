@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, Keepsake, Picture, Size
+from gateway.domain.edit import Keepsake, OutputOptions, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded, ResultUnavailable
 from gateway.domain.models import MODELS
 from gateway.domain.tenant import MetadataRule, Tenant
@@ -274,7 +274,7 @@ async def test_a_process_that_was_stopped_blames_no_picture(
 
 
 async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
-    """A customer who leaves while a thread works: it is free once the work ends."""
+    """A client who leaves while a thread works: it is free once the work ends."""
     imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
@@ -296,8 +296,8 @@ async def test_the_way_out(imaging: Imaging) -> None:
     result = saved(drawn(480, 400))
 
     size = await imaging.check_mask(kept, FITS)
-    mixed = await imaging.finish(result, AnswerForm(composite=True), kept, "acme")
-    untouched = await imaging.finish(result, AnswerForm(scale_to=Size(480, 400)), None, "acme")
+    mixed = await imaging.finish(result, OutputOptions(composite=True), kept, "acme")
+    untouched = await imaging.finish(result, OutputOptions(scale_to=Size(480, 400)), None, "acme")
 
     assert size == Size(480, 400)
     assert mixed.startswith(b"\x89PNG")
@@ -313,7 +313,7 @@ async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
         group.create_task(imaging.check([LARGE], FITS, INPUTS))
         await gate.entered()
         imaging._limits = Limits(threads=1, waiting=0, decode=0.0)
-        form = AnswerForm(output_format="webp")
+        form = OutputOptions(output_format="webp")
         made = group.create_task(imaging.finish(read("rgb.png"), form, None, "acme"))
         await asyncio.sleep(0.05)
         waits = not made.done()
@@ -391,19 +391,19 @@ async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: Gate) -> None:
     content = read("rgb.png")
     await imaging._turns.take(Stand("acme"), 0)
 
-    passed = await imaging.finish(content, AnswerForm(scale_to=Size(480, 400)), None, "acme")
+    passed = await imaging.finish(content, OutputOptions(scale_to=Size(480, 400)), None, "acme")
 
     assert passed is content
-    assert imaging.is_finished(content[:32], AnswerForm(scale_to=Size(480, 400)))
-    assert not imaging.is_finished(content[:32], AnswerForm(scale_to=Size(481, 400)))
-    assert not imaging.is_finished(read("plain.jpg")[:32], AnswerForm())
+    assert imaging.is_finished(content[:32], OutputOptions(scale_to=Size(480, 400)))
+    assert not imaging.is_finished(content[:32], OutputOptions(scale_to=Size(481, 400)))
+    assert not imaging.is_finished(read("plain.jpg")[:32], OutputOptions())
     await imaging.close()
 
 
 @pytest.mark.parametrize("name", ["plain.jpg", "lossy.webp"])
 async def test_a_png_that_was_asked_for_is_one(imaging: Imaging, name: str) -> None:
     """Whatever form the upstream's picture has, the answer's is what its bytes are."""
-    made = await imaging.finish(read(name), AnswerForm(), None, "acme")
+    made = await imaging.finish(read(name), OutputOptions(), None, "acme")
 
     assert made.startswith(b"\x89PNG")
 
@@ -411,7 +411,7 @@ async def test_a_png_that_was_asked_for_is_one(imaging: Imaging, name: str) -> N
 async def test_a_broken_result_is_the_upstreams(imaging: Imaging) -> None:
     """What cannot be read is told as such, not as a fault of the client's picture."""
     with pytest.raises(ResultUnavailable):
-        await imaging.finish(b"<html>", AnswerForm(), None, "acme")
+        await imaging.finish(b"<html>", OutputOptions(), None, "acme")
 
 
 @pytest.mark.parametrize("name", ["corrupt.png", "head_only.jpg", "text.png"])

@@ -168,7 +168,7 @@ class _Forging(httpx.AsyncBaseTransport):
 
 
 async def _live(world: _World) -> tuple[list[_Sent], list[httpx.Response]]:
-    """Play *world*; return what left the gateway, and what the customers got."""
+    """Play *world*; return what left the gateway, and what the clients got."""
     clock, wires = WarpClock(), []
     regions = {name: _Forging(one, name) for name, one in _regions(world, clock).items()}
 

@@ -97,7 +97,7 @@ async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[House]:
 
 
 async def _told(home: House, answer: httpx.Response) -> str:
-    """Everything that a customer and an operator read after *answer*, but for its pictures."""
+    """Everything that a client and an operator read after *answer*, but for its pictures."""
     headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
     metrics = await home.http.get("/metrics")
     body = "" if answer.status_code == 200 else answer.text
@@ -219,8 +219,8 @@ async def test_bugs(log: io.StringIO, purpose: Purpose) -> None:
     clean(log.getvalue())
 
 
-def test_bugs_of_the_journey(log: io.StringIO) -> None:
-    """A bug behind the customers' backs is logged with its places, whatever its words hold."""
+def test_bugs_of_an_edit(log: io.StringIO) -> None:
+    """A bug behind the clients' backs is logged with its places, whatever its words hold."""
     try:
         _fail_twice()
     except BaseExceptionGroup as several:

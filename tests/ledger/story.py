@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.domain.errors import LedgerUnavailable, UpstreamFailed
 from gateway.domain.record import EditState
-from gateway.journey.ports import Ledger
+from gateway.edits.ports import Ledger
 from gateway.ledger.sqlite import SqliteLedger
 from tests.ledger.records import EDIT, FIRST, NOW, SECOND, edit
 

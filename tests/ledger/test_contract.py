@@ -1,4 +1,4 @@
-"""Both ledgers answer gateway.journey.ports.Ledger alike: one suite, row by row."""
+"""Both ledgers answer gateway.edits.ports.Ledger alike: one suite, row by row."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.errors import ContentRefused, LedgerConflict, TaskLost, UpstreamFailed
 from gateway.domain.record import EditState, TaskState
-from gateway.journey.ports import Ledger
+from gateway.edits.ports import Ledger
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.sqlite import SqliteLedger
 from tests.ledger.records import DAY, EDIT, FIRST, NOW, SECOND, Calendar, edit
@@ -39,7 +39,7 @@ async def ledger(
 
 
 def test_both_answer_the_port(tmp_path: Path, calendar: Calendar) -> None:
-    """The journey's Protocol is met, which mypy checks here."""
+    """The Protocol of gateway.edits is met, which mypy checks here."""
     ledgers: list[Ledger] = [
         MemoryLedger(calendar),
         SqliteLedger(tmp_path / "gateway.db", sync="full", epoch=calendar),

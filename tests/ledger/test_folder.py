@@ -102,7 +102,7 @@ async def test_a_file_that_is_no_edits(tmp_path: Path) -> None:
 
 
 async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails leaves nothing behind, and is told to the customer and the operator."""
+    """A write that fails leaves nothing behind, and is told to the client and the operator."""
     told: list[Exception] = []
     folder = a_folder(tmp_path, durable=True, on_failure=told.append)
 

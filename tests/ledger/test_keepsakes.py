@@ -1,11 +1,11 @@
-"""Both keepers answer gateway.journey.ports.Keepsakes alike; what only files do comes after."""
+"""Both keepers answer gateway.edits.ports.Keepsakes alike; what only files do comes after."""
 
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.edit import Keepsake
-from gateway.journey.ports import Keepsakes
+from gateway.edits.ports import Keepsakes
 from gateway.ledger.keepsakes import MemoryKeepsakes, open_keepsakes
 
 pytestmark = pytest.mark.anyio

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, Edit, Picture, ResponseFormat, Size
+from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
 from gateway.ledger.promises import FilePromises, NoPromises, open_promises
 
 pytestmark = pytest.mark.anyio
 
-FORM = AnswerForm(
+FORM = OutputOptions(
     response_format=ResponseFormat.URL,
     output_format="webp",
     compression=80,
@@ -63,7 +63,7 @@ def test_the_sample_sets_every_field() -> None:
     plain = Edit(model="", prompt="")
 
     assert not [it.name for it in fields(Edit) if getattr(EDIT, it.name) == getattr(plain, it.name)]
-    form = [it.name for it in fields(AnswerForm) if getattr(FORM, it.name) == it.default]
+    form = [it.name for it in fields(OutputOptions) if getattr(FORM, it.name) == it.default]
     assert not form
     assert {it.name for it in fields(Picture)} == {"content", "media_type", "url", "size"}
 

@@ -1,11 +1,11 @@
-"""Both keepers answer gateway.journey.ports.Receipts alike; what only files do comes after."""
+"""Both keepers answer gateway.edits.ports.Receipts alike; what only files do comes after."""
 
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.task import Made
-from gateway.journey.ports import Receipts
+from gateway.edits.ports import Receipts
 from gateway.ledger.receipts import MemoryReceipts, open_receipts
 
 pytestmark = pytest.mark.anyio

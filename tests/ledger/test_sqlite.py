@@ -76,20 +76,20 @@ async def test_sync_is_what_was_asked_for(
 ) -> None:
     """Normal leaves the flush to the checkpoint, full flushes each commit; both use the WAL."""
 
-    def ask(connection: sqlite3.Connection) -> tuple[object, object]:
+    def edit_request(connection: sqlite3.Connection) -> tuple[object, object]:
         return (
             connection.execute("PRAGMA synchronous").fetchone()[0],
             connection.execute("PRAGMA journal_mode").fetchone()[0],
         )
 
     async with SqliteLedger(path, sync=sync, epoch=calendar) as ledger:
-        answer = await ledger._writer.run(ask, writes=False)
+        answer = await ledger._writer.run(edit_request, writes=False)
 
     assert answer == (level, "wal")
 
 
 async def test_every_question_has_its_index(ledger: SqliteLedger) -> None:
-    """No read of the journey walks the whole table."""
+    """No read of gateway.edits walks the whole table."""
     asked: list[str] = []
     plans: list[str] = []
 

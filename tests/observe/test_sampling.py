@@ -66,7 +66,7 @@ def _entries(registry: CollectorRegistry, state: str) -> float | None:
 
 
 async def test_gauges_are_read_off() -> None:
-    """At once, and then every 15 seconds, the gauges say what desk and ledger say."""
+    """At once, and then every 15 seconds, the gauges say what service and ledger say."""
     clock, registry = await _sampled(_Ledger({"open": 2}, {"open": 1, "failed": 4}), 2)
 
     oldest = "wan_gateway_queue_oldest_wait_seconds"

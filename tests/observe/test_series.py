@@ -14,7 +14,7 @@ from tests.observe.exposition import EDITS, MODEL, NAMES, World
 
 
 def test_what_no_set_holds_becomes_other() -> None:
-    """Nothing typed by a customer becomes a label; each overflow is counted."""
+    """Nothing typed by a client becomes a label; each overflow is counted."""
     world = World()
 
     world.metrics.http_request_ended("/etc/passwd", "BREW", 200, "sk-canary", 1, 1, 1)

@@ -58,7 +58,7 @@ def _said(span: ReadableSpan, name: str) -> object:
 
 
 def test_it_ends_when_edit_and_customer_have() -> None:
-    """A trace lasts as long as its edit goes on or its customer is there, whichever is longer."""
+    """A trace lasts as long as its edit goes on or its client is there, whichever is longer."""
     for customer_first in (True, False):
         world = World()
         world.trace.carries(Edit(model="m", prompt="p"), connected=True)
@@ -129,7 +129,7 @@ def test_looks_are_bounded() -> None:
 
 
 def test_a_joined_customer_that_is_refused() -> None:
-    """A customer who joined and was sent home has a trace that failed; the edit's has not."""
+    """A client who joined and was sent home has a trace that failed; the edit's has not."""
     world = World()
     world.trace.downloading()
 

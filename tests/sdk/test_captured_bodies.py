@@ -1,4 +1,4 @@
-"""Bodies as other customers' libraries write them, sent as they are to the whole app."""
+"""Bodies as other clients' libraries write them, sent as they are to the whole app."""
 
 import socket
 from base64 import b64decode

@@ -53,7 +53,7 @@ async def test_patience_shorter_than_the_task() -> None:
 
 @pytest.mark.slow
 async def test_many_impatient_customers() -> None:
-    """Four customers with equal patience and different pictures each get their own."""
+    """Four clients with equal patience and different pictures each get their own."""
     async with house(replace(PLAIN, latency=Constant(12.0))) as home, _sdk(home, timeout=5) as sdk:
         answers = await asyncio.gather(
             *(sdk.images.edit(image=photo(shade), prompt="make it blue") for shade in range(4))
@@ -86,7 +86,7 @@ async def test_dropped_answer(action: Drop | Late) -> None:
 
 
 async def test_idempotency_key() -> None:
-    """A key of the customer's own replays its picture, and is refused for other content."""
+    """A key of the client's own replays its picture, and is refused for other content."""
     named: Any = {"extra_headers": {"Idempotency-Key": "order-7"}}
     async with house() as home, _sdk(home) as sdk:
         edit = sdk.images.with_raw_response.edit

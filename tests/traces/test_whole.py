@@ -26,7 +26,7 @@ def _covers(whole: Span, part: Span) -> bool:
 
 
 async def test_an_edit_is_one_trace() -> None:
-    """An edit is one span below its customer's, with children for all that it waited for."""
+    """An edit is one span below its client's, with children for all that it waited for."""
     with collector() as kept:
         async with house(replace(PLAIN, latency=Constant(4)), traces=to(kept)) as home:
             answer = await home.edit(headers=_SAMPLED)
@@ -164,7 +164,7 @@ async def test_a_throttled_submit() -> None:
 
 
 async def test_a_retry_links_to_the_edit() -> None:
-    """A retry that joins has a span in its own customer's trace, which links to the edit's."""
+    """A retry that joins has a span in its own client's trace, which links to the edit's."""
     with collector() as kept:
         async with house(replace(PLAIN, latency=Constant(12)), traces=to(kept)) as home:
             first = await home.edit(headers={"x-stainless-read-timeout": "5"})
@@ -196,7 +196,7 @@ async def test_a_retry_links_to_the_edit() -> None:
     ],
 )
 async def test_sample(sample: float, headers: Mapping[str, str], *, traced: bool) -> None:
-    """The customer's own trace decides; without one, the share that is set."""
+    """The client's own trace decides; without one, the share that is set."""
     with collector() as kept:
         async with house(traces=to(kept, sample=sample)) as home:
             assert pictures_of(await home.edit(headers=headers))

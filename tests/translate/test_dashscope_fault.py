@@ -145,7 +145,7 @@ def test_a_message_may_be_wrapped(message: str, shown: str) -> None:
 
 
 def test_something_is_always_said() -> None:
-    """With neither code nor message the customer still reads a sentence."""
+    """With neither code nor message the client still reads a sentence."""
     assert fault("", "").message == "The upstream failed: No reason was given."
 
 

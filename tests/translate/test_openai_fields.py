@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.edit import AnswerForm, ResponseFormat, Size
+from gateway.domain.edit import OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import Does, Offer
 from gateway.translate.openai_request import edit_of
@@ -26,25 +26,27 @@ QWEN = "qwen-image-edit-plus"
         pytest.param(
             "response_format",
             "b64_json",
-            {"answer": AnswerForm(ResponseFormat.B64_JSON)},
+            {"answer": OutputOptions(ResponseFormat.B64_JSON)},
             id="b64_json",
         ),
         pytest.param(
-            "response_format", "url", {"answer": AnswerForm(ResponseFormat.URL)}, id="url"
-        ),
-        pytest.param("output_format", "PNG", {"answer": AnswerForm(output_format="png")}, id="png"),
-        pytest.param(
-            "output_format", "jpeg", {"answer": AnswerForm(output_format="jpeg")}, id="jpeg"
+            "response_format", "url", {"answer": OutputOptions(ResponseFormat.URL)}, id="url"
         ),
         pytest.param(
-            "output_format", "WebP", {"answer": AnswerForm(output_format="webp")}, id="webp"
+            "output_format", "PNG", {"answer": OutputOptions(output_format="png")}, id="png"
+        ),
+        pytest.param(
+            "output_format", "jpeg", {"answer": OutputOptions(output_format="jpeg")}, id="jpeg"
+        ),
+        pytest.param(
+            "output_format", "WebP", {"answer": OutputOptions(output_format="webp")}, id="webp"
         ),
         pytest.param("output_compression", "100", {"ignored": 1}, id="compression most"),
         pytest.param("output_compression", "0", {"ignored": 1}, id="compression least"),
         pytest.param("background", "auto", {"ignored": 1}, id="background auto"),
         pytest.param("background", "opaque", {"ignored": 1}, id="background opaque"),
         pytest.param("stream", "false", {}, id="no stream"),
-        pytest.param("stream", "true", {"answer": AnswerForm(stream=True)}, id="stream"),
+        pytest.param("stream", "true", {"answer": OutputOptions(stream=True)}, id="stream"),
         pytest.param("partial_images", "0", {"ignored": 1}, id="partial images least"),
         pytest.param("partial_images", "3", {"ignored": 1}, id="partial images most"),
         pytest.param("quality", "high", {"ignored": 1}, id="quality"),
@@ -139,7 +141,7 @@ def test_a_size_is_made_by_scaling(asked: Size, made: Size) -> None:
     wanted = edit(("size", str(asked)))
 
     assert wanted.size == made
-    assert wanted.answer == AnswerForm(scale_to=asked)
+    assert wanted.answer == OutputOptions(scale_to=asked)
     assert wanted.adjusted == (f"size:{made}->{asked}",)
 
 
@@ -166,9 +168,9 @@ def test_a_compression_counts_where_there_is_one(output_format: str) -> None:
     lossy = edit(("output_compression", "40"), ("output_format", output_format))
     png = edit(("extra_body[output_compression]", "40"), ("output_format", "png"))
 
-    assert lossy.answer == AnswerForm(output_format=output_format, compression=40)
+    assert lossy.answer == OutputOptions(output_format=output_format, compression=40)
     assert lossy.ignored == ()
-    assert png.answer == AnswerForm()
+    assert png.answer == OutputOptions()
     assert png.ignored == ("extra_body[output_compression]",)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.edit import AnswerForm, Size
+from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.models import Does
 from gateway.translate.openai_response import (
     answer_frames,
@@ -15,17 +15,17 @@ from gateway.translate.openai_response import (
     url_answer,
 )
 
-PNG = AnswerForm()
+PNG = OutputOptions()
 
 
 @given(
     created=st.integers(0, 2**40),
     pictures=st.lists(st.binary(max_size=200), min_size=1, max_size=10),
-    form=st.builds(AnswerForm, output_format=st.sampled_from(["png", "jpeg", "webp"])),
+    form=st.builds(OutputOptions, output_format=st.sampled_from(["png", "jpeg", "webp"])),
     size=st.none() | st.builds(Size, st.integers(1, 9999), st.integers(1, 9999)),
 )
 def test_the_frames_make_the_answer(
-    created: int, pictures: list[bytes], form: AnswerForm, size: Size | None
+    created: int, pictures: list[bytes], form: OutputOptions, size: Size | None
 ) -> None:
     """With the pictures between them the frames are OpenAI's JSON."""
     whole, *frames = answer_frames(created, len(pictures), form, size)

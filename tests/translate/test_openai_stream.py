@@ -3,7 +3,7 @@ import json
 
 from openai.types import ImageEditCompletedEvent
 
-from gateway.domain.edit import AnswerForm, Size
+from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import InternalError, UpstreamFailed
 from gateway.domain.models import Does
 from gateway.translate.openai_stream import HEARTBEAT, comments, completed_frames, error_event
@@ -13,7 +13,9 @@ def test_completed_frames() -> None:
     """Around a picture they are one event, ended by a blank line, that the SDK's class takes."""
     picture = b"any picture"
 
-    before, after = completed_frames(7, AnswerForm(output_format="webp"), Size(640, 480), Does.EDIT)
+    before, after = completed_frames(
+        7, OutputOptions(output_format="webp"), Size(640, 480), Does.EDIT
+    )
 
     name, data, *rest = (before + base64.b64encode(picture) + after).decode().split("\n")
     assert (name, rest) == ("event: image_edit.completed", ["", ""])
@@ -25,7 +27,7 @@ def test_completed_frames() -> None:
 
 def test_unknown_size() -> None:
     """A size that is not known is auto, which the schema allows."""
-    _, after = completed_frames(7, AnswerForm(), None, Does.EDIT)
+    _, after = completed_frames(7, OutputOptions(), None, Does.EDIT)
 
     assert b'"size":"auto"' in after
 

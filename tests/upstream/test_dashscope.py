@@ -354,7 +354,7 @@ async def test_no_secret_is_logged_or_raised(
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("request_id", ["r-1", ""], ids=["DashScope's", "somebody's"])
 async def test_a_refusal_that_quotes_the_prompt(status: int, request_id: str) -> None:
-    """No error of a submit holds the customer's prompt, whoever quoted it."""
+    """No error of a submit holds the client's prompt, whoever quoted it."""
     said = {"code": "Refused", "message": f"Bad: {EDIT.prompt}", "request_id": request_id}
     world = World(httpx.Response(status, json=said))
 

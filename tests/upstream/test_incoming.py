@@ -21,7 +21,7 @@ class Storage:
         self.broke: list[tuple[str, str]] = []
         self.clock = HandClock()
 
-    async def ask(self, headers: dict[str, str]) -> httpx.Response:
+    async def edit_request(self, headers: dict[str, str]) -> httpx.Response:
         self.asked.append(headers.get("Range"))
         answer = self.script.pop(0)
         if isinstance(answer, Exception):
@@ -34,7 +34,7 @@ class Storage:
             raise ResultUnavailable(message)
 
     async def incoming(self) -> Incoming:
-        picture = Incoming(self.ask, self.noted, self.clock, "oss.test")
+        picture = Incoming(self.edit_request, self.noted, self.clock, "oss.test")
         await picture.begin()
         return picture
 

@@ -86,7 +86,7 @@ function spansOf(edit, at) {
 function stage(cell, edit) {
   const last = edit.phases.at(-1);
   const [text, kind] = STAGES[edit.stage] ?? [edit.stage === "running" && last ? PHASES[last[0]] : edit.stage, ""];
-  say(cell, edit.customers || ["kept", "doubtful"].includes(edit.stage) ? text : `${text}, nobody connected`, kind);
+  say(cell, edit.clients || ["kept", "doubtful"].includes(edit.stage) ? text : `${text}, nobody connected`, kind);
 }
 
 function what(cell, edit) {
@@ -242,23 +242,23 @@ function alarm(accounts) {
 }
 
 function show() {
-  const { desk } = state;
+  const { edits } = state;
   say($("version"), state.version);
-  for (const id of ["running", "waiting", "kept"]) say($(`n-${id}`), many.format(desk[id].total));
+  for (const id of ["running", "waiting", "kept"]) say($(`n-${id}`), many.format(edits[id].total));
   say($("n-answered"), many.format(state.answered.total));
   say($("n-bytes"), `${bytes(state.bytes.held)} of ${bytes(state.bytes.limit)}`);
   meter($("m-bytes"), state.bytes.held / state.bytes.limit);
   $("state").toggleAttribute("data-pictured", state.thumbnails.length > 0);
-  alarm(desk.accounts);
-  const accounts = desk.accounts.rows.filter((it) => fits(it.name, it.region, it.keys.map((key) => key.name)));
+  alarm(edits.accounts);
+  const accounts = edits.accounts.rows.filter((it) => fits(it.name, it.region, it.keys.map((key) => key.name)));
   keyed($("accounts"), accounts, (it) => `${it.region} ${it.name}`, account, fillAccount);
-  more("accounts", accounts.length, desk.accounts, "No account.");
-  live("running", desk.running);
-  live("waiting", desk.waiting);
-  live("kept", desk.kept);
+  more("accounts", accounts.length, edits.accounts, "No account.");
+  live("running", edits.running);
+  live("waiting", edits.waiting);
+  live("kept", edits.kept);
   answered(state.answered);
-  tenants(desk.tenants);
-  document.title = `${desk.running.total} running, ${desk.waiting.total} waiting · wan-gateway`;
+  tenants(edits.tenants);
+  document.title = `${edits.running.total} running, ${edits.waiting.total} waiting · wan-gateway`;
   move();
 }
 

@@ -1,0 +1,213 @@
+"""All that the edits of one Alibaba account share: limits, line, poller, resting keys, prompts."""
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from gateway.domain.clock import Clock
+from gateway.domain.error_types import error_type
+from gateway.domain.errors import GatewayError, UpstreamUnreachable
+from gateway.domain.tenant import Account, Tenant, Upstream
+from gateway.edits.advice import advice, is_no_answer_of_dashscopes, is_not_understood
+from gateway.edits.fair_queue import FairQueue, Ticket
+from gateway.edits.pace import Pace
+from gateway.edits.poller import Poller
+from gateway.edits.ports import DashScope, Observer, Tell, say_nothing
+from gateway.edits.schedule import Durations
+
+_UNREACHABLE_REST = 5.0
+_REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator fixes it, not time
+_PROBE_SECONDS = 30.0
+_MOST_COMPLAINTS = 5  # different reasons; a region that makes up codes does not fill the log
+_MOST_CODES = 20
+
+
+@dataclass(slots=True)
+class Rest:
+    """Why an upstream is left alone, and until when (monotonic)."""
+
+    upstream: Upstream
+    until: float
+    reason: str
+    by_list: bool
+    """Whether a list call, which is free, tells when it works again: so for a refused key."""
+
+
+class AccountState:
+    """An account in one region: every edit that it pays for goes through here."""
+
+    def __init__(
+        self,
+        account: Account,
+        upstreams: tuple[Upstream, ...] = (),
+        *,
+        dashscope: DashScope,
+        clock: Clock,
+        observer: Observer,
+        durations: Durations | None = None,
+        tell: Tell = say_nothing,
+    ) -> None:
+        self.account = account
+        self.upstreams = upstreams
+        self._dashscope = dashscope
+        self.clock = clock
+        self.observer = observer
+        self.durations = durations or Durations()
+        self.submits = Pace(account.submits_per_second, clock)
+        self.calls = Pace(account.polls_per_second, clock)
+        self.queue = FairQueue(account.running_tasks + account.pending_ahead)
+        self.resting: dict[str, Rest] = {}
+        self._tell = tell
+        self._complaints: dict[str, set[str]] = {}
+        """What the operator was told of each upstream since it last worked."""
+        self._misunderstood: set[str] = set()
+        """Codes of single refusals that the operator was told of."""
+        self.poller = Poller(
+            account,
+            calls=self.calls,
+            dashscope=dashscope,
+            clock=clock,
+            durations=self.durations,
+            observer=observer,
+            instead=self.instead,
+        )
+
+    def prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
+        """Hold the only open submit of this prompt (P5), for a part that has no turn in line."""
+        return self.queue.prompts.hold(digest)
+
+    def upstreams_of(self, tenant: Tenant) -> list[Upstream]:
+        """Return the tenant's upstreams of this account, in its order, the resting ones last."""
+        own = [u for u in tenant.upstreams if u.account == self.account]
+        return sorted(own, key=self.rests)
+
+    def rests(self, upstream: Upstream) -> bool:
+        rest = self.resting.get(upstream.name)
+        return rest is not None and rest.until > self.clock.now()
+
+    def rest(self, upstream: Upstream, error: GatewayError, model: str = "") -> None:
+        """Leave *upstream* alone for a while: others are tried first."""
+        self._complain(upstream, error, model)
+        unreachable = isinstance(error, UpstreamUnreachable)
+        seconds = _UNREACHABLE_REST if unreachable else _REFUSED_REST
+        reason = error.upstream_code or error.code
+        self.resting[upstream.name] = Rest(
+            upstream, self.clock.now() + seconds, reason, error_type(error) == "auth"
+        )
+        if not unreachable:
+            self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
+
+    def refused(self, upstream: Upstream, error: GatewayError, model: str) -> None:
+        """Take note of a submit that went wrong; what the operator has to fix is told, once."""
+        if is_no_answer_of_dashscopes(error):
+            self._complain(upstream, error, model)
+        elif is_not_understood(error):
+            said = advice(error, upstream, model)
+            if said["reason"] not in self._misunderstood and len(self._misunderstood) < _MOST_CODES:
+                self._misunderstood.add(said["reason"])
+                self._tell("upstream_refused_a_submit", **said)
+
+    def works(self, upstream: Upstream) -> None:
+        """Take note that *upstream* accepted a submit."""
+        if self.resting.pop(upstream.name, None) is not None:
+            self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
+        if self._complaints.pop(upstream.name, None) is not None:
+            region = upstream.region.name
+            self._tell("upstream_works_again", upstream=upstream.name, region=region)
+
+    def _complain(self, upstream: Upstream, error: GatewayError, model: str) -> None:
+        said = advice(error, upstream, model)
+        told = self._complaints.setdefault(upstream.name, set())
+        if said["reason"] not in told and len(told) < _MOST_COMPLAINTS:
+            told.add(said["reason"])
+            self._tell("upstream_does_not_work", **said)
+
+    def instead(self, upstream: Upstream, error: GatewayError) -> Upstream:
+        """
+        Return whom to ask about a task of *upstream*, whose key was refused.
+
+        Only keys of one account see each other's tasks (dashscope.md 4.1).
+        """
+        self.rest(upstream, error)
+        others = [other for other in self.upstreams if not self.rests(other)]
+        return others[0] if others else upstream
+
+    async def probe(self) -> None:
+        """
+        Find out, for ever and for nothing, whether a refused key is taken again.
+
+        If it is, the next edit tries it. Only a submit shows that it works.
+        """
+        while True:
+            await self.clock.sleep(_PROBE_SECONDS)
+            for rest in [rest for rest in self.resting.values() if rest.by_list]:
+                await self.calls.turn("probes", urgent=False)
+                until = self.clock.epoch()
+                try:
+                    await self._dashscope.tasks(
+                        rest.upstream, since=until - 60.0, until=until, page_size=1
+                    )
+                except GatewayError as error:
+                    rest.reason = error.upstream_code or error.code
+                else:
+                    rest.until = self.clock.now()
+                    rest.by_list = False
+
+    def expected_wait(self, tenant: Tenant, ticket: Ticket | None = None) -> float:
+        """
+        Return the seconds until it is the turn of *place*, or of one who joins the line now.
+
+        As often as a task of the account ends a turn comes, however many of them wait upstream.
+        """
+        own, turns = self.queue.turns_until(tenant, ticket)
+        rounds = max(own / (tenant.max_running or 1), turns / self.account.running_tasks)
+        return max(1.0, rounds * self.durations.typical())
+
+
+def accounts_of(
+    upstreams: Iterable[Upstream],
+    *,
+    dashscope: DashScope,
+    clock: Clock,
+    observer: Observer,
+    tell: Tell = say_nothing,
+) -> dict[tuple[str, str], AccountState]:
+    """Return a account for each account of *upstreams*, by its region and name."""
+    of_account: dict[Account, list[Upstream]] = {}
+    for upstream in upstreams:
+        of_account.setdefault(upstream.account, []).append(upstream)
+    in_region = {account.region: Durations() for account in of_account}
+    return {
+        (account.region, account.name): AccountState(
+            account,
+            tuple(own),
+            dashscope=dashscope,
+            clock=clock,
+            observer=observer,
+            durations=Durations(in_region[account.region]),
+            tell=tell,
+        )
+        for account, own in of_account.items()
+    }
+
+
+def route(accounts: dict[tuple[str, str], AccountState], tenant: Tenant) -> list[AccountState]:
+    """
+    Return the accounts of the tenant's upstreams in the order to try them.
+
+    Those with a working upstream first; among them, in the tenant's order, those with a
+    free slot, then the shortest line for its slots.
+    """
+    seen = {(u.region.name, u.account.name): None for u in tenant.upstreams}
+    own = [accounts[key] for key in seen]
+
+    def order(account: AccountState) -> tuple[bool, bool, float]:
+        rests = all(account.rests(upstream) for upstream in account.upstreams_of(tenant))
+        crowded = account.queue.free == 0 or account.queue.waiting > 0
+        return (
+            rests,
+            crowded,
+            account.queue.waiting / account.account.running_tasks if crowded else 0.0,
+        )
+
+    return sorted(own, key=order)

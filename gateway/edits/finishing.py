@@ -1,0 +1,58 @@
+"""What is done to DashScope's pictures before they go back, and what that needs until then."""
+
+from collections.abc import Awaitable, Callable
+
+from gateway.domain.edit import Keepsake
+from gateway.domain.errors import ResultUnavailable
+from gateway.edits.active_edit import ActiveEdit
+from gateway.edits.ports import Finisher, Keepsakes
+
+Finish = Callable[[bytes], Awaitable[bytes]]
+"""From DashScope's picture to the client's."""
+
+
+class Finishing:
+    """Scales, lays into the masked original, encodes; only edits that ask for it are touched."""
+
+    def __init__(self, keepsakes: Keepsakes, finisher: Finisher) -> None:
+        self.keepsakes = keepsakes
+        self._finisher = finisher
+
+    async def keep(self, active: ActiveEdit) -> None:
+        """
+        Keep what *edit* needs again, before anything is paid; from then on it is not held here.
+
+        Raises:
+            LedgerUnavailable: it is not kept.
+        """
+        if active.keepsake is not None:
+            await self.keepsakes.put(active.edit_id, active.keepsake)
+            active.keepsake = None
+
+    async def forget(self, active: ActiveEdit) -> None:
+        """Drop what *edit* will not need: it ended without a picture."""
+        if active.edit.answer.composite:
+            await self.keepsakes.drop(active.edit_id)
+
+    def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
+        """Tell by its first bytes whether a picture of *edit* is what was asked for."""
+        return self._finisher.is_finished(head, active.edit.answer)
+
+    async def of(self, active: ActiveEdit) -> Finish:
+        """
+        Return what makes of each picture of *edit* what was asked for, if anything was.
+
+        It raises ResultUnavailable for a picture that cannot be read.
+
+        Raises:
+            ResultUnavailable: what a mask keeps is gone for good.
+            LedgerUnavailable: it cannot be read now.
+        """
+        form = active.edit.answer
+        kept: Keepsake | None = None
+        if form.composite and (kept := await self.keepsakes.get(active.edit_id)) is None:
+            raise ResultUnavailable(
+                "The original and the mask of this edit are not kept any more.", retry=False
+            )
+        tenant = active.tenant.name
+        return lambda picture: self._finisher.finish(picture, form, kept, tenant)

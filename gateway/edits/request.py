@@ -1,0 +1,96 @@
+"""What the door in hands to gateway.edits, and what it gets back."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.domain.edit import Edit, Keepsake, OutputOptions, Picture
+from gateway.domain.phases import Phases
+from gateway.domain.tenant import Tenant
+
+
+@dataclass(slots=True)
+class EditRequest:
+    """One client's call, read, authenticated and checked."""
+
+    tenant: Tenant
+    edit: Edit
+    pictures: tuple[Picture, ...] = field(repr=False)
+    digest: str
+    """Of fields and pictures in order: equal for equal content (gateway.edits.digest)."""
+    earlier_digests: frozenset[str] = field(kw_only=True, default=frozenset())
+    """What earlier versions made of the same content, as far as that is known."""
+    patience: float
+    """Seconds from now on that this client waits (gateway.edits.patience)."""
+    phases: Phases
+    retry_count: int = 0
+    """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
+    idempotency_key: str | None = None
+    promise: bool = False
+    """Its client does not wait but is told 202: the edit outlives this process from then on."""
+    keepsake: Keepsake | None = field(default=None, repr=False)
+    """Of a masked edit: what its result is laid into."""
+    came: object = None
+    """The client's own trace, as a Tracer reads it."""
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called once when the bytes are let go: when the task exists, or they were not needed."""
+    keep_only: Callable[[int], None] = field(default=lambda _: None, repr=False)
+    """Called with how many bytes stay in memory when the pictures lie on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditStatus:
+    """What is known of an edit for the headers, whether it ended well, ill or not yet."""
+
+    edit_id: str
+    region: str
+    task_ids: tuple[str, ...] = ()
+    upstream_request_ids: tuple[str, ...] = ()
+    status: str = "waiting"
+    """waiting, submitting, running, succeeded, failed: for 202 answers."""
+    created: int = 0
+    """Seconds since the epoch."""
+    trace_id: str = ""
+    """Of the edit's trace; empty where there is none."""
+    accounts: tuple[str, ...] = ()
+    """That it was submitted to."""
+
+
+class Incoming(Protocol):
+    """A picture that is still on its way home: read once, while the answer goes out."""
+
+    length: int
+    """Bytes."""
+    head: bytes
+    """The first bytes: enough to tell form and size."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """
+        Yield the picture.
+
+        Raises:
+            ResultUnavailable: it cannot be had to its end.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EditResult:
+    """An edit that ended well: at least one picture."""
+
+    told: EditStatus
+    form: OutputOptions
+    pictures: tuple[bytes | Incoming, ...] = field(repr=False)
+    """In order; empty when *urls* are asked for. The visit closes them."""
+    urls: tuple[str, ...] = field(repr=False)
+    requested: int
+    ignored: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
+    replayed: bool = False
+    """Whether an ``Idempotency-Key`` brought back an edit that was delivered before."""
+
+    @property
+    def delivered(self) -> int:
+        return len(self.pictures) or len(self.urls)

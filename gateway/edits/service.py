@@ -1,0 +1,417 @@
+"""Where clients come to the edits: joining or beginning, leaving, coming back, restarting."""
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from gateway.domain.errors import (
+    Draining,
+    GatewayError,
+    StillRunning,
+    TaskLost,
+)
+from gateway.domain.phases import Phases
+from gateway.domain.record import EditRecord, EditState
+from gateway.domain.snapshot import Snapshot
+from gateway.domain.tenant import Tenant, Upstream
+from gateway.domain.trace import NO_TRACER, Tracer
+from gateway.edits.account import accounts_of
+from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.collect import Collector
+from gateway.edits.expiry import Expiry
+from gateway.edits.forecast import Forecast
+from gateway.edits.index import EditIndex
+from gateway.edits.overview import overview
+from gateway.edits.ports import Spool
+from gateway.edits.promise import PromiseKeeper
+from gateway.edits.recall import Recall
+from gateway.edits.request import EditRequest, EditStatus
+from gateway.edits.runner import EditRunner
+from gateway.edits.surroundings import Surroundings
+from gateway.edits.takeover import PUT_BACK, Takeover
+from gateway.edits.waiter import Waiter
+
+_LOOKED_AT_SECONDS = 600.0  # whoever looks at an edit, or knew it before a restart, looks again
+_CANCEL_AGAIN_SECONDS = 60.0
+_CARRIES = 3  # tries to carry an edit on whose way we broke
+
+
+class EditService:
+    """The one object that the door in talks to. Use as an async context manager."""
+
+    draining = False  # refuses new edits; the running ones go on
+
+    def __init__(
+        self,
+        *,
+        tenants: Iterable[Tenant],
+        upstreams: Iterable[Upstream] = (),
+        around: Surroundings,
+        on_bug: Callable[[BaseException], None],
+        spool: Spool | None = None,
+        tracer: Tracer = NO_TRACER,
+        abandon: bool = False,
+    ) -> None:
+        """
+        Make a service that has not opened yet.
+
+        Args:
+            tenants: Who may come.
+            upstreams: More than the tenants have: an earlier config may have used them.
+            around: The far side, the disk, the time, and who counts.
+            on_bug: Told of what must not happen.
+            spool: Where pictures wait.
+            tracer: Writes traces.
+            abandon: Open although there are open edits that nobody can follow any more.
+        """
+        dashscope = around.dashscope
+        clock = around.clock
+        observer = around.observer
+        self._tenants = {tenant.name: tenant for tenant in tenants}
+        own = [u for t in self._tenants.values() for u in t.upstreams]
+        by_name = {u.name: u for u in (*own, *upstreams)}
+        self._accounts = accounts_of(
+            by_name.values(),
+            dashscope=dashscope,
+            clock=clock,
+            observer=observer,
+            tell=around.tell,
+        )
+        self._takeover = Takeover(by_name.values())
+        self._orphans_may_end = abandon
+        self._tell = around.tell
+        self._ledger = around.ledger
+        self._clock = clock
+        self._on_bug = on_bug
+        self._observer = observer
+        self._tracer = tracer
+        self._recall = Recall(self._tenants, self._takeover)
+        self._index = EditIndex(around.ledger, self._adopt, observer)
+        self._promises = PromiseKeeper(around)
+        self._runner = EditRunner(self._accounts, around, self._promises, spool)
+        self._collector = Collector(self._accounts, around)
+        self.forecast = Forecast(self._accounts, clock)
+        self._expiry = Expiry(self._index, around)
+        self._group = asyncio.TaskGroup()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """
+        Go on with what another process left.
+
+        Raises:
+            OrphanedEditsError: open edits would be followed by nobody.
+        """
+        owed = await self._ledger.owed()
+        if not self._orphans_may_end:
+            self._takeover.refuse_orphans(owed, self._tenants)
+        if number := self._takeover.out_of_reach(owed, self._tenants):
+            self._tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
+        await self._group.__aenter__()
+        # No await from here on: a task that breaks at once finds the group entered.
+        for account in self._accounts.values():
+            self._start(self._go_on(account.poller.run))
+            self._start(self._go_on(account.probe))
+        self._start(self._go_on(self._runner.owed.run))
+        for record in owed:
+            self._recover(record)
+        self._start(self._go_on(self._expiry.run))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop where we are: what is unfinished is in the ledger."""
+        for task in list(self._running):
+            task.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    @property
+    def busy(self) -> int:
+        """How many clients are connected to edits, and how many submits must not be cut."""
+        return sum(active.connected or active.answers_once for active in self._index)
+
+    @property
+    def recoverable(self) -> int:
+        """How many tasks made pictures that nobody has got yet, nor waits for."""
+        return sum(len(active.runs) for active in self._index.unclaimed())
+
+    @property
+    def oldest_recoverable(self) -> float:
+        """How many seconds ago the oldest of their edits was asked for; 0 if there is none."""
+        created = [active.created for active in self._index.unclaimed()]
+        return max((self._clock.epoch() - at for at in created), default=0.0)
+
+    def oldest_waits(self) -> dict[str, float]:
+        """Return for each region the seconds that its oldest edit in line has waited."""
+        none = {tenant.region: 0.0 for tenant in self._tenants.values()}
+        return none | self._index.oldest_waits(self._clock.epoch())
+
+    def snapshot(self) -> Snapshot:
+        """Return what goes on, for those who watch; bounded, however many edits there are."""
+        return overview(self._tenants.values(), self._accounts.values(), self._index, self._clock)
+
+    def drain(self, seconds: float) -> None:
+        """Refuse new edits from now on; the running ones go on, for so long."""
+        self.draining = True
+        self._runner.drain(self._clock.now() + seconds)
+
+    def turn_away(self) -> None:
+        """Send every connected client home, with the way back to its edit."""
+        for active in list(self._index):
+            error: GatewayError
+            if active.stage is Stage.WAITING:
+                error = Draining("The gateway restarts; send the edit again.", retry_after=1.0)
+            else:
+                what = (
+                    "before it has the picture. Send the same request again to hear what became"
+                    " of it."
+                    if active.answers_once
+                    else "and the edit goes on. Send the same request again to get its picture."
+                )
+                error = StillRunning(f"The gateway restarts {what}", retry_after=2.0)
+                active.kept = True
+            active.expect(math.inf)  # of the next process
+            if (active.stage is Stage.WAITING and not active.promised) or active.answers_once:
+                for run in active.runs:  # the next process has it from here, or nobody
+                    if run.stage is Stage.WAITING:
+                        run.drop()
+            error.edit_id = active.edit_id
+            active.turn_away(error)
+
+    @asynccontextmanager
+    async def attend(self, request: EditRequest) -> AsyncIterator[Waiter]:
+        """
+        Join the edit that *ask* repeats, or begin it; the client is connected inside.
+
+        Raises:
+            GatewayError: refused before anything was submitted.
+        """
+        active, replayed, joined = await self._join_or_begin(request)
+        waiter = self._waiter(active, request.patience, request.phases, replayed=replayed)
+        waiter.trace = active.joined_by(request, self._tracer) if joined else active.trace
+        self._arrive(active, request, joined=joined)
+        try:
+            await self._set_out(active, request, joined=joined)
+            yield waiter
+        finally:
+            self._leave(active)
+            await waiter.close()
+
+    @asynccontextmanager
+    async def collect(
+        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
+    ) -> AsyncIterator[Waiter]:
+        """
+        Look at a known edit; coming and leaving only tell that somebody still wants it.
+
+        Raises:
+            NotFound: this tenant has no such edit (any more).
+        """
+        active = await self._index.find(tenant, edit_id)
+        waiter = self._waiter(active, patience, phases, replayed=False)
+        active.expect(self._clock.now() + _LOOKED_AT_SECONDS)
+        try:
+            yield waiter
+        finally:
+            await waiter.close()
+
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
+        """Cancel what can be cancelled at no cost; a running task goes on."""
+        active = await self._index.find(tenant, edit_id)
+        if not active.ended:
+            promised = active.promised
+            active.promised = False
+            await self._abandon(active)
+            if promised and not active.submitted:
+                # Else the next process would find it, and submit what was called off.
+                await self._ledger.end_edit(active.edit_id, EditState.DROPPED)
+        return active.told
+
+    async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
+        found = await self._index.match(request)
+        if found is not None:
+            known = found.delivered or found.replay
+            replayed = known and request.idempotency_key is not None
+            how = "retry_joined" if request.retry_count else "in_flight_joined"
+            self._observer.duplicate_prevented("key_replayed" if replayed else how)
+            if request.idempotency_key:
+                self._observer.idempotency("replayed" if replayed else "joined")
+            return found, replayed, True
+        if self.draining:
+            raise Draining(
+                "The gateway restarts; send the edit again in a moment.", retry_after=2.0
+            )
+        active = ActiveEdit.begin(
+            "edit_" + secrets.token_hex(16), request, created=self._clock.epoch()
+        )
+        active.traced_by(self._tracer, came=request.came, since=request.phases.started)
+        self._index.add(active)
+        self._observer.edit_begun(request.tenant.name, request.tenant.region, request.edit.model)
+        if request.idempotency_key:
+            self._observer.idempotency("new")
+        return active, False, False
+
+    async def _set_out(self, active: ActiveEdit, request: EditRequest, *, joined: bool) -> None:
+        """
+        Begin to carry a new edit; one that is to be told 202 is durable before that.
+
+        Raises:
+            GatewayError: that cannot be promised; then nothing is submitted for this client.
+        """
+        try:
+            if request.promise:
+                if not joined:
+                    self._runner.refuse_if_full(active.tenant)
+                await self._promises.make(active)
+        except BaseException:
+            if not joined and active.connected == 1:  # nobody joined it meanwhile
+                active.end(Stage.FAILED, TaskLost("The edit was not accepted.", retry=True))
+                self._index.remove(active)
+            elif not joined:
+                self._start(self._carry(active))
+            raise
+        if not joined:
+            self._start(self._carry(active))
+
+    def _waiter(
+        self, active: ActiveEdit, patience: float, phases: Phases, *, replayed: bool
+    ) -> Waiter:
+        now = self._clock.now()
+        return Waiter(
+            active=active,
+            deadline=now + patience,
+            phases=phases,
+            clock=self._clock,
+            collector=self._collector,
+            expected_rest=self.forecast.rest,
+            on_delivered=self._delivered,
+            since=now,
+            replayed=replayed,
+        )
+
+    def _arrive(self, active: ActiveEdit, request: EditRequest, *, joined: bool) -> None:
+        active.connected += 1
+        active.abandoned = False
+        active.retry_count = request.retry_count
+        if joined:
+            active.bring(request)
+        request.keepsake = None  # the edit has it, and lets it go
+        for run in active.runs:
+            if run.ticket is not None:
+                run.ticket.queue.come_back(run.ticket)
+
+    def _leave(self, active: ActiveEdit) -> None:
+        active.connected -= 1
+        active.left_at = self._clock.now()
+        if active.connected or active.ended:
+            return
+        if active.away:
+            for run in active.runs:
+                if run.ticket is not None:
+                    run.ticket.away = True
+        self._start(self._grace(active))
+
+    async def _grace(self, active: ActiveEdit) -> None:
+        """Give up an edit once nobody can be expected back: what can end at no cost ends."""
+        left = active.left_at
+        while not active.connected and not active.ended and active.left_at == left:
+            rest = active.given_up_at - self._clock.now()
+            if rest == math.inf:
+                return
+            if rest > 0:
+                await self._clock.sleep(rest)
+                continue
+            await self._abandon(active)
+            if not active.may_wait_upstream:
+                return
+            await self._clock.sleep(_CANCEL_AGAIN_SECONDS)  # the cancel may have failed
+
+    async def _abandon(self, active: ActiveEdit) -> None:
+        """Nobody wants it: out of the line, or cancelled upstream while it is PENDING."""
+        active.abandoned = True
+        active.kept = False
+        for run in active.runs:
+            if run.stage is Stage.WAITING:
+                run.drop()
+            elif run.stage is Stage.RUNNING:
+                await self._runner.cancel(active, run)
+            if not active.abandoned:
+                return  # somebody came back meanwhile
+
+    async def _carry(self, active: ActiveEdit) -> None:
+        """Carry *edit* to its end; a bug on the way must not lose what may be paid for."""
+        left = _CARRIES
+        while not active.ended:
+            try:
+                await self._runner.carry(active)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - nor may it end the others
+                self._on_bug(error)
+                left -= 1
+                if left and active.submitted:
+                    await self._clock.sleep(1.0)
+                else:
+                    await self._runner.end_by_bug(active, error)
+        if active.stage is Stage.FAILED and not active.doubtful:
+            self._index.remove(active)
+
+    async def _delivered(self, waiter: Waiter) -> None:
+        active = waiter.active
+        spent = waiter.phases.spent(self._clock.now())
+        self._observer.phases_spent(active.tenant.region, active.edit.model, spent)
+        first = not active.delivered
+        active.delivered = True
+        self._index.remove(active)
+        try:
+            # Again, too: from each time on a marked retry may say that it did not arrive.
+            await self._runner.owed.keep(
+                active.edit_id, None, lambda: self._ledger.deliver(active.edit_id)
+            )
+        finally:
+            if first:
+                self._count_delivered(active)
+
+    def _count_delivered(self, active: ActiveEdit) -> None:
+        n = sum(len(run.task.made) for run in active.runs if run.task)
+        region = active.tenant.region
+        model = active.edit.model
+        self._observer.pictures(active.tenant.name, region, model, "delivered", n)
+
+    def _adopt(self, record: EditRecord) -> ActiveEdit:
+        """Return a known edit; one that nobody carries though it has not ended is carried on."""
+        active = self._recall(record)
+        if record.state is EditState.OPEN and (record.tasks or record.promised):
+            active.replay = False
+            active.since = active.left_at = self._clock.now()
+            for_ever = record.promised or record.idempotency_key is not None
+            active.expect(math.inf if for_ever else active.since + _LOOKED_AT_SECONDS)
+            active.traced_by(self._tracer)
+            self._index.add(active)
+            self._start(self._carry(active))
+            self._start(self._grace(active))
+        return active
+
+    def _recover(self, record: EditRecord) -> None:
+        """Take over what another process left unfinished or undelivered."""
+        active = self._adopt(record)
+        self._observer.edit_begun(active.tenant.name, active.tenant.region, record.model)
+        if record.state is not EditState.OPEN:
+            active.replay = False
+            self._index.add(active)
+
+    async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Keep *run* running: a bug in one look must not lose the other tasks."""
+        while True:
+            try:
+                await run()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the tasks are paid for
+                self._on_bug(error)
+                await self._clock.sleep(1.0)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)

@@ -1,0 +1,170 @@
+"""One client's stay with an edit: from joining to the last byte, or to leaving."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from gateway.domain.clock import Clock
+from gateway.domain.errors import (
+    GatewayError,
+    RateLimited,
+    ResultUnavailable,
+    StillRunning,
+    SubmitUncertain,
+)
+from gateway.domain.phases import Phase, Phases
+from gateway.domain.trace import UNTRACED, Trace
+from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.collect import Collector
+from gateway.edits.request import EditResult, EditStatus, Incoming
+
+_LONGEST_RETRY = 60.0  # SDKs obey retry-after up to 60 s (openai.md 7.1)
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A connected client. Use within ``async with service.attend(ask) as visit``."""
+
+    active: ActiveEdit
+    deadline: float
+    """Monotonic."""
+    phases: Phases
+    clock: Clock
+    collector: Collector
+    expected_rest: Callable[[ActiveEdit], float]
+    """Seconds until this edit probably ends."""
+    on_delivered: Callable[["Waiter"], Awaitable[None]]
+    since: float
+    replayed: bool = False
+    trace: Trace = UNTRACED
+    _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _timer: asyncio.Timeout | None = None
+    """Of the answer that is being waited for."""
+
+    @property
+    def told(self) -> EditStatus:
+        return self.active.told
+
+    async def answer(self) -> EditResult:
+        """
+        Wait for the edit's end and bring its pictures home, until this client's deadline.
+
+        Raises:
+            GatewayError: the edit failed, or the deadline came; then the edit goes on and
+                the error says when to come again.
+        """
+        active = self.active
+        try:
+            async with asyncio.timeout(self._rest()) as self._timer:
+                await active.news.wait()
+                self._write_phases()
+                if active.turned_away is not None and (active.given_up or not active.ended):
+                    raise active.turned_away
+                if active.error is not None:
+                    raise active.error.without_traceback()
+                self.phases.enter(Phase.DOWNLOAD, self.clock.now())
+                self.trace.downloading()
+                pictures, urls = await self.collector.collect(active, self._opened)
+        except TimeoutError:
+            self._write_phases()
+            late = self._too_late()
+            self.trace.told(late)
+            raise late from None
+        except GatewayError as error:
+            error.edit_id = active.edit_id
+            if (error.doubtful or active.doubtful) and active.told_at is None:
+                active.told_at = self.clock.now()
+            self.trace.told(error)
+            raise
+        except asyncio.CancelledError:  # the client has left
+            self._write_phases()
+            raise
+        finally:
+            self._timer = None
+        self.trace.answering()
+        return self._answer(pictures, urls)
+
+    def _answer(self, pictures: tuple[bytes | Incoming, ...], urls: tuple[str, ...]) -> EditResult:
+        active = self.active
+        return EditResult(
+            told=active.told,
+            form=active.edit.answer,
+            pictures=pictures,
+            urls=urls,
+            requested=active.edit.n,
+            ignored=active.edit.ignored,
+            adjusted=active.edit.adjusted,
+            replayed=self.replayed,
+        )
+
+    def spent(self) -> Mapping[Phase, float]:
+        """Return how many seconds of this request went into which phase, up to now."""
+        now = self.clock.now()
+        phases = self.phases
+        if phases.phase is Phase.READ:  # the edit has not ended, and nothing was written yet
+            phases = Phases(started=phases.started)
+            self.active.replay_marks(phases, since=self.since, now=now)
+        return phases.spent(now)
+
+    def extend(self, patience: float) -> None:
+        """Let this client wait *patience* seconds since it came: it hears of us meanwhile."""
+        self.deadline = self.since + patience
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(asyncio.get_running_loop().time() + self._rest())
+
+    async def delivered(self) -> None:
+        """Say that the last byte of the answer was handed to the client's socket."""
+        self.trace.delivered()
+        await self.on_delivered(self)
+
+    async def close(self) -> None:
+        """Let go of the pictures that were begun."""
+        try:
+            await self._opened.aclose()
+        finally:
+            self.trace.left()
+
+    def _rest(self) -> float:
+        return max(0.0, self.deadline - self.clock.now())
+
+    def _write_phases(self) -> None:
+        """Write the phases that went by, once."""
+        if self.phases.phase is not Phase.READ:
+            return
+        self.active.replay_marks(self.phases, since=self.since, now=self.clock.now())
+
+    def _too_late(self) -> GatewayError:
+        """Return what to say at the deadline; whatever it is, the retry joins."""
+        active = self.active
+        rest = min(_LONGEST_RETRY, max(0.5, self.expected_rest(active)))
+        error: GatewayError
+        if active.stage is Stage.WAITING and active.held_up is not None:
+            error = active.held_up.without_traceback()
+        elif active.stage is Stage.WAITING:
+            error = RateLimited(
+                "The edit is still waiting in line; nothing was submitted. Send it again to go on "
+                "waiting at the same place.",
+                retry_after=rest,
+            )
+        elif active.stage is Stage.UNCERTAIN:
+            error = SubmitUncertain(
+                "It is being found out whether the task was made. Send the same request again to "
+                "get its picture.",
+                retry_after=min(rest, 10.0),
+            )
+        elif active.stage is Stage.SUCCEEDED:
+            error = ResultUnavailable(
+                "The picture is made but could not be downloaded yet. Send the same request again "
+                "to get it.",
+                retry_after=5.0,
+            )
+        else:
+            error = StillRunning(
+                "The edit is still running and nothing is lost. Send the same request again, or "
+                f"GET /v1/images/edits/{active.edit_id}, to get its picture.",
+                retry_after=rest,
+            )
+        active.sent_home(self.clock.now(), error.retry_after or rest)
+        error.edit_id = active.edit_id
+        return error

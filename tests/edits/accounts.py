@@ -1,0 +1,40 @@
+"""The account of one account, its upstreams, and who waits in it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.edits.account import AccountState
+from gateway.edits.fair_queue import Ticket
+from tests.fakes import FakeDashScope, an_account, an_upstream
+from tests.recording_observer import RecordingObserver
+from tests.warp import WarpClock
+
+ONE, TWO = an_upstream("one"), an_upstream("two")
+FAR = an_upstream("far", an_account("far"))
+
+
+def a_lane(name: str = "acct") -> AccountState:
+    clock = WarpClock()
+    return AccountState(
+        an_account(name),
+        dashscope=FakeDashScope(clock),
+        clock=clock,
+        observer=RecordingObserver(),
+    )
+
+
+@asynccontextmanager
+async def queued(account: AccountState, *places: Ticket) -> AsyncIterator[None]:
+    """Let *places* wait in the account's line; whose turn it is keeps its slot."""
+
+    async def wait(ticket: Ticket) -> None:
+        async with account.queue.turn(ticket):
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(wait(ticket)) for ticket in places]
+        await asyncio.sleep(0)
+        yield
+        for one in waiting:
+            one.cancel()

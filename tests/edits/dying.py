@@ -1,0 +1,207 @@
+"""A process that dies at a chosen moment, as by SIGKILL: from then on it does nothing at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from typing import TypeVar
+
+from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.errors import GatewayError, UpstreamFailed
+from gateway.domain.record import EditRecord, EditState, TaskRecord
+from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
+from gateway.domain.tenant import Upstream
+from gateway.edits.ports import DashScope, Ledger, Receipts
+from gateway.edits.request import EditRequest, EditResult, Incoming
+from tests.edits.house import House
+
+T = TypeVar("T")
+
+
+class Life:
+    """
+    Ends at the *last* step, counted from 1; every call is two steps, before and after.
+
+    What was called before the end goes on in the world, but its answer reaches nobody.
+    """
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.steps = 0
+        self.where = ""
+        self.over = asyncio.Event()
+        self._buried = asyncio.Event()
+
+    def bury(self) -> None:
+        """Let everything that hangs in this life be cancelled."""
+        self._buried.set()
+
+    async def call(self, name: str, work: Awaitable[T]) -> T:
+        """Do *work* if there is life before it; return if there is life after it."""
+        try:
+            await self._step(f"before {name}")
+        except asyncio.CancelledError:
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise
+        result = await asyncio.shield(asyncio.ensure_future(work))  # noqa: TID251 - outlives its caller
+        await self._step(f"after {name}")
+        return result
+
+    async def _step(self, where: str) -> None:
+        if not self.over.is_set():
+            self.steps += 1
+            if self.steps == self.last:
+                self.where = where
+                self.over.set()
+        if self.over.is_set():
+            await self._buried.wait()
+            raise asyncio.CancelledError
+
+
+class MortalDashScope:
+    """Calls of one life to a world that outlives it."""
+
+    def __init__(self, world: DashScope, life: Life) -> None:
+        self._world = world
+        self._life = life
+
+    async def upload(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> tuple[Picture, ...]:
+        return await self._world.upload(upstream, edit, part, pictures)
+
+    async def submit(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> Accepted:
+        return await self._life.call("submit", self._world.submit(upstream, edit, part, pictures))
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        return await self._life.call("fetch", self._world.fetch(upstream, task_id))
+
+    async def cancel(self, upstream: Upstream, task_id: str) -> bool:
+        return await self._life.call("cancel", self._world.cancel(upstream, task_id))
+
+    async def tasks(
+        self,
+        upstream: Upstream,
+        *,
+        since: float,
+        until: float,
+        status: TaskStatus | None = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> TaskPage:
+        work = self._world.tasks(
+            upstream, since=since, until=until, status=status, page=page, page_size=page_size
+        )
+        return await self._life.call("tasks", work)
+
+    def heard(self, region: str) -> bool:
+        return self._world.heard(region)
+
+    def clock_offset(self, region: str) -> float:
+        return self._world.clock_offset(region)
+
+    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+        return await self.download(upstream, url)
+
+    async def download(self, upstream: Upstream, url: str) -> bytes:
+        return await self._life.call("download", self._world.download(upstream, url))
+
+
+class MortalLedger:
+    """Writes of one life to a ledger that outlives it."""
+
+    def __init__(self, ledger: Ledger, life: Life) -> None:
+        self._ledger = ledger
+        self._life = life
+
+    async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
+        await self._life.call("intend", self._ledger.intend(edit, task))
+
+    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+        await self._life.call("accept", self._ledger.accept(edit_id, part, upstream, task_id))
+
+    async def void(self, edit_id: str, part: int) -> None:
+        await self._life.call("void", self._ledger.void(edit_id, part))
+
+    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+        await self._life.call("end_task", self._ledger.end_task(edit_id, part, outcome))
+
+    async def end_edit(
+        self, edit_id: str, state: EditState, error: GatewayError | None = None
+    ) -> None:
+        await self._life.call("end_edit", self._ledger.end_edit(edit_id, state, error))
+
+    async def promise(self, edit: EditRecord) -> None:
+        await self._life.call("promise", self._ledger.promise(edit))
+
+    async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
+        await self._life.call("deliver", self._ledger.deliver(edit_id, ago=ago))
+
+    async def find_delivered(
+        self, tenant: str, digests: Collection[str], within: float
+    ) -> EditRecord | None:
+        return await self._ledger.find_delivered(tenant, digests, within)
+
+    async def find(self, edit_id: str) -> EditRecord | None:
+        return await self._ledger.find(edit_id)
+
+    async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
+        return await self._ledger.find_key(tenant, idempotency_key)
+
+    async def owed(self) -> list[EditRecord]:
+        return await self._ledger.owed()
+
+    async def known(self, task_ids: Collection[str]) -> set[str]:
+        return await self._life.call("known", self._ledger.known(task_ids))
+
+
+class MortalReceipts:
+    """Writes of one life to receipts that outlive it."""
+
+    def __init__(self, receipts: Receipts, life: Life) -> None:
+        self._receipts = receipts
+        self._life = life
+
+    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+        await self._life.call("receipt", self._receipts.put(edit_id, part, made))
+
+    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+        return await self._life.call("look for receipt", self._receipts.get(edit_id, part))
+
+    async def drop(self, *edit_ids: str) -> None:
+        await self._receipts.drop(*edit_ids)
+
+    async def kept(self) -> list[str]:
+        return await self._receipts.kept()
+
+
+async def one_life(
+    house: House,
+    request: Callable[[int], EditRequest],
+    last: int,
+    refused: type[GatewayError] = UpstreamFailed,
+) -> tuple[Life, EditResult | None]:
+    """Let a client come, who may be *refused* so, to a process that dies at step *last*."""
+    life = Life(last)
+    service = house.service(
+        dashscope=MortalDashScope(house.world, life),
+        ledger=MortalLedger(house.ledger, life),
+        receipts=MortalReceipts(house.receipts, life),
+    )
+    answer: list[EditResult] = []
+
+    async def come() -> None:
+        with suppress(refused):
+            async with service.attend(request(0)) as waiter:
+                answer.append(await waiter.answer())  # from here on the client has it
+                await waiter.delivered()
+        life.over.set()
+
+    async with service, asyncio.TaskGroup() as group:
+        client = group.create_task(come())
+        await life.over.wait()
+        client.cancel()
+        life.bury()
+    return life, answer[0] if answer else None

@@ -1,0 +1,145 @@
+"""A service with everything around it, and clients who come to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamUnreachable
+from gateway.domain.tenant import Tenant
+from gateway.edits.finishing import Finishing
+from gateway.edits.ports import DashScope, Ledger, Promises, Receipts, Room, Spool
+from gateway.edits.request import EditRequest, EditResult
+from gateway.edits.service import EditService
+from gateway.edits.surroundings import NoLimit, Surroundings
+from gateway.edits.waiter import Waiter
+from tests.fake_stores import (
+    FakeFinisher,
+    FakeKeepsakes,
+    FakeLedger,
+    FakePromises,
+    FakeReceipts,
+)
+from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask, an_upstream
+from tests.recording_observer import RecordingObserver
+from tests.warp import WarpClock
+
+UNREACHABLE = UpstreamUnreachable("No connection.")
+CUT = SubmitUncertain("The connection was cut.")
+NARROW = an_account(running_tasks=1, pending_ahead=0)
+
+
+class House:
+    """One world, one ledger; desks, that is processes, come and go in it."""
+
+    def __init__(
+        self, *tenants: Tenant, running_limit: int = 0, clock: WarpClock | None = None
+    ) -> None:
+        self.clock = clock or WarpClock()
+        self.tenants = tenants or (a_tenant(),)
+        self.world = FakeDashScope(self.clock, running_limit=running_limit)
+        self.ledger = FakeLedger(self.clock.now)
+        self.keepsakes = FakeKeepsakes()
+        self.receipts = FakeReceipts()
+        self.promises = FakePromises()
+        self.finisher = FakeFinisher()
+        self.observer = RecordingObserver()
+        self.bugs: list[BaseException] = []
+        self.told: list[tuple[str, dict[str, str | float]]] = []
+        """Of the operator."""
+
+    def service(
+        self,
+        *,
+        dashscope: DashScope | None = None,
+        ledger: Ledger | None = None,
+        receipts: Receipts | None = None,
+        promises: Promises | None = None,
+        spool: Spool | None = None,
+        abandon: bool = False,
+        room_of: Callable[[str], Room] = lambda _: NoLimit(),
+    ) -> EditService:
+        return EditService(
+            tenants=self.tenants,
+            around=Surroundings(
+                dashscope=dashscope or self.world,
+                ledger=ledger or self.ledger,
+                receipts=receipts or self.receipts,
+                promises=promises or self.promises,
+                finishing=Finishing(self.keepsakes, self.finisher),
+                clock=self.clock,
+                observer=self.observer,
+                tell=self._tell,
+                room_of=room_of,
+            ),
+            on_bug=self.bugs.append,
+            spool=spool,
+            abandon=abandon,
+        )
+
+    def _tell(self, event: str, /, **said: str | float) -> None:
+        self.told.append((event, said))
+
+    def request(self, prompt: str = "a red cat", **changes: Any) -> EditRequest:
+        changes.setdefault("tenant", self.tenants[0])
+        return an_ask(self.clock, prompt=prompt, **changes)
+
+
+async def buy(service: EditService, request: EditRequest) -> EditResult:
+    """Come, wait, take the answer and say so."""
+    async with service.attend(request) as waiter:
+        answer = await waiter.answer()
+        await waiter.delivered()
+        return answer
+
+
+async def insist(
+    service: EditService, request: Callable[[int], EditRequest], clock: WarpClock, *, tries: int = 6
+) -> EditResult:
+    """Buy as an SDK does: again, marked, for as long as the refusal says that it may help."""
+    for count in range(tries):
+        try:
+            return await buy(service, request(count))
+        except GatewayError as refused:
+            if not refused.retry or count == tries - 1:
+                raise
+            await clock.sleep(refused.retry_after or 0.5)
+    raise AssertionError
+
+
+async def refusal(work: Awaitable[object]) -> GatewayError:
+    """Return the refusal that *work* ends with."""
+    try:
+        result = await work
+    except GatewayError as refused:
+        return refused
+    raise AssertionError(f"not refused: {result}")
+
+
+def whole(answer: EditResult) -> tuple[bytes, ...]:
+    """Return the pictures of an answer; the fake world's are never still on their way."""
+    pictures = tuple(picture for picture in answer.pictures if isinstance(picture, bytes))
+    assert len(pictures) == len(answer.pictures)
+    return pictures
+
+
+def narrow_house() -> House:
+    """Return a house whose account runs one task at a time."""
+    return House(a_tenant("acme", an_upstream(account=NARROW)))
+
+
+@asynccontextmanager
+async def busy(house: House, service: EditService, seconds: float = 60.0) -> AsyncIterator[None]:
+    """Let another edit hold the only slot for so long."""
+    house.world.submits.append(Submit(run=Run(0.0, seconds)))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(buy(service, house.request("the busy one")))
+        await house.clock.sleep(0.5)
+        yield
+
+
+async def stay(service: EditService, request: EditRequest, seconds: float) -> Waiter:
+    """Come, stay for so long, and hang up."""
+    async with service.attend(request) as waiter:
+        await asyncio.sleep(seconds)
+    return waiter

@@ -1,0 +1,15 @@
+"""An edit with a mask, and what is kept to finish it."""
+
+from typing import Any
+
+from gateway.domain.edit import Keepsake, OutputOptions, Size
+from gateway.edits.request import EditRequest
+from tests.edits.house import House
+
+KEPT = Keepsake(original=b"photo", mask=b"hole")
+MASKED = OutputOptions(scale_to=Size(640, 480), composite=True)
+LAID = b" as png 640x480 into photo by hole"
+
+
+def masked(house: House, **changes: Any) -> EditRequest:
+    return house.request(answer=MASKED, keepsake=KEPT, **changes)

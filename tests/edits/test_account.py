@@ -1,0 +1,250 @@
+"""gateway.edits.account: which upstream is tried first, and when a refused key is tried again."""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.errors import (
+    ContentRefused,
+    GatewayError,
+    InvalidImage,
+    SubmitUncertain,
+    UpstreamFailed,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
+from gateway.edits.account import AccountState, route
+from gateway.edits.schedule import Kind
+from tests.edits.accounts import FAR, ONE, TWO, a_lane, queued
+from tests.fakes import FakeDashScope, a_tenant, an_account
+from tests.recording_observer import RecordingObserver
+from tests.warp import WarpClock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [(UpstreamUnreachable("down"), 5.0), (UpstreamUnavailable("key"), 60.0)],
+)
+async def test_resting_upstreams_come_last(
+    error: UpstreamUnreachable | UpstreamUnavailable, seconds: float
+) -> None:
+    """An upstream that failed is tried after the others, until its rest is over."""
+    account, tenant = a_lane(), a_tenant("acme", ONE, TWO, FAR)
+    account.rest(ONE, error)
+
+    resting = account.upstreams_of(tenant)
+    await account.clock.sleep(seconds + 0.1)
+    rested = account.upstreams_of(tenant)
+
+    assert resting == [TWO, ONE]
+    assert rested == [ONE, TWO]
+
+
+async def test_the_shortest_line_is_tried_first() -> None:
+    """Working before resting, free before crowded, short before long."""
+    near, far = a_lane(), a_lane("far")
+    accounts = {("beijing", "acct"): near, ("beijing", "far"): far}
+    tenant = a_tenant("acme", ONE, FAR)
+    orders = [route(accounts, tenant)]
+
+    for _ in range(6):
+        near.queue.take(tenant)
+    orders.append(route(accounts, tenant))
+    far.rest(FAR, UpstreamUnreachable("down"))
+    orders.append(route(accounts, tenant))
+
+    assert orders == [[near, far], [far, near], [near, far]]
+
+
+async def test_the_wait_that_is_told() -> None:
+    """Turns until one's own, by the pace at which tasks end: 45 s by 5 while nothing is known."""
+    account, big, small = a_lane(), a_tenant("big"), a_tenant("small")
+    waits = [account.expected_wait(big)]
+    async with queued(account, *(account.queue.ticket(big, 1) for _ in range(6 + 20))):
+        waits += [account.expected_wait(big), account.expected_wait(small)]
+        account.durations.learn(Kind("wan", 1, -1), 20.0)
+        waits.append(account.expected_wait(big))
+
+    assert waits == [1.0, 21 * 45.0 / 5, 45.0 / 5, 21 * 20.0 / 5]
+
+
+async def test_the_wait_that_is_told_to_one_with_a_limit() -> None:
+    """Slots that a tenant may not use do not shorten its wait."""
+    account, few = a_lane(), a_tenant("few", max_running=2)
+    async with queued(account, *(account.queue.ticket(few, 1) for _ in range(2 + 3))):
+        free, wait = account.queue.free, account.expected_wait(few)
+
+    assert (free, wait) == (4, 4 * 45.0 / 2)
+
+
+REFUSED = UpstreamUnavailable("key", upstream_code="InvalidApiKey")
+
+
+async def test_a_refused_key_is_probed_and_tried_again() -> None:
+    """A free list call finds out, every half minute, whether the key is taken again."""
+    clock = WarpClock()
+    world, observer = FakeDashScope(clock), RecordingObserver()
+    account = AccountState(an_account(), (ONE,), dashscope=world, clock=clock, observer=observer)
+    world.fail("tasks", UpstreamUnavailable("key", upstream_code="AccessDenied"))
+    account.rest(ONE, REFUSED)
+
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(account.probe())
+        await clock.sleep(35.0)
+        still = [rest.reason for rest in account.resting.values()]
+        account.resting["one"].until = clock.now() + 60.0
+        await clock.sleep(30.0)
+        rests = account.rests(ONE)
+        await clock.sleep(60.0)
+        probing.cancel()
+
+    assert still == ["AccessDenied"]
+    assert not rests
+    assert world.count("tasks") == 2
+
+
+async def test_only_a_submit_shows_that_a_key_works() -> None:
+    """That its list can be read ends no alert: arrears and closed models refuse submits alone."""
+    clock = WarpClock()
+    observer = RecordingObserver()
+    account = AccountState(
+        an_account(), (ONE,), dashscope=FakeDashScope(clock), clock=clock, observer=observer
+    )
+    account.rest(ONE, REFUSED)
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(account.probe())
+        await clock.sleep(100.0)
+        probing.cancel()
+    listed = observer.of("upstream_key")[-1][-1]
+    account.works(ONE)
+
+    assert not listed
+    assert observer.of("upstream_key")[-1][-1]
+
+
+class Told:
+    """Who keeps what the operator is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, str | float]]] = []
+
+    def __call__(self, event: str, /, **said: str | float) -> None:
+        self.lines.append((event, said))
+
+
+def a_telling_lane(told: Told) -> AccountState:
+    clock = WarpClock()
+    return AccountState(
+        an_account(),
+        (ONE, TWO),
+        dashscope=FakeDashScope(clock),
+        clock=clock,
+        observer=RecordingObserver(),
+        tell=told,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (REFUSED, "put a valid key of this region where upstreams.one.key points"),
+        (UpstreamUnavailable("m", upstream_code="Arrearage"), "pay the bill of the account"),
+        (
+            UpstreamUnavailable("m", upstream_code="Model.AccessDenied"),
+            "open the model wan for the account",
+        ),
+        (UpstreamUnavailable("m", upstream_code="AccessDenied"), "open the model wan"),
+        (
+            UpstreamUnavailable("m", upstream_code="ModelNotFound"),
+            "see that regions.beijing.base_url is the native API",
+        ),
+        (UpstreamUnavailable("m", upstream_code="HTTP 302"), "see that regions.beijing.base_url"),
+        (
+            UpstreamUnreachable("m", upstream_code="ProxyError"),
+            "look at regions.beijing.base_url, DNS, the firewall, and the proxy",
+        ),
+    ],
+)
+async def test_the_operator_is_told_once(error: GatewayError, remedy: str) -> None:
+    """One warning says which key, why, and what to do; one more when it works again."""
+    told = Told()
+    account = a_telling_lane(told)
+    error.upstream_message = "DashScope's own words."
+    for _ in range(3):
+        account.rest(ONE, error, "wan")
+    account.works(TWO)
+    for _ in range(2):
+        account.works(ONE)
+
+    (event, said), again = told.lines
+    assert event == "upstream_does_not_work"
+    assert (said["upstream"], said["reason"]) == ("one", error.upstream_code)
+    assert said["upstream_says"] == "DashScope's own words."
+    assert str(said["remedy"]).startswith(remedy)
+    assert again == ("upstream_works_again", {"upstream": "one", "region": "beijing"})
+
+
+async def test_every_reason_is_told_but_not_without_end() -> None:
+    """A key that is refused for another reason is told again; codes that are made up are not."""
+    told = Told()
+    account = a_telling_lane(told)
+    for number in range(40):
+        account.rest(ONE, UpstreamUnavailable("m", upstream_code=f"Arrearage.{number}"))
+        refused = UpstreamFailed("m", upstream_code=f"Odd.{number % 30}", retry=False)
+        account.refused(ONE, refused, "wan")
+
+    events = [event for event, _ in told.lines]
+    assert events.count("upstream_does_not_work") == 5
+    assert events.count("upstream_refused_a_submit") == 20
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (SubmitUncertain("m", upstream_code="HTTP 404"), "upstream_does_not_work"),
+        (SubmitUncertain("m", upstream_code="HTTP 408"), None),
+        (SubmitUncertain("m", upstream_code="ReadTimeout"), None),
+        (UpstreamFailed("m", upstream_code="InternalError"), None),
+        (UpstreamFailed("m", upstream_code="X", retry=False), "upstream_refused_a_submit"),
+        (InvalidImage("m", upstream_code="InvalidURL"), None),
+        (ContentRefused("m", upstream_code="DataInspectionFailed"), None),
+    ],
+)
+async def test_what_concerns_the_operator(error: GatewayError, event: str | None) -> None:
+    """A wrong address and what is not understood are told; what clients send is their affair."""
+    told = Told()
+    account = a_telling_lane(told)
+    account.refused(ONE, error, "wan")
+
+    assert [it for it, _ in told.lines] == ([] if event is None else [event])
+    assert not account.rests(ONE)
+
+
+async def test_arrears_are_not_probed() -> None:
+    """A list call would not tell whether the account may submit again."""
+    account = a_lane()
+    account.rest(ONE, UpstreamUnavailable("pay", upstream_code="Arrearage"))
+
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(account.probe())
+        await account.clock.sleep(100.0)
+        probing.cancel()
+
+    assert list(account.resting) == ["one"]
+
+
+async def test_a_task_is_asked_for_with_another_key_of_its_account() -> None:
+    """When a key is refused while its task runs, another of the account sees the task too."""
+    clock = WarpClock()
+    account = AccountState(
+        an_account(),
+        (ONE, TWO),
+        dashscope=FakeDashScope(clock),
+        clock=clock,
+        observer=RecordingObserver(),
+    )
+
+    assert account.instead(ONE, REFUSED) is TWO
+    assert account.instead(TWO, REFUSED) is TWO

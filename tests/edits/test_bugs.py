@@ -1,0 +1,89 @@
+"""An exception that nobody foresaw: no task is lost by it, and no other edit."""
+
+import pytest
+
+from gateway.domain.errors import ContentRefused
+from tests.edits.house import House, buy, refusal
+from tests.fakes import Submit
+from tests.recording_observer import RecordingObserver
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_bug_in_one_look_loses_no_task() -> None:
+    """An exception that nobody foresaw is reported, and every task is still seen to its end."""
+    house = House()
+    house.world.fail("fetch", None, KeyError("nobody foresaw this"))
+
+    async with house.service() as service:
+        answer = await buy(service, house.request())
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert len(house.bugs) == 1
+
+
+class BreakingObserver(RecordingObserver):
+    """Raises, so many times, where a task has ended or an edit left the line."""
+
+    def __init__(self, where: str, times: int) -> None:
+        super().__init__()
+        self.where, self.left = where, times
+
+    def polls_spent(self, region: str, polls: int) -> None:
+        self._break("polls_spent")
+
+    def queue_waited(self, region: str, seconds: float) -> None:
+        self._break("queue_waited")
+
+    def _break(self, where: str) -> None:
+        if where == self.where and self.left:
+            self.left -= 1
+            raise KeyError("nobody foresaw this")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_bug_on_the_way_loses_no_task(times: int) -> None:
+    """When our own counting breaks after the task was made, the edit is carried on from there."""
+    house = House()
+    house.observer = BreakingObserver("polls_spent", times)
+
+    async with house.service() as service:
+        answer = await buy(service, house.request())
+
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert len(house.world.paid) == 1
+    assert len(house.bugs) == times
+
+
+@pytest.mark.parametrize(
+    ("where", "submits", "bugs"),
+    [
+        pytest.param("polls_spent", 1, 3, id="after-the-submit"),
+        pytest.param("queue_waited", 0, 1, id="before-the-submit"),
+    ],
+)
+async def test_a_bug_that_stays(where: str, submits: int, bugs: int) -> None:
+    """The client hears of it by its id: at once, or after three tries if a task is paid for."""
+    house = House()
+    house.observer = BreakingObserver(where, 99)
+
+    async with house.service() as service:
+        refused = await refusal(buy(service, house.request()))
+
+    assert refused.code == "internal_error"
+    assert house.world.count("submit") == submits
+    assert len(house.bugs) == bugs
+
+
+async def test_a_refused_part_is_not_tried_again_after_a_bug() -> None:
+    """A part that has its end keeps it when the edit is carried on because another broke."""
+    house = House()
+    house.observer = BreakingObserver("polls_spent", 1)
+    house.world.submits.append(Submit(ContentRefused("no"), makes=False))
+
+    async with house.service() as service:
+        answer = await buy(service, house.request(n=8))
+
+    assert (answer.delivered, answer.requested) == (4, 8)
+    assert len(house.bugs) == 1
+    assert house.observer.of("recovered") == [("task_followed",)]

@@ -1,0 +1,199 @@
+"""An answer whose last byte left us and did not arrive: the marked retry gets it again (P2)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.domain.edit import OutputOptions
+from gateway.domain.errors import LedgerUnavailable, TaskLost
+from gateway.domain.phases import Phases
+from gateway.domain.task import TaskStatus
+from gateway.domain.tenant import EqualEdits
+from tests.edits.house import House, buy, refusal, stay, whole
+from tests.edits.without_tasks import QWEN
+from tests.fakes import Run, a_tenant
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(("later", "submits"), [(0.5, 1), (590.0, 1), (610.0, 2)])
+async def test_a_marked_retry_gets_the_same_answer(later: float, submits: int) -> None:
+    """Within 10 minutes after the last byte it is the same edit; afterwards a new one."""
+    house = House()
+    async with house.service() as service:
+        first = await buy(service, house.request())
+        await house.clock.sleep(later)
+        again = await buy(service, house.request(retry_count=1))
+
+    assert house.world.count("submit") == submits
+    assert (again.pictures == first.pictures) == (submits == 1)
+    assert not again.replayed
+
+
+async def test_each_answer_may_be_lost() -> None:
+    """The ten minutes begin again with each answer, and every retry gets the same pictures."""
+    house = House()
+    async with house.service() as service:
+        answers = [await buy(service, house.request(n=3))]
+        for count in (1, 2, 3):
+            await house.clock.sleep(400.0)
+            answers.append(await buy(service, house.request(n=3, retry_count=count)))
+
+    assert house.world.count("submit") == 1
+    assert len({answer.pictures for answer in answers}) == 1
+    assert house.observer.of("duplicate_prevented") == [("retry_joined",)] * 3
+    assert house.observer.of("pictures") == [
+        ("acme", "beijing", "wan2.5-i2i-preview", "delivered", 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"n": 6}, id="several tasks"),
+        pytest.param({"answer": OutputOptions(stream=True)}, id="stream"),
+        pytest.param({"model": QWEN}, id="without tasks"),
+    ],
+)
+async def test_in_the_next_process(changes: dict[str, Any]) -> None:
+    """A restart between the answer and its retry changes nothing."""
+    house = House()
+    async with house.service() as service:
+        first = await buy(service, house.request(**changes))
+    submits = house.world.count("submit")
+    async with house.service() as service:
+        again = await buy(service, house.request(retry_count=1, **changes))
+
+    assert whole(again) == whole(first)
+    assert house.world.count("submit") == submits
+
+
+async def test_one_that_was_collected() -> None:
+    """What a GET delivered is known to a marked retry of the same content, too."""
+    house = House()
+    async with house.service() as service:
+        waiter = await stay(service, house.request(), 5.0)
+        phases = Phases(house.clock.now())
+        edit_id = waiter.told.edit_id
+        async with service.collect(
+            house.tenants[0], edit_id, patience=99.0, phases=phases
+        ) as collected:
+            await collected.answer()
+            await collected.delivered()
+        answer = await buy(service, house.request(retry_count=1))
+
+    assert answer.told.edit_id == edit_id
+    assert house.world.count("submit") == 1
+
+
+async def test_an_end_that_may_be_billed() -> None:
+    """A final error that did not arrive is told again to a marked retry, not paid for again."""
+    house = House()
+    house.world.run = Run(end=TaskStatus.UNKNOWN, fault=TaskLost("It is lost."))
+    async with house.service() as service:
+        first = await refusal(buy(service, house.request()))
+        await house.clock.sleep(400.0)
+        again = await refusal(buy(service, house.request(retry_count=1)))
+        await house.clock.sleep(300.0)
+        unmarked = await refusal(buy(service, house.request()))
+
+    assert isinstance(first, TaskLost)
+    assert (again.code, again.edit_id) == (first.code, first.edit_id)
+    assert unmarked.edit_id != first.edit_id
+    assert house.world.count("submit") == 2
+
+
+async def test_of_two_delivered_the_last() -> None:
+    """The retry is most likely that of the answer which left last."""
+    house = House()
+    async with house.service() as service:
+        await buy(service, house.request())
+        second = await buy(service, house.request())
+        again = await buy(service, house.request(retry_count=1))
+
+    assert again.pictures == second.pictures
+
+
+async def test_one_that_is_not_delivered_comes_first() -> None:
+    """A marked retry of an edit that runs joins that, whatever was delivered before."""
+    house = House()
+    async with house.service() as service:
+        await buy(service, house.request())
+        left = await stay(service, house.request(), 5.0)
+        answer = await buy(service, house.request(retry_count=1))
+
+    assert answer.told.edit_id == left.told.edit_id
+    assert house.world.count("submit") == 2
+
+
+async def test_two_marked_retries_at_once() -> None:
+    """While the ledger is asked for the one the other may begin: they are one edit."""
+    house = House()
+    async with house.service() as service, asyncio.TaskGroup() as group:
+        one = group.create_task(buy(service, house.request(retry_count=1)))
+        two = group.create_task(buy(service, house.request(retry_count=1)))
+
+    assert one.result().told.edit_id == two.result().told.edit_id
+    assert house.world.count("submit") == 1
+
+
+async def test_never_another_tenants() -> None:
+    """Equal content of another tenant is another edit, delivered or not."""
+    house = House(a_tenant(), a_tenant("other"))
+    async with house.service() as service:
+        await buy(service, house.request())
+        await buy(service, house.request(tenant=house.tenants[1], retry_count=1))
+
+    assert house.world.count("submit") == 2
+
+
+async def test_a_delivery_that_was_not_written() -> None:
+    """Where the ledger was away at the last byte, the retry still finds its edit."""
+    house = House()
+    house.ledger.faults["deliver"] = [LedgerUnavailable("away")]
+    async with house.service() as service:
+        first = await buy(service, house.request())
+        again = await buy(service, house.request(retry_count=1))
+
+    assert again.pictures == first.pictures
+    assert house.world.count("submit") == 1
+
+
+JOIN = a_tenant(equal_edits=EqualEdits.JOIN)
+
+
+async def test_behind_a_proxy_that_holds_on() -> None:
+    """With equal_edits = "join" unmarked tries are one edit though the first stays connected."""
+    house = House(JOIN)
+    async with house.service() as service, asyncio.TaskGroup() as group:
+        tries = []
+        for _ in range(3):
+            tries.append(group.create_task(buy(service, house.request())))
+            await house.clock.sleep(3.0)
+
+    assert house.world.count("submit") == 1
+    assert len({one.result().pictures for one in tries}) == 1
+    assert house.observer.of("duplicate_prevented") == [("in_flight_joined",)] * 2
+
+
+async def test_join_is_for_what_is_in_flight() -> None:
+    """Once the first was served, an equal ask is a new edit: somebody wants another picture."""
+    house = House(JOIN)
+    async with house.service() as service:
+        first = await buy(service, house.request())
+        second = await buy(service, house.request())
+
+    assert first.pictures != second.pictures
+
+
+async def test_join_keeps_keys_and_content_apart() -> None:
+    """Other content, and another key, is another edit."""
+    house = House(JOIN)
+    async with house.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(buy(service, house.request()))
+        group.create_task(buy(service, house.request(picture=b"other")))
+        group.create_task(buy(service, house.request(idempotency_key="one")))
+        group.create_task(buy(service, house.request(idempotency_key="two")))
+
+    assert house.world.count("submit") == 4

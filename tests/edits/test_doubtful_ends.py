@@ -1,0 +1,227 @@
+"""An end that leaves it open whether somebody paid: who hears it, who does not, what it holds."""
+
+import asyncio
+import gc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.domain.edit import Picture
+from gateway.domain.errors import (
+    InternalError,
+    LedgerUnavailable,
+    ResultUnavailable,
+    StillRunning,
+    SubmitUncertain,
+)
+from gateway.domain.record import EditState, TaskState
+from tests.edits.house import House, buy, refusal
+from tests.edits.records import a_record, a_task
+from tests.edits.without_tasks import LOST, QWEN, a_house, request
+from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_it_holds_no_picture() -> None:
+    """It is kept until it was told: what the client sent, and who heard it, is not."""
+    house = a_house(Submit(SubmitUncertain("cut")))
+    async with house.service() as service:
+        for _ in range(3):
+            await refusal(buy(service, request(house, pictures=(Picture(b"canary"),))))
+        house.observer.seen.clear()
+        gc.collect()
+        held = [
+            it for it in gc.get_objects() if isinstance(it, Picture) and it.content == b"canary"
+        ]
+
+        assert len(service._index) == 1
+    assert held == []
+
+
+async def test_one_that_runs_comes_first() -> None:
+    """Of two equal edits that were left, the one that makes a picture is joined."""
+    house = a_house(Submit(LOST, run=Run(0.0, 1.0)))
+    async with house.service() as service:
+        async with service.attend(request(house)), service.attend(request(house)):
+            await house.clock.sleep(5.0)
+        answer = await buy(service, request(house))
+        doubt = await refusal(buy(service, request(house)))
+
+    assert answer.delivered == 1
+    assert isinstance(doubt, SubmitUncertain)
+    assert house.world.count("submit") == 2
+
+
+async def test_one_receipt_of_two_is_gone() -> None:
+    """What the other tells is the answer."""
+    house = a_house()
+    tasks = [
+        replace(a_task(house, TaskState.ENDED, task_id=f"request-{part}"), part=part, n=n)
+        for part, n in ((0, 6), (1, 2))
+    ]
+    record = a_record(EditState.OPEN, *tasks, digest=request(house, n=8).digest)
+    house.ledger.put(replace(record, model=QWEN, n=8))
+    house.world.stranger("a red cat", run=Run(0.0, 0.0))
+    made = await house.world.fetch(house.tenants[0].upstreams[0], "task-1")
+    await house.receipts.put("edit_1", 1, made.made)
+    async with house.service() as service:
+        answer = await buy(service, request(house, n=8, retry_count=1))
+
+    assert (answer.delivered, answer.requested) == (1, 8)
+    assert house.world.count("submit") == 0
+
+
+async def test_made_well_and_the_receipt_is_gone() -> None:
+    """It is told like any doubt: an equal edit later is a new one."""
+    house = a_house()
+    task = a_task(house, TaskState.ENDED, task_id="request-r")
+    record = a_record(EditState.SUCCEEDED, task, digest=request(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+    async with house.service() as service:
+        error = await refusal(buy(service, request(house, retry_count=1)))
+        again = await refusal(buy(service, request(house)))
+        await house.clock.sleep(125.0)
+        answer = await buy(service, request(house))
+
+    assert (type(error), error.retry) == (ResultUnavailable, False)
+    assert type(again) is ResultUnavailable
+    assert answer.delivered == house.world.count("submit") == 1
+
+
+async def test_a_bug_in_one_part() -> None:
+    """The other's answer is out, and is not cut by it."""
+    house = a_house(Submit(run=Run(0.0, 0.5)))
+    house.ledger.faults["end_task"] = [ValueError("bug")]
+    async with house.service() as service:
+        answer = await buy(service, request(house, n=8))
+
+    assert len(house.bugs) == 1
+    assert answer.delivered == 8
+    assert house.world.count("submit") == 2
+
+
+async def test_turned_away() -> None:
+    """Nobody is told that it goes on, since the process ends; an answer that comes first counts."""
+    house = a_house()
+    async with (
+        house.service() as service,
+        service.attend(request(house)) as waiter,
+        asyncio.TaskGroup() as group,
+    ):
+        waits = group.create_task(refusal(waiter.answer()))
+        await house.clock.sleep(5.0)
+        service.turn_away()
+        told = await waits
+        await house.clock.sleep(15.0)  # the process took its time
+
+    assert isinstance(told, StillRunning)
+    assert "goes on" not in told.message
+    assert house.ledger.records[0].state is EditState.SUCCEEDED
+
+
+async def test_a_part_in_line_when_all_are_turned_away() -> None:
+    """It is not submitted any more: its answer would be cut."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    house.world.run = Run(0.0, 15.0)
+    async with house.service() as service:
+        async with service.attend(request(house, n=8)):
+            await house.clock.sleep(14.0)
+            service.turn_away()
+        await house.clock.sleep(4.0)
+
+        assert house.world.count("submit") == 1
+
+
+async def test_restored_pictures_are_counted() -> None:
+    """Delivered by the next process, they are booked as delivered."""
+    house = a_house()
+    async with house.service() as service, service.attend(request(house)):
+        await house.clock.sleep(20.0)
+    async with house.service() as service:
+        await buy(service, request(house, retry_count=1))
+
+    assert house.observer.of("pictures")[-1][3:] == ("delivered", 1)
+
+
+async def test_about_to_be_sent() -> None:
+    """While the intent goes to the disk a drain waits too: the submit would be out and cut."""
+    house = a_house()
+    intend = house.ledger.intend
+
+    async def slowly(*records: Any) -> None:
+        await house.clock.sleep(2.0)
+        await intend(*records)
+
+    house.ledger.intend = slowly  # type: ignore[method-assign,assignment]  # a slow disk
+    async with house.service() as service:
+        async with service.attend(request(house)):
+            await house.clock.sleep(1.0)
+
+        assert service.busy == 1
+
+
+async def test_a_bug_that_stays() -> None:
+    """It may have been paid for: who repeats it at once pays for no second one."""
+    house = a_house()
+    house.ledger.faults["end_task"] = [ValueError("bug")] * 3
+    async with house.service() as service:
+        errors = [await refusal(buy(service, request(house))) for _ in range(3)]
+        paid = len(house.world.paid)
+        await house.clock.sleep(125.0)
+        answer = await buy(service, request(house))
+
+    assert [(type(error), error.retry) for error in errors] == [(InternalError, False)] * 3
+    assert paid == 1
+    assert answer.delivered == 1
+
+
+async def test_more_than_was_asked_for() -> None:
+    """All of it is delivered; nothing is counted as missing, which no counter could take."""
+    house = a_house()
+    task = a_task(house, TaskState.ACCEPTED, task_id="request-r")
+    record = a_record(EditState.OPEN, task, digest=request(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+    for _ in range(2):
+        house.world.stranger("a red cat", run=Run(0.0, 0.0))
+    one, two = house.world.tasks_by_id
+    upstream = house.tenants[0].upstreams[0]
+    made = [await house.world.fetch(upstream, task_id) for task_id in (one, two)]
+    await house.receipts.put("edit_1", 0, (*made[0].made, *made[1].made))
+    async with house.service() as service:
+        answer = await buy(service, request(house, retry_count=1))
+
+    assert answer.delivered == 2
+    assert [call[3:] for call in house.observer.of("pictures")] == [("delivered", 2)]
+
+
+async def test_a_bug_while_it_is_forgotten() -> None:
+    """It ends no other edit, and the tidying goes on."""
+    house = a_house(Submit(LOST))
+    house.ledger.faults["deliver"] = [ValueError("bug")]
+    async with house.service() as service:
+        await refusal(buy(service, request(house)))
+        await house.clock.sleep(125.0)
+        answer = await buy(service, request(house))
+
+    assert answer.delivered == 1
+    assert len(house.bugs) == 1
+
+
+async def test_a_receipt_that_can_never_be_read() -> None:
+    """After a day its URLs are worth nothing: the slot is free again, and no drain waits for it."""
+    house = a_house()
+    task = a_task(house, TaskState.SUBMITTING)
+    record = a_record(EditState.OPEN, task, digest=request(house).digest)
+    house.ledger.put(replace(record, model=QWEN))
+    house.receipts.faults["get"] = [LedgerUnavailable("stuck") for _ in range(18_000)]
+    async with house.service() as service:
+        (account,) = service._accounts.values()
+        await house.clock.sleep(23 * 3600.0)
+        waits = (account.queue.free, service.busy)
+        await house.clock.sleep(2 * 3600.0)
+
+        assert waits == (5, 1)
+        assert (account.queue.free, service.busy) == (6, 0)

@@ -1,0 +1,119 @@
+"""What is too old, or belongs to nobody, goes; what may be wanted stays."""
+
+import pytest
+
+from gateway.domain.edit import Keepsake
+from gateway.domain.errors import LedgerUnavailable, StillRunning
+from gateway.domain.record import EditRecord, EditState
+from tests.edits.house import House, buy
+from tests.edits.masked import masked
+from tests.fakes import a_tenant, an_account, an_upstream
+
+pytestmark = pytest.mark.anyio
+
+KEPT = Keepsake(original=b"photo", mask=b"hole")
+
+
+def a_record(house: House, edit_id: str, state: EditState) -> EditRecord:
+    return EditRecord(
+        edit_id=edit_id,
+        tenant="acme",
+        region="beijing",
+        digest="d",
+        prompt_digest="p",
+        model="wan2.5-i2i-preview",
+        n=1,
+        response_format="b64_json",
+        output_format="png",
+        created=house.clock.epoch() - 60.0,
+        state=state,
+        composite=True,
+        delivered=True,
+    )
+
+
+async def test_at_the_start_orphans_go() -> None:
+    """What the ledger does not know, or knows to have failed, is dropped; the rest stays."""
+    house = House()
+    house.ledger.put(a_record(house, "done", EditState.SUCCEEDED))
+    house.ledger.put(a_record(house, "failed", EditState.FAILED))
+    for name in ("done", "failed", "unknown"):
+        await house.keepsakes.put(name, KEPT)
+
+    async with house.service():
+        await house.clock.sleep(1.0)
+
+    assert await house.keepsakes.kept() == ["done"]
+
+
+async def test_an_edit_in_line_is_no_orphan() -> None:
+    """It has no row in the ledger yet, and is known here."""
+    narrow = an_account(running_tasks=1, pending_ahead=0)
+    house = House(a_tenant("acme", an_upstream(account=narrow)))
+    async with house.service() as service, service.attend(house.request("first")):
+        async with service.attend(masked(house)) as waiter:
+            edit_id = waiter.told.edit_id
+            await house.keepsakes.put(edit_id, KEPT)
+            await service._expiry._drop_orphans()
+            known = await house.ledger.find(edit_id)
+
+        assert known is None
+        assert await house.keepsakes.kept() == [edit_id]
+
+
+async def test_after_a_day_everything_goes() -> None:
+    """With the ledger's row goes what the edit kept."""
+    house = House()
+    async with house.service() as service:
+        await buy(service, masked(house))
+        before = await house.keepsakes.kept()
+        await house.clock.sleep(26 * 3600.0)
+
+        assert len(before) == 1
+        assert await house.keepsakes.kept() == []
+
+
+async def test_a_ledger_that_cannot_tell_drops_nothing() -> None:
+    """The next hour tries again."""
+    house = House()
+    await house.keepsakes.put("unknown", KEPT)
+    house.keepsakes.faults["kept"] = [LedgerUnavailable("The disk hangs.")]
+    async with house.service():
+        await house.clock.sleep(60.0)
+        first = await house.keepsakes.kept()
+        await house.clock.sleep(3600.0)
+
+        assert first == ["unknown"]
+        assert await house.keepsakes.kept() == []
+
+
+@pytest.mark.parametrize("step", [-25 * 3600.0, 25 * 3600.0])
+async def test_a_calendar_that_steps_by_a_day(step: float) -> None:
+    """A picture that nobody fetched yet is still there: its retry gets it, and pays nothing."""
+    house = House()
+    async with house.service() as service:
+        with pytest.raises(StillRunning):
+            await buy(service, house.request(patience=1.0))
+        await house.clock.sleep(100.0)
+        house.clock.jump = step
+        await house.clock.sleep(300.0)
+        answer = await buy(service, house.request(retry_count=1))
+
+    assert len(answer.pictures) == 1
+    assert house.world.count("submit") == 1
+    assert house.observer.of("undelivered") == []
+
+
+async def test_a_ledger_that_cannot_tell_forgets_nothing() -> None:
+    """While the ledger is away, nobody knows whether an edit is too old."""
+    house = House()
+    async with house.service() as service:
+        with pytest.raises(StillRunning):
+            await buy(service, house.request(patience=1.0))
+        await house.clock.sleep(100.0)
+        house.clock.jump = 25 * 3600.0
+        house.ledger.faults["find"] = [LedgerUnavailable("The disk hangs.")] * 3
+        await house.clock.sleep(200.0)
+        answer = await buy(service, house.request(retry_count=1))
+
+    assert len(answer.pictures) == 1

@@ -1,0 +1,48 @@
+"""What a client is told about its wait, before and after the submit."""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.edits.forecast import expected_wait
+from tests.edits.accounts import FAR, ONE, a_lane, queued
+from tests.edits.house import House, buy, refusal
+from tests.fakes import Run, a_tenant
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_wait_of_those_in_line() -> None:
+    """An edit waits for the last of its parts; one that is not in line, for the shortest line."""
+    near, far = a_lane(), a_lane("far")
+    accounts = {("beijing", "acct"): near, ("beijing", "far"): far}
+    tenant = a_tenant("acme", ONE, FAR)
+    places = [near.queue.ticket(tenant, 1) for _ in range(6 + 4)]
+    async with queued(near, *places):
+        waits = [expected_wait(accounts, tenant, some) for some in (places[6:8], places[9:], [])]
+
+    assert waits == [2 * 9.0, 4 * 9.0, 1.0]
+
+
+async def told(model: str, *, retry_count: int) -> float:
+    """Let 20 edits take 10 to 29 s, and one more go on; return what it hears after 12 s."""
+    house = House()
+    async with house.service() as service:
+        for seconds in range(10, 30):
+            house.world.run = Run(0.0, float(seconds))
+            await buy(service, house.request(f"cat {seconds}", model=model))
+        house.world.run = Run(0.0, 25.0)
+        request = house.request("a dog", model=model, patience=12.0, retry_count=retry_count)
+        late: GatewayError = await refusal(buy(service, request))
+        await asyncio.sleep(60.0)
+    return late.retry_after or 0.0
+
+
+@pytest.mark.parametrize("model", ["wan2.5-i2i-preview", "qwen-image-edit-plus"])
+async def test_the_rest_of_one_that_runs(model: str) -> None:
+    """Half of those that lasted so long have then ended; nearly all at an SDK's last try."""
+    first, last = await told(model, retry_count=0), await told(model, retry_count=2)
+
+    assert first == pytest.approx(21.0 - 12.0, abs=2.0)
+    assert last == pytest.approx(29.0 - 12.0, abs=1.5)

@@ -1,0 +1,117 @@
+"""Through the service: finished pictures are made once for all who read them, within a budget."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.domain.edit import OutputOptions
+from gateway.domain.phases import Phases
+from gateway.edits.request import EditResult
+from gateway.edits.service import EditService
+from tests.edits.house import House, buy, refusal, whole
+from tests.edits.masked import masked
+
+pytestmark = pytest.mark.anyio
+
+WEBP = OutputOptions(output_format="webp")
+
+
+@dataclass
+class FakeRoom:
+    free: bool = True
+    asked: int = 0
+    held: list[int] = field(default_factory=list)
+
+    def begin(self) -> bool:
+        self.asked += 1
+        return self.free
+
+    def hold(self, n: int) -> None:
+        self.held.append(n)
+
+    def release(self) -> None:
+        self.held.append(0)
+
+
+@dataclass
+class Rooms:
+    made: list[FakeRoom] = field(default_factory=list)
+    free: bool = True
+
+    def of(self, tenant: str) -> FakeRoom:
+        assert tenant == "acme"
+        self.made.append(FakeRoom(self.free))
+        return self.made[-1]
+
+
+async def read(
+    house: House, service: EditService, edit_id: str, stack: AsyncExitStack, patience: float = 60.0
+) -> EditResult:
+    phases = Phases(started=house.clock.now())
+    known = service.collect(house.tenants[0], edit_id, patience=patience, phases=phases)
+    waiter = await stack.enter_async_context(known)
+    return await waiter.answer()
+
+
+@pytest.mark.parametrize("mask", [True, False], ids=["masked", "webp"])
+@pytest.mark.parametrize("n", [1, 6])
+async def test_twelve_readers(n: int, mask: bool) -> None:
+    """Twelve who read an edit at once share its pictures, its original and its room."""
+    house, rooms = House(), Rooms()
+    async with house.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
+        request = masked(house, n=n) if mask else house.request(n=n, answer=WEBP)
+        edit_id = (await buy(service, request)).told.edit_id
+        house.keepsakes.calls.clear()
+        before = house.world.count("download")
+        async with asyncio.TaskGroup() as group:
+            readers = [group.create_task(read(house, service, edit_id, stack)) for _ in range(12)]
+        answers = [reader.result() for reader in readers]
+        downloads = house.world.count("download") - before
+        held = list(rooms.made[-1].held)
+
+    assert downloads == n
+    assert house.keepsakes.calls.count("get") == mask
+    assert all(
+        a is b for one in answers for a, b in zip(one.pictures, answers[0].pictures, strict=True)
+    )
+    assert held[-1] == sum(map(len, whole(answers[0])))
+    assert len(rooms.made) == 2
+    assert rooms.made[-1].held[-1] == 0
+
+
+async def test_one_after_another() -> None:
+    """What nobody reads any more is not held: the next reader has it made again."""
+    house, rooms = House(), Rooms()
+    async with house.service(room_of=rooms.of) as service:
+        edit_id = (await buy(service, house.request(answer=WEBP))).told.edit_id
+        async with AsyncExitStack() as stack:
+            await read(house, service, edit_id, stack)
+
+    assert house.world.count("download") == 2
+    assert [room.held[-1] for room in rooms.made] == [0, 0]
+
+
+async def test_no_room() -> None:
+    """A client waits for room as long as it waits at all, and then may come again."""
+    house, rooms = House(), Rooms(free=False)
+    async with house.service(room_of=rooms.of) as service:
+        async with service.attend(house.request(answer=WEBP, patience=30.0)) as waiter:
+            refused = await refusal(waiter.answer())
+        rooms.free = True
+        answer = await buy(service, house.request(answer=WEBP, retry_count=1))
+
+    assert (refused.code, refused.retry) == ("result_unavailable", True)
+    assert answer.delivered == 1
+    assert rooms.made[0].asked > 10
+    assert house.world.count("submit") == 1
+
+
+async def test_untouched_pictures_take_no_room() -> None:
+    """Pictures that go back as they were made are handed on as they come, and held nowhere."""
+    house, rooms = House(), Rooms()
+    async with house.service(room_of=rooms.of) as service:
+        await buy(service, house.request())
+
+    assert rooms.made == []

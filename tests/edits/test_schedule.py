@@ -1,0 +1,133 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.edits.schedule import _KEPT, Durations, Kind, hazard, pause, rest
+
+KIND = Kind("wan", 1, -1)
+OTHER = Kind("wan", 4, -1)
+
+
+def learned(*seconds: float, kind: Kind = KIND) -> Durations:
+    durations = Durations()
+    for one in seconds:
+        durations.learn(kind, one)
+    return durations
+
+
+def test_few_are_not_gone_by() -> None:
+    """Below eight known durations there is nothing to go by."""
+    assert learned(*range(7)).known(KIND) == []
+    assert learned(*range(8)).known(KIND) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_others_serve_until_the_kind_is_known() -> None:
+    """A kind without a sample of its own goes by all that are known."""
+    durations = learned(*[20.0] * 10)
+    durations.learn(OTHER, 60.0)
+
+    assert durations.known(OTHER) == [20.0] * 10 + [60.0]
+    for _ in range(7):
+        durations.learn(OTHER, 60.0)
+    assert durations.known(OTHER) == [60.0] * 8
+
+
+def test_other_accounts_serve_until_an_account_knows_the_kind() -> None:
+    """An account goes by what its region's others have seen until it has seen enough itself."""
+    region = Durations()
+    one, two = Durations(region), Durations(region)
+    two.learn(OTHER, 70.0)
+    for _ in range(8):
+        one.learn(KIND, 20.0)
+
+    assert two.known(KIND) == [20.0] * 8
+    assert two.known(Kind("wan", 2, -1)) == [20.0] * 8 + [70.0]
+    assert two.typical() == 70.0
+    assert Durations(region).typical() == pytest.approx(230 / 9)
+    for _ in range(8):
+        two.learn(KIND, 40.0)
+    assert two.known(KIND) == [40.0] * 8
+    assert one.known(KIND) == [20.0] * 8
+
+
+def test_old_durations_are_forgotten() -> None:
+    """Only the last so many count."""
+    durations = learned(*[5.0, 90.0] * 3, *[30.0] * (_KEPT - 1))
+
+    assert durations.known(KIND) == [30.0] * (_KEPT - 1) + [90.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [((), 45.0), ((10.0,), 10.0), ((30.0, 10.0, 50.0), 30.0)]
+)
+def test_typical(seconds: tuple[float, ...], expected: float) -> None:
+    """The mean of all, or a careful guess."""
+    assert learned(*seconds).typical() == expected
+
+
+def test_looks_are_dense_where_an_end_is_likely() -> None:
+    """Just before the usual end a task is looked at more often than long before or after."""
+    known = [20.0 + number / 10 for number in range(50)]
+
+    assert pause(known, 20.0) < pause(known, 1.0)
+    assert pause(known, 20.0) < pause(known, 200.0)
+    assert hazard(known, 20.0) > hazard(known, 1.0)
+
+
+def test_the_edges_of_what_is_known_are_sharp() -> None:
+    """Evenly spread ends are expected evenly: no less just behind the first, or near the last."""
+    known = [15.0 + 0.5 * number for number in range(151)]
+
+    assert hazard(known, 14.0) < 0.001
+    assert hazard(known, 16.0) == pytest.approx(1 / 75, rel=0.1)
+    assert hazard(known, 52.5) == pytest.approx(1 / 37.5, rel=0.1)
+    assert hazard(known, 85.0) == pytest.approx(1 / 5, rel=0.1)
+
+
+def test_unknown_tasks_are_looked_at_less_as_they_age() -> None:
+    """Before any durations are known the pause grows with the age."""
+    pauses = [pause([], age) for age in (0.0, 10.0, 50.0, 200.0, 3600.0)]
+
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 1.0
+
+
+@given(known=st.lists(st.floats(0.1, 1e4), max_size=50).map(sorted), age=st.floats(0.0, 1e4))
+def test_bounds(known: list[float], age: float) -> None:
+    """Whatever was learned: a look within 20 s, never a storm of looks, never a wild guess."""
+    assert 0.2 <= pause(known, age) <= 20.0
+    assert hazard(known, age) >= 0.0
+    for share in (0.5, 0.95):
+        assert rest(known, age, share) >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("known", "age", "share", "expected"),
+    [
+        pytest.param([], 1.0, 0.5, 15.0, id="unknown"),
+        pytest.param([], 40.0, 0.5, 40.0, id="as long again"),
+        pytest.param([], 40.0, 0.95, 100.0, id="to be sure: more"),
+        pytest.param([10.0, 20.0, 30.0, 40.0], 5.0, 0.5, 25.0, id="half of them"),
+        pytest.param([10.0, 20.0, 30.0, 40.0], 5.0, 0.95, 35.0, id="nearly all"),
+        pytest.param([10.0, 20.0, 30.0, 40.0], 39.95, 0.5, 0.1, id="at once"),
+        pytest.param([10.0], 20.0, 0.5, 20.0, id="older than known"),
+    ],
+)
+def test_rest(known: list[float], age: float, share: float, expected: float) -> None:
+    """How long the rest probably takes."""
+    assert rest(known, age, share) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("age", [0.0, 0.2, 0.5])
+def test_known_ends_are_not_leapt_over(age: float) -> None:
+    """Before short tasks are due to end the pause does not reach far behind their ends."""
+    known = [0.3 + 0.01 * number for number in range(60)]
+
+    assert age + pause(known, age) < 0.9
+
+
+def test_one_early_end_does_not_bind() -> None:
+    """A pause ends near the next known duration, however long nothing is expected."""
+    known = [20.0, *(60.0 + number / 10 for number in range(100))]
+
+    assert pause(known, 15.0) < 5.0 + 8.0

@@ -1,0 +1,49 @@
+"""What the service says of itself to whoever reads gauges off it."""
+
+import asyncio
+
+import pytest
+
+from tests.edits.house import House, buy
+from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_oldest_wait() -> None:
+    """Each region tells how long its oldest edit has been in line; 0 once it is submitted."""
+    house = House(
+        a_tenant("acme", an_upstream(account=an_account(running_tasks=1, pending_ahead=0)))
+    )
+    house.world.submits.append(Submit(run=Run(0.0, 20.0)))
+
+    async with house.service() as service, asyncio.TaskGroup() as group:
+        empty = service.oldest_waits()
+        group.create_task(buy(service, house.request("running")))
+        await house.clock.sleep(1.0)
+        first = group.create_task(buy(service, house.request("first in line")))
+        await house.clock.sleep(3.0)
+        group.create_task(buy(service, house.request("second in line")))
+        await house.clock.sleep(2.0)
+        crowded = service.oldest_waits()
+        await first
+        after_first = service.oldest_waits()
+
+    assert empty == {"beijing": 0.0}
+    assert crowded == {"beijing": pytest.approx(5.0, abs=0.01)}
+    assert after_first == {"beijing": 0.0}
+
+
+async def test_what_can_be_had_by_a_retry() -> None:
+    """A task counts from its end, if its client has left, until somebody gets its pictures."""
+    house = House()
+    async with house.service() as service:
+        async with service.attend(house.request()):
+            await house.clock.sleep(5.0)
+            running = service.recoverable, service.oldest_recoverable
+        await house.clock.sleep(30.0)
+        left = service.recoverable, service.oldest_recoverable
+        await buy(service, house.request())
+        served = service.recoverable, service.oldest_recoverable
+
+    assert (running, left, served) == ((0, 0.0), (1, 35.0), (0, 0.0))

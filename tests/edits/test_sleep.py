@@ -1,0 +1,135 @@
+"""A machine that sleeps, or is paused, in the middle of a submit pays nothing twice for it."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.errors import SubmitUncertain
+from gateway.domain.task import Accepted, TaskPage
+from gateway.domain.tenant import Upstream
+from gateway.edits.request import EditRequest
+from tests.edits.dying import one_life
+from tests.edits.house import House, buy, insist
+from tests.fakes import FakeDashScope, Submit
+from tests.warp import WarpClock
+
+pytestmark = pytest.mark.anyio
+
+CUT = SubmitUncertain("The connection was cut.")
+
+
+class TrueClock(WarpClock):
+    """Goes on while the machine sleeps, which takes no time of its loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.slept
+
+
+class SleepyClock(WarpClock):
+    """The machine's: those of *now* and *epoch* that are *stopped* do not count its sleep."""
+
+    def __init__(self, true: TrueClock, *stopped: str) -> None:
+        super().__init__()
+        self.true = true
+        self.stopped = stopped
+
+    def now(self) -> float:
+        return super().now() if "now" in self.stopped else self.true.now()
+
+    def epoch(self) -> float:
+        return self.true.epoch() - ("epoch" in self.stopped) * self.true.slept
+
+
+class Awake(FakeDashScope):
+    """A region whose time goes on while the gateway's machine sleeps, *when* and for how long."""
+
+    def __init__(self, sleepy: SleepyClock, when: str, seconds: float) -> None:
+        super().__init__(sleepy.true)
+        self.sleepy = sleepy
+        self.when = when
+        self.seconds = seconds
+
+    def clock_offset(self, region: str) -> float:
+        return self.clock.epoch() - self.sleepy.epoch()
+
+    async def submit(
+        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+    ) -> Accepted:
+        self._sleep("before it is made")
+        try:
+            return await super().submit(upstream, edit, part, pictures)
+        finally:
+            self._sleep("after it is made")
+
+    async def tasks(self, upstream: Upstream, **asked: Any) -> TaskPage:
+        if self.count("tasks") == 1:
+            self._sleep("between two looks")
+        return await super().tasks(upstream, **asked)
+
+    def _sleep(self, moment: str) -> None:
+        if self.when == moment:
+            self.when = ""
+            self.sleepy.true.slept += self.seconds
+
+
+def house_of(*stopped: str, when: str, seconds: float) -> House:
+    clock = SleepyClock(TrueClock(), *stopped)
+    house = House(clock=clock)
+    house.world = Awake(clock, when, seconds)
+    return house
+
+
+_STOPPED = [(), ("now",), ("now", "epoch"), ("epoch",)]
+_MOMENTS = ["before it is made", "after it is made", "between two looks"]
+
+
+@pytest.mark.parametrize("stopped", _STOPPED, ids=["none", "now", "now, epoch", "epoch"])
+@pytest.mark.parametrize("when", _MOMENTS)
+@pytest.mark.parametrize("seconds", [4.0, 6.0, 60.0, 7200.0])
+@pytest.mark.parametrize("after", [0.0, 4.0])
+async def test_asleep_in_mid_submit(
+    stopped: tuple[str, ...], when: str, seconds: float, after: float
+) -> None:
+    """Whichever clock stood still, the task whose answer was lost is found: one is paid."""
+    house = house_of(*stopped, when=when, seconds=seconds)
+    house.world.submits.append(Submit(CUT, after=after))
+    async with house.service() as service:
+        answer = await buy(service, house.request(patience=20_000.0))
+
+    assert answer.delivered == 1
+    assert len(house.world.paid) == 1
+    assert house.world.count("submit") == 1
+
+
+@pytest.mark.parametrize("stopped", _STOPPED, ids=["none", "now", "now, epoch", "epoch"])
+@pytest.mark.parametrize("seconds", [6.0, 7200.0])
+async def test_asleep_and_killed(stopped: tuple[str, ...], seconds: float) -> None:
+    """The same when the process dies before it has its answer."""
+    for last in range(3, 10):
+        house = house_of(*stopped, when="after it is made", seconds=seconds)
+        house.world.submits.append(Submit(CUT))
+
+        def request(count: int, house: House = house) -> EditRequest:
+            return house.request(retry_count=count)
+
+        life, answer = await one_life(house, request, last)
+        async with house.service() as service:
+            if answer is None:
+                await insist(service, request, house.clock)
+
+        assert len(house.world.paid) == 1, life.where
+
+
+async def test_quiet_is_counted_in_looks() -> None:
+    """A task that appears some seconds after a machine woke up is waited for."""
+    house = house_of(when="between two looks", seconds=60.0)
+    house.world.submits.append(Submit(CUT, after=63.5))
+    async with house.service() as service:
+        await buy(service, house.request())
+
+    assert len(house.world.paid) == 1
