@@ -25,7 +25,7 @@ from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.active_edit import ActiveEdit, Stage
 from gateway.edits.fair_queue import FairQueue
 from gateway.edits.finishing import Finishing
-from gateway.edits.ports import Finisher, Keepsakes, Ledger, Promises, Receipts
+from gateway.edits.ports import Finisher, Ledger, MaskSources, PromisedEdits, ResultUrls
 from gateway.edits.request import EditRequest
 from gateway.edits.service import EditService
 from gateway.edits.surroundings import Surroundings
@@ -99,9 +99,9 @@ class Street:
             around=Surroundings(
                 dashscope=self._world,
                 ledger=cast("Ledger", Nothing()),
-                receipts=cast("Receipts", Nothing()),
-                promises=cast("Promises", Nothing()),
-                finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
+                result_urls=cast("ResultUrls", Nothing()),
+                promises=cast("PromisedEdits", Nothing()),
+                finishing=Finishing(cast("MaskSources", Nothing()), cast("Finisher", Nothing())),
                 clock=self._clock,
                 observer=quiet_observer(),
             ),

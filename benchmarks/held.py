@@ -24,7 +24,7 @@ from gateway.domain.phases import Phases
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.finishing import Finishing
-from gateway.edits.ports import DashScope, Finisher, Keepsakes, Ledger, Promises, Receipts
+from gateway.edits.ports import DashScope, Finisher, Ledger, MaskSources, PromisedEdits, ResultUrls
 from gateway.edits.request import EditRequest
 from gateway.edits.service import EditService
 from gateway.edits.surroundings import Surroundings
@@ -160,9 +160,9 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
         around=Surroundings(
             dashscope=cast("DashScope", dashscope),
             ledger=cast("Ledger", Nothing()),
-            receipts=cast("Receipts", Nothing()),
-            promises=cast("Promises", Nothing()),
-            finishing=Finishing(cast("Keepsakes", Nothing()), cast("Finisher", Nothing())),
+            result_urls=cast("ResultUrls", Nothing()),
+            promises=cast("PromisedEdits", Nothing()),
+            finishing=Finishing(cast("MaskSources", Nothing()), cast("Finisher", Nothing())),
             clock=clock,
             observer=quiet_observer(),
         ),

@@ -64,7 +64,7 @@ class _Quiet:
 
 
 class Nothing:
-    """A ledger, keepsakes or finisher that does nothing: what is measured is gateway.edits."""
+    """A ledger, mask sources or finisher that does nothing: what is measured is gateway.edits."""
 
     async def owed(self) -> list[object]:
         return []

@@ -39,11 +39,11 @@ from gateway.edits.service import EditService
 from gateway.edits.surroundings import Surroundings
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
-from gateway.ledger.keepsakes import open_keepsakes
+from gateway.ledger.mask_sources import open_mask_sources
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.open import open_ledger
-from gateway.ledger.promises import open_promises
-from gateway.ledger.receipts import open_receipts
+from gateway.ledger.promises import open_promised_edits
+from gateway.ledger.result_urls import open_result_urls
 from gateway.ledger.spool import FileSpool, open_spool
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.trouble import LedgerError
@@ -244,13 +244,13 @@ def _around(
 ) -> Surroundings:
     """Return what gateway.edits is given; what is kept beside the ledger is as durable as it."""
     beside = config.state.path, config.state.sync
-    keepsakes = open_keepsakes(*beside, on_failure=_write_ledger_failure)
+    mask_sources = open_mask_sources(*beside, on_failure=_write_ledger_failure)
     return Surroundings(
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
         ledger=ledger,
-        receipts=open_receipts(*beside, on_failure=_write_ledger_failure),
-        promises=open_promises(*beside, on_failure=_write_ledger_failure),
-        finishing=Finishing(keepsakes, imaging),
+        result_urls=open_result_urls(*beside, on_failure=_write_ledger_failure),
+        promises=open_promised_edits(*beside, on_failure=_write_ledger_failure),
+        finishing=Finishing(mask_sources, imaging),
         clock=clock,
         observer=metrics,
         tell=_tell,

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from gateway.domain.edit import Edit, Keepsake, OutputOptions, Picture
+from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Made
-from gateway.ledger.keepsakes import MemoryKeepsakes
+from gateway.ledger.mask_sources import MemoryMaskSources
 from gateway.ledger.memory import MemoryLedger
-from gateway.ledger.receipts import MemoryReceipts
+from gateway.ledger.result_urls import MemoryResultUrls
 
 
 class FakeLedger(MemoryLedger):
@@ -80,19 +80,19 @@ class FakeLedger(MemoryLedger):
             raise fault
 
 
-class FakeKeepsakes(MemoryKeepsakes):
-    """Keepsakes with faults, which remember what was asked of them."""
+class FakeMaskSources(MemoryMaskSources):
+    """Mask sources with faults, which remember what was asked of them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.faults: dict[str, list[GatewayError]] = {}
         self.calls: list[str] = []
 
-    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
+    async def put(self, edit_id: str, mask_source: MaskSource) -> None:
         self._maybe_raise("put")
-        await super().put(edit_id, keepsake)
+        await super().put(edit_id, mask_source)
 
-    async def get(self, edit_id: str) -> Keepsake | None:
+    async def get(self, edit_id: str) -> MaskSource | None:
         self._maybe_raise("get")
         return await super().get(edit_id)
 
@@ -106,8 +106,8 @@ class FakeKeepsakes(MemoryKeepsakes):
             raise self.faults[name].pop(0)
 
 
-class FakeReceipts(MemoryReceipts):
-    """Receipts with faults, which remember what was asked of them."""
+class FakeResultUrls(MemoryResultUrls):
+    """Result URLs with faults, which remember what was asked of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class FakeReceipts(MemoryReceipts):
 class FakePromised:
     """The pictures of one promised edit; *promises* forgets them when they are closed."""
 
-    promises: "FakePromises"
+    promises: "FakePromisedEdits"
     edit_id: str
 
     async def pictures(self) -> tuple[Picture, ...]:
@@ -143,7 +143,7 @@ class FakePromised:
         self.promises.held.pop(self.edit_id, None)
 
 
-class FakePromises:
+class FakePromisedEdits:
     """Promised edits with faults: what one process put is there for the next."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class FakeFinisher:
         return form.as_made and form.scale_to is None
 
     async def finish(
-        self, picture: bytes, form: OutputOptions, kept: Keepsake | None, tenant: str
+        self, picture: bytes, form: OutputOptions, kept: MaskSource | None, tenant: str
     ) -> bytes:
         if self.is_finished(picture, form):
             return picture

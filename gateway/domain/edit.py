@@ -53,7 +53,7 @@ class OutputOptions:
     comes.
     """
     composite: bool = False
-    """Whether a mask keeps parts of the original; see Keepsake."""
+    """Whether a mask keeps parts of the original; see MaskSource."""
     stream: bool = False
     """As server-sent events. Of one request: a retry that joins may want it otherwise."""
 
@@ -64,7 +64,7 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Keepsake:
+class MaskSource:
     """What a masked edit needs again when its pictures have come: the bytes as they were sent."""
 
     original: bytes = field(repr=False)

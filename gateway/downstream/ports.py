@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from starlette.routing import Route
 
-from gateway.domain.edit import Keepsake, Picture, Size
+from gateway.domain.edit import MaskSource, Picture, Size
 from gateway.domain.models import Inputs
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
@@ -25,7 +25,7 @@ the picture and the rule.
 """
 
 
-CheckMask = Callable[[Keepsake, Tenant, float], Awaitable[Size]]
+CheckMask = Callable[[MaskSource, Tenant, float], Awaitable[Size]]
 """
 Decode a mask against the picture that it lies on, whose size is returned, upright, in pixels.
 

@@ -7,7 +7,7 @@ from functools import partial
 from starlette.requests import Request
 
 from gateway.domain.clock import Clock
-from gateway.domain.edit import Edit, Keepsake, Picture
+from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import MODELS, Offer
 from gateway.domain.phases import Phases
@@ -104,29 +104,29 @@ class Reception:
         line = received.line
         until = received.until
         deployment = received.deployment
-        keepsake = _keepsake(form, tenant)
+        mask_source = _mask_source(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
         edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
         marks = [await mark_in_turns(ref.content, ref.url) for ref in form.pictures]
         markup = _markup(form, tenant)
-        others = {"mask": await mark_in_turns(keepsake.mask)} if keepsake else {}
+        others = {"mask": await mark_in_turns(mask_source.mask)} if mask_source else {}
         if markup:
             others["markup"] = await mark_in_turns(markup)
         digest = digest_of(edit, self.offer.does, marks, others)
         inputs = MODELS[edit.model].inputs
         unread = [_unread(ref) for ref in form.pictures]
         own_mask = None
-        if keepsake is None:
+        if mask_source is None:
             own_mask = await self._mask_in_picture(edit, form, tenant, until)
         if markup:
             left = until - self.clock.now()
             unread[0] = await self.lay_over(form.pictures[0].content, markup, tenant, left)
         checked = await self.check(unread, tenant, inputs, until - self.clock.now())
         pictures = checked.pictures
-        keepsake = keepsake or own_mask
-        if keepsake is not None:
+        mask_source = mask_source or own_mask
+        if mask_source is not None:
             left = until - self.clock.now()
-            original = await self.check_mask(keepsake, tenant, left)
+            original = await self.check_mask(mask_source, tenant, left)
             edit = masked(edit, original, fit=tenant.fit)
         laid = ("1:markup_laid_over",) if markup else ()
         edit = replace(edit, adjusted=(*laid, *_told(checked), *edit.adjusted))
@@ -140,7 +140,7 @@ class Reception:
             phases=received.phases,
             retry_count=line.retry_count,
             idempotency_key=received.key,
-            keepsake=keepsake,
+            mask_source=mask_source,
             came=received.came,
             release=share.release,
             keep_only=share.shrink_to,
@@ -150,7 +150,7 @@ class Reception:
 
     async def _mask_in_picture(
         self, edit: Edit, form: Form, tenant: Tenant, until: float
-    ) -> Keepsake | None:
+    ) -> MaskSource | None:
         """
         Return the first picture as its own mask, if the asked model means it so.
 
@@ -164,7 +164,7 @@ class Reception:
             return None
         taken = tenant.mask is not MaskRule.REFUSE
         check_own_mask(edit, taken=taken, with_markup=form.markup is not None)
-        return Keepsake(original=content, mask=content)
+        return MaskSource(original=content, mask=content)
 
     def patience_of(self, request: Request, tenant: Tenant) -> float:
         """Return the seconds from now on that this client waits."""
@@ -227,7 +227,7 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key or None
 
 
-def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
+def _mask_source(form: Form, tenant: Tenant) -> MaskSource | None:
     """
     Return the first picture and its mask as they were sent; ``None`` without a mask.
 
@@ -242,7 +242,7 @@ def _keepsake(form: Form, tenant: Tenant) -> Keepsake | None:
             param="mask",
         )
     _refuse_url("mask", form.mask, form.pictures[0])
-    return Keepsake(original=form.pictures[0].content, mask=form.mask.content)
+    return MaskSource(original=form.pictures[0].content, mask=form.mask.content)
 
 
 def _markup(form: Form, tenant: Tenant) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.domain.edit import Edit, Keepsake, Part, Picture, parts_of
+from gateway.domain.edit import Edit, MaskSource, Part, Picture, parts_of
 from gateway.domain.errors import GatewayError, InternalError
 from gateway.domain.models import MODELS
 from gateway.domain.phases import Phase, Phases
@@ -128,7 +128,7 @@ class ActiveEdit:
     """Where *pictures* are meanwhile."""
     uploaded: dict[str, tuple[Picture, ...]] = field(default_factory=dict, repr=False)
     """By upstream: *pictures* as URLs, once they all have gone up to it."""
-    keepsake: Keepsake | None = field(default=None, repr=False)
+    mask_source: MaskSource | None = field(default=None, repr=False)
     """Of a masked edit: not kept anywhere else yet."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     keep_only: Callable[[int], None] = field(default=lambda _: None, repr=False)
@@ -179,7 +179,7 @@ class ActiveEdit:
             created=created,
             since=request.phases.started,
             pictures=request.pictures,
-            keepsake=request.keepsake,
+            mask_source=request.mask_source,
             runs=tuple(PartRun(part) for part in parts_of(request.edit)),
             release=request.release,
             keep_only=request.keep_only,
@@ -347,7 +347,7 @@ class ActiveEdit:
         if self.pictures is pictures and self.spooled is None:
             self.pictures = None
             self.spooled = spooled
-            kept = self.keepsake
+            kept = self.mask_source
             self.keep_only(0 if kept is None else len(kept.original) + len(kept.mask))
         else:  # another part was quicker, or they were let go
             spooled.close()
@@ -377,7 +377,7 @@ class ActiveEdit:
             self.edit = request.edit
             self.pictures = request.pictures
             self.release = request.release
-            self.keepsake = request.keepsake
+            self.mask_source = request.mask_source
             self.keep_only = request.keep_only
             self.stirred.set()
         else:
@@ -398,7 +398,7 @@ class ActiveEdit:
         if self.spooled is not None:
             self.spooled.close()
         if self.has_bytes:
-            self.pictures = self.spooled = self.keepsake = None
+            self.pictures = self.spooled = self.mask_source = None
             self.uploaded = {}
             self.release()
 

@@ -34,7 +34,7 @@ class Collector:
         self._accounts = accounts
         self._finishing = around.finishing
         self._dashscope = around.dashscope
-        self._receipts = around.receipts
+        self._result_urls = around.result_urls
         self._clock = around.clock
         self._observer = around.observer
         self._tell = around.tell
@@ -86,7 +86,7 @@ class Collector:
         for run in active.runs:
             if run.task_id is None or run.task is not None:
                 continue
-            made = await self._receipts.get(active.edit_id, run.part.index)
+            made = await self._result_urls.get(active.edit_id, run.part.index)
             if made is not None:
                 run.task = Task(run.task_id, TaskStatus.SUCCEEDED, made)
         if not any(run.task.made for run in active.runs if run.task is not None):

@@ -20,7 +20,7 @@ class Expiry:
     def __init__(self, register: EditIndex, around: Surroundings) -> None:
         self._index = register
         self._ledger = around.ledger
-        self._kept = around.finishing.keepsakes, around.receipts
+        self._kept = around.finishing.mask_sources, around.result_urls
         self._promises = around.promises
         self._clock = around.clock
         self._observer = around.observer

@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from gateway.domain.edit import Keepsake
+from gateway.domain.edit import MaskSource
 from gateway.domain.errors import ResultUnavailable
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.ports import Finisher, Keepsakes
+from gateway.edits.ports import Finisher, MaskSources
 
 Finish = Callable[[bytes], Awaitable[bytes]]
 """From DashScope's picture to the client's."""
@@ -14,8 +14,8 @@ Finish = Callable[[bytes], Awaitable[bytes]]
 class Finishing:
     """Scales, lays into the masked original, encodes; only edits that ask for it are touched."""
 
-    def __init__(self, keepsakes: Keepsakes, finisher: Finisher) -> None:
-        self.keepsakes = keepsakes
+    def __init__(self, mask_sources: MaskSources, finisher: Finisher) -> None:
+        self.mask_sources = mask_sources
         self._finisher = finisher
 
     async def keep(self, active: ActiveEdit) -> None:
@@ -25,14 +25,14 @@ class Finishing:
         Raises:
             LedgerUnavailable: it is not kept.
         """
-        if active.keepsake is not None:
-            await self.keepsakes.put(active.edit_id, active.keepsake)
-            active.keepsake = None
+        if active.mask_source is not None:
+            await self.mask_sources.put(active.edit_id, active.mask_source)
+            active.mask_source = None
 
     async def forget(self, active: ActiveEdit) -> None:
         """Drop what *edit* will not need: it ended without a picture."""
         if active.edit.answer.composite:
-            await self.keepsakes.drop(active.edit_id)
+            await self.mask_sources.drop(active.edit_id)
 
     def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
         """Tell by its first bytes whether a picture of *edit* is what was asked for."""
@@ -49,8 +49,8 @@ class Finishing:
             LedgerUnavailable: it cannot be read now.
         """
         form = active.edit.answer
-        kept: Keepsake | None = None
-        if form.composite and (kept := await self.keepsakes.get(active.edit_id)) is None:
+        kept: MaskSource | None = None
+        if form.composite and (kept := await self.mask_sources.get(active.edit_id)) is None:
             raise ResultUnavailable(
                 "The original and the mask of this edit are not kept any more.", retry=False
             )

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from gateway.domain.edit import Edit, Keepsake, OutputOptions, Part, Picture
+from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditRecord, EditState, TaskRecord
@@ -182,7 +182,7 @@ class Spool(Protocol):
         ...
 
 
-class Promises(Protocol):
+class PromisedEdits(Protocol):
     """
     What it takes to submit edits whose clients were told 202; gateway.ledger answers it.
 
@@ -281,18 +281,18 @@ class Ledger(Protocol):
         ...
 
 
-class Keepsakes(Protocol):
+class MaskSources(Protocol):
     """
     The originals and masks of masked edits, as durable as the ledger; gateway.ledger answers it.
 
     Each call raises LedgerUnavailable when it cannot be done.
     """
 
-    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
-        """Keep *keepsake*; to do it again is harmless."""
+    async def put(self, edit_id: str, mask_source: MaskSource) -> None:
+        """Keep *mask_source*; to do it again is harmless."""
         ...
 
-    async def get(self, edit_id: str) -> Keepsake | None: ...
+    async def get(self, edit_id: str) -> MaskSource | None: ...
     async def drop(self, *edit_ids: str) -> None:
         """Forget what is kept of these; harmless where there is nothing."""
         ...
@@ -302,7 +302,7 @@ class Keepsakes(Protocol):
         ...
 
 
-class Receipts(Protocol):
+class ResultUrls(Protocol):
     """
     Where the pictures lie of models without tasks, which tell it only once.
 
@@ -332,7 +332,7 @@ class Finisher(Protocol):
         ...
 
     async def finish(
-        self, picture: bytes, form: OutputOptions, kept: Keepsake | None, tenant: str
+        self, picture: bytes, form: OutputOptions, kept: MaskSource | None, tenant: str
     ) -> bytes:
         """
         Return *picture* scaled, laid into the original of *kept*, and encoded, as *form* says.

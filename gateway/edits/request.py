@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.domain.edit import Edit, Keepsake, OutputOptions, Picture
+from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 
@@ -28,7 +28,7 @@ class EditRequest:
     idempotency_key: str | None = None
     promise: bool = False
     """Its client does not wait but is told 202: the edit outlives this process from then on."""
-    keepsake: Keepsake | None = field(default=None, repr=False)
+    mask_source: MaskSource | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
     came: object = None
     """The client's own trace, as a Tracer reads it."""

@@ -297,7 +297,7 @@ class EditService:
         active.retry_count = request.retry_count
         if joined:
             active.bring(request)
-        request.keepsake = None  # the edit has it, and lets it go
+        request.mask_source = None  # the edit has it, and lets it go
         for run in active.runs:
             if run.ticket is not None:
                 run.ticket.queue.come_back(run.ticket)

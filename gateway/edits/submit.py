@@ -41,7 +41,7 @@ class Submitter:
     def __init__(self, around: Surroundings, owed: OwedWrites) -> None:
         self._dashscope = around.dashscope
         self._ledger = around.ledger
-        self._receipts = around.receipts
+        self._result_urls = around.result_urls
         self._finishing = around.finishing
         self._clock = around.clock
         self._observer = around.observer
@@ -317,7 +317,7 @@ class Submitter:
                 account,
                 active,
                 run,
-                lambda: self._receipts.put(edit_id, index, task.made),
+                lambda: self._result_urls.put(edit_id, index, task.made),
                 store="receipts",
             )
         await self._write(account, active, run, write)
@@ -357,7 +357,7 @@ class Submitter:
         """Find the pictures of a model without tasks where an earlier try or process left them."""
         if run.task is not None:
             return
-        made = await self._receipt(active, run)
+        made = await self._kept_urls(active, run)
         if made is None:
             raise _nobody_knows() if run.task_id is None else made_and_lost()
         task_id = run.task_id or "request-unknown"
@@ -365,12 +365,12 @@ class Submitter:
         await self._accept(account, active, run, upstream, task_id)
         self._observer.recovered("submit_resolved")
 
-    async def _receipt(self, active: ActiveEdit, run: PartRun) -> tuple[Made, ...] | None:
+    async def _kept_urls(self, active: ActiveEdit, run: PartRun) -> tuple[Made, ...] | None:
         """Read where the pictures lie; while that cannot be told, nothing is given up for a day."""
         until = self._clock.now() + _URL_SECONDS
         while self._clock.now() < until:
             try:
-                return await self._receipts.get(active.edit_id, run.part.index)
+                return await self._result_urls.get(active.edit_id, run.part.index)
             except LedgerUnavailable:  # the folder itself tells the operator
                 await self._clock.sleep(_READ_AGAIN_SECONDS)
         return None

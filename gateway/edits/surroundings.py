@@ -9,8 +9,8 @@ from gateway.edits.ports import (
     DashScope,
     Ledger,
     Observer,
-    Promises,
-    Receipts,
+    PromisedEdits,
+    ResultUrls,
     Room,
     Tell,
     say_nothing,
@@ -36,8 +36,8 @@ class Surroundings:
 
     dashscope: DashScope
     ledger: Ledger
-    receipts: Receipts
-    promises: Promises
+    result_urls: ResultUrls
+    promises: PromisedEdits
     finishing: Finishing
     clock: Clock
     observer: Observer

@@ -2,7 +2,7 @@
 
 from PIL import Image, ImageOps
 
-from gateway.domain.edit import Keepsake, OutputOptions, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Size
 from gateway.domain.errors import ResultUnavailable
 from gateway.imaging.cost import cost_of
 from gateway.imaging.encoding import as_jpeg, as_png, as_webp
@@ -27,7 +27,7 @@ def is_finished(head: bytes, form: OutputOptions) -> bool:
     return form.scale_to is None or pixels_of(head) == form.scale_to
 
 
-def finishing_cost(content: bytes, kept: Keepsake | None) -> int:
+def finishing_cost(content: bytes, kept: MaskSource | None) -> int:
     """
     Return the bytes that it takes to finish *content*.
 
@@ -40,7 +40,7 @@ def finishing_cost(content: bytes, kept: Keepsake | None) -> int:
         return cost_of(seen, seen.size) + beside
 
 
-def finished(content: bytes, form: OutputOptions, kept: Keepsake | None) -> bytes:
+def finished(content: bytes, form: OutputOptions, kept: MaskSource | None) -> bytes:
     """
     Return DashScope's picture as *form* says; the same object if it is that already.
 

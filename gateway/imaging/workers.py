@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gateway.domain.edit import Keepsake, OutputOptions, Picture, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import GatewayError, InvalidImage
 from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
@@ -112,7 +112,7 @@ class Imaging:
         return Checked(tuple(made for made, _ in done), tuple(notes for _, notes in done))
 
     async def check_mask(
-        self, kept: Keepsake, tenant: Tenant, patience: float | None = None
+        self, kept: MaskSource, tenant: Tenant, patience: float | None = None
     ) -> Size:
         """As gateway.imaging.mask.check_mask; raises Overloaded as check does."""
         stand = Stand.of(tenant.name, patience)
@@ -146,7 +146,7 @@ class Imaging:
         return is_finished(head, form)
 
     async def finish(
-        self, picture: bytes, form: OutputOptions, kept: Keepsake | None, tenant: str
+        self, picture: bytes, form: OutputOptions, kept: MaskSource | None, tenant: str
     ) -> bytes:
         """
         As gateway.imaging.finish.finished.

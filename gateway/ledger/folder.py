@@ -12,7 +12,7 @@ from gateway.domain.errors import LedgerUnavailable
 _T = TypeVar("_T")
 
 
-class Folder:
+class EditFiles:
     """
     Files of edits, each named ``EDIT_ID`` or ``EDIT_ID.MORE``.
 

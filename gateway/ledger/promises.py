@@ -15,7 +15,7 @@ import orjson
 
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.folder import Folder
+from gateway.ledger.folder import EditFiles
 
 _LENGTH = 8
 """Bytes in front of the JSON that tell its length."""
@@ -26,7 +26,7 @@ _VERSION = 1
 class PromisedPictures:
     """Answers gateway.edits.ports.Spooled with the pictures of one promised edit."""
 
-    folder: Folder
+    folder: EditFiles
     edit_id: str
 
     async def pictures(self) -> tuple[Picture, ...]:
@@ -47,10 +47,10 @@ class PromisedPictures:
             self.folder.unlink(self.edit_id)
 
 
-class FilePromises:
+class FilePromisedEdits:
     """Answers gateway.edits.ports.Promises with one file an edit in *folder*."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: EditFiles) -> None:
         self._folder = folder
 
     async def put(
@@ -83,7 +83,7 @@ class FilePromises:
         return await self._folder.edits()
 
 
-class NoPromises:
+class NoPromisedEdits:
     """Answers gateway.edits.ports.Promises where nothing outlives the process: it refuses."""
 
     async def put(self, *_: object) -> PromisedPictures:
@@ -102,21 +102,21 @@ class NoPromises:
         return []
 
 
-def open_promises(
+def open_promised_edits(
     state_path: str, sync: str, *, on_failure: Callable[[Exception], None] = lambda _: None
-) -> NoPromises | FilePromises:
+) -> NoPromisedEdits | FilePromisedEdits:
     """Return what keeps beside the ledger of *state_path*, as durably as it; no I/O yet."""
     if state_path == "memory":
-        return NoPromises()
+        return NoPromisedEdits()
     ledger = Path(state_path).resolve()
-    folder = Folder(
+    folder = EditFiles(
         ledger.with_name(ledger.name + ".promised"),
         durable=sync == "full",
         lack="The gateway cannot keep this edit at the moment, so it was not accepted. "
         "Nothing was submitted. Send it again.",
         on_failure=on_failure,
     )
-    return FilePromises(folder)
+    return FilePromisedEdits(folder)
 
 
 def _read(content: bytes) -> tuple[Edit, tuple[Picture, ...]]:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import Message
 
-from gateway.domain.edit import Keepsake, OutputOptions, Picture, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.models import Does, Inputs, Offer
 from gateway.domain.phases import Phase, Phases
@@ -207,7 +207,7 @@ async def passes(contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked
     return Checked(pictures, tuple(() for _ in pictures))
 
 
-async def lies_on(kept: Keepsake) -> Size:
+async def lies_on(kept: MaskSource) -> Size:
     """Take every mask, and tell what nobody asks."""
     return Size(1024, 1024)
 
@@ -287,7 +287,7 @@ class House:
         self.waits.append(patience)
         return await self.check(contents, tenant)
 
-    async def _mask_checked(self, kept: Keepsake, tenant: Tenant, patience: float) -> Size:
+    async def _mask_checked(self, kept: MaskSource, tenant: Tenant, patience: float) -> Size:
         self.waits.append(patience)
         return await self.check_mask(kept)
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.edit import Keepsake, OutputOptions, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Size
 from gateway.domain.errors import InvalidImage
 from gateway.domain.tenant import MaskRule, Tenant
 from gateway.imaging.workers import Checked
@@ -48,7 +48,7 @@ async def test_a_mask_comes_with_the_bytes_as_they_were_sent(request_: dict[str,
 
     (edit_request,) = house.service.edit_requests
     assert reply.status_code == 200
-    assert edit_request.keepsake == Keepsake(original=PNG, mask=MASK)
+    assert edit_request.mask_source == MaskSource(original=PNG, mask=MASK)
     assert edit_request.edit.size == Size(1024, 1024)
     assert edit_request.edit.answer == OutputOptions(scale_to=Size(1024, 1024), composite=True)
 
@@ -73,7 +73,7 @@ async def test_without_a_mask_nothing_is_kept() -> None:
     async with house.client() as client:
         await client.post("/v1/images/edits", data=FORM, files=FILES)
 
-    assert house.service.edit_requests[0].keepsake is None
+    assert house.service.edit_requests[0].mask_source is None
     assert house.service.edit_requests[0].edit.answer.as_made
 
 
@@ -126,7 +126,7 @@ async def test_a_mask_that_does_not_fit() -> None:
     """What is wrong with a mask is told as it was found."""
     house = House()
 
-    async def does_not(kept: Keepsake) -> Size:
+    async def does_not(kept: MaskSource) -> Size:
         raise InvalidImage("Invalid mask: it is 1x1.", param="mask")
 
     house.check_mask = does_not
@@ -161,7 +161,7 @@ async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
     await edited(house, model="dall-e-2")
 
     (edit_request,) = house.service.edit_requests
-    assert edit_request.keepsake == Keepsake(original=PNG, mask=PNG)
+    assert edit_request.mask_source == MaskSource(original=PNG, mask=PNG)
     assert edit_request.edit.answer.composite
 
 
@@ -172,7 +172,7 @@ async def test_under_other_models_they_are_not(model: str) -> None:
 
     await edited(house, model=model)
 
-    assert house.service.edit_requests[0].keepsake is None
+    assert house.service.edit_requests[0].mask_source is None
 
 
 async def test_under_dall_e_2_a_mask_of_its_own_goes_first() -> None:
@@ -184,7 +184,7 @@ async def test_under_dall_e_2_a_mask_of_its_own_goes_first() -> None:
             "/v1/images/edits", data={**FORM, "model": "dall-e-2"}, files=FORMED["files"]
         )
 
-    assert house.service.edit_requests[0].keepsake == Keepsake(original=PNG, mask=MASK)
+    assert house.service.edit_requests[0].mask_source == MaskSource(original=PNG, mask=MASK)
 
 
 async def test_under_dall_e_2_an_opaque_picture_is_edited_whole() -> None:
@@ -194,7 +194,7 @@ async def test_under_dall_e_2_an_opaque_picture_is_edited_whole() -> None:
 
     await edited(house, model="dall-e-2")
 
-    assert house.service.edit_requests[0].keepsake is None
+    assert house.service.edit_requests[0].mask_source is None
 
 
 async def test_under_dall_e_2_a_picture_by_url_is_not_read() -> None:
@@ -205,7 +205,7 @@ async def test_under_dall_e_2_a_picture_by_url_is_not_read() -> None:
         fields = {**FORM, "model": "dall-e-2", "image": "https://a.b/c.png"}
         await client.post("/v1/images/edits", data=fields, files={"note": (None, "")})
 
-    assert house.service.edit_requests[0].keepsake is None
+    assert house.service.edit_requests[0].mask_source is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from gateway.domain.errors import GatewayError, UpstreamFailed
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.edits.ports import DashScope, Ledger, Receipts
+from gateway.edits.ports import DashScope, Ledger, ResultUrls
 from gateway.edits.request import EditRequest, EditResult, Incoming
 from tests.edits.house import House
 
@@ -157,24 +157,24 @@ class MortalLedger:
         return await self._life.call("known", self._ledger.known(task_ids))
 
 
-class MortalReceipts:
-    """Writes of one life to receipts that outlive it."""
+class MortalResultUrls:
+    """Writes of one life to result URLs that outlive it."""
 
-    def __init__(self, receipts: Receipts, life: Life) -> None:
-        self._receipts = receipts
+    def __init__(self, result_urls: ResultUrls, life: Life) -> None:
+        self._result_urls = result_urls
         self._life = life
 
     async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
-        await self._life.call("receipt", self._receipts.put(edit_id, part, made))
+        await self._life.call("result URLs", self._result_urls.put(edit_id, part, made))
 
     async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
-        return await self._life.call("look for receipt", self._receipts.get(edit_id, part))
+        return await self._life.call("look for result URLs", self._result_urls.get(edit_id, part))
 
     async def drop(self, *edit_ids: str) -> None:
-        await self._receipts.drop(*edit_ids)
+        await self._result_urls.drop(*edit_ids)
 
     async def kept(self) -> list[str]:
-        return await self._receipts.kept()
+        return await self._result_urls.kept()
 
 
 async def one_life(
@@ -188,7 +188,7 @@ async def one_life(
     service = house.service(
         dashscope=MortalDashScope(house.world, life),
         ledger=MortalLedger(house.ledger, life),
-        receipts=MortalReceipts(house.receipts, life),
+        result_urls=MortalResultUrls(house.result_urls, life),
     )
     answer: list[EditResult] = []
 

@@ -8,17 +8,17 @@ from typing import Any
 from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamUnreachable
 from gateway.domain.tenant import Tenant
 from gateway.edits.finishing import Finishing
-from gateway.edits.ports import DashScope, Ledger, Promises, Receipts, Room, Spool
+from gateway.edits.ports import DashScope, Ledger, PromisedEdits, ResultUrls, Room, Spool
 from gateway.edits.request import EditRequest, EditResult
 from gateway.edits.service import EditService
 from gateway.edits.surroundings import NoLimit, Surroundings
 from gateway.edits.waiter import Waiter
 from tests.fake_stores import (
     FakeFinisher,
-    FakeKeepsakes,
     FakeLedger,
-    FakePromises,
-    FakeReceipts,
+    FakeMaskSources,
+    FakePromisedEdits,
+    FakeResultUrls,
 )
 from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask, an_upstream
 from tests.recording_observer import RecordingObserver
@@ -39,9 +39,9 @@ class House:
         self.tenants = tenants or (a_tenant(),)
         self.world = FakeDashScope(self.clock, running_limit=running_limit)
         self.ledger = FakeLedger(self.clock.now)
-        self.keepsakes = FakeKeepsakes()
-        self.receipts = FakeReceipts()
-        self.promises = FakePromises()
+        self.mask_sources = FakeMaskSources()
+        self.result_urls = FakeResultUrls()
+        self.promises = FakePromisedEdits()
         self.finisher = FakeFinisher()
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
@@ -53,8 +53,8 @@ class House:
         *,
         dashscope: DashScope | None = None,
         ledger: Ledger | None = None,
-        receipts: Receipts | None = None,
-        promises: Promises | None = None,
+        result_urls: ResultUrls | None = None,
+        promises: PromisedEdits | None = None,
         spool: Spool | None = None,
         abandon: bool = False,
         room_of: Callable[[str], Room] = lambda _: NoLimit(),
@@ -64,9 +64,9 @@ class House:
             around=Surroundings(
                 dashscope=dashscope or self.world,
                 ledger=ledger or self.ledger,
-                receipts=receipts or self.receipts,
+                result_urls=result_urls or self.result_urls,
                 promises=promises or self.promises,
-                finishing=Finishing(self.keepsakes, self.finisher),
+                finishing=Finishing(self.mask_sources, self.finisher),
                 clock=self.clock,
                 observer=self.observer,
                 tell=self._tell,

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from gateway.domain.edit import Keepsake, OutputOptions, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Size
 from gateway.edits.request import EditRequest
 from tests.edits.house import House
 
-KEPT = Keepsake(original=b"photo", mask=b"hole")
+KEPT = MaskSource(original=b"photo", mask=b"hole")
 MASKED = OutputOptions(scale_to=Size(640, 480), composite=True)
 LAID = b" as png 640x480 into photo by hole"
 
 
 def masked(house: House, **changes: Any) -> EditRequest:
-    return house.request(answer=MASKED, keepsake=KEPT, **changes)
+    return house.request(answer=MASKED, mask_source=KEPT, **changes)

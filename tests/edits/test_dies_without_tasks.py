@@ -106,7 +106,7 @@ def _asks(house: House) -> Callable[[int], EditRequest]:
     return lambda count: house.request(model=_QWEN, retry_count=count)
 
 
-@pytest.mark.parametrize("died", ["after submit", "before receipt", "after receipt"])
+@pytest.mark.parametrize("died", ["after submit", "before result URLs", "after result URLs"])
 async def test_what_the_receipt_is_for(died: str) -> None:
     """Dead before it is written, the picture is lost and told so; dead after it, it is had."""
     for last in range(1, _MOST):
@@ -118,5 +118,5 @@ async def test_what_the_receipt_is_for(died: str) -> None:
     end = await last_life(house, partial(house.request, model=_QWEN, retry_count=1))
 
     assert life.where == died
-    assert isinstance(end, EditResult) == (died == "after receipt")
+    assert isinstance(end, EditResult) == (died == "after result URLs")
     assert len(house.world.paid) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.edit import Keepsake
+from gateway.domain.edit import MaskSource
 from gateway.domain.errors import LedgerUnavailable, StillRunning
 from gateway.domain.record import EditRecord, EditState
 from tests.edits.house import House, buy
@@ -11,7 +11,7 @@ from tests.fakes import a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
 
-KEPT = Keepsake(original=b"photo", mask=b"hole")
+KEPT = MaskSource(original=b"photo", mask=b"hole")
 
 
 def a_record(house: House, edit_id: str, state: EditState) -> EditRecord:
@@ -38,12 +38,12 @@ async def test_at_the_start_orphans_go() -> None:
     house.ledger.put(a_record(house, "done", EditState.SUCCEEDED))
     house.ledger.put(a_record(house, "failed", EditState.FAILED))
     for name in ("done", "failed", "unknown"):
-        await house.keepsakes.put(name, KEPT)
+        await house.mask_sources.put(name, KEPT)
 
     async with house.service():
         await house.clock.sleep(1.0)
 
-    assert await house.keepsakes.kept() == ["done"]
+    assert await house.mask_sources.kept() == ["done"]
 
 
 async def test_an_edit_in_line_is_no_orphan() -> None:
@@ -53,12 +53,12 @@ async def test_an_edit_in_line_is_no_orphan() -> None:
     async with house.service() as service, service.attend(house.request("first")):
         async with service.attend(masked(house)) as waiter:
             edit_id = waiter.told.edit_id
-            await house.keepsakes.put(edit_id, KEPT)
+            await house.mask_sources.put(edit_id, KEPT)
             await service._expiry._drop_orphans()
             known = await house.ledger.find(edit_id)
 
         assert known is None
-        assert await house.keepsakes.kept() == [edit_id]
+        assert await house.mask_sources.kept() == [edit_id]
 
 
 async def test_after_a_day_everything_goes() -> None:
@@ -66,25 +66,25 @@ async def test_after_a_day_everything_goes() -> None:
     house = House()
     async with house.service() as service:
         await buy(service, masked(house))
-        before = await house.keepsakes.kept()
+        before = await house.mask_sources.kept()
         await house.clock.sleep(26 * 3600.0)
 
         assert len(before) == 1
-        assert await house.keepsakes.kept() == []
+        assert await house.mask_sources.kept() == []
 
 
 async def test_a_ledger_that_cannot_tell_drops_nothing() -> None:
     """The next hour tries again."""
     house = House()
-    await house.keepsakes.put("unknown", KEPT)
-    house.keepsakes.faults["kept"] = [LedgerUnavailable("The disk hangs.")]
+    await house.mask_sources.put("unknown", KEPT)
+    house.mask_sources.faults["kept"] = [LedgerUnavailable("The disk hangs.")]
     async with house.service():
         await house.clock.sleep(60.0)
-        first = await house.keepsakes.kept()
+        first = await house.mask_sources.kept()
         await house.clock.sleep(3600.0)
 
         assert first == ["unknown"]
-        assert await house.keepsakes.kept() == []
+        assert await house.mask_sources.kept() == []
 
 
 @pytest.mark.parametrize("step", [-25 * 3600.0, 25 * 3600.0])

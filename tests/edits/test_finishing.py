@@ -30,7 +30,7 @@ async def test_nothing_is_done_unasked() -> None:
         answer = await buy(service, house.request())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
-    assert house.keepsakes.calls == ["kept"]
+    assert house.mask_sources.calls == ["kept"]
 
 
 @pytest.mark.parametrize("n", [1, 3, 6])
@@ -55,11 +55,11 @@ async def test_a_masked_edit(n: int) -> None:
         async with service.attend(request) as waiter:
             await house.clock.sleep(3.0)
             (active,) = list(service._index)
-            held, kept = active.keepsake, await house.keepsakes.kept()
+            held, kept = active.mask_source, await house.mask_sources.kept()
             answer = await waiter.answer()
             await waiter.delivered()
 
-    assert (request.keepsake, held) == (None, None)
+    assert (request.mask_source, held) == (None, None)
     assert kept == [answer.told.edit_id]
     assert all(picture.endswith(LAID) for picture in whole(answer))
 
@@ -67,7 +67,7 @@ async def test_a_masked_edit(n: int) -> None:
 async def test_what_cannot_be_kept_is_not_bought() -> None:
     """Without a place for original and mask nothing is submitted."""
     house = House()
-    house.keepsakes.faults["put"] = [LedgerUnavailable("The disk is full.")] * 1000
+    house.mask_sources.faults["put"] = [LedgerUnavailable("The disk is full.")] * 1000
     async with house.service() as service:
         refused = await refusal(buy(service, masked(house)))
 
@@ -83,7 +83,7 @@ async def test_throttled_it_is_kept_once() -> None:
     async with house.service() as service:
         answer = await buy(service, masked(house))
 
-    assert house.keepsakes.calls.count("put") == 1
+    assert house.mask_sources.calls.count("put") == 1
     assert whole(answer)[0].endswith(LAID)
 
 
@@ -104,7 +104,7 @@ async def test_an_edit_without_a_picture_keeps_nothing(submit: Submit) -> None:
     async with house.service() as service:
         await refusal(buy(service, masked(house)))
 
-        assert await house.keepsakes.kept() == []
+        assert await house.mask_sources.kept() == []
 
 
 async def test_another_process_goes_on() -> None:
@@ -166,22 +166,22 @@ async def test_a_result_that_cannot_be_read_is_fetched_again() -> None:
     assert house.world.count("download") == 3
 
 
-async def test_a_keepsake_that_is_gone() -> None:
+async def test_a_mask_source_that_is_gone() -> None:
     """Without its original the picture cannot be answered truthfully, now or later."""
     house = House()
     async with house.service() as service, service.attend(masked(house)) as waiter:
         await house.clock.sleep(3.0)
-        await house.keepsakes.drop(waiter.told.edit_id)
+        await house.mask_sources.drop(waiter.told.edit_id)
         refused = await refusal(waiter.answer())
 
     assert isinstance(refused, ResultUnavailable)
     assert not refused.retry
 
 
-async def test_a_keepsake_that_cannot_be_read_now() -> None:
+async def test_a_mask_source_that_cannot_be_read_now() -> None:
     """The disk fails for a moment: the retry joins and has the picture."""
     house = House()
-    house.keepsakes.faults["get"] = [LedgerUnavailable("The disk hangs.")]
+    house.mask_sources.faults["get"] = [LedgerUnavailable("The disk hangs.")]
     async with house.service() as service:
         refused = await refusal(buy(service, masked(house)))
         answer = await buy(service, masked(house, retry_count=1))

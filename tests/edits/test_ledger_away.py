@@ -232,13 +232,13 @@ async def test_an_ended_edit_is_not_intended_again() -> None:
 async def test_the_receipt_is_owed_as_well() -> None:
     """Where the pictures of a model without tasks lie is written as soon as it can be."""
     house = House()
-    house.receipts.faults["put"] = [AWAY] * 3
+    house.result_urls.faults["put"] = [AWAY] * 3
     async with house.service() as service:
         answer = await buy(service, house.request(model="qwen-image-edit-plus"))
         await house.clock.sleep(30.0)
 
     assert answer.delivered == 1
-    assert await house.receipts.get(answer.told.edit_id, 0)
+    assert await house.result_urls.get(answer.told.edit_id, 0)
 
 
 async def test_keyed_edits_are_not_paid_again() -> None:

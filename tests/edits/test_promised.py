@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.edit import Edit, Keepsake, OutputOptions, Picture, Size
+from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import (
     GatewayError,
     LedgerUnavailable,
@@ -22,7 +22,7 @@ from gateway.domain.errors import (
 from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskState
 from gateway.domain.tenant import Account
-from gateway.edits.ports import Promises, Spooled
+from gateway.edits.ports import PromisedEdits, Spooled
 from gateway.edits.request import EditResult
 from gateway.edits.service import EditService
 from gateway.edits.takeover import OrphanedEditsError
@@ -109,7 +109,7 @@ async def test_what_its_mask_keeps_is_kept() -> None:
     edit_id = await one_in_line(
         house,
         answer=OutputOptions(composite=True),
-        keepsake=Keepsake(original=b"original", mask=b"mask"),
+        mask_source=MaskSource(original=b"original", mask=b"mask"),
     )
     async with house.service() as service:
         answer = await had(service, house, edit_id)
@@ -634,7 +634,7 @@ async def _broken(*_: object) -> None:
 class _MortalPromises:
     """Promises of one life in a folder that outlives it."""
 
-    def __init__(self, promises: Promises, life: Life) -> None:
+    def __init__(self, promises: PromisedEdits, life: Life) -> None:
         self._promises = promises
         self._life = life
 

@@ -63,7 +63,7 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
     async with house.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
         request = masked(house, n=n) if mask else house.request(n=n, answer=WEBP)
         edit_id = (await buy(service, request)).told.edit_id
-        house.keepsakes.calls.clear()
+        house.mask_sources.calls.clear()
         before = house.world.count("download")
         async with asyncio.TaskGroup() as group:
             readers = [group.create_task(read(house, service, edit_id, stack)) for _ in range(12)]
@@ -72,7 +72,7 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
         held = list(rooms.made[-1].held)
 
     assert downloads == n
-    assert house.keepsakes.calls.count("get") == mask
+    assert house.mask_sources.calls.count("get") == mask
     assert all(
         a is b for one in answers for a, b in zip(one.pictures, answers[0].pictures, strict=True)
     )

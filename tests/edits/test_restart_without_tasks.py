@@ -49,7 +49,7 @@ async def test_a_restart_between_receipt_and_ledger() -> None:
     house.world.stranger("a red cat", run=Run(0.0, 0.0))
     left_behind(house, TaskState.SUBMITTING)
     made = await house.world.fetch(house.tenants[0].upstreams[0], "task-1")
-    await house.receipts.put("edit_1", 0, made.made)
+    await house.result_urls.put("edit_1", 0, made.made)
     async with house.service() as service:
         answer = await buy(service, request(house, retry_count=1))
 
@@ -113,7 +113,7 @@ async def test_a_receipt_that_cannot_be_read_yet() -> None:
     """As long as the disk does not tell, nothing is given up."""
     house = a_house()
     left_behind(house, TaskState.SUBMITTING)
-    house.receipts.faults["get"] = [LedgerUnavailable("stuck")] * 20
+    house.result_urls.faults["get"] = [LedgerUnavailable("stuck")] * 20
     async with house.service() as service:
         late = await refusal(buy(service, request(house, retry_count=1, patience=50.0)))
         error = await refusal(buy(service, request(house, retry_count=1, patience=300.0)))

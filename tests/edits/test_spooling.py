@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.domain.edit import Keepsake, Picture
+from gateway.domain.edit import MaskSource, Picture
 from gateway.domain.errors import LedgerUnavailable, SubmitUncertain, UpstreamUnreachable
 from gateway.edits.active_edit import ActiveEdit
 from tests.edits.house import House, buy, refusal
@@ -122,16 +122,16 @@ async def test_it_waits_twice_and_is_spooled_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keepsake", "stays"),
+    ("mask_source", "stays"),
     [
         pytest.param(None, 0, id="unmasked"),
-        pytest.param(Keepsake(original=b"123", mask=b"45"), 5, id="masked"),
+        pytest.param(MaskSource(original=b"123", mask=b"45"), 5, id="masked"),
     ],
 )
-async def test_what_is_spooled_is_no_memory(keepsake: Keepsake | None, stays: int) -> None:
+async def test_what_is_spooled_is_no_memory(mask_source: MaskSource | None, stays: int) -> None:
     """Bytes on the disk leave the budget; original and mask of a masked edit stay in it."""
     kept: list[int] = []
-    request = a_house().request(keepsake=keepsake, keep_only=kept.append)
+    request = a_house().request(mask_source=mask_source, keep_only=kept.append)
 
     await ActiveEdit.begin("edit_1", request, created=0.0).spool(FakeSpool())
 

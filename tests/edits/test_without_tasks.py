@@ -261,12 +261,12 @@ async def test_a_download_that_fails_at_first() -> None:
     """The same URL is tried again: no task would tell a fresh one."""
     house = a_house()
     house.world.fail("download", ResultUnavailable("cut"), ResultUnavailable("cut"))
-    house.receipts.faults["put"] = [LedgerUnavailable("full")]
+    house.result_urls.faults["put"] = [LedgerUnavailable("full")]
     async with house.service() as service:
         answer = await buy(service, request(house))
 
     assert answer.delivered == 1
-    assert set(house.receipts.calls) == {"put"}
+    assert set(house.result_urls.calls) == {"put"}
 
 
 async def test_a_bug_after_the_answer() -> None:

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from gateway.domain.edit import Keepsake, OutputOptions
+from gateway.domain.edit import MaskSource, OutputOptions
 from gateway.imaging import colour, icc
 from gateway.imaging.finish import finished
 from gateway.imaging.formats import heif_readable
@@ -222,7 +222,7 @@ def test_a_mask_is_composed_in_one_space(kind: str, made: str, output_format: st
     result = saved(patches(), "PNG", icc_profile=MADE[made])
     form = OutputOptions(output_format=output_format, composite=True)
 
-    now = colours(finished(result, form, Keepsake(original, hole)))
+    now = colours(finished(result, form, MaskSource(original, hole)))
 
     for place, patch in enumerate(PATCHES):
         space = "Display P3" if place < 2 else SPACES[made]
@@ -236,7 +236,7 @@ def test_a_mask_over_an_iphones_photograph() -> None:
     original = saved(patches(), "HEIF", quality=95, icc_profile=DISPLAY_P3)
     hole = saved(mask((480, 400), (240, 0, 479, 399)))
 
-    made = finished(saved(patches()), OutputOptions(composite=True), Keepsake(original, hole))
+    made = finished(saved(patches()), OutputOptions(composite=True), MaskSource(original, hole))
 
     now = colours(made)
     for place in (0, 1):

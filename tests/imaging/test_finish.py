@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from gateway.domain.edit import Keepsake, OutputOptions, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Size
 from gateway.domain.errors import ResultUnavailable
 from gateway.imaging.finish import finished
 from tests.imaging.pictures import drawn, mask, noise, read, saved
@@ -75,7 +75,7 @@ def test_compression_is_quality(output_format: str) -> None:
 def test_a_masked_result_of_another_size() -> None:
     """It is scaled first, so that outside the mask each pixel is the original's own."""
     original = noise((120, 100))
-    kept = Keepsake(saved(original), saved(mask((120, 100), (30, 30, 80, 70))))
+    kept = MaskSource(saved(original), saved(mask((120, 100), (30, 30, 80, 70))))
     form = OutputOptions(scale_to=Size(120, 100), composite=True)
 
     made = opened(finished(saved(drawn(850, 708, BLUE)), form, kept))

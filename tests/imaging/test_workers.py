@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.domain.edit import Keepsake, OutputOptions, Picture, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded, ResultUnavailable
 from gateway.domain.models import MODELS
 from gateway.domain.tenant import MetadataRule, Tenant
@@ -292,7 +292,7 @@ async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
 
 async def test_the_way_out(imaging: Imaging) -> None:
     """Masks are checked and pictures finished in threads, too."""
-    kept = Keepsake(read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99))))
+    kept = MaskSource(read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99))))
     result = saved(drawn(480, 400))
 
     size = await imaging.check_mask(kept, FITS)
@@ -421,7 +421,7 @@ async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
     told = []
 
     for work in (
-        imaging.check_mask(Keepsake(good, bad), FITS),
+        imaging.check_mask(MaskSource(good, bad), FITS),
         imaging.lay_over(good, bad, FITS),
         imaging.lay_over(bad, read("rgba.png"), FITS),
         imaging.check([bad], FITS, INPUTS),

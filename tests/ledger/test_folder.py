@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.folder import Folder
+from gateway.ledger.folder import EditFiles
 
 pytestmark = pytest.mark.anyio
 
 
 def a_folder(
     path: Path, *, durable: bool = False, on_failure: Callable[[Exception], None] = lambda _: None
-) -> Folder:
-    return Folder(path, durable=durable, lack="It cannot be kept.", on_failure=on_failure)
+) -> EditFiles:
+    return EditFiles(path, durable=durable, lack="It cannot be kept.", on_failure=on_failure)
 
 
 def files_in(folder: Path) -> list[str]:

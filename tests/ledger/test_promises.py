@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.promises import FilePromises, NoPromises, open_promises
+from gateway.ledger.promises import FilePromisedEdits, NoPromisedEdits, open_promised_edits
 
 pytestmark = pytest.mark.anyio
 
@@ -48,9 +48,9 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def promises(state: Path) -> FilePromises:
-    opened = open_promises(str(state), "full")
-    assert isinstance(opened, FilePromises)
+def promises(state: Path) -> FilePromisedEdits:
+    opened = open_promised_edits(str(state), "full")
+    assert isinstance(opened, FilePromisedEdits)
     return opened
 
 
@@ -68,10 +68,12 @@ def test_the_sample_sets_every_field() -> None:
     assert {it.name for it in fields(Picture)} == {"content", "media_type", "url", "size"}
 
 
-async def test_another_process_reads_what_this_one_put(promises: FilePromises, state: Path) -> None:
+async def test_another_process_reads_what_this_one_put(
+    promises: FilePromisedEdits, state: Path
+) -> None:
     """Every field of the edit and every byte of its pictures come back."""
     here = await promises.put("edit_1", EDIT, PICTURES)
-    known = await open_promises(str(state), "normal").get("edit_1")
+    known = await open_promised_edits(str(state), "normal").get("edit_1")
 
     assert known is not None
     edit, there = known
@@ -80,7 +82,7 @@ async def test_another_process_reads_what_this_one_put(promises: FilePromises, s
     assert await here.pictures() == await there.pictures() == PICTURES
 
 
-async def test_an_edit_with_nothing_but_a_prompt(promises: FilePromises) -> None:
+async def test_an_edit_with_nothing_but_a_prompt(promises: FilePromisedEdits) -> None:
     """A generation has no picture, and what was not asked for stays so."""
     plain = replace(Edit(model="wan2.5-t2i-preview", prompt="a hat"))
     await promises.put("edit_1", plain, ())
@@ -92,7 +94,7 @@ async def test_an_edit_with_nothing_but_a_prompt(promises: FilePromises) -> None
     assert await known[1].pictures() == ()
 
 
-async def test_it_is_private(promises: FilePromises, state: Path) -> None:
+async def test_it_is_private(promises: FilePromisedEdits, state: Path) -> None:
     """Nobody but the gateway's user may read a prompt or a picture."""
     await promises.put("edit_1", EDIT, PICTURES)
 
@@ -100,7 +102,7 @@ async def test_it_is_private(promises: FilePromises, state: Path) -> None:
     assert _file(state).parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_closed_it_is_gone(promises: FilePromises, state: Path) -> None:
+async def test_closed_it_is_gone(promises: FilePromisedEdits, state: Path) -> None:
     """Once it is not needed no byte of it is left, and to close it twice is harmless."""
     kept = await promises.put("edit_1", EDIT, PICTURES)
     kept.close()
@@ -115,7 +117,7 @@ async def test_closed_it_is_gone(promises: FilePromises, state: Path) -> None:
 
 
 async def test_one_that_cannot_be_removed_is_left_to_the_clean_up(
-    promises: FilePromises, state: Path
+    promises: FilePromisedEdits, state: Path
 ) -> None:
     """Closing raises nothing: it stands in the way of a submit."""
     kept = await promises.put("edit_1", EDIT, PICTURES)
@@ -126,7 +128,7 @@ async def test_one_that_cannot_be_removed_is_left_to_the_clean_up(
     assert await promises.kept() == ["edit_1"]
 
 
-async def test_dropped_by_id(promises: FilePromises) -> None:
+async def test_dropped_by_id(promises: FilePromisedEdits) -> None:
     """The clean-up drops those that nobody needs."""
     for edit_id in ("edit_1", "edit_2"):
         await promises.put(edit_id, EDIT, PICTURES)
@@ -146,7 +148,9 @@ async def test_dropped_by_id(promises: FilePromises) -> None:
         pytest.param(lambda whole: whole.replace(b'"prompt"', b'"pramps"'), id="fields"),
     ],
 )
-async def test_a_file_that_is_not_whole(promises: FilePromises, state: Path, harm: object) -> None:
+async def test_a_file_that_is_not_whole(
+    promises: FilePromisedEdits, state: Path, harm: object
+) -> None:
     """It is refused for good: nothing is submitted that the client did not send."""
     assert callable(harm)
     kept = await promises.put("edit_1", EDIT, PICTURES)
@@ -162,7 +166,7 @@ async def test_a_disk_that_does_not_take_it(state: Path) -> None:
     """It is refused, worth a retry, and the operator is told."""
     told: list[Exception] = []
     state.with_name("gateway.db.promised").write_bytes(b"in the way")
-    promises = open_promises(str(state), "normal", on_failure=told.append)
+    promises = open_promised_edits(str(state), "normal", on_failure=told.append)
 
     with pytest.raises(LedgerUnavailable) as refused:
         await promises.put("edit_1", EDIT, PICTURES)
@@ -174,8 +178,8 @@ async def test_a_disk_that_does_not_take_it(state: Path) -> None:
 
 async def test_without_a_ledger_nothing_is_promised() -> None:
     """Where nothing outlives the process a 202 is refused, and to repeat it is no use."""
-    promises = open_promises("memory", "normal")
-    assert isinstance(promises, NoPromises)
+    promises = open_promised_edits("memory", "normal")
+    assert isinstance(promises, NoPromisedEdits)
 
     with pytest.raises(LedgerUnavailable) as refused:
         await promises.put("edit_1", EDIT, PICTURES)

@@ -6,11 +6,11 @@ from pathlib import Path
 import orjson
 
 from gateway.domain.task import Made
-from gateway.ledger.folder import Folder
+from gateway.ledger.folder import EditFiles
 
 
-class MemoryReceipts:
-    """Answers gateway.edits.ports.Receipts for as long as the process lives."""
+class MemoryResultUrls:
+    """Answers gateway.edits.ports.ResultUrls for as long as the process lives."""
 
     def __init__(self) -> None:
         self._by_edit: dict[str, dict[int, tuple[Made, ...]]] = {}
@@ -29,10 +29,10 @@ class MemoryReceipts:
         return list(self._by_edit)
 
 
-class FileReceipts:
-    """Answers gateway.edits.ports.Receipts with a file ``EDIT_ID.PART`` in *folder*."""
+class FileResultUrls:
+    """Answers gateway.edits.ports.ResultUrls with a file ``EDIT_ID.PART`` in *folder*."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: EditFiles) -> None:
         self._folder = folder
 
     async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
@@ -56,17 +56,17 @@ class FileReceipts:
         return await self._folder.edits()
 
 
-def open_receipts(
+def open_result_urls(
     state_path: str, sync: str, *, on_failure: Callable[[Exception], None] = lambda _: None
-) -> MemoryReceipts | FileReceipts:
+) -> MemoryResultUrls | FileResultUrls:
     """Return what keeps beside the ledger of *state_path*, as durably as it; no I/O yet."""
     if state_path == "memory":
-        return MemoryReceipts()
+        return MemoryResultUrls()
     ledger = Path(state_path).resolve()
-    folder = Folder(
+    folder = EditFiles(
         ledger.with_name(ledger.name + ".receipts"),
         durable=sync == "full",
         lack="The gateway cannot read where this picture lies at the moment. Send it again.",
         on_failure=on_failure,
     )
-    return FileReceipts(folder)
+    return FileResultUrls(folder)

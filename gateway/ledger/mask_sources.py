@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.domain.edit import Keepsake
-from gateway.ledger.folder import Folder
+from gateway.domain.edit import MaskSource
+from gateway.ledger.folder import EditFiles
 
 _LENGTH = 8
 """Bytes in front of the original that tell its length; the mask goes to the file's end."""
 _MOST_IN_MEMORY = 512 * 1024 * 1024
 
 
-class MemoryKeepsakes:
+class MemoryMaskSources:
     """
-    Answers gateway.edits.ports.Keepsakes for as long as the process lives.
+    Answers gateway.edits.ports.MaskSources for as long as the process lives.
 
     Args:
         most: Bytes in all; beyond, the oldest go first, and most likely were delivered.
@@ -22,16 +22,16 @@ class MemoryKeepsakes:
     def __init__(self, most: int = _MOST_IN_MEMORY) -> None:
         self._most = most
         self._held = 0
-        self._by_id: dict[str, Keepsake] = {}
+        self._by_id: dict[str, MaskSource] = {}
 
-    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
+    async def put(self, edit_id: str, mask_source: MaskSource) -> None:
         await self.drop(edit_id)
-        self._by_id[edit_id] = keepsake
-        self._held += _size(keepsake)
+        self._by_id[edit_id] = mask_source
+        self._held += _size(mask_source)
         while self._held > self._most and len(self._by_id) > 1:
             await self.drop(next(iter(self._by_id)))
 
-    async def get(self, edit_id: str) -> Keepsake | None:
+    async def get(self, edit_id: str) -> MaskSource | None:
         return self._by_id.get(edit_id)
 
     async def drop(self, *edit_ids: str) -> None:
@@ -43,22 +43,22 @@ class MemoryKeepsakes:
         return list(self._by_id)
 
 
-class FileKeepsakes:
-    """Answers gateway.edits.ports.Keepsakes with one file an edit in *folder*."""
+class FileMaskSources:
+    """Answers gateway.edits.ports.MaskSources with one file an edit in *folder*."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: EditFiles) -> None:
         self._folder = folder
 
-    async def put(self, edit_id: str, keepsake: Keepsake) -> None:
-        length = len(keepsake.original).to_bytes(_LENGTH, "big")
-        await self._folder.write(edit_id, (length, keepsake.original, keepsake.mask))
+    async def put(self, edit_id: str, mask_source: MaskSource) -> None:
+        length = len(mask_source.original).to_bytes(_LENGTH, "big")
+        await self._folder.write(edit_id, (length, mask_source.original, mask_source.mask))
 
-    async def get(self, edit_id: str) -> Keepsake | None:
+    async def get(self, edit_id: str) -> MaskSource | None:
         content = await self._folder.read(edit_id)
         if content is None:
             return None
         end = _LENGTH + int.from_bytes(content[:_LENGTH], "big")
-        return Keepsake(original=content[_LENGTH:end], mask=content[end:])
+        return MaskSource(original=content[_LENGTH:end], mask=content[end:])
 
     async def drop(self, *edit_ids: str) -> None:
         await self._folder.remove(frozenset(edit_ids))
@@ -67,21 +67,21 @@ class FileKeepsakes:
         return await self._folder.edits()
 
 
-def open_keepsakes(
+def open_mask_sources(
     state_path: str, sync: str, *, on_failure: Callable[[Exception], None] = lambda _: None
-) -> MemoryKeepsakes | FileKeepsakes:
+) -> MemoryMaskSources | FileMaskSources:
     """Return what keeps beside the ledger of *state_path*, as durably as it; no I/O yet."""
     if state_path == "memory":
-        return MemoryKeepsakes()
+        return MemoryMaskSources()
     ledger = Path(state_path).resolve()
-    folder = Folder(
+    folder = EditFiles(
         ledger.with_name(ledger.name + ".keep"),
         durable=sync == "full",
         lack="The gateway cannot keep what a masked edit needs at the moment. Send it again.",
         on_failure=on_failure,
     )
-    return FileKeepsakes(folder)
+    return FileMaskSources(folder)
 
 
-def _size(keepsake: Keepsake) -> int:
-    return len(keepsake.original) + len(keepsake.mask)
+def _size(mask_source: MaskSource) -> int:
+    return len(mask_source.original) + len(mask_source.mask)
