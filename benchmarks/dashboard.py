@@ -20,13 +20,12 @@ from gateway.domain.edit import Edit, Picture
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.downstream.answered import Answered
-from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.dashboard import Look
 from gateway.downstream.disconnect import DisconnectWatch
-from gateway.downstream.ports import LineLog
-from gateway.downstream.readiness import Readiness
-from gateway.downstream.viewers import Viewers
+from gateway.downstream.memory_budget import MemoryBudget
+from gateway.downstream.ops import Readiness
+from gateway.downstream.ports import AccessLog
+from gateway.downstream.viewers import RecentReplies, Viewers
 from gateway.edits.account import accounts_of
 from gateway.edits.active_edit import ActiveEdit, Stage
 from gateway.edits.overview import overview
@@ -75,8 +74,8 @@ class Crowd:
 
 
 def look_at(crowd: Crowd) -> Look:
-    answered = Answered(cast("LineLog", None))
-    return Look(crowd, answered, Bytes(1, lambda _: None), Readiness(), None)
+    answered = RecentReplies(cast("AccessLog", None))
+    return Look(crowd, answered, MemoryBudget(1, lambda _: None), Readiness(), None)
 
 
 @dataclass

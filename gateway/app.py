@@ -19,21 +19,18 @@ from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.models import MODELS, Does
 from gateway.domain.trace import NO_TRACER, Tracer
+from gateway.downstream.access_log import AccessLogMiddleware
+from gateway.downstream.access_record import AccessRecord, fields_of, safe_traceback
+from gateway.downstream.auth import Keyring
 from gateway.downstream.body import Limits
-from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
-from gateway.downstream.keys import Keyring
-from gateway.downstream.models import Models
-from gateway.downstream.ops import Ops
+from gateway.downstream.memory_budget import MemoryBudget
+from gateway.downstream.ops import Ops, Readiness
 from gateway.downstream.ports import Dashboard
-from gateway.downstream.readiness import Readiness
-from gateway.downstream.reception import Reception
-from gateway.downstream.refuse import exception_handlers
-from gateway.downstream.request_line import RequestLine, fields_of
-from gateway.downstream.request_log import RequestLog
-from gateway.downstream.routes import metrics_routes, routes
-from gateway.downstream.safe_traceback import safe_traceback
+from gateway.downstream.request_reader import RequestReader
+from gateway.downstream.responses import exception_handlers
+from gateway.downstream.routes import Models, metrics_routes, routes
 from gateway.edits.finishing import Finishing
 from gateway.edits.service import EditService
 from gateway.edits.surroundings import Surroundings
@@ -115,7 +112,7 @@ def build(
     ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
     most = config.server.max_bytes_in_flight
     several = len(config.tenants) > 1
-    budget = Bytes(most, metrics.inflight_bytes, shared=several)
+    budget = MemoryBudget(most, metrics.inflight_bytes, shared=several)
     around = _around(config, clients, ledger, imaging, clock, metrics)
     service = EditService(
         tenants=config.tenants.values(),
@@ -144,7 +141,7 @@ def build(
 
 
 def _metrics_app(ops: Ops, clock: Clock, metrics: Metrics) -> Starlette:
-    log = Middleware(RequestLog, clock=clock, observer=metrics, log=_Lines())
+    log = Middleware(AccessLogMiddleware, clock=clock, observer=metrics, log=_Lines())
     return _app(metrics_routes(ops, metrics), [log])
 
 
@@ -164,7 +161,7 @@ def _app(
 def _dashboard(
     config: Config,
     service: EditService,
-    budget: Bytes,
+    budget: MemoryBudget,
     readiness: Readiness,
     imaging: Imaging,
     clock: Clock,
@@ -190,7 +187,7 @@ def _middleware(
     config: Config, clock: Clock, metrics: Metrics, dashboard: Dashboard | None
 ) -> list[Middleware]:
     lines = dashboard.log if dashboard else _Lines()
-    log = Middleware(RequestLog, clock=clock, observer=metrics, log=lines)
+    log = Middleware(AccessLogMiddleware, clock=clock, observer=metrics, log=lines)
     origins = config.server.cors_origins
     # Outermost: a page's script shall read even the answer to a bug.
     return [Middleware(Cors, origins=origins), log] if origins else [log]
@@ -287,9 +284,9 @@ def _pages(
 
 def _reception(
     config: Config, imaging: Imaging, clock: Clock, metrics: Metrics, tracer: Tracer
-) -> Reception:
+) -> RequestReader:
     server = config.server
-    return Reception(
+    return RequestReader(
         check=imaging.check,
         check_mask=imaging.check_mask,
         has_clear_parts=imaging.has_clear_parts,
@@ -339,7 +336,7 @@ def _digest(config: Config) -> str:
 class _Lines:
     """RequestLine → the log."""
 
-    def log_line(self, record: RequestLine) -> None:
+    def log_line(self, record: AccessRecord) -> None:
         log_line(fields_of(record))
 
 

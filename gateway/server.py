@@ -20,8 +20,8 @@ from gateway.app import Gateway, build
 from gateway.config.explain import warnings
 from gateway.config.schema import Config
 from gateway.config.table import ConfigError
+from gateway.downstream.access_record import safe_traceback
 from gateway.downstream.connection import Connection
-from gateway.downstream.safe_traceback import safe_traceback
 from gateway.edits.takeover import OrphanedEditsError
 from gateway.ledger.trouble import LedgerError
 from gateway.observe.log_writer import LogWriter

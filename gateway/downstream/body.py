@@ -1,13 +1,14 @@
 """The bytes of a request body as they arrive, within limits of size, pace and memory."""
 
 import asyncio
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
-from gateway.domain.errors import BodyTooSlow, RequestTooLarge
-from gateway.downstream.bytes_budget import Share
+from gateway.domain.errors import BodyTooSlow, InvalidRequest, RequestTooLarge, UnsupportedCoding
+from gateway.downstream.memory_budget import Reservation
 
 _SLICE = 65_536  # what is made to cost takes some 20 ms for so much
 
@@ -58,8 +59,8 @@ def refuse_too_large(n: int, limits: Limits) -> None:
         )
 
 
-async def pour(
-    receive: Receive, into: Callable[[bytes], None], limits: Limits, share: Share
+async def read_body(
+    receive: Receive, into: Callable[[bytes], None], limits: Limits, reservation: Reservation
 ) -> None:
     """
     Hand the body to *into* as it comes, to its end, in pieces of 64 KiB at most.
@@ -83,7 +84,7 @@ async def pour(
                 if piece := message.get("body", b""):
                     total += len(piece)
                     refuse_too_large(total, limits)
-                    share.grow_to(total)
+                    reservation.grow_to(total)
                     await _in_slices(piece, into)
                 if not message.get("more_body", False):
                     return
@@ -97,3 +98,82 @@ async def _in_slices(piece: bytes, into: Callable[[bytes], None]) -> None:
     for start in range(_SLICE, len(piece), _SLICE):
         await asyncio.sleep(0)
         into(piece[start : start + _SLICE])
+
+
+MOST_PIECE_BYTES = 65_536
+"""Of one piece after decompression: whoever counts them stops a bomb at its limit."""
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+def decoded(receive: Receive, headers: Mapping[str, str]) -> Receive:
+    """
+    Return a ``receive`` that hands out the body as it was before it was compressed.
+
+    Raises:
+        UnsupportedCoding: by something else than gzip or deflate, or more than once.
+    """
+    told = headers.get("content-encoding", "")
+    codings = [it for it in map(str.strip, told.lower().split(",")) if it not in {"", "identity"}]
+    if not codings:
+        return receive
+    if len(codings) > 1 or codings[0] not in _WINDOW_BITS:
+        raise UnsupportedCoding(
+            f"The header 'Content-Encoding: {told[:100]}' names what cannot be read here. Send the"
+            " body without it, or compressed once by gzip or deflate."
+        )
+    return _Decoded(receive, _WINDOW_BITS[codings[0]])
+
+
+class _Decoded:
+    """
+    A ``receive`` that decompresses.
+
+    Its messages may raise InvalidRequest: the body is not what the header says, or cut short.
+    """
+
+    def __init__(self, receive: Receive, window_bits: int) -> None:
+        self._receive = receive
+        self._window_bits = window_bits
+        self._stream = zlib.decompressobj(window_bits)
+        self._rest = b""
+        """What came and is not decompressed yet."""
+        self._full = False
+        """Whether the last piece was cut off, so that there may be more without more input."""
+        self._began = False
+        self._ended = False
+
+    async def __call__(self) -> Message:
+        while True:
+            if self._rest or self._full:
+                await asyncio.sleep(0)  # others have a turn, however much comes out of little
+                if piece := self._next_piece():
+                    return {"type": "http.request", "body": piece, "more_body": True}
+            elif self._ended:
+                self._check_end()
+                return {"type": "http.request", "body": b"", "more_body": False}
+            else:
+                message = await self._receive()
+                if message["type"] != "http.request":
+                    return message
+                self._rest = message.get("body", b"")
+                self._ended = not message.get("more_body", False)
+
+    def _next_piece(self) -> bytes:
+        self._began = True
+        if self._stream.eof:  # gzip may have several members
+            self._stream = zlib.decompressobj(self._window_bits)
+        try:
+            piece = self._stream.decompress(self._rest, MOST_PIECE_BYTES)
+        except zlib.error:
+            raise _broken("is not what the header 'Content-Encoding' says") from None
+        self._rest = self._stream.unconsumed_tail or self._stream.unused_data
+        self._full = len(piece) == MOST_PIECE_BYTES and not self._stream.eof
+        return piece
+
+    def _check_end(self) -> None:
+        if self._began and not self._stream.eof:
+            raise _broken("ends before its compressed data do")
+
+
+def _broken(why: str) -> InvalidRequest:
+    return InvalidRequest(f"The request body {why}.", code="invalid_request_body")

@@ -1,33 +1,120 @@
 """The dashboard: a page, its files, its stream of states, and the form that opens it."""
 
+import hmac
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.domain.clock import Clock
-from gateway.domain.errors import NotFound, UnknownKey
+from gateway.domain.errors import Forbidden, NotFound, UnknownKey
 from gateway.domain.snapshot import Snapshot
-from gateway.downstream.answered import Answered
-from gateway.downstream.body import Limits, pour
-from gateway.downstream.bytes_budget import Bytes, Share
-from gateway.downstream.dashboard_door import COOKIE, SESSION_SECONDS, Door
-from gateway.downstream.delivery import send_head
+from gateway.downstream.auth import host_of, is_loopback, is_own_page
+from gateway.downstream.body import Limits, read_body
 from gateway.downstream.disconnect import DisconnectWatch
-from gateway.downstream.page import Endpoint, Page
-from gateway.downstream.ports import EdgeObserver, EditService, LineLog
-from gateway.downstream.readiness import Readiness
-from gateway.downstream.thumbnails import Shrink, Thumbnails, WatchedService
-from gateway.downstream.viewers import Viewers
+from gateway.downstream.memory_budget import MemoryBudget, Reservation
+from gateway.downstream.ops import Readiness
+from gateway.downstream.ports import AccessLog, EdgeObserver, EditService
+from gateway.downstream.reply import send_head
+from gateway.downstream.routes import Endpoint, MethodRouter
+from gateway.downstream.viewers import RecentReplies, Shrink, Thumbnails, Viewers, WatchedService
+
+COOKIE = "wan_gateway_dashboard"
+SESSION_SECONDS = 12 * 3600
+_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+
+class DashboardAccess:
+    """
+    Opens the dashboard.
+
+    Args:
+        token: What a browser's user types and a program sends as bearer; ``None``: loopback.
+        clock: Ends the sessions of browsers.
+    """
+
+    def __init__(self, token: str | None, clock: Clock) -> None:
+        self._token = token
+        self._clock = clock
+
+    def check_origin(self, asked: HTTPConnection, *, navigation: bool = False) -> None:
+        """
+        Refuse who asks from a wrong place, whatever else he has.
+
+        Args:
+            asked: The request.
+            navigation: Whether following a link from another site may lead here.
+
+        Raises:
+            Forbidden: from another machine, by a foreign name, through a proxy, or from
+                another site's page.
+        """
+        if self._token is None:
+            _check_loopback(asked)
+        if not navigation and not is_own_page(asked.headers):
+            raise Forbidden("The dashboard is not shown to other sites' pages.")
+
+    def check(self, asked: HTTPConnection, *, navigation: bool = False) -> None:
+        """
+        Let in who has the token, as bearer or by the cookie that it was changed for.
+
+        Raises:
+            Forbidden: as check_place.
+            UnknownKey: the token is missing, wrong or too old.
+        """
+        self.check_origin(asked, navigation=navigation)
+        if self._token is None:
+            return
+        scheme, _, presented = asked.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.fits(presented.strip()):
+            return
+        if not self._is_session(asked.cookies.get(COOKIE, "")):
+            raise UnknownKey("The dashboard asks for its token: as bearer, or on its page.")
+
+    def fits(self, presented: str) -> bool:
+        """Compare in constant time."""
+        return self._token is not None and hmac.compare_digest(
+            sha256(presented.encode("utf-8", "replace")).digest(),
+            sha256(self._token.encode()).digest(),
+        )
+
+    def session(self) -> str:
+        """Return a cookie's value: good for twelve hours, in every process with this token."""
+        return self._signed(int(self._clock.epoch()) + SESSION_SECONDS)
+
+    def _is_session(self, cookie: str) -> bool:
+        ends, _, _ = cookie.partition(".")
+        if not ends.isascii() or not ends.isdigit() or len(ends) > 12:
+            return False
+        whole = self._signed(int(ends)).encode()
+        good = hmac.compare_digest(whole, cookie.encode("latin-1", "replace"))
+        return good and int(ends) > self._clock.epoch()
+
+    def _signed(self, ends: int) -> str:
+        # The token is the key: another token ends all sessions, a restart none.
+        by = hmac.new((self._token or "").encode(), f"{COOKIE} {ends}".encode(), sha256)
+        return f"{ends}.{by.hexdigest()}"
+
+
+def _check_loopback(asked: HTTPConnection) -> None:
+    peer = asked.client.host if asked.client else ""
+    if not is_loopback(peer):
+        raise Forbidden("Without [dashboard] token only this machine may look; set one.")
+    if not is_loopback(host_of(asked.headers)):
+        raise Forbidden("Without [dashboard] token open it as http://127.0.0.1 or localhost.")
+    if any(name in asked.headers for name in _OF_PROXIES):
+        raise Forbidden("Behind a proxy the dashboard needs its token; set [dashboard] token.")
+
 
 PATH = "/dashboard"
 _EVENTS = f"{PATH}/events"
@@ -66,8 +153,8 @@ class Look:
     """One look at everything that a viewer may see, as JSON."""
 
     service: Seen
-    answered: Answered
-    budget: Bytes
+    answered: RecentReplies
+    budget: MemoryBudget
     readiness: Readiness
     thumbnails: Thumbnails | None
 
@@ -78,7 +165,7 @@ class Look:
                 "draining": self.readiness.draining,
                 "bytes": {"held": self.budget.held, "limit": self.budget.limit},
                 "edits": self.service.snapshot(),
-                "answered": self.answered.lately(),
+                "answered": self.answered.recent(),
                 "thumbnails": self.thumbnails.known() if self.thumbnails else (),
             }
         )
@@ -93,11 +180,11 @@ class Dashboard:
     the page itself gets the form instead.
     """
 
-    door: Door
+    access: DashboardAccess
     viewers: Viewers
     config: str
     """What the config means, in words, without a key."""
-    log: LineLog
+    log: AccessLog
     """To be told of every request in place of the log itself."""
     service: EditService
     """For the door in, in place of the service itself."""
@@ -115,7 +202,7 @@ class Dashboard:
     def routes(self, observer: EdgeObserver) -> list[Route]:
         def serve(path: str, label: str = PATH, **by_method: Endpoint) -> Route:
             by_method.setdefault("HEAD", by_method["GET"])
-            return Route(path, Page(label, by_method, observer))
+            return Route(path, MethodRouter(label, by_method, observer))
 
         return [
             *(serve(it, GET=self.page, POST=self.sign_in) for it in (PATH, f"{PATH}/")),
@@ -129,18 +216,18 @@ class Dashboard:
     async def page(self, request: Request) -> Response:
         """Answer the page, or the form where the token is missing."""
         try:
-            self.door.check(request, navigation=True)
+            self.access.check(request, navigation=True)
         except UnknownKey:
             return _form("")
         return _html(_file("dashboard.html"))
 
     async def sign_in(self, request: Request) -> Response:
         """Change the token for a cookie that no script can read."""
-        self.door.check_place(request)
-        if not self.door.fits(await _token_of(request)):
+        self.access.check_origin(request)
+        if not self.access.fits(await _token_of(request)):
             return _form("That is not the token.")
         cookie = (
-            f"{COOKIE}={self.door.session()}; Path={PATH}; Max-Age={SESSION_SECONDS}; "
+            f"{COOKIE}={self.access.session()}; Path={PATH}; Max-Age={SESSION_SECONDS}; "
             "HttpOnly; SameSite=Strict"
         )
         if request.headers.get("x-forwarded-proto", request.url.scheme) == "https":
@@ -150,23 +237,23 @@ class Dashboard:
 
     async def events(self, request: Request) -> ASGIApp:
         """Stream states until the viewer leaves."""
-        self.door.check(request)
+        self.access.check(request)
         self.viewers.admit()
         return self._stream
 
     async def snapshot(self, request: Request) -> Response:
         """Answer one state."""
-        self.door.check(request)
+        self.access.check(request)
         return Response(self.viewers.state(), headers=_SAFE, media_type="application/json")
 
     async def meaning(self, request: Request) -> Response:
         """Answer what the config means."""
-        self.door.check(request)
+        self.access.check(request)
         return Response(self.config, headers=_SAFE, media_type="text/plain")
 
     async def thumbnail(self, request: Request) -> Response:
         """Answer a small picture of what is edited."""
-        self.door.check(request)
+        self.access.check(request)
         picture = self.thumbnails and self.thumbnails.of(request.path_params["edit_id"])
         if not picture:
             raise NotFound("There is no such picture (any more).")
@@ -174,7 +261,7 @@ class Dashboard:
 
     async def file(self, request: Request) -> Response:
         """Answer a file of the page; the form needs them too, and they tell nothing."""
-        self.door.check_place(request)
+        self.access.check_origin(request)
         name = request.path_params["file"]
         if name not in _STATIC:
             raise NotFound("The dashboard has no such file.")
@@ -192,8 +279,8 @@ def open_dashboard(
     token: str | None,
     config: str,
     service: SeenService,
-    log: LineLog,
-    budget: Bytes,
+    log: AccessLog,
+    budget: MemoryBudget,
     readiness: Readiness,
     shrink: Shrink | None,
     clock: Clock,
@@ -211,11 +298,11 @@ def open_dashboard(
         shrink: Makes small pictures; ``None``: there are to be none.
         clock: Time.
     """
-    answered = Answered(log)
+    answered = RecentReplies(log)
     thumbnails = Thumbnails(shrink, lambda: viewers.present > 0) if shrink else None
     viewers = Viewers(Look(service, answered, budget, readiness, thumbnails), clock)
     shown = WatchedService(service, thumbnails) if thumbnails else service
-    return Dashboard(Door(token, clock), viewers, config, answered, shown, thumbnails)
+    return Dashboard(DashboardAccess(token, clock), viewers, config, answered, shown, thumbnails)
 
 
 @cache
@@ -240,7 +327,7 @@ async def _token_of(request: Request) -> str:
         RequestTooLarge: no token is so long.
     """
     body = bytearray()
-    share = Share(Bytes(_FORM.max_body_bytes, lambda _: None))
-    await pour(request.receive, body.extend, _FORM, share)
+    reservation = Reservation(MemoryBudget(_FORM.max_body_bytes, lambda _: None))
+    await read_body(request.receive, body.extend, _FORM, reservation)
     (token, *_) = parse_qs(body.decode("utf-8", "replace")).get("token", [""])
     return token.strip()

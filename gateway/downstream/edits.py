@@ -14,19 +14,24 @@ from gateway.domain.clock import Clock
 from gateway.domain.models import Does
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
+from gateway.downstream.access_record import AccessRecord, record_of
+from gateway.downstream.auth import Keyring
 from gateway.downstream.body import ClientLeft, announced, refuse_too_large
-from gateway.downstream.bytes_budget import Bytes, Share
-from gateway.downstream.delivery import Measure, running_body
 from gateway.downstream.disconnect import DisconnectWatch
-from gateway.downstream.edit_headers import asked_headers, edit_headers
-from gateway.downstream.keys import Keyring
-from gateway.downstream.manner import SILENCE, Manner, manner_of
-from gateway.downstream.opening import Opening
+from gateway.downstream.memory_budget import MemoryBudget, Reservation
+from gateway.downstream.ops import Readiness
 from gateway.downstream.ports import EdgeObserver, EditService, Waiter
-from gateway.downstream.readiness import Readiness
-from gateway.downstream.reception import Reception, retry_count
-from gateway.downstream.request_line import RequestLine, line_of
-from gateway.downstream.stay import Stay
+from gateway.downstream.reply import (
+    SILENCE,
+    Manner,
+    Measure,
+    Opening,
+    Stay,
+    manner_of,
+    running_body,
+)
+from gateway.downstream.request_reader import RequestReader, retry_count
+from gateway.downstream.responses import edit_headers, request_headers
 from gateway.edits.request import EditRequest, EditStatus
 
 _BEATS_PER_PATIENCE = 3  # nobody who waits shorter than a beat shall be lost between two
@@ -40,9 +45,9 @@ class Edits:
 
     keyring: Keyring
     readiness: Readiness
-    reception: Reception
+    reception: RequestReader
     service: EditService
-    budget: Bytes
+    budget: MemoryBudget
     measure: Measure
     heartbeat_seconds: float
     clock: Clock
@@ -51,7 +56,7 @@ class Edits:
     async def post(self, request: Request) -> ASGIApp:
         """Begin an edit, or join the one that this request repeats."""
         tenant = self._admit(request)
-        line = line_of(request.scope)
+        line = record_of(request.scope)
         line.retry_count = retry_count(request.headers)
         if line.retry_count:
             self.observer.client_retry(line.retry_count)
@@ -68,7 +73,7 @@ class Edits:
     async def head(self, request: Request) -> ASGIApp:
         """Tell of a known edit what GET would, without its pictures: nothing is delivered."""
         tenant = self._admit(request)
-        line = line_of(request.scope)
+        line = record_of(request.scope)
         line.phases = Phases(started=line.started)
         known = self.service.collect(
             tenant,
@@ -86,44 +91,46 @@ class Edits:
         """Call an edit off as far as that costs nothing."""
         tenant = self._admit(request)
         told = await self.service.withdraw(tenant, request.path_params["edit_id"])
-        line_of(request.scope).told = told
+        record_of(request.scope).told = told
         return self._status(told)
 
     def _admit(self, request: Request) -> Tenant:
         tenant = self.keyring.tenant_of(request.headers)
-        line_of(request.scope).tenant = tenant.name
+        record_of(request.scope).tenant = tenant.name
         return tenant
 
     async def _make(
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        with self.budget.reserve(tenant.name, announced(request.headers)) as share:
+        with self.budget.reserve(tenant.name, announced(request.headers)) as reservation:
             async with (
-                self._read(request, tenant, share) as (edit_request, client),
+                self._read(request, tenant, reservation) as (edit_request, client),
                 self.service.attend(edit_request) as waiter,
             ):
                 # The edit has the bytes now, and lets them go once its task exists.
-                share.handed_over = True
+                reservation.handed_over = True
                 edit_request.pictures = ()
                 manner = manner_of(edit_request.edit.answer, tenant, self._does)
                 if edit_request.promise:
-                    line_of(scope).told = waiter.told
+                    record_of(scope).told = waiter.told
                     accepted = self._status(waiter.told, asynchronous=True)
                     await accepted(scope, receive, send)
                     return
                 opening = self._opening(manner, edit_request, waiter, client, send)
-                await self._stay(opening, line_of(scope), edit_request.phases).answer()
+                await self._stay(opening, record_of(scope), edit_request.phases).answer()
 
     @asynccontextmanager
     async def _read(
-        self, request: Request, tenant: Tenant, share: Share
+        self, request: Request, tenant: Tenant, reservation: Reservation
     ) -> AsyncIterator[tuple[EditRequest, DisconnectWatch]]:
         """Read what is asked; one whose client has left by then never comes to the service."""
         with self._counting_who_leaves():
-            received = await self.reception.read(request, tenant, share)
+            received = await self.reception.read(request, tenant, reservation)
         async with DisconnectWatch(request.receive) as client:
             with self._counting_who_leaves():
-                edit_request = await client.unless_left(partial(self.reception.ask_of, received))
+                edit_request = await client.unless_left(
+                    partial(self.reception.checked_request, received)
+                )
                 del received  # the edit has what it needs of the bytes
                 await asyncio.sleep(0)  # lets the watch see one that left in the last moment
                 if client.left:
@@ -143,7 +150,7 @@ class Edits:
     async def _look_up(
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        line = line_of(scope)
+        line = record_of(scope)
         line.phases = phases = Phases(started=line.started)
         known = self.service.collect(
             tenant,
@@ -169,7 +176,7 @@ class Edits:
     ) -> Opening:
         return Opening(
             manner,
-            asked_headers(edit_request.edit.ignored, edit_request.edit.adjusted),
+            request_headers(edit_request.edit.ignored, edit_request.edit.adjusted),
             waiter,
             client,
             send,
@@ -177,7 +184,7 @@ class Edits:
             longest=self.reception.max_wait_seconds,
         )
 
-    def _stay(self, opening: Opening, line: RequestLine, phases: Phases) -> Stay:
+    def _stay(self, opening: Opening, line: AccessRecord, phases: Phases) -> Stay:
         return Stay(opening, line, phases, self.measure, self.clock, self.observer)
 
     @property

@@ -1,31 +1,38 @@
 """A request body, in any of the encodings that clients use → fields and pictures."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, cast
 
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 from starlette.types import Receive
 
-from gateway.domain.errors import InvalidRequest
-from gateway.downstream.body import Limits, pour
-from gateway.downstream.bytes_budget import Share
-from gateway.downstream.multipart_form import MultipartForm
-from gateway.downstream.urlencoded_form import UrlencodedForm
-from gateway.translate.charsets import ToUtf8
+from gateway.domain.errors import InvalidRequest, RequestTooLarge
+from gateway.downstream.body import Limits, read_body
+from gateway.downstream.memory_budget import Reservation
+from gateway.translate.charsets import ToUtf8, decoded
 from gateway.translate.json_scan import JsonScan
+from gateway.translate.openai_fields import NAMES
 from gateway.translate.openai_json import read_json
 from gateway.translate.openai_pictures import (
     MostOf,
     PictureRef,
     beside,
     check_beside,
+    is_picture,
     picture_order,
     picture_ref,
+    plain_name,
+    refuse_picture,
 )
 from gateway.translate.picture_text import PictureText
+from gateway.translate.transfer import AsItIs, Base64, Decoder, Percents, QuotedPrintable
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
-_CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
+_CHARSET_PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
 _Received = Sequence[tuple[str, str | PictureText]]
 
 
@@ -45,7 +52,7 @@ async def read_form(
     receive: Receive,
     headers: Mapping[str, str],
     limits: Limits,
-    share: Share,
+    reservation: Reservation,
     most_of: MostOf,
 ) -> Form:
     """
@@ -55,7 +62,7 @@ async def read_form(
         receive: ASGI's.
         headers: By lower-case name.
         limits: What a body may be at most.
-        share: Grows with the bytes that arrive.
+        reservation: Grows with the bytes that arrive.
         most_of: How many pictures the model takes that the fields ask for.
 
     Raises:
@@ -63,7 +70,7 @@ async def read_form(
         RequestTooLarge, BodyTooSlow, Overloaded, CustomerLeft: see body.pour.
     """
     content_type = headers.get("content-type", "")
-    charset = _parameter(_CHARSET, content_type) or ""
+    charset = _parameter(_CHARSET_PARAMETER, content_type) or ""
     form: MultipartForm | UrlencodedForm
     match content_type.partition(";")[0].strip().lower():
         case "multipart/form-data":
@@ -73,12 +80,12 @@ async def read_form(
             form = UrlencodedForm(limits, charset)
         case kind if kind == "application/json" or kind.endswith("+json"):
             json = _Json(limits, charset)
-            await pour(receive, json.feed, limits, share)
+            await read_body(receive, json.feed, limits, reservation)
             body = read_json(json.end(), most_of)
             return Form(body.fields, body.pictures, body.mask, body.markup)
         case _:
             raise _unsupported(content_type)
-    await pour(receive, form.feed, limits, share)
+    await read_body(receive, form.feed, limits, reservation)
     return _form(form.end(), most_of)
 
 
@@ -160,3 +167,328 @@ def _form(received: _Received, most_of: MostOf) -> Form:
 
 def _is_absent(value: str | PictureText) -> bool:
     return value.absent if isinstance(value, PictureText) else not value
+
+
+_CHARSET_FIELD = "_charset_"
+"""RFC 7578 4.6: the field that names the charset of texts that declare none."""
+
+
+class TextField:
+    """A text whose charset may be told by a field that comes later."""
+
+    def __init__(self, name: str, charset: str, fields: "Fields") -> None:
+        self.name = name
+        self.charset = charset
+        self._fields = fields
+        self._content = BytesIO()
+
+    @property
+    def content(self) -> bytes:
+        return self._content.getvalue()
+
+    def feed(self, piece: bytes) -> None:
+        self._fields.count_text(self.name, len(piece))
+        self._content.write(piece)
+
+
+class Fields:
+    """
+    Collects fields in the order received.
+
+    Args:
+        limits: ``max_text_bytes`` is what all texts together may be.
+        charset: Of texts that declare none.
+    """
+
+    def __init__(self, limits: Limits, charset: str = "") -> None:
+        self._most = limits.max_text_bytes
+        self._charset = charset
+        self._texts = 0
+        self._given: list[tuple[str, TextField | PictureText]] = []
+
+    def text(self, name: str, charset: str = "") -> TextField:
+        return TextField(name, charset, self)
+
+    def count_text(self, name: str, n: int) -> None:
+        """Count *n* bytes more of text; RequestTooLarge if they are too many."""
+        self._texts += n
+        if self._texts > self._most:
+            raise RequestTooLarge(
+                f"The texts of your form are over {self._most} bytes at '{name[:64]}'.",
+                param=name[:64],
+            )
+
+    def add(self, name: str, value: TextField | PictureText) -> None:
+        """Take a field that is complete."""
+        if isinstance(value, PictureText):
+            value.end()
+        elif name == _CHARSET_FIELD:
+            self._charset = decoded(value.content, "ascii", name).strip()
+            return
+        self._given.append((name, value))
+
+    def received(self) -> list[tuple[str, str | PictureText]]:
+        """
+        Return name and value of each.
+
+        Raises:
+            InvalidRequest: a text is not valid in its charset.
+        """
+        return [
+            (name, value)
+            if isinstance(value, PictureText)
+            else (name, decoded(value.content, value.charset or self._charset, name))
+            for name, value in self._given
+        ]
+
+
+_EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
+_PART_CHARSET = re.compile(r";\s*charset\s*=\s*(\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
+_OF_FILES = ("image/", "multipart/", "application/octet-stream")
+_LONGEST_BOUNDARY = 250  # RFC 2046 allows 70
+_TRANSFER: dict[str, type[Decoder]] = {
+    "": AsItIs,
+    "7bit": AsItIs,
+    "8bit": AsItIs,
+    "binary": AsItIs,
+    "base64": Base64,
+    "quoted-printable": QuotedPrintable,
+}
+
+
+class _NoField:
+    """A file in a field that takes none: refused by its name, and not kept."""
+
+    size = 0
+
+    def feed(self, piece: bytes) -> None:
+        self.size += len(piece)
+
+
+@dataclass(slots=True)
+class _Part:
+    """The part that is being received."""
+
+    name: str
+    into: TextField | PictureText | _NoField
+    decoder: Decoder
+    chosen: bool
+    """False for ``filename=""``: a browser's form without a file."""
+    size: int = 0
+
+
+class MultipartForm:
+    """
+    Collects the fields of one body from pieces cut anywhere.
+
+    Args:
+        boundary: Of the Content-Type.
+        limits: What a body may be at most.
+        charset: Of texts that declare none, unless a field ``_charset_`` says otherwise.
+
+    Raises:
+        InvalidRequest: no body can have such a boundary.
+    """
+
+    def __init__(self, boundary: str, limits: Limits, charset: str = "") -> None:
+        if len(boundary) > _LONGEST_BOUNDARY:
+            raise InvalidRequest(
+                f"The boundary of your multipart body is over {_LONGEST_BOUNDARY} characters.",
+                code="invalid_request_body",
+            )
+        with _refusing():
+            # latin-1 reads every header: file names come in UTF-8, and from some desks in
+            # GBK, and are of no use to us.
+            self._parser: Any = PushMultipartParser(  # half of it is annotated
+                boundary.encode("latin-1", "replace"),
+                max_header_size=limits.max_header_bytes,
+                max_header_count=limits.max_headers,
+                max_segment_count=limits.max_parts,
+                header_charset="latin-1",
+            )
+        self._part: _Part | None = None
+        self._fields = Fields(limits, charset)
+        self._unknown_file = ""
+
+    def feed(self, piece: bytes) -> None:
+        """
+        Take the next piece of the body.
+
+        Raises:
+            InvalidRequest: this is not multipart body.
+            RequestTooLarge: a limit is passed.
+        """
+        with _refusing():
+            for event in self._parser.parse(piece):
+                if event is None:
+                    self._close()
+                elif isinstance(event, MultipartSegment):
+                    self._part = self._opened(event)
+                else:
+                    part = cast("_Part", self._part)
+                    part.size += len(event)
+                    part.into.feed(part.decoder.feed(event))
+
+    def end(self) -> list[tuple[str, str | PictureText]]:
+        """
+        Return the fields in the order received, once the body has ended.
+
+        Raises:
+            InvalidRequest: it was cut short, or a field is not what it says it is.
+        """
+        with _refusing():
+            self._parser.close()
+        if self._unknown_file:
+            raise refuse_picture(self._unknown_file)
+        return self._fields.received()
+
+    def _opened(self, segment: MultipartSegment) -> _Part:
+        name = plain_name(_utf8(segment.name or "", "a field's name"))
+        headers = dict(segment.headerlist)
+        named = segment.filename is not None or bool(
+            _EXTENDED_FILE_NAME.search(headers.get("Content-Disposition", ""))
+        )
+        content_type = segment.content_type or "text/plain"
+        into: TextField | PictureText | _NoField
+        if is_picture(name):
+            # (None, bytes, "image/png") in Python's SDK sends a picture without any file name.
+            into = PictureText(is_file=named or not content_type.startswith("text/"))
+        elif (named or content_type.startswith(_OF_FILES)) and name not in NAMES:
+            into = _NoField()
+        else:
+            into = self._fields.text(name, charset=_charset(headers.get("Content-Type", "")))
+        decoder = _decoder(headers.get("Content-Transfer-Encoding", ""), name)
+        return _Part(name, into, decoder, chosen=segment.filename != "")
+
+    def _close(self) -> None:
+        part = cast("_Part", self._part)
+        self._part = None
+        part.into.feed(part.decoder.end())
+        if part.decoder.fault:
+            raise InvalidRequest(
+                f"The part '{part.name[:64]}' says that it is base64, and it is not:"
+                f" {part.decoder.fault}.",
+                param=part.name[:64],
+            )
+        if not part.size and not part.chosen:
+            return
+        if isinstance(part.into, _NoField):
+            self._unknown_file = self._unknown_file or part.name or "?"
+        else:
+            self._fields.add(part.name, part.into)
+
+
+def _utf8(latin1: str, what: str) -> str:
+    try:
+        return latin1.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(
+            f"We could not read your form: {what} is not valid UTF-8. Send names in UTF-8.",
+            code="invalid_request_body",
+        ) from None
+
+
+def _charset(content_type: str) -> str:
+    match = _PART_CHARSET.search(content_type)
+    return match[1].strip('"') if match else ""
+
+
+def _decoder(encoding: str, name: str) -> Decoder:
+    kind = _TRANSFER.get(encoding.strip().lower())
+    if kind is None:
+        raise InvalidRequest(
+            f"The part '{name[:64]}' has the Content-Transfer-Encoding '{encoding[:40]}', which"
+            " cannot be read here. Send it without one, or in base64.",
+            param=name[:64],
+        )
+    return kind()
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End the parser's exceptions here."""
+    try:
+        yield
+    except ParserLimitReached as exc:
+        raise RequestTooLarge(f"Your form is too large: {exc}.") from exc
+    except MultipartError as exc:
+        raise InvalidRequest(
+            "We could not parse the multipart body of your request. "
+            "Check that it is complete and that its boundary is the Content-Type's.",
+            code="invalid_request_body",
+        ) from exc
+
+
+class UrlencodedForm:
+    """
+    Collects the fields of one body from pieces cut anywhere.
+
+    Args:
+        limits: What a body may be at most.
+        charset: Of all texts, unless a field ``_charset_`` says otherwise.
+    """
+
+    def __init__(self, limits: Limits, charset: str = "") -> None:
+        self._limits = limits
+        self._fields = Fields(limits, charset)
+        self._count = 0
+        self._name = b""
+        self._decoded_name = ""
+        self._value: TextField | PictureText | None = None
+        self._percents = Percents()
+
+    def feed(self, piece: bytes) -> None:
+        """
+        Take the next piece of the body.
+
+        Raises:
+            RequestTooLarge: there are too many fields, or their texts are too long.
+        """
+        self._count += piece.count(b"&")
+        if self._count >= self._limits.max_parts:
+            raise RequestTooLarge(f"Your form has more than {self._limits.max_parts} fields.")
+        first, *others = piece.split(b"&")
+        self._take(first)
+        for some in others:
+            self._close()
+            self._take(some)
+
+    def end(self) -> list[tuple[str, str | PictureText]]:
+        """
+        Return the fields in the order received, once the body has ended.
+
+        Raises:
+            InvalidRequest: a field is not what it says it is.
+        """
+        self._close()
+        return self._fields.received()
+
+    def _take(self, some: bytes) -> None:
+        if self._value is None:
+            name, equals, some = some.partition(b"=")
+            self._name += name
+            if len(self._name) > self._limits.max_header_bytes:
+                raise RequestTooLarge("Your form has a field whose name is too long.")
+            if not equals:
+                return
+            self._value = self._open()
+        if isinstance(self._value, TextField):
+            some = some.replace(b"+", b" ")  # in base64 it is a + that nobody encoded
+        self._value.feed(self._percents.feed(some))
+
+    def _open(self) -> TextField | PictureText:
+        percents = Percents()
+        raw = percents.feed(self._name.replace(b"+", b" ")) + percents.end()
+        name = plain_name(decoded(raw, "", "name of a field"))
+        self._decoded_name = name
+        return PictureText() if is_picture(name) else self._fields.text(name)
+
+    def _close(self) -> None:
+        if self._value is None and self._name:
+            self._value = self._open()
+        if self._value is not None:
+            self._value.feed(self._percents.end())
+            self._fields.add(self._decoded_name, self._value)
+        self._name = b""
+        self._value = None
+        self._percents = Percents()

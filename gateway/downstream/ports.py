@@ -10,7 +10,7 @@ from gateway.domain.edit import MaskSource, Picture, Size
 from gateway.domain.models import Inputs
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
-from gateway.downstream.request_line import RequestLine
+from gateway.downstream.access_record import AccessRecord
 from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.imaging.workers import Checked
 
@@ -153,17 +153,17 @@ class EdgeObserver(Protocol):
     def inflight_bytes(self, change: int) -> None: ...
 
 
-class LineLog(Protocol):
+class AccessLog(Protocol):
     """Who writes; gateway.observe.logs answers it. Nothing here may raise."""
 
-    def log_line(self, record: RequestLine) -> None: ...
+    def log_line(self, record: AccessRecord) -> None: ...
 
 
 class Dashboard(Protocol):
     """The live page, where it is on; gateway.downstream.dashboard answers it."""
 
     @property
-    def log(self) -> LineLog:
+    def log(self) -> AccessLog:
         """To be told of every request in place of the log itself."""
         ...
 

@@ -146,7 +146,7 @@ def say_nothing(_event: str, /, **_said: str | float) -> None:
 
 
 class Room(Protocol):
-    """Memory for the pictures of one answer; gateway.downstream.bytes_budget answers it."""
+    """Memory for the pictures of one answer; gateway.downstream.memory_budget answers it."""
 
     def begin(self) -> bool:
         """Take what a picture needs, if there is room for it; return whether there was."""

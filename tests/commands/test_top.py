@@ -17,7 +17,7 @@ from gateway.commands import top
 from gateway.commands.top_stream import Look
 from gateway.config import ConfigError
 from tests.browser.scene import TOKEN, Scene, scene
-from tests.downstream.house import FakeClock
+from tests.downstream.harness import FakeClock
 from tests.whole import eventually
 
 ENVIRON = {"TOKEN": TOKEN}  # the keys of its upstreams are no business of who watches

@@ -9,7 +9,7 @@ from rich.console import Console
 from gateway.commands import top_screen
 from gateway.commands.top_screen import bar, painted, safe, screen, short
 from gateway.commands.top_stream import Look
-from tests.downstream.house import FakeClock
+from tests.downstream.harness import FakeClock
 
 EDIT = {
     "edit_id": "edit_0123456789abcdef",

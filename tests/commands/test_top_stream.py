@@ -6,7 +6,7 @@ import pytest
 
 from gateway.commands.top_stream import Look, looks
 from gateway.config import ConfigError
-from tests.downstream.house import FakeClock
+from tests.downstream.harness import FakeClock
 
 pytestmark = pytest.mark.anyio
 

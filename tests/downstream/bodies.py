@@ -7,9 +7,9 @@ import orjson
 from starlette.types import Message
 
 from gateway.downstream.body import Limits
-from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.form import Form, read_form
-from tests.downstream.house import PNG
+from gateway.downstream.memory_budget import MemoryBudget
+from tests.downstream.harness import PNG
 
 BODIES = Path(__file__).parent.parent / "data" / "bodies"
 LIMITS = Limits()
@@ -37,8 +37,8 @@ async def read(
     async def receive() -> Message:
         return script.pop(0)
 
-    with Bytes(budget, lambda _: None).reserve() as share:
-        return await read_form(receive, headers, limits, share, lambda _: most)
+    with MemoryBudget(budget, lambda _: None).reserve() as reservation:
+        return await read_form(receive, headers, limits, reservation, lambda _: most)
 
 
 def body_of(**kwargs: object) -> tuple[dict[str, str], bytes]:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from gateway.edits.request import EditResult
-from tests.downstream.house import FILES, FORM, KEY, FakeVisit, House, Wire, request_of
+from tests.downstream.harness import FILES, FORM, KEY, FakeVisit, House, Wire, request_of
 
 EDITS = "/v1/images/edits"
 

@@ -11,7 +11,17 @@ import httpx
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import KeepAlive
 from gateway.edits.request import EditResult, EditStatus
-from tests.downstream.house import ACME, FILES, FORM, KEY, TOLD, FakeVisit, House, Wire, request_of
+from tests.downstream.harness import (
+    ACME,
+    FILES,
+    FORM,
+    KEY,
+    TOLD,
+    FakeVisit,
+    House,
+    Wire,
+    request_of,
+)
 
 STREAM = {**FORM, "stream": "true"}
 BLANK = replace(ACME, keep_alive=KeepAlive.WHITESPACE)

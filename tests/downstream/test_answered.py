@@ -1,15 +1,15 @@
 import pytest
 
 from gateway.domain.phases import Phase, Phases
-from gateway.downstream.answered import Answered
-from gateway.downstream.request_line import RequestLine
-from tests.downstream.house import TOLD, Recorder
+from gateway.downstream.access_record import AccessRecord
+from gateway.downstream.viewers import RecentReplies
+from tests.downstream.harness import TOLD, Recorder
 
 EDITS, EDIT = "/v1/images/edits", "/v1/images/edits/{edit_id}"
 
 
-def a_line(**changes: object) -> RequestLine:
-    line = RequestLine("r", "POST", EDITS, 10.0, route=EDITS, tenant="acme", told=TOLD)
+def a_line(**changes: object) -> AccessRecord:
+    line = AccessRecord("r", "POST", EDITS, 10.0, route=EDITS, tenant="acme", told=TOLD)
     line.status, line.outcome, line.seconds = 200, "ok", 2.0
     for name, value in changes.items():
         setattr(line, name, value)
@@ -19,13 +19,13 @@ def a_line(**changes: object) -> RequestLine:
 def test_an_end() -> None:
     """An answered edit is told with its phases, and its line goes on to the log."""
     seen = Recorder()
-    answered, phases = Answered(seen), Phases(started=10.0)
+    answered, phases = RecentReplies(seen), Phases(started=10.0)
     phases.enter(Phase.QUEUE, 10.5)
     line = a_line(phases=phases)
 
     answered.log_line(line)
 
-    (end,) = answered.lately().rows
+    (end,) = answered.recent().rows
     assert seen.lines == [line]
     assert (end.at, end.seconds, end.code, end.outcome) == (12.0, 2.0, 200, "ok")
     assert (end.edit_id, end.tenant, end.region) == ("edit_1", "acme", "beijing")
@@ -34,12 +34,12 @@ def test_an_end() -> None:
 
 def test_one_who_left() -> None:
     """Of a client who left the phases are told up to then; of one never read, none."""
-    answered = Answered(Recorder())
+    answered = RecentReplies(Recorder())
 
     answered.log_line(a_line(outcome="customer_left", status=0, phases=Phases(started=10.0)))
     answered.log_line(a_line(phases=None))
 
-    assert [end.phases for end in answered.lately().rows] == [(), (("read", 2.0),)]
+    assert [end.phases for end in answered.recent().rows] == [(), (("read", 2.0),)]
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_one_who_left() -> None:
 )
 def test_what_is_an_end(changes: dict[str, object], kept: bool) -> None:
     """Only the end of a known client's wait for pictures is kept."""
-    answered = Answered(Recorder())
+    answered = RecentReplies(Recorder())
 
     answered.log_line(a_line(**changes))
 
-    assert answered.lately().total == kept
+    assert answered.recent().total == kept
 
 
 def test_the_last_ones_are_kept() -> None:
     """Forty at the most, youngest first; all are counted."""
-    answered = Answered(Recorder())
+    answered = RecentReplies(Recorder())
 
     for number in range(100):
         answered.log_line(a_line(started=float(number)))
 
-    some = answered.lately()
+    some = answered.recent()
     assert (len(some.rows), some.total) == (40, 100)
     assert [some.rows[0].at, some.rows[-1].at] == [101.0, 62.0]

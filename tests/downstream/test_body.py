@@ -5,8 +5,8 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import BodyTooSlow, RequestTooLarge
-from gateway.downstream.body import ClientLeft, Limits, announced, pour
-from gateway.downstream.bytes_budget import Bytes
+from gateway.downstream.body import ClientLeft, Limits, announced, read_body
+from gateway.downstream.memory_budget import MemoryBudget
 
 pytestmark = pytest.mark.anyio
 
@@ -33,9 +33,9 @@ def piece(body: bytes, *, more: bool = True) -> Message:
 
 async def poured(*script: Message | float, limits: Limits) -> list[bytes]:
     pieces: list[bytes] = []
-    with Bytes(1000, lambda _: None).reserve() as share:
-        await pour(playing(*script), pieces.append, limits, share)
-        assert share.held == sum(map(len, pieces))
+    with MemoryBudget(1000, lambda _: None).reserve() as reservation:
+        await read_body(playing(*script), pieces.append, limits, reservation)
+        assert reservation.held == sum(map(len, pieces))
     return pieces
 
 
@@ -56,8 +56,8 @@ async def test_a_large_piece() -> None:
         asyncio.get_running_loop().call_soon(turns.append, len(slices))
 
     content = bytes(range(256)) * 1280
-    with Bytes(2**20, lambda _: None).reserve() as share:
-        await pour(playing(piece(content, more=False)), into, Limits(), share)
+    with MemoryBudget(2**20, lambda _: None).reserve() as reservation:
+        await read_body(playing(piece(content, more=False)), into, Limits(), reservation)
 
     assert [len(some) for some in slices] == [65_536] * 5
     assert b"".join(slices) == content

@@ -11,7 +11,7 @@ from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
 from gateway.imaging.workers import Checked
 from tests.downstream.calls import by_hand, ending
-from tests.downstream.house import FORM, FakeVisit, House, Wire, answer, passes
+from tests.downstream.harness import FORM, FakeVisit, House, Wire, answer, passes
 
 pytestmark = pytest.mark.anyio
 

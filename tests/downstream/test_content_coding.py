@@ -9,9 +9,8 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import InvalidRequest, UnsupportedCoding
-from gateway.downstream.body import Limits
-from gateway.downstream.content_coding import MOST_PIECE_BYTES, decoded
-from tests.downstream.house import FILES, FORM, PNG, House
+from gateway.downstream.body import MOST_PIECE_BYTES, Limits, decoded
+from tests.downstream.harness import FILES, FORM, PNG, House
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from gateway.downstream.cors import Cors
-from tests.downstream.house import FILES, FORM, House
+from tests.downstream.harness import FILES, FORM, House
 
 pytestmark = pytest.mark.anyio
 

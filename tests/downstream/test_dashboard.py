@@ -11,9 +11,8 @@ from gateway.app import Gateway
 from gateway.app import build as build_gateway
 from gateway.config.build import build as build_config
 from gateway.domain.clock import SystemClock
-from gateway.downstream.dashboard import Dashboard
-from gateway.downstream.dashboard_door import COOKIE
-from gateway.downstream.viewers import MOST
+from gateway.downstream.dashboard import COOKIE, Dashboard
+from gateway.downstream.viewers import MOST_VIEWERS
 from tests.whole import tables
 
 pytestmark = pytest.mark.anyio
@@ -224,7 +223,7 @@ async def test_too_many_watch() -> None:
     house = gateway({"on": True})
     assert isinstance(house.dashboard, Dashboard)
     loop = asyncio.get_running_loop()
-    house.dashboard.viewers._endings = {loop.create_future() for _ in range(MOST)}
+    house.dashboard.viewers._endings = {loop.create_future() for _ in range(MOST_VIEWERS)}
     async with visitor(house) as http:
         answer = await http.get("/dashboard/events")
 

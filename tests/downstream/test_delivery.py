@@ -1,4 +1,4 @@
-"""gateway.downstream.delivery: pictures that are still on their way while the answer goes out."""
+"""gateway.downstream.reply: pictures that are still on their way while the answer goes out."""
 
 import asyncio
 import base64
@@ -10,10 +10,10 @@ import pytest
 
 from gateway.domain.errors import ResultUnavailable
 from gateway.downstream.body import ClientLeft
-from gateway.downstream.delivery import events_of, json_of
 from gateway.downstream.disconnect import DisconnectWatch
+from gateway.downstream.reply import events_of, json_of
 from tests.downstream.calls import by_hand
-from tests.downstream.house import FakeVisit, House, Wire, answer
+from tests.downstream.harness import FakeVisit, House, Wire, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -81,7 +81,7 @@ async def test_a_picture_that_breaks_off() -> None:
 
 async def test_a_customer_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One who takes no byte for two minutes is taken for gone."""
-    monkeypatch.setattr("gateway.downstream.delivery._STALL_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.downstream.reply._STALL_SECONDS", 0.01)
     delivery = json_of(answer(), 7, lambda _: None)
 
     async def stuck(_: object) -> None:

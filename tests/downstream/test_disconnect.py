@@ -5,7 +5,7 @@ from starlette.types import Message
 
 from gateway.downstream.body import ClientLeft
 from gateway.downstream.disconnect import DisconnectWatch
-from tests.downstream.house import Wire
+from tests.downstream.harness import Wire
 
 pytestmark = pytest.mark.anyio
 

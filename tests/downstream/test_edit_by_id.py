@@ -5,7 +5,7 @@ import pytest
 from gateway.domain.errors import UpstreamFailed
 from gateway.edits.request import EditStatus
 from tests.downstream.calls import EDITS, ending
-from tests.downstream.house import TOLD, House, answer
+from tests.downstream.harness import TOLD, House, answer
 
 pytestmark = pytest.mark.anyio
 

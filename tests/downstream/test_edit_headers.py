@@ -1,8 +1,8 @@
-"""gateway.downstream.edit_headers: what upstream says fits into a header line."""
+"""gateway.downstream.responses: what upstream says fits into a header line."""
 
 import pytest
 
-from gateway.downstream.edit_headers import edit_headers
+from gateway.downstream.responses import edit_headers
 from gateway.edits.request import EditStatus
 
 

@@ -11,7 +11,7 @@ from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
 from gateway.imaging.workers import Checked
 from tests.downstream.calls import EDITS, ending, post
-from tests.downstream.house import ACME, FORM, PNG, FakeVisit, House, answer
+from tests.downstream.harness import ACME, FORM, PNG, FakeVisit, House, answer
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
 from gateway.imaging.workers import Checked
 from tests.downstream.calls import by_hand, ending, post
-from tests.downstream.house import FORM, House, Wire
+from tests.downstream.harness import FORM, House, Wire
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,7 @@ from tests.downstream.bodies import (
     part,
     read,
 )
-from tests.downstream.house import FILES, FORM, PNG
+from tests.downstream.harness import FILES, FORM, PNG
 
 pytestmark = pytest.mark.anyio
 

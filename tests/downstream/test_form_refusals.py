@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.domain.errors import GatewayError, InvalidRequest
 from gateway.downstream.body import Limits
 from tests.downstream.bodies import IMAGE, body_of, captured, json, multipart, part, read
-from tests.downstream.house import FILES, FORM, PNG
+from tests.downstream.harness import FILES, FORM, PNG
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.tenant import MarkupRule, Tenant
 from gateway.imaging.workers import Checked
-from tests.downstream.house import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
+from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
 
 pytestmark = pytest.mark.anyio
 

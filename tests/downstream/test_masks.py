@@ -11,7 +11,7 @@ from gateway.domain.edit import MaskSource, OutputOptions, Size
 from gateway.domain.errors import InvalidImage
 from gateway.domain.tenant import MaskRule, Tenant
 from gateway.imaging.workers import Checked
-from tests.downstream.house import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
+from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
 
 pytestmark = pytest.mark.anyio
 

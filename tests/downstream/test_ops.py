@@ -4,12 +4,11 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from gateway.downstream.ops import Ops
-from gateway.downstream.readiness import Readiness
-from gateway.downstream.refuse import exception_handlers
-from gateway.downstream.request_log import RequestLog
+from gateway.downstream.access_log import AccessLogMiddleware
+from gateway.downstream.ops import Ops, Readiness
+from gateway.downstream.responses import exception_handlers
 from gateway.downstream.routes import metrics_routes
-from tests.downstream.house import House
+from tests.downstream.harness import House
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +19,7 @@ def _scraper(house: House, token: str | None) -> httpx.AsyncClient:
     """A client of the metrics' own port."""
     registry = CollectorRegistry()
     Counter("cats", "Seen.", registry=registry).inc()
-    log = Middleware(RequestLog, clock=house.clock, observer=house.seen, log=house.seen)
+    log = Middleware(AccessLogMiddleware, clock=house.clock, observer=house.seen, log=house.seen)
     app = Starlette(
         routes=metrics_routes(Ops(Readiness(), registry, token), house.seen),
         middleware=[log],

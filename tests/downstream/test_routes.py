@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from prometheus_client import Counter
 
-from tests.downstream.house import FILES, FORM, KEY, House
+from tests.downstream.harness import FILES, FORM, KEY, House
 
 pytestmark = pytest.mark.anyio
 

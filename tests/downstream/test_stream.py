@@ -13,7 +13,7 @@ from gateway.domain.edit import Size
 from gateway.domain.errors import ContentRefused, GatewayError, StillRunning
 from gateway.domain.phases import Phases
 from gateway.edits.request import EditResult
-from tests.downstream.house import TOLD, House, Wire, answer
+from tests.downstream.harness import TOLD, House, Wire, answer
 from tests.downstream.kept_awake import STREAM, ending, events, send
 from tests.warp import WARP
 

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.phases import Phases
-from gateway.downstream.thumbnails import MOST, Thumbnails, WatchedService
-from tests.downstream.house import ACME, TOLD, FakeDesk
+from gateway.downstream.viewers import MOST_THUMBNAILS, Thumbnails, WatchedService
+from tests.downstream.harness import ACME, TOLD, FakeDesk
 from tests.fakes import an_ask
 from tests.warp import WARP, WarpClock
 
@@ -119,7 +119,7 @@ async def test_a_burst_is_cut() -> None:
 @pytest.mark.parametrize(
     ("length", "kept"),
     [
-        pytest.param(3, MOST, id="small"),
+        pytest.param(3, MOST_THUMBNAILS, id="small"),
         pytest.param(30_000, 33, id="large"),
         pytest.param(1_200_000, 0, id="huge"),
     ],

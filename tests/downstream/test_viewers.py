@@ -8,7 +8,7 @@ from starlette.types import Message
 from gateway.domain.errors import Overloaded
 from gateway.downstream.body import ClientLeft
 from gateway.downstream.disconnect import DisconnectWatch
-from gateway.downstream.viewers import HEARTBEAT_SECONDS, MOST, Viewers
+from gateway.downstream.viewers import HEARTBEAT_SECONDS, MOST_VIEWERS, Viewers
 from tests.warp import WARP, WarpClock
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ async def test_nobody_watches() -> None:
 async def test_one_look_serves_all() -> None:
     """However many watch, there is one look a second."""
     stage = Stage()
-    watching = [Viewer(stage) for _ in range(MOST)]
+    watching = [Viewer(stage) for _ in range(MOST_VIEWERS)]
 
     async with asyncio.TaskGroup() as group:
         for viewer in watching:
@@ -109,7 +109,7 @@ async def test_one_look_serves_all() -> None:
 async def test_one_too_many() -> None:
     """The seventeenth is refused, and let in once another has gone."""
     stage = Stage()
-    watching = [Viewer(stage) for _ in range(MOST)]
+    watching = [Viewer(stage) for _ in range(MOST_VIEWERS)]
 
     async with asyncio.TaskGroup() as group:
         for viewer in watching:

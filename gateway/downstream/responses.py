@@ -1,9 +1,10 @@
-"""Exception → OpenAI's error reply: the only place that makes one."""
+"""What the headers of an answer tell of its edit, whether it ended well or ill."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,9 +22,60 @@ from gateway.domain.errors import (
     UnknownKey,
     UnsupportedCoding,
 )
-from gateway.downstream.edit_headers import edit_headers
-from gateway.downstream.request_line import RequestLine, line_of
+from gateway.domain.phases import Phase
+from gateway.downstream.access_record import AccessRecord, record_of
+from gateway.edits.request import EditResult, EditStatus
 from gateway.translate.openai_error import error_body, error_headers
+
+_SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
+_LONGEST_ID = 256
+
+
+def edit_headers(told: EditStatus) -> dict[str, str]:
+    """Return what is known of the edit; unknown values have no header."""
+    known = {
+        "x-wan-edit-id": told.edit_id,
+        "x-wan-region": told.region,
+        "x-wan-task-id": ", ".join(map(_escaped, told.task_ids)),
+        "x-wan-upstream-request-id": ", ".join(map(_escaped, told.upstream_request_ids)),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def request_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str, str]:
+    """Return what became of ignored fields and of the pictures that were sent."""
+    headers = {}
+    if ignored:
+        headers["x-wan-ignored-params"] = ", ".join(map(_plain, ignored))
+    if adjusted:
+        headers["x-wan-adjusted"] = ", ".join(adjusted)
+    return headers
+
+
+def result_headers(answer: EditResult) -> dict[str, str]:
+    """Return all of these, and what became of the pictures that were made."""
+    headers = edit_headers(answer.told) | request_headers(answer.ignored, answer.adjusted)
+    if answer.delivered < answer.requested:
+        headers["x-wan-images"] = f"requested={answer.requested}, delivered={answer.delivered}"
+    if answer.replayed:
+        headers["idempotent-replayed"] = "true"
+    return headers
+
+
+def server_timing(spent: Mapping[Phase, float]) -> str:
+    """Return *spent* seconds as the ``server-timing`` value, in milliseconds."""
+    return ", ".join(f"{phase};dur={1000 * seconds:.1f}" for phase, seconds in spent.items())
+
+
+def _escaped(told: str) -> str:
+    """Make an id that upstream gave safe for a header line; DashScope's own stay as they are."""
+    return quote(told, safe=_SAFE)[:_LONGEST_ID]
+
+
+def _plain(name: str) -> str:
+    """Make a field name that a client typed safe for a header line."""
+    return "".join(c if " " < c < "\x7f" and c != "," else "?" for c in name[:64])
+
 
 _LINGER_SECONDS = 5.0
 
@@ -45,12 +97,12 @@ async def refuse(request: Request, exc: Exception) -> Response:
     """Answer a GatewayError."""
     if not isinstance(exc, GatewayError):
         raise exc
-    line = line_of(request.scope)
+    line = record_of(request.scope)
     note(line, exc)
     return _reply(line, exc, refusal_headers(line, exc))
 
 
-def note(line: RequestLine, error: GatewayError) -> None:
+def note(line: AccessRecord, error: GatewayError) -> None:
     """Put *error* into the log line of its request."""
     line.outcome = error.code
     line.upstream_code = error.upstream_code or ""
@@ -62,13 +114,13 @@ async def refuse_as_http(request: Request, exc: Exception) -> Response:
     """Answer what Starlette itself refuses: an unknown path, a wrong method."""
     if not isinstance(exc, HTTPException):
         raise exc
-    line = line_of(request.scope)
+    line = record_of(request.scope)
     error = _error(exc, request.method, line.path)
     line.outcome = error.code
     return _reply(line, error, {**(exc.headers or {}), **refusal_headers(line, error)})
 
 
-def refuse_a_bug(line: RequestLine) -> Response:
+def refuse_bug(line: AccessRecord) -> Response:
     """Answer anything unforeseen with the request id and nothing else."""
     error = InternalError("")
     return _reply(line, error, refusal_headers(line, error))
@@ -102,7 +154,7 @@ def _lost(method: str, path: str) -> str:
     return lost
 
 
-def refusal_headers(line: RequestLine, error: GatewayError) -> dict[str, str]:
+def refusal_headers(line: AccessRecord, error: GatewayError) -> dict[str, str]:
     """Return what the headers tell of *error* and, once there is one, of its edit."""
     headers = error_headers(error)
     if line.told is not None:
@@ -116,7 +168,7 @@ def refusal_headers(line: RequestLine, error: GatewayError) -> dict[str, str]:
     return headers
 
 
-def _reply(line: RequestLine, error: GatewayError, headers: Mapping[str, str]) -> Response:
+def _reply(line: AccessRecord, error: GatewayError, headers: Mapping[str, str]) -> Response:
     kind = _LastReply if isinstance(error, RequestTooLarge | BodyTooSlow) else Response
     return kind(
         error_body(error, line.request_id),
@@ -140,6 +192,6 @@ class _LastReply(Response):
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with suppress(TimeoutError):  # it had its time to read
             async with asyncio.timeout(_LINGER_SECONDS):
-                while not line_of(scope).body_ended:
+                while not record_of(scope).body_ended:
                     await receive()
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,5 +1,6 @@
 """What one request's log line will say: filled on its way, written at its end."""
 
+import traceback
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ _KEY = "gateway.request_line"
 
 
 @dataclass(slots=True)
-class RequestLine:
+class AccessRecord:
     """One request. Holds nothing that is secret: no key, no prompt, no URL of a picture."""
 
     request_id: str
@@ -46,17 +47,17 @@ class RequestLine:
     body_out: int = 0
 
 
-def attach(scope: MutableMapping[str, Any], line: RequestLine) -> None:
+def attach(scope: MutableMapping[str, Any], line: AccessRecord) -> None:
     scope[_KEY] = line
 
 
-def line_of(scope: MutableMapping[str, Any]) -> RequestLine:
+def record_of(scope: MutableMapping[str, Any]) -> AccessRecord:
     """Return the line of the request that *scope* belongs to."""
-    line: RequestLine = scope[_KEY]
+    line: AccessRecord = scope[_KEY]
     return line
 
 
-def fields_of(line: RequestLine) -> dict[str, Any]:
+def fields_of(line: AccessRecord) -> dict[str, Any]:
     """Return what the log says of a request; names are those of the metric labels."""
     told = line.told
     spent = line.phases.spent(line.started + line.seconds) if line.phases else {}
@@ -82,3 +83,19 @@ def fields_of(line: RequestLine) -> dict[str, Any]:
         "phase_seconds": {phase: round(seconds, 4) for phase, seconds in spent.items()},
         "bug": line.bug,
     }
+
+
+def safe_traceback(exc: BaseException) -> str:
+    """
+    Return the classes and the lines of code of *exc* and of what it came from.
+
+    No messages: they may quote what the client sent.
+    """
+    lines: list[str] = []
+    cause: BaseException | None = exc
+    while cause is not None:
+        lines += [type(cause).__qualname__, *traceback.format_tb(cause.__traceback__)]
+        if isinstance(cause, BaseExceptionGroup):
+            lines += [safe_traceback(one) for one in cause.exceptions]
+        cause = cause.__cause__ or cause.__context__
+    return "\n".join(line.rstrip() for line in lines)

@@ -3,18 +3,18 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from gateway.domain.errors import Overloaded
-from gateway.downstream.bytes_budget import Bytes, Share
+from gateway.downstream.memory_budget import MemoryBudget, Reservation
 
 
 def test_hold_and_release() -> None:
     """What has come is held for the length of the block, and the gauge hears of it."""
     changes: list[int] = []
-    budget = Bytes(100, changes.append)
+    budget = MemoryBudget(100, changes.append)
 
-    with budget.reserve("acme") as share:
-        share.grow_to(30)
-        share.grow_to(20)
-        share.grow_to(45)
+    with budget.reserve("acme") as reservation:
+        reservation.grow_to(30)
+        reservation.grow_to(20)
+        reservation.grow_to(45)
         held = budget.held
 
     assert held == 45
@@ -24,10 +24,10 @@ def test_hold_and_release() -> None:
 
 def test_what_is_announced_is_not_held() -> None:
     """An announcement takes nothing, whatever it says; one without room is refused at once."""
-    budget = Bytes(100, lambda _: None)
+    budget = MemoryBudget(100, lambda _: None)
 
-    with budget.reserve("acme", 100), budget.reserve("acme", 100) as share:
-        share.grow_to(60)
+    with budget.reserve("acme", 100), budget.reserve("acme", 100) as reservation:
+        reservation.grow_to(60)
         with pytest.raises(Overloaded) as caught, budget.reserve("acme", 41):
             raise AssertionError
 
@@ -37,19 +37,19 @@ def test_what_is_announced_is_not_held() -> None:
 
 def test_growing_over_the_limit() -> None:
     """A refused growth gives back what was held when the block ends."""
-    budget = Bytes(100, lambda _: None)
+    budget = MemoryBudget(100, lambda _: None)
 
-    with budget.reserve("acme") as share:
-        share.grow_to(60)
+    with budget.reserve("acme") as reservation:
+        reservation.grow_to(60)
         with pytest.raises(Overloaded):
-            share.grow_to(101)
+            reservation.grow_to(101)
 
     assert budget.held == 0
 
 
 def test_exactly_the_limit() -> None:
     """The limit itself is allowed, to a single tenant by several bodies."""
-    budget = Bytes(100, lambda _: None)
+    budget = MemoryBudget(100, lambda _: None)
     with budget.reserve("acme") as one, budget.reserve("acme") as other:
         one.grow_to(40)
         other.grow_to(60)
@@ -58,10 +58,10 @@ def test_exactly_the_limit() -> None:
 
 def test_one_tenant_cannot_hold_all() -> None:
     """However many bodies a tenant sends, it leaves room, and the next tenant leaves some, too."""
-    budget = Bytes(1000, lambda _: None, shared=True)
+    budget = MemoryBudget(1000, lambda _: None, shared=True)
     held: dict[str, int] = {}
 
-    def taken(body: Share) -> bool:
+    def taken(body: Reservation) -> bool:
         with suppress(Overloaded):
             body.grow_to(10)
         return body.held == 10
@@ -77,7 +77,7 @@ def test_one_tenant_cannot_hold_all() -> None:
 
 def test_one_body_always_finds_the_room_that_is_there() -> None:
     """A tenant that holds nothing else sends one body as long as it fits at all."""
-    budget = Bytes(100, lambda _: None, shared=True)
+    budget = MemoryBudget(100, lambda _: None, shared=True)
 
     with budget.reserve("a", 100) as one:
         one.grow_to(90)
@@ -89,12 +89,12 @@ def test_one_body_always_finds_the_room_that_is_there() -> None:
 
 def test_what_was_spooled_is_given_back() -> None:
     """What lies on the disk is not in memory, and somebody else may have the room."""
-    budget = Bytes(100, lambda _: None)
+    budget = MemoryBudget(100, lambda _: None)
 
-    with budget.reserve("acme") as share:
-        share.grow_to(90)
-        share.shrink_to(20)
-        share.shrink_to(50)
+    with budget.reserve("acme") as reservation:
+        reservation.grow_to(90)
+        reservation.shrink_to(20)
+        reservation.shrink_to(50)
         assert budget.held == 20
         with budget.reserve("acme", 80):
             pass
@@ -102,7 +102,7 @@ def test_what_was_spooled_is_given_back() -> None:
 
 def test_room_for_answers() -> None:
     """Pictures of answers stand under the same budget, and a tenant's own do not take it all."""
-    budget = Bytes(1600, lambda _: None, shared=True)
+    budget = MemoryBudget(1600, lambda _: None, shared=True)
     rooms = [budget.room("a") for _ in range(20)]
 
     begun = [room for room in rooms if room.begin()]
@@ -118,11 +118,11 @@ def test_room_for_answers() -> None:
 
 def test_release_twice() -> None:
     """Bytes that were dropped early are not given back again at the end."""
-    budget = Bytes(100, lambda _: None)
+    budget = MemoryBudget(100, lambda _: None)
 
-    with budget.reserve("acme") as share:
-        share.grow_to(60)
-        share.release()
+    with budget.reserve("acme") as reservation:
+        reservation.grow_to(60)
+        reservation.release()
         with budget.reserve("acme", 100):
             pass
 

@@ -13,9 +13,9 @@ from gateway.domain.edit import OutputOptions
 from gateway.domain.errors import ContentRefused, RateLimited
 from gateway.domain.models import Does
 from gateway.domain.tenant import KeepAlive
-from gateway.downstream.manner import BLANKS, EVENTS, SILENCE, Manner, manner_of
+from gateway.downstream.reply import BLANKS, EVENTS, SILENCE, Manner, manner_of
 from gateway.edits.request import EditResult
-from tests.downstream.house import ACME, FORM, TOLD, House, Wire, answer
+from tests.downstream.harness import ACME, FORM, TOLD, House, Wire, answer
 from tests.downstream.kept_awake import BLANK, STREAM, ending, send
 from tests.warp import WARP
 

@@ -3,10 +3,11 @@
 import hmac
 from collections.abc import Collection, Mapping
 from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from gateway.domain.errors import Forbidden, UnknownKey
 from gateway.domain.tenant import Tenant
-from gateway.downstream.own_page import host_of, is_loopback, is_own_page
 
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header "
@@ -63,7 +64,7 @@ class Keyring:
             Forbidden: no key is asked for, and a web page calls, which would spend the
                 operator's money.
         """
-        key = _presented(headers)
+        key = _api_key(headers)
         digest = sha256(key.encode("latin-1", "replace")).digest()
         known, tenant = self._tenant_by_digest.get(digest, (b"", None))
         if tenant is not None and hmac.compare_digest(known, digest):
@@ -84,7 +85,7 @@ class Keyring:
             raise Forbidden(_FOREIGN_PAGE)
 
 
-def _presented(headers: Mapping[str, str]) -> str:
+def _api_key(headers: Mapping[str, str]) -> str:
     """
     Return the key, empty where there is none.
 
@@ -96,3 +97,46 @@ def _presented(headers: Mapping[str, str]) -> str:
         return key
     scheme, _, key = headers.get("authorization", "").strip().partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
+
+
+_SAME_SITE = frozenset({"same-origin", "none"})
+
+
+def is_own_page(headers: Mapping[str, str]) -> bool:
+    """
+    Say whether no other site's page asks.
+
+    Browsers tell by Sec-Fetch-Site; over plain http to a far machine only by Origin. Programs
+    send neither.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in _SAME_SITE
+    origin = headers.get("origin")
+    return origin is None or _netloc_of(origin) == headers.get("host")
+
+
+def host_of(headers: Mapping[str, str]) -> str:
+    """Return the name in the Host header without its port; empty where it is odd or absent."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a name or address is this machine's own, for which no name can be rebound."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def _netloc_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

@@ -11,11 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.domain.clock import Clock
 from gateway.domain.errors import Draining, InternalError, Overloaded, RateLimited
 from gateway.domain.phases import Phases
-from gateway.downstream.edit_headers import server_timing
-from gateway.downstream.ports import EdgeObserver, LineLog
-from gateway.downstream.refuse import refuse_a_bug
-from gateway.downstream.request_line import RequestLine, attach
-from gateway.downstream.safe_traceback import safe_traceback
+from gateway.downstream.access_record import AccessRecord, attach, safe_traceback
+from gateway.downstream.ports import AccessLog, EdgeObserver
+from gateway.downstream.responses import refuse_bug, server_timing
 
 CUSTOMER_LEFT = 499
 """nginx's number for a client who left before there was an answer; never sent."""
@@ -27,7 +25,7 @@ _LONGEST_PATH = 200
 _SERVER_TIMING = b"server-timing"
 
 
-class RequestLog:
+class AccessLogMiddleware:
     """
     Pure ASGI: Starlette's BaseHTTPMiddleware would hide the client's leaving.
 
@@ -38,7 +36,9 @@ class RequestLog:
         log: Who writes.
     """
 
-    def __init__(self, app: ASGIApp, *, clock: Clock, observer: EdgeObserver, log: LineLog) -> None:
+    def __init__(
+        self, app: ASGIApp, *, clock: Clock, observer: EdgeObserver, log: AccessLog
+    ) -> None:
         self._app = app
         self._clock = clock
         self._observer = observer
@@ -58,11 +58,11 @@ class RequestLog:
             # quotes. An answer that has begun stays without an end, so that the server cuts it.
             line.outcome, line.bug = InternalError.code, safe_traceback(exc)
             if not line.status:
-                await refuse_a_bug(line)(scope, wire.receive, wire.send)
+                await refuse_bug(line)(scope, wire.receive, wire.send)
         finally:
             self._end(line)
 
-    def _end(self, line: RequestLine) -> None:
+    def _end(self, line: AccessRecord) -> None:
         line.seconds = self._clock.now() - line.started
         line.outcome = line.outcome or "ok"
         if line.route:
@@ -80,7 +80,7 @@ class RequestLog:
         self._log.log_line(line)
 
 
-def _rejection(line: RequestLine) -> str | None:
+def _rejection(line: AccessRecord) -> str | None:
     """Say why an edit was refused before its submit, where that is known at the edge alone."""
     if line.method != "POST" or "/images/" not in line.route:
         return None
@@ -90,9 +90,9 @@ def _rejection(line: RequestLine) -> str | None:
     return _REJECTIONS.get(line.outcome)
 
 
-def _begin(scope: Scope, now: float) -> RequestLine:
+def _begin(scope: Scope, now: float) -> AccessRecord:
     own = Headers(scope=scope).get("x-request-id", "")
-    return RequestLine(
+    return AccessRecord(
         request_id=own if _OWN_ID.fullmatch(own) else f"req_{uuid4().hex}",
         method=scope["method"],
         path=scope["path"][:_LONGEST_PATH],
@@ -104,7 +104,7 @@ def _begin(scope: Scope, now: float) -> RequestLine:
 class _Wire:
     """The connection, with counters."""
 
-    line: RequestLine
+    line: AccessRecord
     clock: Clock
     _receive: Receive
     _send: Send

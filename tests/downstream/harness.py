@@ -18,19 +18,17 @@ from gateway.domain.errors import NotFound
 from gateway.domain.models import Does, Inputs, Offer
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
+from gateway.downstream.access_log import AccessLogMiddleware
+from gateway.downstream.access_record import AccessRecord
+from gateway.downstream.auth import Keyring
 from gateway.downstream.body import Limits
-from gateway.downstream.bytes_budget import Bytes
 from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
-from gateway.downstream.keys import Keyring
-from gateway.downstream.models import Models
-from gateway.downstream.ops import Ops
-from gateway.downstream.readiness import Readiness
-from gateway.downstream.reception import Reception
-from gateway.downstream.refuse import exception_handlers
-from gateway.downstream.request_line import RequestLine
-from gateway.downstream.request_log import RequestLog
-from gateway.downstream.routes import routes
+from gateway.downstream.memory_budget import MemoryBudget
+from gateway.downstream.ops import Ops, Readiness
+from gateway.downstream.request_reader import RequestReader
+from gateway.downstream.responses import exception_handlers
+from gateway.downstream.routes import Models, routes
 from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.imaging.workers import Checked
 
@@ -158,7 +156,7 @@ class Recorder:
     """The observer and the log, as a list of what they were told."""
 
     said: list[tuple[Any, ...]] = field(default_factory=list)
-    lines: list[RequestLine] = field(default_factory=list)
+    lines: list[AccessRecord] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     inflight: int = 0
 
@@ -189,7 +187,7 @@ class Recorder:
     def inflight_bytes(self, change: int) -> None:
         self.inflight += change
 
-    def log_line(self, record: RequestLine) -> None:
+    def log_line(self, record: AccessRecord) -> None:
         self.lines.append(record)
 
     def told(self, what: str) -> list[tuple[Any, ...]]:
@@ -230,7 +228,7 @@ class House:
         self.seen = Recorder()
         self.service = FakeDesk()
         self.readiness = Readiness()
-        self.budget = Bytes(self.most_bytes, self.seen.inflight_bytes)
+        self.budget = MemoryBudget(self.most_bytes, self.seen.inflight_bytes)
         self.check = passes
         self.check_mask = lies_on
         self.clear: set[bytes] = set()
@@ -249,7 +247,7 @@ class House:
             Ops(self.readiness, self.registry),
             self.seen,
         )
-        log = Middleware(RequestLog, clock=self.clock, observer=self.seen, log=self.seen)
+        log = Middleware(AccessLogMiddleware, clock=self.clock, observer=self.seen, log=self.seen)
         cors = [Middleware(Cors, origins=self.origins)] if self.origins else []
         self.app = Starlette(
             routes=pages, middleware=[*cors, log], exception_handlers=exception_handlers()
@@ -257,7 +255,7 @@ class House:
         self.app.router.redirect_slashes = False
 
     def _door(self, keyring: Keyring, offer: Offer) -> Edits:
-        reception = Reception(
+        reception = RequestReader(
             check=self._checked,
             check_mask=self._mask_checked,
             has_clear_parts=self._cleared,

@@ -13,7 +13,7 @@ _OF_THE_REST = 3
 """How many times what would stay free a tenant may hold: alone, three quarters of the budget."""
 
 
-class Bytes:
+class MemoryBudget:
     """
     A process-wide budget; over it, new bodies are refused before the machine suffers.
 
@@ -43,7 +43,7 @@ class Bytes:
         return self._held
 
     @contextmanager
-    def reserve(self, tenant: str = "", announced: int = 0) -> Iterator["Share"]:
+    def reserve(self, tenant: str = "", announced: int = 0) -> Iterator["Reservation"]:
         """
         Hold what comes until the block's end or, once it is handed over, until its release.
 
@@ -54,43 +54,43 @@ class Bytes:
         Raises:
             Overloaded: there is no room.
         """
-        share = Share(self, tenant)
-        self.check(share, announced)
+        reservation = Reservation(self, tenant)
+        self.check(reservation, announced)
         try:
-            yield share
+            yield reservation
         finally:
-            if not share.handed_over:
-                share.release()
+            if not reservation.handed_over:
+                reservation.release()
 
-    def room(self, tenant: str) -> "Share":
+    def room(self, tenant: str) -> "Reservation":
         """Return memory for the pictures of an answer to *tenant*; nothing is taken yet."""
-        return Share(self, tenant)
+        return Reservation(self, tenant)
 
-    def check(self, share: "Share", n: int) -> None:
+    def check(self, reservation: "Reservation", n: int) -> None:
         """Raise Overloaded if *share* may not take *n* bytes more; nothing is taken."""
         free = self._limit - self._held - n
-        of_tenant = self._of_tenant[share.tenant]
-        several = self._shared and of_tenant > share.held
+        of_tenant = self._of_tenant[reservation.tenant]
+        several = self._shared and of_tenant > reservation.held
         if n > 0 and (free < 0 or (several and of_tenant + n > _OF_THE_REST * free)):
             raise Overloaded(
                 "Our servers are currently overloaded. Please try again later.",
                 retry_after=_RETRY_AFTER,
             )
 
-    def change(self, share: "Share", n: int) -> None:
+    def change(self, reservation: "Reservation", n: int) -> None:
         """Count *n* bytes that *share* takes, or gives back where *n* is negative."""
         self._held += n
-        self._of_tenant[share.tenant] += n
-        if not self._of_tenant[share.tenant]:
-            del self._of_tenant[share.tenant]
+        self._of_tenant[reservation.tenant] += n
+        if not self._of_tenant[reservation.tenant]:
+            del self._of_tenant[reservation.tenant]
         self._changed(n)
 
 
 @dataclass(slots=True)
-class Share:
+class Reservation:
     """One request's part of the budget."""
 
-    budget: Bytes
+    budget: MemoryBudget
     tenant: str = ""
     held: int = 0
     handed_over: bool = False

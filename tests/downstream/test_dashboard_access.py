@@ -4,8 +4,8 @@ import pytest
 from starlette.requests import Request
 
 from gateway.domain.errors import Forbidden, UnknownKey
-from gateway.downstream.dashboard_door import COOKIE, SESSION_SECONDS, Door
-from tests.downstream.house import FakeClock
+from gateway.downstream.dashboard import COOKIE, SESSION_SECONDS, DashboardAccess
+from tests.downstream.harness import FakeClock
 
 TOKEN = "canary-token-0123456789"
 
@@ -37,7 +37,7 @@ def asked(peer: str | None = "127.0.0.1", **headers: str) -> Request:
 )
 def test_this_machine_may_look(request_: Request) -> None:
     """Without a token whoever sits at this machine sees it."""
-    Door(None, FakeClock()).check(request_)
+    DashboardAccess(None, FakeClock()).check(request_)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_this_machine_may_look(request_: Request) -> None:
 def test_others_may_not(request_: Request, says: str) -> None:
     """Another machine, a rebound name, a proxy and another site's page see nothing."""
     with pytest.raises(Forbidden, match=says):
-        Door(None, FakeClock()).check(request_)
+        DashboardAccess(None, FakeClock()).check(request_)
 
 
 @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"bearer  {TOKEN} "])
@@ -70,7 +70,7 @@ def test_the_token_opens_from_anywhere(authorization: str) -> None:
     """With the token as bearer the page is seen from afar and through proxies."""
     far = asked("192.0.2.7", host="ops.example", via="1.1 p", authorization=authorization)
 
-    Door(TOKEN, FakeClock()).check(far)
+    DashboardAccess(TOKEN, FakeClock()).check(far)
 
 
 @pytest.mark.parametrize(
@@ -89,36 +89,36 @@ def test_the_token_opens_from_anywhere(authorization: str) -> None:
 def test_without_the_token(headers: dict[str, str]) -> None:
     """Whoever lacks the token is refused, on this machine too, and the token is not quoted."""
     with pytest.raises(UnknownKey) as refused:
-        Door(TOKEN, FakeClock()).check(asked(**headers))
+        DashboardAccess(TOKEN, FakeClock()).check(asked(**headers))
 
     assert TOKEN not in str(refused.value)
 
 
 def test_another_site_cannot_use_the_cookie() -> None:
     """Even with the session's cookie, a request from another site's page is refused."""
-    door = Door(TOKEN, FakeClock())
-    cookie = f"{COOKIE}={door.session()}"
+    access = DashboardAccess(TOKEN, FakeClock())
+    cookie = f"{COOKIE}={access.session()}"
 
-    door.check(asked(cookie=cookie, sec_fetch_site="same-origin"))
+    access.check(asked(cookie=cookie, sec_fetch_site="same-origin"))
     with pytest.raises(Forbidden):
-        door.check(asked(cookie=cookie, sec_fetch_site="cross-site"))
-    door.check_place(asked(sec_fetch_site="cross-site"), navigation=True)
+        access.check(asked(cookie=cookie, sec_fetch_site="cross-site"))
+    access.check_origin(asked(sec_fetch_site="cross-site"), navigation=True)
 
 
 def test_a_session_ends() -> None:
     """A cookie outlives the process, but not twelve hours, nor another token."""
     clock = FakeClock()
-    cookie = f"{COOKIE}={Door(TOKEN, clock).session()}"
+    cookie = f"{COOKIE}={DashboardAccess(TOKEN, clock).session()}"
 
-    Door(TOKEN, clock).check(asked(cookie=cookie))
+    DashboardAccess(TOKEN, clock).check(asked(cookie=cookie))
     with pytest.raises(UnknownKey):
-        Door(f"{TOKEN}2", clock).check(asked(cookie=cookie))
+        DashboardAccess(f"{TOKEN}2", clock).check(asked(cookie=cookie))
     clock.time += SESSION_SECONDS
     with pytest.raises(UnknownKey):
-        Door(TOKEN, clock).check(asked(cookie=cookie))
+        DashboardAccess(TOKEN, clock).check(asked(cookie=cookie))
     assert TOKEN not in cookie
 
 
 def test_without_a_token_no_token_fits() -> None:
     """Where none is set, the form opens nothing."""
-    assert not Door(None, FakeClock()).fits("")
+    assert not DashboardAccess(None, FakeClock()).fits("")

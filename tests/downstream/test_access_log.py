@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.downstream.request_line import line_of
-from gateway.downstream.request_log import RequestLog
+from gateway.downstream.access_log import AccessLogMiddleware
+from gateway.downstream.access_record import record_of
 from gateway.edits.request import EditStatus
-from tests.downstream.house import FILES, FORM, KEY, FakeClock, House, Recorder, Wire
+from tests.downstream.harness import FILES, FORM, KEY, FakeClock, House, Recorder, Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +97,7 @@ async def test_a_bug_in_the_middle_of_an_answer() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError
 
-    log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
+    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)
     await log(
         {"type": "http", "method": "GET", "path": "/", "headers": []}, wire.receive, wire.send
     )
@@ -113,7 +113,7 @@ async def test_time_and_headers() -> None:
     clock, seen = FakeClock(), Recorder()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        line_of(scope).route = "/x"
+        record_of(scope).route = "/x"
         await clock.sleep(1.5)
         await send({"type": "http.response.start", "status": 204})
         await clock.sleep(1)
@@ -121,7 +121,9 @@ async def test_time_and_headers() -> None:
 
     wire = Wire()
     scope = {"type": "http", "method": "GET", "path": "/x" * 200, "headers": []}
-    await RequestLog(app, clock=clock, observer=seen, log=seen)(scope, wire.receive, wire.send)
+    await AccessLogMiddleware(app, clock=clock, observer=seen, log=seen)(
+        scope, wire.receive, wire.send
+    )
 
     assert wire.headers["openai-processing-ms"] == "1500"
     assert wire.headers["openai-version"] == "2020-10-01"
@@ -138,7 +140,7 @@ async def test_no_page_no_count() -> None:
 
     wire = Wire()
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
+    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)
     await log(scope, wire.receive, wire.send)
 
     assert wire.sent[0]["status"] == 500
@@ -157,7 +159,7 @@ async def test_other_protocols_pass() -> None:
     async def nothing(*_: Any) -> Message:
         raise AssertionError
 
-    await RequestLog(app, clock=FakeClock(), observer=seen, log=seen)(
+    await AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)(
         {"type": "lifespan"},
         nothing,
         nothing,  # type: ignore[arg-type]  # never called
@@ -186,11 +188,11 @@ async def test_edits_refused_before_their_submit(
     seen = Recorder()
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
-        line = line_of(scope)
+        line = record_of(scope)
         line.route, line.outcome, line.tenant = route, outcome, "acme"
         line.told = None if status is None else EditStatus("edit_1", "beijing", status=status)
 
-    log = RequestLog(app, clock=FakeClock(), observer=seen, log=seen)
+    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)
     wire = Wire()
     await log(
         {"type": "http", "method": method, "path": "/", "headers": []}, wire.receive, wire.send

@@ -4,8 +4,8 @@ import pytest
 
 from gateway.domain.errors import Forbidden, UnknownKey
 from gateway.domain.tenant import Tenant
-from gateway.downstream.keys import Keyring
-from tests.downstream.house import ACME, KEY
+from gateway.downstream.auth import Keyring
+from tests.downstream.harness import ACME, KEY
 
 BETA = Tenant(name="beta", region="singapore", upstreams=())
 KEYS = {sha256(KEY.encode()).digest(): "acme", sha256(b"key-b").digest(): "beta"}

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from gateway.domain.errors import NotFound
-from gateway.downstream import refuse
+from gateway.downstream import responses
+from gateway.downstream.access_record import AccessRecord, attach
 from gateway.downstream.body import Limits
-from gateway.downstream.request_line import RequestLine, attach
-from tests.downstream.house import FILES, FORM, KEY, House, Wire, request_of
+from tests.downstream.harness import FILES, FORM, KEY, House, Wire, request_of
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ async def test_too_large_waits_for_the_rest() -> None:
 
 async def test_too_large_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who neither sends the rest nor hangs up is cut off after a while."""
-    monkeypatch.setattr(refuse, "_LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(responses, "_LINGER_SECONDS", 0.01)
     house = House(limits=Limits(max_body_bytes=100))
     scope, messages = edit(chunks=5)
     wire = Wire(*messages[:2])
@@ -57,7 +57,7 @@ async def test_too_large_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPat
 
 async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that stays away is 408 on a connection that ends, and may be sent again."""
-    monkeypatch.setattr(refuse, "_LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(responses, "_LINGER_SECONDS", 0.01)
     house = House(limits=Limits(idle_body_seconds=0.01))
     scope, messages = edit(chunks=5)
     wire = Wire(*messages[:2])
@@ -75,9 +75,9 @@ async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_starlette_refuses(status: int, code: str) -> None:
     """Starlette's own refusals come in the same envelope."""
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": []}
-    attach(scope, RequestLine(request_id="r", method="GET", path="/x", started=0.0))
+    attach(scope, AccessRecord(request_id="r", method="GET", path="/x", started=0.0))
 
-    reply = await refuse.refuse_as_http(Request(scope), HTTPException(status))
+    reply = await responses.refuse_as_http(Request(scope), HTTPException(status))
 
     assert f'"code":"{code}"'.encode() in bytes(reply.body)
 
@@ -85,8 +85,8 @@ async def test_what_starlette_refuses(status: int, code: str) -> None:
 @pytest.mark.parametrize(
     ("handler", "error"),
     [
-        pytest.param(refuse.refuse, HTTPException(404), id="gateway"),
-        pytest.param(refuse.refuse_as_http, NotFound("x"), id="http"),
+        pytest.param(responses.refuse, HTTPException(404), id="gateway"),
+        pytest.param(responses.refuse_as_http, NotFound("x"), id="http"),
     ],
 )
 def test_not_theirs(handler: Any, error: Exception) -> None:

@@ -13,12 +13,11 @@ from gateway.domain.models import MODELS, Offer
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
-from gateway.downstream.body import Limits
-from gateway.downstream.bytes_budget import Share
-from gateway.downstream.content_coding import decoded
+from gateway.downstream.access_record import AccessRecord, record_of
+from gateway.downstream.body import Limits, decoded
 from gateway.downstream.form import Form, read_form
+from gateway.downstream.memory_budget import Reservation
 from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts, LayOver
-from gateway.downstream.request_line import RequestLine, line_of
 from gateway.edits.digest import digest_of, first_digest, mark_in_turns
 from gateway.edits.patience import SHORTEST, patience, sdk_patience
 from gateway.edits.request import EditRequest
@@ -36,8 +35,8 @@ class Received:
 
     form: Form = field(repr=False)
     tenant: Tenant
-    share: Share
-    line: RequestLine
+    reservation: Reservation
+    line: AccessRecord
     phases: Phases
     key: str | None
     deployment: str
@@ -47,7 +46,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class RequestReader:
     check: Check
     check_mask: CheckMask
     has_clear_parts: HasClearParts
@@ -59,7 +58,7 @@ class Reception:
     observer: EdgeObserver
     tracer: Tracer = NO_TRACER
 
-    async def read(self, request: Request, tenant: Tenant, share: Share) -> Received:
+    async def read(self, request: Request, tenant: Tenant, reservation: Reservation) -> Received:
         """
         Read the body.
 
@@ -67,21 +66,21 @@ class Reception:
             InvalidRequest: the body itself; see read_form.
             CustomerLeft: nobody waits for it any more.
         """
-        line = line_of(request.scope)
+        line = record_of(request.scope)
         phases = Phases(started=line.started)
         line.phases = phases
         key = idempotency_key(request.headers)
         deployment = request.path_params.get("deployment", "")
         most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
         receive = decoded(request.receive, request.headers)
-        form = await read_form(receive, request.headers, self.limits, share, most_of)
+        form = await read_form(receive, request.headers, self.limits, reservation, most_of)
         read_at = self.clock.now()
         until = read_at + self.patience_of(request, tenant)
         came = self.tracer.came(request.headers)
         return Received(
             form=form,
             tenant=tenant,
-            share=share,
+            reservation=reservation,
             line=line,
             phases=phases,
             key=key,
@@ -91,7 +90,7 @@ class Reception:
             came=came,
         )
 
-    async def ask_of(self, received: Received) -> EditRequest:
+    async def checked_request(self, received: Received) -> EditRequest:
         """
         Check everything that can be checked before money is spent.
 
@@ -100,7 +99,7 @@ class Reception:
         """
         form = received.form
         tenant = received.tenant
-        share = received.share
+        reservation = received.reservation
         line = received.line
         until = received.until
         deployment = received.deployment
@@ -142,8 +141,8 @@ class Reception:
             idempotency_key=received.key,
             mask_source=mask_source,
             came=received.came,
-            release=share.release,
-            keep_only=share.shrink_to,
+            release=reservation.release,
+            keep_only=reservation.shrink_to,
         )
         line.overhead += self.clock.now() - received.read_at
         return edit_request
