@@ -84,7 +84,7 @@ class _Accounts:
             for number in range(case.accounts)
         ]
 
-    def heard(self, region: str) -> bool:  # noqa: ARG002 - it is asked nothing before a submit
+    def clock_known(self, region: str) -> bool:  # noqa: ARG002 - it is asked nothing before a submit
         return True
 
     def clock_offset(self, _region: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import Throttled, UpstreamUnavailable, UpstreamUnreachable
-from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
+from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Upstream
 from gateway.edits.ports import Observer
 
@@ -187,7 +187,7 @@ class World:
             self._stamp(task.ended) if status.ended else None,
         )
         await self._leg()
-        made = (Made("https://store.test/picture.png"),) if status.ended else ()
+        made = (ResultImage("https://store.test/picture.png"),) if status.ended else ()
         return Task(task_id, status, made, times=times, orig_prompt="a")
 
     async def tasks(
@@ -218,7 +218,7 @@ class World:
         await self._leg()
         return False
 
-    def heard(self, region: str) -> bool:  # noqa: ARG002 - it is asked nothing before a submit
+    def clock_known(self, region: str) -> bool:  # noqa: ARG002 - it is asked nothing before a submit
         return True
 
     def clock_offset(self, region: str) -> float:  # noqa: ARG002

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gateway.config.explain import explain
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
-from gateway.domain.models import MODELS, Does
+from gateway.domain.models import MODELS, Operation
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord, fields_of, safe_traceback
@@ -268,9 +268,9 @@ def _pages(
     config: Config, edits: Edits, ops: Ops, metrics: Metrics, dashboard: Dashboard | None
 ) -> list[Route]:
     # The same door with another offer: all that is behind it is shared.
-    reception = replace(edits.reception, offer=config.offers[Does.GENERATE])
+    reception = replace(edits.reception, catalog=config.catalogs[Operation.GENERATE])
     generations = replace(edits, reception=reception)
-    models = Models(edits.keyring, _names(config), tuple(config.offers.values()))
+    models = Models(edits.keyring, _names(config), tuple(config.catalogs.values()))
     return routes(
         edits,
         generations,
@@ -296,7 +296,7 @@ def _reception(
             body_seconds=server.body_seconds,
             idle_body_seconds=server.idle_body_seconds,
         ),
-        offer=config.offers[Does.EDIT],
+        catalog=config.catalogs[Operation.EDIT],
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
@@ -342,7 +342,7 @@ class _Lines:
 
 def _names(config: Config) -> list[str]:
     """Return every model name that a client may send, DashScope's own first."""
-    names = {name for offer in config.offers.values() for name in offer.models}
+    names = {name for catalog in config.catalogs.values() for name in catalog.models}
     return [*MODELS, *sorted(names - MODELS.keys())]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.task import Made
+from gateway.domain.task import ResultImage
 from gateway.ledger.mask_sources import MemoryMaskSources
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.result_urls import MemoryResultUrls
@@ -114,11 +114,11 @@ class FakeResultUrls(MemoryResultUrls):
         self.faults: dict[str, list[GatewayError]] = {}
         self.calls: list[str] = []
 
-    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+    async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
         self._maybe_raise("put")
         await super().put(edit_id, part, made)
 
-    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+    async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None:
         self._maybe_raise("get")
         return await super().get(edit_id, part)
 

@@ -12,9 +12,9 @@ from gateway.domain.errors import (
     ResultUnavailable,
     UpstreamFailed,
 )
-from gateway.domain.models import MODELS, Does
+from gateway.domain.models import MODELS, Operation
 from gateway.domain.phases import Phases
-from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
+from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.digest import digest_of, mark_of
 from gateway.edits.request import EditRequest, Incoming
@@ -54,7 +54,7 @@ def an_ask(
         "tenant": tenant or a_tenant(),
         "edit": edit,
         "pictures": pictures,
-        "digest": digest_of(edit, Does.EDIT, [mark_of(one.content) for one in pictures], {}),
+        "digest": digest_of(edit, Operation.EDIT, [mark_of(one.content) for one in pictures], {}),
         "patience": 300.0,
         "phases": Phases(clock.now()),
     }
@@ -223,7 +223,7 @@ class FakeDashScope:
         shown = tuple(rows[(page - 1) * page_size : page * page_size])
         return TaskPage(shown, total=len(rows), pages=-(-len(rows) // page_size))
 
-    def heard(self, region: str) -> bool:
+    def clock_known(self, region: str) -> bool:
         return True
 
     def clock_offset(self, region: str) -> float:
@@ -269,10 +269,10 @@ class FakeDashScope:
         return Task(fake.task_id, status, fault=fault, times=times)
 
     @staticmethod
-    def _result(fake: FakeTask, index: int) -> Made | GatewayError:
+    def _result(fake: FakeTask, index: int) -> ResultImage | GatewayError:
         if index in fake.run.failed:
             return UpstreamFailed(f"Picture {index} failed.")
-        return Made(f"https://oss.test/{fake.task_id}/{index}")
+        return ResultImage(f"https://oss.test/{fake.task_id}/{index}")
 
     def _times(self, wanted: FakeTask) -> tuple[float, float]:
         """Return when *wanted* starts and ends, first come first served within the limit."""

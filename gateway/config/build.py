@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.config.catalogs import catalogs_of
 from gateway.config.keys import read
-from gateway.config.offers import offers_of
 from gateway.config.prices import read_prices
 from gateway.config.schema import (
     AccountTable,
@@ -68,7 +68,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = read_metrics(root.table("metrics"), environ)
     traces, traces_headers = read_traces(root.table("traces"), environ)
-    offers = offers_of(root.table("models"))
+    catalogs = catalogs_of(root.table("models"))
     regions = _regions(root.table("regions"))
     prices = read_prices(root.table("prices"), regions)
     upstreams = _upstreams(root.table("upstreams"), root.table("accounts"), regions, environ)
@@ -83,7 +83,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         metrics_token=metrics_token,
         traces=traces,
         traces_headers=traces_headers,
-        offers=offers,
+        catalogs=catalogs,
         regions=MappingProxyType(regions),
         accounts=MappingProxyType({up.account.name: up.account for up in upstreams.values()}),
         upstreams=MappingProxyType(upstreams),

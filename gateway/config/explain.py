@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.build import is_loopback
 from gateway.config.schema import Config, Dashboard
-from gateway.domain.models import Does, Offer, is_openai_model
+from gateway.domain.models import Catalog, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
 
 _MIB = 1024 * 1024
@@ -43,15 +43,15 @@ def _process(config: Config) -> Iterator[str]:
     if config.dashboard.on:
         yield f"shows     what goes on at /dashboard, to {_watchers(config.dashboard)}"
     yield f"logs      from {log.level} on, format {log.format}"
-    yield f"edits     by {_offer(config.offers[Does.EDIT])}"
-    yield f"generates by {_offer(config.offers[Does.GENERATE])}"
+    yield f"edits     by {_offer(config.catalogs[Operation.EDIT])}"
+    yield f"generates by {_offer(config.catalogs[Operation.GENERATE])}"
 
 
-def _offer(offer: Offer) -> str:
+def _offer(catalog: Catalog) -> str:
     """Name each model behind an offer, the default first, and what else it is called."""
-    default = offer.models[offer.default]
+    default = catalog.models[catalog.default]
     called: dict[str, list[str]] = {default: ["any of OpenAI's names of image models"]}
-    for name, model in offer.models.items():
+    for name, model in catalog.models.items():
         named = name == model or (model == default and is_openai_model(name))
         called.setdefault(model, []).extend([] if named else [name])
     return "; ".join(

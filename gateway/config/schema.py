@@ -27,7 +27,7 @@ from gateway.config.rules import (
     Text,
     Whole,
 )
-from gateway.domain.models import DEFAULTS, Does, Offer
+from gateway.domain.models import DEFAULTS, Catalog, Operation
 from gateway.domain.tenant import (
     Account,
     EqualEdits,
@@ -173,10 +173,10 @@ class ModelsTable:
 
     default: Annotated[
         str, Key(Text("the name of a model"), "What an edit without a model gets.")
-    ] = DEFAULTS[Does.EDIT]
+    ] = DEFAULTS[Operation.EDIT]
     default_generation: Annotated[
         str, Key(Text("the name of a model"), "What a generation without a model gets.")
-    ] = DEFAULTS[Does.GENERATE]
+    ] = DEFAULTS[Operation.GENERATE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ class Config:
     """What a scraper has to present; ``None``: nothing."""
     traces: Traces
     traces_headers: Mapping[str, str] = field(repr=False)
-    offers: Mapping[Does, Offer]
+    catalogs: Mapping[Operation, Catalog]
     """Which models clients may ask for, by what is to be done."""
     regions: Mapping[str, Region]
     accounts: Mapping[str, Account]

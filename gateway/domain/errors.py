@@ -85,9 +85,9 @@ class GatewayError(Exception):
         """The edit that this refusal belongs to; set where the edit is known."""
 
     @property
-    def doubtful(self) -> bool:
+    def maybe_billed(self) -> bool:
         """Whether pictures may have been paid for that nobody can get: never repeated unasked."""
-        return isinstance(self, DOUBTFUL) and not self.retry
+        return isinstance(self, MAYBE_BILLED) and not self.retry
 
     def without_traceback(self) -> Self:
         """Return an equal one that knows no frame which it came through: they hold pictures."""
@@ -262,7 +262,7 @@ class TaskLost(GatewayError):
     code = "upstream_task_lost"
 
 
-DOUBTFUL = (SubmitUncertain, ResultUnavailable, TaskLost)
+MAYBE_BILLED = (SubmitUncertain, ResultUnavailable, TaskLost)
 """Without a retry these leave it open whether something was paid; see GatewayError.doubtful."""
 
 
@@ -278,7 +278,7 @@ class Throttled(RateLimited):
     """DashScope throttles the account (HTTP 429): the edit waits, it does not fail."""
 
 
-def remembered(
+def rebuild_error(
     kind: str | None, code: str | None, message: str | None, *, retry: bool
 ) -> GatewayError:
     """Rebuild an error that the ledger kept: *kind* is the name of its class."""

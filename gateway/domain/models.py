@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class Does(StrEnum):
+class Operation(StrEnum):
     """What a client may ask of a model; each has a path of OpenAI's."""
 
     EDIT = "edit"
@@ -63,7 +63,7 @@ class Model:
     family: Family
     path: str
     """Of its submit, below the region's base URL."""
-    does: Does
+    operation: Operation
     inputs: Inputs
     sizes: Sizes
     most_prompt: int = 2000
@@ -95,15 +95,23 @@ _AT_ONCE = "/services/aigc/multimodal-generation/generation"
 
 # Sources: dashscope.md 1.3, 1.4, 9; for all but wan2.5-i2i also docs/models.md.
 _TABLE = (
-    Model("wan2.5-i2i-preview", Family.SYNTHESIS, _EDITS, Does.EDIT, _WAN25, _SMALL),
-    Model("wan2.5-t2i-preview", Family.SYNTHESIS, _PAINTS, Does.GENERATE, _NONE, _LARGE),
-    Model("wan2.6-image", Family.MESSAGES, _MESSAGES, Does.EDIT, Inputs(4, 240, 8000), _WAN26),
-    Model("wan2.6-t2i", Family.MESSAGES, _MESSAGES, Does.GENERATE, _NONE, _LARGE, most_prompt=2100),
+    Model("wan2.5-i2i-preview", Family.SYNTHESIS, _EDITS, Operation.EDIT, _WAN25, _SMALL),
+    Model("wan2.5-t2i-preview", Family.SYNTHESIS, _PAINTS, Operation.GENERATE, _NONE, _LARGE),
+    Model("wan2.6-image", Family.MESSAGES, _MESSAGES, Operation.EDIT, Inputs(4, 240, 8000), _WAN26),
+    Model(
+        "wan2.6-t2i",
+        Family.MESSAGES,
+        _MESSAGES,
+        Operation.GENERATE,
+        _NONE,
+        _LARGE,
+        most_prompt=2100,
+    ),
     Model(
         "qwen-image-edit-plus",
         Family.SYNCHRONOUS,
         _AT_ONCE,
-        Does.EDIT,
+        Operation.EDIT,
         Inputs(3, 384, 3072),
         _QWEN,
         most_prompt=800,
@@ -141,15 +149,15 @@ def may_name(said: str, model: str) -> bool:
     return True
 
 
-DEFAULTS: Mapping[Does, str] = MappingProxyType(
-    {Does.EDIT: "wan2.5-i2i-preview", Does.GENERATE: "wan2.5-t2i-preview"}
+DEFAULTS: Mapping[Operation, str] = MappingProxyType(
+    {Operation.EDIT: "wan2.5-i2i-preview", Operation.GENERATE: "wan2.5-t2i-preview"}
 )
 """What a request without a model gets, unless the config says otherwise."""
 
 
-def models_that(does: Does) -> tuple[str, ...]:
+def models_that(operation: Operation) -> tuple[str, ...]:
     """Return the names of the models that do what is asked."""
-    return tuple(model.name for model in MODELS.values() if model.does is does)
+    return tuple(model.name for model in MODELS.values() if model.operation is operation)
 
 
 _OPENAIS = re.compile(r"(?:chat)?gpt-image-[A-Za-z0-9][A-Za-z0-9._-]{0,99}|dall-e-[23]")
@@ -161,10 +169,10 @@ def is_openai_model(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Catalog:
     """What is done at one of OpenAI's paths, and by which models."""
 
-    does: Does
+    operation: Operation
     models: Mapping[str, str]
     """Every name that a client may send there, and DashScope's name for it."""
     default: str

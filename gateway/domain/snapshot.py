@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Some(Generic[_T]):
+class Capped(Generic[_T]):
     """The first of many: a crowd must not make a snapshot large."""
 
     rows: tuple[_T, ...]
@@ -95,11 +95,11 @@ class TenantSeen:
 class Snapshot:
     """What the service knows."""
 
-    running: Some[EditSeen]
+    running: Capped[EditSeen]
     """Submitted, or being submitted or delivered."""
-    waiting: Some[EditSeen]
+    waiting: Capped[EditSeen]
     """In line: nothing was paid."""
-    kept: Some[EditSeen]
+    kept: Capped[EditSeen]
     """Their pictures are made, and nobody is connected to fetch them."""
-    accounts: Some[AccountSeen]
-    tenants: Some[TenantSeen]
+    accounts: Capped[AccountSeen]
+    tenants: Capped[TenantSeen]

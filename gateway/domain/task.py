@@ -32,7 +32,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ResultImage:
     """One picture that a task made."""
 
     url: str = field(repr=False)
@@ -54,7 +54,7 @@ class Task:
 
     task_id: str
     status: TaskStatus
-    results: tuple[Made | GatewayError, ...] = ()
+    results: tuple[ResultImage | GatewayError, ...] = ()
     """In order, of a SUCCEEDED task: a picture, or why there is none."""
     fault: GatewayError | None = None
     """Why a FAILED, CANCELED or UNKNOWN task made nothing."""
@@ -69,7 +69,7 @@ class Task:
         if self.status is TaskStatus.UNKNOWN:
             return True
         return self.status is TaskStatus.SUCCEEDED and not any(
-            isinstance(result, Made) or result.upstream_code for result in self.results
+            isinstance(result, ResultImage) or result.upstream_code for result in self.results
         )
 
     @property
@@ -79,8 +79,8 @@ class Task:
         return tuple(error for error in errors if isinstance(error, GatewayError))
 
     @property
-    def made(self) -> tuple[Made, ...]:
-        return tuple(result for result in self.results if isinstance(result, Made))
+    def made(self) -> tuple[ResultImage, ...]:
+        return tuple(result for result in self.results if isinstance(result, ResultImage))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.clock import Clock
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord, record_of
@@ -35,7 +35,7 @@ from gateway.downstream.responses import edit_headers, request_headers
 from gateway.edits.request import EditRequest, EditStatus
 
 _BEATS_PER_PATIENCE = 3  # nobody who waits shorter than a beat shall be lost between two
-_PLACES = {Does.EDIT: "/v1/images/edits", Does.GENERATE: "/v1/images/generations"}
+_PLACES = {Operation.EDIT: "/v1/images/edits", Operation.GENERATE: "/v1/images/generations"}
 _ENDED = frozenset({"succeeded", "failed"})
 
 
@@ -188,8 +188,8 @@ class Edits:
         return Stay(opening, line, phases, self.measure, self.clock, self.observer)
 
     @property
-    def _does(self) -> Does:
-        return self.reception.offer.does
+    def _does(self) -> Operation:
+        return self.reception.catalog.operation
 
     def _status(self, told: EditStatus, *, asynchronous: bool = False) -> Response:
         headers = edit_headers(told)

@@ -11,7 +11,7 @@ from starlette.types import Send
 from gateway.domain.clock import Clock
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import GatewayError
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import KeepAlive, Tenant
 from gateway.downstream.access_record import AccessRecord
@@ -131,20 +131,20 @@ def json_of(answer: EditResult, created: int, measure: Measure) -> Delivery:
 
 
 def events_of(
-    answer: EditResult, created: int, measure: Measure, does: Does = Does.EDIT
+    answer: EditResult, created: int, measure: Measure, operation: Operation = Operation.EDIT
 ) -> Delivery:
     """Return *answer* as server-sent events, one for each picture."""
     parts: list[bytes | InBase64] = []
     for picture in answer.pictures:
         size = measure(_head(picture))
-        before, after = completed_frames(created, answer.form, size, does)
+        before, after = completed_frames(created, answer.form, size, operation)
         parts += [before, InBase64(picture), after]
     return Delivery(result_headers(answer), tuple(parts))
 
 
-def running_body(told: EditStatus, does: Does) -> bytes:
+def running_body(told: EditStatus, operation: Operation) -> bytes:
     """Return what is said of an edit whose answer is not to be had, or not wanted, now."""
-    return running_answer(told.edit_id, does, status=told.status, created=told.created)
+    return running_answer(told.edit_id, operation, status=told.status, created=told.created)
 
 
 def _length(picture: bytes | Incoming) -> int:
@@ -199,13 +199,13 @@ EVENTS = Manner(
     error=error_event,
     late=comments,
 )
-GENERATION_EVENTS = replace(EVENTS, deliver=partial(events_of, does=Does.GENERATE))
+GENERATION_EVENTS = replace(EVENTS, deliver=partial(events_of, operation=Operation.GENERATE))
 
 
-def manner_of(form: OutputOptions, tenant: Tenant, does: Does) -> Manner:
+def manner_of(form: OutputOptions, tenant: Tenant, operation: Operation) -> Manner:
     """Return how this request is answered: as it asks itself, else as its tenant is set."""
     if form.stream:
-        return EVENTS if does is Does.EDIT else GENERATION_EVENTS
+        return EVENTS if operation is Operation.EDIT else GENERATION_EVENTS
     return BLANKS if tenant.keep_alive is KeepAlive.WHITESPACE else SILENCE
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import InvalidRequest
-from gateway.domain.models import MODELS, Offer
+from gateway.domain.models import MODELS, Catalog
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
@@ -52,7 +52,7 @@ class RequestReader:
     has_clear_parts: HasClearParts
     lay_over: LayOver
     limits: Limits
-    offer: Offer
+    catalog: Catalog
     max_wait_seconds: float
     clock: Clock
     observer: EdgeObserver
@@ -71,7 +71,7 @@ class RequestReader:
         line.phases = phases
         key = idempotency_key(request.headers)
         deployment = request.path_params.get("deployment", "")
-        most_of = partial(most_pictures, offer=self.offer, deployment=deployment)
+        most_of = partial(most_pictures, catalog=self.catalog, deployment=deployment)
         receive = decoded(request.receive, request.headers)
         form = await read_form(receive, request.headers, self.limits, reservation, most_of)
         read_at = self.clock.now()
@@ -105,13 +105,13 @@ class RequestReader:
         deployment = received.deployment
         mask_source = _mask_source(form, tenant)
         rules = {"strict": tenant.strict, "fit": tenant.fit}
-        edit = edit_of(form.fields, offer=self.offer, deployment=deployment, **rules)
+        edit = edit_of(form.fields, catalog=self.catalog, deployment=deployment, **rules)
         marks = [await mark_in_turns(ref.content, ref.url) for ref in form.pictures]
         markup = _markup(form, tenant)
         others = {"mask": await mark_in_turns(mask_source.mask)} if mask_source else {}
         if markup:
             others["markup"] = await mark_in_turns(markup)
-        digest = digest_of(edit, self.offer.does, marks, others)
+        digest = digest_of(edit, self.catalog.operation, marks, others)
         inputs = MODELS[edit.model].inputs
         unread = [_unread(ref) for ref in form.pictures]
         own_mask = None

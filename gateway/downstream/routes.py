@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.errors import Gone, NotFound
-from gateway.domain.models import Offer
+from gateway.domain.models import Catalog
 from gateway.downstream.access_record import record_of
 from gateway.downstream.auth import Keyring
 from gateway.downstream.body import AnswerCut, ClientLeft
@@ -82,7 +82,7 @@ class Models:
     keyring: Keyring
     names: Sequence[str]
     """Every name that may be asked for, DashScope's own first."""
-    offers: Sequence[Offer] = ()
+    catalogs: Sequence[Catalog] = ()
     """What is done at each path: a name that one of them takes exists, listed or not."""
 
     async def get_all(self, request: Request) -> Response:
@@ -98,7 +98,7 @@ class Models:
         """
         self._admit(request)
         name = request.path_params["id"].rstrip("/")
-        if name not in self.names and not any(offer.model_of(name) for offer in self.offers):
+        if name not in self.names and not any(catalog.model_of(name) for catalog in self.catalogs):
             raise NotFound(
                 f"The model `{name}` does not exist or you do not have access to it.",
                 code="model_not_found",

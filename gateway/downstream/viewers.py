@@ -19,7 +19,7 @@ from starlette.types import Send
 from gateway.domain.clock import Clock
 from gateway.domain.errors import Overloaded
 from gateway.domain.phases import Phases
-from gateway.domain.snapshot import Some
+from gateway.domain.snapshot import Capped
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.body import ClientLeft
@@ -70,9 +70,9 @@ class RecentReplies:
             self._total += 1
         self._log.log_line(record)
 
-    def recent(self) -> Some[ReplySeen]:
+    def recent(self) -> Capped[ReplySeen]:
         """Return the last ones, youngest first, and how many there were since the start."""
-        return Some(tuple(_seen(line) for line in self._lines), self._total)
+        return Capped(tuple(_seen(line) for line in self._lines), self._total)
 
 
 def _is_end(line: AccessRecord) -> bool:

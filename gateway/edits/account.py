@@ -69,7 +69,7 @@ class AccountState:
             clock=clock,
             durations=self.durations,
             observer=observer,
-            instead=self.instead,
+            failover_for=self.failover_for,
         )
 
     def prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
@@ -122,7 +122,7 @@ class AccountState:
             told.add(said["reason"])
             self._tell("upstream_does_not_work", **said)
 
-    def instead(self, upstream: Upstream, error: GatewayError) -> Upstream:
+    def failover_for(self, upstream: Upstream, error: GatewayError) -> Upstream:
         """
         Return whom to ask about a task of *upstream*, whose key was refused.
 

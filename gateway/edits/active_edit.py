@@ -255,15 +255,15 @@ class ActiveEdit:
 
         A doubtful end is the answer, too: to begin again could be to pay twice.
         """
-        failed = self.stage is Stage.FAILED and not self.doubtful
+        failed = self.stage is Stage.FAILED and not self.maybe_billed
         return not self.delivered and not self.given_up and not failed
 
     @property
-    def doubtful(self) -> bool:
+    def maybe_billed(self) -> bool:
         """Whether it has failed and may have been paid for."""
         if isinstance(self.error, InternalError):
             return self.submitted
-        return self.error is not None and self.error.doubtful
+        return self.error is not None and self.error.maybe_billed
 
     @property
     def given_up(self) -> bool:

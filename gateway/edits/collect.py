@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, ResultUnavailable
-from gateway.domain.task import Made, Task, TaskStatus
+from gateway.domain.task import ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState
 from gateway.edits.active_edit import ActiveEdit, PartRun
@@ -175,14 +175,14 @@ class Collector:
             tried += 1
 
     async def _download(
-        self, run: PartRun, made: tuple[Made, ...], fetch: _Fetch
+        self, run: PartRun, made: tuple[ResultImage, ...], fetch: _Fetch
     ) -> list[_Picture | ResultUnavailable]:
         upstream = run.upstream
         if upstream is None:
             return []
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(result: Made) -> _Picture | ResultUnavailable:
+        async def one(result: ResultImage) -> _Picture | ResultUnavailable:
             async with room:
                 try:
                     return await fetch(upstream, run, result.url)
@@ -198,7 +198,7 @@ class Collector:
             raise several.exceptions[0] from several
         return [task.result() for task in tasks]
 
-    async def _made(self, active: ActiveEdit, run: PartRun) -> tuple[Made, ...]:
+    async def _made(self, active: ActiveEdit, run: PartRun) -> tuple[ResultImage, ...]:
         """
         Return what the part's task made, asking DashScope when we do not know (any more).
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from blake3 import blake3
 
 from gateway.domain.edit import Edit, Size
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 
 _SLICE = 4 * 2**20  # takes about two milliseconds
 _VERSION = "2:"
@@ -34,7 +34,7 @@ async def mark_in_turns(content: bytes, url: str = "") -> bytes:
 
 
 def digest_of(
-    edit: Edit, does: Does, pictures: Sequence[bytes], others: Mapping[str, bytes]
+    edit: Edit, operation: Operation, pictures: Sequence[bytes], others: Mapping[str, bytes]
 ) -> str:
     """
     Return the digest of what a client sent: the fields that decide the result, the pictures.
@@ -45,14 +45,14 @@ def digest_of(
 
     Args:
         edit: As edit_of returned it, before a mask changed it.
-        does: The path that it was sent to.
+        operation: The path that it was sent to.
         pictures: The mark of each, in order.
         others: The marks of a mask and the like, by field.
     """
     answer = edit.answer
     whole = blake3()
     for field in (
-        does,
+        operation,
         edit.model_asked,
         edit.prompt,
         edit.n,

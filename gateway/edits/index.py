@@ -149,7 +149,7 @@ class EditIndex:
 
         def order(active: ActiveEdit) -> tuple[bool, bool, bool, float]:
             other_try = active.retry_count != request.retry_count - 1
-            return bool(active.connected), active.doubtful, other_try, active.created
+            return bool(active.connected), active.maybe_billed, other_try, active.created
 
         return min(open_, key=order, default=None)
 

@@ -9,10 +9,10 @@ from gateway.domain.phases import Phase
 from gateway.domain.snapshot import (
     AccountSeen,
     Budget,
+    Capped,
     EditSeen,
     KeySeen,
     Snapshot,
-    Some,
     TenantSeen,
 )
 from gateway.domain.task import TaskStatus
@@ -68,8 +68,8 @@ def overview(
     )
 
 
-def _edits(active_edits: Sequence[ActiveEdit], most: int, clock: Clock) -> Some[EditSeen]:
-    return Some(tuple(_edit(active, clock) for active in active_edits[:most]), len(active_edits))
+def _edits(active_edits: Sequence[ActiveEdit], most: int, clock: Clock) -> Capped[EditSeen]:
+    return Capped(tuple(_edit(active, clock) for active in active_edits[:most]), len(active_edits))
 
 
 def _edit(active: ActiveEdit, clock: Clock) -> EditSeen:
@@ -130,7 +130,7 @@ def _is_pending(watch: Watch) -> bool:
     return watch.status is TaskStatus.PENDING and watch.polls > 0 and not watch.listed_at
 
 
-def _accounts(accounts: list[AccountState], now: float) -> Some[AccountSeen]:
+def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSeen]:
     """Describe the accounts; one with a key at rest comes first, then the busiest."""
 
     def order(account: AccountState) -> tuple[bool, int]:
@@ -139,7 +139,7 @@ def _accounts(accounts: list[AccountState], now: float) -> Some[AccountSeen]:
     first = (
         sorted(accounts, key=order)[:MOST_ACCOUNTS] if len(accounts) > MOST_ACCOUNTS else accounts
     )
-    return Some(tuple(_account(account, now) for account in first), len(accounts))
+    return Capped(tuple(_account(account, now) for account in first), len(accounts))
 
 
 def _account(account: AccountState, now: float) -> AccountSeen:
@@ -170,7 +170,7 @@ def _key(account: AccountState, name: str, now: float) -> KeySeen:
     return KeySeen(name, state, rest.reason, round(rest.until, 1))
 
 
-def _tenants(tenants: list[Tenant], groups: _Groups) -> Some[TenantSeen]:
+def _tenants(tenants: list[Tenant], groups: _Groups) -> Capped[TenantSeen]:
     """Count the edits of each tenant; the busiest come first."""
     # Also of tenants that are gone from the config.
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -179,4 +179,4 @@ def _tenants(tenants: list[Tenant], groups: _Groups) -> Some[TenantSeen]:
             counts[active.tenant.name][ticket] += 1
     busiest = sorted(tenants, key=lambda tenant: -sum(counts[tenant.name]))[:MOST_TENANTS]
     seen = (TenantSeen(one.name, one.region, *counts[one.name]) for one in busiest)
-    return Some(tuple(seen), len(tenants))
+    return Capped(tuple(seen), len(tenants))

@@ -55,7 +55,7 @@ class Poller:
         clock: Clock,
         durations: Durations,
         observer: Observer,
-        instead: Callable[[Upstream, GatewayError], Upstream] = lambda upstream, _: upstream,
+        failover_for: Callable[[Upstream, GatewayError], Upstream] = lambda upstream, _: upstream,
     ) -> None:
         self._account = account
         self._calls = calls
@@ -63,7 +63,7 @@ class Poller:
         self._clock = clock
         self._durations = durations
         self._observer = observer
-        self._instead = instead
+        self._failover_for = failover_for
         self._watches = Watches(account.running_tasks)
         self._plans: list[_Plan] = []
         self._number = 0
@@ -267,7 +267,7 @@ class Poller:
         if isinstance(error, Throttled):
             self._throttled("poll")
         if isinstance(error, UpstreamUnavailable):
-            watch.upstream = self._instead(watch.upstream, error)
+            watch.upstream = self._failover_for(watch.upstream, error)
         wait = min(5.0, 0.5 * 2 ** min(watch.missed, 5))
         watch.missed += 1
         watch.spared_until = self._clock.now() + wait

@@ -7,7 +7,7 @@ from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
+from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import Incoming
 
@@ -69,7 +69,7 @@ class DashScope(Protocol):
         """
         ...
 
-    def heard(self, region: str) -> bool:
+    def clock_known(self, region: str) -> bool:
         """Return whether the region has answered this process yet: any answer tells its time."""
         ...
 
@@ -310,11 +310,11 @@ class ResultUrls(Protocol):
     Each call raises LedgerUnavailable when it cannot be done.
     """
 
-    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+    async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
         """Keep where one part's pictures lie; to do it again is harmless."""
         ...
 
-    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None: ...
+    async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None: ...
     async def drop(self, *edit_ids: str) -> None:
         """Forget what is kept of these; harmless where there is nothing."""
         ...

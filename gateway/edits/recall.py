@@ -11,7 +11,7 @@ from gateway.domain.edit import (
     most_of_a_task,
     parts_of,
 )
-from gateway.domain.errors import GatewayError, ResultUnavailable, TaskLost, remembered
+from gateway.domain.errors import GatewayError, ResultUnavailable, TaskLost, rebuild_error
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.edits.active_edit import ActiveEdit, PartRun, Stage
@@ -39,7 +39,7 @@ class Recall:
             kind = record.error_kind
             code = record.error_code
             message = record.error_message
-            active.end(Stage.FAILED, remembered(kind, code, message, retry=record.error_retry))
+            active.end(Stage.FAILED, rebuild_error(kind, code, message, retry=record.error_retry))
         elif record.state is EditState.SUCCEEDED and None in upstreams.values():
             active.end(Stage.FAILED, _made_but_out_of_reach())
         elif record.state is EditState.SUCCEEDED:

@@ -138,7 +138,7 @@ class SubmitResolver:
         if isinstance(error, Throttled):
             account.calls.throttled()
         elif isinstance(error, UpstreamUnavailable):
-            doubt.upstream = account.instead(doubt.upstream, error)
+            doubt.upstream = account.failover_for(doubt.upstream, error)
 
     async def _candidates(self, account: AccountState, doubt: UncertainSubmit) -> list[_Candidate]:
         """

@@ -263,7 +263,7 @@ class EditRunner:
             active.end(Stage.SUCCEEDED)
             return
         # A part that may be paid for forbids the retry that another part would allow.
-        error = min(errors, key=lambda error: (error.retry, not error.doubtful))
+        error = min(errors, key=lambda error: (error.retry, not error.maybe_billed))
         told = active.submitted or active.promised  # somebody may ask what became of it
         state = EditState.FAILED if told else EditState.DROPPED
         if active.submitted or active.recorded or any(run.upstream for run in active.runs):

@@ -355,7 +355,7 @@ class EditService:
                     await self._clock.sleep(1.0)
                 else:
                     await self._runner.end_by_bug(active, error)
-        if active.stage is Stage.FAILED and not active.doubtful:
+        if active.stage is Stage.FAILED and not active.maybe_billed:
             self._index.remove(active)
 
     async def _delivered(self, waiter: Waiter) -> None:

@@ -19,7 +19,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.phases import Phase
-from gateway.domain.task import Made, Task, TaskStatus
+from gateway.domain.task import ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState
 from gateway.edits.active_edit import ActiveEdit, LeftInLine, PartRun, Stage
@@ -135,7 +135,7 @@ class Submitter:
                 continue
             except GatewayError as error:
                 self._observer.task_failed(upstream.region.name, active.edit.model, error)
-                if not error.doubtful:
+                if not error.maybe_billed:
                     await self._undo(account, active, run, error)
                 elif active.has_tasks:
                     await self._lose(account, active, run)
@@ -206,7 +206,7 @@ class Submitter:
         with suppress(TimeoutError):
             async with asyncio.timeout(_HEAR_SECONDS):
                 for pause in _HEAR_PAUSES:
-                    if self._dashscope.heard(upstream.region.name):
+                    if self._dashscope.clock_known(upstream.region.name):
                         return
                     await self._clock.sleep(pause)
                     await account.calls.turn("settlements")
@@ -365,7 +365,7 @@ class Submitter:
         await self._accept(account, active, run, upstream, task_id)
         self._observer.recovered("submit_resolved")
 
-    async def _kept_urls(self, active: ActiveEdit, run: PartRun) -> tuple[Made, ...] | None:
+    async def _kept_urls(self, active: ActiveEdit, run: PartRun) -> tuple[ResultImage, ...] | None:
         """Read where the pictures lie; while that cannot be told, nothing is given up for a day."""
         until = self._clock.now() + _URL_SECONDS
         while self._clock.now() < until:

@@ -73,7 +73,7 @@ class Waiter:
             raise late from None
         except GatewayError as error:
             error.edit_id = active.edit_id
-            if (error.doubtful or active.doubtful) and active.told_at is None:
+            if (error.maybe_billed or active.maybe_billed) and active.told_at is None:
                 active.told_at = self.clock.now()
             self.trace.told(error)
             raise

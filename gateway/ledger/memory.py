@@ -9,7 +9,7 @@ from cachetools import LRUCache, TLRUCache
 
 from gateway.domain.errors import GatewayError, LedgerConflict
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
-from gateway.ledger.rows import DOUBTFUL_KINDS
+from gateway.ledger.rows import MAYBE_BILLED_KINDS
 
 _KEPT_SECONDS = 24 * 3600.0
 _MOST = 200_000  # about 100 MB; the oldest leave first
@@ -205,4 +205,4 @@ def _is_owed(edit: EditRecord) -> bool:
 
 
 def _is_doubtful(edit: EditRecord) -> bool:
-    return edit.error_kind in DOUBTFUL_KINDS and not edit.error_retry
+    return edit.error_kind in MAYBE_BILLED_KINDS and not edit.error_retry

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.domain.task import Made
+from gateway.domain.task import ResultImage
 from gateway.ledger.folder import EditFiles
 
 
@@ -13,12 +13,12 @@ class MemoryResultUrls:
     """Answers gateway.edits.ports.ResultUrls for as long as the process lives."""
 
     def __init__(self) -> None:
-        self._by_edit: dict[str, dict[int, tuple[Made, ...]]] = {}
+        self._by_edit: dict[str, dict[int, tuple[ResultImage, ...]]] = {}
 
-    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+    async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
         self._by_edit.setdefault(edit_id, {})[part] = made
 
-    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+    async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None:
         return self._by_edit.get(edit_id, {}).get(part)
 
     async def drop(self, *edit_ids: str) -> None:
@@ -35,11 +35,11 @@ class FileResultUrls:
     def __init__(self, folder: EditFiles) -> None:
         self._folder = folder
 
-    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+    async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
         urls = orjson.dumps([picture.url for picture in made])
         await self._folder.write(f"{edit_id}.{part}", (urls,))
 
-    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+    async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None:
         content = await self._folder.read(f"{edit_id}.{part}")
         if content is None:
             return None
@@ -47,7 +47,7 @@ class FileResultUrls:
             urls = orjson.loads(content)
         except orjson.JSONDecodeError:
             return None  # one that lost its content with the machine's power is as good as none
-        return tuple(Made(url) for url in urls)
+        return tuple(ResultImage(url) for url in urls)
 
     async def drop(self, *edit_ids: str) -> None:
         await self._folder.remove(frozenset(edit_ids))

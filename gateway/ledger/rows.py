@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.domain.edit import Size
-from gateway.domain.errors import DOUBTFUL, GatewayError
+from gateway.domain.errors import MAYBE_BILLED, GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 
 EDIT_COLUMNS = (
@@ -50,7 +50,7 @@ TASK_COLUMNS = (
     "base_url",
 )
 
-DOUBTFUL_KINDS = tuple(error.__name__ for error in DOUBTFUL)
+MAYBE_BILLED_KINDS = tuple(error.__name__ for error in MAYBE_BILLED)
 """The ``error_kind`` of failures that, without a retry, leave it open whether they were paid."""
 
 _URL = re.compile(r"\b\w+://\S+")

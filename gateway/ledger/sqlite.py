@@ -10,8 +10,8 @@ from gateway.domain.errors import GatewayError, LedgerConflict
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.age import Age
 from gateway.ledger.rows import (
-    DOUBTFUL_KINDS,
     EDIT_COLUMNS,
+    MAYBE_BILLED_KINDS,
     TASK_COLUMNS,
     edit_of_row,
     message_to_keep,
@@ -60,7 +60,7 @@ _ACCEPT = (
     "WHERE edit_id = ? AND part = ?"
 )
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
-_DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(DOUBTFUL_KINDS))})"
+_DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(MAYBE_BILLED_KINDS))})"
 _OWED = f"state = 'open' OR (delivered = 0 AND (state = 'succeeded' OR {_DOUBTFUL}))"
 _DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT promised AND NOT {_HAS_TASK}"  # noqa: S608 - the same
 # An open edit is never old. The calendar alone makes none old either, since it may be wrong;
@@ -209,7 +209,7 @@ class SqliteLedger:
             f"AND (NOT delivered OR delivered_age > ? OR {_MAYBE_JUST_DELIVERED}) "
             "ORDER BY delivered_age DESC LIMIT 1",
             (
-                *(tenant, *digests, *self._old(), *DOUBTFUL_KINDS),
+                *(tenant, *digests, *self._old(), *MAYBE_BILLED_KINDS),
                 *(self._age() - within, self._epoch() - 2 * within),
             ),
         )
@@ -225,7 +225,7 @@ class SqliteLedger:
         return await self._read(
             f"WHERE ({_OWED}) AND NOT ({_IS_OLD}) "
             f"AND (state <> 'open' OR promised OR {_HAS_TASK}) ORDER BY created, rowid",
-            (*DOUBTFUL_KINDS, *self._old()),
+            (*MAYBE_BILLED_KINDS, *self._old()),
         )
 
     async def known(self, task_ids: Collection[str]) -> set[str]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
-from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskRow, TaskStatus, Times
+from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.translate.dashscope_fault import fault
 from gateway.translate.dashscope_request import BEIJING
 from gateway.translate.dashscope_text import code_of, count_of, number_of, task_id_of, text_of
@@ -139,17 +139,17 @@ def _pictures_of(choice: Any) -> list[Any]:
             return [choice]
 
 
-def _results(entries: Sequence[Any]) -> tuple[Made | GatewayError, ...]:
+def _results(entries: Sequence[Any]) -> tuple[ResultImage | GatewayError, ...]:
     # A SUCCEEDED task was billed: a new one would be paid for again, so never ask for a retry.
     return tuple(_result(entry) for entry in entries[:_MOST_RESULTS]) or (
         UpstreamFailed("The upstream made no picture.", retry=False),
     )
 
 
-def _result(entry: Any) -> Made | GatewayError:
+def _result(entry: Any) -> ResultImage | GatewayError:
     match entry:
         case {"url": str(url)} if url:
-            return Made(url=url)
+            return ResultImage(url=url)
         case {"code": _} if code := code_of(entry, "code"):
             return fault(code, text_of(entry, "message"))
         case _:
@@ -157,7 +157,7 @@ def _result(entry: Any) -> Made | GatewayError:
 
 
 def _why_none(
-    status: TaskStatus, output: Mapping[str, Any], results: Sequence[Made | GatewayError]
+    status: TaskStatus, output: Mapping[str, Any], results: Sequence[ResultImage | GatewayError]
 ) -> GatewayError | None:
     code = code_of(output, "code")
     message = text_of(output, "message")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.domain.edit import ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 
 Reader = Callable[[str, str], object]
 """From the field's name and text to its value; raises InvalidRequest."""
@@ -115,9 +115,9 @@ _OF_BOTH: Mapping[str, Reader] = {
     "watermark": _truth,
     "prompt_extend": _truth,
 }
-FIELDS: Mapping[Does, Mapping[str, Reader]] = {
-    Does.EDIT: {**_OF_BOTH, "input_fidelity": _as_sent},
-    Does.GENERATE: {**_OF_BOTH, "style": _as_sent},
+FIELDS: Mapping[Operation, Mapping[str, Reader]] = {
+    Operation.EDIT: {**_OF_BOTH, "input_fidelity": _as_sent},
+    Operation.GENERATE: {**_OF_BOTH, "style": _as_sent},
 }
 
 NAMES = frozenset(name for readers in FIELDS.values() for name in readers)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
-from gateway.domain.models import MODELS, Does, Model, Offer, Sizes
+from gateway.domain.models import MODELS, Catalog, Model, Operation, Sizes
 from gateway.translate import size_rule
 from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT, Reader, shown, too_long
@@ -22,8 +22,8 @@ from gateway.translate.openai_pictures import (
 _NESTED = re.compile(r"(?:extra_body|parameters|input)\[([^\[\]]+)\](.*)", re.DOTALL)
 _AS_JSON = frozenset({"extra_body", "parameters"})
 _DOES_INSTEAD = {
-    Does.EDIT: "makes pictures of a prompt alone: ask for it at /v1/images/generations",
-    Does.GENERATE: "edits pictures: send it with them to /v1/images/edits",
+    Operation.EDIT: "makes pictures of a prompt alone: ask for it at /v1/images/generations",
+    Operation.GENERATE: "edits pictures: send it with them to /v1/images/edits",
 }
 _BOM = "\ufeff"  # what Windows' editors put before a text
 _LONGEST_NAME = 200
@@ -33,7 +33,7 @@ _MOST_IGNORED = 32  # they are listed in a header, and proxies take headers of 4
 def edit_of(
     fields: Sequence[tuple[str, str]],
     *,
-    offer: Offer,
+    catalog: Catalog,
     deployment: str = "",
     strict: bool,
     fit: bool,
@@ -48,7 +48,7 @@ def edit_of(
 
     Args:
         fields: Name and text, in the order sent, repeated names and all.
-        offer: What is done at this path.
+        catalog: What is done at this path.
         deployment: What Azure's path says; the form's model goes before it, if there is such.
         strict: Whether an unknown field is refused; else it is listed as ignored.
         fit: Whether a size that DashScope does not make is made by scaling; else it is refused.
@@ -57,9 +57,9 @@ def edit_of(
         InvalidRequest: ``param`` is the field to change.
         UnknownModel: ``model`` is none that is offered.
     """
-    values, ignored = _read(fields, FIELDS[offer.does], strict=strict)
-    name = _named(values.get("model"), deployment, offer)
-    model = MODELS[_model(name or offer.default, offer)]
+    values, ignored = _read(fields, FIELDS[catalog.operation], strict=strict)
+    name = _named(values.get("model"), deployment, catalog)
+    model = MODELS[_model(name or catalog.default, catalog)]
     _check_texts(values, model)
     return replace(_edit(values, model, ignored, fit=fit), model_asked=name or "")
 
@@ -83,12 +83,12 @@ def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fi
     )
 
 
-def most_pictures(fields: Iterable[tuple[str, str]], offer: Offer, deployment: str = "") -> int:
+def most_pictures(fields: Iterable[tuple[str, str]], catalog: Catalog, deployment: str = "") -> int:
     """Return how many pictures the model takes that *fields* ask for, as edit_of will find it."""
     said = (text.strip() for name, text in fields if _plain_name(name) == "model")
     sent = next((name for name in said if name), None)
-    name = _named(sent, deployment, offer) or offer.default
-    return MODELS[offer.model_of(name) or offer.models[offer.default]].inputs.most
+    name = _named(sent, deployment, catalog) or catalog.default
+    return MODELS[catalog.model_of(name) or catalog.models[catalog.default]].inputs.most
 
 
 def _check_texts(values: Mapping[str, Any], model: Model) -> None:
@@ -238,21 +238,21 @@ def _plain_name(sent: str) -> str:
     return name
 
 
-def _named(sent: str | None, deployment: str, offer: Offer) -> str | None:
+def _named(sent: str | None, deployment: str, catalog: Catalog) -> str | None:
     """Return the form's model, or the path's where the form has none that exists."""
-    if not deployment or (sent is not None and offer.model_of(sent)):
+    if not deployment or (sent is not None and catalog.model_of(sent)):
         return sent
-    return deployment if sent is None or offer.model_of(deployment) else sent
+    return deployment if sent is None or catalog.model_of(deployment) else sent
 
 
-def _model(name: str, offer: Offer) -> str:
+def _model(name: str, catalog: Catalog) -> str:
     """Return DashScope's name, or refuse *name* with what to do instead."""
-    if (model := offer.model_of(name)) is not None:
+    if (model := catalog.model_of(name)) is not None:
         return model
     said = f"The model '{shown(name)}' does not exist."
-    if name in offer.elsewhere:
-        said = f"The model '{shown(name)}' {_DOES_INSTEAD[offer.does]}."
-    raise UnknownModel(f"{said} Use one of: {', '.join(offer.models)}.", param="model")
+    if name in catalog.elsewhere:
+        said = f"The model '{shown(name)}' {_DOES_INSTEAD[catalog.operation]}."
+    raise UnknownModel(f"{said} Use one of: {', '.join(catalog.models)}.", param="model")
 
 
 def _refuse_unknown(sent: str, name: str, text: str, *, strict: bool) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import orjson
 
 from gateway.domain.edit import OutputOptions, Size
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 
-_OBJECTS = {Does.EDIT: "image.edit", Does.GENERATE: "image.generation"}
+_OBJECTS = {Operation.EDIT: "image.edit", Operation.GENERATE: "image.generation"}
 _FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 """By the endings of file names."""
 _OPEN = b'{"b64_json":"'
@@ -54,9 +54,9 @@ def _ending(url: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[2].lower()
 
 
-def running_answer(edit_id: str, does: Does, *, status: str, created: int) -> bytes:
+def running_answer(edit_id: str, operation: Operation, *, status: str, created: int) -> bytes:
     """Return the 202 of an edit that has not ended."""
-    said = {"id": edit_id, "object": _OBJECTS[does], "status": status, "created": created}
+    said = {"id": edit_id, "object": _OBJECTS[operation], "status": status, "created": created}
     return orjson.dumps(said)
 
 

@@ -6,13 +6,16 @@ import orjson
 
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import GatewayError
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.translate.openai_error import error_object
 
 HEARTBEAT = b": keep-alive\n\n"
 """A comment: an event without data, such as a ping, breaks the Python SDK (openai.md 7.4)."""
 
-_COMPLETED = {Does.EDIT: b"image_edit.completed", Does.GENERATE: b"image_generation.completed"}
+_COMPLETED = {
+    Operation.EDIT: b"image_edit.completed",
+    Operation.GENERATE: b"image_generation.completed",
+}
 # The schema requires it, and DashScope counts no tokens.
 _NO_USAGE = {
     "total_tokens": 0,
@@ -23,7 +26,7 @@ _NO_USAGE = {
 
 
 def completed_frames(
-    created: int, form: OutputOptions, size: Size | None, does: Does
+    created: int, form: OutputOptions, size: Size | None, operation: Operation
 ) -> tuple[bytes, bytes]:
     """
     Return what stands before and after one picture in base64 in its event.
@@ -35,7 +38,7 @@ def completed_frames(
         created: Seconds since the epoch.
         form: Its output format is named.
         size: Of this picture, in pixels.
-        does: What was asked for; it names the event.
+        operation: What the client asked for; it names the event.
     """
     rest = {
         "created_at": created,
@@ -45,7 +48,7 @@ def completed_frames(
         "output_format": form.output_format,
         "usage": _NO_USAGE,
     }
-    event = _COMPLETED[does]
+    event = _COMPLETED[operation]
     before = b'event: %b\ndata: {"type":"%b","b64_json":"' % (event, event)
     return before, b'",' + orjson.dumps(rest)[1:] + b"\n\n"
 

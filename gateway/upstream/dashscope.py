@@ -143,7 +143,7 @@ class DashScopeApi:
     async def download(self, upstream: Upstream, url: str) -> bytes:
         return await self._results.download(upstream, url)
 
-    def heard(self, region: str) -> bool:
+    def clock_known(self, region: str) -> bool:
         """Return whether *region* has answered; one that tells no time has answered as well."""
         return region in self._heard
 

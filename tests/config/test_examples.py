@@ -42,7 +42,16 @@ def test_commented_defaults_are_the_defaults(tmp_path: Path) -> None:
 
     as_shipped, spelled_out = _load(FULL), _load(full)
 
-    for part in ("server", "state", "log", "dashboard", "offers", "regions", "accounts", "tenants"):
+    for part in (
+        "server",
+        "state",
+        "log",
+        "dashboard",
+        "catalogs",
+        "regions",
+        "accounts",
+        "tenants",
+    ):
         assert getattr(spelled_out, part) == getattr(as_shipped, part)
 
 

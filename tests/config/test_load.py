@@ -9,7 +9,7 @@ from openai.types import ImageModel
 
 from gateway.config import load_config
 from gateway.config.schema import Dashboard
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
 from gateway.observe.labels import Price
 from tests.config.toml import ACME, GOOD, HASH, UP, load, up
@@ -26,7 +26,7 @@ def test_least_config_means_the_defaults(tmp_path: Path) -> None:
     assert (config.server.body_seconds, config.server.idle_body_seconds) == (120, 20)
     assert (config.state.path, config.state.sync) == ("state/gateway.db", "normal")
     assert (config.log.level, config.log.format) == ("info", "auto")
-    assert config.offers[Does.EDIT].default == "wan2.5-i2i-preview"
+    assert config.catalogs[Operation.EDIT].default == "wan2.5-i2i-preview"
     assert config.accounts == {"main": Account("main", "beijing")}
     assert config.open_tenant is None
 
@@ -47,7 +47,7 @@ def test_builtin_models(tmp_path: Path) -> None:
     """OpenAI's names of image models mean DashScope's, beside its own name."""
     config = load(tmp_path, GOOD)
 
-    models = dict(config.offers[Does.EDIT].models)
+    models = dict(config.catalogs[Operation.EDIT].models)
     for name in ("wan2.6-image", "qwen-image-edit-plus"):
         assert models.pop(name) == name
     assert models == dict.fromkeys(
@@ -61,9 +61,9 @@ def test_aliases_join_the_builtin_ones(tmp_path: Path) -> None:
 
     config = load(tmp_path, models + GOOD)
 
-    offer = config.offers[Does.EDIT]
-    assert offer.models["mine"] == offer.models["dall-e-2"] == "wan2.5-i2i-preview"
-    assert offer.default == "wan2.5-i2i-preview"
+    catalog = config.catalogs[Operation.EDIT]
+    assert catalog.models["mine"] == catalog.models["dall-e-2"] == "wan2.5-i2i-preview"
+    assert catalog.default == "wan2.5-i2i-preview"
 
 
 def test_tenant_is_joined_with_its_upstreams(tmp_path: Path) -> None:

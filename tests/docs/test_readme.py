@@ -8,7 +8,7 @@ import pytest
 from gateway.cli import _parser
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
-from gateway.domain.models import MODELS, Does, Inputs, Offer, Sizes
+from gateway.domain.models import MODELS, Catalog, Inputs, Operation, Sizes
 from gateway.observe.metrics import Metrics
 from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT
 from gateway.translate.openai_pictures import is_file_id, is_picture
@@ -39,8 +39,8 @@ _PAIRS = [
     pytest.param(DOCS / "quickstart.md", DOCS / "quickstart.zh-CN.md", id="quickstart"),
 ]
 _MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
-_EDITS = Offer(Does.EDIT, _MODELS, "gpt-image-1")
-_GENERATIONS = Offer(Does.GENERATE, {"a": "wan2.5-t2i-preview"}, "a")
+_EDITS = Catalog(Operation.EDIT, _MODELS, "gpt-image-1")
+_GENERATIONS = Catalog(Operation.GENERATE, {"a": "wan2.5-t2i-preview"}, "a")
 
 
 # ---------------------------------------------------------------- two languages, one README
@@ -143,12 +143,12 @@ def _square(sizes: Sizes) -> str:
 
 def test_models_table() -> None:
     """The table of models is the gateway's own."""
-    paths = {Does.EDIT: "/v1/images/edits", Does.GENERATE: "/v1/images/generations"}
+    paths = {Operation.EDIT: "/v1/images/edits", Operation.GENERATE: "/v1/images/generations"}
 
     assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == [
         (
             f"`{model.name}`",
-            f"`{paths[model.does]}`",
+            f"`{paths[model.operation]}`",
             *_pictures(model.inputs),
             str(model.most_prompt),
             _square(model.sizes),
@@ -191,8 +191,8 @@ def test_listed_fields_are_called_listed() -> None:
 
 def _read(name: str, text: str) -> Edit:
     fields = [(name, text)] if name == "prompt" else [("prompt", "add a hat"), (name, text)]
-    offer = _EDITS if name in FIELDS[Does.EDIT] or name not in NAMES else _GENERATIONS
-    return edit_of(fields, offer=offer, strict=False, fit=True)
+    catalog = _EDITS if name in FIELDS[Operation.EDIT] or name not in NAMES else _GENERATIONS
+    return edit_of(fields, catalog=catalog, strict=False, fit=True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from gateway.domain.errors import (
     RateLimited,
     TaskLost,
     Throttled,
-    remembered,
+    rebuild_error,
 )
 
 
@@ -67,7 +67,7 @@ def test_an_instance_overrides_its_class() -> None:
 )
 def test_remembered(kind: str | None, expected: type[GatewayError]) -> None:
     """What the ledger kept is told again in the same words."""
-    error = remembered(kind, "some_code", "What was said.", retry=True)
+    error = rebuild_error(kind, "some_code", "What was said.", retry=True)
 
     assert type(error) is expected
     assert (error.code, error.message, error.retry) == ("some_code", "What was said.", True)
@@ -75,7 +75,7 @@ def test_remembered(kind: str | None, expected: type[GatewayError]) -> None:
 
 def test_remembered_without_words() -> None:
     """A record without a message or code has those of its class."""
-    error = remembered("TaskLost", None, None, retry=False)
+    error = rebuild_error("TaskLost", None, None, retry=False)
 
     assert (error.code, error.message) == ("upstream_task_lost", "The edit failed.")
 

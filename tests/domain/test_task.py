@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.domain.errors import UpstreamFailed
-from gateway.domain.task import Made, Task, TaskStatus
+from gateway.domain.task import ResultImage, Task, TaskStatus
 
 
 @pytest.mark.parametrize("status", TaskStatus)
@@ -12,7 +12,7 @@ def test_ended(status: TaskStatus) -> None:
 
 def test_made() -> None:
     """Made are the pictures, in order, without the failures between them."""
-    one, two = Made("https://a.test/1"), Made("https://a.test/2")
+    one, two = ResultImage("https://a.test/1"), ResultImage("https://a.test/2")
     task = Task("t", TaskStatus.SUCCEEDED, (one, UpstreamFailed("no"), two))
 
     assert task.made == (one, two)
@@ -20,6 +20,6 @@ def test_made() -> None:
 
 def test_nothing_private_in_repr() -> None:
     """Neither a signed URL nor a prompt appear in a representation."""
-    task = Task("t", TaskStatus.SUCCEEDED, (Made("canary"),), orig_prompt="canary")
+    task = Task("t", TaskStatus.SUCCEEDED, (ResultImage("canary"),), orig_prompt="canary")
 
     assert "canary" not in repr(task)

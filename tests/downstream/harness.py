@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import NotFound
-from gateway.domain.models import Does, Inputs, Offer
+from gateway.domain.models import Catalog, Inputs, Operation
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
@@ -36,8 +36,8 @@ KEY = "sk-canary-0123456789"
 ACME = Tenant(name="acme", region="beijing", upstreams=())
 MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
 PAINTERS = {"wan2.5-t2i-preview": "wan2.5-t2i-preview", "gpt-image-1": "wan2.5-t2i-preview"}
-EDITS = Offer(Does.EDIT, MODELS, "gpt-image-1", PAINTERS)
-GENERATIONS = Offer(Does.GENERATE, PAINTERS, "gpt-image-1", MODELS)
+EDITS = Catalog(Operation.EDIT, MODELS, "gpt-image-1", PAINTERS)
+GENERATIONS = Catalog(Operation.GENERATE, PAINTERS, "gpt-image-1", MODELS)
 TOLD = EditStatus(
     edit_id="edit_1",
     region="beijing",
@@ -215,7 +215,7 @@ class House:
     """One gateway's door, with everything behind it in reach."""
 
     tenant: Tenant = ACME
-    edits: Offer = EDITS
+    edits: Catalog = EDITS
     limits: Limits = field(default_factory=Limits)
     most_bytes: int = 2**24
     measure: Callable[[bytes], Size | None] = lambda _: None
@@ -239,7 +239,7 @@ class House:
         keyring = Keyring(
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
-        edits, generations = (self._door(keyring, offer) for offer in (self.edits, GENERATIONS))
+        edits, generations = (self._door(keyring, catalog) for catalog in (self.edits, GENERATIONS))
         pages = routes(
             edits,
             generations,
@@ -254,14 +254,14 @@ class House:
         )
         self.app.router.redirect_slashes = False
 
-    def _door(self, keyring: Keyring, offer: Offer) -> Edits:
+    def _door(self, keyring: Keyring, catalog: Catalog) -> Edits:
         reception = RequestReader(
             check=self._checked,
             check_mask=self._mask_checked,
             has_clear_parts=self._cleared,
             lay_over=self._laid,
             limits=self.limits,
-            offer=offer,
+            catalog=catalog,
             max_wait_seconds=540.0,
             clock=self.clock,
             observer=self.seen,

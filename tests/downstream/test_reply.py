@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from gateway.domain.edit import OutputOptions
 from gateway.domain.errors import ContentRefused, RateLimited
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.domain.tenant import KeepAlive
 from gateway.downstream.reply import BLANKS, EVENTS, SILENCE, Manner, manner_of
 from gateway.edits.request import EditResult
@@ -40,7 +40,7 @@ async def test_manner(stream: bool, keep_alive: KeepAlive, manner: Manner) -> No
     """A stream is asked for by the request; blanks are the tenant's, and only without one."""
     tenant = replace(ACME, keep_alive=keep_alive)
 
-    assert manner_of(OutputOptions(stream=stream), tenant, Does.EDIT) is manner
+    assert manner_of(OutputOptions(stream=stream), tenant, Operation.EDIT) is manner
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TypeVar
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, UpstreamFailed
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.task import Accepted, Made, Task, TaskPage, TaskStatus
+from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.ports import DashScope, Ledger, ResultUrls
 from gateway.edits.request import EditRequest, EditResult, Incoming
@@ -96,8 +96,8 @@ class MortalDashScope:
         )
         return await self._life.call("tasks", work)
 
-    def heard(self, region: str) -> bool:
-        return self._world.heard(region)
+    def clock_known(self, region: str) -> bool:
+        return self._world.clock_known(region)
 
     def clock_offset(self, region: str) -> float:
         return self._world.clock_offset(region)
@@ -164,10 +164,10 @@ class MortalResultUrls:
         self._result_urls = result_urls
         self._life = life
 
-    async def put(self, edit_id: str, part: int, made: tuple[Made, ...]) -> None:
+    async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
         await self._life.call("result URLs", self._result_urls.put(edit_id, part, made))
 
-    async def get(self, edit_id: str, part: int) -> tuple[Made, ...] | None:
+    async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None:
         return await self._life.call("look for result URLs", self._result_urls.get(edit_id, part))
 
     async def drop(self, *edit_ids: str) -> None:

@@ -246,5 +246,5 @@ async def test_a_task_is_asked_for_with_another_key_of_its_account() -> None:
         observer=RecordingObserver(),
     )
 
-    assert account.instead(ONE, REFUSED) is TWO
-    assert account.instead(TWO, REFUSED) is TWO
+    assert account.failover_for(ONE, REFUSED) is TWO
+    assert account.failover_for(TWO, REFUSED) is TWO

@@ -26,7 +26,7 @@ class Punctual(FakeDashScope):
     def clock_offset(self, region: str) -> float:
         return -self._jump if self.met else 0.0
 
-    def heard(self, region: str) -> bool:
+    def clock_known(self, region: str) -> bool:
         return self.met
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
@@ -105,7 +105,7 @@ class Distant(FakeDashScope):
 
     vain = 0
 
-    def heard(self, region: str) -> bool:
+    def clock_known(self, region: str) -> bool:
         return self.count("tasks") > self.vain
 
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.edit import OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import ResultUnavailable, UpstreamFailed
 from gateway.domain.phases import Phases
-from gateway.domain.task import Made, Task, TaskStatus
+from gateway.domain.task import ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import Incoming
 from tests.edits.house import House, buy, refusal, whole
@@ -270,7 +270,7 @@ async def test_a_poll_without_a_result_is_repeated(glimpse: Task) -> None:
 
 def test_what_tells_nothing() -> None:
     """A picture, or a reason for there being none, is something."""
-    made = Task("t", TaskStatus.SUCCEEDED, (Made("https://a.test/"),))
+    made = Task("t", TaskStatus.SUCCEEDED, (ResultImage("https://a.test/"),))
     refused = UpstreamFailed("refused", retry=False)
     refused.upstream_code = "InternalError"
 

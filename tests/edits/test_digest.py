@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.edits.digest import (
     comparable,
     digest_of,
@@ -25,9 +25,9 @@ def digest(
     edit: Edit,
     pictures: Sequence[bytes] = (),
     others: Mapping[str, bytes] = NONE,
-    does: Does = Does.EDIT,
+    operation: Operation = Operation.EDIT,
 ) -> str:
-    return digest_of(edit, does, pictures, others)
+    return digest_of(edit, operation, pictures, others)
 
 
 @pytest.mark.anyio
@@ -123,7 +123,7 @@ def test_what_else_comes_counts() -> None:
         digest(edit, [ONE], {"mask": ONE}),
         digest(edit, [ONE], {"markup": TWO}),
         digest(edit, [ONE, TWO]),
-        digest(edit, [ONE], does=Does.GENERATE),
+        digest(edit, [ONE], operation=Operation.GENERATE),
     }
 
     assert len(digests) == 6

@@ -157,7 +157,7 @@ class Silent:
         self.submit = house.world.submit
         self.cancel = house.world.cancel
         self.tasks = house.world.tasks
-        self.heard = house.world.heard
+        self.clock_known = house.world.clock_known
         self.clock_offset = house.world.clock_offset
         self.open = house.world.open
         self.download = house.world.download

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.models import MODELS, Does
+from gateway.domain.models import MODELS, Operation
 from gateway.sandbox import (
     Answer,
     Constant,
@@ -57,7 +57,7 @@ class Street:
 
     async def edit_request(self, model: str, retry: int = 0) -> httpx.Response:
         """Ask for what *model* does: an edit in JSON, or a generation."""
-        edits = MODELS[model].does is Does.EDIT
+        edits = MODELS[model].operation is Operation.EDIT
         picture = f"data:image/png;base64,{b64encode(photo()).decode()}"
         said = {"model": model, "prompt": "make it blue", "size": "1280x1280"}
         return await self.http.post(

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.task import Made
+from gateway.domain.task import ResultImage
 from gateway.edits.ports import ResultUrls
 from gateway.ledger.result_urls import MemoryResultUrls, open_result_urls
 
 pytestmark = pytest.mark.anyio
 
-ONE = (Made("https://oss.test/1/0?Signature=a"), Made("https://oss.test/1/1?Signature=b"))
-TWO = (Made("https://oss.test/2/0?Signature=c"),)
+ONE = (
+    ResultImage("https://oss.test/1/0?Signature=a"),
+    ResultImage("https://oss.test/1/1?Signature=b"),
+)
+TWO = (ResultImage("https://oss.test/2/0?Signature=c"),)
 
 
 @pytest.fixture(params=["memory", "files"])

@@ -10,7 +10,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
     UpstreamUnavailable,
 )
-from gateway.domain.task import Accepted, Made, TaskRow, TaskStatus, Times
+from gateway.domain.task import Accepted, ResultImage, TaskRow, TaskStatus, Times
 from gateway.translate.dashscope_task import read_accepted, read_answer, read_page, read_task
 
 URL = "https://dashscope-result-sh.oss-cn-shanghai.aliyuncs.com/xxx.png?Expires=1&Signature=a%2Bb"
@@ -58,7 +58,7 @@ def test_a_model_without_tasks_answers_with_its_pictures() -> None:
     assert accepted is not None
     assert accepted.task is not None
     first, second = accepted.task.results
-    assert first == Made("https://a/1.png")
+    assert first == ResultImage("https://a/1.png")
     assert isinstance(second, UpstreamFailed)
     assert accepted.task.status is TaskStatus.SUCCEEDED
     assert accepted.task.task_id == accepted.task_id == "request-r"
@@ -107,7 +107,7 @@ def test_a_succeeded_task() -> None:
         TaskStatus.SUCCEEDED,
         "d1f2a1be",
     )
-    assert task.results == task.made == (Made(url=URL),)
+    assert task.results == task.made == (ResultImage(url=URL),)
     assert task.fault is None
     assert task.orig_prompt == "a cat"
     assert task.times == Times(
@@ -129,7 +129,7 @@ def test_a_partial_failure_keeps_its_order() -> None:
 
     assert [type(result) for result in task.results] == [
         UpstreamFailed,
-        Made,
+        ResultImage,
         ContentRefused,
         UpstreamFailed,
         UpstreamFailed,
@@ -364,7 +364,7 @@ def test_the_newer_form_of_results(choices: object, made: list[bool]) -> None:
     """Each picture of each choice is one, in order; what is none is why, and nothing is lost."""
     task = read_task(told("SUCCEEDED", choices=choices, finished=True))
 
-    assert [isinstance(result, Made) for result in task.results] == made
-    assert all(isinstance(result, Made | GatewayError) for result in task.results)
+    assert [isinstance(result, ResultImage) for result in task.results] == made
+    assert all(isinstance(result, ResultImage | GatewayError) for result in task.results)
     assert (task.fault is None) is any(made)
     assert task.orig_prompt is None

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.domain.edit import OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
-from gateway.domain.models import Does, Offer
+from gateway.domain.models import Catalog, Operation
 from gateway.translate.openai_request import edit_of
 from tests.translate.openai_form import OFFER, PLAIN, WAN, edit
 
@@ -157,9 +157,12 @@ def test_without_fit_no_size_is_scaled() -> None:
 def test_without_fit_a_models_sides_are_told() -> None:
     """Where more than pixels and ratio counts, that is part of the rule."""
     says = r"no side under 512 or over 2048.* nearest is 1920x512"
-    given, offer = [("prompt", "a cat"), ("size", "1500x400")], Offer(Does.EDIT, {QWEN: QWEN}, QWEN)
+    given, catalog = (
+        [("prompt", "a cat"), ("size", "1500x400")],
+        Catalog(Operation.EDIT, {QWEN: QWEN}, QWEN),
+    )
     with pytest.raises(InvalidRequest, match=says):
-        edit_of(given, offer=offer, strict=False, fit=False)
+        edit_of(given, catalog=catalog, strict=False, fit=False)
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
@@ -200,7 +203,7 @@ def test_a_prompt_is_required(text: str | None) -> None:
     fields = [] if text is None else [("prompt", text)]
 
     with pytest.raises(InvalidRequest, match="Missing required parameter: 'prompt'") as refused:
-        edit_of(fields, offer=OFFER, strict=False, fit=True)
+        edit_of(fields, catalog=OFFER, strict=False, fit=True)
 
     assert (refused.value.param, refused.value.code) == ("prompt", "missing_required_parameter")
 
@@ -217,7 +220,7 @@ def test_a_text_that_dashscope_would_cut_is_refused(name: str, most: int) -> Non
     wanted = f"maximum length {most}, but got a string with length {most + 1} instead"
 
     with pytest.raises(InvalidRequest, match=wanted) as refused:
-        edit_of([(name, "猫" * (most + 1))], offer=OFFER, strict=False, fit=True)
+        edit_of([(name, "猫" * (most + 1))], catalog=OFFER, strict=False, fit=True)
 
     assert (refused.value.param, refused.value.code) == (name, "string_above_max_length")
 
@@ -226,7 +229,7 @@ def test_the_longest_prompt_is_taken() -> None:
     """2000 characters are 2000, however many bytes; Node's line ends count as one."""
     prompt = "猫" * 1998 + "\r\n" + "x"
 
-    made = edit_of([("prompt", prompt)], offer=OFFER, strict=False, fit=True)
+    made = edit_of([("prompt", prompt)], catalog=OFFER, strict=False, fit=True)
 
     assert made.prompt == "猫" * 1998 + "\nx"
 
@@ -234,7 +237,7 @@ def test_the_longest_prompt_is_taken() -> None:
 def test_equal_prompts_are_equal_however_sent() -> None:
     """Node turns each line end into CRLF; the edit is the same."""
     made = [
-        edit_of([("prompt", text)], offer=OFFER, strict=False, fit=True)
+        edit_of([("prompt", text)], catalog=OFFER, strict=False, fit=True)
         for text in ("a\nb\n", "a\r\nb\r\n")
     ]
 

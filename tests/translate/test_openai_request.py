@@ -69,7 +69,7 @@ def test_deployment(deployment: str, model: str | None, meant: str) -> None:
 
     made = edit_of(
         given,
-        offer=replace(OFFER, models={**MODELS, "az": "wan2.6-image"}),
+        catalog=replace(OFFER, models={**MODELS, "az": "wan2.6-image"}),
         deployment=deployment,
         strict=False,
         fit=True,
@@ -84,7 +84,7 @@ def test_unknown_deployment(model: str | None, named: str) -> None:
     given = [("prompt", "a cat")] + ([("model", model)] if model else [])
 
     with pytest.raises(UnknownModel, match=f"'{named}' does not exist"):
-        edit_of(given, offer=OFFER, deployment="mine", strict=False, fit=True)
+        edit_of(given, catalog=OFFER, deployment="mine", strict=False, fit=True)
 
 
 @pytest.mark.parametrize("text", [pytest.param("", id="empty"), pytest.param("null", id="null")])
@@ -267,7 +267,7 @@ def test_json_in_a_field(text: str, said: str) -> None:
 def test_a_list_for_a_value(name: str, param: str) -> None:
     """A field that decides the result is never ignored because it came in another shape."""
     with pytest.raises(InvalidRequest, match="got a list or an object") as caught:
-        edit_of([("prompt", "a cat"), (name, "2")], offer=OFFER, strict=False, fit=True)
+        edit_of([("prompt", "a cat"), (name, "2")], catalog=OFFER, strict=False, fit=True)
 
     assert caught.value.param == param
 
@@ -276,4 +276,4 @@ def test_a_list_for_what_has_no_effect() -> None:
     """It is listed like the value itself would be."""
     given = [("prompt", "a cat"), ("user[name]", "x")]
 
-    assert edit_of(given, offer=OFFER, strict=False, fit=True).ignored == ("user[name]",)
+    assert edit_of(given, catalog=OFFER, strict=False, fit=True).ignored == ("user[name]",)

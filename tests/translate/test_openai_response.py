@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import OutputOptions, Size
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.translate.openai_response import (
     answer_frames,
     model_answer,
@@ -69,7 +69,7 @@ def test_the_form_behind_urls_is_told_by_their_names(urls: list[str], told: str 
 
 def test_an_edit_that_runs() -> None:
     """The 202 of a running edit names it and its state."""
-    assert json.loads(running_answer("e", Does.EDIT, status="running", created=7)) == {
+    assert json.loads(running_answer("e", Operation.EDIT, status="running", created=7)) == {
         "id": "e",
         "object": "image.edit",
         "status": "running",

@@ -5,7 +5,7 @@ from openai.types import ImageEditCompletedEvent
 
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import InternalError, UpstreamFailed
-from gateway.domain.models import Does
+from gateway.domain.models import Operation
 from gateway.translate.openai_stream import HEARTBEAT, comments, completed_frames, error_event
 
 
@@ -14,7 +14,7 @@ def test_completed_frames() -> None:
     picture = b"any picture"
 
     before, after = completed_frames(
-        7, OutputOptions(output_format="webp"), Size(640, 480), Does.EDIT
+        7, OutputOptions(output_format="webp"), Size(640, 480), Operation.EDIT
     )
 
     name, data, *rest = (before + base64.b64encode(picture) + after).decode().split("\n")
@@ -27,7 +27,7 @@ def test_completed_frames() -> None:
 
 def test_unknown_size() -> None:
     """A size that is not known is auto, which the schema allows."""
-    _, after = completed_frames(7, OutputOptions(), None, Does.EDIT)
+    _, after = completed_frames(7, OutputOptions(), None, Operation.EDIT)
 
     assert b'"size":"auto"' in after
 

@@ -278,12 +278,12 @@ async def test_call_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_any_answer_is_heard(status: int) -> None:
     """A refusal tells upstream's time as well; another region has not answered by that."""
     world = World(httpx.Response(status, json=_RUNNING))
-    before = world.api.heard("beijing")
+    before = world.api.clock_known("beijing")
 
     with suppress(GatewayError):
         await world.api.fetch(upstream(), "t-1")
 
-    assert (before, world.api.heard("beijing"), world.api.heard("singapore")) == (
+    assert (before, world.api.clock_known("beijing"), world.api.clock_known("singapore")) == (
         False,
         True,
         False,
@@ -301,7 +301,7 @@ async def test_no_answer_is_not_heard() -> None:
         with pytest.raises(UpstreamUnreachable):
             await api.fetch(upstream(), "t-1")
 
-    assert not api.heard("beijing")
+    assert not api.clock_known("beijing")
 
 
 async def test_clock_offset_is_of_the_region() -> None:

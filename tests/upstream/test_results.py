@@ -12,7 +12,7 @@ from gateway.upstream.results import Results
 from tests.upstream.wire import (
     PNG,
     HandClock,
-    Heard,
+    Received,
     Serve,
     Tally,
     listening,
@@ -91,29 +91,29 @@ async def test_signed_url_is_untouched_on_the_wire() -> None:
     """Every escape of a signed URL arrives as upstream wrote it, over a real socket."""
     target = "/1d%2fa/./b%20c.png?Expires=1&OSSAccessKeyId=LTAI'x&Signature=a%2Bb%2fc%3d%3D~[]"
 
-    def serve(heard: Heard) -> Serve:
+    def serve(received: Received) -> Serve:
         async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_request(heard, reader)
+            await read_request(received, reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PNG) + PNG)
             await writer.drain()
 
         return picture
 
-    async with listening(serve) as heard, Clients() as clients:
+    async with listening(serve) as received, Clients() as clients:
         storage = Results(clients, HandClock(), Tally())
-        content = await storage.download(upstream(), heard.base_url + target)
+        content = await storage.download(upstream(), received.base_url + target)
 
     assert content == PNG
-    assert heard.bytes.startswith(b"GET " + target.encode() + b" HTTP/1.1\r\n")
-    assert b"authorization" not in heard.bytes.lower()
+    assert received.bytes.startswith(b"GET " + target.encode() + b" HTTP/1.1\r\n")
+    assert b"authorization" not in received.bytes.lower()
 
 
 async def test_resumed_over_a_real_socket() -> None:
     """A connection cut in mid-picture is resumed at the byte where it stopped."""
 
-    def serve(heard: Heard) -> Serve:
+    def serve(received: Received) -> Serve:
         async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            head = await read_request(heard, reader)
+            head = await read_request(received, reader)
             said = b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % len(PNG)
             if b"range: bytes=" in head.lower():
                 start = int(head.lower().partition(b"range: bytes=")[2].partition(b"-")[0])
@@ -131,16 +131,16 @@ async def test_resumed_over_a_real_socket() -> None:
 
         return picture
 
-    async with listening(serve) as heard, Clients() as clients:
+    async with listening(serve) as received, Clients() as clients:
         storage = Results(clients, HandClock(), Tally())
-        content = await storage.download(upstream(), heard.base_url + "/a.png")
+        content = await storage.download(upstream(), received.base_url + "/a.png")
 
     assert content == PNG
     assert (
-        b"Range: bytes=%d-\r\n" % _HALF in heard.bytes
-        or b"range: bytes=%d-\r\n" % _HALF in heard.bytes
+        b"Range: bytes=%d-\r\n" % _HALF in received.bytes
+        or b"range: bytes=%d-\r\n" % _HALF in received.bytes
     )
-    assert heard.connections == 2
+    assert received.connections == 2
 
 
 @pytest.mark.parametrize(

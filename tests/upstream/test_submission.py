@@ -17,7 +17,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.models import MODELS, Model
-from gateway.domain.task import Made
+from gateway.domain.task import ResultImage
 from gateway.translate.dashscope_families import submit_body
 from gateway.upstream.submission import Outgoing, broken, settled
 from tests.upstream.wire import EDIT, PART, PICTURES, HandClock
@@ -133,7 +133,7 @@ def test_pictures_instead_of_a_task() -> None:
 
     assert (accepted.task_id, accepted.request_id) == ("request-r-9", "r-9")
     assert accepted.task is not None
-    assert accepted.task.made == (Made("https://a/1.png"), Made("https://a/2.png"))
+    assert accepted.task.made == (ResultImage("https://a/1.png"), ResultImage("https://a/2.png"))
     assert accepted.task.fault is None
 
 

@@ -20,7 +20,7 @@ from tests.upstream.wire import (
     PART,
     PICTURES,
     HandClock,
-    Heard,
+    Received,
     Serve,
     Tally,
     listening,
@@ -39,32 +39,32 @@ def _answer(status: bytes, body: bytes, *, length: int | None = None) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, size, body)
 
 
-def _cut_at_once(heard: Heard) -> Serve:
+def _cut_at_once(received: Received) -> Serve:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     return serve
 
 
-def _reset_at_once(heard: Heard) -> Serve:
+def _reset_at_once(received: Received) -> Serve:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
     return serve
 
 
-def _cut_after_head(heard: Heard) -> Serve:
+def _cut_after_head(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.bytes += await reader.readuntil(b"\r\n\r\n")
+        received.bytes += await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
     return serve
 
 
-def _says(*parts: bytes, abort: bool = False) -> Callable[[Heard], Serve]:
-    def scripted(heard: Heard) -> Serve:
+def _says(*parts: bytes, abort: bool = False) -> Callable[[Received], Serve]:
+    def scripted(received: Received) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_request(heard, reader)
+            await read_request(received, reader)
             for part in parts:
                 writer.write(part)
                 await writer.drain()
@@ -76,24 +76,24 @@ def _says(*parts: bytes, abort: bool = False) -> Callable[[Heard], Serve]:
     return scripted
 
 
-def _hangs(heard: Heard) -> Serve:
+def _hangs(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await read_request(heard, reader)
+        await read_request(received, reader)
         await asyncio.sleep(30)
 
     return serve
 
 
-def _reads_nothing(heard: Heard) -> Serve:
+def _reads_nothing(received: Received) -> Serve:
     async def serve(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
     return serve
 
 
-def _trickles(heard: Heard) -> Serve:
+def _trickles(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(heard, reader)
+        await read_request(received, reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
         await asyncio.sleep(30)
@@ -142,14 +142,14 @@ async def _submit(base_url: str, pictures: tuple[Picture, ...] = PICTURES) -> ob
     ],
 )
 async def test_a_byte_may_have_arrived(
-    serve: Callable[[Heard], Serve], pictures: tuple[Picture, ...]
+    serve: Callable[[Received], Serve], pictures: tuple[Picture, ...]
 ) -> None:
     """Once a connection was there, nothing but a clear answer makes a submit certain."""
-    async with listening(serve) as heard:
+    async with listening(serve) as received:
         with pytest.raises(SubmitUncertain):
-            await _submit(heard.base_url, pictures)
+            await _submit(received.base_url, pictures)
 
-    assert heard.connections == 1
+    assert received.connections == 1
 
 
 def _patient(_: Purpose) -> httpx.AsyncBaseTransport:
@@ -176,11 +176,11 @@ class _Leaping(HandClock):
         return self._seconds * (name == self._leaping and self._asked > 12)
 
 
-def _reads_to_the_end(heard: Heard) -> Serve:
+def _reads_to_the_end(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.bytes += await reader.readuntil(b"\r\n\r\n")
-        while len(heard.bytes) < 5_333_000 and (more := await reader.read(2**16)):
-            heard.bytes += more
+        received.bytes += await reader.readuntil(b"\r\n\r\n")
+        while len(received.bytes) < 5_333_000 and (more := await reader.read(2**16)):
+            received.bytes += more
         writer.write(_answer(b"200 OK", _TASK))
         await writer.drain()
 
@@ -190,32 +190,32 @@ def _reads_to_the_end(heard: Heard) -> Serve:
 @pytest.mark.parametrize("leaping", ["now", "epoch"])
 async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
     """What was not sent when the process stood still is never sent: no task is made late."""
-    async with listening(_reads_to_the_end) as heard, Clients(_patient) as clients:
+    async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
         api = DashScopeApi(clients, _Leaping(leaping, 31.0), Tally())
         with pytest.raises(SubmitUncertain):
-            await api.submit(upstream(heard.base_url), EDIT, PART, _LONG_PICTURE)
+            await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
         await asyncio.sleep(0.05)
 
-    assert 100_000 < len(heard.bytes) < 5_000_000
+    assert 100_000 < len(received.bytes) < 5_000_000
 
 
 async def test_a_submit_goes_on_after_a_short_one() -> None:
     """A clock that leaps by less cuts nothing."""
-    async with listening(_reads_to_the_end) as heard, Clients(_patient) as clients:
+    async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
         api = DashScopeApi(clients, _Leaping("now", 29.0), Tally())
-        accepted = await api.submit(upstream(heard.base_url), EDIT, PART, _LONG_PICTURE)
+        accepted = await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
 
     assert accepted.task_id == "t-1"
-    assert len(heard.bytes) > 5_333_000
+    assert len(received.bytes) > 5_333_000
 
 
 async def test_refused_port_is_no_byte_sent() -> None:
     """A refused connection proves that nothing was sent: another upstream may be tried."""
-    async with listening(_hangs) as heard:
+    async with listening(_hangs) as received:
         pass
 
     with pytest.raises(UpstreamUnreachable):
-        await _submit(heard.base_url)
+        await _submit(received.base_url)
 
 
 @pytest.mark.parametrize(
@@ -233,18 +233,18 @@ async def test_no_connection_is_no_byte_sent(base_url: str) -> None:
 
 async def test_bad_certificate_is_no_byte_sent() -> None:
     """A failed TLS handshake comes before the request: no byte of it was sent."""
-    async with listening(_hello_in_plain) as heard, Clients() as clients:
+    async with listening(_hello_in_plain) as received, Clients() as clients:
         api = DashScopeApi(clients, HandClock(), Tally())
 
         with pytest.raises(UpstreamUnreachable):
-            await api.submit(upstream(f"https://127.0.0.1:{heard.port}"), EDIT, PART, PICTURES)
+            await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
 
-    assert b"POST" not in heard.bytes
+    assert b"POST" not in received.bytes
 
 
-def _hello_in_plain(heard: Heard) -> Serve:
+def _hello_in_plain(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.bytes += await reader.read(4096)
+        received.bytes += await reader.read(4096)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
 
@@ -262,22 +262,22 @@ async def test_connecting_too_long_is_no_byte_sent() -> None:
     def hasty(_: Purpose) -> httpx.AsyncBaseTransport:
         return Hasty(keep_alive=1, ssl_context=httpx.create_ssl_context)
 
-    async with listening(_reads_nothing) as heard, Clients(hasty) as clients:
+    async with listening(_reads_nothing) as received, Clients(hasty) as clients:
         api = DashScopeApi(clients, HandClock(), Tally())
 
         with pytest.raises(UpstreamUnreachable):
-            await api.submit(upstream(f"https://127.0.0.1:{heard.port}"), EDIT, PART, PICTURES)
+            await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
 
 
 async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
     """A proxy's no to CONNECT comes before the request: no byte of it was sent."""
-    async with listening(_refuses_tunnel) as heard:
+    async with listening(_refuses_tunnel) as received:
 
         def proxied(_: Purpose) -> httpx.AsyncBaseTransport:
             return AiohttpTransport(
                 keep_alive=1,
                 ssl_context=httpx.create_ssl_context,
-                proxy_of=lambda _: f"127.0.0.1:{heard.port}",
+                proxy_of=lambda _: f"127.0.0.1:{received.port}",
             )
 
         async with Clients(proxied) as clients:
@@ -285,13 +285,13 @@ async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
             with pytest.raises(UpstreamUnreachable):
                 await api.submit(upstream("https://upstream.test"), EDIT, PART, PICTURES)
 
-    assert heard.bytes.startswith(b"CONNECT upstream.test:443")
-    assert b"canary" not in heard.bytes
+    assert received.bytes.startswith(b"CONNECT upstream.test:443")
+    assert b"canary" not in received.bytes
 
 
-def _refuses_tunnel(heard: Heard) -> Serve:
+def _refuses_tunnel(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.bytes += await reader.readuntil(b"\r\n\r\n")
+        received.bytes += await reader.readuntil(b"\r\n\r\n")
         writer.write(_answer(b"407 Proxy Authentication Required", b""))
         await writer.drain()
 
@@ -303,40 +303,40 @@ async def test_upload_that_stands_still_is_uncertain(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT, 0.3)
     monkeypatch.setattr("gateway.upstream.dashscope._SLOWEST_UPLOAD", 2**40)
 
-    async with listening(_reads_nothing) as heard:
+    async with listening(_reads_nothing) as received:
         with pytest.raises(SubmitUncertain):
-            await _submit(heard.base_url, _LONG_PICTURE * 5)
+            await _submit(received.base_url, _LONG_PICTURE * 5)
 
 
 async def test_connection_that_the_server_just_closed_is_not_used_again() -> None:
     """A POST is sent once: on a kept connection that breaks it is uncertain, not repeated."""
 
-    def once(heard: Heard) -> Serve:
+    def once(received: Received) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_request(heard, reader)
+            await read_request(received, reader)
             writer.write(_answer(b"200 OK", _TASK))
             await writer.drain()
-            await read_request(heard, reader)
+            await read_request(received, reader)
             writer.transport.abort()
 
         return serve
 
-    async with listening(once) as heard, Clients() as clients:
+    async with listening(once) as received, Clients() as clients:
         api = DashScopeApi(clients, HandClock(), Tally())
-        await api.submit(upstream(heard.base_url), EDIT, PART, PICTURES)
+        await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
         with pytest.raises(SubmitUncertain):
-            await api.submit(upstream(heard.base_url), EDIT, PART, PICTURES)
+            await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
 
-    assert heard.connections == 1
-    assert heard.bytes.count(b"POST ") == 2
+    assert received.connections == 1
+    assert received.bytes.count(b"POST ") == 2
 
 
 async def test_answer_before_the_body_is_read() -> None:
     """A refusal that comes while the body still goes out is a refusal, or else uncertain."""
 
-    def hasty(heard: Heard) -> Serve:
+    def hasty(received: Received) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            heard.bytes += await reader.readuntil(b"\r\n\r\n")
+            received.bytes += await reader.readuntil(b"\r\n\r\n")
             writer.write(_answer(b"413 Content Too Large", b""))
             await writer.drain()
             while await reader.read(2**16):
@@ -344,9 +344,9 @@ async def test_answer_before_the_body_is_read() -> None:
 
         return serve
 
-    async with listening(hasty) as heard:
+    async with listening(hasty) as received:
         with pytest.raises((RequestTooLarge, SubmitUncertain)):
-            await _submit(heard.base_url, _LONG_PICTURE)
+            await _submit(received.base_url, _LONG_PICTURE)
 
 
 @pytest.mark.parametrize("size", [300_000, 1_500_000, 4_000_000])

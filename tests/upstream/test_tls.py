@@ -12,7 +12,7 @@ import trustme
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
-from tests.upstream.wire import EDIT, PART, PICTURES, HandClock, Heard, Tally, read_request
+from tests.upstream.wire import EDIT, PART, PICTURES, HandClock, Received, Tally, read_request
 from tests.upstream.wire import upstream as an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -35,49 +35,49 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @asynccontextmanager
-async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Heard]:
+async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Received]:
     """Answer submits over TLS as one of *names*."""
-    heard, context = Heard(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    received, context = Received(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.connections += 1
-        await read_request(heard, reader)
+        received.connections += 1
+        await read_request(received, reader)
         writer.write(_ANSWER)
         await writer.drain()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    heard.port = server.sockets[0].getsockname()[1]
+    received.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield heard
+        yield received
 
 
-async def submitted(heard: Heard) -> str:
+async def submitted(received: Received) -> str:
     async with Clients() as clients:
         api = DashScopeApi(clients, HandClock(), Tally())
-        upstream = an_upstream(f"https://127.0.0.1:{heard.port}")
+        upstream = an_upstream(f"https://127.0.0.1:{received.port}")
         return (await api.submit(upstream, EDIT, PART, PICTURES)).task_id
 
 
 async def test_a_ca_of_ones_own(authority: trustme.CA, trusted: None) -> None:
     """A proxy that opens TLS is trusted once the environment names its CA."""
-    async with secured(authority, "127.0.0.1") as heard:
-        assert await submitted(heard) == "t-1"
+    async with secured(authority, "127.0.0.1") as received:
+        assert await submitted(received) == "t-1"
 
 
 async def test_a_stranger_is_not_trusted(authority: trustme.CA) -> None:
     """Without it the handshake fails, and no byte of a key or picture goes out."""
-    async with secured(authority, "127.0.0.1") as heard:
+    async with secured(authority, "127.0.0.1") as received:
         with pytest.raises(UpstreamUnreachable):
-            await submitted(heard)
+            await submitted(received)
 
-    assert heard.bytes == b""
+    assert received.bytes == b""
 
 
 async def test_a_name_that_is_anothers(authority: trustme.CA, trusted: None) -> None:
     """A good certificate of somebody else is refused just so."""
-    async with secured(authority, "elsewhere.test") as heard:
+    async with secured(authority, "elsewhere.test") as received:
         with pytest.raises(UpstreamUnreachable):
-            await submitted(heard)
+            await submitted(received)
 
-    assert heard.bytes == b""
+    assert received.bytes == b""

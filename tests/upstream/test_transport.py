@@ -11,15 +11,15 @@ import pytest
 
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.transport import AiohttpTransport, environment_proxy
-from tests.upstream.wire import Heard, Serve, listening, read_request, upstream
+from tests.upstream.wire import Received, Serve, listening, read_request, upstream
 
 pytestmark = pytest.mark.anyio
 
 
-def _echo(heard: Heard) -> Serve:
+def _echo(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            await read_request(heard, reader)
+            await read_request(received, reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok")
             await writer.drain()
 
@@ -39,22 +39,22 @@ _ODD = b"/a%2fb/./c%2B?Signature=x%2By%3d&q='%41%2f~[]"
 
 async def test_target_goes_out_byte_for_byte() -> None:
     """A target handed in is on the wire as it was: no escape is changed, no dot resolved."""
-    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
-        await client.get(heard.base_url, extensions={"target": _ODD})
+    async with listening(_echo) as received, httpx.AsyncClient(transport=_transport()) as client:
+        await client.get(received.base_url, extensions={"target": _ODD})
 
-    assert heard.bytes.startswith(b"GET " + _ODD + b" HTTP/1.1\r\n")
+    assert received.bytes.startswith(b"GET " + _ODD + b" HTTP/1.1\r\n")
 
 
 async def test_connection_is_used_again_and_keeps_no_cookie() -> None:
     """Two calls share a connection; what the first set as cookie is not in the second."""
-    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
-        first = await client.get(heard.base_url)
+    async with listening(_echo) as received, httpx.AsyncClient(transport=_transport()) as client:
+        first = await client.get(received.base_url)
         client.cookies.clear()
-        await client.get(heard.base_url)
+        await client.get(received.base_url)
 
     assert first.text == "ok"
-    assert heard.connections == 1
-    assert b"a=b" not in heard.bytes
+    assert received.connections == 1
+    assert b"a=b" not in received.bytes
 
 
 async def test_buffered_and_streamed_bodies_arrive_with_their_length() -> None:
@@ -64,24 +64,24 @@ async def test_buffered_and_streamed_bodies_arrive_with_their_length() -> None:
         yield b"pie"
         yield b"ces"
 
-    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
-        await client.post(heard.base_url, content=b"bytes")
-        await client.post(heard.base_url, content=pieces(), headers={"Content-Length": "6"})
+    async with listening(_echo) as received, httpx.AsyncClient(transport=_transport()) as client:
+        await client.post(received.base_url, content=b"bytes")
+        await client.post(received.base_url, content=pieces(), headers={"Content-Length": "6"})
 
-    assert heard.bytes.count(b"\r\n\r\nbytes") == 1
-    assert heard.bytes.endswith(b"\r\n\r\npieces")
-    assert b"chunked" not in heard.bytes
+    assert received.bytes.count(b"\r\n\r\nbytes") == 1
+    assert received.bytes.endswith(b"\r\n\r\npieces")
+    assert b"chunked" not in received.bytes
 
 
 async def test_proxy_gets_its_password_and_the_whole_url() -> None:
     """A plain http request goes through the proxy, with the credentials of the proxy's URL."""
-    async with listening(_echo) as heard:
-        proxy = f"http://us:pw@127.0.0.1:{heard.port}"
+    async with listening(_echo) as received:
+        proxy = f"http://us:pw@127.0.0.1:{received.port}"
         async with httpx.AsyncClient(transport=_transport(proxy)) as client:
             await client.get("http://far.test/x")
 
-    assert heard.bytes.startswith(b"GET http://far.test/x HTTP/1.1\r\n")
-    assert b"Proxy-Authorization: Basic dXM6cHc=" in heard.bytes
+    assert received.bytes.startswith(b"GET http://far.test/x HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXM6cHc=" in received.bytes
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_environment_proxy(
 
 async def test_errors_name_no_url() -> None:
     """A connection that fails says which kind of failure, never the signed URL."""
-    async with listening(_echo) as heard:
-        gone = heard.base_url
+    async with listening(_echo) as received:
+        gone = received.base_url
     async with httpx.AsyncClient(transport=_transport()) as client:
         with pytest.raises(httpx.ConnectError) as caught:
             await client.get(gone, extensions={"target": b"/x?Signature=canary"})
@@ -130,17 +130,17 @@ async def test_errors_name_no_url() -> None:
 async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
     """A body that ends too early is an error, not a shorter body."""
 
-    def cut(heard: Heard) -> Serve:
+    def cut(received: Received) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_request(heard, reader)
+            await read_request(received, reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
             await writer.drain()
 
         return serve
 
-    async with listening(cut) as heard, httpx.AsyncClient(transport=_transport()) as client:
+    async with listening(cut) as received, httpx.AsyncClient(transport=_transport()) as client:
         with pytest.raises(httpx.ReadError):
-            await client.get(heard.base_url)
+            await client.get(received.base_url)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ async def test_what_broke_later_is_no_connect_error(
 ) -> None:
     """Once connected, no failure is called a ConnectError or ConnectTimeout."""
 
-    def broken(heard: Heard) -> Serve:
+    def broken(received: Received) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_request(heard, reader)
+            await read_request(received, reader)
             if said is None:
                 writer.transport.abort()
             else:
@@ -167,9 +167,9 @@ async def test_what_broke_later_is_no_connect_error(
 
         return serve
 
-    async with listening(broken) as heard, httpx.AsyncClient(transport=_transport()) as client:
+    async with listening(broken) as received, httpx.AsyncClient(transport=_transport()) as client:
         with pytest.raises(httpx.TransportError) as caught:
-            await client.post(heard.base_url, content=b"bytes")
+            await client.post(received.base_url, content=b"bytes")
 
     assert not isinstance(caught.value, httpx.ConnectError | httpx.ConnectTimeout)
 
@@ -193,11 +193,11 @@ async def test_a_silent_connection_is_kept_alive(
             if self.type == socket.SOCK_STREAM:
                 made.append(self)
 
-    async with listening(_echo) as heard, httpx.AsyncClient(transport=_transport()) as client:
+    async with listening(_echo) as received, httpx.AsyncClient(transport=_transport()) as client:
         monkeypatch.setattr("gateway.upstream.transport.socket.socket", Told)
         if not named:
             monkeypatch.delattr(socket, "TCP_KEEPIDLE")
-        answer = await client.get(heard.base_url)
+        answer = await client.get(received.base_url)
         monkeypatch.undo()
         line = made[0]
 
@@ -224,10 +224,10 @@ async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
             if self.type == socket.SOCK_STREAM:
                 made.append(self)
 
-    async with listening(_echo) as heard, Clients() as clients:
-        client = clients.of(upstream(heard.base_url), purpose)
+    async with listening(_echo) as received, Clients() as clients:
+        client = clients.of(upstream(received.base_url), purpose)
         monkeypatch.setattr("gateway.upstream.transport.socket.socket", Told)
-        await client.send(client.build_request("GET", heard.base_url + "/"))
+        await client.send(client.build_request("GET", received.base_url + "/"))
         monkeypatch.undo()
 
         timeout = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
@@ -240,11 +240,11 @@ async def test_what_came_unasked_is_no_answer() -> None:
     """An answer that comes while the connection is idle is never that to the next request."""
     more = asyncio.Event()
 
-    def twice(heard: Heard) -> Serve:
+    def twice(received: Received) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
-                await read_request(heard, reader)
-                own = b"connection %d" % heard.connections
+                await read_request(received, reader)
+                own = b"connection %d" % received.connections
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + own)
                 await more.wait()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
@@ -253,14 +253,14 @@ async def test_what_came_unasked_is_no_answer() -> None:
         return serve
 
     transport = _transport()
-    async with listening(twice) as heard, httpx.AsyncClient(transport=transport) as client:
-        first = await client.get(heard.base_url)
+    async with listening(twice) as received, httpx.AsyncClient(transport=transport) as client:
+        first = await client.get(received.base_url)
         assert transport._session is not None
         assert isinstance(transport._session.connector, aiohttp.TCPConnector)
         ((pooled, _),) = next(iter(transport._session.connector._conns.values()))
         more.set()
         while not pooled.should_close:  # noqa: ASYNC110 - it comes by the loop itself
             await asyncio.sleep(0.001)
-        second = await client.get(heard.base_url)
+        second = await client.get(received.base_url)
 
     assert (first.text, second.text) == ("connection 1", "connection 2")

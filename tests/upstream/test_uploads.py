@@ -20,7 +20,7 @@ from tests.upstream.wire import (
     EDIT,
     PART,
     HandClock,
-    Heard,
+    Received,
     Serve,
     Tally,
     listening,
@@ -271,35 +271,35 @@ async def test_unreachable_means_what_it_meant() -> None:
     """Nobody listens: the upload fails first, and the submit is still surely not sent."""
     async with Clients() as clients:
         api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
-        async with listening(_storage) as heard:
-            port = heard.port
+        async with listening(_storage) as received:
+            port = received.port
         with pytest.raises(UpstreamUnreachable):
             await _submit(api, upstream(f"http://127.0.0.1:{port}"), _picture())
 
 
-def _storage(heard: Heard) -> Serve:
+def _storage(received: Received) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(2):
-            head = await read_request(heard, reader)
-            told = orjson.dumps(_TASK if b"image-synthesis" in head else _said(heard, head))
+            head = await read_request(received, reader)
+            told = orjson.dumps(_TASK if b"image-synthesis" in head else _said(received, head))
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
             await writer.drain()
 
     return serve
 
 
-def _said(heard: Heard, head: bytes) -> dict[str, Any]:
-    return _policy(f"http://localhost:{heard.port}/oss") if b"getPolicy" in head else {}
+def _said(received: Received, head: bytes) -> dict[str, Any]:
+    return _policy(f"http://localhost:{received.port}/oss") if b"getPolicy" in head else {}
 
 
 async def test_on_the_wire() -> None:
     """On a real socket the form is whole, of known length, and the key is not told to storage."""
     place = ("127.0.0.1:*", "localhost:*")
-    async with listening(_storage) as heard, Clients() as clients:
+    async with listening(_storage) as received, Clients() as clients:
         api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
-        await _submit(api, upstream(heard.base_url, hosts=place), _picture())
+        await _submit(api, upstream(received.base_url, hosts=place), _picture())
 
-    _, form = bytes(heard.bytes).split(b"POST /oss HTTP/1.1\r\n")
+    _, form = bytes(received.bytes).split(b"POST /oss HTTP/1.1\r\n")
     form, submit = form.split(b"POST /services/")
     assert _KEY in submit
     assert _KEY not in form

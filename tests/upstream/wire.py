@@ -62,7 +62,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class Heard:
+class Received:
     """Where a loopback server listens, and what it has heard so far."""
 
     port: int = 0
@@ -75,25 +75,25 @@ class Heard:
 
 
 @asynccontextmanager
-async def listening(serve: Callable[[Heard], Serve]) -> AsyncIterator[Heard]:
+async def listening(serve: Callable[[Received], Serve]) -> AsyncIterator[Received]:
     """Run *serve* for each connection to a fresh port; all are cut at the end."""
-    heard = Heard()
+    received = Received()
     running: set[asyncio.Task[None] | None] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.connections += 1
+        received.connections += 1
         running.add(asyncio.current_task())
         try:
-            await serve(heard)(reader, writer)
+            await serve(received)(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    heard.port = server.sockets[0].getsockname()[1]
+    received.port = server.sockets[0].getsockname()[1]
     try:
-        yield heard
+        yield received
     finally:
         server.close()
         for task in running:
@@ -102,11 +102,11 @@ async def listening(serve: Callable[[Heard], Serve]) -> AsyncIterator[Heard]:
         await asyncio.sleep(0)
 
 
-async def read_request(heard: Heard, reader: asyncio.StreamReader) -> bytes:
+async def read_request(received: Received, reader: asyncio.StreamReader) -> bytes:
     """Read one whole request, head and body, and return its head."""
     head = await reader.readuntil(b"\r\n\r\n")
-    heard.bytes += head
+    received.bytes += head
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
-            heard.bytes += await reader.readexactly(int(line.partition(b":")[2]))
+            received.bytes += await reader.readexactly(int(line.partition(b":")[2]))
     return head

@@ -11,8 +11,8 @@ from gateway.config.table import Table, one_of, shown
 from gateway.domain.models import (
     DEFAULTS,
     MODELS,
-    Does,
-    Offer,
+    Catalog,
+    Operation,
     is_openai_model,
     models_that,
 )
@@ -34,11 +34,11 @@ _OPENAIS = (
     "dall-e-2",
     "dall-e-3",
 )
-"""OpenAI's names: at each path they mean its default. Offer.model_of takes later ones, too."""
-_KEYS = {Does.EDIT: "default", Does.GENERATE: "default_generation"}
+"""OpenAI's names: at each path they mean its default. Catalog.model_of takes later ones, too."""
+_KEYS = {Operation.EDIT: "default", Operation.GENERATE: "default_generation"}
 
 
-def offers_of(table: Table) -> Mapping[Does, Offer]:
+def catalogs_of(table: Table) -> Mapping[Operation, Catalog]:
     """
     Return what may be asked for at each path.
 
@@ -48,28 +48,40 @@ def offers_of(table: Table) -> Mapping[Does, Offer]:
     aliases = table.table("aliases")
     named = {name: _alias(aliases, name) for name in aliases.values}
     plain = {key: value for key, value in table.values.items() if key != "aliases"}
-    said = read(ModelsTable, Table(table.source, table.path, plain))
-    defaults = {Does.EDIT: said.default, Does.GENERATE: said.default_generation}
-    known = {does: _names(table, does, named, default) for does, default in defaults.items()}
+    settings = read(ModelsTable, Table(table.source, table.path, plain))
+    defaults = {Operation.EDIT: settings.default, Operation.GENERATE: settings.default_generation}
+    names = {
+        operation: _names(table, operation, named, default)
+        for operation, default in defaults.items()
+    }
     return MappingProxyType(
         {
-            does: Offer(does, MappingProxyType(known[does]), known[does][default], known[other])
-            for (does, default), other in zip(defaults.items(), reversed(Does), strict=True)
+            operation: Catalog(
+                operation,
+                MappingProxyType(names[operation]),
+                names[operation][default],
+                names[other],
+            )
+            for (operation, default), other in zip(
+                defaults.items(), reversed(Operation), strict=True
+            )
         }
     )
 
 
-def _names(table: Table, does: Does, aliases: Mapping[str, str], default: str) -> dict[str, str]:
+def _names(
+    table: Table, operation: Operation, aliases: Mapping[str, str], default: str
+) -> dict[str, str]:
     """Return every name that may be asked for, and DashScope's own for it."""
-    own = {name: name for name in models_that(does)}
+    own = {name: name for name in models_that(operation)}
     fitting = {name: model for name, model in aliases.items() if model in own}
     if default not in own and default not in fitting and not is_openai_model(default):
-        known = f"use {one_of([*own, *fitting])}, or a name of OpenAI's"
+        remedy = f"use {one_of([*own, *fitting])}, or a name of OpenAI's"
         what = f"{shown(default)} is not a model"
         if default in MODELS or default in aliases:
-            what = f"{shown(default)} is not a model that can {does.value}"
-        raise table.wrong(_KEYS[does], what, known)
-    usual = (own | fitting).get(default, DEFAULTS[does])
+            what = f"{shown(default)} is not a model that can {operation.value}"
+        raise table.wrong(_KEYS[operation], what, remedy)
+    usual = (own | fitting).get(default, DEFAULTS[operation])
     # An alias serves both paths: where its model does something else, it means the default.
     anywhere = dict.fromkeys([*_OPENAIS, *aliases, default], usual)
     return anywhere | fitting | own

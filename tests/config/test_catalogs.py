@@ -5,22 +5,22 @@ from typing import Any, get_args
 import pytest
 from openai.types import ImageModel
 
-from gateway.config.offers import offers_of
+from gateway.config.catalogs import catalogs_of
 from gateway.config.table import ConfigError, Table
-from gateway.domain.models import Does, Offer
+from gateway.domain.models import Catalog, Operation
 
 EDIT, PAINT = "wan2.5-i2i-preview", "wan2.5-t2i-preview"
 
 
-def offers(**values: Any) -> tuple[Offer, Offer]:
-    made = offers_of(Table("g.toml", "models", values))
-    return made[Does.EDIT], made[Does.GENERATE]
+def catalogs(**values: Any) -> tuple[Catalog, Catalog]:
+    made = catalogs_of(Table("g.toml", "models", values))
+    return made[Operation.EDIT], made[Operation.GENERATE]
 
 
 @pytest.mark.parametrize("name", get_args(ImageModel))
 def test_every_name_of_the_sdk_is_taken_at_both_paths(name: str) -> None:
     """Each name of the SDK's own type means the default of the path it is sent to."""
-    edits, generations = offers()
+    edits, generations = catalogs()
 
     assert (edits.model_of(name), generations.model_of(name)) == (EDIT, PAINT)
 
@@ -41,7 +41,7 @@ def test_every_name_of_the_sdk_is_taken_at_both_paths(name: str) -> None:
 )
 def test_names_of_openai_that_come_later(name: str, taken: bool) -> None:
     """A name in OpenAI's pattern is taken on the day it comes; others are not."""
-    edits, generations = offers()
+    edits, generations = catalogs()
 
     assert (edits.model_of(name), generations.model_of(name)) == (
         (EDIT, PAINT) if taken else (None, None)
@@ -50,7 +50,7 @@ def test_names_of_openai_that_come_later(name: str, taken: bool) -> None:
 
 def test_openais_names_follow_the_default() -> None:
     """Where the config has another default, OpenAI's names mean that."""
-    edits, generations = offers(default="wan2.6-image", default_generation="wan2.6-t2i")
+    edits, generations = catalogs(default="wan2.6-image", default_generation="wan2.6-t2i")
 
     assert edits.models["gpt-image-1"] == edits.default == "wan2.6-image"
     assert generations.models["dall-e-2"] == generations.default == "wan2.6-t2i"
@@ -58,14 +58,14 @@ def test_openais_names_follow_the_default() -> None:
 
 def test_a_default_by_openais_name() -> None:
     """One of OpenAI's names as the default means the gateway's own."""
-    edits, _ = offers(default="gpt-image-1")
+    edits, _ = catalogs(default="gpt-image-1")
 
     assert edits.default == edits.models["gpt-image-1"] == EDIT
 
 
 def test_an_alias_serves_both_paths() -> None:
     """An alias means its model where that can be had, and the default at the other path."""
-    edits, generations = offers(
+    edits, generations = catalogs(
         default="wan2.6-image", aliases={"painter": "wan2.6-t2i", "gpt-image-1": EDIT}
     )
 
@@ -78,7 +78,7 @@ def test_an_alias_serves_both_paths() -> None:
 
 def test_an_alias_as_the_default() -> None:
     """An alias can be the default, and OpenAI's names mean its model then."""
-    edits, _ = offers(default="house", aliases={"house": "wan2.6-image"})
+    edits, _ = catalogs(default="house", aliases={"house": "wan2.6-image"})
 
     assert edits.model_of("gpt-image-9") == edits.models["house"] == "wan2.6-image"
 
@@ -97,4 +97,4 @@ def test_an_alias_as_the_default() -> None:
 def test_a_default_that_does_something_else(values: dict[str, str], said: str) -> None:
     """A default must do what its path is for."""
     with pytest.raises(ConfigError, match=said):
-        offers(**values)
+        catalogs(**values)
