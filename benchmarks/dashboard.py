@@ -26,7 +26,7 @@ from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Readiness
 from gateway.downstream.ports import AccessLog
 from gateway.downstream.viewers import RecentReplies, Viewers
-from gateway.edits.account import accounts_of
+from gateway.edits.account import build_accounts
 from gateway.edits.active_edit import ActiveEdit, Stage
 from gateway.edits.overview import overview
 from gateway.edits.ports import DashScope
@@ -45,7 +45,7 @@ class Crowd:
         upstreams = [Upstream(f"key-{i}", _REGION, it, "sk") for i, it in enumerate(accounts)]
         self._tenants = [Tenant(f"t-{i}", "beijing", (upstreams[i % 100],)) for i in range(200)]
         nobody = cast("DashScope", None)
-        self._accounts = accounts_of(
+        self._accounts = build_accounts(
             upstreams, dashscope=nobody, clock=self._clock, observer=quiet_observer()
         )
         self.active_edits = [self._errand(i) for i in range(n)]

@@ -154,7 +154,7 @@ class Street:
             waits.told.append((said, task.submitted - asked))
 
     def _said(self, service: EditService, active: ActiveEdit) -> float | None:
-        return service.forecast.rest(active) if active.stage is Stage.WAITING else None
+        return service.forecast.remaining(active) if active.stage is Stage.WAITING else None
 
 
 def _cases() -> list[Case]:
@@ -240,7 +240,7 @@ async def _pass_through(tenants: int, edits: int) -> float:
     names = [_tenant(f"{number}", max_waiting=edits) for number in range(tenants)]
 
     async def one(number: int) -> None:
-        async with queue.turn(queue.ticket(names[number % tenants], 1)):
+        async with queue.slot(queue.issue_ticket(names[number % tenants], 1)):
             await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:

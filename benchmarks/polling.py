@@ -20,9 +20,9 @@ from functools import partial
 from benchmarks.world import Listing, LoopClock, World, quiet_observer, warped
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import Account, Region, Upstream
-from gateway.edits.pace import Pace
 from gateway.edits.poller import Poller
-from gateway.edits.schedule import Durations, Kind
+from gateway.polling.limiter import RateLimiter
+from gateway.polling.schedule import Durations, Kind
 
 Draw = Callable[[random.Random], float]
 
@@ -144,7 +144,7 @@ class Ours:
         clock, account, durations = LoopClock(), table.upstream.account, Durations()
         poller = Poller(
             account,
-            calls=Pace(account.polls_per_second, clock),
+            calls=RateLimiter(account.polls_per_second, clock),
             dashscope=table.world,
             clock=clock,
             durations=durations,

@@ -10,10 +10,10 @@ from gateway.domain.errors import GatewayError, UpstreamUnreachable
 from gateway.domain.tenant import Account, Tenant, Upstream
 from gateway.edits.advice import advice, is_no_answer_of_dashscopes, is_not_understood
 from gateway.edits.fair_queue import FairQueue, Ticket
-from gateway.edits.pace import Pace
 from gateway.edits.poller import Poller
 from gateway.edits.ports import DashScope, Observer, Tell, say_nothing
-from gateway.edits.schedule import Durations
+from gateway.polling.limiter import RateLimiter
+from gateway.polling.schedule import Durations
 
 _UNREACHABLE_REST = 5.0
 _REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator fixes it, not time
@@ -23,13 +23,13 @@ _MOST_CODES = 20
 
 
 @dataclass(slots=True)
-class Rest:
+class Suspension:
     """Why an upstream is left alone, and until when (monotonic)."""
 
     upstream: Upstream
     until: float
     reason: str
-    by_list: bool
+    probed: bool
     """Whether a list call, which is free, tells when it works again: so for a refused key."""
 
 
@@ -47,16 +47,16 @@ class AccountState:
         durations: Durations | None = None,
         tell: Tell = say_nothing,
     ) -> None:
-        self.account = account
+        self.limits = account
         self.upstreams = upstreams
         self._dashscope = dashscope
         self.clock = clock
         self.observer = observer
         self.durations = durations or Durations()
-        self.submits = Pace(account.submits_per_second, clock)
-        self.calls = Pace(account.polls_per_second, clock)
+        self.submit_limiter = RateLimiter(account.submits_per_second, clock)
+        self.call_limiter = RateLimiter(account.polls_per_second, clock)
         self.queue = FairQueue(account.running_tasks + account.pending_ahead)
-        self.resting: dict[str, Rest] = {}
+        self.suspensions: dict[str, Suspension] = {}
         self._tell = tell
         self._complaints: dict[str, set[str]] = {}
         """What the operator was told of each upstream since it last worked."""
@@ -64,7 +64,7 @@ class AccountState:
         """Codes of single refusals that the operator was told of."""
         self.poller = Poller(
             account,
-            calls=self.calls,
+            calls=self.call_limiter,
             dashscope=dashscope,
             clock=clock,
             durations=self.durations,
@@ -72,32 +72,32 @@ class AccountState:
             failover_for=self.failover_for,
         )
 
-    def prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
+    def hold_prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
         """Hold the only open submit of this prompt (P5), for a part that has no turn in line."""
         return self.queue.prompts.hold(digest)
 
     def upstreams_of(self, tenant: Tenant) -> list[Upstream]:
         """Return the tenant's upstreams of this account, in its order, the resting ones last."""
-        own = [u for u in tenant.upstreams if u.account == self.account]
-        return sorted(own, key=self.rests)
+        own = [u for u in tenant.upstreams if u.account == self.limits]
+        return sorted(own, key=self.is_suspended)
 
-    def rests(self, upstream: Upstream) -> bool:
-        rest = self.resting.get(upstream.name)
-        return rest is not None and rest.until > self.clock.now()
+    def is_suspended(self, upstream: Upstream) -> bool:
+        suspension = self.suspensions.get(upstream.name)
+        return suspension is not None and suspension.until > self.clock.now()
 
-    def rest(self, upstream: Upstream, error: GatewayError, model: str = "") -> None:
+    def suspend(self, upstream: Upstream, error: GatewayError, model: str = "") -> None:
         """Leave *upstream* alone for a while: others are tried first."""
         self._complain(upstream, error, model)
         unreachable = isinstance(error, UpstreamUnreachable)
         seconds = _UNREACHABLE_REST if unreachable else _REFUSED_REST
         reason = error.upstream_code or error.code
-        self.resting[upstream.name] = Rest(
+        self.suspensions[upstream.name] = Suspension(
             upstream, self.clock.now() + seconds, reason, error_type(error) == "auth"
         )
         if not unreachable:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
 
-    def refused(self, upstream: Upstream, error: GatewayError, model: str) -> None:
+    def record_refusal(self, upstream: Upstream, error: GatewayError, model: str) -> None:
         """Take note of a submit that went wrong; what the operator has to fix is told, once."""
         if is_no_answer_of_dashscopes(error):
             self._complain(upstream, error, model)
@@ -107,9 +107,9 @@ class AccountState:
                 self._misunderstood.add(said["reason"])
                 self._tell("upstream_refused_a_submit", **said)
 
-    def works(self, upstream: Upstream) -> None:
+    def record_success(self, upstream: Upstream) -> None:
         """Take note that *upstream* accepted a submit."""
-        if self.resting.pop(upstream.name, None) is not None:
+        if self.suspensions.pop(upstream.name, None) is not None:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
         if self._complaints.pop(upstream.name, None) is not None:
             region = upstream.region.name
@@ -128,8 +128,8 @@ class AccountState:
 
         Only keys of one account see each other's tasks (dashscope.md 4.1).
         """
-        self.rest(upstream, error)
-        others = [other for other in self.upstreams if not self.rests(other)]
+        self.suspend(upstream, error)
+        others = [other for other in self.upstreams if not self.is_suspended(other)]
         return others[0] if others else upstream
 
     async def probe(self) -> None:
@@ -140,18 +140,18 @@ class AccountState:
         """
         while True:
             await self.clock.sleep(_PROBE_SECONDS)
-            for rest in [rest for rest in self.resting.values() if rest.by_list]:
-                await self.calls.turn("probes", urgent=False)
+            for suspension in [one for one in self.suspensions.values() if one.probed]:
+                await self.call_limiter.acquire("probes", urgent=False)
                 until = self.clock.epoch()
                 try:
                     await self._dashscope.tasks(
-                        rest.upstream, since=until - 60.0, until=until, page_size=1
+                        suspension.upstream, since=until - 60.0, until=until, page_size=1
                     )
                 except GatewayError as error:
-                    rest.reason = error.upstream_code or error.code
+                    suspension.reason = error.upstream_code or error.code
                 else:
-                    rest.until = self.clock.now()
-                    rest.by_list = False
+                    suspension.until = self.clock.now()
+                    suspension.probed = False
 
     def expected_wait(self, tenant: Tenant, ticket: Ticket | None = None) -> float:
         """
@@ -159,12 +159,12 @@ class AccountState:
 
         As often as a task of the account ends a turn comes, however many of them wait upstream.
         """
-        own, turns = self.queue.turns_until(tenant, ticket)
-        rounds = max(own / (tenant.max_running or 1), turns / self.account.running_tasks)
+        own, turns = self.queue.slots_until(tenant, ticket)
+        rounds = max(own / (tenant.max_running or 1), turns / self.limits.running_tasks)
         return max(1.0, rounds * self.durations.typical())
 
 
-def accounts_of(
+def build_accounts(
     upstreams: Iterable[Upstream],
     *,
     dashscope: DashScope,
@@ -202,12 +202,12 @@ def route(accounts: dict[tuple[str, str], AccountState], tenant: Tenant) -> list
     own = [accounts[key] for key in seen]
 
     def order(account: AccountState) -> tuple[bool, bool, float]:
-        rests = all(account.rests(upstream) for upstream in account.upstreams_of(tenant))
+        suspended = all(account.is_suspended(upstream) for upstream in account.upstreams_of(tenant))
         crowded = account.queue.free == 0 or account.queue.waiting > 0
         return (
-            rests,
+            suspended,
             crowded,
-            account.queue.waiting / account.account.running_tasks if crowded else 0.0,
+            account.queue.waiting / account.limits.running_tasks if crowded else 0.0,
         )
 
     return sorted(own, key=order)

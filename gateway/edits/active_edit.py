@@ -18,8 +18,8 @@ from gateway.edits.digest import is_told, prompt_digest, prompt_forms
 from gateway.edits.fair_queue import Ticket
 from gateway.edits.ports import Spool, Spooled
 from gateway.edits.request import EditRequest, EditStatus
-from gateway.edits.schedule import Kind
 from gateway.edits.watch import Watch
+from gateway.polling.schedule import Kind
 
 
 class LeftInLine(Exception):

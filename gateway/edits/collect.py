@@ -212,7 +212,7 @@ class Collector:
         account = self._accounts[run.upstream.region.name, run.upstream.account.name]
         tried = silent = 0
         while run.task is None:
-            await account.calls.turn(f"results of {active.tenant.name}", urgent=False)
+            await account.call_limiter.acquire(f"results of {active.tenant.name}", urgent=False)
             task = await self._asked(run.upstream, run.task_id)
             silent += task is not None and task.tells_nothing
             believed = task is not None and (not task.tells_nothing or silent >= _DOUBTED)

@@ -27,7 +27,7 @@ class Ticket:
     """Its submit is of this prompt, and may not be open beside another of the same."""
     holds_prompt: bool = False
     granted: asyncio.Event = field(default_factory=asyncio.Event)
-    away: bool = False
+    paused: bool = False
     """Nobody is connected: others go first, but the place in the order stays."""
     queued: bool = False
     listed: bool = False
@@ -99,7 +99,7 @@ class FairQueue:
         self.prompts = Prompts(self._freed)
 
     @asynccontextmanager
-    async def turn(self, ticket: Ticket) -> AsyncIterator[None]:
+    async def slot(self, ticket: Ticket) -> AsyncIterator[None]:
         """Hold one slot for the length of the block, once it is this place's turn."""
         queue = self._queue(ticket.tenant)
         self._enter(queue, ticket)
@@ -112,17 +112,17 @@ class FairQueue:
         try:
             yield
         finally:
-            self.submitted(ticket)
+            self.release_prompt(ticket)
             self._release(queue)
 
-    def submitted(self, ticket: Ticket) -> None:
+    def release_prompt(self, ticket: Ticket) -> None:
         """Let others of its prompt go: what became of its submit is known."""
         if ticket.holds_prompt:
             assert ticket.prompt is not None
             ticket.holds_prompt = False
             self.prompts.release(ticket.prompt)
 
-    def ticket(self, tenant: Tenant, cost: int, prompt: str | None = None) -> Ticket:
+    def issue_ticket(self, tenant: Tenant, cost: int, prompt: str | None = None) -> Ticket:
         """
         Take a number.
 
@@ -134,18 +134,18 @@ class FairQueue:
         self._number += 1
         return Ticket(queue=self, tenant=tenant, cost=cost, number=self._number, prompt=prompt)
 
-    def take(self, tenant: Tenant) -> None:
+    def take_slot(self, tenant: Tenant) -> None:
         """Count a task that runs already (after a restart); may go over the slots."""
         self._queue(tenant).running += 1
         self._free -= 1
 
-    def give_back(self, tenant: Tenant) -> None:
+    def return_slot(self, tenant: Tenant) -> None:
         """End what ``take`` began."""
         self._release(self._queue(tenant))
 
-    def come_back(self, ticket: Ticket) -> None:
+    def reactivate(self, ticket: Ticket) -> None:
         """Put a place whose client was away back where it stood."""
-        ticket.away = False
+        ticket.paused = False
         if ticket.queued:
             self._push(self._queue(ticket.tenant), ticket)
             self._grant()
@@ -161,7 +161,7 @@ class FairQueue:
     def waiting_of(self, tenant: Tenant) -> int:
         return self._queue(tenant).waiting
 
-    def turns_until(self, tenant: Tenant, ticket: Ticket | None = None) -> tuple[int, int]:
+    def slots_until(self, tenant: Tenant, ticket: Ticket | None = None) -> tuple[int, int]:
         """
         Return how many turns must end before that of *place*, or of one who comes now.
 
@@ -210,7 +210,7 @@ class FairQueue:
         if ticket.queued:
             queue.lose(ticket)
         else:  # granted in the same moment
-            self.submitted(ticket)
+            self.release_prompt(ticket)
             self._release(queue)
 
     def _release(self, queue: _Queue) -> None:
@@ -251,7 +251,7 @@ class FairQueue:
         """Return the first place that may have a turn; hold back or forget those before it."""
         while queue.places:
             ticket = queue.places[0][2]
-            wanted = ticket.queued and not ticket.away
+            wanted = ticket.queued and not ticket.paused
             if wanted and not self.prompts.held(ticket.prompt):
                 return ticket
             entry = heapq.heappop(queue.places)

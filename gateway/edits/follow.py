@@ -85,7 +85,7 @@ class Follower:
         watch = run.watch
         if watch is None:
             return  # it is being written down; follow() cancels it then
-        await account.calls.turn(f"cancels of {active.tenant.name}", urgent=False)
+        await account.call_limiter.acquire(f"cancels of {active.tenant.name}", urgent=False)
         if not active.abandoned or watch.ended.done():
             return  # somebody came back for it meanwhile
         try:

@@ -7,7 +7,7 @@ from gateway.domain.tenant import Tenant
 from gateway.edits.account import AccountState
 from gateway.edits.active_edit import ActiveEdit, Stage
 from gateway.edits.fair_queue import Ticket
-from gateway.edits.schedule import rest
+from gateway.polling.schedule import remaining
 
 
 class Forecast:
@@ -17,7 +17,7 @@ class Forecast:
         self._accounts = accounts
         self._clock = clock
 
-    def rest(self, active: ActiveEdit) -> float:
+    def remaining(self, active: ActiveEdit) -> float:
         """Return the seconds until *edit* probably ends."""
         accounts = [run.upstream for run in active.runs if run.upstream]
         key = (accounts[0].region.name, accounts[0].account.name) if accounts else None
@@ -28,7 +28,7 @@ class Forecast:
         age = max((self._clock.now() - at for at in since), default=0.0)
         known = self._accounts[key].durations.known(active.kind)
         # The last try of an SDK (its third) should rather find the picture than be early.
-        return rest(known, age, 0.5 if active.retry_count < 1 else 0.95)
+        return remaining(known, age, 0.5 if active.retry_count < 1 else 0.95)
 
 
 def expected_wait(

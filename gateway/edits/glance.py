@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.domain.task import TaskRow, TaskStatus
-from gateway.edits.schedule import Durations, hazard, until_known_end
 from gateway.edits.watch import Watch, Watches
+from gateway.polling.schedule import Durations, hazard, until_known_end
 
 _KAPPA = 0.05  # seconds of lag that one list call is worth, by benchmarks/polling.py
 _SHORTEST = 0.47
@@ -113,7 +113,7 @@ class Glances:
         self.stale += (shown - watch.ended_at - self.stale) / min(8, self._measured)
         alone = running / (2 * self.calls_per_second)  # how late fetches alone would be
         if self._measured >= 3 and self.stale > max(_STALE_SECONDS, alone - self._shortest / 2):
-            self.rest(watch.missing_at)
+            self.suspend(watch.missing_at)
 
     def denied(self, watch: Watch, now: float) -> None:
         """Learn that *watch* has not ended, though the list did not show it as running."""
@@ -131,9 +131,9 @@ class Glances:
         """Leave a list alone that refuses, or fails three times in a row."""
         self._failed += 1
         if self._failed > 2 or isinstance(error, UpstreamUnavailable):
-            self.rest(now)
+            self.suspend(now)
 
-    def rest(self, now: float) -> None:
+    def suspend(self, now: float) -> None:
         """Leave the list alone for a while, longer each time: fetches do its work."""
         self.resting_until = now + min(_REST_MOST, _REST_SECONDS * 2 ** min(self._rests, 10))
         self._rests += 1
@@ -144,7 +144,7 @@ class Glances:
     def _accuse(self, now: float, weight: int = 1) -> None:
         self._alarms += weight
         if self._alarms > _FALSE_ALARMS:
-            self.rest(now)
+            self.suspend(now)
 
     @property
     def _shortest(self) -> float:

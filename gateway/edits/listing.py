@@ -7,8 +7,8 @@ from gateway.domain.clock import Clock
 from gateway.domain.errors import UpstreamFailed, UpstreamUnreachable
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.edits.pace import Pace
 from gateway.edits.ports import DashScope
+from gateway.polling.limiter import RateLimiter
 
 _PATIENCE = 3.0  # a slower list is of no use
 _PAGE_SIZE = 100
@@ -20,7 +20,7 @@ async def running_tasks(
     *,
     dashscope: DashScope,
     clock: Clock,
-    calls: Pace,
+    calls: RateLimiter,
     worth: Callable[[int], bool],
 ) -> list[TaskRow] | None:
     """
@@ -42,7 +42,7 @@ async def running_tasks(
         if number >= page.pages or not page.rows:
             return rows
         number += 1
-        await calls.turn("polls")
+        await calls.acquire("polls")
 
 
 async def _page(dashscope: DashScope, upstream: Upstream, now: float, number: int) -> TaskPage:

@@ -19,8 +19,8 @@ from gateway.domain.task import TaskStatus
 from gateway.domain.tenant import Tenant
 from gateway.edits.account import AccountState
 from gateway.edits.active_edit import ActiveEdit, Stage
-from gateway.edits.pace import Pace
 from gateway.edits.watch import Watch
+from gateway.polling.limiter import RateLimiter
 
 MOST_RUNNING = 60
 MOST_WAITING = 30
@@ -134,7 +134,7 @@ def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSeen]:
     """Describe the accounts; one with a key at rest comes first, then the busiest."""
 
     def order(account: AccountState) -> tuple[bool, int]:
-        return not account.resting, account.queue.free - account.queue.waiting
+        return not account.suspensions, account.queue.free - account.queue.waiting
 
     first = (
         sorted(accounts, key=order)[:MOST_ACCOUNTS] if len(accounts) > MOST_ACCOUNTS else accounts
@@ -143,7 +143,7 @@ def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSeen]:
 
 
 def _account(account: AccountState, now: float) -> AccountSeen:
-    limits = account.account
+    limits = account.limits
     return AccountSeen(
         name=limits.name,
         region=limits.region,
@@ -152,22 +152,22 @@ def _account(account: AccountState, now: float) -> AccountSeen:
         pending_ahead=limits.pending_ahead,
         waiting=account.queue.waiting,
         typical=round(account.durations.typical(), 1),
-        submits=_budget(limits.submits_per_second, account.submits),
-        polls=_budget(limits.polls_per_second, account.calls),
+        submits=_budget(limits.submits_per_second, account.submit_limiter),
+        polls=_budget(limits.polls_per_second, account.call_limiter),
         keys=tuple(_key(account, upstream.name, now) for upstream in account.upstreams),
     )
 
 
-def _budget(per_second: float, pace: Pace) -> Budget:
-    return Budget(per_second, round(pace.used, 3), round(pace.factor, 2))
+def _budget(per_second: float, limiter: RateLimiter) -> Budget:
+    return Budget(per_second, round(limiter.used, 3), round(limiter.factor, 2))
 
 
 def _key(account: AccountState, name: str, now: float) -> KeySeen:
-    rest = account.resting.get(name)
-    if rest is None:
+    suspension = account.suspensions.get(name)
+    if suspension is None:
         return KeySeen(name, "works")
-    state = "rests" if rest.until > now else "doubted"
-    return KeySeen(name, state, rest.reason, round(rest.until, 1))
+    state = "rests" if suspension.until > now else "doubted"
+    return KeySeen(name, state, suspension.reason, round(suspension.until, 1))
 
 
 def _tenants(tenants: list[Tenant], groups: _Groups) -> Capped[TenantSeen]:

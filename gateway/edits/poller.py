@@ -17,10 +17,10 @@ from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Upstream
 from gateway.edits.glance import Glances
 from gateway.edits.listing import running_tasks
-from gateway.edits.pace import Pace
 from gateway.edits.ports import DashScope, Observer
-from gateway.edits.schedule import Durations, Kind, pause, rest
 from gateway.edits.watch import Watch, Watches
+from gateway.polling.limiter import RateLimiter
+from gateway.polling.schedule import Durations, Kind, pause, remaining
 
 _LOOKS_AT_ONCE = 32
 _DOUBTED_SECONDS = 10.0  # a task younger than this may be unknown only because it is new
@@ -50,7 +50,7 @@ class Poller:
         self,
         account: Account,
         *,
-        calls: Pace,
+        calls: RateLimiter,
         dashscope: DashScope,
         clock: Clock,
         durations: Durations,
@@ -102,7 +102,7 @@ class Poller:
             while True:
                 watch = await self._next()
                 await self._room.acquire()
-                await self._calls.turn("polls")
+                await self._calls.acquire("polls")
                 self._observer.poll_budget_used(self._account.name, self._calls.used)
                 looks.create_task(self._glance() if watch is None else self._look(watch))
 
@@ -174,7 +174,7 @@ class Poller:
             self._glance_at = min(self._glance_at, soon)
             # The list sees the end; a fetch only guards against a list that does not.
             crowd = len(self._watches.running) / (_SIDELINE * rate)
-            self._plan(watch, max(_SAFETY_SECONDS, rest(known, age, 0.95), crowd))
+            self._plan(watch, max(_SAFETY_SECONDS, remaining(known, age, 0.95), crowd))
         else:
             wait = pause(known, age)
             self._ask(watch, 1 / wait)
@@ -259,7 +259,7 @@ class Poller:
         self._glances.pages = pages
         pays = self._glances.pay(len(self._watches.running), self._clock.now())
         if not pays and pages > 1:
-            self._glances.rest(self._clock.now())
+            self._glances.suspend(self._clock.now())
         return pays
 
     def _missed(self, watch: Watch, error: GatewayError) -> None:
@@ -274,7 +274,7 @@ class Poller:
         self._plan(watch, wait)
 
     def _throttled(self, operation: str) -> None:
-        self._calls.throttled()
+        self._calls.slow_down()
         self._observer.upstream_throttled(self._account.region, operation)
 
     def _seen(self, watch: Watch, task: Task) -> None:

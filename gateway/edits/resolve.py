@@ -129,14 +129,14 @@ class SubmitResolver:
                 if doubt.there is None:
                     doubt.there = {one.task_id for one in found}
                 if not _waits(doubt, found):
-                    return _verdict(doubt, shared=account.account.shared)
+                    return _verdict(doubt, shared=account.limits.shared)
             await self._clock.sleep(_LOOK_SECONDS)
         raise lost()
 
     def _missed(self, account: AccountState, doubt: UncertainSubmit, error: GatewayError) -> None:
         """Take a failed look for what it is; any key of the account may look."""
         if isinstance(error, Throttled):
-            account.calls.throttled()
+            account.call_limiter.slow_down()
         elif isinstance(error, UpstreamUnavailable):
             doubt.upstream = account.failover_for(doubt.upstream, error)
 
@@ -190,7 +190,7 @@ class SubmitResolver:
         """
         found: dict[str, TaskRow] = {}
         for number in range(1, _PAGES + 1):
-            await account.calls.turn("settlements")
+            await account.call_limiter.acquire("settlements")
             page = await self._dashscope.tasks(
                 doubt.upstream, since=since, until=until, page=number
             )
@@ -215,7 +215,7 @@ class SubmitResolver:
         for one in found:
             if not one.ended or one.task_id in doubt.ours | doubt.near:
                 continue
-            await account.calls.turn("settlements")
+            await account.call_limiter.acquire("settlements")
             task = await self._dashscope.fetch(doubt.upstream, one.task_id)
             if not task.status.ended or task.status is TaskStatus.UNKNOWN:
                 continue  # UNKNOWN, of a task that the list knows, proves nothing

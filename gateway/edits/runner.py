@@ -191,16 +191,16 @@ class EditRunner:
         region = active.tenant.region
         tenant = active.tenant.name
         waits_since = self._clock.now()
-        ticket.away = active.away
+        ticket.paused = active.away
         self._observer.queued(region, tenant, 1)
         in_line = True
         try:
-            async with account.queue.turn(ticket):
+            async with account.queue.slot(ticket):
                 in_line = False
                 self._observer.queued(region, tenant, -1)
                 self._observer.queue_waited(region, self._clock.now() - waits_since)
                 await self._submitter.submit(account, active, run)
-                account.queue.submitted(ticket)
+                account.queue.release_prompt(ticket)
                 await self._follow(account, active, run)
         except LeftInLine:
             return False
@@ -223,7 +223,7 @@ class EditRunner:
         self, account: AccountState, tenant: Tenant, cost: int, prompt: str | None
     ) -> Ticket:
         try:
-            return account.queue.ticket(tenant, cost, prompt)
+            return account.queue.issue_ticket(tenant, cost, prompt)
         except GatewayError as full:
             full.retry_after = account.expected_wait(tenant)
             self._observer.queue_rejected(tenant.name, "tenant_limit")
@@ -233,7 +233,7 @@ class EditRunner:
         """Go on with a part that another process began: its slot is in use already."""
         assert run.upstream is not None
         account = self._accounts[run.upstream.region.name, run.upstream.account.name]
-        account.queue.take(active.tenant)
+        account.queue.take_slot(active.tenant)
         try:
             if run.task_id is None or not active.has_tasks:
                 await self._submitter.settle(account, active, run)
@@ -245,7 +245,7 @@ class EditRunner:
                 active.let_go()
                 await self._follow(account, active, run)
         finally:
-            account.queue.give_back(active.tenant)
+            account.queue.return_slot(active.tenant)
 
     async def _follow(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
         """Bring a part that has its task to the task's end."""

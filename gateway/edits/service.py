@@ -18,7 +18,7 @@ from gateway.domain.record import EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
-from gateway.edits.account import accounts_of
+from gateway.edits.account import build_accounts
 from gateway.edits.active_edit import ActiveEdit, Stage
 from gateway.edits.collect import Collector
 from gateway.edits.expiry import Expiry
@@ -73,7 +73,7 @@ class EditService:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         own = [u for t in self._tenants.values() for u in t.upstreams]
         by_name = {u.name: u for u in (*own, *upstreams)}
-        self._accounts = accounts_of(
+        self._accounts = build_accounts(
             by_name.values(),
             dashscope=dashscope,
             clock=clock,
@@ -285,7 +285,7 @@ class EditService:
             phases=phases,
             clock=self._clock,
             collector=self._collector,
-            expected_rest=self.forecast.rest,
+            expected_rest=self.forecast.remaining,
             on_delivered=self._delivered,
             since=now,
             replayed=replayed,
@@ -300,7 +300,7 @@ class EditService:
         request.mask_source = None  # the edit has it, and lets it go
         for run in active.runs:
             if run.ticket is not None:
-                run.ticket.queue.come_back(run.ticket)
+                run.ticket.queue.reactivate(run.ticket)
 
     def _leave(self, active: ActiveEdit) -> None:
         active.connected -= 1
@@ -310,7 +310,7 @@ class EditService:
         if active.away:
             for run in active.runs:
                 if run.ticket is not None:
-                    run.ticket.away = True
+                    run.ticket.paused = True
         self._start(self._grace(active))
 
     async def _grace(self, active: ActiveEdit) -> None:

@@ -66,13 +66,13 @@ class Submitter:
             try:
                 await self._submit_to(account, upstream, active, run)
             except (UpstreamUnreachable, UpstreamUnavailable) as error:
-                account.rest(upstream, error, active.edit.model)
+                account.suspend(upstream, error, active.edit.model)
                 refused = error
             except GatewayError as error:
-                account.refused(upstream, error, active.edit.model)
+                account.record_refusal(upstream, error, active.edit.model)
                 raise
             else:
-                account.works(upstream)
+                account.record_success(upstream)
                 return
         raise refused
 
@@ -91,7 +91,7 @@ class Submitter:
         if not active.has_tasks:
             await self._remember(account, active, run, run.upstream)
             return
-        async with account.prompt(active.prompt_digest):
+        async with account.hold_prompt(active.prompt_digest):
             try:
                 task_id = await self._resolve(account, run.upstream, active, run)
             except TaskLost:
@@ -119,7 +119,7 @@ class Submitter:
             if active.has_tasks:
                 await self._hear(account, upstream)
             pictures = await self._uploaded(upstream, active, run)
-            await account.submits.turn()
+            await account.submit_limiter.acquire()
             self._refuse_in_vain(active)
             if not await self._intend(account, upstream, active, run):
                 await self._clock.sleep(_LEDGER_SECONDS)
@@ -127,7 +127,7 @@ class Submitter:
             try:
                 task_id = await self._send(account, upstream, active, run, pictures)
             except Throttled as error:
-                account.submits.throttled()
+                account.submit_limiter.slow_down()
                 self._observer.upstream_throttled(upstream.region.name, "submit")
                 await self._undo(account, active, run, error)
                 await self._clock.sleep(_THROTTLED_SECONDS[min(throttled, 3)])
@@ -209,7 +209,7 @@ class Submitter:
                     if self._dashscope.clock_known(upstream.region.name):
                         return
                     await self._clock.sleep(pause)
-                    await account.calls.turn("settlements")
+                    await account.call_limiter.acquire("settlements")
                     until = self._clock.epoch()
                     with suppress(GatewayError):  # a refusal is an answer, too
                         await self._dashscope.tasks(
@@ -236,7 +236,7 @@ class Submitter:
         try:
             accepted = await self._dashscope.submit(upstream, active.edit, run.part, pictures)
         except SubmitUncertain as doubt:
-            account.refused(upstream, doubt, active.edit.model)
+            account.record_refusal(upstream, doubt, active.edit.model)
             active.reach(run, Stage.UNCERTAIN)
             active.trace.uncertain(run.part.index)
             if not active.has_tasks:

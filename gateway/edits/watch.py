@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.domain.trace import UNTRACED, Trace
-from gateway.edits.schedule import Kind
+from gateway.polling.schedule import Kind
 
 
 @dataclass(slots=True, eq=False)

@@ -29,7 +29,7 @@ async def queued(account: AccountState, *places: Ticket) -> AsyncIterator[None]:
     """Let *places* wait in the account's line; whose turn it is keeps its slot."""
 
     async def wait(ticket: Ticket) -> None:
-        async with account.queue.turn(ticket):
+        async with account.queue.slot(ticket):
             await asyncio.Event().wait()
 
     async with asyncio.TaskGroup() as group:

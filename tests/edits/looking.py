@@ -8,9 +8,9 @@ from typing import Any
 
 from gateway.domain.task import Task, TaskPage
 from gateway.domain.tenant import Account
-from gateway.edits.pace import Pace
 from gateway.edits.poller import Poller
-from gateway.edits.schedule import Durations, Kind
+from gateway.polling.limiter import RateLimiter
+from gateway.polling.schedule import Durations, Kind
 from tests.fakes import FakeDashScope, Run, an_account, an_upstream
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
@@ -26,7 +26,7 @@ class Room:
     world: FakeDashScope
     durations: Durations
     observer: RecordingObserver
-    pace: Pace
+    limiter: RateLimiter
     poller: Poller
 
     async def follow(self, run: Run, *, age: float = 0.0) -> tuple[Task, float]:
@@ -53,12 +53,12 @@ async def at_work(
         world=world(clock, running_limit=running_limit),
         durations=Durations(),
         observer=RecordingObserver(),
-        pace=(pace := Pace(account.polls_per_second, clock)),
+        limiter=(limiter := RateLimiter(account.polls_per_second, clock)),
         poller=None,  # type: ignore[arg-type]  # set in the next line
     )
     room.poller = Poller(
         account,
-        calls=pace,
+        calls=limiter,
         dashscope=room.world,
         clock=clock,
         durations=room.durations,

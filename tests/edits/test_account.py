@@ -14,7 +14,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.edits.account import AccountState, route
-from gateway.edits.schedule import Kind
+from gateway.polling.schedule import Kind
 from tests.edits.accounts import FAR, ONE, TWO, a_lane, queued
 from tests.fakes import FakeDashScope, a_tenant, an_account
 from tests.recording_observer import RecordingObserver
@@ -32,7 +32,7 @@ async def test_resting_upstreams_come_last(
 ) -> None:
     """An upstream that failed is tried after the others, until its rest is over."""
     account, tenant = a_lane(), a_tenant("acme", ONE, TWO, FAR)
-    account.rest(ONE, error)
+    account.suspend(ONE, error)
 
     resting = account.upstreams_of(tenant)
     await account.clock.sleep(seconds + 0.1)
@@ -50,9 +50,9 @@ async def test_the_shortest_line_is_tried_first() -> None:
     orders = [route(accounts, tenant)]
 
     for _ in range(6):
-        near.queue.take(tenant)
+        near.queue.take_slot(tenant)
     orders.append(route(accounts, tenant))
-    far.rest(FAR, UpstreamUnreachable("down"))
+    far.suspend(FAR, UpstreamUnreachable("down"))
     orders.append(route(accounts, tenant))
 
     assert orders == [[near, far], [far, near], [near, far]]
@@ -62,7 +62,7 @@ async def test_the_wait_that_is_told() -> None:
     """Turns until one's own, by the pace at which tasks end: 45 s by 5 while nothing is known."""
     account, big, small = a_lane(), a_tenant("big"), a_tenant("small")
     waits = [account.expected_wait(big)]
-    async with queued(account, *(account.queue.ticket(big, 1) for _ in range(6 + 20))):
+    async with queued(account, *(account.queue.issue_ticket(big, 1) for _ in range(6 + 20))):
         waits += [account.expected_wait(big), account.expected_wait(small)]
         account.durations.learn(Kind("wan", 1, -1), 20.0)
         waits.append(account.expected_wait(big))
@@ -73,7 +73,7 @@ async def test_the_wait_that_is_told() -> None:
 async def test_the_wait_that_is_told_to_one_with_a_limit() -> None:
     """Slots that a tenant may not use do not shorten its wait."""
     account, few = a_lane(), a_tenant("few", max_running=2)
-    async with queued(account, *(account.queue.ticket(few, 1) for _ in range(2 + 3))):
+    async with queued(account, *(account.queue.issue_ticket(few, 1) for _ in range(2 + 3))):
         free, wait = account.queue.free, account.expected_wait(few)
 
     assert (free, wait) == (4, 4 * 45.0 / 2)
@@ -88,15 +88,15 @@ async def test_a_refused_key_is_probed_and_tried_again() -> None:
     world, observer = FakeDashScope(clock), RecordingObserver()
     account = AccountState(an_account(), (ONE,), dashscope=world, clock=clock, observer=observer)
     world.fail("tasks", UpstreamUnavailable("key", upstream_code="AccessDenied"))
-    account.rest(ONE, REFUSED)
+    account.suspend(ONE, REFUSED)
 
     async with asyncio.TaskGroup() as group:
         probing = group.create_task(account.probe())
         await clock.sleep(35.0)
-        still = [rest.reason for rest in account.resting.values()]
-        account.resting["one"].until = clock.now() + 60.0
+        still = [rest.reason for rest in account.suspensions.values()]
+        account.suspensions["one"].until = clock.now() + 60.0
         await clock.sleep(30.0)
-        rests = account.rests(ONE)
+        rests = account.is_suspended(ONE)
         await clock.sleep(60.0)
         probing.cancel()
 
@@ -112,13 +112,13 @@ async def test_only_a_submit_shows_that_a_key_works() -> None:
     account = AccountState(
         an_account(), (ONE,), dashscope=FakeDashScope(clock), clock=clock, observer=observer
     )
-    account.rest(ONE, REFUSED)
+    account.suspend(ONE, REFUSED)
     async with asyncio.TaskGroup() as group:
         probing = group.create_task(account.probe())
         await clock.sleep(100.0)
         probing.cancel()
     listed = observer.of("upstream_key")[-1][-1]
-    account.works(ONE)
+    account.record_success(ONE)
 
     assert not listed
     assert observer.of("upstream_key")[-1][-1]
@@ -173,10 +173,10 @@ async def test_the_operator_is_told_once(error: GatewayError, remedy: str) -> No
     account = a_telling_lane(told)
     error.upstream_message = "DashScope's own words."
     for _ in range(3):
-        account.rest(ONE, error, "wan")
-    account.works(TWO)
+        account.suspend(ONE, error, "wan")
+    account.record_success(TWO)
     for _ in range(2):
-        account.works(ONE)
+        account.record_success(ONE)
 
     (event, said), again = told.lines
     assert event == "upstream_does_not_work"
@@ -191,9 +191,9 @@ async def test_every_reason_is_told_but_not_without_end() -> None:
     told = Told()
     account = a_telling_lane(told)
     for number in range(40):
-        account.rest(ONE, UpstreamUnavailable("m", upstream_code=f"Arrearage.{number}"))
+        account.suspend(ONE, UpstreamUnavailable("m", upstream_code=f"Arrearage.{number}"))
         refused = UpstreamFailed("m", upstream_code=f"Odd.{number % 30}", retry=False)
-        account.refused(ONE, refused, "wan")
+        account.record_refusal(ONE, refused, "wan")
 
     events = [event for event, _ in told.lines]
     assert events.count("upstream_does_not_work") == 5
@@ -216,23 +216,23 @@ async def test_what_concerns_the_operator(error: GatewayError, event: str | None
     """A wrong address and what is not understood are told; what clients send is their affair."""
     told = Told()
     account = a_telling_lane(told)
-    account.refused(ONE, error, "wan")
+    account.record_refusal(ONE, error, "wan")
 
     assert [it for it, _ in told.lines] == ([] if event is None else [event])
-    assert not account.rests(ONE)
+    assert not account.is_suspended(ONE)
 
 
 async def test_arrears_are_not_probed() -> None:
     """A list call would not tell whether the account may submit again."""
     account = a_lane()
-    account.rest(ONE, UpstreamUnavailable("pay", upstream_code="Arrearage"))
+    account.suspend(ONE, UpstreamUnavailable("pay", upstream_code="Arrearage"))
 
     async with asyncio.TaskGroup() as group:
         probing = group.create_task(account.probe())
         await account.clock.sleep(100.0)
         probing.cancel()
 
-    assert list(account.resting) == ["one"]
+    assert list(account.suspensions) == ["one"]
 
 
 async def test_a_task_is_asked_for_with_another_key_of_its_account() -> None:

@@ -71,10 +71,10 @@ async def test_who_was_held_back_has_saved_nothing_up() -> None:
     queue, clock, order = FairQueue(1), WarpClock(), list[str]()
 
     async def one(tenant: str, prompt: str | None) -> None:
-        ticket = queue.ticket(TEMPLATE if tenant == "template" else OTHER, 1, prompt)
-        async with queue.turn(ticket):
+        ticket = queue.issue_ticket(TEMPLATE if tenant == "template" else OTHER, 1, prompt)
+        async with queue.slot(ticket):
             order.append(tenant)
-            queue.submitted(ticket)
+            queue.release_prompt(ticket)
             await clock.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
@@ -96,10 +96,10 @@ async def test_who_was_held_back_comes_before_its_tenants_later_edits() -> None:
     queue.prompts.take("the same")
 
     async def one(name: str, prompt: str | None, *, until: asyncio.Event | None = None) -> None:
-        ticket = queue.ticket(TEMPLATE, 1, prompt)
-        async with queue.turn(ticket):
+        ticket = queue.issue_ticket(TEMPLATE, 1, prompt)
+        async with queue.slot(ticket):
             order.append(name)
-            queue.submitted(ticket)
+            queue.release_prompt(ticket)
             if until is not None:
                 await until.wait()
 
@@ -120,16 +120,16 @@ async def test_its_place_counts_those_that_are_held_back() -> None:
     """The wait that is told to an edit counts the turns of earlier ones of its prompt."""
     queue = FairQueue(1)
     queue.prompts.take("the same")
-    places = [queue.ticket(TEMPLATE, 1, "the same") for _ in range(3)]
+    places = [queue.issue_ticket(TEMPLATE, 1, "the same") for _ in range(3)]
 
     async def wait(index: int) -> None:
-        async with queue.turn(places[index]):
+        async with queue.slot(places[index]):
             pass
 
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(wait(index)) for index in range(3)]
         await asyncio.sleep(0)
-        turns = [queue.turns_until(TEMPLATE, ticket)[1] for ticket in places]
+        turns = [queue.slots_until(TEMPLATE, ticket)[1] for ticket in places]
         waiting[0].cancel()
         await asyncio.sleep(0)
         queue.prompts.release("the same")

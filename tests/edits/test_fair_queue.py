@@ -22,13 +22,13 @@ async def run_all(queue: FairQueue, work: list[Tenant], *, cost: int = 1) -> lis
     order: list[str] = []
 
     async def one(ticket: Ticket) -> None:
-        async with queue.turn(ticket):
+        async with queue.slot(ticket):
             order.append(ticket.tenant.name)
             await clock.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
         for tenant in work:
-            group.create_task(one(queue.ticket(tenant, cost)))
+            group.create_task(one(queue.issue_ticket(tenant, cost)))
     return order
 
 
@@ -53,7 +53,7 @@ async def test_one_who_was_away_has_saved_nothing_up() -> None:
     order: list[str] = []
 
     async def one(tenant: Tenant) -> None:
-        async with queue.turn(queue.ticket(tenant, 1)):
+        async with queue.slot(queue.issue_ticket(tenant, 1)):
             order.append(tenant.name)
             await clock.sleep(1.0)
 
@@ -88,14 +88,14 @@ async def test_costs() -> None:
     queue, order, clock = FairQueue(1), list[str](), WarpClock()
 
     async def one(ticket: Ticket) -> None:
-        async with queue.turn(ticket):
+        async with queue.slot(ticket):
             order.append(ticket.tenant.name)
             await clock.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
-            group.create_task(one(queue.ticket(BIG, 4)))
-            group.create_task(one(queue.ticket(SMALL, 1)))
+            group.create_task(one(queue.issue_ticket(BIG, 4)))
+            group.create_task(one(queue.issue_ticket(SMALL, 1)))
 
     assert Counter(order[:20]) == {"big": 4, "small": 16}
 
@@ -106,7 +106,7 @@ async def test_one_who_comes_goes_before_its_equals() -> None:
     crowds = [a_tenant(f"crowd {number}") for number in range(5)]
 
     async def one(tenant: Tenant) -> None:
-        async with queue.turn(queue.ticket(tenant, 1)):
+        async with queue.slot(queue.issue_ticket(tenant, 1)):
             order.append(tenant.name)
             await clock.sleep(1.0)
 
@@ -125,19 +125,19 @@ async def test_turns_until() -> None:
     order: list[Ticket] = []
 
     async def one(ticket: Ticket) -> None:
-        async with queue.turn(ticket):
+        async with queue.slot(ticket):
             order.append(ticket)
             await clock.sleep(1.0)
 
     works = [(BIG, 1)] * 5 + [(SMALL, 4)] * 3 + [(heavy, 1)] * 8
-    places = [queue.ticket(tenant, cost) for tenant, cost in works]
+    places = [queue.issue_ticket(tenant, cost) for tenant, cost in works]
     newcomer = a_tenant("newcomer")
     async with asyncio.TaskGroup() as group:
         for ticket in places:
             group.create_task(one(ticket))
         await clock.sleep(0.5)
-        told = {ticket: queue.turns_until(ticket.tenant, ticket)[1] for ticket in places[1:]}
-        comes_now = queue.turns_until(newcomer)
+        told = {ticket: queue.slots_until(ticket.tenant, ticket)[1] for ticket in places[1:]}
+        comes_now = queue.slots_until(newcomer)
 
     assert order[0] is places[0]
     assert all(abs(told[ticket] - order.index(ticket)) <= 1 for ticket in places[1:])
@@ -152,7 +152,7 @@ async def test_max_running() -> None:
 
     async def one() -> None:
         nonlocal running, most
-        async with queue.turn(queue.ticket(few, 1)):
+        async with queue.slot(queue.issue_ticket(few, 1)):
             running += 1
             most = max(most, running)
             await clock.sleep(1.0)
@@ -170,17 +170,17 @@ async def test_max_waiting() -> None:
     """One edit more than may wait is refused; a slot that is free is no waiting."""
     shy = a_tenant("shy", max_waiting=1)
     queue = FairQueue(1)
-    async with queue.turn(queue.ticket(shy, 1)), asyncio.TaskGroup() as group:
-        waiting = queue.ticket(shy, 1)
+    async with queue.slot(queue.issue_ticket(shy, 1)), asyncio.TaskGroup() as group:
+        waiting = queue.issue_ticket(shy, 1)
 
         async def wait() -> None:
-            async with queue.turn(waiting):
+            async with queue.slot(waiting):
                 pass
 
         waiter = group.create_task(wait())
         await asyncio.sleep(0)
         with pytest.raises(RateLimited, match="1"):
-            queue.ticket(shy, 1)
+            queue.issue_ticket(shy, 1)
         waiter.cancel()
 
     assert queue.waiting == queue.waiting_of(shy) == 0
@@ -190,10 +190,10 @@ async def test_max_waiting() -> None:
 async def test_away_and_back() -> None:
     """Others pass one whose client is away; back again it stands where it stood."""
     queue, order, clock = FairQueue(1), list[str](), WarpClock()
-    places = {name: queue.ticket(BIG, 1) for name in ("first", "second", "third", "fourth")}
+    places = {name: queue.issue_ticket(BIG, 1) for name in ("first", "second", "third", "fourth")}
 
     async def one(name: str) -> None:
-        async with queue.turn(places[name]):
+        async with queue.slot(places[name]):
             order.append(name)
             await clock.sleep(1.0)
 
@@ -201,23 +201,23 @@ async def test_away_and_back() -> None:
         for name in places:
             group.create_task(one(name))
         await clock.sleep(0.5)
-        places["second"].away = True
+        places["second"].paused = True
         await clock.sleep(1.0)
-        queue.come_back(places["second"])
-        queue.come_back(places["second"])
+        queue.reactivate(places["second"])
+        queue.reactivate(places["second"])
 
     assert order == ["first", "third", "second", "fourth"]
-    queue.come_back(places["second"])
+    queue.reactivate(places["second"])
     assert queue.free == 1
 
 
 async def test_coming_back_again_and_again() -> None:
     """However often a client comes and goes, its place is one entry, and waits are told right."""
     queue, clock = FairQueue(1), WarpClock()
-    places = [queue.ticket(BIG, 1) for _ in range(3)]
+    places = [queue.issue_ticket(BIG, 1) for _ in range(3)]
 
     async def one(ticket: Ticket) -> None:
-        async with queue.turn(ticket):
+        async with queue.slot(ticket):
             await clock.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
@@ -225,10 +225,10 @@ async def test_coming_back_again_and_again() -> None:
             group.create_task(one(ticket))
         await clock.sleep(0.5)
         for _ in range(1000):
-            places[1].away = True
-            queue.come_back(places[1])
+            places[1].paused = True
+            queue.reactivate(places[1])
         entries = len(queue._queues[BIG.name].places)
-        turns = queue.turns_until(BIG, places[2])
+        turns = queue.slots_until(BIG, places[2])
 
     assert entries == 2
     assert turns == (0, 2)
@@ -237,18 +237,18 @@ async def test_coming_back_again_and_again() -> None:
 async def test_only_the_absent_wait() -> None:
     """A free slot stays free for who is away, and is its own the moment it comes back."""
     queue, clock = FairQueue(1), WarpClock()
-    ticket = queue.ticket(BIG, 1)
-    ticket.away = True
+    ticket = queue.issue_ticket(BIG, 1)
+    ticket.paused = True
 
     async with asyncio.TaskGroup() as group:
 
         async def one() -> float:
-            async with queue.turn(ticket):
+            async with queue.slot(ticket):
                 return clock.now()
 
         turn = group.create_task(one())
         await clock.sleep(5.0)
-        queue.come_back(ticket)
+        queue.reactivate(ticket)
 
     assert turn.result() == 1005.0
 
@@ -256,12 +256,12 @@ async def test_only_the_absent_wait() -> None:
 async def test_taken_over() -> None:
     """Tasks of a process before use up slots, even more than there are."""
     queue = FairQueue(1)
-    queue.take(BIG)
-    queue.take(BIG)
+    queue.take_slot(BIG)
+    queue.take_slot(BIG)
     frees = [queue.free]
-    queue.give_back(BIG)
+    queue.return_slot(BIG)
     frees.append(queue.free)
-    queue.give_back(BIG)
+    queue.return_slot(BIG)
     frees.append(queue.free)
 
     assert frees == [0, 0, 1]
@@ -271,12 +271,12 @@ async def test_cancelled_at_the_moment_of_its_turn() -> None:
     """A slot that is given to one who is leaving goes on to the next."""
     queue = FairQueue(1)
     async with asyncio.TaskGroup() as group:
-        first = queue.turn(queue.ticket(BIG, 1))
+        first = queue.slot(queue.issue_ticket(BIG, 1))
         await first.__aenter__()
-        leaver, stayer = queue.ticket(BIG, 1), queue.ticket(BIG, 1)
+        leaver, stayer = queue.issue_ticket(BIG, 1), queue.issue_ticket(BIG, 1)
 
         async def one(ticket: Ticket) -> None:
-            async with queue.turn(ticket):
+            async with queue.slot(ticket):
                 pass
 
         leaving = group.create_task(one(leaver))

@@ -44,10 +44,10 @@ class Crowd(RuleBasedStateMachine):
         prompt=st.sampled_from([None, "cat", "dog"]),
     )
     def come(self, tenant: int, cost: int, prompt: str | None) -> None:
-        ticket, end = self.queue.ticket(self.tenants[tenant], cost, prompt), asyncio.Event()
+        ticket, end = self.queue.issue_ticket(self.tenants[tenant], cost, prompt), asyncio.Event()
 
         async def one() -> None:
-            async with self.queue.turn(ticket):
+            async with self.queue.slot(ticket):
                 self.running.append(ticket.tenant)
                 try:
                     await end.wait()
@@ -67,7 +67,7 @@ class Crowd(RuleBasedStateMachine):
     @rule(which=st.integers(0, 30))
     def know_the_task(self, which: int) -> None:
         if self.edits:
-            self.queue.submitted(self.edits[which % len(self.edits)][0])
+            self.queue.release_prompt(self.edits[which % len(self.edits)][0])
             self._settle()
 
     @rule(prompt=st.sampled_from(["cat", "dog"]))
@@ -97,9 +97,9 @@ class Crowd(RuleBasedStateMachine):
         if self.edits:
             ticket = self.edits[which % len(self.edits)][0]
             if away:
-                ticket.away = True
+                ticket.paused = True
             else:
-                self.queue.come_back(ticket)
+                self.queue.reactivate(ticket)
             self._settle()
 
     @invariant()
@@ -114,7 +114,7 @@ class Crowd(RuleBasedStateMachine):
             assert (queue.waiting, queue.cost) == (len(mine), sum(p.cost for p in mine))
         assert all(key[0] == key[3].clock for key in self.queue._next)
         if self.queue.free:
-            ready = [p for p, _ in live if p.queued and not p.away]
+            ready = [p for p, _ in live if p.queued and not p.paused]
             ready = [p for p in ready if not self.queue.prompts.held(p.prompt)]
             assert all(p.tenant.max_running for p in ready), "somebody waits beside a free slot"
 

@@ -46,10 +46,10 @@ async def test_back_before_the_cancel_had_its_turn() -> None:
         async with service.attend(house.request()) as waiter:
             await house.clock.sleep(1.0)
         active, account = waiter.active, next(iter(service._accounts.values()))
-        await account.calls.turn()  # somebody else's
+        await account.call_limiter.acquire()  # somebody else's
         while not active.abandoned:
             await house.clock.sleep(0.01)
-        waits = account.calls.seconds_to_turn()
+        waits = account.call_limiter.seconds_until_free()
         answer = await buy(service, house.request(retry_count=1))
 
     assert waits > 0.0

@@ -18,7 +18,7 @@ async def test_the_wait_of_those_in_line() -> None:
     near, far = a_lane(), a_lane("far")
     accounts = {("beijing", "acct"): near, ("beijing", "far"): far}
     tenant = a_tenant("acme", ONE, FAR)
-    places = [near.queue.ticket(tenant, 1) for _ in range(6 + 4)]
+    places = [near.queue.issue_ticket(tenant, 1) for _ in range(6 + 4)]
     async with queued(near, *places):
         waits = [expected_wait(accounts, tenant, some) for some in (places[6:8], places[9:], [])]
 

@@ -7,8 +7,8 @@ import pytest
 from gateway.domain.errors import GatewayError, UpstreamUnavailable, UpstreamUnreachable
 from gateway.domain.task import TaskRow, TaskStatus
 from gateway.edits.glance import Glances
-from gateway.edits.schedule import Durations, Kind
 from gateway.edits.watch import Watch, Watches
+from gateway.polling.schedule import Durations, Kind
 from tests.fakes import an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +146,7 @@ async def test_each_rest_is_longer() -> None:
     glances = Glances(20.0)
     rests = []
     for _ in range(8):
-        glances.rest(0.0)
+        glances.suspend(0.0)
         rests.append(glances.resting_until)
 
     assert rests[:3] == [30.0, 60.0, 120.0]

@@ -5,7 +5,7 @@ import pytest
 from gateway.domain.errors import GatewayError, UpstreamFailed, UpstreamUnreachable
 from gateway.domain.task import TaskPage, TaskRow
 from gateway.edits.listing import running_tasks
-from gateway.edits.pace import Pace
+from gateway.polling.limiter import RateLimiter
 from tests.edits.looking import SlowList
 from tests.fakes import FakeDashScope, Run, an_upstream
 from tests.warp import WarpClock
@@ -26,7 +26,7 @@ async def read(world: FakeDashScope, *, enough: int = 99) -> list[TaskRow] | Non
         an_upstream(),
         dashscope=world,
         clock=world.clock,
-        calls=Pace(20.0, world.clock),
+        calls=RateLimiter(20.0, world.clock),
         worth=lambda pages: pages <= enough,
     )
 

@@ -237,7 +237,7 @@ async def test_many_tenants_and_accounts_are_cut() -> None:
     tenants = [a_tenant(f"t{i}") for i in range(200)]
     active = ActiveEdit.begin("edit_1", an_ask(clock, tenants[150]), created=clock.epoch())
     accounts = [a_lane(f"a{i}") for i in range(100)]
-    accounts[99].rest(an_upstream("last", an_account("a99")), UpstreamUnavailable("no"))
+    accounts[99].suspend(an_upstream("last", an_account("a99")), UpstreamUnavailable("no"))
 
     seen: Snapshot = overview(tenants, accounts, [active], clock)
 

@@ -225,7 +225,7 @@ async def test_up_while_it_is_looked_at() -> None:
 async def test_all_gone_before_the_list_is_read() -> None:
     """When the last task ends while the look waits for its turn, nothing is asked."""
     async with at_work(an_account(polls_per_second=1, running_tasks=10)) as room:
-        await room.pace.turn()  # somebody else's
+        await room.limiter.acquire()  # somebody else's
         watches = [
             room.poller.watch(an_upstream(), room.world.stranger("a cat"), KIND) for _ in range(5)
         ]

@@ -12,7 +12,7 @@ from gateway.domain.errors import (
     SubmitUncertain,
 )
 from gateway.domain.record import EditState, TaskState
-from gateway.edits.pace import Pace
+from gateway.polling.limiter import RateLimiter
 from tests.edits.house import House, buy, refusal
 from tests.edits.records import a_record, a_task
 from tests.edits.without_tasks import LOST, QWEN, a_house, refused_or_made, request
@@ -145,10 +145,10 @@ async def test_the_last_minute_of_a_drain() -> None:
 async def test_a_slow_turn_into_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts is when it would be sent, not when it began to wait for its turn."""
 
-    async def slow(_: Pace) -> None:
+    async def slow(_: RateLimiter) -> None:
         await asyncio.sleep(100.0)
 
-    monkeypatch.setattr(Pace, "turn", slow)
+    monkeypatch.setattr(RateLimiter, "acquire", slow)
     house = a_house()
     async with house.service() as service, asyncio.TaskGroup() as group:
         asked = group.create_task(refused_or_made(service, request(house)))

@@ -125,7 +125,7 @@ async def test_throttled() -> None:
     assert answer.told.task_ids == ("task-1",)
     assert len(at) == 6
     assert all(wait >= least for wait, least in zip(waits, (1, 2, 4, 8, 8), strict=True))
-    assert account.submits.factor < 1.0
+    assert account.submit_limiter.factor < 1.0
     assert house.observer.of("upstream_throttled") == [("beijing", "submit")] * 5
 
 

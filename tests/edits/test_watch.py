@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.edits.schedule import Kind
 from gateway.edits.watch import Watch, Watches
+from gateway.polling.schedule import Kind
 from tests.fakes import an_upstream
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phase
 from gateway.domain.record import EditState, TaskState
-from gateway.edits.pace import Pace
+from gateway.polling.limiter import RateLimiter
 from tests.edits.house import House, buy, refusal, whole
 from tests.edits.without_tasks import LOST, QWEN, a_house, refused_or_made, request
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
@@ -282,14 +282,14 @@ async def test_a_bug_after_the_answer() -> None:
 
 async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part whose first try surely made nothing is in no doubt: it is sent again."""
-    turns, turn = iter((None, None, ValueError("bug"))), Pace.turn
+    turns, turn = iter((None, None, ValueError("bug"))), RateLimiter.acquire
 
-    async def breaks_once(pace: Pace) -> None:
+    async def breaks_once(limiter: RateLimiter) -> None:
         if (bug := next(turns, None)) is not None:
             raise bug
-        await turn(pace)
+        await turn(limiter)
 
-    monkeypatch.setattr(Pace, "turn", breaks_once)
+    monkeypatch.setattr(RateLimiter, "acquire", breaks_once)
     house = a_house(Submit(run=Run(0.0, 0.5)), Submit(Throttled("slow"), makes=False))
     async with house.service() as service:
         answer = await buy(service, request(house, n=8))

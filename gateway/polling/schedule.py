@@ -120,7 +120,7 @@ def _best(known: list[float], age: float) -> float:
     return float((2 * _KAPPA / hazard(known, age)) ** 0.5)
 
 
-def rest(known: list[float], age: float, share: float) -> float:
+def remaining(known: list[float], age: float, share: float) -> float:
     """
     Return the seconds within which *share* of such tasks of *age* seconds have ended.
 

@@ -5,24 +5,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edits.pace import Pace
+from gateway.polling.limiter import RateLimiter
 from tests.warp import WarpClock, WarpLoop
 
 pytestmark = pytest.mark.anyio
 
 
 async def take(
-    pace: Pace, clock: WarpClock, after: list[float], throttled: set[int]
+    limiter: RateLimiter, clock: WarpClock, after: list[float], throttled: set[int]
 ) -> list[float]:
     """Ask for a turn after each of the pauses, all at once; return when they were given."""
     taken: list[float] = []
 
     async def one(number: int, wait: float) -> None:
         await clock.sleep(wait)
-        await pace.turn()
+        await limiter.acquire()
         taken.append(clock.now())
         if number in throttled:
-            pace.throttled()
+            limiter.slow_down()
 
     async with asyncio.TaskGroup() as group:
         at = 0.0
@@ -48,7 +48,7 @@ def test_never_more_than_so_many_in_any_second(
 
     async def story() -> list[float]:
         clock = WarpClock()
-        return await take(Pace(per_second, clock), clock, after, throttled)
+        return await take(RateLimiter(per_second, clock), clock, after, throttled)
 
     with asyncio.Runner(loop_factory=WarpLoop) as runner:
         taken = runner.run(story())
@@ -61,7 +61,7 @@ async def test_less_than_one_a_second() -> None:
     """Half a call a second is one every two seconds and a little."""
     clock = WarpClock()
 
-    taken = await take(Pace(0.5, clock), clock, [0.0] * 3, set())
+    taken = await take(RateLimiter(0.5, clock), clock, [0.0] * 3, set())
 
     assert [b - a for a, b in itertools.pairwise(taken)] == pytest.approx([2.16, 2.16])
 
@@ -69,11 +69,11 @@ async def test_less_than_one_a_second() -> None:
 async def test_turns_are_given_in_order_of_asking() -> None:
     """Who asked first goes first."""
     clock = WarpClock()
-    pace = Pace(1, clock)
+    limiter = RateLimiter(1, clock)
     order: list[int] = []
 
     async def one(number: int) -> None:
-        await pace.turn()
+        await limiter.acquire()
         order.append(number)
 
     async with asyncio.TaskGroup() as group:
@@ -86,29 +86,29 @@ async def test_turns_are_given_in_order_of_asking() -> None:
 async def test_throttling_halves_and_climbs_back() -> None:
     """Each 429 halves the rate, to a sixteenth at least; 20 s bring it from half to full."""
     clock = WarpClock()
-    pace = Pace(5, clock)
+    limiter = RateLimiter(5, clock)
 
     shares = []
     for _ in range(5):
-        pace.throttled()
-        shares.append(pace.factor)
+        limiter.slow_down()
+        shares.append(limiter.factor)
     await clock.sleep(20.0)
-    later = pace.factor
+    later = limiter.factor
     await clock.sleep(60.0)
 
     assert shares == [0.5, 0.25, 0.125, 0.0625, 0.0625]
     assert later == 0.125
-    assert pace.factor == 1.0
+    assert limiter.factor == 1.0
 
 
 async def test_throttled_calls_are_spaced_out() -> None:
     """At half the rate the calls leave one by one, not in a burst."""
     clock = WarpClock()
-    pace = Pace(5, clock)
-    await pace.turn()
-    pace.throttled()
+    limiter = RateLimiter(5, clock)
+    await limiter.acquire()
+    limiter.slow_down()
 
-    taken = await take(pace, clock, [0.0] * 2, set())
+    taken = await take(limiter, clock, [0.0] * 2, set())
 
     assert taken[0] - 1000.0 == pytest.approx(2 * 1.08 / 5, rel=0.03)
     assert taken[1] - taken[0] == pytest.approx(2 * 1.08 / 5, rel=0.03)
@@ -117,11 +117,11 @@ async def test_throttled_calls_are_spaced_out() -> None:
 async def test_throttled_after_a_burst() -> None:
     """A throttling does not forget the turns that were given before it."""
     clock = WarpClock()
-    pace = Pace(5, clock)
-    await take(pace, clock, [0.0] * 5, set())
-    pace.throttled()
+    limiter = RateLimiter(5, clock)
+    await take(limiter, clock, [0.0] * 5, set())
+    limiter.slow_down()
 
-    (at,) = await take(pace, clock, [0.0], set())
+    (at,) = await take(limiter, clock, [0.0], set())
 
     assert at == pytest.approx(1001.08)
 
@@ -129,14 +129,14 @@ async def test_throttled_after_a_burst() -> None:
 async def test_a_waiter_that_leaves_takes_no_turn() -> None:
     """Cancelling who waits for a turn costs the others nothing."""
     clock = WarpClock()
-    pace = Pace(1, clock)
-    await pace.turn()
+    limiter = RateLimiter(1, clock)
+    await limiter.acquire()
     async with asyncio.TaskGroup() as group:
-        leaver = group.create_task(pace.turn())
+        leaver = group.create_task(limiter.acquire())
         await clock.sleep(0.5)
         leaver.cancel()
 
-    await pace.turn()
+    await limiter.acquire()
 
     assert clock.now() == pytest.approx(1001.08)
 
@@ -144,44 +144,44 @@ async def test_a_waiter_that_leaves_takes_no_turn() -> None:
 async def test_used() -> None:
     """The share of the budget that the last second used falls back to nothing."""
     clock = WarpClock()
-    pace = Pace(4, clock)
-    shares = [pace.used]
+    limiter = RateLimiter(4, clock)
+    shares = [limiter.used]
 
-    await pace.turn()
-    await pace.turn()
-    shares.append(pace.used)
+    await limiter.acquire()
+    await limiter.acquire()
+    shares.append(limiter.used)
     await clock.sleep(2.0)
-    shares.append(pace.used)
+    shares.append(limiter.used)
 
     assert shares == [0.0, 0.5, 0.0]
-    assert pace.seconds_to_turn() == 0.0
+    assert limiter.seconds_until_free() == 0.0
 
 
 async def test_an_unused_pace_may_be_throttled() -> None:
     """A 429 before the first turn delays nothing by itself."""
-    pace = Pace(4, WarpClock())
+    limiter = RateLimiter(4, WarpClock())
 
-    pace.throttled()
+    limiter.slow_down()
 
-    assert pace.seconds_to_turn() == 0.0
+    assert limiter.seconds_until_free() == 0.0
 
 
-async def waits(pace: Pace, clock: WarpClock, flow: str, *, urgent: bool) -> float:
+async def waits(limiter: RateLimiter, clock: WarpClock, flow: str, *, urgent: bool) -> float:
     asked = clock.now()
-    await pace.turn(flow, urgent=urgent)
+    await limiter.acquire(flow, urgent=urgent)
     return clock.now() - asked
 
 
 async def test_a_crowd_of_others_leaves_room_for_urgent_calls() -> None:
     """Beside three hundred calls that are not urgent, an urgent one leaves at once, each time."""
     clock = WarpClock()
-    pace, late = Pace(20, clock), list[float]()
+    limiter, late = RateLimiter(20, clock), list[float]()
 
     async with asyncio.TaskGroup() as group:
-        others = [group.create_task(pace.turn("results", urgent=False)) for _ in range(300)]
+        others = [group.create_task(limiter.acquire("results", urgent=False)) for _ in range(300)]
         for _ in range(20):
             await clock.sleep(0.3)
-            late.append(await waits(pace, clock, "polls", urgent=True))
+            late.append(await waits(limiter, clock, "polls", urgent=True))
         done = sum(other.done() for other in others)
 
     assert max(late) == 0.0
@@ -192,15 +192,15 @@ async def test_a_crowd_of_others_leaves_room_for_urgent_calls() -> None:
 async def test_urgent_calls_do_not_starve_the_others() -> None:
     """Of ten turns that urgent calls could use, one is another's."""
     clock = WarpClock()
-    pace, order = Pace(10, clock), list[str]()
+    limiter, order = RateLimiter(10, clock), list[str]()
 
     async def one(flow: str, *, urgent: bool) -> None:
-        await pace.turn(flow, urgent=urgent)
+        await limiter.acquire(flow, urgent=urgent)
         order.append(flow)
 
     async with asyncio.TaskGroup() as group:
-        await pace.turn()
-        await pace.turn(urgent=False)
+        await limiter.acquire()
+        await limiter.acquire(urgent=False)
         for _ in range(10):
             group.create_task(one("cancels", urgent=False))
         for _ in range(100):
@@ -213,10 +213,10 @@ async def test_urgent_calls_do_not_starve_the_others() -> None:
 async def test_flows_take_turns() -> None:
     """A hundred calls of one tenant delay another's call by one turn."""
     clock = WarpClock()
-    pace, order = Pace(2, clock), list[str]()
+    limiter, order = RateLimiter(2, clock), list[str]()
 
     async def one(flow: str) -> None:
-        await pace.turn(flow, urgent=False)
+        await limiter.acquire(flow, urgent=False)
         order.append(flow)
 
     async with asyncio.TaskGroup() as group:
@@ -235,15 +235,15 @@ async def test_flows_take_turns() -> None:
 async def test_calls_that_are_given_up_take_no_turn() -> None:
     """A turn goes to the first that still waits, urgent or not."""
     clock = WarpClock()
-    pace = Pace(1, clock)
-    await pace.turn()
+    limiter = RateLimiter(1, clock)
+    await limiter.acquire()
     async with asyncio.TaskGroup() as group:
-        leavers = [group.create_task(pace.turn(urgent=urgent)) for urgent in (True, False)]
+        leavers = [group.create_task(limiter.acquire(urgent=urgent)) for urgent in (True, False)]
         await clock.sleep(0.5)
         for leaver in leavers:
             leaver.cancel()
         await clock.sleep(0)
-        stayer = group.create_task(waits(pace, clock, "", urgent=False))
+        stayer = group.create_task(waits(limiter, clock, "", urgent=False))
 
     assert stayer.result() == pytest.approx(0.58)
 
@@ -251,10 +251,10 @@ async def test_calls_that_are_given_up_take_no_turn() -> None:
 async def test_the_others_alone() -> None:
     """With nobody beside them the others keep to their half."""
     clock = WarpClock()
-    pace = Pace(4, clock)
+    limiter = RateLimiter(4, clock)
 
     for _ in range(5):
-        await pace.turn("results", urgent=False)
+        await limiter.acquire("results", urgent=False)
 
     assert clock.now() == pytest.approx(1000.0 + 2 * 1.08)
 
@@ -263,13 +263,13 @@ async def test_the_others_alone() -> None:
 async def test_all_that_waited_are_gone(*, urgent: bool) -> None:
     """When nobody is left to wait, no turn is taken."""
     clock = WarpClock()
-    pace = Pace(1, clock)
-    await pace.turn()
+    limiter = RateLimiter(1, clock)
+    await limiter.acquire()
     async with asyncio.TaskGroup() as group:
-        leaver = group.create_task(pace.turn(urgent=urgent))
+        leaver = group.create_task(limiter.acquire(urgent=urgent))
         await clock.sleep(0.5)
         leaver.cancel()
     await clock.sleep(1.0)
 
-    assert pace.used == 0.0
-    assert pace.seconds_to_turn() == 0.0
+    assert limiter.used == 0.0
+    assert limiter.seconds_until_free() == 0.0

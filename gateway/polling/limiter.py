@@ -42,12 +42,12 @@ class _Waiting:
         return False
 
 
-class Pace:
+class RateLimiter:
     """
     A sliding window: never more than *per_second* turns within any second.
 
     Urgent calls go first. The others have at most half of any second's turns, and at least
-    every tenth turn. After ``throttled()`` the rate is halved, and climbs back by itself.
+    every tenth turn. After ``slow_down()`` the rate is halved, and climbs back by itself.
     """
 
     def __init__(self, per_second: float, clock: Clock) -> None:
@@ -66,14 +66,14 @@ class Pace:
         self._slowed_at = -1e9
         self._factor = 1.0
 
-    async def turn(self, flow: str = "", *, urgent: bool = True) -> None:
+    async def acquire(self, flow: str = "", *, urgent: bool = True) -> None:
         """
         Wait until one more call may leave.
 
         Among those of equal urgency flows take turns, so that a hundred calls of one flow
         delay a call of another by one turn.
         """
-        if self._giving is None and self.seconds_to_turn() == 0:
+        if self._giving is None and self.seconds_until_free() == 0:
             if urgent:
                 self._take(self._taken)
                 return
@@ -90,7 +90,7 @@ class Pace:
     async def _give(self) -> None:
         """Give turns as long as somebody waits for one."""
         while self._urgent or self._others:
-            if (wait := self.seconds_to_turn()) > 0:
+            if (wait := self.seconds_until_free()) > 0:
                 await self._clock.sleep(wait)
             elif self._others and self._is_for_others():
                 self._passed_over = 0
@@ -127,7 +127,7 @@ class Pace:
         for window in windows:
             window.append(self._clock.now())
 
-    def seconds_to_turn(self) -> float:
+    def seconds_until_free(self) -> float:
         """Return how long the next turn is away: 0 when it is free."""
         if not self._taken:
             return 0.0
@@ -155,7 +155,7 @@ class Pace:
         since = self._clock.now() - self._window
         return sum(1 for at in self._taken if at > since) / self._burst
 
-    def throttled(self) -> None:
+    def slow_down(self) -> None:
         """Take note of a 429: half the rate from now on, less with each."""
         self._factor = max(_SLOWEST, self.factor / 2)
         self._slowed_at = self._clock.now()

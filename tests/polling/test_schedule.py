@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edits.schedule import _KEPT, Durations, Kind, hazard, pause, rest
+from gateway.polling.schedule import _KEPT, Durations, Kind, hazard, pause, remaining
 
 KIND = Kind("wan", 1, -1)
 OTHER = Kind("wan", 4, -1)
@@ -98,7 +98,7 @@ def test_bounds(known: list[float], age: float) -> None:
     assert 0.2 <= pause(known, age) <= 20.0
     assert hazard(known, age) >= 0.0
     for share in (0.5, 0.95):
-        assert rest(known, age, share) >= 0.1
+        assert remaining(known, age, share) >= 0.1
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_bounds(known: list[float], age: float) -> None:
         pytest.param([10.0], 20.0, 0.5, 20.0, id="older than known"),
     ],
 )
-def test_rest(known: list[float], age: float, share: float, expected: float) -> None:
+def test_remaining(known: list[float], age: float, share: float, expected: float) -> None:
     """How long the rest probably takes."""
-    assert rest(known, age, share) == pytest.approx(expected)
+    assert remaining(known, age, share) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("age", [0.0, 0.2, 0.5])
