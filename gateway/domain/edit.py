@@ -28,9 +28,12 @@ class Picture:
 
     content: bytes = field(default=b"", repr=False)
     media_type: str = ""
-    """``image/png`` …, decided by the bytes themselves; empty for a URL."""
+    """``image/png`` …, decided by the bytes themselves; empty until then, and for a URL."""
     url: str = field(default="", repr=False)
     size: Size | None = None
+    """In pixels; ``None`` until it was decoded, and for a URL."""
+    adjusted: tuple[str, ...] = ()
+    """What was done to it, in order, so that DashScope takes it: ``rotated``, ``reencoded`` …"""
 
 
 class ResponseFormat(StrEnum):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
 
@@ -18,14 +18,14 @@ from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_fields import NAMES
 from gateway.translate.openai_json import read_json
 from gateway.translate.openai_pictures import (
+    Form,
     MostOf,
-    PictureRef,
     beside,
     check_beside,
     is_picture,
     picture_order,
-    picture_ref,
     plain_name,
+    read_picture,
     refuse_picture,
 )
 from gateway.translate.picture_text import PictureText
@@ -34,18 +34,6 @@ from gateway.translate.transfer import AsItIs, Base64, Decoder, Percents, Quoted
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
 _CHARSET_PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
 _Received = Sequence[tuple[str, str | PictureText]]
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What a body asks for, whatever its encoding was."""
-
-    fields: tuple[tuple[str, str], ...] = field(repr=False)
-    """Name and text in the order sent, without pictures."""
-    pictures: tuple[PictureRef, ...]
-    """In the order that the prompt counts; none for a generation."""
-    mask: PictureRef | None = None
-    markup: PictureRef | None = None
 
 
 async def read_form(
@@ -81,8 +69,7 @@ async def read_form(
         case kind if kind == "application/json" or kind.endswith("+json"):
             json = _Json(limits, charset)
             await read_body(receive, json.feed, limits, reservation)
-            body = read_json(json.end(), most_of)
-            return Form(body.fields, body.pictures, body.mask, body.markup)
+            return read_json(json.end(), most_of)
         case _:
             raise _unsupported(content_type)
     await read_body(receive, form.feed, limits, reservation)
@@ -153,11 +140,11 @@ def _form(received: _Received, most_of: MostOf) -> Form:
     order = picture_order([name for name, _ in given], most)
     over = [(param, value) for name, value in given if (param := beside(name))]
     check_beside([param for param, _ in over], most=most)
-    refs = {param: picture_ref(value, which=f"the {param}", param=param) for param, value in over}
+    refs = {param: read_picture(value, which=f"the {param}", param=param) for param, value in over}
     return Form(
         fields=fields,
         pictures=tuple(
-            picture_ref(given[place][1], which=f"image {nth}", param=given[place][0])
+            read_picture(given[place][1], which=f"image {nth}", param=given[place][0])
             for nth, place in enumerate(order, 1)
         ),
         mask=refs.get("mask"),

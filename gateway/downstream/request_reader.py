@@ -15,7 +15,7 @@ from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.downstream.body import Limits, decoded
-from gateway.downstream.form import Form, read_form
+from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import Reservation
 from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts, LayOver
 from gateway.edits.digest import digest_of, first_digest, mark_in_turns
@@ -23,7 +23,7 @@ from gateway.edits.patience import SHORTEST, patience, sdk_patience
 from gateway.edits.request import EditRequest
 from gateway.imaging.workers import Checked
 from gateway.translate.openai_mask import check_own_mask, is_own_mask, masked
-from gateway.translate.openai_pictures import PictureRef
+from gateway.translate.openai_pictures import Form
 from gateway.translate.openai_request import edit_of, most_pictures
 
 _LONGEST_KEY = 255
@@ -176,7 +176,7 @@ class RequestReader:
         )
 
 
-def _unread(ref: PictureRef) -> bytes | Picture:
+def _unread(ref: Picture) -> bytes | Picture:
     """Return the bytes to check, or the URL, which goes on unread."""
     return Picture(url=ref.url) if ref.url else ref.content
 
@@ -262,7 +262,7 @@ def _markup(form: Form, tenant: Tenant) -> bytes:
     return form.markup.content
 
 
-def _refuse_url(kind: str, drawn: PictureRef, first: PictureRef) -> None:
+def _refuse_url(kind: str, drawn: Picture, first: Picture) -> None:
     """
     Refuse a mask or a markup that cannot be laid over its picture, since a URL is not read.
 

@@ -2,25 +2,25 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import orjson
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_pictures import (
+    Form,
     MostOf,
-    PictureRef,
     beside,
     check_beside,
     check_count,
     is_image,
     is_picture,
-    picture_ref,
     place_of,
     plain_name,
+    read_picture,
     refuse_picture,
 )
 
@@ -31,19 +31,7 @@ _URL_KEYS = ("image_url", "url")
 _KEYS_OF_A_PICTURE = frozenset({*_URL_KEYS, "file_id", "type"})
 
 
-@dataclass(frozen=True, slots=True)
-class JsonBody:
-    """What a JSON body asks for."""
-
-    fields: tuple[tuple[str, str], ...]
-    """Name and text in the order sent; nested ones as ``parameters[seed]``."""
-    pictures: tuple[PictureRef, ...]
-    """In order; none for a generation."""
-    mask: PictureRef | None = None
-    markup: PictureRef | None = None
-
-
-def read_json(scan: JsonScan, most_of: MostOf) -> JsonBody:
+def read_json(scan: JsonScan, most_of: MostOf) -> Form:
     """
     Read ``application/json`` (openai.md 2.3), tolerant of the dialects of hand-written clients.
 
@@ -82,7 +70,7 @@ def read_json(scan: JsonScan, most_of: MostOf) -> JsonBody:
         for name, entry in over
         if (param := beside(name))
     }
-    return JsonBody(fields, pictures, refs.get("mask"), refs.get("markup"))
+    return Form(fields, pictures, refs.get("mask"), refs.get("markup"))
 
 
 def parsed(scan: JsonScan) -> object:
@@ -192,9 +180,9 @@ def _listed(name: str, said: object) -> list[tuple[str, Any]]:
     return [(name, entry) for entry in entries if entry is not None]
 
 
-def _ref(entry: object, scan: JsonScan, *, which: str, param: str) -> PictureRef:
+def _ref(entry: object, scan: JsonScan, *, which: str, param: str) -> Picture:
     url = _url(entry, param)
-    return picture_ref(scan.picture(url) or url, which=which, param=param)
+    return read_picture(scan.picture(url) or url, which=which, param=param)
 
 
 def _url(entry: object, name: str) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.translate.picture_text import (
     START_BYTES,
@@ -28,11 +29,15 @@ _PICTURE_FILE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class PictureRef:
-    """A picture as it was handed over: its bytes, or the URL where it lies; one of both."""
+class Form:
+    """What a request body asks for, whatever its encoding was."""
 
-    content: bytes = field(default=b"", repr=False)
-    url: str = field(default="", repr=False)
+    fields: tuple[tuple[str, str], ...] = field(repr=False)
+    """Name and text in the order sent, without pictures; nested ones as ``parameters[seed]``."""
+    pictures: tuple[Picture, ...]
+    """In the order that the prompt counts; none for a generation."""
+    mask: Picture | None = None
+    markup: Picture | None = None
 
 
 def plain_name(name: str) -> str:
@@ -145,7 +150,7 @@ def refuse_pictures(count: int, *, param: str) -> None:
         )
 
 
-def picture_ref(said: str | PictureText, *, which: str, param: str) -> PictureRef:
+def read_picture(said: str | PictureText, *, which: str, param: str) -> Picture:
     """
     Read a picture that came as text; a URL is not opened here.
 
@@ -164,4 +169,4 @@ def picture_ref(said: str | PictureText, *, which: str, param: str) -> PictureRe
         text.end()
         said = text
     content, url = said.content(which, param)
-    return PictureRef(content=content, url=url)
+    return Picture(content=content, url=url)

@@ -7,8 +7,9 @@ import orjson
 from starlette.types import Message
 
 from gateway.downstream.body import Limits
-from gateway.downstream.form import Form, read_form
+from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import MemoryBudget
+from gateway.translate.openai_pictures import Form
 from tests.downstream.harness import PNG
 
 BODIES = Path(__file__).parent.parent / "data" / "bodies"

@@ -5,15 +5,15 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, InvalidRequest
 from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_json import flattened, read_json
-from gateway.translate.openai_pictures import PictureRef
 
 PNG = b"\x89PNG\r\n\x1a\n"
 DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()
 WEB = "https://a.b/c.png"
-OF_DATA, OF_WEB = PictureRef(content=PNG), PictureRef(url=WEB)
+OF_DATA, OF_WEB = Picture(content=PNG), Picture(url=WEB)
 
 
 def three(_: object) -> int:
@@ -50,7 +50,7 @@ def body(**said: object) -> bytes:
         ),
     ],
 )
-def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
+def test_pictures(said: dict[str, Any], pictures: list[Picture]) -> None:
     """Pictures are found in OpenAI's shape and in those of hand-written clients."""
     read = read_json(scanned(body(**said)), three)
 
@@ -66,7 +66,7 @@ def test_pictures(said: dict[str, Any], pictures: list[PictureRef]) -> None:
         pytest.param(None, None, id="null"),
     ],
 )
-def test_a_mask(mask: object, ref: PictureRef | None) -> None:
+def test_a_mask(mask: object, ref: Picture | None) -> None:
     """A mask comes as an object or as a URL."""
     assert read_json(scanned(body(image=WEB, mask=mask)), three).mask == ref
 

@@ -2,15 +2,15 @@ import base64
 
 import pytest
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, InvalidRequest
 from gateway.translate.openai_pictures import (
-    PictureRef,
     beside,
     is_file_id,
     is_image,
     is_picture,
     picture_order,
-    picture_ref,
+    read_picture,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -80,23 +80,23 @@ def test_names(name: str, image: bool, mask: bool, file_id: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "ref"),
     [
-        pytest.param(DATA, PictureRef(content=PNG), id="data URL"),
-        pytest.param(DATA.replace("data:image", "DATA:IMAGE"), PictureRef(content=PNG), id="caps"),
-        pytest.param(DATA.replace("image/png", ""), PictureRef(content=PNG), id="without type"),
+        pytest.param(DATA, Picture(content=PNG), id="data URL"),
+        pytest.param(DATA.replace("data:image", "DATA:IMAGE"), Picture(content=PNG), id="caps"),
+        pytest.param(DATA.replace("image/png", ""), Picture(content=PNG), id="without type"),
         pytest.param(
-            DATA.replace("png;", "png;name=a.png;"), PictureRef(content=PNG), id="with a name"
+            DATA.replace("png;", "png;name=a.png;"), Picture(content=PNG), id="with a name"
         ),
-        pytest.param(f" {DATA}\n", PictureRef(content=PNG), id="space around"),
+        pytest.param(f" {DATA}\n", Picture(content=PNG), id="space around"),
         pytest.param(
-            "https://a.b/c.png?x=%2B&y", PictureRef(url="https://a.b/c.png?x=%2B&y"), id="https"
+            "https://a.b/c.png?x=%2B&y", Picture(url="https://a.b/c.png?x=%2B&y"), id="https"
         ),
-        pytest.param("http://a.b", PictureRef(url="http://a.b"), id="http"),
-        pytest.param("HTTPS://A.B/c", PictureRef(url="HTTPS://A.B/c"), id="scheme in capitals"),
+        pytest.param("http://a.b", Picture(url="http://a.b"), id="http"),
+        pytest.param("HTTPS://A.B/c", Picture(url="HTTPS://A.B/c"), id="scheme in capitals"),
     ],
 )
-def test_a_picture_as_text(text: str, ref: PictureRef) -> None:
+def test_a_picture_as_text(text: str, ref: Picture) -> None:
     """A data URL is decoded, a web URL goes on as it is."""
-    assert picture_ref(text, which="image 1", param="images") == ref
+    assert read_picture(text, which="image 1", param="images") == ref
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_a_picture_as_text(text: str, ref: PictureRef) -> None:
 def test_a_picture_that_cannot_be_read(text: str, kind: type[InvalidRequest] | None) -> None:
     """The refusal names which image, and the field it came in."""
     if kind is None:
-        assert picture_ref(text, which="image 2", param="images").url == text.strip()
+        assert read_picture(text, which="image 2", param="images").url == text.strip()
         return
 
     with pytest.raises(InvalidRequest, match="image 2") as refused:
-        picture_ref(text, which="image 2", param="images")
+        read_picture(text, which="image 2", param="images")
 
     assert type(refused.value) is kind
     assert refused.value.param == "images"
@@ -133,4 +133,7 @@ def test_a_picture_that_cannot_be_read(text: str, kind: type[InvalidRequest] | N
 
 def test_a_picture_keeps_to_itself() -> None:
     """Neither bytes nor a signed URL show in the repr."""
-    assert repr(PictureRef(content=PNG, url="https://a?Signature=x")) == "PictureRef()"
+    assert (
+        repr(Picture(content=PNG, url="https://a?Signature=x"))
+        == "Picture(media_type='', size=None, adjusted=())"
+    )
