@@ -44,11 +44,9 @@ from gateway.ledger.result_urls import open_result_urls
 from gateway.ledger.spool import FileSpool, open_spool
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.trouble import LedgerError
-from gateway.observe.labels import configured
 from gateway.observe.logs import log_line
-from gateway.observe.loop_lag import measure_loop_lag
-from gateway.observe.metrics import Metrics
-from gateway.observe.sampling import sample
+from gateway.observe.metrics import Metrics, configured_names
+from gateway.observe.sampling import measure_loop_lag, sample
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
 
@@ -213,8 +211,14 @@ def _lifespan(
             for part in (clients, ledger, spool, tracer, service):
                 await stack.enter_async_context(part)
             works: list[Coroutine[Any, Any, None]] = [
-                measure_loop_lag(clock, metrics.event_loop_lag),
-                sample(clock, service, ledger, metrics),
+                measure_loop_lag(clock, metrics),
+                sample(
+                    clock,
+                    metrics,
+                    recoverable=lambda: (service.recoverable, service.oldest_recoverable),
+                    oldest_waits=service.oldest_waits,
+                    ledger_counts=ledger.counts,
+                ),
                 clients.warm_up(),
             ]
             if dashboard:
@@ -316,14 +320,13 @@ def _tracer(config: Config, clock: Clock) -> Tracer:
 
 def _metrics(registry: CollectorRegistry, config: Config) -> Metrics:
     """Return the metrics with what is known before the first request."""
-    names = configured(
-        config.tenants.values(), MODELS, dict(config.prices), config.upstreams.values()
+    names = configured_names(
+        config.tenants.values(), MODELS, config.prices, config.upstreams.values()
     )
-    metrics = Metrics(registry, names)
+    metrics = Metrics(registry, names, config_hash=_digest(config))
     metrics.ready(True)
     metrics.draining(False)
     metrics.inflight_limit(config.server.max_bytes_in_flight)
-    metrics.config_loaded(_digest(config))
     return metrics
 
 

@@ -9,8 +9,27 @@ from gateway.config.keys import take
 from gateway.config.rules import Number, Unfit
 from gateway.config.table import Table, one_of, shown
 from gateway.domain.models import MODELS
-from gateway.observe.labels import Price
-from gateway.observe.prices import CURRENCIES, PRICES
+from gateway.domain.tenant import Price
+
+CURRENCIES = {"beijing": "CNY", "singapore": "USD"}
+"""Region → the currency of its list prices; in any other region it is CNY."""
+
+_AMOUNTS = {
+    # Per picture made, without free quotas, in October 2026
+    # (docs/reference/dashscope.md 6.2).
+    "wan2.5-i2i-preview": (0.20, 0.03),
+    "wan2.5-t2i-preview": (0.20, 0.03),
+    "wan2.6-image": (0.20, 0.03),
+    "wan2.6-t2i": (0.20, 0.03),
+    "qwen-image-edit-plus": (0.20, 0.03),
+}
+
+PRICES = {
+    (region, model): Price(amount, CURRENCIES[region])
+    for model, amounts in _AMOUNTS.items()
+    for region, amount in zip(CURRENCIES, amounts, strict=True)
+}
+"""The list price of a picture by region and model; the config may override it."""
 
 _TEXT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ([A-Z]{3})")
 

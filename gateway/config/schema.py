@@ -35,11 +35,11 @@ from gateway.domain.tenant import (
     MarkupRule,
     MaskRule,
     MetadataRule,
+    Price,
     Region,
     Tenant,
     Upstream,
 )
-from gateway.observe.labels import Price
 
 _MIB = 1024 * 1024
 

@@ -1,14 +1,17 @@
 """
-What happened, in words; gateway.observe.families holds the numbers.
+Every metric of the gateway: declared once, and counted by one method for each event.
 
-Answers gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver and
-gateway.upstream.ports.UpstreamCalls. No method raises, waits or looks anything up
-outside: a value that no label set holds is counted as ``_other`` and in
-metrics_label_overflow_total; a tenant that is not configured is ``_unknown``.
+Implements gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver and
+gateway.upstream.ports.UpstreamCalls. No method raises, waits or reads anything outside.
+docs/metrics.md is written from these declarations; to add a metric, declare it in
+``Metrics.__init__`` and count it in a method.
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,49 +24,181 @@ from gateway import __version__
 from gateway.domain.error_types import ERROR_TYPES, error_type
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
-from gateway.observe import labels
-from gateway.observe.families import Families
-from gateway.observe.labels import OTHER, UNKNOWN, Configured
+from gateway.domain.record import EditState
+from gateway.domain.tenant import Price, Tenant, Upstream
+from gateway.observe.families import Families, Family
 
-_MADE_AT = ("/v1/images/edits", "/v1/images/generations")
-_MOST_BEGUN = 2_500  # series with a tenant that stand at 0 from the start
+_MAX_INITIAL_TENANT_SERIES = 2_500
+
+_SUBMIT_ROUTES = ("/v1/images/edits", "/v1/images/generations")
+_ROUTES = (
+    "/v1/images/edits",
+    "/v1/images/edits/{edit_id}",
+    "/v1/images/generations",
+    "/v1/images/generations/{edit_id}",
+    "/v1/images/variations",
+    "/v1/models",
+    "/v1/models/{id}",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/dashboard",
+    "/dashboard/events",
+)
+_CODES = tuple(str(code) for code in range(100, 600))
+_TASK_STATES = ("submitting", "pending", "running", "downloading")
+_OUTCOMES = ("succeeded", "partial", "failed", "canceled", "timed_out", "lost")
+_OPERATIONS = ("submit", "poll", "list", "cancel", "download", "upload")
+
+# Upper bounds of histograms, in the unit of the metric's name.
+# Dense from 45 to 125 s, where the proxies in front cut (60, 100, 125 s); an edit takes minutes.
+_LONG_SECONDS = (
+    *(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 75, 90),
+    *(120, 150, 180, 240, 300, 600),
+)
+_BODY_BYTES = (1e3, 1e4, 1e5, 3e5, 1e6, 3e6, 1e7, 2e7, 3e7, 5e7)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredNames:
+    """The names in the config that are label values; without them, a family has no series."""
+
+    tenants: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    upstreams: tuple[tuple[str, str], ...] = ()
+    """Region and name of each."""
+    accounts: tuple[str, ...] = ()
+    prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
+    """By region and model; without a price no cost is estimated."""
+    region_of: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Tenant → the region of its edits; a tenant that is missing here may use any."""
+
+
+def configured_names(
+    tenants: Iterable[Tenant],
+    models: Iterable[str],
+    prices: Mapping[tuple[str, str], Price] | None = None,
+    upstreams: Iterable[Upstream] = (),
+) -> ConfiguredNames:
+    """Collect the names of the config's tenants and upstreams."""
+    tenants = tuple(tenants)
+    upstreams = {*upstreams, *(upstream for tenant in tenants for upstream in tenant.upstreams)}
+    regions = {tenant.region for tenant in tenants} | {up.region.name for up in upstreams}
+    return ConfiguredNames(
+        tenants=tuple(sorted(tenant.name for tenant in tenants)),
+        regions=tuple(sorted(regions)),
+        models=tuple(models),
+        upstreams=tuple(sorted((upstream.region.name, upstream.name) for upstream in upstreams)),
+        accounts=tuple(sorted({upstream.account.name for upstream in upstreams})),
+        prices=prices or {},
+        region_of={tenant.name: tenant.region for tenant in tenants},
+    )
 
 
 class Metrics:
     """
-    The gateway's numbers.
+    The gateway's metrics.
+
+    ``tenant`` is a label of counters and of one gauge, never of a histogram: 200 tenants times
+    24 buckets would be thousands of series.
 
     Args:
-        registry: A fresh one; each test brings its own.
-        names: What the config names; nothing else becomes a label.
-        commit: Of the source, where the build knows it.
-        routes: The path templates of the door in.
+        registry: Where they are collected; one registry holds one Metrics.
+        names: What the config names; no other tenant, region, model, key or account is a label.
+        config_hash: A short name of the config that runs.
     """
 
     def __init__(
-        self,
-        registry: CollectorRegistry,
-        names: Configured,
-        *,
-        commit: str = "",
-        routes: tuple[str, ...] = labels.ROUTES,
+        self, registry: CollectorRegistry, names: ConfiguredNames, *, config_hash: str = ""
     ) -> None:
-        # Else each counter and histogram has one more series, which no dashboard reads.
+        # Otherwise every counter and histogram has one more series, which no dashboard reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in its package
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
-        self._families = Families(registry)
         self._names = names
-        self._prices = names.prices
-        self._sets = _sets(names, routes)
-        self._begin(names, routes)
-        build = self._families.build_info.of(__version__, commit, platform.python_version())
-        build.set(1)
+        self.families = Families(registry)
+        self._declare_requests()
+        self._declare_queue()
+        self._declare_tasks()
+        self._declare_upstream()
+        self._declare_money()
+        self._declare_process(config_hash)
+        self._start()
 
-    # ------------------------------------------------------------ edge
+    # ------------------------------------------------------------ HTTP requests of clients
+
+    def _declare_requests(self) -> None:
+        families = self.families
+        self._http_requests = families.counter(
+            "http_requests",
+            "Requests answered.",
+            # Alerts and dashboards count these from the first one on; other codes are too many.
+            initial={
+                "route": _SUBMIT_ROUTES,
+                "method": ("POST",),
+                "code": ("200", "400", "429", "500", "503"),
+            },
+            route=_ROUTES,
+            method=("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"),
+            code=_CODES,
+            tenant=self._names.tenants,
+        )
+        self._http_seconds = families.histogram(
+            "http_request_duration_seconds",
+            "Time from the arrival of the request's head to the last byte of the response.",
+            _LONG_SECONDS,
+            initial={"route": _SUBMIT_ROUTES, "code_class": ("2xx", "4xx", "5xx")},
+            route=_ROUTES,
+            code_class=("2xx", "3xx", "4xx", "5xx"),
+        )
+        self._http_in_flight = families.gauge(
+            "http_requests_in_flight", "Requests that are being answered.", route=_ROUTES
+        )
+        self._request_bytes = families.histogram(
+            "http_request_body_bytes",
+            "Size of request bodies.",
+            _BODY_BYTES,
+            initial=None,
+            route=_ROUTES,
+        )
+        self._response_bytes = families.histogram(
+            "http_response_body_bytes",
+            "Size of response bodies.",
+            _BODY_BYTES,
+            initial=None,
+            route=_ROUTES,
+        )
+        self._overhead = families.histogram(
+            "gateway_overhead_seconds",
+            "Time of a request that is neither spent upstream nor in the queue.",
+            (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+            initial={"route": _SUBMIT_ROUTES},
+            route=_ROUTES,
+        )
+        self._disconnects = families.counter(
+            "client_disconnects",
+            "Clients that disconnected before the end of their response, by what they waited for.",
+            phase=("reading", "queued", "submitting", "polling", "downloading", "writing"),
+        )
+        self._late_errors = families.counter(
+            "http_late_errors",
+            "Errors after a response had begun with status 200, by the status they stand for.",
+            initial={"code": ("500", "503")},
+            code=_CODES,
+            tenant=self._names.tenants,
+        )
+        self._client_retries = families.counter(
+            "client_retries",
+            "Requests that an SDK marked as a retry, by its number.",
+            attempt=("1", "2", "3+"),
+        )
+        self._client_patience = families.histogram(
+            "client_patience_seconds", "How long clients are ready to wait.", _LONG_SECONDS
+        )
 
     def http_request_started(self, route: str) -> None:
-        self._families.http_in_flight.of(self._in("route", route)).inc()
+        self._http_in_flight.of(route).inc()
 
     def http_request_ended(
         self,
@@ -75,272 +210,371 @@ class Metrics:
         body_in: int,
         body_out: int,
     ) -> None:
-        families = self._families
-        route = self._in("route", route)
-        families.http_in_flight.of(route).dec()
-        families.http_requests.of(
-            route, self._in("method", method), self._in("code", str(code)), self._tenant(tenant)
-        ).inc()
-        families.http_seconds.of(route, self._in("code_class", labels.code_class(code))).observe(
-            seconds
-        )
-        families.body_in.of(route).observe(body_in)
-        families.body_out.of(route).observe(body_out)
+        route = self._http_requests.closed("route", route)  # its overflow is counted once
+        self._http_in_flight.of(route).dec()
+        self._http_requests.of(route, method, str(code), tenant).inc()
+        self._http_seconds.of(route, f"{code // 100}xx").observe(seconds)
+        self._request_bytes.of(route).observe(body_in)
+        self._response_bytes.of(route).observe(body_out)
 
     def http_late_error(self, code: int, tenant: str) -> None:
-        self._families.late_errors.of(self._in("code", str(code)), self._tenant(tenant)).inc()
+        self._late_errors.of(str(code), tenant).inc()
 
     def client_disconnected(self, phase: str) -> None:
-        self._families.disconnects.of(self._in("disconnect_phase", phase)).inc()
+        self._disconnects.of(phase).inc()
 
     def client_retry(self, attempt: int) -> None:
-        self._families.retries.of(labels.attempt(attempt)).inc()
+        self._client_retries.of(str(attempt) if attempt < 3 else "3+").inc()
 
     def client_patience(self, seconds: float) -> None:
-        self._families.patience.of().observe(seconds)
+        self._client_patience.of().observe(seconds)
 
     def gateway_overhead(self, route: str, seconds: float) -> None:
-        self._families.overhead.of(self._in("route", route)).observe(seconds)
+        self._overhead.of(route).observe(seconds)
 
-    # ------------------------------------------------------------ waiting line
+    # ------------------------------------------------------------ the queue
+
+    def _declare_queue(self) -> None:
+        families = self.families
+        names = self._names
+        self._queue_depth = families.gauge(
+            "queue_depth", "Edits in the queue.", region=names.regions, tenant=names.tenants
+        )
+        self._queue_oldest = families.gauge(
+            "queue_oldest_wait_seconds",
+            "How long the oldest edit in the queue has waited.",
+            region=names.regions,
+        )
+        self._queue_wait = families.histogram(
+            "queue_wait_seconds", "Time in the queue.", _LONG_SECONDS, region=names.regions
+        )
+        self._queue_rejections = families.counter(
+            "queue_rejections",
+            "Edits refused before a submit.",
+            tenant=names.tenants,
+            reason=("tenant_limit", "deadline", "bytes", "draining"),
+        )
+        self._inflight_bytes = families.gauge("inflight_body_bytes", "Bytes of edits in memory.")
+        self._inflight_limit = families.gauge(
+            "inflight_body_limit_bytes", "The limit of these bytes."
+        )
 
     def queued(self, region: str, tenant: str, change: int) -> None:
-        self._families.queue_depth.of(self._in("region", region), self._tenant(tenant)).inc(change)
+        self._queue_depth.of(region, tenant).inc(change)
 
     def queue_oldest(self, region: str, seconds: float) -> None:
-        self._families.queue_oldest.of(self._in("region", region)).set(seconds)
+        self._queue_oldest.of(region).set(seconds)
 
     def queue_waited(self, region: str, seconds: float) -> None:
-        self._families.queue_wait.of(self._in("region", region)).observe(seconds)
+        self._queue_wait.of(region).observe(seconds)
 
     def queue_rejected(self, tenant: str, reason: str) -> None:
-        self._families.queue_rejections.of(
-            self._tenant(tenant), self._in("rejection", reason)
-        ).inc()
+        self._queue_rejections.of(tenant, reason).inc()
 
     def inflight_bytes(self, change: int) -> None:
-        self._families.inflight_bytes.of().inc(change)
+        self._inflight_bytes.of().inc(change)
 
-    def inflight_limit(self, most: int) -> None:
-        self._families.inflight_limit.of().set(most)
+    def inflight_limit(self, limit: int) -> None:
+        self._inflight_limit.of().set(limit)
 
     # ------------------------------------------------------------ tasks
 
+    def _declare_tasks(self) -> None:
+        families = self.families
+        names = self._names
+        self._tasks = families.counter(
+            "tasks",
+            "Tasks that ended.",
+            tenant=names.tenants,
+            region=names.regions,
+            model=names.models,
+            outcome=_OUTCOMES,
+        )
+        self._tasks_in_flight = families.gauge(
+            "tasks_in_flight",
+            "Tasks that have not ended.",
+            region=names.regions,
+            state=_TASK_STATES,
+        )
+        self._task_seconds = families.histogram(
+            "task_duration_seconds",
+            "Time from the submit to the end of a task.",
+            _LONG_SECONDS,
+            initial=None,
+            region=names.regions,
+            model=names.models,
+            outcome=_OUTCOMES,
+        )
+        self._phase_seconds = families.histogram(
+            "task_phase_seconds",
+            "Time of an edit by phase; the phases add up to the whole.",
+            _LONG_SECONDS,
+            initial=None,
+            phase=tuple(Phase),
+            region=names.regions,
+            model=names.models,
+        )
+        self._task_failures = families.counter(
+            "task_failures",
+            "Tasks that made no picture, by the kind of error.",
+            region=names.regions,
+            model=names.models,
+            error_type=ERROR_TYPES,
+        )
+        self._detection_lag = families.histogram(
+            "poll_detection_lag_seconds",
+            "Time from the end of a task, by DashScope's clock, until the gateway knew it.",
+            (0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 30),
+            region=names.regions,
+            model=names.models,
+        )
+        self._polls = families.histogram(
+            "polls_per_task",
+            "Calls that it took to see the end of a task.",
+            (1, 2, 3, 5, 8, 13, 21, 34, 55),
+            region=names.regions,
+        )
+
     def task_state(self, region: str, leaves: str | None, enters: str | None) -> None:
-        """Move a task; a state of the ended, such as ``succeeded``, is none in flight."""
-        region = self._in("region", region)
-        in_flight = self._families.tasks_in_flight
-        if leaves in labels.TASK_STATES:
-            in_flight.of(region, leaves).dec()
-        if enters in labels.TASK_STATES:
-            in_flight.of(region, enters).inc()
+        """Move a task between states; a state of ended tasks, such as ``succeeded``, has none."""
+        if leaves in _TASK_STATES:
+            self._tasks_in_flight.of(region, leaves).dec()
+        if enters in _TASK_STATES:
+            self._tasks_in_flight.of(region, enters).inc()
 
     def task_ended(
         self, tenant: str, region: str, model: str, outcome: str, seconds: float
     ) -> None:
-        place = (self._in("region", region), self._in("model", model))
-        outcome = self._in("outcome", outcome)
-        self._families.tasks.of(self._tenant(tenant), *place, outcome).inc()
-        self._families.task_seconds.of(*place, outcome).observe(seconds)
-
-    def edit_begun(self, tenant: str, region: str, model: str) -> None:
-        """Have what its end will count stand at 0, so that a rate sees the first one."""
-        self._begin_money(
-            self._tenant(tenant), self._in("region", region), self._in("model", model)
-        )
+        self._tasks.of(tenant, region, model, outcome).inc()
+        self._task_seconds.of(region, model, outcome).observe(seconds)
 
     def task_failed(self, region: str, model: str, error: GatewayError) -> None:
-        self._families.task_failures.of(
-            self._in("region", region), self._in("model", model), error_type(error)
-        ).inc()
+        self._task_failures.of(region, model, error_type(error)).inc()
 
     def phases_spent(self, region: str, model: str, spent: Mapping[Phase, float]) -> None:
-        region = self._in("region", region)
-        model = self._in("model", model)
         for phase, seconds in spent.items():
-            self._families.phase_seconds.of(phase.value, region, model).observe(seconds)
+            self._phase_seconds.of(phase.value, region, model).observe(seconds)
 
     def end_detected(self, region: str, model: str, lag: float) -> None:
-        self._families.detection_lag.of(
-            self._in("region", region), self._in("model", model)
-        ).observe(lag)
+        self._detection_lag.of(region, model).observe(lag)
 
     def polls_spent(self, region: str, polls: int) -> None:
-        self._families.polls.of(self._in("region", region)).observe(polls)
+        self._polls.of(region).observe(polls)
 
-    # ------------------------------------------------------------ upstream
+    # ------------------------------------------------------------ calls upstream
+
+    def _declare_upstream(self) -> None:
+        families = self.families
+        names = self._names
+        self._upstream_requests = families.counter(
+            "upstream_requests",
+            "Calls upstream.",
+            initial={"code": ("200", "400", "429", "500", "503", "error")},
+            region=names.regions,
+            operation=_OPERATIONS,
+            code=(*_CODES, "error"),
+        )
+        self._upstream_seconds = families.histogram(
+            "upstream_request_duration_seconds",
+            "Time of a call upstream, to the end of its response.",
+            (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            region=names.regions,
+            operation=_OPERATIONS,
+        )
+        self._upstream_retries = families.counter(
+            "upstream_retries",
+            "Calls that were tried again.",
+            region=names.regions,
+            operation=("download", "upload"),  # gateway.edits repeats others, or asks instead
+            reason=("network", "status", "content"),
+        )
+        self._upstream_throttled = families.counter(
+            "upstream_throttled",
+            "Calls that were throttled.",
+            region=names.regions,
+            operation=("submit", "poll", "list"),
+        )
+        self._poll_budget = families.gauge(
+            "upstream_poll_budget_ratio",
+            "Share of the account's polls_per_second that is used.",
+            account=names.accounts,
+        )
+        self._key_up = families.gauge(
+            "upstream_key_up",
+            "1: DashScope accepts the key of the upstream with this name.",
+            initial=None,  # one for each upstream: see _start
+            region=names.regions,
+            key=tuple(upstream for _, upstream in names.upstreams),
+        )
 
     def upstream_call(self, region: str, operation: str, code: str, seconds: float) -> None:
-        place = (self._in("region", region), self._in("operation", operation))
-        self._families.upstream_requests.of(*place, self._in("upstream_code", code)).inc()
-        self._families.upstream_seconds.of(*place).observe(seconds)
+        self._upstream_requests.of(region, operation, code).inc()
+        self._upstream_seconds.of(region, operation).observe(seconds)
 
     def upstream_retried(self, region: str, operation: str, reason: str) -> None:
-        self._families.upstream_retries.of(
-            self._in("region", region),
-            self._in("retried", operation),
-            self._in("retry_reason", reason),
-        ).inc()
+        self._upstream_retries.of(region, operation, reason).inc()
 
     def upstream_throttled(self, region: str, operation: str) -> None:
-        self._families.upstream_throttled.of(
-            self._in("region", region), self._in("throttled", operation)
-        ).inc()
+        self._upstream_throttled.of(region, operation).inc()
 
     def poll_budget_used(self, account: str, ratio: float) -> None:
-        self._families.poll_budget.of(self._in("account", account)).set(ratio)
+        self._poll_budget.of(account).set(ratio)
 
     def upstream_key(self, region: str, upstream: str, *, up: bool) -> None:
-        self._families.key_up.of(self._in("region", region), self._in("key", upstream)).set(up)
+        self._key_up.of(region, upstream).set(up)
 
-    # ------------------------------------------------------------ money
+    # ------------------------------------------------------------ what is paid for
+
+    def _declare_money(self) -> None:
+        families = self.families
+        names = self._names
+        self._images = families.counter(
+            "images",
+            "Pictures by what became of them.",
+            tenant=names.tenants,
+            region=names.regions,
+            model=names.models,
+            disposition=("delivered", "undelivered", "failed"),
+        )
+        self._cost = families.counter(
+            "image_cost_estimate",
+            "List price of the pictures made.",
+            initial=None,  # one currency for each region and model: see edit_begun
+            tenant=names.tenants,
+            region=names.regions,
+            model=names.models,
+            currency=sorted({price.currency for price in names.prices.values()}),
+        )
+        self._undelivered = families.counter(
+            "undelivered_tasks",
+            "Tasks that were paid for and whose pictures no client got.",
+            reason=("result_unavailable", "expired"),
+        )
+        self._recovered = families.counter(
+            "recovered_tasks",
+            "Tasks that a restart or a broken submit did not lose.",
+            how=("task_followed", "submit_resolved", "submit_void"),
+        )
+        self._recoverable = families.gauge(
+            "recoverable_tasks", "Tasks whose pictures a retry can still fetch."
+        )
+        self._recoverable_oldest = families.gauge(
+            "recoverable_oldest_seconds", "Age of the oldest edit that a retry can still fetch."
+        )
+        self._duplicates = families.counter(
+            "duplicates_prevented",
+            "Second tasks that were not made.",
+            how=("retry_joined", "in_flight_joined", "key_replayed", "ambiguous_found"),
+        )
+        self._idempotency = families.counter(
+            "idempotency_requests",
+            "Requests with an Idempotency-Key.",
+            result=("new", "joined", "replayed", "conflict"),
+        )
+
+    def edit_begun(self, tenant: str, region: str, model: str) -> None:
+        """Put what the end of this edit will count at 0, so that a rate sees the first one."""
+        edit = {"tenant": (tenant,), "region": (region,), "model": (model,)}
+        self._tasks.start(**edit)
+        self._images.start(**edit)
+        if (price := self._names.prices.get((region, model))) is not None:
+            self._cost.of(tenant, region, model, price.currency)
 
     def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
-        """Count *n* pictures, and what those that were made cost by the price list."""
-        price = self._prices.get((region, model))
-        who = (self._tenant(tenant), self._in("region", region), self._in("model", model))
-        self._families.images.of(*who, self._in("disposition", disposition)).inc(n)
+        """Count *n* pictures, and the list price of those that were made."""
+        self._images.of(tenant, region, model, disposition).inc(n)
+        price = self._names.prices.get((region, model))
         if price is not None and disposition != "failed":
-            self._families.cost.of(*who, price.currency).inc(n * price.amount)
+            self._cost.of(tenant, region, model, price.currency).inc(n * price.amount)
 
     def undelivered(self, reason: str) -> None:
-        self._families.undelivered.of(self._in("undelivered", reason)).inc()
+        self._undelivered.of(reason).inc()
 
     def recovered(self, how: str) -> None:
-        self._families.recovered.of(self._in("recovered", how)).inc()
+        self._recovered.of(how).inc()
 
     def recoverable(self, tasks: int, oldest: float) -> None:
-        self._families.recoverable.of().set(tasks)
-        self._families.recoverable_oldest.of().set(oldest)
+        self._recoverable.of().set(tasks)
+        self._recoverable_oldest.of().set(oldest)
 
     def duplicate_prevented(self, how: str) -> None:
-        self._families.duplicates.of(self._in("duplicate", how)).inc()
+        self._duplicates.of(how).inc()
 
     def idempotency(self, result: str) -> None:
-        self._families.idempotency.of(self._in("idempotency", result)).inc()
+        self._idempotency.of(result).inc()
 
-    # ------------------------------------------------------------ self
+    # ------------------------------------------------------------ the process
+
+    def _declare_process(self, config_hash: str) -> None:
+        families = self.families
+        python = platform.python_version()
+        build_info = families.gauge(
+            "build_info", "The version that runs.", version=(__version__,), python=(python,)
+        )
+        build_info.of(__version__, python).set(1)
+        config_info = families.gauge("config_info", "The config that runs.", hash=(config_hash,))
+        config_info.of(config_hash).set(1)
+        self._ready = families.gauge("ready", "1: accepts new edits.")
+        self._draining = families.gauge("draining", "1: finishes what runs, accepts nothing new.")
+        self._loop_lag = families.histogram(
+            "event_loop_lag_seconds",
+            "How late the event loop wakes a sleeping task.",
+            (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+        )
+        self._journal = families.gauge(
+            "journal_entries",
+            "Edits in the ledger.",
+            state=tuple(state for state in EditState if state is not EditState.DROPPED),
+        )
+        self._log_lines_dropped = families.counter(
+            "log_lines_dropped", "Log lines dropped because their reader was too slow."
+        )
 
     def ready(self, yes: bool) -> None:  # noqa: FBT001 - a gauge's value, not a switch
-        self._families.ready.of().set(yes)
+        self._ready.of().set(yes)
 
     def draining(self, yes: bool) -> None:  # noqa: FBT001 - the same
-        self._families.draining.of().set(yes)
-
-    def log_lines_dropped(self, lines: int) -> None:
-        self._families.log_lines_dropped.of().inc(lines)
+        self._draining.of().set(yes)
 
     def event_loop_lag(self, seconds: float) -> None:
-        self._families.loop_lag.of().observe(seconds)
+        self._loop_lag.of().observe(seconds)
 
     def journal_entries(self, state: str, entries: int) -> None:
-        self._families.journal.of(self._in("journal_state", state)).set(entries)
+        self._journal.of(state).set(entries)
 
-    def config_loaded(self, digest: str) -> None:
-        """Tell which config runs; *digest* is ours, of the file's bytes."""
-        self._families.config_info.of(digest).set(1)
+    def log_lines_dropped(self, lines: int) -> None:
+        self._log_lines_dropped.of().inc(lines)
 
-    # ------------------------------------------------------------ label rules
+    # ------------------------------------------------------------ series that exist from the start
 
-    def _tenant(self, name: str) -> str:
-        # Not in the set is also whoever is gone from the config while its edits go on.
-        return name if name in self._sets["tenant"] else UNKNOWN
+    def _start(self) -> None:
+        self.families.start()
+        for region, upstream in self._names.upstreams:
+            self.upstream_key(region, upstream, up=True)  # until a call is refused
+        if self._count_tenant_series() <= _MAX_INITIAL_TENANT_SERIES:
+            for tenant in self._names.tenants:
+                self._start_tenant(tenant)
 
-    def _in(self, label: str, value: str) -> str:
-        if value in self._sets[label]:
-            return value
-        if value.lower() != OTHER:
-            self._families.overflow.of(label).inc()
-        return OTHER
+    def _start_tenant(self, tenant: str) -> None:
+        regions = self._regions_of(tenant)
+        for family in self._tenant_families():
+            family.start(tenant=(tenant,), region=regions)
+        for region, model in product(regions, self._names.models):
+            self.edit_begun(tenant, region, model)
 
-    def _begin(self, names: Configured, routes: tuple[str, ...]) -> None:
-        """Put what is known from the start at 0; of many tenants, only what has none of them."""
-        families = self._families
-        regions = names.regions
-        models = names.models
-        families.http_in_flight.begin(routes)
-        families.http_seconds.begin(_MADE_AT, labels.CODE_CLASSES)
-        families.disconnects.begin(labels.DISCONNECT_PHASES)
-        families.retries.begin(labels.ATTEMPTS)
-        families.overhead.begin(_MADE_AT)
-        families.queue_oldest.begin(regions)
-        families.queue_wait.begin(regions)
-        families.tasks_in_flight.begin(regions, labels.TASK_STATES)
-        families.task_failures.begin(regions, models, ERROR_TYPES)
-        families.detection_lag.begin(regions, models)
-        families.polls.begin(regions)
-        families.upstream_seconds.begin(regions, labels.OPERATIONS)
-        # An alert on failing calls must see the first one; other codes are too many.
-        families.upstream_requests.begin(regions, labels.OPERATIONS, ("error",))
-        families.upstream_retries.begin(regions, labels.RETRIED, labels.RETRY_REASONS)
-        families.upstream_throttled.begin(regions, labels.THROTTLED)
-        families.poll_budget.begin(names.accounts)
-        families.undelivered.begin(labels.UNDELIVERED)
-        families.recovered.begin(labels.RECOVERED)
-        families.duplicates.begin(labels.DUPLICATES)
-        families.idempotency.begin(labels.IDEMPOTENCY)
-        families.journal.begin(labels.JOURNAL_STATES)
-        families.overflow.begin(self._sets)
-        for region, upstream in names.upstreams:
-            # Taken for good until a call is refused.
-            families.key_up.of(region, upstream).set(1)
-        if len(names.tenants) * _series_of_a_tenant(names) <= _MOST_BEGUN:
-            for tenant in names.tenants:
-                self._begin_tenant(tenant)
+    def _count_tenant_series(self) -> int:
+        """Return how many series _start_tenant would make for all tenants together."""
+        count = 0
+        for tenant in self._names.tenants:
+            regions = self._regions_of(tenant)
+            for family in self._tenant_families():
+                count += len(family.initial_series(tenant=(tenant,), region=regions))
+            count += sum(region in regions for region, _ in self._names.prices)
+        return count
 
-    def _begin_tenant(self, tenant: str) -> None:
-        families = self._families
-        names = self._names
-        families.http_requests.begin(_MADE_AT, ("POST",), labels.COMMON_CODES, (tenant,))
-        families.late_errors.begin(("500", "503"), (tenant,))
-        families.queue_rejections.begin((tenant,), labels.REJECTIONS)
-        home = names.homes.get(tenant)
-        for region in names.regions if home is None else (home,):
-            families.queue_depth.of(region, tenant)
-            for model in names.models:
-                self._begin_money(tenant, region, model)
+    def _tenant_families(self) -> list[Family[Any]]:
+        return [family for family in self.families if "tenant" in family.labels]
 
-    def _begin_money(self, tenant: str, region: str, model: str) -> None:
-        families = self._families
-        who = ((tenant,), (region,), (model,))
-        families.tasks.begin(*who, labels.OUTCOMES)
-        families.images.begin(*who, labels.DISPOSITIONS)
-        if (price := self._prices.get((region, model))) is not None:
-            families.cost.begin(*who, (price.currency,))
-
-
-def _series_of_a_tenant(names: Configured) -> int:
-    """Return how many series with the name of one tenant _begin_tenant makes, at the most."""
-    regions = 1 if names.homes else len(names.regions)
-    money = len(labels.OUTCOMES) + len(labels.DISPOSITIONS) + 1
-    edge = len(_MADE_AT) * len(labels.COMMON_CODES) + 2 + len(labels.REJECTIONS)
-    return edge + regions * (1 + len(names.models) * money)
-
-
-def _sets(names: Configured, routes: tuple[str, ...]) -> dict[str, frozenset[str]]:
-    sets = {
-        "tenant": names.tenants,
-        "region": names.regions,
-        "model": names.models,
-        "account": names.accounts,
-        "key": tuple(upstream for _, upstream in names.upstreams),
-        "route": routes,
-        "method": labels.METHODS,
-        "code": labels.CODES,
-        "code_class": labels.CODE_CLASSES,
-        "disconnect_phase": labels.DISCONNECT_PHASES,
-        "rejection": labels.REJECTIONS,
-        "outcome": labels.OUTCOMES,
-        "operation": labels.OPERATIONS,
-        "upstream_code": (*labels.CODES, "error"),
-        "retried": labels.RETRIED,
-        "retry_reason": labels.RETRY_REASONS,
-        "throttled": labels.THROTTLED,
-        "disposition": labels.DISPOSITIONS,
-        "undelivered": labels.UNDELIVERED,
-        "recovered": labels.RECOVERED,
-        "duplicate": labels.DUPLICATES,
-        "idempotency": labels.IDEMPOTENCY,
-        "journal_state": labels.JOURNAL_STATES,
-    }
-    return {label: frozenset(values) for label, values in sets.items()}
+    def _regions_of(self, tenant: str) -> tuple[str, ...]:
+        region = self._names.region_of.get(tenant)
+        return self._names.regions if region is None else (region,)

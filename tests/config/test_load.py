@@ -10,8 +10,7 @@ from openai.types import ImageModel
 from gateway.config import load_config
 from gateway.config.schema import Dashboard
 from gateway.domain.models import Operation
-from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
-from gateway.observe.labels import Price
+from gateway.domain.tenant import Account, KeepAlive, MaskRule, Price, Region
 from tests.config.toml import ACME, GOOD, HASH, UP, load, up
 
 

@@ -7,44 +7,21 @@ docs/metrics.md, written from the code, the rules and the dashboards.
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.metrics import MetricWrapperBase
 
-from gateway.domain.error_types import ERROR_TYPES
-from gateway.observe import labels
-from gateway.observe.families import Families
+from gateway.observe.families import PREFIX, Family
+from gateway.observe.metrics import ConfiguredNames, Metrics
 from tests.observability.shipped import GRAFANA, ROOT, metrics_in, rules
 
 PAGE = ROOT / "docs" / "metrics.md"
 
-_VALUES = {
-    "route": labels.ROUTES,
-    "method": labels.METHODS,
-    "code_class": labels.CODE_CLASSES,
-    "attempt": labels.ATTEMPTS,
-    "phase": labels.PHASES,
-    "state": labels.TASK_STATES,
-    "outcome": labels.OUTCOMES,
-    "error_type": ERROR_TYPES,
-    "operation": labels.OPERATIONS,
-    "reason": (*labels.REJECTIONS, *labels.RETRY_REASONS, *labels.UNDELIVERED),
-    "disposition": labels.DISPOSITIONS,
-    "how": (*labels.RECOVERED, *labels.DUPLICATES),
-    "result": labels.IDEMPOTENCY,
-}
-_OWN_VALUES = {
-    ("client_disconnects", "phase"): labels.DISCONNECT_PHASES,
-    ("journal_entries", "state"): labels.JOURNAL_STATES,
-    ("queue_rejections", "reason"): labels.REJECTIONS,
-    ("upstream_retries", "operation"): labels.RETRIED,
-    ("upstream_throttled", "operation"): labels.THROTTLED,
-    ("upstream_retries", "reason"): labels.RETRY_REASONS,
-    ("undelivered_tasks", "reason"): labels.UNDELIVERED,
-    ("recovered_tasks", "how"): labels.RECOVERED,
-    ("duplicates_prevented", "how"): labels.DUPLICATES,
-}
-"""Family and label → values, where a label's values differ by family."""
+_MOST_LISTED = 20
+"""A label with more values, such as HTTP's status codes, is described in words."""
+
+_OF_THE_PROCESS = ("version", "python", "hash", "label")
+"""Labels whose values follow from what runs."""
 
 _HEAD = """\
 # Metrics
@@ -59,11 +36,12 @@ a test compares.
   nothing is a key, a prompt, an id or an address.
 - `tenant` stands on no histogram.
   200 tenants make fewer than 5,000 series; a test counts them.
-- Counters begin at 0, so that `increase()` counts the first event after a start, too: pictures,
-  cost, tasks, refusals and the common statuses of edits for each tenant, its region and each model.
-  Where that would be more than 2,500 series, those of pictures, cost and tasks begin when the
-  tenant's first edit of the model comes, long before its end is counted.
-  Other statuses, and histograms of phases, outcomes and sizes, begin with their first event.
+- Counters start at 0, so that `increase()` counts the first event after a start, too: among them
+  pictures, cost, tasks, refusals and the common statuses of edits, for each tenant, its region and
+  each model. Where the series with a tenant would be more than 2,500, those of pictures, cost and
+  tasks start when the tenant's first edit of the model arrives, long before its end is counted,
+  and those of statuses and refusals with their first event.
+  Other statuses, and histograms of phases, outcomes and sizes, always start with their first event.
 - There are no exemplars: nothing here leads to a single edit. Logs and [traces](traces.md) do.
 - There is no family for a reload of the config or for a circuit breaker, since there is neither.
 - Counters end in `_total`; a histogram has `_bucket`, `_sum` and `_count`.
@@ -88,29 +66,24 @@ def page() -> str:
 
 
 def _sections() -> Iterator[str]:
-    registry = CollectorRegistry()
-    Families(registry)
     users = _users()
-    for family in registry._collector_to_names:
-        if isinstance(family, MetricWrapperBase):
-            yield from _section(family, users)
+    for family in Metrics(CollectorRegistry(), ConfiguredNames()).families:
+        yield from _section(family, users)
 
 
-def _section(family: MetricWrapperBase, users: dict[str, list[str]]) -> Iterator[str]:
-    name = family._name + ("_total" if family._type == "counter" else "")
-    yield f"## {name}\n"
-    yield f"{family._documentation}\n"
-    yield f"- type: {family._type}{_unit(family._name)}"
-    for label in family._labelnames:
-        values = _OWN_VALUES.get(
-            (family._name.removeprefix("wan_gateway_"), label), _VALUES.get(label, ())
-        )
-        listed = ": " + ", ".join(f"`{value}`" for value in values) if values else ""
-        yield f"- label `{label}`{listed}"
-    if isinstance(family, Histogram):
-        bounds = ", ".join(f"{bound:g}" for bound in family._upper_bounds[:-1])
+def _section(family: Family[Any], users: dict[str, list[str]]) -> Iterator[str]:
+    metric = family.metric
+    yield f"## {PREFIX}{family.name}{'_total' if metric._type == 'counter' else ''}\n"
+    yield f"{metric._documentation}\n"
+    yield f"- type: {metric._type}{_unit(family.name)}"
+    for label, values in family.labels.items():
+        listed = ", ".join(f"`{value}`" for value in values)
+        shown = values and label not in _OF_THE_PROCESS and len(values) <= _MOST_LISTED
+        yield f"- label `{label}`{f': {listed}' if shown else ''}"
+    if isinstance(metric, Histogram):
+        bounds = ", ".join(f"{bound:g}" for bound in metric._upper_bounds[:-1])
         yield f"- upper bounds: {bounds}"
-    yield f"- read by: {', '.join(users[family._name])}\n"
+    yield f"- read by: {', '.join(users[PREFIX + family.name])}\n"
 
 
 def _unit(name: str) -> str:

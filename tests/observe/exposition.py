@@ -2,11 +2,11 @@
 
 from prometheus_client import CollectorRegistry
 
-from gateway.observe.labels import Configured, Price
-from gateway.observe.metrics import Metrics
+from gateway.domain.tenant import Price
+from gateway.observe.metrics import ConfiguredNames, Metrics
 
 MODEL = "wan2.5-i2i-preview"
-NAMES = Configured(
+NAMES = ConfiguredNames(
     tenants=("acme",),
     regions=("beijing", "singapore"),
     models=(MODEL,),
@@ -17,12 +17,17 @@ NAMES = Configured(
 EDITS = "/v1/images/edits"
 
 
-class World:
-    """Metrics on a fresh registry, read as Prometheus would."""
+class ExposedMetrics:
+    """A Metrics, and the values that Prometheus would read."""
 
-    def __init__(self, names: Configured = NAMES) -> None:
+    def __init__(self, names: ConfiguredNames = NAMES) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, names, commit="abc")
+        self.metrics = Metrics(self.registry, names, config_hash="1f2e")
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"wan_gateway_{name}", labels)
+
+    def labels(self, name: str) -> dict[str, tuple[str, ...]]:
+        """The closed set of each label of a family."""
+        (family,) = (family for family in self.metrics.families if family.name == name)
+        return dict(family.labels)
