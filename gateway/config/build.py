@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config.catalogs import catalogs_of
+from gateway.config.cluster import read_cluster
 from gateway.config.keys import read
 from gateway.config.prices import read_prices
 from gateway.config.schema import (
@@ -38,6 +39,7 @@ _NATIVE = "/api/v1"
 _TABLES = (
     "server",
     "state",
+    "cluster",
     "models",
     "regions",
     "upstreams",
@@ -64,6 +66,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root.only(_TABLES)
     server = _server(root)
     state = read(State, root.table("state"))
+    cluster = read_cluster(root.table("cluster"), environ, shared_ledger=False)
     log = read(Log, root.table("log"))
     dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = read_metrics(root.table("metrics"), environ)
@@ -91,6 +94,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         tenant_by_key=MappingProxyType(tenant_by_key),
         open_tenant=open_tenant,
         prices=prices,
+        cluster=cluster,
     )
     refuse_open_to_the_network(config)
     return config

@@ -9,6 +9,7 @@ from gateway.config.prices import PriceRule
 from gateway.config.rules import KeyReference
 from gateway.config.schema import (
     AccountTable,
+    ClusterTable,
     DashboardTable,
     Log,
     Metrics,
@@ -26,6 +27,7 @@ from gateway.domain.models import MODELS
 _TABLES = (
     ("server", Server),
     ("state", State),
+    ("cluster", ClusterTable),
     ("models", ModelsTable),
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),

@@ -23,6 +23,7 @@ from gateway.config.rules import (
     Names,
     Number,
     Origins,
+    OrVariable,
     Share,
     Text,
     Whole,
@@ -88,6 +89,42 @@ class State:
         str,
         Key(Choice(("normal", "full")), "normal survives SIGKILL, full also a loss of power."),
     ] = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTable:
+    """``[cluster]``"""
+
+    node: Annotated[str, Key(OrVariable(Name()), "This node's name; each node has its own.")]
+    url: Annotated[
+        str,
+        Key(
+            OrVariable(BaseUrl('a URL such as "http://10.0.0.5:8080"')),
+            "Where the other nodes reach this one.",
+        ),
+    ]
+    secret: Annotated[
+        str, Key(KeyReference(), "Where the secret is kept by which nodes know each other.")
+    ]
+    lease_seconds: Annotated[
+        float,
+        Key(
+            Number(1, or_least=True),
+            "How long after a node's death another one takes over.",
+            "seconds",
+        ),
+    ] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What ``[cluster]`` comes to."""
+
+    node: str
+    url: str
+    """Without a path."""
+    secret: str = field(repr=False)
+    lease_seconds: float = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +366,8 @@ class Config:
     """Who gets the edits of unknown keys; only ever set on loopback."""
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     """Of a picture, by region and model."""
+    cluster: Cluster | None = None
+    """Of several nodes; ``None``: this one is alone."""
     abandon: bool = False
     """``serve --abandon``: start though open edits cannot be followed any more."""
 
