@@ -131,7 +131,7 @@ class Street:
         asked = self._clock.now()
         request = EditRequest(
             tenant=source.tenant,
-            edit=Edit(model="wan", prompt=f"{self._number} cats", n=source.n, answer=_ANSWER),
+            edit=Edit(model="wan", prompt=f"{self._number} cats", n=source.n, output=_ANSWER),
             pictures=_PICTURE,
             digest=f"{self._number:064x}",
             patience=_LONG,
@@ -200,7 +200,7 @@ def _show(name: str, waits: Waits, base: float | None) -> None:
 
 def _ratios(waits: Waits) -> str:
     """Say how the told waits compare with what came, for edits that waited 1 s and more."""
-    ratios = [said / came for said, came in waits.told if came >= 1.0]
+    ratios = [said / parent_trace for said, parent_trace in waits.told if parent_trace >= 1.0]
     if not ratios:
         return "nobody queued"
     near = sum(0.5 <= ratio <= 2.0 for ratio in ratios) / len(ratios)

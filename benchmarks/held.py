@@ -172,7 +172,7 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
     async def client(number: int) -> None:
         request = EditRequest(
             tenant=tenants[number % len(tenants)],
-            edit=Edit(model="wan2.5-i2i-preview", prompt=f"{number} cats", answer=_ANSWER),
+            edit=Edit(model="wan2.5-i2i-preview", prompt=f"{number} cats", output=_ANSWER),
             pictures=_PICTURE,
             digest=f"{number:064x}",
             patience=540.0,

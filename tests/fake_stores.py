@@ -181,7 +181,7 @@ class FakeFinisher:
         """So many pictures from now on cannot be read."""
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
-        return form.as_made and form.scale_to is None
+        return form.passes_through and form.scale_to is None
 
     async def finish(
         self, picture: bytes, form: OutputOptions, kept: MaskSource | None, tenant: str

@@ -45,7 +45,7 @@ def an_ask(
     """Return an ask; fields of Edit among *changes* go there, *picture* is the input's bytes."""
     of_edit = {
         name: changes.pop(name)
-        for name in ("n", "seed", "answer", "size", "model")
+        for name in ("n", "seed", "output", "size", "model")
         if name in changes
     }
     edit = an_edit(prompt, **of_edit, model_asked=of_edit.get("model", ""))

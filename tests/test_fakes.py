@@ -59,7 +59,7 @@ async def test_a_task_goes_through_its_states() -> None:
     task = await world.fetch(UP, task_id)
 
     assert statuses == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.SUCCEEDED]
-    assert await world.download(UP, task.made[0].url) == b"task-1|a cat|in|0"
+    assert await world.download(UP, task.images[0].url) == b"task-1|a cat|in|0"
     assert task.orig_prompt == "a cat"
     assert task.times.ended is not None
     assert task.times.submitted is not None

@@ -61,7 +61,7 @@ class OutputOptions:
     """As server-sent events. Of one request: a retry that joins may want it otherwise."""
 
     @property
-    def as_made(self) -> bool:
+    def passes_through(self) -> bool:
         """Whether DashScope's bytes go back untouched, if they are a PNG of the right size."""
         return self.output_format == "png" and not self.composite
 
@@ -96,7 +96,7 @@ class Edit:
     seed: int | None = None
     watermark: bool | None = None
     prompt_extend: bool | None = None
-    answer: OutputOptions = OutputOptions()
+    output: OutputOptions = OutputOptions()
     model_asked: str = ""
     """The model as the client named it; empty where none was named."""
     ignored: tuple[str, ...] = ()

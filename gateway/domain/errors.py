@@ -79,7 +79,7 @@ class GatewayError(Exception):
         self.upstream_request_id = upstream_request_id
         self.upstream_message: str | None = None
         """DashScope's own sentence where *message* hides it: for the log and the operator."""
-        self.upstream_said = ""
+        self.upstream_text = ""
         """Upstream's own words, as they stand in the message."""
         self.edit_id: str | None = None
         """The edit that this refusal belongs to; set where the edit is known."""

@@ -23,7 +23,7 @@ _Letter = tuple[str, int, int]
 """A letter or digit, and from where to where it is spelt in the text."""
 
 
-def without_quotes(error: GatewayError, texts: Collection[str]) -> None:
+def redact_prompt(error: GatewayError, texts: Collection[str]) -> None:
     """
     Take from *error* what upstream quotes of a client's *texts*, also in pieces.
 
@@ -32,11 +32,11 @@ def without_quotes(error: GatewayError, texts: Collection[str]) -> None:
         texts: Prompts; empty where they are not known any more, and all that upstream said
             is withheld.
     """
-    if error.upstream_said:
-        cleaned = _cleaned(error.upstream_said, texts)
-        error.message = error.message.replace(error.upstream_said, cleaned)
+    if error.upstream_text:
+        cleaned = _cleaned(error.upstream_text, texts)
+        error.message = error.message.replace(error.upstream_text, cleaned)
         error.args = (error.message,)
-        error.upstream_said = cleaned
+        error.upstream_text = cleaned
     if error.upstream_message:
         error.upstream_message = _cleaned(error.upstream_message, texts)
 

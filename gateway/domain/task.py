@@ -64,7 +64,7 @@ class Task:
     request_id: str = ""
 
     @property
-    def tells_nothing(self) -> bool:
+    def inconclusive(self) -> bool:
         """Whether it has ended and does not say with what, which may be a passing error."""
         if self.status is TaskStatus.UNKNOWN:
             return True
@@ -79,7 +79,7 @@ class Task:
         return tuple(error for error in errors if isinstance(error, GatewayError))
 
     @property
-    def made(self) -> tuple[ResultImage, ...]:
+    def images(self) -> tuple[ResultImage, ...]:
         return tuple(result for result in self.results if isinstance(result, ResultImage))
 
 

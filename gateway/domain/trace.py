@@ -44,7 +44,7 @@ class Trace:
     def delivered(self) -> None:
         """The last byte of the answer is the socket's."""
 
-    def told(self, error: GatewayError) -> None:
+    def refused(self, error: GatewayError) -> None:
         """The client was refused; the edit may go on."""
 
     def left(self) -> None:
@@ -62,11 +62,11 @@ class Tracer:
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def came(self, headers: Mapping[str, str]) -> object:
+    def parent_trace(self, headers: Mapping[str, str]) -> object:
         """Return the client's own trace, by W3C's headers, for begin() and join()."""
 
     def begin(
-        self, edit_id: str, tenant: Tenant, edit: Edit, *, came: object, since: float | None
+        self, edit_id: str, tenant: Tenant, edit: Edit, *, parent_trace: object, since: float | None
     ) -> Trace:
         """
         Begin the trace of an edit, which ends with it and with its first client's leaving.
@@ -75,13 +75,13 @@ class Tracer:
             edit_id: Ours.
             tenant: Whose.
             edit: What is asked.
-            came: What came() said.
+            parent_trace: What parent_trace() returned.
             since: Monotonic: when its client's request arrived; ``None``: it has none, for
                 it was begun by a process that is no more.
         """
         return UNTRACED
 
-    def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, came: object) -> Trace:
+    def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, parent_trace: object) -> Trace:
         """Begin the trace of a client who joins an edit, whose trace is *joined*."""
         return UNTRACED
 

@@ -110,7 +110,7 @@ class Edits:
                 # The edit has the bytes now, and lets them go once its task exists.
                 reservation.handed_over = True
                 edit_request.pictures = ()
-                manner = manner_of(edit_request.edit.answer, tenant, self._does)
+                manner = manner_of(edit_request.edit.output, tenant, self._does)
                 if edit_request.promise:
                     record_of(scope).told = waiter.told
                     accepted = self._status(waiter.told, asynchronous=True)
@@ -136,7 +136,7 @@ class Edits:
                 if client.left:
                     raise ClientLeft
             # To wait is what a stream is for; Prefer is a wish that need not be granted.
-            edit_request.promise = _prefers_async(request) and not edit_request.edit.answer.stream
+            edit_request.promise = _prefers_async(request) and not edit_request.edit.output.stream
             yield edit_request, client
 
     @contextmanager

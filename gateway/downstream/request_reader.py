@@ -42,7 +42,7 @@ class Received:
     deployment: str
     read_at: float
     until: float
-    came: object
+    parent_trace: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class RequestReader:
         form = await read_form(receive, request.headers, self.limits, reservation, most_of)
         read_at = self.clock.now()
         until = read_at + self.patience_of(request, tenant)
-        came = self.tracer.came(request.headers)
+        parent_trace = self.tracer.parent_trace(request.headers)
         return Received(
             form=form,
             tenant=tenant,
@@ -87,7 +87,7 @@ class RequestReader:
             deployment=deployment,
             read_at=read_at,
             until=until,
-            came=came,
+            parent_trace=parent_trace,
         )
 
     async def checked_request(self, received: Received) -> EditRequest:
@@ -140,7 +140,7 @@ class RequestReader:
             retry_count=line.retry_count,
             idempotency_key=received.key,
             mask_source=mask_source,
-            came=received.came,
+            parent_trace=received.parent_trace,
             release=reservation.release,
             keep_only=reservation.shrink_to,
         )

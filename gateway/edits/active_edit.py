@@ -187,7 +187,7 @@ class ActiveEdit:
         )
 
     def record(self) -> EditRecord:
-        answer = self.edit.answer
+        answer = self.edit.output
         return EditRecord(
             edit_id=self.edit_id,
             tenant=self.tenant.name,
@@ -402,13 +402,17 @@ class ActiveEdit:
             self.uploaded = {}
             self.release()
 
-    def traced_by(self, tracer: Tracer, *, came: object = None, since: float | None = None) -> None:
+    def traced_by(
+        self, tracer: Tracer, *, parent_trace: object = None, since: float | None = None
+    ) -> None:
         """Begin this edit's trace; without *since*, as one that another process began."""
-        self.trace = tracer.begin(self.edit_id, self.tenant, self.edit, came=came, since=since)
+        self.trace = tracer.begin(
+            self.edit_id, self.tenant, self.edit, parent_trace=parent_trace, since=since
+        )
 
     def joined_by(self, request: EditRequest, tracer: Tracer) -> Trace:
         """Begin the trace of a client who joins."""
-        return tracer.join(self.trace, self.edit_id, self.tenant, came=request.came)
+        return tracer.join(self.trace, self.edit_id, self.tenant, parent_trace=request.parent_trace)
 
     def mark(self, phase: Phase, at: float) -> None:
         """Note that the edit, by its furthest part, entered *phase*."""

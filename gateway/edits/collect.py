@@ -56,7 +56,7 @@ class Collector:
         """
         if not active.has_tasks:
             await self._recall(active)
-        if active.edit.answer.response_format is ResponseFormat.URL:
+        if active.edit.output.response_format is ResponseFormat.URL:
             urls = [made.url for run in active.runs for made in await self._made(active, run)]
             return (), _some(urls)
         fetch = await self._fetch_of(active, opened)
@@ -89,7 +89,7 @@ class Collector:
             made = await self._result_urls.get(active.edit_id, run.part.index)
             if made is not None:
                 run.task = Task(run.task_id, TaskStatus.SUCCEEDED, made)
-        if not any(run.task.made for run in active.runs if run.task is not None):
+        if not any(run.task.images for run in active.runs if run.task is not None):
             raise made_and_lost()
 
     def _lost(self, active: ActiveEdit, lost: list[ResultUnavailable], *, of: int) -> None:
@@ -114,8 +114,8 @@ class Collector:
 
     async def _fetch_of(self, active: ActiveEdit, opened: AsyncExitStack) -> _Fetch:
         """Return how each picture of *edit* is had."""
-        as_made = active.edit.answer.as_made
-        ready = None if as_made else await self._ready.of(active, opened)
+        passes_through = active.edit.output.passes_through
+        ready = None if passes_through else await self._ready.of(active, opened)
         finish = await (ready.finish(active) if ready else self._finishing.of(active))
 
         async def finished(picture: bytes) -> bytes:
@@ -135,7 +135,7 @@ class Collector:
             return await ready.picture(url, make)
 
         async def fetch(upstream: Upstream, run: PartRun, url: str) -> _Picture:
-            if run.broken_late or not as_made:
+            if run.broken_late or not passes_through:
                 return await in_memory(url, lambda: made(upstream, url))
             picture = await self._dashscope.open(upstream, url)
             if isinstance(picture, bytes):
@@ -214,15 +214,15 @@ class Collector:
         while run.task is None:
             await account.call_limiter.acquire(f"results of {active.tenant.name}", urgent=False)
             task = await self._asked(run.upstream, run.task_id)
-            silent += task is not None and task.tells_nothing
-            believed = task is not None and (not task.tells_nothing or silent >= _DOUBTED)
+            silent += task is not None and task.inconclusive
+            believed = task is not None and (not task.inconclusive or silent >= _DOUBTED)
             believed = believed and task is not None and active.is_ours(task)
             if task is not None and task.status.ended and believed:
                 run.task = _known(task)
                 break
             await self._clock.sleep(_AGAIN_SECONDS[min(tried, len(_AGAIN_SECONDS) - 1)])
             tried += 1
-        return run.task.made
+        return run.task.images
 
     async def _asked(self, upstream: Upstream, task_id: str) -> Task | None:
         try:

@@ -49,7 +49,7 @@ def digest_of(
         pictures: The mark of each, in order.
         others: The marks of a mask and the like, by field.
     """
-    answer = edit.answer
+    answer = edit.output
     whole = blake3()
     for field in (
         operation,
@@ -83,7 +83,7 @@ def first_digest(edit: Edit, pictures: Sequence[bytes], mask: bytes = b"") -> st
         pictures: The mark of each, as it goes upstream.
         mask: Its mark.
     """
-    answer = edit.answer
+    answer = edit.output
     whole = blake3()
     for field in (
         edit.model,
@@ -114,7 +114,7 @@ def comparable(one: str, other: str) -> bool:
 
 def _scaled_to(edit: Edit) -> Size | None:
     """Return the size to scale to as version 1 had it: where it is not the size to be made."""
-    answer = edit.answer
+    answer = edit.output
     if answer.scale_to == edit.size and not answer.composite:
         return None
     return answer.scale_to

@@ -76,7 +76,7 @@ class Expiry:
 
     def _count(self, active: ActiveEdit) -> None:
         self._observer.undelivered("expired")
-        made = sum(len(run.task.made) for run in active.runs if run.task)
+        made = sum(len(run.task.images) for run in active.runs if run.task)
         region = active.tenant.region
         model = active.edit.model
         self._observer.pictures(active.tenant.name, region, model, "undelivered", made)

@@ -31,12 +31,12 @@ class Finishing:
 
     async def forget(self, active: ActiveEdit) -> None:
         """Drop what *edit* will not need: it ended without a picture."""
-        if active.edit.answer.composite:
+        if active.edit.output.composite:
             await self.mask_sources.drop(active.edit_id)
 
     def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
         """Tell by its first bytes whether a picture of *edit* is what was asked for."""
-        return self._finisher.is_finished(head, active.edit.answer)
+        return self._finisher.is_finished(head, active.edit.output)
 
     async def of(self, active: ActiveEdit) -> Finish:
         """
@@ -48,7 +48,7 @@ class Finishing:
             ResultUnavailable: what a mask keeps is gone for good.
             LedgerUnavailable: it cannot be read now.
         """
-        form = active.edit.answer
+        form = active.edit.output
         kept: MaskSource | None = None
         if form.composite and (kept := await self.mask_sources.get(active.edit_id)) is None:
             raise ResultUnavailable(

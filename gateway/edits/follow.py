@@ -4,7 +4,7 @@ import asyncio
 
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.phases import Phase
-from gateway.domain.quotes import without_quotes
+from gateway.domain.quotes import redact_prompt
 from gateway.domain.task import Task, TaskStatus
 from gateway.edits.account import AccountState
 from gateway.edits.active_edit import ActiveEdit, PartRun
@@ -101,7 +101,7 @@ class Follower:
         region = active.tenant.region
         model = active.edit.model
         for fault in task.faults:
-            without_quotes(fault, active.edit.texts)
+            redact_prompt(fault, active.edit.texts)
         polls = 0 if run.watch is None else run.watch.polls
         self._mark_end(active, run, task)
         if run.watch is not None:
@@ -109,16 +109,16 @@ class Follower:
         timed_out = run.watch is not None and run.watch.timed_out
         outcome = "timed_out" if timed_out else _outcome(task, run.part.n)
         self._observer.task_ended(active.tenant.name, region, model, outcome, seconds)
-        if (missing := run.part.n - len(task.made)) > 0:
+        if (missing := run.part.n - len(task.images)) > 0:
             self._observer.pictures(active.tenant.name, region, model, "failed", missing)
         edit_id = active.edit_id
         index = run.part.index
         status = task.status.lower()
         await self._owed.keep(edit_id, index, lambda: self._ledger.end_task(edit_id, index, status))
-        if not task.made:
+        if not task.images:
             run.error = task.fault or UpstreamFailed("The task made no picture.", retry=False)
             self._observer.task_failed(region, model, run.error)
-        active.trace.task_ended(run.part.index, outcome, len(task.made), polls, run.error)
+        active.trace.task_ended(run.part.index, outcome, len(task.images), polls, run.error)
 
     def _mark_end(self, active: ActiveEdit, run: PartRun, task: Task) -> None:
         """Split what we saw as one wait by upstream's own clock: pending, running, our lag."""
@@ -153,6 +153,6 @@ def _outcome(task: Task, asked: int) -> str:
     """Return the metric's word for how a task ended."""
     if task.status is TaskStatus.UNKNOWN:
         return "lost"
-    if task.made and len(task.made) < asked:
+    if task.images and len(task.images) < asked:
         return "partial"
     return str(task.status).lower()

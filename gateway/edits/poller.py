@@ -281,7 +281,7 @@ class Poller:
         watch.missed = 0
         if watch.ended.done():
             return
-        if task.tells_nothing and self._doubt(watch):
+        if task.inconclusive and self._doubt(watch):
             self._plan(watch, 2.0)
             return
         if task.status.ended:

@@ -81,7 +81,7 @@ def _rebuilt(
         model=record.model,
         prompt="",
         n=record.n,
-        answer=OutputOptions(
+        output=OutputOptions(
             response_format=ResponseFormat(record.response_format),
             output_format=record.output_format,
             compression=record.compression,

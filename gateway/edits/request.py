@@ -30,7 +30,7 @@ class EditRequest:
     """Its client does not wait but is told 202: the edit outlives this process from then on."""
     mask_source: MaskSource | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
-    came: object = None
+    parent_trace: object = None
     """The client's own trace, as a Tracer reads it."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called once when the bytes are let go: when the task exists, or they were not needed."""

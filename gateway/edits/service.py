@@ -246,7 +246,9 @@ class EditService:
         active = ActiveEdit.begin(
             "edit_" + secrets.token_hex(16), request, created=self._clock.epoch()
         )
-        active.traced_by(self._tracer, came=request.came, since=request.phases.started)
+        active.traced_by(
+            self._tracer, parent_trace=request.parent_trace, since=request.phases.started
+        )
         self._index.add(active)
         self._observer.edit_begun(request.tenant.name, request.tenant.region, request.edit.model)
         if request.idempotency_key:
@@ -375,7 +377,7 @@ class EditService:
                 self._count_delivered(active)
 
     def _count_delivered(self, active: ActiveEdit) -> None:
-        n = sum(len(run.task.made) for run in active.runs if run.task)
+        n = sum(len(run.task.images) for run in active.runs if run.task)
         region = active.tenant.region
         model = active.edit.model
         self._observer.pictures(active.tenant.name, region, model, "delivered", n)

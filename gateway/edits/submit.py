@@ -317,7 +317,7 @@ class Submitter:
                 account,
                 active,
                 run,
-                lambda: self._result_urls.put(edit_id, index, task.made),
+                lambda: self._result_urls.put(edit_id, index, task.images),
                 store="receipts",
             )
         await self._write(account, active, run, write)

@@ -69,13 +69,13 @@ class Waiter:
         except TimeoutError:
             self._write_phases()
             late = self._too_late()
-            self.trace.told(late)
+            self.trace.refused(late)
             raise late from None
         except GatewayError as error:
             error.edit_id = active.edit_id
             if (error.maybe_billed or active.maybe_billed) and active.told_at is None:
                 active.told_at = self.clock.now()
-            self.trace.told(error)
+            self.trace.refused(error)
             raise
         except asyncio.CancelledError:  # the client has left
             self._write_phases()
@@ -89,7 +89,7 @@ class Waiter:
         active = self.active
         return EditResult(
             told=active.told,
-            form=active.edit.answer,
+            form=active.edit.output,
             pictures=pictures,
             urls=urls,
             requested=active.edit.n,

@@ -22,7 +22,7 @@ def is_finished(head: bytes, form: OutputOptions) -> bool:
 
     Only a PNG passes byte for byte: whatever else comes is encoded as the answer says.
     """
-    if not form.as_made or format_of(head) is not PNG:
+    if not form.passes_through or format_of(head) is not PNG:
         return False
     return form.scale_to is None or pixels_of(head) == form.scale_to
 

@@ -153,7 +153,7 @@ class SpanTrace(Trace):
     def delivered(self) -> None:
         self._delivered = True
 
-    def told(self, error: GatewayError) -> None:
+    def refused(self, error: GatewayError) -> None:
         self._finish(_CUSTOMER, error)
         self.span.add_event("refused", {"wan_gateway.error_code": error.code}, self._now())
         if self._edit is None:

@@ -117,14 +117,14 @@ class SpanTracer(Tracer):
                 return
             await self._clock.sleep(_LOOK_SECONDS)
 
-    def came(self, headers: Mapping[str, str]) -> object:
+    def parent_trace(self, headers: Mapping[str, str]) -> object:
         carrier = {name: value for name in _W3C if (value := headers.get(name))}
         if not carrier:
             return None
         return TraceContextTextMapPropagator().extract(carrier, Context())
 
     def begin(
-        self, edit_id: str, tenant: Tenant, edit: Edit, *, came: object, since: float | None
+        self, edit_id: str, tenant: Tenant, edit: Edit, *, parent_trace: object, since: float | None
     ) -> Trace:
         now = self._clock.now()
         asked: Attributes = {
@@ -140,7 +140,7 @@ class SpanTracer(Tracer):
             edit_id,
             tenant,
             asked,
-            came=came,
+            parent_trace=parent_trace,
             since=now if since is None else since,
         )
         if trace is None:
@@ -148,11 +148,13 @@ class SpanTracer(Tracer):
         trace.carries(edit, connected=since is not None)
         return trace
 
-    def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, came: object) -> Trace:
+    def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, parent_trace: object) -> Trace:
         links = [Link(joined.span.get_span_context())] if isinstance(joined, SpanTrace) else []
         name = f"{_OPERATION} joined"
         now = self._clock.now()
-        trace = self._trace(name, edit_id, tenant, {}, came=came, since=now, links=links)
+        trace = self._trace(
+            name, edit_id, tenant, {}, parent_trace=parent_trace, since=now, links=links
+        )
         return UNTRACED if trace is None else trace
 
     def _trace(
@@ -162,7 +164,7 @@ class SpanTracer(Tracer):
         tenant: Tenant,
         attributes: Attributes,
         *,
-        came: object,
+        parent_trace: object,
         since: float,
         links: Sequence[Link] = (),
     ) -> SpanTrace | None:
@@ -170,7 +172,7 @@ class SpanTracer(Tracer):
         zero = self._clock.epoch() - self._clock.now()
         span = self._spans.start_span(
             name,
-            context=came if isinstance(came, Context) else Context(),
+            context=parent_trace if isinstance(parent_trace, Context) else Context(),
             kind=SpanKind.SERVER,
             attributes={
                 **attributes,

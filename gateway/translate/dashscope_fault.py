@@ -46,7 +46,7 @@ def fault(
     make = _listed(code, said) or _unlisted(http_status)
     shown = fit_to_show(said)
     error = make(shown or fit_to_show(code) or "No reason was given.")
-    error.upstream_said = shown if shown in error.message else ""
+    error.upstream_text = shown if shown in error.message else ""
     error.upstream_code = code or (f"HTTP {http_status}" if http_status else None)
     error.upstream_request_id = plain(request_id) or None
     if make in _HIDING:

@@ -38,7 +38,7 @@ def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> Non
             " transparency, or ask for another model.",
             param="image",
         )
-    if edit.answer.response_format is ResponseFormat.URL:
+    if edit.output.response_format is ResponseFormat.URL:
         raise InvalidRequest(
             f"{means}, as with a mask. With response_format 'url' you get DashScope's own file,"
             " which knows no mask: use response_format 'b64_json', send the image without"
@@ -63,13 +63,13 @@ def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
     Raises:
         InvalidRequest: the answer is to be a URL, or its shape is not the original's.
     """
-    if edit.answer.response_format is ResponseFormat.URL:
+    if edit.output.response_format is ResponseFormat.URL:
         raise InvalidRequest(
             "With response_format 'url' you get DashScope's own file, which knows no mask. Use"
             " response_format 'b64_json', or leave the mask out.",
             param="mask",
         )
-    asked = edit.answer.scale_to or edit.size
+    asked = edit.output.scale_to or edit.size
     if asked is not None:
         _check_shape(asked, original)
         return _composite(edit, scale_to=asked)
@@ -88,7 +88,7 @@ def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
 
 
 def _composite(edit: Edit, *, scale_to: Size) -> Edit:
-    return replace(edit, answer=replace(edit.answer, scale_to=scale_to, composite=True))
+    return replace(edit, output=replace(edit.output, scale_to=scale_to, composite=True))
 
 
 def _check_shape(asked: Size, original: Size) -> None:

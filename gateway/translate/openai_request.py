@@ -65,7 +65,7 @@ def edit_of(
 
 
 def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fit: bool) -> Edit:
-    answer = _answer_form(values, model.sizes, fit=fit)
+    output = _output_options(values, model.sizes, fit=fit)
     asked: Size | None = values.get("size")
     made = None if asked is None else size_rule.nearest_legal(asked, model.sizes)
     return Edit(
@@ -77,8 +77,8 @@ def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fi
         seed=values.get("seed"),
         watermark=values.get("watermark"),
         prompt_extend=values.get("prompt_extend"),
-        answer=answer,
-        ignored=tuple(_without_effect(ignored, answer)),
+        output=output,
+        ignored=tuple(_without_effect(ignored, output)),
         adjusted=() if made == asked else (f"size:{made}->{asked}",),
     )
 
@@ -104,7 +104,7 @@ def _check_texts(values: Mapping[str, Any], model: Model) -> None:
         )
 
 
-def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:
+def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:
     """Return what becomes of DashScope's pictures, which a URL can only show as they are."""
     asked: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
@@ -125,7 +125,7 @@ def _answer_form(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> Outpu
             " or send 'b64_json'.",
             param="response_format",
         )
-    if form.response_format is ResponseFormat.URL and (scaled or not form.as_made):
+    if form.response_format is ResponseFormat.URL and (scaled or not form.passes_through):
         field = "size" if scaled else "output_format"
         raise InvalidRequest(
             f"With response_format 'url' you get DashScope's own file: '{field}' can only be"

@@ -20,7 +20,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.models import MODELS, Model
-from gateway.domain.quotes import without_quotes
+from gateway.domain.quotes import redact_prompt
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_families import submit_body
@@ -99,9 +99,9 @@ class DashScopeApi:
         try:
             return _settled(answer, model, pictures)
         except GatewayError as error:
-            without_quotes(error, edit.texts)
+            redact_prompt(error, edit.texts)
             if isinstance(error, SubmitUncertain) and error.refusal is not None:
-                without_quotes(error.refusal, edit.texts)
+                redact_prompt(error.refusal, edit.texts)
             raise
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.domain.errors import UpstreamFailed
-from gateway.domain.quotes import without_quotes
+from gateway.domain.quotes import redact_prompt
 
 PROMPT = 'Give Ms. Zoë Müller\n a "blue" hat & put her before the café in Łódź'
 WIDE = "把照片里的张伟换成蓝色的衣服，背景是上海外滩"
@@ -16,13 +16,13 @@ WIDE = "把照片里的张伟换成蓝色的衣服，背景是上海外滩"
 
 def told(said: str, *texts: str) -> str:
     error = UpstreamFailed(f"The upstream failed: {said}")
-    error.upstream_said = error.upstream_message = said
-    without_quotes(error, texts)
+    error.upstream_text = error.upstream_message = said
+    redact_prompt(error, texts)
 
     assert str(error) == error.message
-    assert error.message == f"The upstream failed: {error.upstream_said}"
-    assert error.upstream_message == error.upstream_said
-    return error.upstream_said
+    assert error.message == f"The upstream failed: {error.upstream_text}"
+    assert error.upstream_message == error.upstream_text
+    return error.upstream_text
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ def test_our_own_words_stay() -> None:
     """An error in which upstream says nothing is as it was."""
     error = UpstreamFailed("The upstream did not answer a red hat.")
 
-    without_quotes(error, ("a red hat",))
+    redact_prompt(error, ("a red hat",))
 
     assert error.message == "The upstream did not answer a red hat."

@@ -15,7 +15,7 @@ def test_made() -> None:
     one, two = ResultImage("https://a.test/1"), ResultImage("https://a.test/2")
     task = Task("t", TaskStatus.SUCCEEDED, (one, UpstreamFailed("no"), two))
 
-    assert task.made == (one, two)
+    assert task.images == (one, two)
 
 
 def test_nothing_private_in_repr() -> None:

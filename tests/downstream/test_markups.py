@@ -47,7 +47,7 @@ async def test_it_is_laid_over_the_first_picture(request_: dict[str, Any]) -> No
     assert reply.status_code == 200
     assert checked == [PNG + b" under " + MARKUP]
     assert edit_request.edit.adjusted == ("1:markup_laid_over",)
-    assert edit_request.edit.answer.as_made
+    assert edit_request.edit.output.passes_through
 
 
 async def test_it_is_content() -> None:

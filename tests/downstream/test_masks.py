@@ -50,7 +50,7 @@ async def test_a_mask_comes_with_the_bytes_as_they_were_sent(request_: dict[str,
     assert reply.status_code == 200
     assert edit_request.mask_source == MaskSource(original=PNG, mask=MASK)
     assert edit_request.edit.size == Size(1024, 1024)
-    assert edit_request.edit.answer == OutputOptions(scale_to=Size(1024, 1024), composite=True)
+    assert edit_request.edit.output == OutputOptions(scale_to=Size(1024, 1024), composite=True)
 
 
 async def test_a_mask_is_content() -> None:
@@ -74,7 +74,7 @@ async def test_without_a_mask_nothing_is_kept() -> None:
         await client.post("/v1/images/edits", data=FORM, files=FILES)
 
     assert house.service.edit_requests[0].mask_source is None
-    assert house.service.edit_requests[0].edit.answer.as_made
+    assert house.service.edit_requests[0].edit.output.passes_through
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
 
     (edit_request,) = house.service.edit_requests
     assert edit_request.mask_source == MaskSource(original=PNG, mask=PNG)
-    assert edit_request.edit.answer.composite
+    assert edit_request.edit.output.composite
 
 
 @pytest.mark.parametrize("model", ["gpt-image-1", "wan2.5-i2i-preview"])

@@ -12,4 +12,4 @@ LAID = b" as png 640x480 into photo by hole"
 
 
 def masked(house: House, **changes: Any) -> EditRequest:
-    return house.request(answer=MASKED, mask_source=KEPT, **changes)
+    return house.request(output=MASKED, mask_source=KEPT, **changes)

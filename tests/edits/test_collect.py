@@ -91,7 +91,7 @@ async def test_what_can_never_be_had_is_final(n: int, form: OutputOptions) -> No
     house.world.fail("download", *[GONE] * 100)
     async with house.service() as service:
         began = house.clock.now()
-        refused = await refusal(buy(service, house.request(n=n, answer=form)))
+        refused = await refusal(buy(service, house.request(n=n, output=form)))
         took = house.clock.now() - began
 
     assert isinstance(refused, ResultUnavailable)
@@ -176,7 +176,7 @@ async def test_a_picture_that_cannot_be_decoded_is_final() -> None:
     house.finisher.broken = 100
     async with house.service() as service:
         refused = await refusal(
-            buy(service, house.request(answer=OutputOptions(scale_to=Size(1, 1))))
+            buy(service, house.request(output=OutputOptions(scale_to=Size(1, 1))))
         )
 
     assert not refused.retry
@@ -244,7 +244,7 @@ async def test_a_task_that_forgets(script: list[Task], form: OutputOptions, *, h
     house.world = world = Forgetful(house.clock)
     world.script = []
     async with house.service() as service:
-        edit_id = (await buy(service, house.request(answer=form))).told.edit_id
+        edit_id = (await buy(service, house.request(output=form))).told.edit_id
         world.script = list(script)
         phases = Phases(house.clock.now())
         async with service.collect(
@@ -274,18 +274,18 @@ def test_what_tells_nothing() -> None:
     refused = UpstreamFailed("refused", retry=False)
     refused.upstream_code = "InternalError"
 
-    assert not made.tells_nothing
-    assert not Task("t", TaskStatus.SUCCEEDED, (refused,)).tells_nothing
-    assert not _FAILED.tells_nothing
-    assert not Task("t", TaskStatus.RUNNING).tells_nothing
-    assert _NOTHING.tells_nothing
-    assert _UNKNOWN.tells_nothing
+    assert not made.inconclusive
+    assert not Task("t", TaskStatus.SUCCEEDED, (refused,)).inconclusive
+    assert not _FAILED.inconclusive
+    assert not Task("t", TaskStatus.RUNNING).inconclusive
+    assert _NOTHING.inconclusive
+    assert _UNKNOWN.inconclusive
 
 
 async def test_what_came_otherwise_is_finished() -> None:
     """A picture that is not of the size asked for is read whole, closed, and made so."""
     house, world = streaming()
-    request = house.request(answer=OutputOptions(scale_to=Size(1000, 1000)))
+    request = house.request(output=OutputOptions(scale_to=Size(1000, 1000)))
     async with house.service() as service, service.attend(request) as waiter:
         answer = await waiter.answer()
 

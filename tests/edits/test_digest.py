@@ -61,7 +61,7 @@ def test_equal_content_is_equal() -> None:
     asked = OutputOptions(scale_to=Size(512, 512))
     first = digest(an_edit(size=Size(512, 512)), [ONE, LINK])
     second = digest(
-        an_edit(ignored=("user",), adjusted=("1:x",), model="x", size=Size(768, 768), answer=asked),
+        an_edit(ignored=("user",), adjusted=("1:x",), model="x", size=Size(768, 768), output=asked),
         [ONE, LINK],
     )
 
@@ -90,10 +90,10 @@ def test_it_stays_what_it_is() -> None:
         {"seed": 0},
         {"watermark": False},
         {"prompt_extend": False},
-        {"answer": OutputOptions(ResponseFormat.URL)},
-        {"answer": OutputOptions(output_format="webp")},
-        {"answer": OutputOptions(compression=0)},
-        {"answer": OutputOptions(scale_to=Size(512, 512))},
+        {"output": OutputOptions(ResponseFormat.URL)},
+        {"output": OutputOptions(output_format="webp")},
+        {"output": OutputOptions(compression=0)},
+        {"output": OutputOptions(scale_to=Size(512, 512))},
     ],
     ids=str,
 )
@@ -145,7 +145,7 @@ def test_values_do_not_run_together() -> None:
 def test_the_first_version() -> None:
     """What version 1 wrote into ledgers is still known, with a mask and without."""
     answer = OutputOptions(output_format="webp", compression=80, scale_to=Size(512, 512))
-    edit = an_edit(n=2, negative_prompt="", size=Size(768, 768), seed=7, answer=answer)
+    edit = an_edit(n=2, negative_prompt="", size=Size(768, 768), seed=7, output=answer)
 
     assert first_digest(edit, [ONE, LINK], mark_of(b"mask")) == (
         "fb408a8ed7cbfaf46193b8dd35fed04c8f618245e6fa003b615e30819683ee8e"

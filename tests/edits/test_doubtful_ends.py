@@ -65,7 +65,7 @@ async def test_one_receipt_of_two_is_gone() -> None:
     house.ledger.put(replace(record, model=QWEN, n=8))
     house.world.stranger("a red cat", run=Run(0.0, 0.0))
     made = await house.world.fetch(house.tenants[0].upstreams[0], "task-1")
-    await house.result_urls.put("edit_1", 1, made.made)
+    await house.result_urls.put("edit_1", 1, made.images)
     async with house.service() as service:
         answer = await buy(service, request(house, n=8, retry_count=1))
 
@@ -189,7 +189,7 @@ async def test_more_than_was_asked_for() -> None:
     one, two = house.world.tasks_by_id
     upstream = house.tenants[0].upstreams[0]
     made = [await house.world.fetch(upstream, task_id) for task_id in (one, two)]
-    await house.result_urls.put("edit_1", 0, (*made[0].made, *made[1].made))
+    await house.result_urls.put("edit_1", 0, (*made[0].images, *made[1].images))
     async with house.service() as service:
         answer = await buy(service, request(house, retry_count=1))
 

@@ -39,7 +39,7 @@ async def test_each_picture_is_finished(n: int) -> None:
     house = House()
     form = OutputOptions(output_format="webp", compression=40)
     async with house.service() as service:
-        answer = await buy(service, house.request(n=n, answer=form))
+        answer = await buy(service, house.request(n=n, output=form))
 
     assert len(answer.pictures) == n
     assert all(picture.endswith(b" as webp None") for picture in whole(answer))
@@ -126,7 +126,7 @@ async def test_another_process_goes_on() -> None:
 async def test_what_was_done_is_told_after_a_restart() -> None:
     """The headers of an answer outlive the process that read the request."""
     house = House()
-    request = house.request(answer=OutputOptions(output_format="jpeg", compression=0))
+    request = house.request(output=OutputOptions(output_format="jpeg", compression=0))
     request.edit = replace(request.edit, ignored=("user",), adjusted=("1:rotated",))
     async with house.service() as service:
         edit_id = (await buy(service, request)).told.edit_id

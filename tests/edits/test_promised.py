@@ -93,7 +93,7 @@ async def test_its_seed_and_options_are_kept() -> None:
     house = narrow_house()
     house.world.submits.append(Submit(run=Run(0.0, 60.0)))
     form = OutputOptions(output_format="webp", compression=80)
-    edit_id = await one_in_line(house, n=6, seed=2, size=Size(768, 512), answer=form)
+    edit_id = await one_in_line(house, n=6, seed=2, size=Size(768, 512), output=form)
     async with house.service() as service:
         await had(service, house, edit_id)
 
@@ -108,7 +108,7 @@ async def test_what_its_mask_keeps_is_kept() -> None:
     house.world.submits.append(Submit(run=Run(0.0, 60.0)))
     edit_id = await one_in_line(
         house,
-        answer=OutputOptions(composite=True),
+        output=OutputOptions(composite=True),
         mask_source=MaskSource(original=b"original", mask=b"mask"),
     )
     async with house.service() as service:

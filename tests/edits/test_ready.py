@@ -61,7 +61,7 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
     """Twelve who read an edit at once share its pictures, its original and its room."""
     house, rooms = House(), Rooms()
     async with house.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
-        request = masked(house, n=n) if mask else house.request(n=n, answer=WEBP)
+        request = masked(house, n=n) if mask else house.request(n=n, output=WEBP)
         edit_id = (await buy(service, request)).told.edit_id
         house.mask_sources.calls.clear()
         before = house.world.count("download")
@@ -85,7 +85,7 @@ async def test_one_after_another() -> None:
     """What nobody reads any more is not held: the next reader has it made again."""
     house, rooms = House(), Rooms()
     async with house.service(room_of=rooms.of) as service:
-        edit_id = (await buy(service, house.request(answer=WEBP))).told.edit_id
+        edit_id = (await buy(service, house.request(output=WEBP))).told.edit_id
         async with AsyncExitStack() as stack:
             await read(house, service, edit_id, stack)
 
@@ -97,10 +97,10 @@ async def test_no_room() -> None:
     """A client waits for room as long as it waits at all, and then may come again."""
     house, rooms = House(), Rooms(free=False)
     async with house.service(room_of=rooms.of) as service:
-        async with service.attend(house.request(answer=WEBP, patience=30.0)) as waiter:
+        async with service.attend(house.request(output=WEBP, patience=30.0)) as waiter:
             refused = await refusal(waiter.answer())
         rooms.free = True
-        answer = await buy(service, house.request(answer=WEBP, retry_count=1))
+        answer = await buy(service, house.request(output=WEBP, retry_count=1))
 
     assert (refused.code, refused.retry) == ("result_unavailable", True)
     assert answer.delivered == 1

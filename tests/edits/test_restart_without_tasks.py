@@ -49,7 +49,7 @@ async def test_a_restart_between_receipt_and_ledger() -> None:
     house.world.stranger("a red cat", run=Run(0.0, 0.0))
     left_behind(house, TaskState.SUBMITTING)
     made = await house.world.fetch(house.tenants[0].upstreams[0], "task-1")
-    await house.result_urls.put("edit_1", 0, made.made)
+    await house.result_urls.put("edit_1", 0, made.images)
     async with house.service() as service:
         answer = await buy(service, request(house, retry_count=1))
 

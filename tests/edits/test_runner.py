@@ -102,7 +102,7 @@ async def test_urls() -> None:
     house = House()
     form = OutputOptions(ResponseFormat.URL)
     async with house.service() as service:
-        answer = await buy(service, house.request(answer=form, n=2))
+        answer = await buy(service, house.request(output=form, n=2))
 
     assert answer.urls == ("https://oss.test/task-1/0", "https://oss.test/task-1/1")
     assert answer.pictures == ()

@@ -29,7 +29,7 @@ EDIT = Edit(
     seed=7,
     watermark=False,
     prompt_extend=True,
-    answer=FORM,
+    output=FORM,
     model_asked="gpt-image-1",
     ignored=("user",),
     adjusted=("1:rotated",),
@@ -78,7 +78,7 @@ async def test_another_process_reads_what_this_one_put(
     assert known is not None
     edit, there = known
     assert edit == EDIT
-    assert type(edit.answer.response_format) is ResponseFormat
+    assert type(edit.output.response_format) is ResponseFormat
     assert await here.pictures() == await there.pictures() == PICTURES
 
 

@@ -133,7 +133,7 @@ def test_a_joined_customer_that_is_refused() -> None:
     world = World()
     world.trace.downloading()
 
-    world.trace.told(StillRunning("later"))
+    world.trace.refused(StillRunning("later"))
     world.trace.left()
 
     root = world.one("root")

@@ -107,7 +107,7 @@ def test_a_succeeded_task() -> None:
         TaskStatus.SUCCEEDED,
         "d1f2a1be",
     )
-    assert task.results == task.made == (ResultImage(url=URL),)
+    assert task.results == task.images == (ResultImage(url=URL),)
     assert task.fault is None
     assert task.orig_prompt == "a cat"
     assert task.times == Times(
@@ -153,7 +153,7 @@ def test_a_succeeded_task_without_a_picture_tells_why(
     """If no picture was made, the task's fault is the first picture's."""
     task = read_task(told("SUCCEEDED", results=results))
 
-    assert task.made == ()
+    assert task.images == ()
     assert type(task.fault) is kind
     assert not task.fault.retry
     assert len(task.results) == 1
@@ -279,7 +279,7 @@ def test_a_number_as_the_code_of_a_picture() -> None:
 
     task = read_task(told("SUCCEEDED", results=results))
 
-    assert len(task.made) == 1
+    assert len(task.images) == 1
     assert isinstance(task.results[1], UpstreamFailed)
     assert task.results[1].upstream_code == "500"
 

@@ -141,7 +141,7 @@ def test_a_size_is_made_by_scaling(asked: Size, made: Size) -> None:
     wanted = edit(("size", str(asked)))
 
     assert wanted.size == made
-    assert wanted.answer == OutputOptions(scale_to=asked)
+    assert wanted.output == OutputOptions(scale_to=asked)
     assert wanted.adjusted == (f"size:{made}->{asked}",)
 
 
@@ -171,9 +171,9 @@ def test_a_compression_counts_where_there_is_one(output_format: str) -> None:
     lossy = edit(("output_compression", "40"), ("output_format", output_format))
     png = edit(("extra_body[output_compression]", "40"), ("output_format", "png"))
 
-    assert lossy.answer == OutputOptions(output_format=output_format, compression=40)
+    assert lossy.output == OutputOptions(output_format=output_format, compression=40)
     assert lossy.ignored == ()
-    assert png.answer == OutputOptions()
+    assert png.output == OutputOptions()
     assert png.ignored == ("extra_body[output_compression]",)
 
 

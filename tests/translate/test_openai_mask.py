@@ -7,7 +7,7 @@ from tests.fakes import an_edit
 
 
 def asked_for(size: Size, scale_to: Size | None = None) -> Edit:
-    return an_edit(size=size, answer=OutputOptions(scale_to=scale_to))
+    return an_edit(size=size, output=OutputOptions(scale_to=scale_to))
 
 
 @pytest.mark.parametrize("fit", [True, False])
@@ -16,7 +16,7 @@ def test_a_legal_original_is_made_as_it_is(fit: bool) -> None:
     edit = masked(an_edit(), Size(1024, 768), fit=fit)
 
     assert edit.size == Size(1024, 768)
-    assert edit.answer == OutputOptions(scale_to=Size(1024, 768), composite=True)
+    assert edit.output == OutputOptions(scale_to=Size(1024, 768), composite=True)
     assert edit.adjusted == ()
 
 
@@ -34,7 +34,7 @@ def test_another_original_is_scaled(original: Size, fit: bool, made: Size, answe
     edit = masked(an_edit(), original, fit=fit)
 
     assert edit.size == made
-    assert edit.answer == OutputOptions(scale_to=answered, composite=True)
+    assert edit.output == OutputOptions(scale_to=answered, composite=True)
     assert edit.adjusted == (() if made == answered else (f"size:{made}->{answered}",))
 
 
@@ -51,7 +51,7 @@ def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
     made = masked(edit, Size(4000, 3000), fit=True)
 
     assert made.size == edit.size
-    assert made.answer == OutputOptions(scale_to=answered, composite=True)
+    assert made.output == OutputOptions(scale_to=answered, composite=True)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
         pytest.param(asked_for(Size(1024, 1024)), Size(768, 1024), "size", id="higher"),
         pytest.param(an_edit(), Size(2000, 499), "mask", id="beyond-4-to-1"),
         pytest.param(
-            an_edit(answer=OutputOptions(ResponseFormat.URL)), Size(1024, 768), "mask", id="url"
+            an_edit(output=OutputOptions(ResponseFormat.URL)), Size(1024, 768), "mask", id="url"
         ),
     ],
 )

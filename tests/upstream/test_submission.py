@@ -133,7 +133,7 @@ def test_pictures_instead_of_a_task() -> None:
 
     assert (accepted.task_id, accepted.request_id) == ("request-r-9", "r-9")
     assert accepted.task is not None
-    assert accepted.task.made == (ResultImage("https://a/1.png"), ResultImage("https://a/2.png"))
+    assert accepted.task.images == (ResultImage("https://a/1.png"), ResultImage("https://a/2.png"))
     assert accepted.task.fault is None
 
 
@@ -156,7 +156,7 @@ def test_an_answer_without_pictures() -> None:
 
     assert accepted.task_id == "request-unknown"
     assert accepted.task is not None
-    assert accepted.task.made == ()
+    assert accepted.task.images == ()
     assert isinstance(accepted.task.fault, UpstreamFailed)
     assert not accepted.task.fault.retry
 
