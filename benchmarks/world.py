@@ -69,7 +69,7 @@ class Nothing:
     async def owed(self) -> list[object]:
         return []
 
-    async def kept(self) -> list[str]:
+    async def list_ids(self) -> list[str]:
         return []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

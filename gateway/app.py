@@ -36,14 +36,8 @@ from gateway.edits.service import EditService
 from gateway.edits.surroundings import Surroundings
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
-from gateway.ledger.mask_sources import open_mask_sources
-from gateway.ledger.memory import MemoryLedger
-from gateway.ledger.open import open_ledger
-from gateway.ledger.promises import open_promised_edits
-from gateway.ledger.result_urls import open_result_urls
-from gateway.ledger.spool import FileSpool, open_spool
-from gateway.ledger.sqlite import SqliteLedger
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.open import Stores, open_stores
 from gateway.observe.logs import log_line
 from gateway.observe.metrics import Metrics, configured_names
 from gateway.observe.sampling import measure_loop_lag, sample
@@ -107,17 +101,19 @@ def build(
     clients = Clients(transports)
     imaging = Imaging()
     readiness = Readiness()
-    ledger, spool, tracer = *_ledger(config, clock), _tracer(config, clock)
+    state = config.state
+    stores = open_stores(state.path, state.sync, clock, on_failure=_write_ledger_failure)
+    tracer = _tracer(config, clock)
     most = config.server.max_bytes_in_flight
     several = len(config.tenants) > 1
     budget = MemoryBudget(most, metrics.inflight_bytes, shared=several)
-    around = _around(config, clients, ledger, imaging, clock, metrics)
+    around = _around(config, clients, stores, imaging, clock, metrics)
     service = EditService(
         tenants=config.tenants.values(),
         upstreams=config.upstreams.values(),
         around=replace(around, room_of=budget.room),
         on_bug=_write_bug,
-        spool=spool,
+        spool=stores.spool,
         tracer=tracer,
         abandon=config.abandon,
     )
@@ -133,7 +129,7 @@ def build(
     app = _app(
         _pages(config, edits, ops, metrics, dashboard),
         _middleware(config, clock, metrics, dashboard),
-        _lifespan(imaging, clients, ledger, spool, tracer, service, clock, metrics, dashboard),
+        _lifespan(imaging, clients, stores, tracer, service, clock, metrics, dashboard),
     )
     return Gateway(app, clock, service, readiness, metrics, apart, dashboard)
 
@@ -194,8 +190,7 @@ def _middleware(
 def _lifespan(
     imaging: Imaging,
     clients: Clients,
-    ledger: MemoryLedger | SqliteLedger,
-    spool: FileSpool,
+    stores: Stores,
     tracer: Tracer,
     service: EditService,
     clock: Clock,
@@ -208,7 +203,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(imaging.close)
-            for part in (clients, ledger, spool, tracer, service):
+            for part in (clients, stores.ledger, stores.spool, tracer, service):
                 await stack.enter_async_context(part)
             works: list[Coroutine[Any, Any, None]] = [
                 measure_loop_lag(clock, metrics),
@@ -217,7 +212,7 @@ def _lifespan(
                     metrics,
                     recoverable=lambda: (service.recoverable, service.oldest_recoverable),
                     oldest_waits=service.oldest_waits,
-                    ledger_counts=ledger.counts,
+                    ledger_counts=stores.ledger.counts,
                 ),
                 clients.warm_up(),
             ]
@@ -229,29 +224,21 @@ def _lifespan(
     return lifespan
 
 
-def _ledger(config: Config, clock: Clock) -> tuple[MemoryLedger | SqliteLedger, FileSpool]:
-    state = config.state
-    ledger = open_ledger(state.path, state.sync, clock, on_failure=_write_ledger_failure)
-    return ledger, open_spool(state.path, on_failure=_write_ledger_failure)
-
-
 def _around(
     config: Config,
     clients: Clients,
-    ledger: MemoryLedger | SqliteLedger,
+    stores: Stores,
     imaging: Imaging,
     clock: Clock,
     metrics: Metrics,
 ) -> Surroundings:
-    """Return what gateway.edits is given; what is kept beside the ledger is as durable as it."""
-    beside = config.state.path, config.state.sync
-    mask_sources = open_mask_sources(*beside, on_failure=_write_ledger_failure)
+    """Return what gateway.edits is given."""
     return Surroundings(
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
-        ledger=ledger,
-        result_urls=open_result_urls(*beside, on_failure=_write_ledger_failure),
-        promises=open_promised_edits(*beside, on_failure=_write_ledger_failure),
-        finishing=Finishing(mask_sources, imaging),
+        ledger=stores.ledger,
+        result_urls=stores.result_urls,
+        promises=stores.promises,
+        finishing=Finishing(stores.mask_sources, imaging),
         clock=clock,
         observer=metrics,
         tell=_tell,

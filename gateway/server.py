@@ -23,7 +23,7 @@ from gateway.config.table import ConfigError
 from gateway.downstream.access_record import safe_traceback
 from gateway.downstream.connection import Connection
 from gateway.edits.takeover import OrphanedEditsError
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.errors import LedgerError
 from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs
 

@@ -8,9 +8,8 @@ from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import ResultImage
-from gateway.ledger.mask_sources import MemoryMaskSources
+from gateway.ledger.edit_files import MemoryMaskSources, MemoryResultUrls
 from gateway.ledger.memory import MemoryLedger
-from gateway.ledger.result_urls import MemoryResultUrls
 
 
 class FakeLedger(MemoryLedger):
@@ -32,7 +31,7 @@ class FakeLedger(MemoryLedger):
         self._id_by_task.update(
             {task.task_id: record.edit_id for task in record.tasks if task.task_id}
         )
-        self._name(record)
+        self._index(record)
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         self._maybe_raise("intend")
@@ -68,9 +67,9 @@ class FakeLedger(MemoryLedger):
         self._maybe_raise("find")
         return await super().find(edit_id)
 
-    async def known(self, task_ids: Collection[str]) -> set[str]:
-        self._maybe_raise("known")
-        return await super().known(task_ids)
+    async def find_tasks(self, task_ids: Collection[str]) -> set[str]:
+        self._maybe_raise("find_tasks")
+        return await super().find_tasks(task_ids)
 
     def _maybe_raise(self, name: str) -> None:
         if self.away:
@@ -96,9 +95,9 @@ class FakeMaskSources(MemoryMaskSources):
         self._maybe_raise("get")
         return await super().get(edit_id)
 
-    async def kept(self) -> list[str]:
-        self._maybe_raise("kept")
-        return await super().kept()
+    async def list_ids(self) -> list[str]:
+        self._maybe_raise("list_ids")
+        return await super().list_ids()
 
     def _maybe_raise(self, name: str) -> None:
         self.calls.append(name)
@@ -165,7 +164,7 @@ class FakePromisedEdits:
         for edit_id in edit_ids:
             self.held.pop(edit_id, None)
 
-    async def kept(self) -> list[str]:
+    async def list_ids(self) -> list[str]:
         return list(self.held)
 
     def maybe_raise(self, name: str) -> None:

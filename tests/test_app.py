@@ -20,9 +20,9 @@ from gateway.config import Config
 from gateway.config.build import build as build_config
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditState
-from gateway.ledger.lock import only_holder
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.sqlite_schema import only_holder
 from tests.ledger.records import EDIT, FIRST
 from tests.rush import RUSH
 from tests.whole import KEY, House, hashed, house, pictures_of

@@ -18,8 +18,8 @@ import pytest
 
 from gateway.config import Config, ConfigError, config_from_environ
 from gateway.domain.clock import SystemClock
-from gateway.ledger.lock import only_holder
-from gateway.ledger.open import open_ledger
+from gateway.ledger.open import open_stores
+from gateway.ledger.sqlite_schema import only_holder
 from gateway.server import listen, url_of
 from tests.ledger.records import EDIT, FIRST
 from tests.ports import free_port
@@ -349,7 +349,7 @@ def test_open_edits_that_nobody_could_follow_are_one_line(tmp_path: Path) -> Non
 
     async def leave_open() -> None:
         path = str(tmp_path / "gateway.db")
-        async with open_ledger(path, "normal", SystemClock()) as ledger:
+        async with open_stores(path, "normal", SystemClock()).ledger as ledger:
             await ledger.intend(EDIT, FIRST)
 
     asyncio.run(leave_open())

@@ -7,8 +7,8 @@ from pathlib import Path
 from gateway.commands.settings import settings_to_run
 from gateway.config import Config, ConfigError, explain
 from gateway.edits.takeover import PUT_BACK, OrphanedEditsError, Takeover
-from gateway.ledger.reading import unfinished_of
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.reading import list_unfinished
 
 
 def run(asked: Namespace, environ: Mapping[str, str]) -> int:
@@ -33,7 +33,7 @@ def _look_into_the_ledger(config: Config) -> str:
         return ""
     takeover = Takeover(config.upstreams.values())
     try:
-        records = unfinished_of(path)
+        records = list_unfinished(path)
         takeover.refuse_orphans(records, config.tenants)
     except LedgerError as error:
         return f"the ledger cannot be looked into: {error}"

@@ -14,8 +14,8 @@ from gateway.commands.tables import print_table
 from gateway.config import ConfigError, load_place
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditRecord
-from gateway.ledger.reading import edit_of, edits_of, ids_like
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.reading import find_edit, find_ids, list_edits
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _SHORTEST_ID = 4  # characters: fewer are a slip
@@ -55,12 +55,12 @@ def run(asked: Namespace, environ: Mapping[str, str]) -> int:
 
 def _named(path: Path, edit_id: str) -> EditRecord | None:
     """Return the edit of that id, or of the only one that begins so; else say why there is none."""
-    record = edit_of(path, edit_id)
+    record = find_edit(path, edit_id)
     if record is not None:
         return record
-    ids = ids_like(path, edit_id, _MOST_ALIKE + 1) if len(edit_id) >= _SHORTEST_ID else []
+    ids = find_ids(path, edit_id, _MOST_ALIKE + 1) if len(edit_id) >= _SHORTEST_ID else []
     if len(ids) == 1:
-        return edit_of(path, ids[0])
+        return find_edit(path, ids[0])
     if ids:
         more = " …" if len(ids) > _MOST_ALIKE else ""
         print(f"Several edits begin so: {', '.join(ids[:_MOST_ALIKE])}{more}; give more of the id.")
@@ -71,7 +71,7 @@ def _named(path: Path, edit_id: str) -> EditRecord | None:
 
 def _list(asked: Namespace, path: Path) -> int:
     since = _since(asked.since) if asked.since else 0.0
-    found = edits_of(path, tenant=asked.tenant, state=asked.state, since=since, limit=asked.limit)
+    found = list_edits(path, tenant=asked.tenant, state=asked.state, since=since, limit=asked.limit)
     if asked.json:
         print(json.dumps([_plain(record) for record in found], indent=2))
         return 0

@@ -25,9 +25,9 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Upstream
 from gateway.edits.takeover import Takeover
-from gateway.ledger.lock import only_holder
-from gateway.ledger.reading import edit_of
-from gateway.ledger.trouble import LedgerHeldError
+from gateway.ledger.errors import LedgerHeldError
+from gateway.ledger.reading import find_edit
+from gateway.ledger.sqlite_schema import only_holder
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 
@@ -118,7 +118,7 @@ async def _ask_gateway(
         what = f"the gateway answered {answer.status_code}"
         raise ConfigError(f"--key: {what}; give a key of {record.tenant}, and its own address")
     for _ in range(_LOOKS):
-        now = edit_of(path, record.edit_id)
+        now = find_edit(path, record.edit_id)
         if now is None or now.state is not EditState.OPEN:
             break
         await asyncio.sleep(_LOOK_SECONDS)

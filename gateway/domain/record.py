@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from gateway.domain.edit import Size
 
+KEPT_SECONDS = 24 * 3600.0
+"""So long DashScope keeps tasks and pictures, and the ledger its records (dashscope.md 4.1)."""
+
 
 class EditState(StrEnum):
     """See docs/ledger.md for the diagram."""

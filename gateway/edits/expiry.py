@@ -1,13 +1,12 @@
 """What is of no use any more is forgotten: edits in memory, and what was kept for them."""
 
 from gateway.domain.errors import LedgerUnavailable
-from gateway.domain.record import EditState
+from gateway.domain.record import KEPT_SECONDS, EditState
 from gateway.edits.active_edit import ActiveEdit, Stage
 from gateway.edits.index import EditIndex
 from gateway.edits.submit import keep
 from gateway.edits.surroundings import Surroundings
 
-_KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
 _EVERY_SECONDS = 60.0
 # Clients that do not see that a doubtful end is final repeat it for so long (openai.md 7.1).
 _TOLD_SECONDS = 60.0
@@ -52,7 +51,7 @@ class Expiry:
         """
         now = self._clock.epoch()
         for active in self._index:
-            lately = now - _KEPT_SECONDS <= active.created <= now
+            lately = now - KEPT_SECONDS <= active.created <= now
             if not active.ended or lately or await self._is_known(active):
                 continue
             self._index.remove(active)
@@ -67,7 +66,7 @@ class Expiry:
 
     def _give_up_the_stale(self) -> None:
         """Give up promised edits that waited in line for a day: their bytes lie on the disk."""
-        old = self._clock.now() - _KEPT_SECONDS
+        old = self._clock.now() - KEPT_SECONDS
         for active in self._index:
             if active.promised and active.stage is Stage.WAITING and active.since < old:
                 active.promised = False
@@ -84,11 +83,11 @@ class Expiry:
     async def _drop_orphans(self) -> None:
         """Drop what no edit can be answered with any more; what cannot be told stays."""
         try:
-            for kept in self._kept:
-                ids = await kept.kept()
+            for store in self._kept:
+                ids = await store.list_ids()
                 if orphans := [it for it in ids if not await self._is_wanted(it)]:
-                    await kept.drop(*orphans)
-            ids = await self._promises.kept()
+                    await store.drop(*orphans)
+            ids = await self._promises.list_ids()
             if done := [it for it in ids if not await self._is_unsubmitted(it)]:
                 await self._promises.drop(*done)
         except LedgerUnavailable:

@@ -160,14 +160,14 @@ class Room(Protocol):
 
 
 class Spooled(Protocol):
-    """Pictures of an edit that waits, out of memory."""
+    """The pictures of a queued edit, on the disk."""
 
     async def pictures(self) -> tuple[Picture, ...]:
         """
-        Return them; may be asked again.
+        Return the pictures; may be called again.
 
         Raises:
-            LedgerUnavailable: they are not given back.
+            LedgerUnavailable: they cannot be read.
         """
         ...
 
@@ -175,50 +175,50 @@ class Spooled(Protocol):
 
 
 class Spool(Protocol):
-    """Where pictures of waiting edits lie; gateway.ledger.spool answers it."""
+    """Keeps the pictures of queued edits; gateway.ledger.spool implements it."""
 
     async def put(self, pictures: tuple[Picture, ...]) -> Spooled | None:
-        """Take *pictures*, or ``None``: they stay in memory."""
+        """Store *pictures*; return ``None`` if they stay in memory."""
         ...
 
 
 class PromisedEdits(Protocol):
     """
-    What it takes to submit edits whose clients were told 202; gateway.ledger answers it.
+    Edits that were accepted with 202 and are not submitted yet; gateway.ledger implements it.
 
-    As durable as the ledger. Each call raises LedgerUnavailable when it cannot be done.
+    As durable as the ledger. Every method raises LedgerUnavailable if it fails.
     """
 
     async def put(self, edit_id: str, edit: Edit, pictures: tuple[Picture, ...]) -> Spooled:
-        """Keep *edit*, prompt and all, and its pictures; closing what is returned forgets them."""
+        """Store *edit*, its prompt included, and its pictures; closing the result deletes them."""
         ...
 
     async def get(self, edit_id: str) -> tuple[Edit, Spooled] | None:
-        """Return what this or another process kept of an edit, if it is still there."""
+        """Return what this or an earlier process stored, if it is still there."""
         ...
 
     async def drop(self, *edit_ids: str) -> None:
-        """Forget what is kept of these; harmless where there is nothing."""
+        """Delete what is stored for these edits, if anything."""
         ...
 
-    async def kept(self) -> list[str]:
-        """Return the id of every edit of which something is kept."""
+    async def list_ids(self) -> list[str]:
+        """Return the id of every edit for which something is stored."""
         ...
 
 
 class Ledger(Protocol):
     """
-    The memory that outlives us; gateway.ledger answers it.
+    The records of edits and tasks, which outlive the process; gateway.ledger implements it.
 
-    Each call returns when its write is as durable as configured. It raises
-    LedgerUnavailable when it is not.
+    A method returns once its write is as durable as configured, and raises LedgerUnavailable
+    if that fails.
     """
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         """
-        Keep *edit* (again) and that *task* is about to be submitted.
+        Store *edit* (again), and that *task* is about to be submitted.
 
-        When it raises LedgerUnavailable it may be kept all the same.
+        After LedgerUnavailable it may be stored all the same.
 
         Raises:
             LedgerConflict: the edit has ended; nothing was written.
@@ -227,7 +227,7 @@ class Ledger(Protocol):
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
         """
-        Keep the task of a part; one that has ended stays so.
+        Store the task id of a part; an ended task stays ended.
 
         Raises:
             LedgerConflict: another part has this task; nothing was written.
@@ -235,11 +235,11 @@ class Ledger(Protocol):
         ...
 
     async def promise(self, edit: EditRecord) -> None:
-        """Keep *edit*, or mark the row of it that there is: a 202 is about to be told."""
+        """Store *edit*, or mark its row: a 202 is about to be sent."""
         ...
 
     async def void(self, edit_id: str, part: int) -> None:
-        """Forget an intent, if it is one still: it is certain that no task was made."""
+        """Delete an intent, unless it was accepted: it is certain that no task was made."""
         ...
 
     async def end_task(self, edit_id: str, part: int, outcome: str) -> None: ...
@@ -247,80 +247,79 @@ class Ledger(Protocol):
         self, edit_id: str, state: EditState, error: GatewayError | None = None
     ) -> None: ...
     async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
-        """Note that its answer, or its doubtful end, left *ago* seconds ago; the last counts."""
+        """Store that the result or an uncertain end was sent *ago* seconds ago."""
         ...
 
     async def find(self, edit_id: str) -> EditRecord | None: ...
     async def find_key(self, tenant: str, idempotency_key: str) -> EditRecord | None:
-        """Return the youngest edit of that key that can be joined or replayed."""
+        """Return the newest edit of this key that can be joined or replayed."""
         ...
 
     async def find_delivered(
         self, tenant: str, digests: Collection[str], within: float
     ) -> EditRecord | None:
         """
-        Return the edit of this content, without a key, whose answer left last.
+        Return the edit of this content, without a key, whose result was sent last.
 
-        It left at most *within* seconds ago, by a clock that no step of the calendar moves.
-
-        One that ended and was not delivered counts, and a doubtful end is an answer.
+        It was sent at most *within* seconds ago, by a monotonic clock, or was not sent at all.
+        An uncertain end counts as a result.
         """
         ...
 
     async def owed(self) -> list[EditRecord]:
         """
-        Return every edit that somebody may still come for.
+        Return every edit that a client may still ask for, the oldest first.
 
-        Those that are open and have a task or were promised; those that succeeded, or failed
-        with a doubtful error, and are not delivered.
+        These are open edits with a task or a promise, and undelivered edits that succeeded or
+        ended with an uncertain error.
         """
         ...
 
-    async def known(self, task_ids: Collection[str]) -> set[str]:
-        """Return those of *task_ids* that belong to an edit of ours."""
+    async def find_tasks(self, task_ids: Collection[str]) -> set[str]:
+        """Return those of *task_ids* that belong to an edit in the ledger."""
         ...
 
 
 class MaskSources(Protocol):
     """
-    The originals and masks of masked edits, as durable as the ledger; gateway.ledger answers it.
+    The originals and masks of masked edits; gateway.ledger implements it.
 
-    Each call raises LedgerUnavailable when it cannot be done.
+    As durable as the ledger. Every method raises LedgerUnavailable if it fails.
     """
 
     async def put(self, edit_id: str, mask_source: MaskSource) -> None:
-        """Keep *mask_source*; to do it again is harmless."""
+        """Store *mask_source*; idempotent."""
         ...
 
     async def get(self, edit_id: str) -> MaskSource | None: ...
     async def drop(self, *edit_ids: str) -> None:
-        """Forget what is kept of these; harmless where there is nothing."""
+        """Delete what is stored for these edits, if anything."""
         ...
 
-    async def kept(self) -> list[str]:
-        """Return the id of every edit of which something is kept."""
+    async def list_ids(self) -> list[str]:
+        """Return the id of every edit for which something is stored."""
         ...
 
 
 class ResultUrls(Protocol):
     """
-    Where the pictures lie of models without tasks, which tell it only once.
+    Result URLs of synchronous models, which cannot be looked up again.
 
-    As durable as the ledger, whose users may not see a signed URL; gateway.ledger answers it.
-    Each call raises LedgerUnavailable when it cannot be done.
+    gateway.ledger implements it, as durable as the ledger but apart from it: who reads the
+    ledger must not see a signed URL. Every method raises LedgerUnavailable if it fails.
     """
 
     async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
-        """Keep where one part's pictures lie; to do it again is harmless."""
+        """Store the result URLs of a part; idempotent."""
         ...
 
     async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None: ...
     async def drop(self, *edit_ids: str) -> None:
-        """Forget what is kept of these; harmless where there is nothing."""
+        """Delete what is stored for these edits, if anything."""
         ...
 
-    async def kept(self) -> list[str]:
-        """Return the id of every edit of which something is kept."""
+    async def list_ids(self) -> list[str]:
+        """Return the id of every edit for which something is stored."""
         ...
 
 

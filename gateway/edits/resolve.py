@@ -13,6 +13,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
 )
 from gateway.domain.models import may_name
+from gateway.domain.record import KEPT_SECONDS
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState
@@ -24,7 +25,6 @@ _SLACK_SECONDS = 2.0  # the Date header has whole seconds
 _LOOK_SECONDS = 1.0
 _LONGEST_GAP_SECONDS = 2.0  # between two looks; more of it is no time in which we looked
 _NEAR_SECONDS = 60.0  # so far from the window a task may be ours by a clock that is wrong
-_KEPT_SECONDS = 24 * 3600.0  # upstream forgets tasks then (dashscope.md 4.1)
 _PAGES = 100
 _CLAIMS = 50_000
 _CLAIM_SECONDS = 3600.0  # far beyond any window
@@ -84,7 +84,7 @@ class SubmitResolver:
     async def is_anothers(self, task_id: str) -> bool:
         """Say whether a task that was just told is already known to be of another part."""
         try:
-            known = await self._ledger.known([task_id])
+            known = await self._ledger.find_tasks([task_id])
         except GatewayError:
             known = set()  # it tells when it is written
         return task_id in known or task_id in self._claimed
@@ -155,12 +155,12 @@ class SubmitResolver:
         rows = await self._listed(account, doubt, first - 5.0, last + 5.0)
         if abs(self._their_zero(doubt) - zero) > _SLACK_SECONDS:
             raise UpstreamFailed("The upstream's clock was not known before this answer.")
-        if zero + self._clock.now() - since > _KEPT_SECONDS:
+        if zero + self._clock.now() - since > KEPT_SECONDS:
             raise lost()  # the list does not go back so far
         rows = [
             row for row in rows if first <= row.created <= last and self._may_be_ours(doubt, row)
         ]
-        known = await self._ledger.known([row.task_id for row in rows])
+        known = await self._ledger.find_tasks([row.task_id for row in rows])
         return [
             _Candidate(
                 task_id=row.task_id,

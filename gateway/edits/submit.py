@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.phases import Phase
+from gateway.domain.record import KEPT_SECONDS
 from gateway.domain.task import ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState
@@ -30,7 +31,6 @@ from gateway.edits.surroundings import Surroundings
 _HEAR_SECONDS = 3.0
 _HEAR_PAUSES = (0.0, 0.3)
 _READ_AGAIN_SECONDS = 5.0
-_URL_SECONDS = 24 * 3600.0  # so long a result URL can be used (dashscope.md 4.1)
 _LEDGER_SECONDS = 1.0  # between two tries to write an intent
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
@@ -367,7 +367,7 @@ class Submitter:
 
     async def _kept_urls(self, active: ActiveEdit, run: PartRun) -> tuple[ResultImage, ...] | None:
         """Read where the pictures lie; while that cannot be told, nothing is given up for a day."""
-        until = self._clock.now() + _URL_SECONDS
+        until = self._clock.now() + KEPT_SECONDS
         while self._clock.now() < until:
             try:
                 return await self._result_urls.get(active.edit_id, run.part.index)

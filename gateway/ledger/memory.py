@@ -8,32 +8,31 @@ from typing import Self
 from cachetools import LRUCache, TLRUCache
 
 from gateway.domain.errors import GatewayError, LedgerConflict
-from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
+from gateway.domain.record import KEPT_SECONDS, EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.rows import MAYBE_BILLED_KINDS
 
-_KEPT_SECONDS = 24 * 3600.0
-_MOST = 200_000  # about 100 MB; the oldest leave first
+_MAX_EDITS = 200_000  # about 100 MB; the oldest are dropped first
 
 
 class MemoryLedger:
     """
-    Answers gateway.edits.ports.Ledger without durability.
+    Implements gateway.edits.ports.Ledger without durability.
 
     Args:
-        elapsed: Seconds of a clock that is never set.
-        most: Of edits that are kept.
+        elapsed: A monotonic clock, in seconds.
+        max_edits: How many edits are kept.
     """
 
-    def __init__(self, elapsed: Callable[[], float], *, most: int = _MOST) -> None:
+    def __init__(self, elapsed: Callable[[], float], *, max_edits: int = _MAX_EDITS) -> None:
         def end_of_edit(_: str, edit: EditRecord, now: float) -> float:
-            return math.inf if edit.state is EditState.OPEN else now + _KEPT_SECONDS
+            return math.inf if edit.state is EditState.OPEN else now + KEPT_SECONDS
 
         self._elapsed = elapsed
-        self._edits: TLRUCache[str, EditRecord] = TLRUCache(most, end_of_edit, timer=elapsed)
-        self._ids_by_key: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(most)
-        self._ids_by_content: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(most)
-        self._delivered_at: LRUCache[str, float] = LRUCache(most)
-        self._id_by_task: LRUCache[str, str] = LRUCache(most)
+        self._edits: TLRUCache[str, EditRecord] = TLRUCache(max_edits, end_of_edit, timer=elapsed)
+        self._ids_by_key: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(max_edits)
+        self._ids_by_content: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(max_edits)
+        self._delivered_at: LRUCache[str, float] = LRUCache(max_edits)
+        self._id_by_task: LRUCache[str, str] = LRUCache(max_edits)
 
     async def __aenter__(self) -> Self:
         return self
@@ -41,34 +40,34 @@ class MemoryLedger:
     async def __aexit__(self, *exc: object) -> None: ...
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
-        known = self._edits.get(edit.edit_id)
-        if known is not None and known.state is not EditState.OPEN:
+        record = self._edits.get(edit.edit_id)
+        if record is not None and record.state is not EditState.OPEN:
             raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
-        others = tuple(t for t in (known.tasks if known else ()) if t.part != task.part)
+        others = tuple(t for t in (record.tasks if record else ()) if t.part != task.part)
         tasks = sorted((*others, task), key=lambda t: t.part)
         self._edits[edit.edit_id] = replace(edit, tasks=tuple(tasks))
-        self._name(edit)
+        self._index(edit)
 
     async def promise(self, edit: EditRecord) -> None:
-        known = self._edits.get(edit.edit_id)
-        self._edits[edit.edit_id] = replace(known or edit, promised=True)
-        self._name(edit)
+        record = self._edits.get(edit.edit_id)
+        self._edits[edit.edit_id] = replace(record or edit, promised=True)
+        self._index(edit)
 
     async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
-        if not task_id.startswith("request-") and self._is_anothers(task_id, edit_id, part):
+        if not task_id.startswith("request-") and self._belongs_to_another(task_id, edit_id, part):
             raise LedgerConflict("This task is another edit's.")
         self._id_by_task[task_id] = edit_id
         self._change(edit_id, part, upstream=upstream, task_id=task_id, state=TaskState.ACCEPTED)
 
     async def void(self, edit_id: str, part: int) -> None:
-        known = self._edits.get(edit_id)
-        if known is not None:
+        record = self._edits.get(edit_id)
+        if record is not None:
             left = tuple(
                 task
-                for task in known.tasks
+                for task in record.tasks
                 if task.part != part or task.state is not TaskState.SUBMITTING
             )
-            self._edits[edit_id] = replace(known, tasks=left)
+            self._edits[edit_id] = replace(record, tasks=left)
 
     async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
         self._change(edit_id, part, outcome=outcome, state=TaskState.ENDED)
@@ -76,13 +75,13 @@ class MemoryLedger:
     async def end_edit(
         self, edit_id: str, state: EditState, error: GatewayError | None = None
     ) -> None:
-        known = self._edits.get(edit_id)
-        if known is None:
+        record = self._edits.get(edit_id)
+        if record is None:
             return
         if state is EditState.DROPPED:
             del self._edits[edit_id]
             return
-        ended = replace(known, state=state)
+        ended = replace(record, state=state)
         if error is not None:
             ended = replace(
                 ended,
@@ -94,9 +93,9 @@ class MemoryLedger:
         self._edits[edit_id] = ended
 
     async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
-        known = self._edits.get(edit_id)
-        if known is not None:
-            self._edits[edit_id] = replace(known, delivered=True)
+        record = self._edits.get(edit_id)
+        if record is not None:
+            self._edits[edit_id] = replace(record, delivered=True)
             self._delivered_at[edit_id] = self._elapsed() - ago
 
     async def find(self, edit_id: str) -> EditRecord | None:
@@ -127,8 +126,8 @@ class MemoryLedger:
     async def owed(self) -> list[EditRecord]:
         return sorted(filter(_is_owed, self._kept()), key=lambda edit: edit.created)
 
-    async def known(self, task_ids: Collection[str]) -> set[str]:
-        return {task_id for task_id in task_ids if self._knows(task_id)}
+    async def find_tasks(self, task_ids: Collection[str]) -> set[str]:
+        return {task_id for task_id in task_ids if self._has_task(task_id)}
 
     async def counts(self) -> dict[str, int]:
         """Return how many edits are kept in each state."""
@@ -136,8 +135,8 @@ class MemoryLedger:
         kept = (EditState.OPEN, EditState.SUCCEEDED, EditState.FAILED)
         return {state.value: states.count(state) for state in kept}
 
-    def _name(self, edit: EditRecord) -> None:
-        """Let *edit* be found by its key or, without one, by its content."""
+    def _index(self, edit: EditRecord) -> None:
+        """Make *edit* findable by its key or, without one, by its content."""
         if edit.idempotency_key is not None:
             names = self._ids_by_key
             name = (edit.tenant, edit.idempotency_key)
@@ -150,11 +149,11 @@ class MemoryLedger:
     def _kept(self) -> list[EditRecord]:
         return [edit for edit_id in list(self._edits) if (edit := self._edits.get(edit_id))]
 
-    def _knows(self, task_id: str) -> bool:
+    def _has_task(self, task_id: str) -> bool:
         edit = self._edits.get(self._id_by_task.get(task_id, ""))
         return edit is not None and any(task.task_id == task_id for task in edit.tasks)
 
-    def _is_anothers(self, task_id: str, edit_id: str, part: int) -> bool:
+    def _belongs_to_another(self, task_id: str, edit_id: str, part: int) -> bool:
         """Whether another part of the same account has the task."""
         owner = self._edits.get(self._id_by_task.get(task_id, ""))
         mine = self._edits.get(edit_id)
@@ -178,11 +177,11 @@ class MemoryLedger:
         task_id: str | None = None,
         outcome: str | None = None,
     ) -> None:
-        known = self._edits.get(edit_id)
-        if known is None:
+        record = self._edits.get(edit_id)
+        if record is None:
             return
         self._edits[edit_id] = replace(
-            known,
+            record,
             tasks=tuple(
                 replace(
                     task,
@@ -193,7 +192,7 @@ class MemoryLedger:
                 )
                 if task.part == part
                 else task
-                for task in known.tasks
+                for task in record.tasks
             ),
         )
 

@@ -1,4 +1,4 @@
-"""The ledger as an operator reads it: beside a running gateway, without a trace."""
+"""The ledger as an operator reads it, beside a running gateway and without changing a file."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -8,25 +8,25 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.domain.record import EditRecord
+from gateway.ledger.errors import LedgerError, unusable
 from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, edit_of_row
-from gateway.ledger.schema import BUSY_SECONDS, MIGRATIONS, recognise
-from gateway.ledger.trouble import LedgerError, unusable
+from gateway.ledger.sqlite_schema import BUSY_SECONDS, MIGRATIONS, recognise
 
 _PREFIX = "edit_"
 
 
-def edits_of(
+def list_edits(
     path: Path, *, tenant: str | None, state: str | None, since: float, limit: int
 ) -> list[EditRecord]:
     """
     Return the newest edits, the newest first.
 
     Args:
-        path: The ledger.
-        tenant: Only of this one.
-        state: Only in this one.
-        since: Only those begun after it, in seconds since the epoch.
-        limit: At most so many.
+        path: The ledger's file.
+        tenant: Only edits of this tenant.
+        state: Only edits in this state.
+        since: Only edits that began then or later, in seconds since 1970.
+        limit: The maximum number.
 
     Raises:
         LedgerError: the file cannot be read as a ledger.
@@ -38,7 +38,7 @@ def edits_of(
     return _read(path, f"WHERE created >= ?{where}{order}", (since, *wanted.values(), limit))
 
 
-def edit_of(path: Path, edit_id: str) -> EditRecord | None:
+def find_edit(path: Path, edit_id: str) -> EditRecord | None:
     """
     Return one edit.
 
@@ -49,24 +49,24 @@ def edit_of(path: Path, edit_id: str) -> EditRecord | None:
     return found[0] if found else None
 
 
-def ids_like(path: Path, beginning: str, limit: int) -> list[str]:
+def find_ids(path: Path, prefix: str, limit: int) -> list[str]:
     """
-    Return the ids that begin so, with or without their ``edit_``, the newest first.
+    Return the ids with this prefix, the newest first; ``edit_`` may be missing.
 
     Args:
-        path: The ledger.
-        beginning: As the dashboard and ``top`` shorten an id.
-        limit: At most so many.
+        path: The ledger's file.
+        prefix: A shortened id, as the dashboard and ``top`` show it.
+        limit: The maximum number.
 
     Raises:
         LedgerError: the file cannot be read as a ledger.
     """
-    whole = beginning if beginning.startswith(_PREFIX) else _PREFIX + beginning
+    whole = prefix if prefix.startswith(_PREFIX) else _PREFIX + prefix
     where = "WHERE substr(edit_id, 1, ?) = ? ORDER BY created DESC LIMIT ?"
     return [edit.edit_id for edit in _read(path, where, (len(whole), whole, limit))]
 
 
-def unfinished_of(path: Path) -> list[EditRecord]:
+def list_unfinished(path: Path) -> list[EditRecord]:
     """
     Return the edits that are open, or succeeded and are not delivered.
 
@@ -90,10 +90,10 @@ def _read(path: Path, where: str, values: Sequence[Any]) -> list[EditRecord]:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """
-    Open the ledger for reading alone.
+    Open the ledger read-only.
 
-    A reader of a write-ahead log needs its files, and makes them where there are none: a
-    file that nobody has open is read as it lies, so that none is left behind.
+    A reader of a write-ahead log needs its files and creates them if they are missing. A
+    database that no process has open is therefore read as immutable, so that none is left.
     """
     if not path.is_file():
         raise LedgerError(path, "is not there", "name the gateway's own config by --config")
@@ -103,13 +103,13 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
         if not recognise(connection, path, len(MIGRATIONS)):
             raise LedgerError(path, "is empty", "start the gateway on it once")
-        # One instant for all of its rows.
+        # One snapshot for all rows.
         connection.execute("BEGIN")
         yield connection
 
 
 def _select(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> str:
-    """Return what reads *columns*; one that an older gateway did not write yet is NULL."""
+    """Return a SELECT of *columns*; one that an older gateway did not create yet is NULL."""
     there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
     named = (name if name in there else f"NULL AS {name}" for name in columns)
     return f"SELECT {', '.join(named)} FROM {table} "  # noqa: S608 - our own names

@@ -51,7 +51,7 @@ TASK_COLUMNS = (
 )
 
 MAYBE_BILLED_KINDS = tuple(error.__name__ for error in MAYBE_BILLED)
-"""The ``error_kind`` of failures that, without a retry, leave it open whether they were paid."""
+"""The ``error_kind`` of failures that may have been billed, if they are not to be retried."""
 
 _URL = re.compile(r"\b\w+://\S+")
 
@@ -106,33 +106,32 @@ def row_of_task(edit_id: str, task: TaskRecord) -> tuple[Any, ...]:
 
 def edit_of_row(row: Sequence[Any], task_rows: Iterable[Sequence[Any]]) -> EditRecord:
     """Return the record of a row in the order of EDIT_COLUMNS and of its tasks' rows."""
-    known = dict(zip(EDIT_COLUMNS, row, strict=True))
-    known["state"] = EditState(known["state"])
+    values = dict(zip(EDIT_COLUMNS, row, strict=True))
+    values["state"] = EditState(values["state"])
     for name in ("ignored", "adjusted"):
-        known[name] = tuple(json.loads(known[name] or "[]"))
-    if known["scale_to"] is not None:
-        known["scale_to"] = Size(*map(int, known["scale_to"].split("x")))
-    known["prompt_forms"] = known["prompt_forms"] or ""  # an older gateway wrote none
-    known["composite"] = bool(known["composite"])
-    known["delivered"] = bool(known["delivered"])
-    known["error_retry"] = bool(known["error_retry"])
-    known["promised"] = bool(known["promised"])
-    return EditRecord(**known, tasks=tuple(_task_of_row(task) for task in task_rows))
+        values[name] = tuple(json.loads(values[name] or "[]"))
+    if values["scale_to"] is not None:
+        values["scale_to"] = Size(*map(int, values["scale_to"].split("x")))
+    values["prompt_forms"] = values["prompt_forms"] or ""  # an older gateway wrote none
+    values["composite"] = bool(values["composite"])
+    values["delivered"] = bool(values["delivered"])
+    values["error_retry"] = bool(values["error_retry"])
+    values["promised"] = bool(values["promised"])
+    return EditRecord(**values, tasks=tuple(_task_of_row(task) for task in task_rows))
 
 
 def _texts(texts: tuple[str, ...]) -> str:
-    # ASCII, so that no name a client makes up can break the write.
+    # ASCII: a name that a client made up cannot break the write.
     return json.dumps(texts) if texts else ""
 
 
 def _task_of_row(row: Sequence[Any]) -> TaskRecord:
-    _, *values = row
-    known = dict(zip(TASK_COLUMNS[1:], values, strict=True))
-    known["state"] = TaskState(known["state"])
-    return TaskRecord(**known)
+    values = dict(zip(TASK_COLUMNS[1:], row[1:], strict=True))
+    values["state"] = TaskState(values["state"])
+    return TaskRecord(**values)
 
 
-def message_to_keep(error: GatewayError) -> str:
-    """Return what was told, without URLs: none goes to the disk."""
-    kept = _URL.sub("[URL]", error.message)
-    return kept.encode("utf-8", "replace").decode()
+def message_without_urls(error: GatewayError) -> str:
+    """Return the message without URLs, since none is written to the disk."""
+    text = _URL.sub("[URL]", error.message)
+    return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""A ledger that outlives the process: SQLite, away from the event loop."""
+"""The ledger in a SQLite file, used in a thread of its own."""
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -7,25 +7,23 @@ from pathlib import Path
 from typing import Any, Self
 
 from gateway.domain.errors import GatewayError, LedgerConflict
-from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
-from gateway.ledger.age import Age
+from gateway.domain.record import KEPT_SECONDS, EditRecord, EditState, TaskRecord, TaskState
+from gateway.ledger.errors import unusable
 from gateway.ledger.rows import (
     EDIT_COLUMNS,
     MAYBE_BILLED_KINDS,
     TASK_COLUMNS,
     edit_of_row,
-    message_to_keep,
+    message_without_urls,
     row_of_edit,
     row_of_task,
 )
-from gateway.ledger.schema import opened, transaction
-from gateway.ledger.trouble import unusable
-from gateway.ledger.writer import Writer
+from gateway.ledger.sqlite_schema import opened, transaction
+from gateway.ledger.sqlite_writer import Writer
 
-KEPT_SECONDS = 24 * 3600.0  # so long upstream keeps tasks and pictures (dashscope.md 4.1)
 _PURGE_SECONDS = 300.0
-_PURGED_AT_ONCE = 500  # edits; about 5 ms in which no write is served
-_ASKED_AT_ONCE = 500  # SQLite takes at least 999 variables
+_PURGED_AT_ONCE = 500  # edits; it delays other writes by about 5 ms
+_VARIABLES_AT_ONCE = 500  # SQLite takes at least 999
 _KEPT_STATES = (EditState.OPEN.value, EditState.SUCCEEDED.value, EditState.FAILED.value)
 
 
@@ -33,16 +31,16 @@ def _upsert(
     table: str, columns: Sequence[str], key: str, *, once: Sequence[str] = (), only: str = "true"
 ) -> str:
     """
-    Return what inserts a row, or changes it if *only* holds for it.
+    Return the SQL that inserts a row, or updates the existing one if *only* is true of it.
 
-    The columns *once* keep what was inserted.
+    The columns *once* are inserted, but never updated.
     """
-    named = (*columns, *once)
-    marks = ", ".join("?" * len(named))
-    news = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    names = (*columns, *once)
+    marks = ", ".join("?" * len(names))
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns)
     return (
-        f"INSERT INTO {table} ({', '.join(named)}) VALUES ({marks}) "  # noqa: S608 - our own names
-        f"ON CONFLICT ({key}) DO UPDATE SET {news} WHERE {only}"
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}) "  # noqa: S608 - our own names
+        f"ON CONFLICT ({key}) DO UPDATE SET {updates} WHERE {only}"
     )
 
 
@@ -63,30 +61,30 @@ _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
 _DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(MAYBE_BILLED_KINDS))})"
 _OWED = f"state = 'open' OR (delivered = 0 AND (state = 'succeeded' OR {_DOUBTFUL}))"
 _DROP_UNSUBMITTED = f"DELETE FROM edits WHERE state = 'open' AND NOT promised AND NOT {_HAS_TASK}"  # noqa: S608 - the same
-# An open edit is never old. The calendar alone makes none old either, since it may be wrong;
-# of a row from the future it says nothing.
+# An open edit is never old. Other edits are old by the ledger's age and by the calendar, since
+# the calendar alone may be wrong; it says nothing about a row from the future.
 _IS_OLD = "state <> 'open' AND born <= ? AND (created <= ? OR created > ?)"
 _OLD = f"SELECT edit_id FROM edits WHERE {_IS_OLD} ORDER BY created LIMIT ?"  # noqa: S608 - the same
 _NO_ANSWER = f"state = 'failed' AND (error_retry OR NOT {_HAS_TASK})"
-"""A refusal that cost nothing is no answer for a key: the next request is a new try."""
+"""A key does not replay a refusal that cost nothing: the next request is a new try."""
 _MAYBE_JUST_DELIVERED = "delivered_age IS NULL AND created > ?"
-"""Rows of the first versions, which did not write down when; no client waited 10 minutes."""
+"""Rows of the first versions, which had no delivery time; no client waited 10 minutes."""
 
 
 class SqliteLedger:
     """
-    Answers gateway.edits.ports.Ledger. Use as an async context manager.
+    Implements gateway.edits.ports.Ledger. Use as an async context manager.
 
-    Every write may be repeated without harm, and none is made from something that was
-    read before: another process on the same database could not make it wrong.
+    Every write is idempotent, and none depends on an earlier read, so that another process on
+    the same database could not make it wrong.
 
     Args:
-        path: The file; it and its directory are made if they are not there.
+        path: The file; it and its directory are created if they are missing.
         sync: ``normal`` survives the death of the process, ``full`` also a loss of power.
         epoch: Seconds since 1970.
-        elapsed: Seconds of a clock that is never set; without one the calendar has to do.
-        boot: Names the machine's boot that *elapsed* counts in.
-        on_failure: Told of writes that failed, for the operator.
+        elapsed: A monotonic clock, in seconds; without one the calendar is used.
+        boot: Id of the boot of the machine to which *elapsed* belongs.
+        on_failure: Called with each write that failed, for the operator.
     """
 
     def __init__(
@@ -102,16 +100,16 @@ class SqliteLedger:
         self._path = Path(path).resolve()  # one lock, by whatever name it is called
         self._epoch = epoch
         self._age = Age(epoch, elapsed or epoch, boot)
-        self._purge_at = 0.0
+        self._next_purge = 0.0
         self._sync = sync
-        self._writer = Writer(self._opened, tidy=self._tidy, on_failure=on_failure)
+        self._writer = Writer(self._opened, after_write=self._purge, on_failure=on_failure)
 
     async def __aenter__(self) -> Self:
         """
         Open the ledger.
 
         Raises:
-            LedgerError: the file cannot be used; it says what to do.
+            LedgerError: the file cannot be used.
         """
         await self._writer.start()
         return self
@@ -173,7 +171,7 @@ class SqliteLedger:
                 (
                     state.value,
                     error.code,
-                    message_to_keep(error),
+                    message_without_urls(error),
                     type(error).__name__,
                     int(error.retry),
                     edit_id,
@@ -219,8 +217,8 @@ class SqliteLedger:
         """
         Return every edit that is open, or not delivered and a success or doubtful; by age.
 
-        An open edit without a task is owed only if it was promised. Any other's submit was
-        refused, and it was about to go on in the memory of a process that has died.
+        An open edit without a task is included only if it was promised: otherwise its submit was
+        refused, and it was waiting in the memory of a process that has died.
         """
         return await self._read(
             f"WHERE ({_OWED}) AND NOT ({_IS_OLD}) "
@@ -228,13 +226,13 @@ class SqliteLedger:
             (*MAYBE_BILLED_KINDS, *self._old()),
         )
 
-    async def known(self, task_ids: Collection[str]) -> set[str]:
-        asked = list(task_ids)
+    async def find_tasks(self, task_ids: Collection[str]) -> set[str]:
+        ids = list(task_ids)
 
         def read(connection: sqlite3.Connection) -> set[str]:
             found: set[str] = set()
-            for start in range(0, len(asked), _ASKED_AT_ONCE):
-                some = asked[start : start + _ASKED_AT_ONCE]
+            for start in range(0, len(ids), _VARIABLES_AT_ONCE):
+                some = ids[start : start + _VARIABLES_AT_ONCE]
                 marks = ", ".join("?" * len(some))
                 sql = f"SELECT task_id FROM tasks WHERE task_id IN ({marks})"  # noqa: S608 - marks
                 found.update(task_id for (task_id,) in connection.execute(sql, some))
@@ -282,27 +280,83 @@ class SqliteLedger:
                 with transaction(connection, writes=True):
                     connection.execute(_DROP_UNSUBMITTED)
                     self._age.resume(connection)
-                    self._age.mark(connection)
+                    self._age.store(connection)
             except sqlite3.Error as error:
                 raise unusable(self._path, error) from error
-            self._tidy(connection)
+            self._purge(connection)
             yield connection
 
-    def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Forget, every few minutes, some edits older than 24 hours; the rest of them next time."""
+    def _purge(self, connection: sqlite3.Connection) -> None:
+        """Every few minutes delete some edits that are older than 24 hours."""
         now = self._age()
-        if now < self._purge_at:
+        if now < self._next_purge:
             return
-        self._purge_at = now + _PURGE_SECONDS
+        self._next_purge = now + _PURGE_SECONDS
         with suppress(sqlite3.Error), transaction(connection, writes=True):
-            self._age.mark(connection)
+            self._age.store(connection)
             rows = connection.execute(_OLD, (*self._old(), _PURGED_AT_ONCE)).fetchall()
             _forget(connection, [edit_id for (edit_id,) in rows])
             if len(rows) == _PURGED_AT_ONCE:
-                self._purge_at = now
+                self._next_purge = now
 
 
 def _forget(connection: sqlite3.Connection, edit_ids: Sequence[str]) -> None:
     ids = [(edit_id,) for edit_id in edit_ids]
     connection.executemany("DELETE FROM tasks WHERE edit_id = ?", ids)
     connection.executemany("DELETE FROM edits WHERE edit_id = ?", ids)
+
+
+def boot_id(file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Return the id of this boot of the machine; empty where the kernel does not tell."""
+    try:
+        return file.read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+class Age:
+    """
+    The age of a ledger in seconds, over any number of processes.
+
+    Within one boot of the machine it follows the monotonic clock. Between two boots it follows
+    the calendar, which may be wrong; a negative difference counts as 0.
+
+    Args:
+        epoch: Seconds since 1970.
+        elapsed: A monotonic clock, in seconds, that all processes of a boot share.
+        boot: Id of the boot; if it is empty, a mark is never of the same boot.
+    """
+
+    def __init__(
+        self, epoch: Callable[[], float], elapsed: Callable[[], float], boot: str = ""
+    ) -> None:
+        self._epoch = epoch
+        self._elapsed = elapsed
+        self._boot = boot
+        self._age_before = 0.0
+        self._resumed_at = elapsed()
+
+    def __call__(self) -> float:
+        return self._age_before + self._elapsed() - self._resumed_at
+
+    def resume(self, connection: sqlite3.Connection) -> None:
+        """Continue from the mark that the last process left in the ledger."""
+        mark = connection.execute("SELECT boot, elapsed, epoch, lived FROM age").fetchone()
+        self._resumed_at = self._elapsed()
+        if mark is None:
+            self._age_before = 0.0
+            return
+        boot, elapsed, epoch, age = mark
+        if boot and boot == self._boot and elapsed <= self._resumed_at:
+            passed = self._resumed_at - elapsed
+        else:
+            passed = max(0.0, self._epoch() - epoch)
+        self._age_before = age + passed
+
+    def store(self, connection: sqlite3.Connection) -> None:
+        """Store the present age in the ledger."""
+        connection.execute("DELETE FROM age")
+        connection.execute(
+            "INSERT INTO age (boot, elapsed, epoch, lived) VALUES (?, ?, ?, ?)",
+            (self._boot, self._elapsed(), self._epoch(), self()),
+        )

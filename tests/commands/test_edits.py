@@ -16,8 +16,8 @@ from gateway.config import Server
 from gateway.domain.clock import SystemClock
 from gateway.domain.errors import ContentRefused
 from gateway.domain.record import EditState
-from gateway.ledger.lock import only_holder
 from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.sqlite_schema import only_holder
 from gateway.sandbox import Limits
 from tests.ledger.records import EDIT, FIRST, SECOND
 from tests.process import Process, region, tables, until

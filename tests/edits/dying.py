@@ -153,8 +153,8 @@ class MortalLedger:
     async def owed(self) -> list[EditRecord]:
         return await self._ledger.owed()
 
-    async def known(self, task_ids: Collection[str]) -> set[str]:
-        return await self._life.call("known", self._ledger.known(task_ids))
+    async def find_tasks(self, task_ids: Collection[str]) -> set[str]:
+        return await self._life.call("find_tasks", self._ledger.find_tasks(task_ids))
 
 
 class MortalResultUrls:
@@ -173,8 +173,8 @@ class MortalResultUrls:
     async def drop(self, *edit_ids: str) -> None:
         await self._result_urls.drop(*edit_ids)
 
-    async def kept(self) -> list[str]:
-        return await self._result_urls.kept()
+    async def list_ids(self) -> list[str]:
+        return await self._result_urls.list_ids()
 
 
 async def one_life(

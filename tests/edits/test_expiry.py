@@ -43,7 +43,7 @@ async def test_at_the_start_orphans_go() -> None:
     async with house.service():
         await house.clock.sleep(1.0)
 
-    assert await house.mask_sources.kept() == ["done"]
+    assert await house.mask_sources.list_ids() == ["done"]
 
 
 async def test_an_edit_in_line_is_no_orphan() -> None:
@@ -58,7 +58,7 @@ async def test_an_edit_in_line_is_no_orphan() -> None:
             known = await house.ledger.find(edit_id)
 
         assert known is None
-        assert await house.mask_sources.kept() == [edit_id]
+        assert await house.mask_sources.list_ids() == [edit_id]
 
 
 async def test_after_a_day_everything_goes() -> None:
@@ -66,25 +66,25 @@ async def test_after_a_day_everything_goes() -> None:
     house = House()
     async with house.service() as service:
         await buy(service, masked(house))
-        before = await house.mask_sources.kept()
+        before = await house.mask_sources.list_ids()
         await house.clock.sleep(26 * 3600.0)
 
         assert len(before) == 1
-        assert await house.mask_sources.kept() == []
+        assert await house.mask_sources.list_ids() == []
 
 
 async def test_a_ledger_that_cannot_tell_drops_nothing() -> None:
     """The next hour tries again."""
     house = House()
     await house.mask_sources.put("unknown", KEPT)
-    house.mask_sources.faults["kept"] = [LedgerUnavailable("The disk hangs.")]
+    house.mask_sources.faults["list_ids"] = [LedgerUnavailable("The disk hangs.")]
     async with house.service():
         await house.clock.sleep(60.0)
-        first = await house.mask_sources.kept()
+        first = await house.mask_sources.list_ids()
         await house.clock.sleep(3600.0)
 
         assert first == ["unknown"]
-        assert await house.mask_sources.kept() == []
+        assert await house.mask_sources.list_ids() == []
 
 
 @pytest.mark.parametrize("step", [-25 * 3600.0, 25 * 3600.0])

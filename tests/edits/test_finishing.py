@@ -55,7 +55,7 @@ async def test_a_masked_edit(n: int) -> None:
         async with service.attend(request) as waiter:
             await house.clock.sleep(3.0)
             (active,) = list(service._index)
-            held, kept = active.mask_source, await house.mask_sources.kept()
+            held, kept = active.mask_source, await house.mask_sources.list_ids()
             answer = await waiter.answer()
             await waiter.delivered()
 
@@ -104,7 +104,7 @@ async def test_an_edit_without_a_picture_keeps_nothing(submit: Submit) -> None:
     async with house.service() as service:
         await refusal(buy(service, masked(house)))
 
-        assert await house.mask_sources.kept() == []
+        assert await house.mask_sources.list_ids() == []
 
 
 async def test_another_process_goes_on() -> None:

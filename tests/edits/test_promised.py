@@ -647,8 +647,8 @@ class _MortalPromises:
     async def drop(self, *edit_ids: str) -> None:
         await self._promises.drop(*edit_ids)
 
-    async def kept(self) -> list[str]:
-        return await self._promises.kept()
+    async def list_ids(self) -> list[str]:
+        return await self._promises.list_ids()
 
 
 async def _one_life(house: House, last: int, **changes: Any) -> tuple[Life, str | None]:

@@ -190,7 +190,7 @@ async def test_ledger_refuses_for_a_while() -> None:
     """While the ledger cannot say which tasks are ours none is claimed."""
     house = House()
     house.world.submits.append(MADE)
-    house.ledger.faults["known"] = [LedgerUnavailable("full")] * 3
+    house.ledger.faults["find_tasks"] = [LedgerUnavailable("full")] * 3
 
     answer = await bought(house)
 

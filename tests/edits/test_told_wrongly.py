@@ -138,9 +138,9 @@ async def _come(
 async def test_the_ledger_cannot_say_whose_a_task_is() -> None:
     """While it is away an answer is believed: what it tells is checked when it is written."""
     house = House()
-    house.ledger.faults["known"] = [LedgerUnavailable("full")]
+    house.ledger.faults["find_tasks"] = [LedgerUnavailable("full")]
     async with house.service() as service:
         answer = await buy(service, house.request())
 
     assert answer.delivered == 1
-    assert house.ledger.faults["known"] == []
+    assert house.ledger.faults["find_tasks"] == []

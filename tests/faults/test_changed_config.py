@@ -19,7 +19,7 @@ from gateway.config import ConfigError
 from gateway.config.build import build
 from gateway.domain.clock import Clock
 from gateway.edits.takeover import OrphanedEditsError
-from gateway.ledger.reading import unfinished_of
+from gateway.ledger.reading import list_unfinished
 from gateway.sandbox import Constant
 from tests.warp import WarpClock
 from tests.whole import (
@@ -215,13 +215,13 @@ async def test_a_tenant_that_is_gone(street: Street) -> None:
     async with street.gateway(street.tables({"main": MAIN}, tenants=renamed)) as http:
 
         async def ended() -> bool:
-            return unfinished_of(street.folder / "gateway.db")[0].state == "succeeded"
+            return list_unfinished(street.folder / "gateway.db")[0].state == "succeeded"
 
         await eventually(ended)
         answer = await http.get(f"/v1/images/edits/{edit_id}")
         metrics = (await http.get("/metrics")).text
 
-    kept = unfinished_of(street.folder / "gateway.db")
+    kept = list_unfinished(street.folder / "gateway.db")
     assert answer.status_code == 404
     assert [(record.edit_id, record.tenant) for record in kept] == [(edit_id, "acme")]
     assert "wan_gateway_metrics_label_overflow_total" in metrics
@@ -297,7 +297,7 @@ async def test_pictures_out_of_reach(street: Street, capsys: pytest.CaptureFixtu
     async with street.gateway(street.tables({"main": MAIN})) as http:
 
         async def ended() -> bool:
-            return unfinished_of(street.folder / "gateway.db")[0].state == "succeeded"
+            return list_unfinished(street.folder / "gateway.db")[0].state == "succeeded"
 
         await eventually(ended)
     checked = street.check(street.tables(NEW))

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.record import EditState
-from gateway.ledger import age
-from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.sqlite import SqliteLedger, boot_id
 from tests.ledger.records import DAY, EDIT, FIRST, Calendar, edit
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +124,5 @@ def test_a_machine_that_does_not_name_its_boots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system does not tell, no process is taken to be of the boot of another."""
-    monkeypatch.setattr(age, "_BOOT_ID", tmp_path / "none")
 
-    assert age.boot_id() == ""
+    assert boot_id(tmp_path / "none") == ""

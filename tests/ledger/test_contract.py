@@ -64,8 +64,8 @@ async def test_what_is_not_there(ledger: AnyLedger) -> None:
     assert await ledger.find("edit_1") is None
     assert await ledger.find_key("acme", "key-1") is None
     assert await ledger.owed() == []
-    assert await ledger.known(["t1"]) == set()
-    assert await ledger.known([]) == set()
+    assert await ledger.find_tasks(["t1"]) == set()
+    assert await ledger.find_tasks([]) == set()
 
 
 async def test_writes_about_an_unknown_edit_make_none(ledger: AnyLedger) -> None:
@@ -78,7 +78,7 @@ async def test_writes_about_an_unknown_edit_make_none(ledger: AnyLedger) -> None
     await ledger.end_edit("edit_1", EditState.DROPPED)
 
     assert await ledger.find("edit_1") is None
-    assert await ledger.known(["t1"]) == set()
+    assert await ledger.find_tasks(["t1"]) == set()
 
 
 async def test_parts_come_in_order_of_part(ledger: AnyLedger) -> None:
@@ -173,7 +173,7 @@ async def test_a_dropped_edit_is_forgotten(ledger: AnyLedger) -> None:
 
     assert await ledger.find("edit_1") is None
     assert await ledger.find_key("acme", "key-1") is None
-    assert await ledger.known(["t1"]) == set()
+    assert await ledger.find_tasks(["t1"]) == set()
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ async def test_known_tells_our_tasks_from_others(ledger: AnyLedger) -> None:
     await ledger.accept("edit_1", 0, "beijing-main", "t3")
     await ledger.accept("edit_1", 1, "beijing-main", "t1100")
 
-    known = await ledger.known(asked)
+    known = await ledger.find_tasks(asked)
 
     assert known == {"t3", "t1100"}
 
@@ -344,7 +344,7 @@ async def test_a_late_void_changes_nothing(ledger: AnyLedger) -> None:
 
     await ledger.void("edit_1", 0)
 
-    assert await ledger.known(["t1"]) == {"t1"}
+    assert await ledger.find_tasks(["t1"]) == {"t1"}
 
 
 async def test_a_late_accept_ends_nothing_anew(ledger: AnyLedger) -> None:
@@ -357,7 +357,7 @@ async def test_a_late_accept_ends_nothing_anew(ledger: AnyLedger) -> None:
     found = await ledger.find("edit_1")
     assert found is not None
     assert (found.tasks[0].state, found.tasks[0].task_id) == (TaskState.ENDED, "t1")
-    assert await ledger.known(["t1"]) == {"t1"}
+    assert await ledger.find_tasks(["t1"]) == {"t1"}
 
 
 async def test_a_promised_edit_is_kept_before_its_first_task(ledger: AnyLedger) -> None:
@@ -488,7 +488,7 @@ async def test_what_stands_for_a_task_may_be_told_twice(ledger: AnyLedger) -> No
     await ledger.accept("edit_1", 0, "beijing-main", "request-unknown")
     await ledger.accept("edit_2", 0, "beijing-main", "request-unknown")
 
-    assert await ledger.known(["request-unknown"]) == {"request-unknown"}
+    assert await ledger.find_tasks(["request-unknown"]) == {"request-unknown"}
 
 
 async def test_accounts_have_their_own_tasks(ledger: AnyLedger) -> None:
@@ -499,4 +499,4 @@ async def test_accounts_have_their_own_tasks(ledger: AnyLedger) -> None:
     await ledger.accept("edit_1", 0, "beijing-main", "t1")
     await ledger.accept("edit_2", 0, "beijing-main", "t1")
 
-    assert await ledger.known(["t1"]) == {"t1"}
+    assert await ledger.find_tasks(["t1"]) == {"t1"}

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.clock import SystemClock
 from gateway.domain.edit import MaskSource
 from gateway.edits.ports import MaskSources
-from gateway.ledger.mask_sources import MemoryMaskSources, open_mask_sources
+from gateway.ledger.edit_files import MemoryMaskSources
+from gateway.ledger.open import open_stores
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +24,7 @@ def files_in(folder: Path) -> list[str]:
 def mask_sources(request: pytest.FixtureRequest, tmp_path: Path) -> MaskSources:
     if request.param == "memory":
         return MemoryMaskSources()
-    return open_mask_sources(str(tmp_path / "state" / "gateway.db"), "normal")
+    return open_stores(str(tmp_path / "state" / "gateway.db"), "normal", SystemClock()).mask_sources
 
 
 async def test_what_was_put_is_had_again(mask_sources: MaskSources) -> None:
@@ -36,7 +38,7 @@ async def test_what_was_put_is_had_again(mask_sources: MaskSources) -> None:
         ONE,
         TWO,
     ]
-    assert sorted(await mask_sources.kept()) == ["edit_1", "edit_2"]
+    assert sorted(await mask_sources.list_ids()) == ["edit_1", "edit_2"]
 
 
 async def test_what_is_not_there(mask_sources: MaskSources) -> None:
@@ -44,7 +46,7 @@ async def test_what_is_not_there(mask_sources: MaskSources) -> None:
     await mask_sources.drop("edit_1")
 
     assert await mask_sources.get("edit_1") is None
-    assert await mask_sources.kept() == []
+    assert await mask_sources.list_ids() == []
 
 
 async def test_what_was_dropped_is_gone(mask_sources: MaskSources) -> None:
@@ -55,23 +57,23 @@ async def test_what_was_dropped_is_gone(mask_sources: MaskSources) -> None:
     await mask_sources.drop("edit_1")
 
     assert await mask_sources.get("edit_1") is None
-    assert await mask_sources.kept() == ["edit_2"]
+    assert await mask_sources.list_ids() == ["edit_2"]
 
 
 async def test_memory_has_an_end() -> None:
     """The oldest leave first; the last one stays, however big it is."""
-    mask_sources = MemoryMaskSources(most=100)
+    mask_sources = MemoryMaskSources(max_bytes=100)
 
     for name in ("edit_1", "edit_2"):
         await mask_sources.put(name, MaskSource(original=b"x" * 40, mask=b"x" * 10))
-    both = await mask_sources.kept()
+    both = await mask_sources.list_ids()
     await mask_sources.put("edit_3", MaskSource(original=b"x", mask=b""))
-    two = await mask_sources.kept()
+    two = await mask_sources.list_ids()
     await mask_sources.put("edit_4", MaskSource(original=b"x" * 200, mask=b""))
 
     assert both == ["edit_1", "edit_2"]
     assert two == ["edit_2", "edit_3"]
-    assert await mask_sources.kept() == ["edit_4"]
+    assert await mask_sources.list_ids() == ["edit_4"]
 
 
 @pytest.mark.parametrize("sync", ["normal", "full"])
@@ -79,16 +81,18 @@ async def test_files_are_private_and_outlive_the_process(tmp_path: Path, sync: s
     """They lie beside the ledger, for its user alone, and another process finds them."""
     ledger = tmp_path / "gateway.db"
 
-    await open_mask_sources(str(ledger), sync).put("edit_1", ONE)
+    await open_stores(str(ledger), sync, SystemClock()).mask_sources.put("edit_1", ONE)
 
     folder = tmp_path / "gateway.db.keep"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert [(file.name, file.stat().st_mode & 0o777) for file in folder.iterdir()] == [
         ("edit_1", 0o600)
     ]
-    assert await open_mask_sources(str(ledger), sync).get("edit_1") == ONE
+    assert await open_stores(str(ledger), sync, SystemClock()).mask_sources.get("edit_1") == ONE
 
 
 def test_memory_for_a_ledger_in_memory(tmp_path: Path) -> None:
     """Without a file for the ledger nothing goes to the disk."""
-    assert isinstance(open_mask_sources("memory", "normal"), MemoryMaskSources)
+    assert isinstance(
+        open_stores("memory", "normal", SystemClock()).mask_sources, MemoryMaskSources
+    )

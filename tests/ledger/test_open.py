@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger.memory import MemoryLedger
-from gateway.ledger.open import open_ledger
+from gateway.ledger.open import open_stores
 from gateway.ledger.sqlite import SqliteLedger
 from tests.ledger.records import EDIT, FIRST, NOW
 
@@ -39,7 +39,7 @@ async def test_the_path_decides(
 ) -> None:
     """Either is entered alike; nothing is touched before."""
     monkeypatch.chdir(tmp_path)
-    ledger = open_ledger(name, "normal", Clock())
+    ledger = open_stores(name, "normal", Clock()).ledger
     untouched = names_in(tmp_path)
 
     async with ledger as entered:

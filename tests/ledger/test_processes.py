@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.ledger.trouble import LedgerError
 from tests.ledger.records import EDIT, FIRST, NOW, Calendar, edit
 from tests.ledger.story import ROOT, STEPS, command, story
 
@@ -39,7 +39,7 @@ async def test_killed_after_a_write_it_has_that_write(path: Path, steps: int) ->
         assert await left.owed() == await expected.owed()
         for name in ("edit_1", "edit_2", "edit_3"):
             assert await left.find(name) == await expected.find(name)
-        assert await left.known(["t1", "t2"]) == await expected.known(["t1", "t2"])
+        assert await left.find_tasks(["t1", "t2"]) == await expected.find_tasks(["t1", "t2"])
 
 
 async def test_killed_amid_writes_it_has_all_that_were_acknowledged(path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_purge_that_fails_is_tried_again_later(ledger: SqliteLedger) -> None:
     """It has no caller, and old rows do no harm."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
 
-    ledger._tidy(connection)
+    ledger._purge(connection)
 
     connection.close()
-    assert ledger._purge_at == 300
+    assert ledger._next_purge == 300

@@ -9,11 +9,11 @@ import pytest
 
 from gateway.domain.errors import ContentRefused
 from gateway.domain.record import EditState, TaskState
-from gateway.ledger.reading import edit_of, edits_of, unfinished_of
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.reading import find_edit, list_edits, list_unfinished
 from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, row_of_edit, row_of_task
-from gateway.ledger.schema import MIGRATIONS, opened, prepare
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.sqlite_schema import MIGRATIONS, opened, prepare
 from tests.ledger.records import EDIT, FIRST, NOW, SECOND, Calendar, edit
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ NEW_COLUMNS = {
 
 def _ids(path: Path, **more: object) -> list[str]:
     asked = {"tenant": None, "state": None, "since": 0.0, "limit": 50} | more
-    return [record.edit_id for record in edits_of(path, **asked)]  # type: ignore[arg-type]
+    return [record.edit_id for record in list_edits(path, **asked)]  # type: ignore[arg-type]
 
 
 def _names(folder: Path) -> list[str]:
@@ -63,12 +63,12 @@ async def test_all_of_an_edit(tmp_path: Path) -> None:
         await ledger.intend(EDIT, SECOND)
         await ledger.accept("edit_1", 0, "beijing-main", "task-1")
 
-        found = edit_of(path, "edit_1")
+        found = find_edit(path, "edit_1")
 
         assert found == await ledger.find("edit_1")
         assert found is not None
         assert [task.state for task in found.tasks] == [TaskState.ACCEPTED, TaskState.SUBMITTING]
-        assert edit_of(path, "edit_2") is None
+        assert find_edit(path, "edit_2") is None
 
 
 async def test_beside_a_gateway_that_writes(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_ledger_of_an_older_gateway(tmp_path: Path) -> None:
                 [known[name] for name in names],
             )
 
-    assert unfinished_of(path) == [replace(EDIT, tasks=(FIRST,))]
+    assert list_unfinished(path) == [replace(EDIT, tasks=(FIRST,))]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.clock import SystemClock
 from gateway.domain.task import ResultImage
 from gateway.edits.ports import ResultUrls
-from gateway.ledger.result_urls import MemoryResultUrls, open_result_urls
+from gateway.ledger.edit_files import MemoryResultUrls
+from gateway.ledger.open import open_stores
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +22,7 @@ TWO = (ResultImage("https://oss.test/2/0?Signature=c"),)
 @pytest.fixture(params=["memory", "files"])
 def result_urls(request: pytest.FixtureRequest, tmp_path: Path) -> ResultUrls:
     path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
-    return open_result_urls(path, "normal")
+    return open_stores(path, "normal", SystemClock()).result_urls
 
 
 async def test_what_was_put_is_had_again(result_urls: ResultUrls) -> None:
@@ -32,7 +34,7 @@ async def test_what_was_put_is_had_again(result_urls: ResultUrls) -> None:
 
     assert [await result_urls.get("edit_1", part) for part in (0, 0, 1)] == [ONE, ONE, TWO]
     assert await result_urls.get("edit_2", 0) == ()
-    assert sorted(await result_urls.kept()) == ["edit_1", "edit_2"]
+    assert sorted(await result_urls.list_ids()) == ["edit_1", "edit_2"]
 
 
 async def test_what_is_not_there(result_urls: ResultUrls) -> None:
@@ -52,19 +54,19 @@ async def test_what_was_dropped_is_gone(result_urls: ResultUrls) -> None:
     await result_urls.drop("edit_1")
 
     assert [await result_urls.get("edit_1", part) for part in (0, 1)] == [None, None]
-    assert await result_urls.kept() == ["edit_2"]
+    assert await result_urls.list_ids() == ["edit_2"]
 
 
 async def test_files_are_private_and_outlive_the_process(tmp_path: Path) -> None:
     """They lie beside the ledger, for its user alone: a signed URL is as good as a key."""
     ledger = str(tmp_path / "gateway.db")
-    await open_result_urls(ledger, "full").put("edit_1", 0, ONE)
+    await open_stores(ledger, "full", SystemClock()).result_urls.put("edit_1", 0, ONE)
 
     folder = tmp_path / "gateway.db.receipts"
     (file,) = folder.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (file.name, file.stat().st_mode & 0o777) == ("edit_1.0", 0o600)
-    assert await open_result_urls(ledger, "full").get("edit_1", 0) == ONE
+    assert await open_stores(ledger, "full", SystemClock()).result_urls.get("edit_1", 0) == ONE
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ async def test_files_are_private_and_outlive_the_process(tmp_path: Path) -> None
 )
 async def test_a_file_whose_content_was_lost(tmp_path: Path, left: bytes) -> None:
     """A loss of power may leave no more than the name: nothing is known then, as without it."""
-    result_urls = open_result_urls(str(tmp_path / "gateway.db"), "normal")
+    result_urls = open_stores(str(tmp_path / "gateway.db"), "normal", SystemClock()).result_urls
     await result_urls.put("edit_1", 0, ONE)
     (tmp_path / "gateway.db.receipts" / "edit_1.0").write_bytes(left)
 
@@ -86,4 +88,4 @@ async def test_a_file_whose_content_was_lost(tmp_path: Path, left: bytes) -> Non
 
 def test_memory_for_a_ledger_in_memory() -> None:
     """Without a file for the ledger nothing goes to the disk."""
-    assert isinstance(open_result_urls("memory", "normal"), MemoryResultUrls)
+    assert isinstance(open_stores("memory", "normal", SystemClock()).result_urls, MemoryResultUrls)

@@ -9,7 +9,7 @@ from gateway.ledger.rows import (
     EDIT_COLUMNS,
     TASK_COLUMNS,
     edit_of_row,
-    message_to_keep,
+    message_without_urls,
     row_of_edit,
     row_of_task,
 )
@@ -66,4 +66,4 @@ def test_a_row_holds_plain_types() -> None:
 )
 def test_what_is_kept_of_a_message(said: str, kept: str) -> None:
     """URLs go, and what no file can hold; the rest is as it was told."""
-    assert message_to_keep(UpstreamFailed(said)) == kept
+    assert message_without_urls(UpstreamFailed(said)) == kept

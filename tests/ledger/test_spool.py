@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.clock import SystemClock
 from gateway.domain.edit import Picture, Size
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.spool import FileSpool, open_spool
+from gateway.ledger.open import open_stores
+from gateway.ledger.spool import FileSpool
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +81,7 @@ async def test_where_it_lies(tmp_path: Path, state: str) -> None:
     """Beside the ledger's file, or in a temporary folder; either way it goes with the process."""
     path = "memory" if state == "memory" else str(tmp_path / "gateway.db")
 
-    async with open_spool(path, on_failure=lambda _: None) as spool:
+    async with open_stores(path, "normal", SystemClock()).spool as spool:
         spooled = await spool.put(LARGE)
         assert spooled is not None
         place = spooled.path.parent

@@ -12,8 +12,8 @@ import pytest
 
 from gateway.domain.errors import LedgerUnavailable, UpstreamFailed
 from gateway.domain.record import EditState
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.ledger.trouble import LedgerError
 from tests.ledger.records import EDIT, FIRST, Calendar, edit
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_every_question_has_its_index(ledger: SqliteLedger) -> None:
         await ledger.find("edit_1")
         await ledger.find_key("acme", "key-1")
         await ledger.owed()
-        await ledger.known(["t1"])
+        await ledger.find_tasks(["t1"])
         await ledger.void("edit_1", 0)
         await ledger.end_edit("edit_1", EditState.DROPPED)
         await ledger._writer.run(explain, writes=False)

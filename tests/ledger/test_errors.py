@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.trouble import damaged, unusable
+from gateway.ledger.errors import damaged, unusable
 
 PATH = Path("/data/gateway.db")
 

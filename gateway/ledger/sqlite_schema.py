@@ -1,21 +1,21 @@
-"""The ledger's file: made private, recognised, checked, and brought to this version's tables."""
+"""The SQLite file of the ledger: locked, created, recognised, checked and migrated."""
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from gateway.ledger.lock import only_holder
-from gateway.ledger.trouble import LedgerError, damaged, unusable
+from gateway.ledger.errors import LedgerError, LedgerHeldError, damaged, unusable
 
-APPLICATION_ID = 0x77616E67  # "wang"; file(1) and we know the file by it
-BUSY_SECONDS = 2.0  # so long a write waits for another program's transaction
+APPLICATION_ID = 0x77616E67  # "wang": by it file(1) and the gateway recognise the file
+BUSY_SECONDS = 2.0  # so long a write waits for the transaction of another program
 SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 
-_CHECKED_BYTES = 32 * 1024 * 1024  # a whole check of so much takes about 0.1 s
+_CHECKED_BYTES = 32 * 1024 * 1024  # a full check of so much takes about 0.1 s
 
-# One entry per version; never change one that was released, add the next.
+# One entry for each version. Never change a released one: add the next.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
@@ -85,8 +85,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "ALTER TABLE edits ADD COLUMN prompt_forms TEXT NOT NULL DEFAULT ''",
-        # Models without tasks have none: what stands for them may be told twice.
-        # Of two parts that named one task the older keeps it; the other is settled again.
+        # Synchronous models have no task id; their request id may occur twice.
+        # If two parts name one task, the older keeps it; the other is resolved again.
         """
         UPDATE tasks SET task_id = NULL, state = iif(state = 'accepted', 'submitting', state)
         WHERE substr(task_id, 1, 8) <> 'request-' AND EXISTS (
@@ -107,16 +107,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 @contextmanager
 def opened(path: Path, sync: str) -> Iterator[sqlite3.Connection]:
     """
-    Open the ledger at *path* alone; make it, or bring it up to date, if need be.
+    Open the ledger at *path* for this process alone; create or migrate it if necessary.
 
     Args:
-        path: The file; its directory is made if it is not there.
+        path: The file; its directory is created if it is missing.
         sync: ``normal`` or ``full``.
 
     Raises:
         LedgerError: the file cannot be used as a ledger.
     """
-    _make_room(path)
+    _make_directory(path)
     with only_holder(path):
         try:
             _make_private(path)
@@ -131,17 +131,65 @@ def opened(path: Path, sync: str) -> Iterator[sqlite3.Connection]:
             yield connection
 
 
+@contextmanager
+def only_holder(path: Path) -> Iterator[None]:
+    """
+    Lock ``PATH.lock`` for the length of the block: one process for each ledger.
+
+    It is an advisory lock, which the kernel releases when its holder dies. The lock file is
+    never removed: between a removal and the next opening two processes could lock two files
+    of one name. The ledger's own file is not locked, since SQLite has locks of its own on it,
+    which the closing of a second descriptor would release.
+
+    Raises:
+        LedgerHeldError: another process holds the lock; the message names it.
+        LedgerError: the file system cannot lock it.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(lock, error) from error
+    try:
+        _take(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        raise LedgerHeldError(
+            path,
+            f"is in use by process {pid or 'that just started'}",
+            "stop that one, or name another file in [state] path",
+        ) from None
+    except OSError as error:
+        raise LedgerError(
+            path, f"cannot be locked ({error.strerror})", "put it on a local disk"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
 def prepare(
     connection: sqlite3.Connection,
     path: Path,
     sync: str,
     migrations: Sequence[Sequence[str]] = MIGRATIONS,
 ) -> None:
-    """Recognise, check and migrate the file; whatever is not ours is left as it was."""
+    """Recognise, check and migrate the file; the file of another program is not changed."""
     version = recognise(connection, path, len(migrations))
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise LedgerError(path, "lies where no write-ahead log can be", "put it on a local disk")
+        raise LedgerError(
+            path,
+            "its file system has no write-ahead log",
+            "put it on a local disk",
+        )
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[sync]}")
     _check(connection, path)
     with transaction(connection, writes=True):
@@ -154,8 +202,8 @@ def prepare(
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, *, writes: bool) -> Iterator[None]:
-    """Commit what the block does, or leave no trace of it."""
-    # A reader that turned writer could find that another process had written in between.
+    """Commit what the block does, or roll it back."""
+    # IMMEDIATE: a read that became a write could fail since another process wrote in between.
     connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
     try:
         yield
@@ -166,7 +214,7 @@ def transaction(connection: sqlite3.Connection, *, writes: bool) -> Iterator[Non
         raise
 
 
-def _make_room(path: Path) -> None:
+def _make_directory(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -180,16 +228,16 @@ def _make_room(path: Path) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file before SQLite does, whose log files then take over its mode."""
+    """Create the file before SQLite does: its log files take over the mode."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def recognise(connection: sqlite3.Connection, path: Path, newest: int) -> int:
-    """Return the version of the tables in the file; 0 for an empty one."""
+    """Return the version of the tables in the file; 0 for an empty file."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (things,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or version or things):
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (application or version or objects):
         raise LedgerError(
             path, "is another program's database", "name another file in [state] path"
         )
@@ -204,7 +252,7 @@ def recognise(connection: sqlite3.Connection, path: Path, newest: int) -> int:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Look for damage, unless the file is too big for a quick start."""
+    """Check the file for damage, unless it is too big for a quick start."""
     if path.stat().st_size > _CHECKED_BYTES:
         return
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()

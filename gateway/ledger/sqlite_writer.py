@@ -1,4 +1,4 @@
-"""One thread that owns the database: what queues up while it works is committed together."""
+"""The thread that owns the database; calls that queue up meanwhile share one commit."""
 
 import asyncio
 import sqlite3
@@ -10,12 +10,12 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.schema import transaction
-from gateway.ledger.trouble import primary_code
+from gateway.ledger.errors import primary_code
+from gateway.ledger.sqlite_schema import transaction
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-"""May be run more than once, so twice must be as good as once."""
+"""May be run more than once, so it must be idempotent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,34 +23,34 @@ class _Call:
     work: Work[Any]
     writes: bool
     future: "asyncio.Future[Any]"
-    answer: Any = None
+    result: Any = None
     error: Exception | None = None
 
 
 class Writer:
     """
-    Runs work on a connection in a thread of its own, in the order in which it was given.
+    Runs work on a connection in a thread of its own, in the order of the calls.
 
     Args:
-        open_: Opens the connection; entered and left in the thread, as SQLite wants it.
-        tidy: Done after a batch that wrote, when its callers have their answers.
-        on_failure: Told on the event loop of each batch that could not be written.
+        open_: Opens the connection; entered and left in the thread, as SQLite demands.
+        after_write: Run after each batch that wrote, once its callers have their results.
+        on_failure: Called on the event loop for each batch that could not be written.
     """
 
     def __init__(
         self,
         open_: Callable[[], AbstractContextManager[sqlite3.Connection]],
         *,
-        tidy: Work[None],
+        after_write: Work[None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.commits = 0
-        """Transactions that were committed, those of reads included."""
+        """Committed transactions, those of reads included."""
         self._open = open_
-        self._tidy = tidy
+        self._after_write = after_write
         self._on_failure = on_failure
         self._queue: SimpleQueue[_Call | None] = SimpleQueue()
-        self._taking = False
+        self._accepting = False
 
     async def start(self) -> None:
         """
@@ -62,10 +62,10 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         ready: asyncio.Future[None] = self._loop.create_future()
-        # A daemon: a process whose loop has died must not wait for it.
+        # A daemon, so that a process without an event loop can end.
         thread = threading.Thread(target=self._run, args=(ready,), name="ledger", daemon=True)
         thread.start()
-        self._taking = True
+        self._accepting = True
         try:
             await ready
         except BaseException:
@@ -73,34 +73,32 @@ class Writer:
             raise
 
     async def stop(self) -> None:
-        """Take nothing more, write what is queued, close the connection."""
-        if self._taking:
-            self._taking = False
+        """Accept no more calls, write those in the queue, close the connection."""
+        if self._accepting:
+            self._accepting = False
             self._queue.put(None)
         await self._ended.wait()
 
     async def run(self, work: Work[T], *, writes: bool) -> T:
         """
-        Return what *work* returns, once its transaction is committed.
+        Return the result of *work* once its transaction is committed.
 
-        Once begun it is carried out even if the caller is cancelled.
+        *work* is run even if the caller is cancelled.
 
         Raises:
-            LedgerUnavailable: SQLite could not do it; nothing of it was kept.
+            LedgerUnavailable: SQLite failed; nothing was written.
         """
-        if not self._taking:
+        if not self._accepting:
             raise _unavailable(None)
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Call(work, writes, future))
         return await future
 
-    def _end(self) -> None:
-        """Leave nobody waiting for a thread that is no more."""
-        self._taking = False
-        left = []
+    def _fail_rest(self) -> None:
+        """Fail the calls that the ended thread did not reach."""
+        self._accepting = False
         while not self._queue.empty():
-            left.append(self._queue.get())
-        for call in left:
+            call = self._queue.get()
             if call is not None and not call.future.done():
                 call.future.set_exception(_unavailable(None))
         self._ended.set()
@@ -111,28 +109,28 @@ class Writer:
         opening = _Call(lambda _: None, writes=False, future=ready)
         try:
             with self._open() as connection:
-                self._tell([opening])
+                self._resolve([opening])
                 self._serve(connection)
-        except Exception as error:  # noqa: BLE001 - whoever starts us shall have it
+        except Exception as error:  # noqa: BLE001 - start() raises it
             opening.error = error
-            self._tell([opening])
+            self._resolve([opening])
             self._on_loop(self._on_failure, error)
         finally:
-            self._on_loop(self._end)
+            self._on_loop(self._fail_rest)
 
     def _serve(self, connection: sqlite3.Connection) -> None:
         while True:
             batch, last = self._next_batch()
             if batch:
-                self._carry_out(connection, batch)
-                self._tell(batch)
+                self._run_batch(connection, batch)
+                self._resolve(batch)
             if last:
                 return
             if any(call.writes for call in batch):
-                self._tidy(connection)
+                self._after_write(connection)
 
     def _next_batch(self) -> tuple[list[_Call], bool]:
-        """Wait for a call; return it with all that are queued behind it, and whether to end."""
+        """Wait for a call; return it with all calls behind it, and whether to end."""
         batch: list[_Call] = []
         call = self._queue.get()
         while call is not None:
@@ -143,11 +141,11 @@ class Writer:
                 return batch, False
         return batch, True
 
-    def _carry_out(self, connection: sqlite3.Connection, batch: Sequence[_Call]) -> None:
-        """Commit the batch as one; if that fails, each call by itself, to spare the others."""
+    def _run_batch(self, connection: sqlite3.Connection, batch: Sequence[_Call]) -> None:
+        """Commit the batch at once; if that fails, each call by itself, so that others succeed."""
         try:
             self._commit(connection, batch)
-        except Exception as error:  # noqa: BLE001 - it belongs to a caller, not to this thread
+        except Exception as error:  # noqa: BLE001 - its caller raises it
             if len(batch) == 1:
                 batch[0].error = error
             else:
@@ -160,7 +158,7 @@ class Writer:
         locked: Exception | None = None
         for call in batch:
             if locked is not None and call.writes:
-                call.error = locked  # each would wait as long for the same lock
+                call.error = locked  # every other write would wait as long for the same lock
                 continue
             try:
                 self._commit(connection, [call])
@@ -173,25 +171,25 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection, batch: Sequence[_Call]) -> None:
         with transaction(connection, writes=any(call.writes for call in batch)):
             for call in batch:
-                call.answer = call.work(connection)
+                call.result = call.work(connection)
         self.commits += 1
 
-    def _tell(self, batch: Sequence[_Call]) -> None:
-        self._on_loop(_settle, batch)
+    def _resolve(self, batch: Sequence[_Call]) -> None:
+        self._on_loop(_set_results, batch)
 
-    def _on_loop(self, tell: Callable[..., None], *told: Any) -> None:
+    def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(tell, *told)
+            self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
-            return  # the loop is closed: nobody waits any more, the writes go on
+            return  # the loop is closed, so no caller waits; the writes go on
 
 
-def _settle(batch: Sequence[_Call]) -> None:
+def _set_results(batch: Sequence[_Call]) -> None:
     for call in batch:
         if call.future.done():
-            continue  # its caller was cancelled
+            continue  # the caller was cancelled
         if call.error is None:
-            call.future.set_result(call.answer)
+            call.future.set_result(call.result)
         elif isinstance(call.error, sqlite3.Error):
             call.future.set_exception(_unavailable(call.error))
         else:

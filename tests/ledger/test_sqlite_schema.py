@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import sqlite3
 import tempfile
@@ -7,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger import schema
+from gateway.ledger import sqlite_schema as schema
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.rows import EDIT_COLUMNS, edit_of_row, row_of_edit
-from gateway.ledger.schema import APPLICATION_ID, MIGRATIONS, opened, prepare, transaction
-from gateway.ledger.trouble import LedgerError
+from gateway.ledger.sqlite_schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    only_holder,
+    opened,
+    prepare,
+    transaction,
+)
 from tests.ledger.records import EDIT
 
 NOBODY = 65534
@@ -204,7 +213,9 @@ def test_a_database_that_cannot_log_ahead(tmp_path: Path) -> None:
     """SQLite says so by keeping another mode, as on a file system without shared memory."""
     with (
         closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
-        pytest.raises(LedgerError, match="lies where no write-ahead log can be; put it on a local"),
+        pytest.raises(
+            LedgerError, match="its file system has no write-ahead log; put it on a local"
+        ),
     ):
         prepare(connection, tmp_path / "gateway.db", "normal")
 
@@ -299,3 +310,65 @@ def test_a_task_of_two_edits_is_the_older_ones(tmp_path: Path) -> None:
         ("second", "submitting", None),
         ("third", "ended", None),
     ]
+
+
+def test_the_second_holder_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    """The message names file and process; the lock is free again after the block."""
+    path = tmp_path / "gateway.db"
+    with only_holder(path), pytest.raises(LedgerError) as refused, only_holder(path):
+        pass
+
+    with only_holder(path):
+        pass
+    assert str(refused.value) == (
+        f"{path}: is in use by process {os.getpid()}; stop that one, or name another file in "
+        "[state] path"
+    )
+
+
+def test_a_shorter_pid_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    """What a dead holder wrote is overwritten."""
+    lock = tmp_path / "gateway.db.lock"
+    lock.write_text("99999999999\n")
+
+    with only_holder(tmp_path / "gateway.db"):
+        assert lock.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_holder_that_has_not_signed_yet(tmp_path: Path) -> None:
+    """Between lock and signature there is no pid to tell."""
+    path = tmp_path / "gateway.db"
+    with open(tmp_path / "gateway.db.lock", "w") as held:  # noqa: PTH123 - a descriptor is needed
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        with (
+            pytest.raises(LedgerError, match="in use by process that just started"),
+            only_holder(path),
+        ):
+            pass
+
+
+def test_a_lock_that_cannot_be_opened(tmp_path: Path) -> None:
+    """The complaint names the lock's own file."""
+    (tmp_path / "gateway.db.lock").mkdir()
+
+    with (
+        pytest.raises(LedgerError, match=r"gateway\.db\.lock: cannot be opened \(Is a directory\)"),
+        only_holder(tmp_path / "gateway.db"),
+    ):
+        pass
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have none: better no start than two holders."""
+
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    with (
+        pytest.raises(LedgerError, match=r"cannot be locked \(No locks available\); put it on"),
+        only_holder(tmp_path / "gateway.db"),
+    ):
+        pass

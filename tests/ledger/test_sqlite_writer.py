@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.writer import Writer, _Call
+from gateway.ledger.sqlite_writer import Writer, _Call
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def writer_of(
     tidy: Callable[[sqlite3.Connection], None] = nothing,
     on_failure: Callable[[Exception], None] = nothing,
 ) -> Writer:
-    return Writer(database, tidy=tidy, on_failure=on_failure)
+    return Writer(database, after_write=tidy, on_failure=on_failure)
 
 
 def add(word: Any) -> Callable[[sqlite3.Connection], None]:
@@ -203,7 +203,7 @@ async def test_what_cannot_be_opened_is_told_to_who_starts_it() -> None:
     def broken() -> AbstractContextManager[sqlite3.Connection]:
         raise ZeroDivisionError
 
-    writer = Writer(broken, tidy=nothing, on_failure=nothing)
+    writer = Writer(broken, after_write=nothing, on_failure=nothing)
 
     with pytest.raises(ZeroDivisionError):
         await writer.start()
@@ -223,7 +223,7 @@ async def test_a_start_that_is_cancelled_closes_what_it_opened() -> None:
             yield connection
         closed.set()
 
-    writer = Writer(slow, tidy=nothing, on_failure=nothing)
+    writer = Writer(slow, after_write=nothing, on_failure=nothing)
     async with asyncio.TaskGroup() as group:
         starting = group.create_task(writer.start())
         await gate.reached.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.folder import EditFiles
+from gateway.ledger.edit_files import EditFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 def a_folder(
     path: Path, *, durable: bool = False, on_failure: Callable[[Exception], None] = lambda _: None
 ) -> EditFiles:
-    return EditFiles(path, durable=durable, lack="It cannot be kept.", on_failure=on_failure)
+    return EditFiles(path, durable=durable, message="It cannot be kept.", on_failure=on_failure)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -51,7 +51,7 @@ async def test_all_files_of_an_edit_go_together(tmp_path: Path) -> None:
 
     await folder.remove({"edit_1"})
 
-    assert await folder.edits() == ["edit_10"]
+    assert await folder.list_ids() == ["edit_10"]
     assert sorted(files_in(tmp_path)) == ["edit_10", "edit_10.0"]
 
 
@@ -81,7 +81,7 @@ async def test_what_a_killed_process_left_half_is_found_and_dropped(tmp_path: Pa
     folder = a_folder(tmp_path)
     (tmp_path / "edit_1.k2jf").write_bytes(b"half")
 
-    got, kept = await folder.read("edit_1"), await folder.edits()
+    got, kept = await folder.read("edit_1"), await folder.list_ids()
     await folder.remove({"edit_1"})
 
     assert got is None
@@ -95,7 +95,7 @@ async def test_a_file_that_is_no_edits(tmp_path: Path) -> None:
     await folder.write("edit_1", (b"x",))
     (tmp_path / ".nfs01").write_bytes(b"theirs")
 
-    for edit_id in await folder.edits():
+    for edit_id in await folder.list_ids():
         await folder.remove(edit_id)
 
     assert files_in(tmp_path) == [".nfs01"]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.clock import SystemClock
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.promises import FilePromisedEdits, NoPromisedEdits, open_promised_edits
+from gateway.ledger.edit_files import FilePromisedEdits, NoPromisedEdits
+from gateway.ledger.open import open_stores
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +51,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def promises(state: Path) -> FilePromisedEdits:
-    opened = open_promised_edits(str(state), "full")
+    opened = open_stores(str(state), "full", SystemClock()).promises
     assert isinstance(opened, FilePromisedEdits)
     return opened
 
@@ -73,7 +75,7 @@ async def test_another_process_reads_what_this_one_put(
 ) -> None:
     """Every field of the edit and every byte of its pictures come back."""
     here = await promises.put("edit_1", EDIT, PICTURES)
-    known = await open_promised_edits(str(state), "normal").get("edit_1")
+    known = await open_stores(str(state), "normal", SystemClock()).promises.get("edit_1")
 
     assert known is not None
     edit, there = known
@@ -110,7 +112,7 @@ async def test_closed_it_is_gone(promises: FilePromisedEdits, state: Path) -> No
 
     assert list(_file(state).parent.iterdir()) == []
     assert await promises.get("edit_1") is None
-    assert await promises.kept() == []
+    assert await promises.list_ids() == []
     with pytest.raises(LedgerUnavailable) as gone:
         await kept.pictures()
     assert not gone.value.retry
@@ -125,7 +127,7 @@ async def test_one_that_cannot_be_removed_is_left_to_the_clean_up(
     _file(state).mkdir()
     kept.close()
 
-    assert await promises.kept() == ["edit_1"]
+    assert await promises.list_ids() == ["edit_1"]
 
 
 async def test_dropped_by_id(promises: FilePromisedEdits) -> None:
@@ -134,7 +136,7 @@ async def test_dropped_by_id(promises: FilePromisedEdits) -> None:
         await promises.put(edit_id, EDIT, PICTURES)
     await promises.drop("edit_1")
 
-    assert await promises.kept() == ["edit_2"]
+    assert await promises.list_ids() == ["edit_2"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ async def test_a_disk_that_does_not_take_it(state: Path) -> None:
     """It is refused, worth a retry, and the operator is told."""
     told: list[Exception] = []
     state.with_name("gateway.db.promised").write_bytes(b"in the way")
-    promises = open_promised_edits(str(state), "normal", on_failure=told.append)
+    promises = open_stores(str(state), "normal", SystemClock(), on_failure=told.append).promises
 
     with pytest.raises(LedgerUnavailable) as refused:
         await promises.put("edit_1", EDIT, PICTURES)
@@ -178,7 +180,7 @@ async def test_a_disk_that_does_not_take_it(state: Path) -> None:
 
 async def test_without_a_ledger_nothing_is_promised() -> None:
     """Where nothing outlives the process a 202 is refused, and to repeat it is no use."""
-    promises = open_promised_edits("memory", "normal")
+    promises = open_stores("memory", "normal", SystemClock()).promises
     assert isinstance(promises, NoPromisedEdits)
 
     with pytest.raises(LedgerUnavailable) as refused:
@@ -186,5 +188,5 @@ async def test_without_a_ledger_nothing_is_promised() -> None:
 
     assert not refused.value.retry
     assert await promises.get("edit_1") is None
-    assert await promises.kept() == []
+    assert await promises.list_ids() == []
     await promises.drop("edit_1")

@@ -1,4 +1,4 @@
-"""What stops the start: a ledger file that cannot be used, told in one line."""
+"""A ledger that cannot be used: one line for the operator, which stops the start."""
 
 import sqlite3
 from pathlib import Path
@@ -12,7 +12,7 @@ class LedgerError(Exception):
 
 
 class LedgerHeldError(LedgerError):
-    """A gateway runs on it."""
+    """Another gateway uses the ledger."""
 
 
 _ASIDE = (
@@ -44,7 +44,7 @@ def primary_code(error: sqlite3.Error) -> int:
 
 
 def unusable(path: Path, error: sqlite3.Error | OSError) -> LedgerError:
-    """Return what to tell the operator when *path* could not be opened because of *error*."""
+    """Return the error for the operator after *path* could not be opened or read."""
     if isinstance(error, OSError):
         return LedgerError(path, f"cannot be opened ({error.strerror})", _WRITABLE)
     otherwise = (f"cannot be used ({error})", "look at the file and its disk")
