@@ -4,8 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.commands.settings import settings_to_run
-from gateway.config import Config, ConfigError, explain
+from gateway.config import Config, ConfigError, explain, load_config_to_run
 from gateway.edits.takeover import PUT_BACK, OrphanedEditsError, Takeover
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.reading import list_unfinished
@@ -13,7 +12,7 @@ from gateway.ledger.reading import list_unfinished
 
 def run(asked: Namespace, environ: Mapping[str, str]) -> int:
     """Print what the config means; raise ConfigError if a start with it would be refused."""
-    config = settings_to_run(asked.config, environ)
+    config = load_config_to_run(asked.config, environ)
     found = _look_into_the_ledger(config)
     print(explain(config))
     if found:

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gateway.commands.settings import settings_to_run
-from gateway.config import Config
-from gateway.config.build import is_loopback
+from gateway.config import Config, load_config_to_run
 from gateway.config.proxies import proxy_variable
+from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Region, Upstream
 from gateway.upstream.transport import AiohttpTransport
 
@@ -46,7 +45,7 @@ def run(
         environ: Where the keys are.
         transport: How bytes reach DashScope; a test hands in its own.
     """
-    config = settings_to_run(asked.config, environ)
+    config = load_config_to_run(asked.config, environ)
     findings = [
         replace(found, says=found.says + _by_proxy(config, found, environ))
         for found in asyncio.run(examine(config, transport))

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from gateway.commands.settings import settings
 from gateway.commands.tables import print_table
-from gateway.config import Config, ConfigError, Server
-from gateway.config.keys import take
-from gateway.config.rules import KeyReference
+from gateway.config import Config, ConfigError, Server, load_config
+from gateway.config.rules import KeyReference, take
 from gateway.config.secret import secret
 from gateway.config.table import Table
 from gateway.domain.clock import SystemClock
@@ -63,7 +61,7 @@ def cancel(
         return 1
     try:
         with only_holder(path.resolve()):
-            config = settings(asked.config, environ)
+            config = load_config(asked.config, environ)
             said = asyncio.run(_ask_upstream(config, record))
     except LedgerHeldError:
         said = asyncio.run(_ask_gateway(asked, environ, server, path, record))

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gateway.commands.heap import keep_buffers
-from gateway.commands.settings import settings_to_run
-from gateway.config import Config, listen_at
+from gateway.config import Config, listen_at, load_config_to_run
 from gateway.server import run as run_server
 
 
@@ -23,6 +22,6 @@ def run(
         environ: Where keys are, and the config if there is no file.
         serve: Runs the gateway to its end; a test hands in its own.
     """
-    config = replace(settings_to_run(asked.config, environ), abandon=asked.abandon)
+    config = replace(load_config_to_run(asked.config, environ), abandon=asked.abandon)
     keep_buffers()
     return serve(listen_at(config, host=asked.host, port=asked.port))

@@ -11,8 +11,7 @@ from typing import cast
 
 from gateway.commands.top_stream import Look, looks
 from gateway.config import ConfigError, load_watch
-from gateway.config.keys import take
-from gateway.config.rules import BaseUrl, KeyReference
+from gateway.config.rules import BaseUrl, KeyReference, take
 from gateway.config.secret import secret
 from gateway.config.table import Table
 from gateway.domain.clock import Clock, SystemClock

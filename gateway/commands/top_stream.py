@@ -10,8 +10,8 @@ import httpx
 import orjson
 
 from gateway.config import ConfigError
-from gateway.config.build import is_loopback
 from gateway.domain.clock import Clock
+from gateway.domain.loopback import is_loopback
 
 _AGAIN_SECONDS = 2.0
 _TIMEOUT = httpx.Timeout(5.0, read=25.0)

@@ -1,7 +1,14 @@
 """What a TOML config file means."""
 
 from gateway.config.explain import explain
-from gateway.config.load import config_from_environ, listen_at, load_config, load_place, load_watch
+from gateway.config.load import (
+    config_from_environ,
+    listen_at,
+    load_config,
+    load_config_to_run,
+    load_place,
+    load_watch,
+)
 from gateway.config.reference import ConfigKey, config_keys
 from gateway.config.schema import Config, Log, Server, State
 from gateway.config.table import ConfigError
@@ -18,6 +25,7 @@ __all__ = [
     "explain",
     "listen_at",
     "load_config",
+    "load_config_to_run",
     "load_place",
     "load_watch",
 ]

@@ -1,31 +1,33 @@
 """From the tables of a config to Config: the rules that hold across tables live here."""
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from ipaddress import ip_address
+from dataclasses import fields, replace
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config.catalogs import catalogs_of
 from gateway.config.cluster import read_cluster
-from gateway.config.keys import read
-from gateway.config.prices import read_prices
+from gateway.config.models import catalogs_of, read_prices
+from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
 from gateway.config.schema import (
     AccountTable,
     Config,
     Dashboard,
     DashboardTable,
     Log,
+    Metrics,
     RegionTable,
     Server,
     State,
     TenantTable,
+    Traces,
     UpstreamTable,
 )
 from gateway.config.secret import secret
 from gateway.config.table import Table, one_of, shown
-from gateway.config.telemetry import read_metrics, read_traces
+from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 
 BASE_URLS = MappingProxyType(
@@ -52,6 +54,8 @@ _TABLES = (
     "prices",
 )
 _SHORTEST_TOKEN = 16
+_TRACES_PACKAGE = "opentelemetry.exporter.otlp.proto.http"
+_HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
 
 
@@ -69,8 +73,8 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     cluster = read_cluster(root.table("cluster"), environ, shared_ledger=False)
     log = read(Log, root.table("log"))
     dashboard = read_dashboard(root.table("dashboard"), environ)
-    metrics, metrics_token = read_metrics(root.table("metrics"), environ)
-    traces, traces_headers = read_traces(root.table("traces"), environ)
+    metrics, metrics_token = _metrics(root.table("metrics"), environ)
+    traces, traces_headers = _traces(root.table("traces"), environ)
     catalogs = catalogs_of(root.table("models"))
     regions = _regions(root.table("regions"))
     prices = read_prices(root.table("prices"), regions)
@@ -115,14 +119,6 @@ def refuse_open_to_the_network(config: Config) -> None:
     raise Table(config.source, "server", {}).wrong("host", what, remedy)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches *host*, a name or an address."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _server(root: Table) -> Server:
     table = root.table("server")
     server = read(Server, table)
@@ -142,6 +138,51 @@ def read_dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
         what = f"it has fewer than {_SHORTEST_TOKEN} characters and could be guessed"
         raise table.wrong("token", what, 'make one by "openssl rand -hex 24"')
     return Dashboard(on=True, token=token, thumbnails=said.thumbnails)
+
+
+def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[Metrics, str | None]:
+    """Return where metrics are read, and what a scraper has to present."""
+    said = read(Metrics, table)
+    if said.host is not None and not said.port:
+        raise table.wrong("host", "there is not a port of its own", "set port, or remove host")
+    return said, None if said.token is None else secret(table, "token", said.token, environ)
+
+
+def _traces(table: Table, environ: Mapping[str, str]) -> tuple[Traces, Mapping[str, str]]:
+    """Return where traces go and how many, and the headers that go with them."""
+    plain = {key: value for key, value in table.values.items() if key != "headers"}
+    said = read(Traces, Table(table.source, table.path, plain))
+    given = table.table("headers")
+    headers = {name: _header(given, name, environ) for name in given.values}
+    if said.endpoint is None:
+        return said, MappingProxyType(headers)
+    said = replace(said, endpoint=_collector_url(table, said.endpoint, environ))
+    if not _can_export_traces():
+        what = "needs what is not installed"
+        raise table.wrong("endpoint", what, "run pip install 'wan-gateway[otel]', or remove it")
+    return said, MappingProxyType(headers)
+
+
+def _header(table: Table, name: str, environ: Mapping[str, str]) -> str:
+    if not _HEADER.fullmatch(name):
+        raise table.wrong(name, "is not a header name", "use letters, digits and -")
+    return secret(table, name, take(table, name, KeyReference()), environ, blanks=True)
+
+
+def _collector_url(table: Table, endpoint: str, environ: Mapping[str, str]) -> str:
+    """Return the collector's URL, which a variable such as OTEL's own may hold."""
+    if not endpoint.startswith("env:"):
+        return endpoint
+    url = secret(table, "endpoint", endpoint, environ)
+    given = Table(table.source, table.path, {"endpoint": url})
+    return str(take(given, "endpoint", BaseUrl(Collector().takes)))
+
+
+def _can_export_traces() -> bool:
+    try:
+        return find_spec(_TRACES_PACKAGE) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _regions(table: Table) -> dict[str, Region]:
@@ -286,22 +327,10 @@ def _claim(table: Table, name: str, keys: Iterable[bytes], tenant_by_key: dict[b
 def _tenant(
     name: str, table: Table, said: TenantTable, region: str, upstreams: Mapping[str, Upstream]
 ) -> Tenant:
-    return Tenant(
-        name=name,
-        region=region,
-        upstreams=_own_upstreams(table, said, region, upstreams),
-        fit=said.fit,
-        mask=said.mask,
-        markup=said.markup,
-        metadata=said.metadata,
-        strict=said.strict,
-        cut_off_seconds=said.cut_off_seconds,
-        keep_alive=said.keep_alive,
-        equal_edits=said.equal_edits,
-        weight=said.weight,
-        max_waiting=said.max_waiting,
-        max_running=said.max_running,
-    )
+    own = _own_upstreams(table, said, region, upstreams)
+    shared = {field.name for field in fields(Tenant)} & {field.name for field in fields(said)}
+    as_said = {key: getattr(said, key) for key in shared - {"region", "upstreams"}}
+    return Tenant(name=name, region=region, upstreams=own, **as_said)
 
 
 def _own_upstreams(

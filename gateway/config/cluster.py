@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config.keys import read, take
-from gateway.config.rules import BaseUrl, Name, Rule
+from gateway.config.rules import BaseUrl, Name, Rule, read, take
 from gateway.config.schema import Cluster, ClusterTable
 from gateway.config.secret import secret
 from gateway.config.table import Table

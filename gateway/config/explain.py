@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from gateway.config.build import is_loopback
 from gateway.config.schema import Config, Dashboard
+from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalog, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
 

@@ -13,22 +13,40 @@ from gateway.config.build import (
     read_dashboard,
     refuse_open_to_the_network,
 )
-from gateway.config.keys import read, take
-from gateway.config.rules import BaseUrl, Choice, Rule
+from gateway.config.proxies import refuse_proxies
+from gateway.config.rules import BaseUrl, Choice, Rule, read, take
 from gateway.config.schema import Config, Dashboard, Server, State
 from gateway.config.table import ConfigError, Table
 
 _ENVIRONMENT = "environment"
 
 
-def load_config(file: Path, environ: Mapping[str, str]) -> Config:
+def load_config(file: Path | None, environ: Mapping[str, str]) -> Config:
     """
-    Read and check *file*; *environ* holds the keys that it refers to by ``env:NAME``.
+    Read and check *file*, or take the config from the environment if there is no file.
+
+    Args:
+        file: TOML.
+        environ: Holds the keys to which the file refers by ``env:NAME``.
 
     Raises:
         ConfigError: one line, ``FILE: key.path: what is wrong; what to do``.
     """
+    if file is None:
+        return config_from_environ(environ)
     return build(str(file), _toml(file), environ)
+
+
+def load_config_to_run(file: Path | None, environ: Mapping[str, str]) -> Config:
+    """
+    Do the same for a command that calls DashScope, or that says whether it could.
+
+    Raises:
+        ConfigError: as for load_config, or a proxy of the environment cannot be used.
+    """
+    config = load_config(file, environ)
+    refuse_proxies([up.region.base_url for up in config.upstreams.values()], environ)
+    return config
 
 
 def load_place(file: Path | None) -> tuple[Server, State]:

@@ -4,9 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.keys import Declared, declared
-from gateway.config.prices import PriceRule
-from gateway.config.rules import KeyReference
+from gateway.config.models import PriceRule
+from gateway.config.rules import Declared, KeyReference, declared
 from gateway.config.schema import (
     AccountTable,
     ClusterTable,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from gateway.config.keys import Key
 from gateway.config.rules import (
     BaseUrl,
     BaseUrls,
@@ -18,6 +17,7 @@ from gateway.config.rules import (
     Flag,
     Hashes,
     Hosts,
+    Key,
     KeyReference,
     Name,
     Names,
@@ -43,6 +43,11 @@ from gateway.domain.tenant import (
 )
 
 _MIB = 1024 * 1024
+
+
+_ACCOUNT = Account("", "")
+_TENANT = Tenant("", "", ())
+"""Their defaults are those of the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,18 +258,40 @@ class UpstreamTable:
         ),
     ] = None
     submits_per_second: Annotated[
-        float | None, Key(Number(0), "Of the account.", "per second", default="5")
+        float | None,
+        Key(
+            Number(0),
+            "Of the account.",
+            "per second",
+            default=f"{_ACCOUNT.submits_per_second:g}",
+        ),
     ] = None
     running_tasks: Annotated[
-        int | None, Key(Whole(1), "That the account runs at once.", "tasks", default="5")
+        int | None,
+        Key(
+            Whole(1),
+            "That the account runs at once.",
+            "tasks",
+            default=f"{_ACCOUNT.running_tasks:g}",
+        ),
     ] = None
     polls_per_second: Annotated[
         float | None,
-        Key(Number(0), "Of the account: fetch, list, cancel.", "per second", default="20"),
+        Key(
+            Number(0),
+            "Of the account: fetch, list, cancel.",
+            "per second",
+            default=f"{_ACCOUNT.polls_per_second:g}",
+        ),
     ] = None
     pending_ahead: Annotated[
         int | None,
-        Key(Whole(0), "Submitted beyond running_tasks, so no slot idles.", "tasks", default="1"),
+        Key(
+            Whole(0),
+            "Submitted beyond running_tasks, so no slot idles.",
+            "tasks",
+            default=f"{_ACCOUNT.pending_ahead:g}",
+        ),
     ] = None
 
 
@@ -299,43 +326,47 @@ class TenantTable:
         tuple[str, ...] | None,
         Key(Names(), "Tried in this order.", default="all of its region"),
     ] = None
-    fit: Annotated[bool, Key(Flag(), "Bring pictures and sizes into DashScope's rules.")] = True
+    fit: Annotated[bool, Key(Flag(), "Bring pictures and sizes into DashScope's rules.")] = (
+        _TENANT.fit
+    )
     mask: Annotated[
         MaskRule,
         Key(Choice(tuple(MaskRule)), "composite: keep what the mask protects; refuse: 400."),
-    ] = MaskRule.COMPOSITE
+    ] = _TENANT.mask
     markup: Annotated[
         MarkupRule,
         Key(Choice(tuple(MarkupRule)), "overlay: lay it over the first picture; refuse: 400."),
-    ] = MarkupRule.OVERLAY
+    ] = _TENANT.markup
     metadata: Annotated[
         MetadataRule,
         Key(Choice(tuple(MetadataRule)), "keep: a picture's Exif, GPS and all, goes upstream."),
-    ] = MetadataRule.STRIP
-    strict: Annotated[bool, Key(Flag(), "true: an unknown field is 400.")] = False
+    ] = _TENANT.metadata
+    strict: Annotated[bool, Key(Flag(), "true: an unknown field is 400.")] = _TENANT.strict
     cut_off_seconds: Annotated[
         float,
         Key(Number(0, or_least=True), "When the proxy in front cuts; 0: never.", "seconds"),
-    ] = 0
+    ] = _TENANT.cut_off_seconds
     keep_alive: Annotated[
         KeepAlive,
         Key(
             Choice(tuple(KeepAlive)),
             "whitespace: 200 and blanks while a task runs, so a later error comes with 200.",
         ),
-    ] = KeepAlive.OFF
+    ] = _TENANT.keep_alive
     equal_edits: Annotated[
         EqualEdits,
         Key(
             Choice(tuple(EqualEdits)),
             "join: equal requests in flight are one edit; for proxies that hold on.",
         ),
-    ] = EqualEdits.SEPARATE
-    weight: Annotated[int, Key(Whole(1), "Its share of a crowded account.")] = 1
+    ] = _TENANT.equal_edits
+    weight: Annotated[int, Key(Whole(1), "Its share of a crowded account.")] = _TENANT.weight
     max_waiting: Annotated[
         int, Key(Whole(0), "In line; one more is refused with 429.", "edits")
-    ] = 1000
-    max_running: Annotated[int, Key(Whole(0), "At once; 0: as many as the account.", "tasks")] = 0
+    ] = _TENANT.max_waiting
+    max_running: Annotated[int, Key(Whole(0), "At once; 0: as many as the account.", "tasks")] = (
+        _TENANT.max_running
+    )
 
 
 @dataclass(frozen=True, slots=True)

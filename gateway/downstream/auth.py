@@ -3,10 +3,10 @@
 import hmac
 from collections.abc import Collection, Mapping
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from gateway.domain.errors import Forbidden, UnknownKey
+from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Tenant
 
 _NO_KEY = (
@@ -122,17 +122,6 @@ def host_of(headers: Mapping[str, str]) -> str:
         return urlsplit(f"//{headers.get('host', '')}").hostname or ""
     except ValueError:
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a name or address is this machine's own, for which no name can be rebound."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
 
 
 def _netloc_of(origin: str) -> str:

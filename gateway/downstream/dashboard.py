@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import __version__
 from gateway.domain.clock import Clock
 from gateway.domain.errors import Forbidden, NotFound, UnknownKey
+from gateway.domain.loopback import is_loopback
 from gateway.domain.snapshot import Snapshot
-from gateway.downstream.auth import host_of, is_loopback, is_own_page
+from gateway.downstream.auth import host_of, is_own_page
 from gateway.downstream.body import Limits, read_body
 from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.memory_budget import MemoryBudget, Reservation

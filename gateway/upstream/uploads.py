@@ -11,7 +11,6 @@ import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from uuid import uuid4
 
 import httpx
@@ -20,6 +19,7 @@ from cachetools import TLRUCache
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Picture
 from gateway.domain.errors import ResultUnavailable
+from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_upload import UploadForm, UploadPolicy, read_policy, upload_form
 from gateway.upstream.answers import body_of
@@ -214,13 +214,6 @@ def _place(policy: UploadPolicy, upstream: Upstream) -> ResultUrl:
         place = allowed(policy.host, upstream.region.result_hosts)
     except ResultUnavailable as exc:
         raise _Failed("content") from exc
-    if not place.origin.startswith("https://") and not _is_loopback(httpx.URL(place.origin).host):
+    if not place.origin.startswith("https://") and not is_loopback(httpx.URL(place.origin).host):
         raise _Failed("content")
     return place
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

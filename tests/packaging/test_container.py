@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, load_config
-from gateway.config.build import is_loopback
+from gateway.domain.loopback import is_loopback
 from tests.packaging.dockerfile import Folder, Step, is_sent, stages_of, steps_of, words_of
 from tests.ports import free_port
 

@@ -1,13 +1,13 @@
-"""gateway.config.offers."""
+"""Which models clients may request, and what their pictures cost."""
 
 from typing import Any, get_args
 
 import pytest
 from openai.types import ImageModel
 
-from gateway.config.catalogs import catalogs_of
+from gateway.config.models import PRICES, catalogs_of
 from gateway.config.table import ConfigError, Table
-from gateway.domain.models import Catalog, Operation
+from gateway.domain.models import MODELS, Catalog, Operation
 
 EDIT, PAINT = "wan2.5-i2i-preview", "wan2.5-t2i-preview"
 
@@ -98,3 +98,10 @@ def test_a_default_that_does_something_else(values: dict[str, str], said: str) -
     """A default must do what its path is for."""
     with pytest.raises(ConfigError, match=said):
         catalogs(**values)
+
+
+def test_every_model_has_a_price() -> None:
+    """The cost of every model's pictures is estimated, in the currency of the region."""
+    for model in MODELS:
+        assert PRICES["beijing", model].currency == "CNY"
+        assert PRICES["singapore", model].currency == "USD"
