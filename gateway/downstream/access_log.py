@@ -65,7 +65,7 @@ class AccessLogMiddleware:
     def _end(self, line: AccessRecord) -> None:
         line.seconds = self._clock.now() - line.started
         line.outcome = line.outcome or "ok"
-        if line.route:
+        if line.route and not line.via:  # the node that it came through counts it
             self._observer.http_request_ended(
                 line.route,
                 line.method if line.method in _METHODS else "_OTHER",
@@ -75,14 +75,14 @@ class AccessLogMiddleware:
                 line.body_in,
                 line.body_out,
             )
-            if (reason := _rejection(line)) is not None:
-                self._observer.queue_rejected(line.tenant or "_unknown", reason)
+        if (reason := _rejection(line)) is not None:
+            self._observer.queue_rejected(line.tenant or "_unknown", reason)
         self._log.log_line(line)
 
 
 def _rejection(line: AccessRecord) -> str | None:
     """Say why an edit was refused before its submit, where that is known at the edge alone."""
-    if line.method != "POST" or "/images/" not in line.route:
+    if line.owner or line.method != "POST" or "/images/" not in line.route:
         return None
     if line.outcome == RateLimited.code:
         # An edit that its tenant's limit refused has ended; this one still waits.

@@ -30,6 +30,16 @@ class AccessRecord:
     phases: Phases | None = None
     overhead: float = 0.0
     """Seconds that were neither the client's, nor the line's, nor upstream's."""
+    via: str = ""
+    """The node that a client sent it to, if that is another one (gateway.cluster)."""
+    owner: str = ""
+    """The node that it was passed to."""
+    edit_id: str = ""
+    """What its edit is to be called; empty: the edit's own node decides."""
+    repeats: bool = False
+    """Whether that edit may have begun already, at another node."""
+    waited: float = 0.0
+    """Seconds for which its client has waited since the body was read at another node."""
     status: int = 0
     """Of the answer; 0 while there is none."""
     outcome: str = ""
@@ -73,6 +83,8 @@ def fields_of(line: AccessRecord) -> dict[str, Any]:
         "body_in": line.body_in,
         "body_out": line.body_out,
         "retry_count": line.retry_count or None,
+        "via": line.via,
+        "owner": line.owner,
         "edit_id": told.edit_id if told else None,
         "trace_id": told.trace_id if told else None,
         "region": told.region if told else None,

@@ -138,6 +138,8 @@ class RequestReader:
             patience=max(SHORTEST, until - self.clock.now()),
             phases=received.phases,
             retry_count=line.retry_count,
+            edit_id=line.edit_id,
+            repeats=line.repeats,
             idempotency_key=received.key,
             mask_source=mask_source,
             parent_trace=received.parent_trace,
@@ -169,11 +171,12 @@ class RequestReader:
         """Return the seconds from now on that this client waits."""
         if (told := sdk_patience(request.headers)) is not None:
             self.observer.client_patience(told)
-        return patience(
+        whole = patience(
             request.headers,
             server_cap=self.max_wait_seconds,
             cut_off_seconds=tenant.cut_off_seconds,
         )
+        return max(SHORTEST, whole - record_of(request.scope).waited)
 
 
 def _unread(ref: Picture) -> bytes | Picture:

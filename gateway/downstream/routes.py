@@ -46,7 +46,8 @@ class MethodRouter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = record_of(scope)
         line.route = self.route
-        self.observer.http_request_started(self.route)
+        if not line.via:
+            self.observer.http_request_started(self.route)
         request = Request(scope, receive, send)
         try:
             response = await self._endpoint(request)(request)

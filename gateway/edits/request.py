@@ -1,5 +1,6 @@
 """What the door in hands to gateway.edits, and what it gets back."""
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -7,6 +8,11 @@ from typing import Protocol
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
+
+
+def new_edit_id() -> str:
+    """Return a name that no other edit has and nobody guesses."""
+    return "edit_" + secrets.token_hex(16)
 
 
 @dataclass(slots=True)
@@ -30,6 +36,10 @@ class EditRequest:
     """Its client does not wait but is told 202: the edit outlives this process from then on."""
     mask_source: MaskSource | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
+    edit_id: str = ""
+    """What the edit is called if it begins with this request; empty: a new name is made."""
+    repeats: bool = False
+    """Whether *edit_id* may have begun already, at a node that owned the tenant before."""
     parent_trace: object = None
     """The client's own trace, as a Tracer reads it."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)

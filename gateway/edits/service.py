@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -28,7 +27,7 @@ from gateway.edits.overview import overview
 from gateway.edits.ports import Spool
 from gateway.edits.promise import PromiseKeeper
 from gateway.edits.recall import Recall
-from gateway.edits.request import EditRequest, EditStatus
+from gateway.edits.request import EditRequest, EditStatus, new_edit_id
 from gateway.edits.runner import EditRunner
 from gateway.edits.surroundings import Surroundings
 from gateway.edits.takeover import PUT_BACK, Takeover
@@ -231,6 +230,8 @@ class EditService:
 
     async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
         found = await self._index.match(request)
+        if found is not None and request.repeats and found.edit_id == request.edit_id:
+            return found, False, True  # its client comes by another node: nobody asked twice
         if found is not None:
             known = found.delivered or found.replay
             replayed = known and request.idempotency_key is not None
@@ -244,7 +245,7 @@ class EditService:
                 "The gateway restarts; send the edit again in a moment.", retry_after=2.0
             )
         active = ActiveEdit.begin(
-            "edit_" + secrets.token_hex(16), request, created=self._clock.epoch()
+            request.edit_id or new_edit_id(), request, created=self._clock.epoch()
         )
         active.traced_by(
             self._tracer, parent_trace=request.parent_trace, since=request.phases.started

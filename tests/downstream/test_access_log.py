@@ -2,12 +2,13 @@ import re
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import record_of
+from gateway.downstream.access_record import fields_of, record_of
 from gateway.edits.request import EditStatus
-from tests.downstream.harness import FILES, FORM, KEY, FakeClock, House, Recorder, Wire
+from tests.downstream.harness import FILES, FORM, KEY, FakeClock, House, Marks, Recorder, Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +200,36 @@ async def test_edits_refused_before_their_submit(
     )
 
     assert seen.rejected == ([] if counted is None else [("acme", counted)])
+
+
+async def test_two_nodes_count_one_request() -> None:
+    """The node that a client came to counts the request; both have a line of it."""
+    house = House()
+    house.app.user_middleware.append(Middleware(Marks, via="node-b"))
+
+    async with house.client() as client:
+        await client.post("/v1/images/edits", data=FORM, files=FILES)
+
+    assert house.seen.told("started") == house.seen.told("ended") == []
+    assert fields_of(house.seen.lines[0])["via"] == "node-b"
+
+
+@pytest.mark.parametrize(
+    ("marks", "counted"),
+    [
+        pytest.param({"via": "node-b"}, [("acme", "draining")], id="by-the-owner"),
+        pytest.param({"owner": "node-b"}, [], id="not-on-the-way-to-it"),
+    ],
+)
+async def test_two_nodes_count_one_rejection(
+    marks: dict[str, str], counted: list[tuple[str, str]]
+) -> None:
+    """Who has refused an edit counts it; the node that passes the refusal on does not."""
+    house = House()
+    house.app.user_middleware.append(Middleware(Marks, **marks))
+    house.readiness.draining = True
+
+    async with house.client() as client:
+        await client.post("/v1/images/edits", data=FORM, files=FILES)
+
+    assert house.seen.rejected == counted

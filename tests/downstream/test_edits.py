@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 
 from gateway.domain.edit import OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
 from gateway.imaging.workers import Checked
 from tests.downstream.calls import EDITS, ending, post
-from tests.downstream.harness import ACME, FORM, PNG, FakeVisit, House, answer
+from tests.downstream.harness import ACME, FORM, PNG, FakeVisit, House, Marks, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -72,6 +73,18 @@ async def test_what_the_desk_is_asked() -> None:
     assert len(edit_request.digest) == 66
     assert house.seen.told("retry") == [("retry", 1)]
     assert house.seen.told("patience") == [("patience", 100.0)]
+
+
+async def test_of_another_node() -> None:
+    """What its client has waited there is off its patience, and the edit has its name of there."""
+    house = House()
+    house.app.user_middleware.append(Middleware(Marks, edit_id="edit_7", repeats=True, waited=40.0))
+
+    await post(house, headers={"x-stainless-read-timeout": "100"})
+
+    edit_request = house.service.edit_requests[0]
+    assert (edit_request.edit_id, edit_request.repeats) == ("edit_7", True)
+    assert edit_request.patience == 58.0
 
 
 async def test_pictures_are_not_kept_by_the_door() -> None:
