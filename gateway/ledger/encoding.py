@@ -1,7 +1,7 @@
 """Pure: what is kept for single edits ⇄ bytes. Files and PostgreSQL hold the same bytes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -42,12 +42,19 @@ def decode_urls(content: bytes) -> tuple[ResultImage, ...] | None:
 
 def encode_promised_edit(edit: Edit, pictures: tuple[Picture, ...]) -> tuple[bytes, ...]:
     """Return the pieces to write: length of the JSON, all fields as JSON, the pictures' bytes."""
+    fields = asdict(edit)
+    fields["answer"] = fields.pop("output")  # its name in version 1
     head = orjson.dumps(
         {
             "version": _VERSION,
-            "edit": asdict(edit),
+            "edit": fields,
             "pictures": [
-                {**asdict(replace(picture, content=b"")), "content": len(picture.content)}
+                {
+                    "content": len(picture.content),
+                    "media_type": picture.media_type,
+                    "url": picture.url,
+                    "size": None if picture.size is None else asdict(picture.size),
+                }
                 for picture in pictures
             ],
         }
@@ -84,16 +91,19 @@ def _unreadable() -> LedgerUnavailable:
 
 
 def _decode_edit(fields: Mapping[str, Any]) -> Edit:
-    answer = fields["answer"]
-    options = OutputOptions(
+    values = dict(fields)
+    output = values.pop("answer")
+    values["output"] = OutputOptions(
         **{
-            **answer,
-            "response_format": ResponseFormat(answer["response_format"]),
-            "scale_to": _decode_size(answer["scale_to"]),
+            **output,
+            "response_format": ResponseFormat(output["response_format"]),
+            "scale_to": _decode_size(output["scale_to"]),
         }
     )
-    lists = {name: tuple(fields[name]) for name in ("ignored", "adjusted")}
-    return Edit(**{**fields, "answer": options, "size": _decode_size(fields["size"]), **lists})
+    values["size"] = _decode_size(values["size"])
+    for name in ("ignored", "adjusted"):
+        values[name] = tuple(values[name])
+    return Edit(**values)
 
 
 def _decode_size(fields: Mapping[str, int] | None) -> Size | None:

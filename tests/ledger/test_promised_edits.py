@@ -10,6 +10,7 @@ from gateway.domain.clock import SystemClock
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
 from gateway.ledger.edit_files import FilePromisedEdits, NoPromisedEdits
+from gateway.ledger.encoding import decode_promised_edit, encode_promised_edit
 from gateway.ledger.open import open_stores
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +68,28 @@ def test_the_sample_sets_every_field() -> None:
     assert not [it.name for it in fields(Edit) if getattr(EDIT, it.name) == getattr(plain, it.name)]
     form = [it.name for it in fields(OutputOptions) if getattr(FORM, it.name) == it.default]
     assert not form
-    assert {it.name for it in fields(Picture)} == {"content", "media_type", "url", "size"}
+    # What was done to a picture is in the edit: its own list is not kept.
+    stored = {"content", "media_type", "url", "size"}
+    assert {it.name for it in fields(Picture)} == {*stored, "adjusted"}
+
+
+def test_a_file_of_the_first_release_is_read() -> None:
+    """The names in the file do not change with those in the code (P17)."""
+    output = (
+        '{"response_format":"url","output_format":"webp","compression":80,'
+        '"scale_to":{"width":640,"height":480},"composite":true,"stream":true}'
+    )
+    head = (
+        '{"version":1,"edit":{"model":"wan2.6-image","prompt":"a red cat 猫","n":3,'
+        '"negative_prompt":"blue","size":{"width":768,"height":512},"seed":7,"watermark":false,'
+        f'"prompt_extend":true,"answer":{output},"model_asked":"gpt-image-1","ignored":["user"],'
+        '"adjusted":["1:rotated"]},"pictures":[{"content":8,"media_type":"image/png","url":"",'
+        '"size":{"width":8,"height":9}}]}'
+    ).encode()
+    content = len(head).to_bytes(8, "big") + head + b"\x89PNG one"
+
+    assert decode_promised_edit(content) == (EDIT, PICTURES[:1])
+    assert decode_promised_edit(b"".join(encode_promised_edit(EDIT, PICTURES))) == (EDIT, PICTURES)
 
 
 async def test_another_process_reads_what_this_one_put(
