@@ -31,7 +31,7 @@ from gateway.sandbox import (
     read_labels,
     sandbox_server,
 )
-from gateway.sandbox.fault_tables import write_fault
+from gateway.sandbox.faults import write_fault
 from gateway.server import Server, server
 from gateway.upstream.clients import Purpose, Transports
 from gateway.upstream.transport import AiohttpTransport

@@ -1,9 +1,18 @@
 """A simulated DashScope region: an ASGI app of its own."""
 
 from gateway.sandbox.app import create_sandbox
-from gateway.sandbox.clock import Clock, RealClock
-from gateway.sandbox.config import DEFAULT_LATENCY, Limits, Listing, SandboxConfig
-from gateway.sandbox.fault_tables import read_fault
+from gateway.sandbox.config import (
+    DEFAULT_LATENCY,
+    Clock,
+    Constant,
+    Limits,
+    Listing,
+    Lognormal,
+    RealClock,
+    SandboxConfig,
+    Uniform,
+    read_latency,
+)
 from gateway.sandbox.faults import (
     Answer,
     Cut,
@@ -14,11 +23,11 @@ from gateway.sandbox.faults import (
     Hang,
     Late,
     Slow,
+    read_fault,
 )
-from gateway.sandbox.labels import read_labels
-from gateway.sandbox.latency import Constant, Lognormal, Uniform, read_latency
+from gateway.sandbox.injection import PeerCut
+from gateway.sandbox.pictures import read_labels
 from gateway.sandbox.serve import bind, running, running_regions, sandbox_server, serve_sandboxes
-from gateway.sandbox.wire import PeerCut
 
 __all__ = [
     "DEFAULT_LATENCY",

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.sandbox.fault_tables import read_fault
-from gateway.sandbox.latency import read_latency
+from gateway.sandbox.config import read_latency
+from gateway.sandbox.faults import read_fault
 from gateway.sandbox.region import Region
 
 

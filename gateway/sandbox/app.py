@@ -9,19 +9,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.sandbox.admin import admin_routes
-from gateway.sandbox.answers import Refusal, refuse
-from gateway.sandbox.clock import Clock, RealClock
-from gateway.sandbox.config import SandboxConfig
-from gateway.sandbox.doors import Call, door
-from gateway.sandbox.downloads import download
+from gateway.sandbox.calls import Call, door
+from gateway.sandbox.checks import invalid
+from gateway.sandbox.config import Clock, RealClock, SandboxConfig
 from gateway.sandbox.faults import Operation
 from gateway.sandbox.models import AT_ONCE, PATHS
+from gateway.sandbox.object_storage_calls import UPLOAD_PATH, closed, download, policy, upload
 from gateway.sandbox.region import Region
-from gateway.sandbox.said import invalid
-from gateway.sandbox.submits import submit
-from gateway.sandbox.sync_calls import generate
+from gateway.sandbox.responses import Refusal, refuse
+from gateway.sandbox.submits import generate, submit
 from gateway.sandbox.task_calls import cancel, list_tasks, query
-from gateway.sandbox.upload_calls import UPLOAD_PATH, closed, policy, upload
 
 _API = "/api/v1"
 

@@ -1,21 +1,178 @@
-"""
-Checks of a submit's body, each with the region's own text (reference sections 1.3, 7.2).
+"""x"""
 
-`read_envelope` holds what is always refused at POST; `read_order` what the documents leave open
-between POST and task, so that the caller can turn its refusal into a FAILED task.
-"""
-
+import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 import orjson
+import pybase64
+from PIL import Image
 
-from gateway.sandbox.answers import Refusal
-from gateway.sandbox.models import Rules, rules_of
-from gateway.sandbox.order import Order, Sent, Size
-from gateway.sandbox.said import invalid, prompt_of, read_said, undefined
+from gateway.sandbox.models import FORMATS, Form, Rules, rules_of
+from gateway.sandbox.responses import Refusal
+from gateway.sandbox.tasks import Order, Sent, Size
+
+_ONE_MESSAGE = "messages length only support 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the input says; *images* is None where the field itself is missing."""
+
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(repr=False)
+    images: tuple[str, ...] | None
+
+
+def read_said(form: Form, entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> Said:
+    """
+    Read the input of a body.
+
+    Raises:
+        Refusal: 400 for a part of it that has the wrong type.
+    """
+    if form == "messages":
+        texts, images = _content(entry)
+        return Said(texts[0], text_of_field(parameters, "negative_prompt"), images)
+    prompt, negative = (text_of_field(entry, name) for name in ("prompt", "negative_prompt"))
+    given = entry.get("images")
+    if given is None:
+        return Said(prompt, negative, None)
+    if not isinstance(given, list) or not all(isinstance(image, str) for image in given):
+        raise undefined("images")
+    return Said(prompt, negative, tuple(given))
+
+
+def prompt_of(form: Form, entry: Mapping[str, Any]) -> str:
+    """Return the prompt of a body that may be wrong elsewhere, empty if it is wrong itself."""
+    alone = {name: entry[name] for name in ("prompt", "messages") if name in entry}
+    try:
+        return read_said(form, alone, {}).prompt
+    except Refusal:
+        return ""
+
+
+def text_of_field(table: Mapping[str, Any], name: str) -> str:
+    value = table.get(name, "")
+    if not isinstance(value, str):
+        raise undefined(name)
+    return value
+
+
+def invalid(message: str) -> Refusal:
+    return Refusal(400, "InvalidParameter", message)
+
+
+def undefined(name: str) -> Refusal:
+    return invalid(f"The type or value of {name} is out of definition.")
+
+
+def _content(entry: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+    messages = entry.get("messages")
+    if not messages:
+        raise invalid("No messages found in input")
+    match messages:
+        case [{"role": "user", "content": [*content]}]:
+            texts = [one["text"] for one in content if isinstance(one, dict) and "text" in one]
+            images = [one["image"] for one in content if isinstance(one, dict) and "image" in one]
+        case [_]:
+            raise undefined("messages")
+        case _:
+            raise invalid(_ONE_MESSAGE)
+    if len(texts) != 1 or len(texts) + len(images) != len(content):
+        raise invalid("lack of image or text")
+    if not all(isinstance(said, str) for said in (*texts, *images)):
+        raise undefined("content")
+    return texts, tuple(images)
+
+
+SIDES = range(384, 5001)
+#: What a URL's picture is taken for, since the sandbox fetches nothing.
+PLACEHOLDER = (1024, 1024)
+
+_HEAD = re.compile(r"data:image/([a-z]+);base64,", re.IGNORECASE)
+#: No MIME type is longer; a head without a comma in there is none.
+_HEAD_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRules:
+    """
+    What a picture must be.
+
+    Attributes:
+        sides: Width and height, in pixels.
+        formats: Of its bytes, and of the type that an inline one names.
+        decodes: Every pixel is decoded (and the bytes are kept to make results from); else its
+            header is read and its digest kept.
+    """
+
+    max_bytes: int
+    refuse_alpha: bool
+    decodes: bool
+    sides: range = SIDES
+    formats: tuple[str, ...] = FORMATS
+
+
+def look_at(entry: str, rules: PictureRules, uploaded: Callable[[str], bytes]) -> Sent:
+    """
+    Turn one entry of ``images`` into the picture.
+
+    Args:
+        entry: An ``http(s)``, ``data`` or ``oss`` URL.
+        rules: What the picture must be.
+        uploaded: Bytes behind an ``oss://`` URL, or a refusal.
+
+    Raises:
+        Refusal: 400 with the region's text.
+    """
+    if entry.startswith(("http://", "https://")):
+        return Sent("url", sha256(entry.encode()).hexdigest(), PLACEHOLDER)
+    if entry.startswith("oss://"):
+        return _checked("oss", uploaded(entry), rules)
+    if entry[:5].lower() == "data:":
+        return _checked("data", _decode(entry, rules.formats), rules)
+    raise invalid("The provided URL does not appear to be valid. Ensure it is correctly formatted.")
+
+
+def _decode(entry: str, formats: tuple[str, ...]) -> bytes:
+    head = _HEAD.match(entry[:_HEAD_CHARACTERS])
+    if not head or head[1].upper().replace("JPG", "JPEG") not in formats:
+        raise invalid("image format error")
+    try:
+        return pybase64.b64decode(memoryview(entry.encode("ascii"))[head.end() :], validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise invalid("image format error") from exc
+
+
+def _checked(kind: str, data: bytes, rules: PictureRules) -> Sent:
+    if len(data) > rules.max_bytes:
+        raise invalid("Multimodal file size is too large")
+    try:
+        with Image.open(BytesIO(data), formats=rules.formats) as picture:
+            size = picture.size
+            sides = rules.sides
+            if size[0] not in sides or size[1] not in sides:
+                raise invalid(f"Image dimensions must be in [{sides.start}, {sides.stop - 1}]")
+            if rules.refuse_alpha and picture.has_transparency_data:
+                raise invalid("The image format is invalid: transparent channel is not supported.")
+            if rules.decodes:
+                picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+        raise Refusal(
+            400, "InvalidParameter", "The file format is illegal and cannot be opened."
+        ) from exc
+    return Sent(
+        "oss" if kind == "oss" else "data",
+        sha256(data).hexdigest(),
+        size,
+        data if rules.decodes else None,
+    )
+
 
 NEGATIVE_CHARACTERS = 500
 SEEDS = range(2**31)

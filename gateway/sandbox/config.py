@@ -1,12 +1,100 @@
-"""What a simulated region is told before it opens: accounts, limits, latency, faults, options."""
+"""What a simulated region is configured with: accounts, limits, latency, faults, a clock."""
 
+import asyncio
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, ClassVar, Literal, Protocol
 
 from gateway.sandbox.faults import Fault
-from gateway.sandbox.latency import Latency, Lognormal
 from gateway.sandbox.models import RULES
+
+
+class Clock(Protocol):
+    """Seconds: *now* of a monotonic clock, *epoch* since 1970 by the machine's calendar."""
+
+    def now(self) -> float: ...
+    def epoch(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class RealClock:
+    def now(self) -> float:
+        return time.monotonic()
+
+    def epoch(self) -> float:
+        return datetime.now(UTC).timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Every task runs equally long."""
+
+    kind: ClassVar[str] = "constant"
+    seconds: float
+
+    def draw(self, dice: Random) -> float:  # noqa: ARG002 - all distributions are drawn from alike
+        return self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Anything from *low* to *high* seconds, equally likely."""
+
+    kind: ClassVar[str] = "uniform"
+    low: float
+    high: float
+
+    def draw(self, dice: Random) -> float:
+        return dice.uniform(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Lognormal:
+    """Half of the tasks run under *median* seconds; *sigma* is the spread of the logarithm."""
+
+    kind: ClassVar[str] = "lognormal"
+    median: float
+    sigma: float = 0.35
+
+    def draw(self, dice: Random) -> float:
+        return dice.lognormvariate(math.log(self.median), self.sigma)
+
+
+Latency = Constant | Uniform | Lognormal
+
+_KINDS: dict[str, type[Constant] | type[Uniform] | type[Lognormal]] = {
+    shape.kind: shape for shape in (Constant, Uniform, Lognormal)
+}
+
+
+def read_latency(table: Mapping[str, Any]) -> Latency:
+    """
+    Read ``{"kind": "lognormal", "median": 45, "sigma": 0.35}`` and its like.
+
+    Raises:
+        ValueError: An unknown kind or field, or a number that is none or is negative.
+    """
+    fields = dict(table)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f"latency.kind: {kind!r} is none of {sorted(_KINDS)}")
+    if any(not isinstance(value, int | float) or value < 0 for value in fields.values()):
+        raise ValueError("latency: every field is a number of seconds, not negative")
+    try:
+        latency = _KINDS[kind](**fields)
+    except TypeError as exc:
+        raise ValueError(f"latency: fields do not fit {kind}: {sorted(fields)}") from exc
+    if isinstance(latency, Lognormal) and latency.median == 0:
+        raise ValueError("latency.median: must be over 0")
+    return latency
+
 
 DAY = 86400.0
 #: Of the figures known (reference section 11): 42 to 73 s.

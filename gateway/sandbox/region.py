@@ -5,19 +5,12 @@ from uuid import uuid4
 
 from starlette.requests import Request
 
-from gateway.sandbox.books import Books
-from gateway.sandbox.callers import Caller, Callers
-from gateway.sandbox.clock import Clock
-from gateway.sandbox.config import SandboxConfig
-from gateway.sandbox.fault_book import FaultBook
-from gateway.sandbox.faults import End
-from gateway.sandbox.latency import Latency
-from gateway.sandbox.limits import Rates
-from gateway.sandbox.order import Order
+from gateway.sandbox.config import Clock, Latency, SandboxConfig
+from gateway.sandbox.faults import End, FaultBook
+from gateway.sandbox.limits import Caller, Callers, Rates
+from gateway.sandbox.object_storage import Signer, Uploads, result_path
 from gateway.sandbox.pictures import Pictures
-from gateway.sandbox.signed_urls import Signer, result_path
-from gateway.sandbox.task import Task
-from gateway.sandbox.uploads import Uploads
+from gateway.sandbox.tasks import Books, Order, Task
 
 
 class Region:

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.sandbox.wire import CUT
+from gateway.sandbox.injection import CUT
 
 _BACKLOG = 2048
 _LOG = logging.getLogger("gateway.sandbox")

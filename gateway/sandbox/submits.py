@@ -1,30 +1,31 @@
-"""A submit: header checks, body checks, a task, its PENDING answer (sections 1, 2 and 9)."""
+"""x"""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from functools import partial
 
 from anyio import to_thread
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gateway.sandbox.answers import Refusal, reply
-from gateway.sandbox.callers import Caller
+from gateway.sandbox.calls import Call
 from gateway.sandbox.checks import (
     Envelope,
+    PictureRules,
     broken_order,
+    invalid,
+    look_at,
     not_asynchronous,
     read_envelope,
     read_order,
 )
 from gateway.sandbox.config import SandboxConfig
-from gateway.sandbox.doors import Call
-from gateway.sandbox.faults import Action, End, Late
-from gateway.sandbox.inputs import PictureRules, look_at
+from gateway.sandbox.faults import Action, End, Late, end_by_prompt
+from gateway.sandbox.limits import Caller
 from gateway.sandbox.models import AT_ONCE, rules_of
-from gateway.sandbox.order import Order
-from gateway.sandbox.prompt_script import end_by_prompt
-from gateway.sandbox.said import invalid
-from gateway.sandbox.task import Task
+from gateway.sandbox.responses import Refusal, refuse, reply, status_of, text_of
+from gateway.sandbox.tasks import Order, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +129,67 @@ async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, 
         end = End("FAILED", refusal.code, refusal.message, seconds=0.0)
         return broken_order(envelope), end
     return order, end_by_prompt(order.prompt)
+
+
+async def generate(call: Call) -> Response:
+    """
+    Do the work of a model that answers at once.
+
+    Raises:
+        Refusal: Whatever the headers, the body or the account's limit are refused for.
+        ClientDisconnect: The caller left before the answer; the work is billed.
+    """
+    read = await read_submit(call, AT_ONCE)
+    asked = replace(read, end=_that_can_be_said(read.end))
+
+    async def work() -> Response:
+        task = asked.make(call)
+        if isinstance(asked.action, Late):
+            # Its connection is cut before the work begins: nobody waits for this answer.
+            return Response()
+        if not await _waited(call, task.seconds):
+            raise ClientDisconnect
+        return _answer(call, task)
+
+    return await call.play(asked.action, work)
+
+
+async def _waited(call: Call, seconds: float) -> bool:
+    """Tell whether the caller stayed for so many seconds, as soon as that is known."""
+    async with asyncio.TaskGroup() as group:
+        lasting = group.create_task(call.region.clock.sleep(seconds))
+        leaving = group.create_task(_leaves(call))
+        await asyncio.wait({lasting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        lasting.cancel()
+        leaving.cancel()
+    return not lasting.cancelled()
+
+
+async def _leaves(call: Call) -> None:
+    # Its body has been read: nothing else can come.
+    await call.request.receive()
+
+
+def _that_can_be_said(end: End) -> End:
+    return end if end.status == "SUCCEEDED" else replace(end, status="FAILED")
+
+
+def _answer(call: Call, task: Task) -> Response:
+    region = call.region
+    end = task.end
+    # A sleep may end a little early by the clock.
+    now = max(region.settled_now(), task.submitted + task.seconds)
+    if task.status(now) == "FAILED":
+        text = end.message or text_of(end.code)
+        return refuse(call.request_id, Refusal(status_of(end.code), end.code, text))
+    urls = region.result_urls(task, now, region.base(call.request))
+    content = [{"image": url} for index, url in enumerate(urls) if index not in task.failures]
+    message = {"role": "assistant", "content": content}
+    width, height = task.order.made_size
+    return reply(
+        call.request_id,
+        {
+            "output": {"choices": [{"finish_reason": "stop", "message": message}]},
+            "usage": {"image_count": len(content), "width": width, "height": height},
+        },
+    )

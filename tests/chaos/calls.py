@@ -13,7 +13,7 @@ import httpx2
 from openai import APIError, APIStatusError, DefaultHttpxClient, OpenAI
 from openai.types import ImagesResponse
 
-from gateway.sandbox.labels import read_labels
+from gateway.sandbox.pictures import read_labels
 from tests.chaos.notes import Note
 from tests.chaos.wishes import GENERATION, Wish, picture, picture_sha256, prompt_sha256
 

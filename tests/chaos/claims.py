@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from gateway.sandbox.labels import read_labels
+from gateway.sandbox.pictures import read_labels
 from tests.chaos.calls import SdkCalls, customer_key
 from tests.chaos.notes import Note
 

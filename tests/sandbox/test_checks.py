@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.answers import Refusal
 from gateway.sandbox.checks import broken_order, read_envelope, read_order
-from gateway.sandbox.order import Order, Sent
+from gateway.sandbox.responses import Refusal
+from gateway.sandbox.tasks import Order, Sent
 
 MODEL = "wan2.5-i2i-preview"
 SENT = Sent("url", "0" * 64, (1024, 1024))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.sandbox.clock import RealClock
+from gateway.sandbox.config import RealClock
 
 pytestmark = pytest.mark.anyio
 

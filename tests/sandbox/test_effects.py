@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageChops
 
-from gateway.sandbox.effects import effect_for
+from gateway.sandbox.pictures import effect_for
 from tests.sandbox.stage import picture
 
 SENT = Image.open(BytesIO(picture())).convert("RGB")

@@ -4,8 +4,7 @@ from random import Random
 
 import pytest
 
-from gateway.sandbox.fault_book import FaultBook
-from gateway.sandbox.faults import Drop, Fault, Forget
+from gateway.sandbox.faults import Drop, Fault, FaultBook, Forget
 
 DROP = Drop()
 

@@ -4,8 +4,18 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.fault_tables import read_fault, write_fault
-from gateway.sandbox.faults import Answer, Cut, Drop, End, Forget, Hang, Late, Slow
+from gateway.sandbox.faults import (
+    Answer,
+    Cut,
+    Drop,
+    End,
+    Forget,
+    Hang,
+    Late,
+    Slow,
+    read_fault,
+    write_fault,
+)
 
 TABLES: list[dict[str, Any]] = [
     {"on": "submit", "do": "answer", "status": 503, "body": "<html>", "retry_after": 2},

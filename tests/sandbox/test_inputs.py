@@ -5,8 +5,8 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.sandbox.answers import Refusal
-from gateway.sandbox.inputs import PictureRules, look_at
+from gateway.sandbox.checks import PictureRules, look_at
+from gateway.sandbox.responses import Refusal
 from tests.sandbox.stage import data_url, picture
 
 RULES = PictureRules(max_bytes=10 * 1024 * 1024, refuse_alpha=False, decodes=True)

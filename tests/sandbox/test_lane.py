@@ -3,9 +3,7 @@
 import pytest
 
 from gateway.sandbox.faults import End
-from gateway.sandbox.lane import Lane
-from gateway.sandbox.order import Order
-from gateway.sandbox.task import Task
+from gateway.sandbox.tasks import Lane, Order, Task
 
 
 def task(number: int, submitted: float, seconds: float) -> Task:

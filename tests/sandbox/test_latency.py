@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.latency import Constant, Latency, Lognormal, Uniform, read_latency
+from gateway.sandbox.config import Constant, Latency, Lognormal, Uniform, read_latency
 
 
 @pytest.mark.parametrize(

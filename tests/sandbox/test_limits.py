@@ -4,9 +4,9 @@ from contextlib import suppress
 
 import pytest
 
-from gateway.sandbox.answers import Refusal
 from gateway.sandbox.config import Limits
 from gateway.sandbox.limits import Rates
+from gateway.sandbox.responses import Refusal
 
 
 def test_sliding_window() -> None:

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.answers import Refusal
 from gateway.sandbox.config import DAY, Listing
 from gateway.sandbox.faults import End
-from gateway.sandbox.lists import Wanted, list_body, read_wanted
-from gateway.sandbox.order import Order
-from gateway.sandbox.task import Task
+from gateway.sandbox.responses import Refusal
+from gateway.sandbox.task_calls import Wanted, list_body, read_wanted
+from gateway.sandbox.tasks import Order, Task
 from tests.sandbox.stage import EPOCH
 
 NOON = 1758686400.0  # 2025-09-24 12:00:00 in Beijing

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.sandbox import Limits
 from gateway.sandbox.models import AT_ONCE, EDITS, MESSAGES, PAINTING, RULES, SYNTHESIS, rules_of
-from gateway.sandbox.order import Order, Sent, Size
+from gateway.sandbox.tasks import Order, Sent, Size
 from tests.sandbox.stage import data_url, message, picture, region
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,8 @@ from PIL import Image, ImageChops
 
 from gateway.sandbox import read_labels
 from gateway.sandbox.faults import End
-from gateway.sandbox.order import Order, Sent
 from gateway.sandbox.pictures import Pictures, render
-from gateway.sandbox.task import Task
+from gateway.sandbox.tasks import Order, Sent, Task
 from tests.sandbox.stage import picture
 
 pytestmark = pytest.mark.anyio

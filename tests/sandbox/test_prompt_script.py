@@ -2,9 +2,8 @@
 
 import pytest
 
-from gateway.sandbox.answers import Refusal
-from gateway.sandbox.faults import End
-from gateway.sandbox.prompt_script import end_by_prompt
+from gateway.sandbox.faults import End, end_by_prompt
+from gateway.sandbox.responses import Refusal
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.answers import Refusal
+from gateway.sandbox.checks import Said, prompt_of, read_said
 from gateway.sandbox.models import Form
-from gateway.sandbox.said import Said, prompt_of, read_said
+from gateway.sandbox.responses import Refusal
 
 
 def message(*content: Any, role: str = "user") -> dict[str, Any]:

@@ -4,8 +4,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from gateway.sandbox.answers import OssRefusal
-from gateway.sandbox.signed_urls import Signer
+from gateway.sandbox.object_storage import Signer
+from gateway.sandbox.responses import OssRefusal
 
 SIGNER = Signer(b"secret")
 PATH = "/results/a.png"

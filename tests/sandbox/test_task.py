@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox.answers import text_of
 from gateway.sandbox.faults import End
-from gateway.sandbox.order import Order
-from gateway.sandbox.task import Task, query_body, wire_time
+from gateway.sandbox.responses import text_of
+from gateway.sandbox.tasks import Order, Task, query_body, wire_time
 from tests.sandbox.stage import EPOCH
 
 URLS = ["http://x/0", "http://x/1"]

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.sandbox.answers import OssRefusal, Refusal
-from gateway.sandbox.signed_urls import Signer
-from gateway.sandbox.uploads import MAX_FILE_MB, Uploads
+from gateway.sandbox.object_storage import MAX_FILE_MB, Signer, Uploads
+from gateway.sandbox.responses import OssRefusal, Refusal
 
 Form = dict[str, str]
 

@@ -1,4 +1,4 @@
-"""The shapes in which the region answers: flat JSON errors of DashScope, XML errors of OSS."""
+"""x"""
 
 from collections.abc import Mapping
 from typing import Any

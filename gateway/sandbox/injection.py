@@ -1,20 +1,13 @@
-"""
-Faults on the wire: answers that are late, slow, cut short, or never come.
-
-Cutting a TCP connection needs more than ASGI offers: an app that returns without an answer gets a
-500 from uvicorn. `gateway.sandbox.serve` therefore puts a function ``(reset: bool) -> None`` into
-``scope["state"]["sandbox.cut"]``. Without it (an in-process transport) `PeerCut` is raised
-through the app, which such a transport hands to its caller.
-"""
+"""x"""
 
 from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.sandbox.answers import OssRefusal, Refusal, refuse, text_of
-from gateway.sandbox.clock import Clock
+from gateway.sandbox.config import Clock
 from gateway.sandbox.faults import Action, Answer, Cut, Drop, Hang, Late, Operation, Slow
+from gateway.sandbox.responses import OssRefusal, Refusal, refuse, text_of
 
 CUT = "sandbox.cut"
 #: A slow answer leaves in pieces, so many a second.

@@ -1,4 +1,4 @@
-"""The doors that all calls come through: a request id, a count, and refusals turned to answers."""
+"""x"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway.sandbox.answers import Refusal, refuse
-from gateway.sandbox.callers import Caller
 from gateway.sandbox.faults import Action, Operation
-from gateway.sandbox.limits import Kind
+from gateway.sandbox.injection import play
+from gateway.sandbox.limits import Caller, Kind
 from gateway.sandbox.region import Region
-from gateway.sandbox.task import Task
-from gateway.sandbox.wire import play
+from gateway.sandbox.responses import Refusal, refuse
+from gateway.sandbox.tasks import Task
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
