@@ -37,7 +37,7 @@ from anyio import CapacityLimiter
 from dashscope.aigc.image_synthesis import ImageSynthesis
 from PIL import Image
 
-from gateway.sandbox import Limits, SandboxConfig, Uniform, bind, create_sandbox, running
+from gateway.sandbox import AccountLimits, SandboxConfig, Uniform, bind, create_sandbox, running
 
 _MODEL = "wan2.5-i2i-preview"
 _LAG = r"wan_gateway_poll_detection_lag_seconds_(sum|count)\{(.*?)\} (\S+)"
@@ -87,7 +87,7 @@ def _region(stand: Stand, scale: float) -> SandboxConfig:
         region=stand.name,
         accounts={f"a{one}": (stand.key(one),) for one in range(stand.accounts)},
         latency=Uniform(15.0 / scale, 90.0 / scale),
-        limits=Limits(submits_per_second=5, running_tasks=stand.running),
+        limits=AccountLimits(submits_per_second=5, running_tasks=stand.running),
         picture="plain",
         plain_bytes=30_000,
     )

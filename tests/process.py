@@ -17,7 +17,14 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.sandbox import Constant, Limits, SandboxConfig, bind, create_sandbox, sandbox_server
+from gateway.sandbox import (
+    AccountLimits,
+    Constant,
+    SandboxConfig,
+    bind,
+    create_sandbox,
+    sandbox_server,
+)
 from tests.whole import KEY, UPSTREAM_KEY, hashed, photo
 
 
@@ -102,13 +109,13 @@ def until(fact: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextmanager
-def region(task_seconds: float, limits: Limits | None = None) -> Iterator[str]:
+def region(task_seconds: float, limits: AccountLimits | None = None) -> Iterator[str]:
     """Serve a region in a thread of its own; yield its URL."""
     config = SandboxConfig(
         accounts={"acme": (UPSTREAM_KEY,)},
         latency=Constant(task_seconds),
         picture="plain",
-        limits=limits or Limits(),
+        limits=limits or AccountLimits(),
     )
     serving = sandbox_server(create_sandbox(config))
     with bind() as listener:

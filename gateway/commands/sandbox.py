@@ -25,32 +25,32 @@ from gateway.sandbox import (
 Serve = Callable[[Sequence[tuple[ASGIApp, socket.socket]]], Coroutine[Any, Any, None]]
 
 
-def run(asked: Namespace, _environ: Mapping[str, str], serve: Serve = serve_sandboxes) -> int:
+def run(args: Namespace, _environ: Mapping[str, str], serve: Serve = serve_sandboxes) -> int:
     """
-    Serve both regions until SIGINT or SIGTERM; raise ConfigError if that cannot be.
+    Serve both regions until SIGINT or SIGTERM; raise ConfigError if a port or a file is unusable.
 
     Args:
-        asked: The command line: ``host``, both ports, ``speed``, ``seed``, ``faults``.
-        serve: Serves apps on sockets to the end; a test hands in its own.
+        args: The command line: ``host``, both ports, ``speed``, ``seed``, ``faults``.
+        serve: Serves apps on sockets until a signal; a test passes its own.
     """
-    faults = _faults(asked.faults) if asked.faults else ()
-    ports = {"beijing": asked.beijing_port, "singapore": asked.singapore_port}
+    faults = _faults(args.faults) if args.faults else ()
+    ports = {"beijing": args.beijing_port, "singapore": args.singapore_port}
     with ExitStack() as stack:
-        places = []
+        apps = []
         for name, port in ports.items():
-            told = SandboxConfig(
+            config = SandboxConfig(
                 region=name,
                 accounts={"sandbox": (key_of(name),)},
-                speed=asked.speed,
-                seed=asked.seed,
+                speed=args.speed,
+                seed=args.seed,
                 faults=faults,
             )
-            listener = stack.enter_context(_listener(asked.host, name, port))
-            places.append((create_sandbox(told), listener))
-        base_urls = {name: _url(place[1]) for name, place in zip(ports, places, strict=True)}
-        # A program that starts us waits for these lines: they must not sit in a buffer.
-        print(_welcome(base_urls, asked.speed), flush=True)
-        asyncio.run(serve(places))
+            listener = stack.enter_context(_listener(args.host, name, port))
+            apps.append((create_sandbox(config), listener))
+        base_urls = {name: _url(app[1]) for name, app in zip(ports, apps, strict=True)}
+        # A program that starts this one waits for these lines, so they must not be buffered.
+        print(_welcome(base_urls, args.speed), flush=True)
+        asyncio.run(serve(apps))
     return 0
 
 
@@ -70,14 +70,14 @@ def _listener(host: str, region: str, port: int) -> socket.socket:
 
 def _faults(file: Path) -> tuple[Fault, ...]:
     try:
-        said = json.loads(file.read_text("utf-8"))
+        tables = json.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); fix --faults") from None
     except ValueError as error:
         raise ConfigError(f"{file}: is not JSON: {error}; fix that line") from None
-    if not isinstance(said, list):
+    if not isinstance(tables, list):
         raise ConfigError(f"{file}: is not a list; put the faults between [ and ]")
-    return tuple(_fault(file, number, table) for number, table in enumerate(said))
+    return tuple(_fault(file, number, table) for number, table in enumerate(tables))
 
 
 def _fault(file: Path, number: int, table: object) -> Fault:
@@ -115,7 +115,7 @@ def _welcome(base_urls: Mapping[str, str], speed: float) -> str:
             f"  DASHSCOPE_API_KEY={key_of('beijing')} DASHSCOPE_BASE_URL={beijing} \\",
             "    wan-gateway serve",
             "",
-            "Both, by a config; wan-gateway key --tenant NAME prints a customer's lines for it:",
+            "Both, by a config; wan-gateway key --tenant NAME prints a client's lines for it:",
             "",
             *(f"  export SANDBOX_{name.upper()}={key_of(name)}" for name in base_urls),
             "",

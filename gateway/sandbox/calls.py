@@ -1,4 +1,4 @@
-"""x"""
+"""One API call: its caller, the fault that hits it, and the handler around every operation."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,70 +7,72 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.sandbox.faults import Action, Operation
-from gateway.sandbox.injection import play
+from gateway.sandbox.injection import respond_with_fault
 from gateway.sandbox.limits import Caller, Kind
-from gateway.sandbox.region import Region
+from gateway.sandbox.region import SimulatedRegion
 from gateway.sandbox.responses import Refusal, refuse
-from gateway.sandbox.tasks import Task
+from gateway.sandbox.tasks import SimulatedTask
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request to one operation of a region."""
 
-    region: Region
+    region: SimulatedRegion
     on: Operation
     request: Request
     request_id: str
 
     def caller(self, kind: Kind) -> Caller:
         """
-        Recognise who calls, within the account's limit of that kind.
+        Return the caller, once the call has been counted against the account's rate.
 
         Raises:
             Refusal: 401 or 429.
         """
-        caller = self.region.callers.recognise(self.request.headers.get("authorization"))
+        caller = self.region.api_keys.authenticate(self.request.headers.get("authorization"))
         self.region.rates.count(caller.account, kind, self.region.now())
         return caller
 
-    def task(self, caller: Caller) -> Task | None:
-        """Find the task that the path names, if *caller* may see it."""
+    def task(self, caller: Caller) -> SimulatedTask | None:
+        """Return the task that the path names, if *caller* may see it."""
         return self.region.find(self.request.path_params["task_id"], caller.account)
 
     def fault(self, *, prompt: str = "", number: int | None = None) -> Action | None:
-        """Tell which scripted fault hits this call, counting it."""
-        action = self.region.faults.hit(self.on, prompt=prompt, task=number)
+        """Return the action of the first scripted fault that hits this call, and count it."""
+        action = self.region.faults.action_for(self.on, prompt=prompt, task=number)
         if action is not None:
-            self.region.books.counts[f"{self.on}.faulted"] += 1
+            self.region.counts[f"{self.on}.faulted"] += 1
         return action
 
-    def fault_about(self, task: Task | None) -> Action | None:
-        """Do the same for a call about *task*."""
+    def fault_for_task(self, task: SimulatedTask | None) -> Action | None:
+        """Do the same as `fault`, for a call about *task*."""
         if task is None:
             return self.fault()
-        return self.fault(prompt=task.order.prompt, number=task.number)
+        return self.fault(prompt=task.request.prompt, number=task.number)
 
-    async def play(
+    async def respond(
         self, action: Action | None, work: Callable[[], Awaitable[Response]]
     ) -> Response:
-        """Do *work* and answer, or what *action* makes of that."""
-        return await play(
+        """Do *work* and return its response, as *action* changes it."""
+        return await respond_with_fault(
             action, work, on=self.on, clock=self.region.clock, request_id=self.request_id
         )
 
 
-def door(region: Region, on: Operation, answer: Callable[[Call], Awaitable[Response]]) -> Endpoint:
-    """Make *answer* an endpoint that counts, and answers its refusals in the region's shape."""
+def handler(
+    region: SimulatedRegion, on: Operation, operate: Callable[[ApiCall], Awaitable[Response]]
+) -> Endpoint:
+    """Wrap *operate* as an endpoint that counts calls and turns a `Refusal` into a response."""
 
     async def endpoint(request: Request) -> Response:
-        call = Call(region, on, request, region.request_id())
-        counts = region.books.counts
+        call = ApiCall(region, on, request, region.request_id())
+        counts = region.counts
         counts[f"{on}.received"] += 1
         try:
-            return await answer(call)
+            return await operate(call)
         except Refusal as refusal:
             counts[f"{on}.throttled" if refusal.status == 429 else f"{on}.refused"] += 1
             return refuse(call.request_id, refusal)

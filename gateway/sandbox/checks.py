@@ -1,4 +1,9 @@
-"""x"""
+"""
+Checks of a submit's body, each with the region's own error text (sections 1.3, 1.4, 7.2 and 7.3).
+
+`read_envelope` holds the checks that refuse a submit in any case. `read_request` holds those that
+DashScope may make at POST or in the task, so that its caller can turn a refusal into a FAILED task.
+"""
 
 import binascii
 import re
@@ -12,51 +17,53 @@ import orjson
 import pybase64
 from PIL import Image
 
-from gateway.sandbox.models import FORMATS, Form, Rules, rules_of
+from gateway.sandbox.models import FORMATS, BodyForm, ModelRules, rules_of
 from gateway.sandbox.responses import Refusal
-from gateway.sandbox.tasks import Order, Sent, Size
+from gateway.sandbox.tasks import InputPicture, Size, SubmitRequest
 
 _ONE_MESSAGE = "messages length only support 1"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What the input says; *images* is None where the field itself is missing."""
+class SubmitInput:
+    """The prompts and pictures of a submit; *images* is None where the field is missing."""
 
     prompt: str = field(repr=False)
     negative_prompt: str = field(repr=False)
     images: tuple[str, ...] | None
 
 
-def read_said(form: Form, entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> Said:
+def read_input(
+    form: BodyForm, entry: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> SubmitInput:
     """
-    Read the input of a body.
+    Read the input of a body, in either form.
 
     Raises:
-        Refusal: 400 for a part of it that has the wrong type.
+        Refusal: 400 for a part of a wrong type.
     """
     if form == "messages":
         texts, images = _content(entry)
-        return Said(texts[0], text_of_field(parameters, "negative_prompt"), images)
-    prompt, negative = (text_of_field(entry, name) for name in ("prompt", "negative_prompt"))
-    given = entry.get("images")
-    if given is None:
-        return Said(prompt, negative, None)
-    if not isinstance(given, list) or not all(isinstance(image, str) for image in given):
+        return SubmitInput(texts[0], text_field(parameters, "negative_prompt"), images)
+    prompt, negative = (text_field(entry, name) for name in ("prompt", "negative_prompt"))
+    entries = entry.get("images")
+    if entries is None:
+        return SubmitInput(prompt, negative, None)
+    if not isinstance(entries, list) or not all(isinstance(image, str) for image in entries):
         raise undefined("images")
-    return Said(prompt, negative, tuple(given))
+    return SubmitInput(prompt, negative, tuple(entries))
 
 
-def prompt_of(form: Form, entry: Mapping[str, Any]) -> str:
-    """Return the prompt of a body that may be wrong elsewhere, empty if it is wrong itself."""
-    alone = {name: entry[name] for name in ("prompt", "messages") if name in entry}
+def prompt_if_readable(form: BodyForm, entry: Mapping[str, Any]) -> str:
+    """Return the prompt of a body that may be wrong elsewhere; empty if the prompt is wrong too."""
+    prompt_only = {name: entry[name] for name in ("prompt", "messages") if name in entry}
     try:
-        return read_said(form, alone, {}).prompt
+        return read_input(form, prompt_only, {}).prompt
     except Refusal:
         return ""
 
 
-def text_of_field(table: Mapping[str, Any], name: str) -> str:
+def text_field(table: Mapping[str, Any], name: str) -> str:
     value = table.get(name, "")
     if not isinstance(value, str):
         raise undefined(name)
@@ -85,30 +92,32 @@ def _content(entry: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
             raise invalid(_ONE_MESSAGE)
     if len(texts) != 1 or len(texts) + len(images) != len(content):
         raise invalid("lack of image or text")
-    if not all(isinstance(said, str) for said in (*texts, *images)):
+    if not all(isinstance(part, str) for part in (*texts, *images)):
         raise undefined("content")
     return texts, tuple(images)
 
 
 SIDES = range(384, 5001)
-#: What a URL's picture is taken for, since the sandbox fetches nothing.
+#: Assumed size of the picture behind a URL: the sandbox fetches nothing.
 PLACEHOLDER = (1024, 1024)
 
-_HEAD = re.compile(r"data:image/([a-z]+);base64,", re.IGNORECASE)
-#: No MIME type is longer; a head without a comma in there is none.
+_DATA_URL_HEAD = re.compile(r"data:image/([a-z]+);base64,", re.IGNORECASE)
+#: A ``data:`` URL whose head is longer than this is malformed.
 _HEAD_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class PictureRules:
     """
-    What a picture must be.
+    What an input picture must be.
 
     Attributes:
-        sides: Width and height, in pixels.
-        formats: Of its bytes, and of the type that an inline one names.
-        decodes: Every pixel is decoded (and the bytes are kept to make results from); else its
-            header is read and its digest kept.
+        max_bytes: Limit of the encoded file.
+        refuse_alpha: Refuse pictures with an alpha channel.
+        decodes: Decode every pixel and keep the file, to render results from it; else read the
+            header and keep the digest.
+        sides: Allowed width and height, in pixels.
+        formats: Allowed formats of the file, and of the media type of an inline one.
     """
 
     max_bytes: int
@@ -118,29 +127,31 @@ class PictureRules:
     formats: tuple[str, ...] = FORMATS
 
 
-def look_at(entry: str, rules: PictureRules, uploaded: Callable[[str], bytes]) -> Sent:
+def check_picture(
+    entry: str, rules: PictureRules, read_upload: Callable[[str], bytes]
+) -> InputPicture:
     """
-    Turn one entry of ``images`` into the picture.
+    Read and check one entry of ``images``.
 
     Args:
         entry: An ``http(s)``, ``data`` or ``oss`` URL.
         rules: What the picture must be.
-        uploaded: Bytes behind an ``oss://`` URL, or a refusal.
+        read_upload: Returns the file behind an ``oss://`` URL, or raises `Refusal`.
 
     Raises:
-        Refusal: 400 with the region's text.
+        Refusal: 400 with the region's error text.
     """
     if entry.startswith(("http://", "https://")):
-        return Sent("url", sha256(entry.encode()).hexdigest(), PLACEHOLDER)
+        return InputPicture("url", sha256(entry.encode()).hexdigest(), PLACEHOLDER)
     if entry.startswith("oss://"):
-        return _checked("oss", uploaded(entry), rules)
+        return _check_file("oss", read_upload(entry), rules)
     if entry[:5].lower() == "data:":
-        return _checked("data", _decode(entry, rules.formats), rules)
+        return _check_file("data", _decode(entry, rules.formats), rules)
     raise invalid("The provided URL does not appear to be valid. Ensure it is correctly formatted.")
 
 
 def _decode(entry: str, formats: tuple[str, ...]) -> bytes:
-    head = _HEAD.match(entry[:_HEAD_CHARACTERS])
+    head = _DATA_URL_HEAD.match(entry[:_HEAD_CHARACTERS])
     if not head or head[1].upper().replace("JPG", "JPEG") not in formats:
         raise invalid("image format error")
     try:
@@ -149,7 +160,7 @@ def _decode(entry: str, formats: tuple[str, ...]) -> bytes:
         raise invalid("image format error") from exc
 
 
-def _checked(kind: str, data: bytes, rules: PictureRules) -> Sent:
+def _check_file(kind: str, data: bytes, rules: PictureRules) -> InputPicture:
     if len(data) > rules.max_bytes:
         raise invalid("Multimodal file size is too large")
     try:
@@ -166,7 +177,7 @@ def _checked(kind: str, data: bytes, rules: PictureRules) -> Sent:
         raise Refusal(
             400, "InvalidParameter", "The file format is illegal and cannot be opened."
         ) from exc
-    return Sent(
+    return InputPicture(
         "oss" if kind == "oss" else "data",
         sha256(data).hexdigest(),
         size,
@@ -184,25 +195,25 @@ _OTHER_ROUTE = ("wan", "qwen", "z-image")
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The outer form: a known model and two JSON objects."""
+    """The outer form of a body: a model that the path serves, and two JSON objects."""
 
     model: str
     input: Mapping[str, Any]
     parameters: Mapping[str, Any]
 
 
-def read_envelope(body: bytes, models: tuple[str, ...], *, at_once: bool = False) -> Envelope:
+def read_envelope(body: bytes, models: tuple[str, ...], *, synchronous: bool = False) -> Envelope:
     """
-    Read the JSON body down to its objects.
+    Read a JSON body down to its two objects.
 
     Args:
-        body: What was posted.
-        models: What this route serves.
-        at_once: The route answers with results, and not with a task.
+        body: The body of the POST.
+        models: The models that this path serves.
+        synchronous: The path responds with results, not with a task.
 
     Raises:
-        Refusal: 400 for what is no such JSON, or names no model of this route; 403 for a model
-            that cannot be called asynchronously.
+        Refusal: 400 for a malformed body or a model that this path does not serve; 403 for a model
+            that has no asynchronous calls.
     """
     try:
         table = orjson.loads(body)
@@ -215,7 +226,7 @@ def read_envelope(body: bytes, models: tuple[str, ...], *, at_once: bool = False
         raise Refusal(
             400, "BadRequest.EmptyModel", 'Required parameter "model" missing from request.'
         )
-    _check_model(model, models, at_once=at_once)
+    _check_model(model, models, synchronous=synchronous)
     entry = table.get("input")
     parameters = table.get("parameters")
     if entry is None or entry == {}:
@@ -229,12 +240,12 @@ def read_envelope(body: bytes, models: tuple[str, ...], *, at_once: bool = False
     return Envelope(model, entry, parameters or {})
 
 
-def _check_model(model: Any, models: tuple[str, ...], *, at_once: bool) -> None:
+def _check_model(model: Any, models: tuple[str, ...], *, synchronous: bool) -> None:
     if model in models:
         return
     if not isinstance(model, str):
         raise invalid("The type or value of model is out of definition.")
-    if model.startswith(_SYNC_ONLY) and not at_once:
+    if model.startswith(_SYNC_ONLY) and not synchronous:
         raise not_asynchronous()
     if model.startswith(_OTHER_ROUTE):
         raise invalid(
@@ -248,51 +259,51 @@ def not_asynchronous() -> Refusal:
     return Refusal(403, "AccessDenied", "current user api does not support asynchronous calls")
 
 
-def read_order(envelope: Envelope, look_at: Callable[[str], Sent]) -> Order:
+def read_request(envelope: Envelope, read_picture: Callable[[str], InputPicture]) -> SubmitRequest:
     """
-    Read the fields of one edit.
+    Read and check the fields of a submit.
 
     Args:
         envelope: The outer form.
-        look_at: Turns one entry of ``images`` into the picture, or refuses it.
+        read_picture: Reads and checks one entry of ``images``.
 
     Raises:
-        Refusal: 400 with the text for the first field that is wrong.
+        Refusal: 400 for the first field that is wrong.
     """
     parameters = envelope.parameters
     rules = rules_of(envelope.model)
-    said = read_said(rules.form, envelope.input, parameters)
-    if not said.prompt:
+    submitted = read_input(rules.form, envelope.input, parameters)
+    if not submitted.prompt:
         raise invalid("Field required: input.prompt")
     count = parameters.get("n", rules.results.count)
     if type(count) is not int or count not in rules.results.counts:
         raise undefined("n")
-    return Order(
+    return SubmitRequest(
         model=envelope.model,
-        prompt=said.prompt[: rules.characters],
-        negative_prompt=said.negative_prompt[:NEGATIVE_CHARACTERS],
+        prompt=submitted.prompt[: rules.characters],
+        negative_prompt=submitted.negative_prompt[:NEGATIVE_CHARACTERS],
         n=count,
         size=_size(parameters.get("size"), rules),
         seed=_seed(parameters.get("seed")),
         prompt_extend=_flag(parameters, "prompt_extend", default=True),
         watermark=_flag(parameters, "watermark", default=False),
-        images=tuple(look_at(entry) for entry in _images(said.images, rules)),
+        images=tuple(read_picture(entry) for entry in _images(submitted.images, rules)),
     )
 
 
-def broken_order(envelope: Envelope) -> Order:
-    """Keep what can be kept of an edit that fails its checks inside the task."""
+def readable_part(envelope: Envelope) -> SubmitRequest:
+    """Return the readable part of a submit whose checks fail in the task."""
     rules = rules_of(envelope.model)
     results = rules.results
     count = envelope.parameters.get("n", results.count)
-    return Order(
+    return SubmitRequest(
         model=envelope.model,
-        prompt=prompt_of(rules.form, envelope.input)[: rules.characters],
+        prompt=prompt_if_readable(rules.form, envelope.input)[: rules.characters],
         n=count if type(count) is int and count in results.counts else results.count,
     )
 
 
-def _images(images: tuple[str, ...] | None, rules: Rules) -> tuple[str, ...]:
+def _images(images: tuple[str, ...] | None, rules: ModelRules) -> tuple[str, ...]:
     if images is None and rules.images.start:
         raise invalid("Field required: input.images")
     if len(images or ()) not in rules.images:
@@ -304,7 +315,7 @@ def _images(images: tuple[str, ...] | None, rules: Rules) -> tuple[str, ...]:
     return images or ()
 
 
-def _size(value: Any, rules: Rules) -> Size | None:
+def _size(value: Any, rules: ModelRules) -> Size | None:
     if value is None:
         return None
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -312,13 +323,13 @@ def _size(value: Any, rules: Rules) -> Size | None:
         raise undefined("size")
     width = int(match[1])
     height = int(match[2])
-    if not rules.results.fit(width, height):
+    if not rules.results.allows(width, height):
         raise undefined("size")
     return width, height
 
 
 def _seed(value: Any) -> int | None:
-    # The vendor's Java sample sends a string of digits.
+    # DashScope's Java sample sends a string of digits.
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     if value is None:

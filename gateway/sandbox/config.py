@@ -13,7 +13,7 @@ from gateway.sandbox.faults import Fault
 from gateway.sandbox.models import RULES
 
 
-class Clock(Protocol):
+class SandboxClock(Protocol):
     """Seconds: *now* of a monotonic clock, *epoch* since 1970 by the machine's calendar."""
 
     def now(self) -> float: ...
@@ -34,12 +34,12 @@ class RealClock:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Every task runs equally long."""
+    """Every task runs for the same time."""
 
     kind: ClassVar[str] = "constant"
     seconds: float
 
-    def draw(self, dice: Random) -> float:  # noqa: ARG002 - all distributions are drawn from alike
+    def draw(self, rng: Random) -> float:  # noqa: ARG002 - the signature that all distributions share
         return self.seconds
 
 
@@ -51,20 +51,20 @@ class Uniform:
     low: float
     high: float
 
-    def draw(self, dice: Random) -> float:
-        return dice.uniform(self.low, self.high)
+    def draw(self, rng: Random) -> float:
+        return rng.uniform(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
 class Lognormal:
-    """Half of the tasks run under *median* seconds; *sigma* is the spread of the logarithm."""
+    """Half of the tasks run for less than *median* seconds; *sigma* is that of the logarithm."""
 
     kind: ClassVar[str] = "lognormal"
     median: float
     sigma: float = 0.35
 
-    def draw(self, dice: Random) -> float:
-        return dice.lognormvariate(math.log(self.median), self.sigma)
+    def draw(self, rng: Random) -> float:
+        return rng.lognormvariate(math.log(self.median), self.sigma)
 
 
 Latency = Constant | Uniform | Lognormal
@@ -76,10 +76,10 @@ _KINDS: dict[str, type[Constant] | type[Uniform] | type[Lognormal]] = {
 
 def read_latency(table: Mapping[str, Any]) -> Latency:
     """
-    Read ``{"kind": "lognormal", "median": 45, "sigma": 0.35}`` and its like.
+    Read a latency from its JSON form, like ``{"kind": "lognormal", "median": 45, "sigma": 0.35}``.
 
     Raises:
-        ValueError: An unknown kind or field, or a number that is none or is negative.
+        ValueError: An unknown kind or field, or a value that is not a number or is negative.
     """
     fields = dict(table)
     kind = fields.pop("kind", None)
@@ -97,17 +97,17 @@ def read_latency(table: Mapping[str, Any]) -> Latency:
 
 
 DAY = 86400.0
-#: Of the figures known (reference section 11): 42 to 73 s.
+#: Fits the known running times of 42 to 73 s (reference section 11).
 DEFAULT_LATENCY = Lognormal(45.0, 0.35)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AccountLimits:
     """
-    What one account may do, all of its keys together.
+    What one account may do with all of its keys together.
 
-    Rates are counted in a sliding window of one second. ``task_calls_per_second`` covers query,
-    list and cancel together. Source: reference section 6.1 and 4.1.
+    Rates are counted in a sliding window of one second; ``task_calls_per_second`` covers query,
+    list and cancel together (reference sections 4.1 and 6.1).
     """
 
     submits_per_second: int = 5
@@ -117,15 +117,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListOptions:
     """
-    How the task list behaves where the documents are silent.
+    How the list call behaves where DashScope's documents do not say.
 
     Attributes:
-        refused: Every list call is answered 403 ``AccessDenied``.
-        lag_seconds: The list shows the region as it was so long ago.
-        max_page_size: A larger ``page_size`` is answered with this many rows.
-        newest_first: Order by submit time, the newest on page 1.
+        refused: Every list call gets a 403 ``AccessDenied``.
+        lag_seconds: The list shows the state of this many seconds ago.
+        max_page_size: A larger ``page_size`` is reduced to this.
+        newest_first: Page 1 holds the newest tasks, not the oldest.
     """
 
     refused: bool = False
@@ -140,23 +140,24 @@ class SandboxConfig:
     One simulated DashScope region.
 
     Attributes:
-        region: Its name, shown in list rows and books.
-        accounts: Keys by account name. Keys of one account share its limits and see its tasks.
-        models: What the region offers.
-        latency: Running time of a task, or of work that is answered at once, before *speed*.
-        speed: Divides the running time: 10 makes a 45 s task end after 4.5 s.
-        late_checks: Fields of a submit are checked in the task (FAILED) and not at POST (400).
-        refuse_alpha: A picture with an alpha channel is refused; else its alpha is ignored.
-        max_image_bytes: Of one decoded picture.
-        max_body_bytes: Of a whole submit; None for no limit.
-        picture: ``"made"`` renders each result from the picture sent; ``"plain"`` serves a canned
-            PNG of *plain_bytes* and looks at headers of pictures only, for load tests.
+        region: Its name, shown in list rows and by the admin API.
+        accounts: Keys by account name. The keys of an account share its limits and its tasks.
+        models: The models that the region serves.
+        latency: Running time of a task or of a synchronous call, before *speed*.
+        speed: Divides the running time: with 10, a task of 45 s ends after 4.5 s.
+        late_checks: A submit with a wrong field makes a task that is FAILED, in place of a 400.
+        refuse_alpha: Refuse pictures with an alpha channel; else it is ignored.
+        max_image_bytes: Limit of one picture, after Base64 decoding.
+        max_body_bytes: Limit of a submit's body; None for no limit.
+        picture: ``"made"`` renders each result from the input picture; ``"plain"`` serves a canned
+            PNG of *plain_bytes* and reads only the headers of input pictures, for load tests.
+        cache_bytes: Size of the cache of rendered results.
         url_seconds: Life of a result URL's signature, from the task's end.
         result_seconds: Life of a task and its result files, from the task's end.
         upload_seconds: Life of an uploaded file.
         policy_seconds: Life of an upload policy.
-        public_base: Scheme and authority of URLs handed out; None takes the request's Host.
-        seed: Of latencies and of faults with a probability, so that two runs are alike.
+        public_base: Scheme and authority of the URLs in responses; None takes the request's Host.
+        seed: Seeds latencies and faults with a probability, so that runs can be repeated.
     """
 
     region: str = "beijing"
@@ -166,8 +167,8 @@ class SandboxConfig:
     models: tuple[str, ...] = tuple(RULES)
     latency: Latency = DEFAULT_LATENCY
     speed: float = 1.0
-    limits: Limits = Limits()
-    listing: Listing = Listing()
+    limits: AccountLimits = AccountLimits()
+    listing: ListOptions = ListOptions()
     faults: tuple[Fault, ...] = ()
     late_checks: bool = False
     refuse_alpha: bool = False

@@ -1,4 +1,20 @@
-"""x"""
+"""
+Scripted faults: which request is hit, and what happens to it.
+
+A fault names an operation and conditions that must all hold; the first fault in the list that
+matches decides. `gateway.sandbox.injection` carries it out. The admin API and files hold faults as
+JSON::
+
+    {"on": "submit", "do": "answer", "status": 429, "code": "Throttling.RateQuota", "count": 3}
+    {"on": "submit", "do": "drop", "after": true, "prompt": "hat"}
+    {"on": "download", "do": "cut", "bytes": 1000, "task": 0}
+    {"on": "query", "do": "hang", "nth": 2}
+    {"on": "submit", "do": "end", "status": "FAILED", "code": "DataInspectionFailed"}
+
+A prompt may script how its task ends, for demos without the admin API:
+``[sandbox:fail CODE]``, ``[sandbox:refuse CODE]``, ``[sandbox:partial 0,2]``,
+``[sandbox:seconds 3]``, ``[sandbox:cancel]``, ``[sandbox:unknown]``; several may stand together.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +24,7 @@ from random import Random
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from gateway.sandbox.responses import Refusal, status_of, text_of
+from gateway.sandbox.responses import Refusal, message_of, status_of
 
 Operation = Literal["submit", "query", "list", "cancel", "download", "upload"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)
@@ -17,10 +33,12 @@ OPERATIONS: tuple[str, ...] = get_args(Operation)
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    Answer this instead.
+    Respond with this error instead.
 
-    ``after``: do the work first, so that a 504 hides a task that was made. ``body`` replaces the
-    flat error object with any text, as a load balancer does.
+    Attributes:
+        after: Do the work first, so that a 504 hides a task that was created.
+        body: Any text in place of the flat error object, as a load balancer sends.
+        retry_after: Seconds in a ``Retry-After`` header.
     """
 
     do: ClassVar[str] = "answer"
@@ -35,9 +53,10 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Hang:
     """
-    Say nothing for *seconds*, then go on as if nothing was; None: until the peer leaves.
+    Send nothing for *seconds*, then go on normally; None: until the peer disconnects.
 
-    ``after``: the work is done before the silence, so that a peer that leaves has a task.
+    Attributes:
+        after: Do the work first, so that a peer that disconnects has a task.
     """
 
     do: ClassVar[str] = "hang"
@@ -48,10 +67,12 @@ class Hang:
 @dataclass(frozen=True, slots=True)
 class Drop:
     """
-    Cut the connection without a byte of an answer.
+    Cut the connection before the first byte of the response.
 
-    ``after``: once the work is done, so that a task exists whose answer is lost. ``reset``: with
-    a TCP RST in place of a FIN. ``seconds``: of silence before the cut.
+    Attributes:
+        after: Do the work first, so that a task exists whose response is lost.
+        reset: With a TCP RST in place of a FIN.
+        seconds: Wait this long before the cut.
     """
 
     do: ClassVar[str] = "drop"
@@ -62,7 +83,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Cut the connection of a submit at once; its task or work begins *seconds* later."""
+    """Cut the connection of a submit at once; its task is created *seconds* later."""
 
     do: ClassVar[str] = "late"
     seconds: float
@@ -70,7 +91,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Promise the whole body, send *bytes* of it, cut the connection."""
+    """Announce the whole body, send *bytes* of it, then cut the connection."""
 
     do: ClassVar[str] = "cut"
     bytes: int
@@ -79,7 +100,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """Wait *start* seconds before the first byte, then send so many bytes a second (0: all)."""
+    """Wait *start* seconds, then send *bytes_per_second*; 0 sends everything at once."""
 
     do: ClassVar[str] = "slow"
     start: float = 0.0
@@ -88,7 +109,7 @@ class Slow:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Answer one query with UNKNOWN; the task lives on."""
+    """Answer a query with UNKNOWN; the task itself goes on."""
 
     do: ClassVar[str] = "forget"
 
@@ -98,12 +119,11 @@ class End:
     """
     Decide at the submit how the task will end.
 
-    A model that answers at once says it in its answer: FAILED is an HTTP error of the documented
-    status of *code*, and so are CANCELED and UNKNOWN, which such work cannot be; pictures that
-    failed among others are missing.
+    For a synchronous model FAILED, CANCELED and UNKNOWN are an HTTP error with the documented
+    status of *code*, and pictures that fail among others are missing from the response.
 
     Attributes:
-        status: Its end state; UNKNOWN is a task that the region loses.
+        status: Its final status; UNKNOWN is a task that the region loses.
         images: 0-based indices that fail while the others succeed (status SUCCEEDED).
         seconds: Exact running time, not divided by the region's speed; None draws it.
     """
@@ -128,16 +148,16 @@ _ONLY_ON: dict[str, tuple[str, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    One rule.
+    One scripted fault.
 
     Attributes:
         on: The operation that it hits.
         action: What happens.
-        prompt: Only where the task's prompt holds this text.
-        task: Only the task of this 0-based number in the region's order of submits.
-        nth: Only the nth (1-based) request of this operation that matches the rest.
-        probability: Hit so often, by the region's seeded dice.
-        count: At most so many hits; None for no end.
+        prompt: Only where the task's prompt contains this text.
+        task: Only the task with this 0-based number in the region's order of submits.
+        nth: Only the nth (1-based) request that meets the conditions above.
+        probability: Chance of a hit, drawn from the region's seeded random generator.
+        count: Maximum number of hits; None for no limit.
     """
 
     on: Operation
@@ -160,22 +180,22 @@ _ACTIONS: dict[str, Any] = {
 
 
 def write_fault(fault: Fault) -> dict[str, Any]:
-    """Turn a rule into its JSON form, leaving out what is at its default."""
-    shown: dict[str, Any] = {"on": fault.on, "do": fault.action.do}
-    for noun in (fault, fault.action):
-        for part in fields(noun):
-            value = getattr(noun, part.name)
+    """Return the JSON form of a fault, without the fields that have their default."""
+    table: dict[str, Any] = {"on": fault.on, "do": fault.action.do}
+    for holder in (fault, fault.action):
+        for part in fields(holder):
+            value = getattr(holder, part.name)
             if part.name not in {"on", "action"} and value != part.default:
-                shown[part.name] = value
-    return shown
+                table[part.name] = value
+    return table
 
 
 def read_fault(table: Mapping[str, Any]) -> Fault:
     """
-    Read one rule.
+    Read a fault from its JSON form.
 
     Raises:
-        ValueError: An unknown, missing or mistyped operation, action or field; the text says which.
+        ValueError: An unknown or missing operation, action or field, or a value of a wrong type.
     """
     rest = dict(table)
     on = rest.pop("on", None)
@@ -209,7 +229,7 @@ def _check_types(shape: Any, values: Mapping[str, Any]) -> None:
     hints = get_type_hints(shape)
     for name, value in values.items():
         if not _fits(value, hints[name]):
-            raise ValueError(f"fault.{name}: {value!r} is not of the right kind")
+            raise ValueError(f"fault.{name}: {value!r} has the wrong type")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -227,12 +247,12 @@ def _fits(value: Any, hint: Any) -> bool:
 _SCRIPT = re.compile(r"\[sandbox:(\w+)(?: +([\w., ]+?))?\]")
 
 
-def end_by_prompt(prompt: str) -> End:
+def end_from_prompt(prompt: str) -> End:
     """
-    Read how a task shall end from its prompt; without a script it succeeds.
+    Read from a prompt how its task ends; without a script it succeeds.
 
     Raises:
-        Refusal: The prompt asks to be refused at POST, or holds a script that is not one.
+        Refusal: The prompt asks to be refused, or contains an unknown script.
     """
     end = End()
     for match in _SCRIPT.finditer(prompt):
@@ -247,7 +267,7 @@ def _apply(end: End, verb: str, argument: str, text: str) -> End:
                 return replace(end, status="FAILED", code=argument or end.code)
             case "refuse":
                 code = argument or "InvalidParameter"
-                raise Refusal(status_of(code), code, text_of(code))
+                raise Refusal(status_of(code), code, message_of(code))
             case "partial":
                 return replace(end, images=tuple(int(part) for part in argument.split(",")))
             case "seconds":
@@ -275,12 +295,12 @@ class _Tally:
     hits: int = 0
 
 
-class FaultBook:
-    """Answers for each request whether a rule hits it. The first that does is played."""
+class FaultInjector:
+    """The faults of a region in order, with a count of matches and hits for each."""
 
-    def __init__(self, faults: tuple[Fault, ...], dice: Random) -> None:
+    def __init__(self, faults: tuple[Fault, ...], rng: Random) -> None:
         self._tallies = [_Tally(fault) for fault in faults]
-        self._dice = dice
+        self._dice = rng
 
     def add(self, *faults: Fault) -> None:
         self._tallies += [_Tally(fault) for fault in faults]
@@ -288,8 +308,10 @@ class FaultBook:
     def clear(self) -> None:
         self._tallies.clear()
 
-    def hit(self, on: Operation, *, prompt: str = "", task: int | None = None) -> Action | None:
-        """Tell what happens to this request, counting it; None lets it pass."""
+    def action_for(
+        self, on: Operation, *, prompt: str = "", task: int | None = None
+    ) -> Action | None:
+        """Return the action of the first fault that hits this request; count matches and hits."""
         for tally in self._tallies:
             if tally.fault.on == on and self._hits(tally, prompt, task):
                 tally.hits += 1
@@ -310,7 +332,7 @@ class FaultBook:
         return fault.probability >= 1.0 or self._dice.random() < fault.probability
 
     def show(self) -> list[dict[str, Any]]:
-        """Each rule in the form that `read_fault` takes, with ``seen`` and ``hits``."""
+        """Return the JSON form of each fault, with ``seen`` and ``hits``."""
         return [
             {**write_fault(tally.fault), "seen": tally.seen, "hits": tally.hits}
             for tally in self._tallies

@@ -1,93 +1,100 @@
-"""x"""
+"""
+Carry out scripted faults: responses that are late, slow, truncated, or never sent.
+
+ASGI cannot cut a TCP connection: uvicorn sends a 500 for an app that returns without a response.
+`gateway.sandbox.serve` therefore puts a function ``(reset: bool) -> None`` into
+``scope["state"]["sandbox.cut"]``. Where it is missing (the app is called in process) `PeerCut` is
+raised instead, and an in-process transport passes it on to its caller.
+"""
 
 from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.sandbox.config import Clock
+from gateway.sandbox.config import SandboxClock
 from gateway.sandbox.faults import Action, Answer, Cut, Drop, Hang, Late, Operation, Slow
-from gateway.sandbox.responses import OssRefusal, Refusal, refuse, text_of
+from gateway.sandbox.responses import OssRefusal, Refusal, message_of, refuse
 
 CUT = "sandbox.cut"
-#: A slow answer leaves in pieces, so many a second.
+#: A slow response is sent in this many pieces a second.
 _PIECES_PER_SECOND = 10
 
 
 class PeerCut(ConnectionError):
-    """The sandbox cut a connection that is none: the app runs inside its caller."""
+    """The sandbox cut the connection of a caller in the same process."""
 
 
-async def play(
+async def respond_with_fault(
     action: Action | None,
     work: Callable[[], Awaitable[Response]],
     *,
     on: Operation,
-    clock: Clock,
+    clock: SandboxClock,
     request_id: str,
 ) -> Response:
     """
-    Do *work* and answer, or what *action* makes of that.
+    Do *work* and return its response, as *action* changes it.
 
     Raises:
-        Refusal: The work's own.
+        Refusal: *work* raised it.
     """
-    done = await work() if _works_first(action) else None
+    early = await work() if _works_first(action) else None
     match action:
         case Answer():
-            return scripted(action, on, request_id)
+            return scripted_response(action, on, request_id)
         case Hang(seconds=None):
-            return Silent()
+            return NoResponse()
         case Hang(seconds=seconds):
             await clock.sleep(seconds or 0)
         case Drop(reset=reset, seconds=seconds):
             await clock.sleep(seconds)
-            return Severed(reset=reset)
+            return CutConnection(reset=reset)
         case Late():
-            return Severed(reset=False)
-    answer = done or await work()
+            return CutConnection(reset=False)
+    response = early or await work()
     match action:
         case Cut():
-            return CutShort(answer, action)
+            return TruncatedResponse(response, action)
         case Slow():
-            return Slowed(answer, action, clock)
-    return answer
+            return SlowResponse(response, action, clock)
+    return response
 
 
 def _works_first(action: Action | None) -> bool:
     return isinstance(action, Late) or (isinstance(action, Answer | Hang | Drop) and action.after)
 
 
-def scripted(action: Answer, on: Operation, request_id: str) -> Response:
-    """Answer what the script says, in the shape of whichever service is asked."""
+def scripted_response(action: Answer, on: Operation, request_id: str) -> Response:
+    """Build the response that the script names, in the form of the service that is called."""
     headers = {} if action.retry_after is None else {"retry-after": str(action.retry_after)}
     if action.body is not None:
         return Response(action.body, action.status, headers, media_type="text/html")
     shape = OssRefusal if on in {"download", "upload"} else Refusal
-    message = action.message or text_of(action.code)
+    message = action.message or message_of(action.code)
     return refuse(request_id, shape(action.status, action.code, message), headers)
 
 
-class Silent(Response):
-    """Say nothing until the peer leaves."""
+class NoResponse(Response):
+    """Send nothing until the peer disconnects."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
-        await _peer_left(receive)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        await _wait_for_disconnect(receive)
 
 
-class Severed(Response):
-    """Cut the connection without a byte."""
+class CutConnection(Response):
+    """Cut the connection before the first byte."""
 
     def __init__(self, *, reset: bool) -> None:
         super().__init__()
         self._reset = reset
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
-        await _sever(scope, receive, reset=self._reset)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        await _cut_connection(scope, receive, reset=self._reset)
 
 
-class CutShort(Response):
-    """Send the head and so many bytes of *inner*, then cut the connection."""
+class TruncatedResponse(Response):
+    """Send the head of *inner* and the first bytes of its body, then cut the connection."""
 
     def __init__(self, inner: Response, action: Cut) -> None:
         super().__init__()
@@ -102,20 +109,20 @@ class CutShort(Response):
             body = message.get("body", b"")
             if len(body) > left:
                 await send({**message, "body": body[:left], "more_body": True})
-                raise _Enough
+                raise _BytesUsedUp
             left -= len(body)
             await send(message)
 
         try:
             await self._inner(scope, receive, send_some)
-        except _Enough:
-            await _sever(scope, receive, reset=self._action.reset)
+        except _BytesUsedUp:
+            await _cut_connection(scope, receive, reset=self._action.reset)
 
 
-class Slowed(Response):
+class SlowResponse(Response):
     """Send *inner* late, and in small pieces."""
 
-    def __init__(self, inner: Response, action: Slow, clock: Clock) -> None:
+    def __init__(self, inner: Response, action: Slow, clock: SandboxClock) -> None:
         super().__init__()
         self._inner = inner
         self._action = action
@@ -140,19 +147,19 @@ class Slowed(Response):
         await self._inner(scope, receive, send_slowly)
 
 
-class _Enough(Exception):
-    """So many bytes were sent as the script allows."""
+class _BytesUsedUp(Exception):
+    """The script allows no more bytes."""
 
 
-async def _sever(scope: Scope, receive: Receive, *, reset: bool) -> None:
+async def _cut_connection(scope: Scope, receive: Receive, *, reset: bool) -> None:
     cut: Callable[[bool], None] | None = scope.get("state", {}).get(CUT)
     if cut is None:
         raise PeerCut("the sandbox cut this connection")
     cut(reset)
-    # uvicorn answers 500 for an app that returns before it has noticed.
-    await _peer_left(receive)
+    # uvicorn would send a 500 if the app returned before uvicorn noticed the cut.
+    await _wait_for_disconnect(receive)
 
 
-async def _peer_left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

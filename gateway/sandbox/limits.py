@@ -1,35 +1,35 @@
-"""x"""
+"""API keys, the accounts that they belong to, and what an account may call in a second."""
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.sandbox.config import Limits
-from gateway.sandbox.responses import Refusal, text_of
+from gateway.sandbox.config import AccountLimits
+from gateway.sandbox.responses import Refusal, message_of
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """*key* is an alias (``account/0``), never the key."""
+    """The account of a call, and an alias of its key (``account/0``), never the key itself."""
 
     account: str
     key: str
 
 
-class Callers:
-    """The keys of this region; a key of another region is unknown here."""
+class ApiKeys:
+    """The keys of one region; a key of another region is invalid here."""
 
     def __init__(self, accounts: Mapping[str, tuple[str, ...]]) -> None:
         self._by_key = {
-            key: Caller(account, f"{account}/{place}")
+            key: Caller(account, f"{account}/{index}")
             for account, keys in accounts.items()
-            for place, key in enumerate(keys)
+            for index, key in enumerate(keys)
         }
 
-    def recognise(self, authorization: str | None) -> Caller:
+    def authenticate(self, authorization: str | None) -> Caller:
         """
-        Find the caller by the ``Authorization`` header.
+        Return the caller with the key in the ``Authorization`` header.
 
         Raises:
             Refusal: 401 ``InvalidApiKey``.
@@ -48,15 +48,14 @@ Kind = Literal["submit", "task_call", "policy"]
 WINDOW_SECONDS = 1.0
 
 
-class Rates:
+class AccountRates:
     """
-    The last second of each account.
+    Call rates of each account, over a sliding window of one second.
 
-    A call over the limit is refused and does not count, so that a caller who goes on too fast
-    still gets the rate that is allowed.
+    A refused call does not count, so a caller that calls too fast still gets the allowed rate.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: AccountLimits) -> None:
         self._rates = {
             "submit": limits.submits_per_second,
             "task_call": limits.task_calls_per_second,
@@ -69,11 +68,11 @@ class Rates:
         Count one call of *account*.
 
         Raises:
-            Refusal: 429 ``Throttling.RateQuota``; the call is over the limit.
+            Refusal: 429 ``Throttling.RateQuota`` if the call is over the limit.
         """
         calls = self._calls.setdefault((account, kind), deque())
         while calls and calls[0] <= now - WINDOW_SECONDS:
             calls.popleft()
         if len(calls) >= self._rates[kind]:
-            raise Refusal(429, "Throttling.RateQuota", text_of("Throttling.RateQuota"))
+            raise Refusal(429, "Throttling.RateQuota", message_of("Throttling.RateQuota"))
         calls.append(now)

@@ -1,4 +1,4 @@
-"""x"""
+"""Object storage beside a region: signed URLs, upload policies, files (sections 5 and 8)."""
 
 import hmac
 from base64 import b64encode
@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 import orjson
 
 from gateway.sandbox.responses import OssRefusal, Refusal
-from gateway.sandbox.tasks import Task, wire_time
+from gateway.sandbox.tasks import SimulatedTask, wire_time
 
 
 class Signer:
-    """Signs paths with a secret of the region."""
+    """Signs URLs and upload policies with a secret of the region."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -25,7 +25,7 @@ class Signer:
         return b64encode(hmac.digest(self._secret, text.encode(), "sha1")).decode()
 
     def url(self, base: str, path: str, expires: int) -> str:
-        """Give ``{base}{path}?Expires=…&OSSAccessKeyId=…&Signature=…``, percent-encoded."""
+        """Return ``{base}{path}?Expires=…&OSSAccessKeyId=…&Signature=…``, percent-encoded."""
         signature = self.sign(f"GET\n\n\n{expires}\n{path}")
         query = {"Expires": expires, "OSSAccessKeyId": self._key_id, "Signature": signature}
         return f"{base}{path}?{urlencode(query)}"
@@ -38,11 +38,11 @@ class Signer:
         self, path: str, query: Mapping[str, str], authorization: str | None, epoch: float
     ) -> None:
         """
-        Let a download pass.
+        Check the signed query of a download.
 
         Raises:
-            OssRefusal: 400 for a signed query beside an ``Authorization`` header, 403 for a
-                missing, expired or wrong signature.
+            OssRefusal: 400 if there is an ``Authorization`` header, 403 for a missing, expired or
+                wrong signature.
         """
         signature = query.get("Signature")
         expires = query.get("Expires", "")
@@ -58,8 +58,8 @@ class Signer:
             )
         if epoch > int(expires):
             raise OssRefusal(403, "AccessDenied", "Request has expired.")
-        wanted = self.sign(f"GET\n\n\n{expires}\n{path}")
-        if not hmac.compare_digest(signature.encode(), wanted.encode()):
+        expected = self.sign(f"GET\n\n\n{expires}\n{path}")
+        if not hmac.compare_digest(signature.encode(), expected.encode()):
             raise OssRefusal(
                 403,
                 "SignatureDoesNotMatch",
@@ -68,8 +68,8 @@ class Signer:
             )
 
 
-def result_path(task: Task, index: int, ended_epoch: float) -> str:
-    """``/results/1d/4c/20250923/0385dc79/{task id}-{index}.png``: fixed for a task's image."""
+def result_path(task: SimulatedTask, index: int, ended_epoch: float) -> str:
+    """Return the path of a result: ``/results/1d/4c/20250923/0385dc79/{task id}-{index}.png``."""
     digest = sha256(task.id.encode()).hexdigest()
     day = wire_time(ended_epoch)[:10].replace("-", "")
     return f"/results/{digest[:2]}/{digest[2:4]}/{day}/{digest[4:12]}/{task.id}-{index}.png"
@@ -80,7 +80,7 @@ MAX_FILE_MB = 100
 
 @dataclass(frozen=True, slots=True)
 class _Policy:
-    """Whom a policy was given to; its JSON is the policy document."""
+    """The account and model that may upload, into which folder, and until when."""
 
     account: str
     model: str
@@ -95,9 +95,9 @@ class _Upload:
     data: bytes = field(repr=False)
 
 
-class Uploads:
+class UploadStore:
     """
-    Files of all accounts. Times are epoch seconds.
+    The uploaded files of all accounts. Times are epoch seconds.
 
     Args:
         signer: Signs policies.
@@ -112,10 +112,10 @@ class Uploads:
         self._policies: dict[str, _Policy] = {}
         self._files: dict[str, _Upload] = {}
 
-    def policy(
+    def create_policy(
         self, account: str, model: str, host: str, request_id: str, epoch: float
     ) -> dict[str, Any]:
-        """Give the ``data`` of ``action=getPolicy``: a right to upload, bound to both names."""
+        """Create a policy for *account* and *model*; return the ``data`` of the response."""
         owner = sha256(account.encode()).hexdigest()[:32]
         folder = f"dashscope-instant/{owner}/{wire_time(epoch)[:10]}/{request_id}"
         policy = _Policy(account, model, folder, epoch + self._policy_seconds)
@@ -138,15 +138,15 @@ class Uploads:
 
     def store(self, form: Mapping[str, str], data: bytes | None, epoch: float) -> None:
         """
-        Keep a file that was posted.
+        Store a posted file.
 
         Args:
-            form: The fields in front of the file; those behind it do not count.
+            form: The fields before the file; those after it do not count.
             data: The file; None if the form has none.
-            epoch: The time.
+            epoch: The current time.
 
         Raises:
-            OssRefusal: 400, 403 or 409, as object storage would.
+            OssRefusal: 400, 403 or 409, as from object storage.
         """
         policy = self._policies.get(form.get("policy", ""))
         if policy is None or form.get("OSSAccessKeyId") != self._signer.key_id:
@@ -164,15 +164,15 @@ class Uploads:
             raise OssRefusal(400, "EntityTooLarge", "Your proposed upload exceeds the maximum.")
         if key in self._files:
             raise OssRefusal(409, "FileAlreadyExists", "The object you specified already exists.")
-        self._sweep(epoch)
+        self._drop_expired(epoch)
         self._files[key] = _Upload(policy, epoch, data)
 
     def read(self, url: str, account: str, model: str, epoch: float) -> bytes:
         """
-        Give the bytes behind an ``oss://`` URL.
+        Return the file behind an ``oss://`` URL.
 
         Raises:
-            Refusal: 400; there is no such file for this account and model, or no more.
+            Refusal: 400 if this account and model have no such file, or it has expired.
         """
         upload = self._files.get(url.removeprefix("oss://"))
         if (
@@ -183,7 +183,7 @@ class Uploads:
             raise Refusal(400, "InvalidParameter", "oss download error.")
         return upload.data
 
-    def _sweep(self, epoch: float) -> None:
+    def _drop_expired(self, epoch: float) -> None:
         self._policies = {
             text: policy for text, policy in self._policies.items() if policy.expires >= epoch
         }

@@ -1,4 +1,8 @@
-"""x"""
+"""
+Result pictures: rendered from the input picture and the words of the prompt, or canned.
+
+Each result carries PNG text chunks that tell a test which task and which inputs it belongs to.
+"""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -12,42 +16,42 @@ from anyio import CapacityLimiter, to_thread
 from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from gateway.sandbox.tasks import Order, Sent, Size, Task
+from gateway.sandbox.tasks import InputPicture, SimulatedTask, Size, SubmitRequest
 
-_ENOUGH_THREADS = 2
-#: Room of a label's chunks: what a canned picture leaves of its size.
+_THREADS = 2
+#: A canned picture leaves this many bytes for its labels.
 _LABEL_BYTES = 600
 
 
 class Pictures:
     """
-    Makes results when they are first downloaded, off the event loop, and keeps the last ones.
+    Renders a result in a thread when it is first downloaded, and caches the most recent ones.
 
     Args:
-        plain_bytes: Size of every canned picture; None makes each from the picture sent.
-        cache_bytes: How many bytes of made pictures are kept.
+        plain_bytes: Size of every canned picture; None renders each from the input picture.
+        cache_bytes: Size of the cache of rendered pictures.
     """
 
     def __init__(self, *, plain_bytes: int | None, cache_bytes: int) -> None:
         self._plain_bytes = plain_bytes
-        self._threads = CapacityLimiter(_ENOUGH_THREADS)
-        self._png_by_place: LRUCache[tuple[str, int], bytes] = LRUCache(cache_bytes, len)
+        self._threads = CapacityLimiter(_THREADS)
+        self._png_by_result: LRUCache[tuple[str, int], bytes] = LRUCache(cache_bytes, len)
         self._canned_by_size: LRUCache[Size, bytes] = LRUCache(8)
 
-    async def png(self, task: Task, index: int) -> bytes:
-        """Give the result of *task* at *index*, as bytes of a PNG that carries its labels."""
+    async def png(self, task: SimulatedTask, index: int) -> bytes:
+        """Return a result as a labelled PNG."""
         if self._plain_bytes is not None:
-            return label(self._canned(task.order.made_size), _labels(task, index))
-        place = (task.id, index)
-        if place not in self._png_by_place:
-            made = await to_thread.run_sync(
-                partial(render, task.order, index), limiter=self._threads
+            return label(self._canned(task.request.result_size), _labels(task, index))
+        key = (task.id, index)
+        if key not in self._png_by_result:
+            rendered = await to_thread.run_sync(
+                partial(render, task.request, index), limiter=self._threads
             )
-            png = label(made, _labels(task, index))
-            if len(png) > self._png_by_place.maxsize:
+            png = label(rendered, _labels(task, index))
+            if len(png) > self._png_by_result.maxsize:
                 return png
-            self._png_by_place[place] = png
-        return self._png_by_place[place]
+            self._png_by_result[key] = png
+        return self._png_by_result[key]
 
     def _canned(self, size: Size) -> bytes:
         if size not in self._canned_by_size:
@@ -55,26 +59,26 @@ class Pictures:
         return self._canned_by_size[size]
 
 
-def render(order: Order, index: int) -> bytes:
+def render(request: SubmitRequest, index: int) -> bytes:
     """
-    Make the picture of *order* at *index*: the last picture sent, changed as the prompt says.
+    Render the result of *request* at *index*: the last input picture, changed by the prompt.
 
-    Without a picture its colours come from the prompt.
+    Without an input picture its colours come from the prompt.
     """
-    seed = (order.seed if order.seed is not None else 0) + index
-    if order.images:
-        picture = _opened(order.images[-1]).resize(order.made_size)
+    seed = (request.seed if request.seed is not None else 0) + index
+    if request.images:
+        picture = _open(request.images[-1]).resize(request.result_size)
     else:
-        picture = placeholder(order.prompt_sha256, order.made_size)
-    picture = vary(effect_for(order.prompt)(picture), seed)
-    if order.watermark:
+        picture = placeholder(request.prompt_sha256, request.result_size)
+    picture = vary(effect_for(request.prompt)(picture), seed)
+    if request.watermark:
         picture = stamp(picture, "AI-generated")
-    return _encoded(picture)
+    return _encode(picture)
 
 
 def canned(size: Size, total_bytes: int) -> bytes:
-    """A grey PNG of that many pixels, filled up to about *total_bytes* with a private chunk."""
-    png = _encoded(Image.new("L", size, 127))
+    """Return a grey PNG of that size, filled up to about *total_bytes* with a private chunk."""
+    png = _encode(Image.new("L", size, 127))
     filling = total_bytes - len(png) - _LABEL_BYTES
     if filling <= 0:
         return png
@@ -82,25 +86,25 @@ def canned(size: Size, total_bytes: int) -> bytes:
     return png[:HEAD_BYTES] + noise + png[HEAD_BYTES:]
 
 
-def _opened(sent: Sent) -> Image.Image:
-    if sent.data is None:
-        return placeholder(sent.sha256, sent.size)
-    with Image.open(BytesIO(sent.data)) as picture:
+def _open(source: InputPicture) -> Image.Image:
+    if source.data is None:
+        return placeholder(source.sha256, source.size)
+    with Image.open(BytesIO(source.data)) as picture:
         return picture.convert("RGB")
 
 
-def _encoded(picture: Image.Image) -> bytes:
+def _encode(picture: Image.Image) -> bytes:
     file = BytesIO()
     picture.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _labels(task: Task, index: int) -> dict[str, str]:
-    digests = [sent.sha256 for sent in task.order.images]
+def _labels(task: SimulatedTask, index: int) -> dict[str, str]:
+    digests = [picture.sha256 for picture in task.request.images]
     labels = {
         "sandbox-task": task.id,
         "sandbox-index": str(index),
-        "sandbox-prompt-sha256": task.order.prompt_sha256,
+        "sandbox-prompt-sha256": task.request.prompt_sha256,
     }
     if digests:
         labels["sandbox-input-sha256"] = digests[-1]
@@ -168,7 +172,7 @@ _WORDS: tuple[tuple[tuple[str, ...], Effect], ...] = (
 
 
 def effect_for(prompt: str) -> Effect:
-    """Choose by the first word that the prompt holds, else by the prompt's hash."""
+    """Return the effect of the first known word in the prompt, else one chosen by its hash."""
     text = prompt.lower()
     for words, effect in _WORDS:
         if any(word in text for word in words):
@@ -177,10 +181,10 @@ def effect_for(prompt: str) -> Effect:
 
 
 def vary(picture: Picture, seed: int) -> Picture:
-    """Change the light a little, so that pictures of neighbouring seeds differ."""
-    dice = Random(seed)
-    brighter = ImageEnhance.Brightness(picture).enhance(dice.uniform(0.9, 1.1))
-    return ImageEnhance.Contrast(brighter).enhance(dice.uniform(0.9, 1.1))
+    """Change brightness and contrast a little, so that results of different seeds differ."""
+    rng = Random(seed)
+    brighter = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.9, 1.1))
+    return ImageEnhance.Contrast(brighter).enhance(rng.uniform(0.9, 1.1))
 
 
 def stamp(picture: Picture, text: str) -> Picture:
@@ -194,13 +198,13 @@ def stamp(picture: Picture, text: str) -> Picture:
 
 
 def placeholder(digest: str, size: Size) -> Picture:
-    """Paint two colours of *digest* (hex) into each other, for a picture that is not fetched."""
+    """Return a gradient of two colours from *digest* (hex), for a picture that is not fetched."""
     ramp = Image.linear_gradient("L").resize(size)
     return ImageOps.colorize(ramp, f"#{digest[:6]}", f"#{digest[6:12]}")
 
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-#: Signature and IHDR: what every PNG begins with, and behind which text may stand.
+#: Length of the signature and IHDR that every PNG begins with; text chunks may follow.
 HEAD_BYTES = 33
 
 
@@ -209,19 +213,19 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def label(png: bytes, labels: Mapping[str, str]) -> bytes:
-    """Put *labels* (Latin-1) into *png* as text chunks, right behind its header."""
+    """Insert *labels* (Latin-1) into *png* as text chunks, right after its header."""
     texts = (chunk(b"tEXt", f"{name}\0{value}".encode("latin-1")) for name, value in labels.items())
     return b"".join((png[:HEAD_BYTES], *texts, png[HEAD_BYTES:]))
 
 
 def read_labels(png: bytes) -> dict[str, str]:
     """
-    Read the sandbox's labels out of one of its results.
+    Read the labels of a result.
 
     Returns:
         ``sandbox-task``, ``sandbox-index``, ``sandbox-prompt-sha256``, ``sandbox-input-sha256``
-        (of the last input picture) and ``sandbox-inputs-sha256`` (of all, comma between); empty
-        for a PNG of another origin.
+        (of the last input picture) and ``sandbox-inputs-sha256`` (of all, separated by commas);
+        empty for a PNG that the sandbox did not make.
     """
     labels = {}
     at = HEAD_BYTES

@@ -1,4 +1,4 @@
-"""x"""
+"""A region's responses: JSON and flat JSON errors of DashScope, XML errors of object storage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,12 @@ from starlette.responses import Response
 
 class Refusal(Exception):
     """
-    A request that is answered with DashScope's flat error object.
+    A request is refused with DashScope's flat error object.
 
     Attributes:
         status: HTTP status.
-        code: DashScope's code; its documented text is used unless *message* is given.
+        code: DashScope's error code.
+        message: The text beside it.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -25,7 +26,7 @@ class Refusal(Exception):
 
 
 class OssRefusal(Refusal):
-    """The same of object storage, answered in XML."""
+    """A request to object storage is refused with an XML error."""
 
 
 _DOWNLOAD = "Unable to download the media resource during the data inspection process."
@@ -45,7 +46,7 @@ _CAPACITY = (
     " Please try again later."
 )
 
-#: Documented text of each code that a script may name (reference section 7), with its status.
+#: HTTP status and documented text of each code that a script may name (reference section 7).
 TEXTS: dict[str, tuple[int, str]] = {
     "DataInspectionFailed": (400, "Input data may contain inappropriate content."),
     "IPInfringementSuspect": (400, "Input data is suspected of being involved in IP infringement."),
@@ -72,15 +73,15 @@ TEXTS: dict[str, tuple[int, str]] = {
 }
 
 
-def text_of(code: str) -> str:
-    """Give the documented text of *code*, or one that says that a script chose it."""
+def message_of(code: str) -> str:
+    """Return the documented text of *code*, or a text that says that a script chose it."""
     return TEXTS[code][1] if code in TEXTS else f"{code} (scripted in the sandbox)."
 
 
 def status_of(code: str) -> int:
-    """Give the documented HTTP status of *code* or of its kind; 400 for one that is not listed."""
-    known = TEXTS.get(code) or TEXTS.get(code.partition(".")[0])
-    return known[0] if known else 400
+    """Return the documented HTTP status of *code*, or of the part before its dot, or 400."""
+    documented = TEXTS.get(code) or TEXTS.get(code.partition(".")[0])
+    return documented[0] if documented else 400
 
 
 def reply(
@@ -90,7 +91,7 @@ def reply(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer JSON in DashScope's way: its ``request_id`` in the body and as a header."""
+    """Build a JSON response with DashScope's ``request_id`` in the body and as a header."""
     return Response(
         orjson.dumps({"request_id": request_id, **body}),
         status,
@@ -100,7 +101,7 @@ def reply(
 
 
 def refuse(request_id: str, refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer the error shape of whichever service refused."""
+    """Build an error response, in the form of the service that refused."""
     if isinstance(refusal, OssRefusal):
         return _refuse_xml(request_id, refusal)
     body = {"code": refusal.code, "message": refusal.message}

@@ -1,8 +1,8 @@
 """
-Regions on real sockets: uvicorn, with the power to cut a connection.
+Serve regions on real sockets, with a uvicorn that can cut a connection.
 
-`running` serves apps inside the caller's event loop for as long as its block lasts, and takes no
-signal handlers; `serve_sandboxes` runs until SIGINT or SIGTERM.
+`running` serves an app in the caller's event loop while its block lasts, and installs no signal
+handlers; `serve_sandboxes` runs until SIGINT or SIGTERM.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _LOG = logging.getLogger("gateway.sandbox")
 
 
 class CuttableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, which tells the app how to cut the connection (see `wire`)."""
+    """uvicorn's HTTP protocol, which lets the app cut its connection (see `injection`)."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -32,15 +32,15 @@ class CuttableProtocol(HttpToolsProtocol):
 
     def _cut(self, reset: bool) -> None:  # noqa: FBT001 - called across the ASGI scope
         if reset:
-            # Lingering for no time makes the close a RST.
+            # With a linger time of 0 the close sends a RST.
             peer = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # Not abort: what was sent up to here shall arrive.
+        # Not abort(): the bytes sent so far must arrive.
         self.transport.close()
 
 
 class SandboxServer(uvicorn.Server):
-    """A uvicorn server that leaves the process's signals alone and tells when it listens."""
+    """A uvicorn server without signal handlers, with an event that is set once it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -58,7 +58,7 @@ class SandboxServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # uvicorn leaves the connections of calls that still hang open.
+        # uvicorn leaves connections open whose call still hangs.
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -66,7 +66,7 @@ class SandboxServer(uvicorn.Server):
 
 def sandbox_server(app: ASGIApp, *, access_log: bool = False) -> SandboxServer:
     """
-    Configure a server for *app*; run it with ``await server.serve(sockets=[...])``.
+    Create a server for *app*; run it with ``await server.serve(sockets=[...])``.
 
     It stops after ``server.should_exit = True``, within about a second even if calls hang.
     """
@@ -86,12 +86,12 @@ def sandbox_server(app: ASGIApp, *, access_log: bool = False) -> SandboxServer:
 
 
 def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Open a listening address; port 0 takes a free one."""
+    """Listen on an address; port 0 takes a free one."""
     return socket.create_server((host, port), backlog=_BACKLOG)
 
 
 def url_of(listener: socket.socket) -> str:
-    """Give ``http://host:port`` of a bound socket."""
+    """Return ``http://host:port`` of a bound socket."""
     host, port = listener.getsockname()[:2]
     return f"http://{host}:{port}"
 
@@ -103,18 +103,18 @@ async def running(app: ASGIApp, listener: socket.socket | None = None) -> AsyncI
 
     Args:
         app: A region, or anything it is mounted in.
-        listener: A bound socket, closed in the end; None takes a free port of 127.0.0.1.
+        listener: A bound socket, which is closed afterwards; None takes a free port of 127.0.0.1.
 
     Yields:
-        Its URL without a path, as soon as it answers.
+        Its URL without a path, once it listens.
     """
-    with listener or bind() as place:
+    with listener or bind() as bound:
         server = sandbox_server(app)
-        # No TaskGroup: it would wrap what the block raises, and cut the server off from its end.
-        served = asyncio.get_running_loop().create_task(server.serve(sockets=[place]))
+        # A TaskGroup would wrap what the block raises, and cancel the server in its shutdown.
+        served = asyncio.get_running_loop().create_task(server.serve(sockets=[bound]))
         try:
             await server.listening.wait()
-            yield url_of(place)
+            yield url_of(bound)
         finally:
             server.should_exit = True
             await served
@@ -124,17 +124,17 @@ async def running(app: ASGIApp, listener: socket.socket | None = None) -> AsyncI
 async def running_regions(
     apps: Mapping[str, ASGIApp], listeners: Mapping[str, socket.socket] | None = None
 ) -> AsyncIterator[dict[str, str]]:
-    """Serve several regions, each on a port of its own; yields their URLs by name."""
-    given = listeners or {}
+    """Serve several regions, each on its own port; yields their URLs by name."""
+    listeners = listeners or {}
     async with AsyncExitStack() as stack:
         yield {
-            name: await stack.enter_async_context(running(app, given.get(name)))
+            name: await stack.enter_async_context(running(app, listeners.get(name)))
             for name, app in apps.items()
         }
 
 
-async def serve_sandboxes(places: Sequence[tuple[ASGIApp, socket.socket]]) -> None:
-    """Serve each app on its socket until the process gets SIGINT or SIGTERM; others end nothing."""
+async def serve_sandboxes(apps: Sequence[tuple[ASGIApp, socket.socket]]) -> None:
+    """Serve each app on its socket until SIGINT or SIGTERM; other signals are logged."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -142,6 +142,6 @@ async def serve_sandboxes(places: Sequence[tuple[ASGIApp, socket.socket]]) -> No
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         loop.add_signal_handler(number, _LOG.warning, "%s is ignored", number.name)
     async with AsyncExitStack() as stack:
-        for app, listener in places:
+        for app, listener in apps:
             await stack.enter_async_context(running(app, listener))
         await stop.wait()

@@ -1,4 +1,9 @@
-"""x"""
+"""
+The submit calls: checks of headers and body, then a task or the result (sections 1, 2 and 9).
+
+A synchronous submit holds its connection open for as long as a task would run. Its work is paid for
+even if the caller disconnects: it is stored as a task when it begins, and ends by the clock.
+"""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -9,108 +14,110 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gateway.sandbox.calls import Call
+from gateway.sandbox.calls import ApiCall
 from gateway.sandbox.checks import (
     Envelope,
     PictureRules,
-    broken_order,
+    check_picture,
     invalid,
-    look_at,
     not_asynchronous,
     read_envelope,
-    read_order,
+    read_request,
+    readable_part,
 )
 from gateway.sandbox.config import SandboxConfig
-from gateway.sandbox.faults import Action, End, Late, end_by_prompt
+from gateway.sandbox.faults import Action, End, Late, end_from_prompt
 from gateway.sandbox.limits import Caller
-from gateway.sandbox.models import AT_ONCE, rules_of
-from gateway.sandbox.responses import Refusal, refuse, reply, status_of, text_of
-from gateway.sandbox.tasks import Order, Task
+from gateway.sandbox.models import SYNCHRONOUS_PATH, rules_of
+from gateway.sandbox.responses import Refusal, message_of, refuse, reply, status_of
+from gateway.sandbox.tasks import SimulatedTask, SubmitRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
-    """A submit that has passed its checks, and what a script makes of it."""
+class CheckedSubmit:
+    """A submit that has passed its checks, how its task will end, and the fault that hits it."""
 
     caller: Caller
-    order: Order
+    request: SubmitRequest
     end: End
     action: Action | None
 
-    def make(self, call: Call) -> Task:
-        """Make its task, at once or as late as the script says."""
+    def create_task(self, call: ApiCall) -> SimulatedTask:
+        """Create its task, now or after the delay that the fault names."""
         delay = self.action.seconds if isinstance(self.action, Late) else 0.0
-        return call.region.make(self.caller, self.order, self.end, call.request_id, delay)
+        return call.region.create_task(self.caller, self.request, self.end, call.request_id, delay)
 
 
-async def submit(call: Call, path: str) -> Response:
+async def submit(call: ApiCall, path: str) -> Response:
     """
-    Make a task of a model that is served at *path*.
+    Create a task for a model that is served at *path*.
 
     Raises:
-        Refusal: Whatever the headers, the body or the account's limit are refused for.
+        Refusal: The key, the rate, a header or the body is refused.
     """
-    asked = await read_submit(call, path)
+    checked = await read_submit(call, path)
 
     async def work() -> Response:
-        output = {"task_status": "PENDING", "task_id": asked.make(call).id}
+        output = {"task_status": "PENDING", "task_id": checked.create_task(call).id}
         return reply(call.request_id, {"output": output})
 
-    return await call.play(asked.action, work)
+    return await call.respond(checked.action, work)
 
 
-async def read_submit(call: Call, path: str) -> Submit:
+async def read_submit(call: ApiCall, path: str) -> CheckedSubmit:
     """
-    Read a submit of a model that is served at *path*.
+    Check a submit for a model that is served at *path*.
 
     Raises:
-        Refusal: Whatever the headers, the body or the account's limit are refused for.
+        Refusal: The key, the rate, a header or the body is refused.
     """
     region = call.region
     caller = call.caller("submit")
-    at_once = path == AT_ONCE
-    _check_headers(call.request.headers, at_once=at_once)
+    synchronous = path == SYNCHRONOUS_PATH
+    _check_headers(call.request.headers, synchronous=synchronous)
     body = await call.request.body()
     limit = region.config.max_body_bytes
     if limit is not None and len(body) > limit:
         raise Refusal(
             400, "BadRequest.TooLarge", f"Exceeded limit on max bytes to request body : {limit}"
         )
-    envelope = read_envelope(body, _served(region.config, path), at_once=at_once)
-    order, end = await _read(call, caller, envelope)
-    action = call.fault(prompt=order.prompt, number=region.books.made)
-    return Submit(caller, order, action if isinstance(action, End) else end, action)
+    envelope = read_envelope(body, _models_at(region.config, path), synchronous=synchronous)
+    request, end = await _read_body(call, caller, envelope)
+    action = call.fault(prompt=request.prompt, number=region.tasks.created)
+    return CheckedSubmit(caller, request, action if isinstance(action, End) else end, action)
 
 
-def _served(config: SandboxConfig, path: str) -> tuple[str, ...]:
+def _models_at(config: SandboxConfig, path: str) -> tuple[str, ...]:
     return tuple(model for model in config.models if rules_of(model).path == path)
 
 
-def _check_headers(headers: Headers, *, at_once: bool) -> None:
+def _check_headers(headers: Headers, *, synchronous: bool) -> None:
     asynchronous = headers.get("x-dashscope-async") == "enable"
-    if asynchronous and at_once:
+    if asynchronous and synchronous:
         raise not_asynchronous()
-    if not asynchronous and not at_once:
+    if not asynchronous and not synchronous:
         raise Refusal(403, "AccessDenied", "current user api does not support synchronous calls.")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise invalid("Required body invalid, please check the request body format.")
 
 
-async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, End]:
+async def _read_body(
+    call: ApiCall, caller: Caller, envelope: Envelope
+) -> tuple[SubmitRequest, End]:
     config = call.region.config
-    model = rules_of(envelope.model)
-    rules = PictureRules(
+    model_rules = rules_of(envelope.model)
+    picture_rules = PictureRules(
         max_bytes=config.max_image_bytes,
         refuse_alpha=config.refuse_alpha,
         decodes=config.picture == "made",
-        sides=model.sides,
-        formats=model.formats,
+        sides=model_rules.sides,
+        formats=model_rules.formats,
     )
-    resolves = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
+    resolves_oss = call.request.headers.get("x-dashscope-ossresourceresolve") == "enable"
 
-    def uploaded(url: str) -> bytes:
-        if not resolves:
+    def read_upload(url: str) -> bytes:
+        if not resolves_oss:
             raise Refusal(
                 400,
                 "InvalidParameter.DataInspection",
@@ -120,72 +127,75 @@ async def _read(call: Call, caller: Caller, envelope: Envelope) -> tuple[Order, 
         epoch = call.region.epoch()
         return uploads.read(url, caller.account, envelope.model, epoch)
 
-    read = partial(read_order, envelope, partial(look_at, rules=rules, uploaded=uploaded))
+    read = partial(
+        read_request, envelope, partial(check_picture, rules=picture_rules, read_upload=read_upload)
+    )
     try:
-        order = await to_thread.run_sync(read) if rules.decodes else read()
+        request = await to_thread.run_sync(read) if picture_rules.decodes else read()
     except Refusal as refusal:
         if not config.late_checks:
             raise
         end = End("FAILED", refusal.code, refusal.message, seconds=0.0)
-        return broken_order(envelope), end
-    return order, end_by_prompt(order.prompt)
+        return readable_part(envelope), end
+    return request, end_from_prompt(request.prompt)
 
 
-async def generate(call: Call) -> Response:
+async def submit_synchronous(call: ApiCall) -> Response:
     """
-    Do the work of a model that answers at once.
+    Do the work of a synchronous model, and respond with the result.
 
     Raises:
-        Refusal: Whatever the headers, the body or the account's limit are refused for.
-        ClientDisconnect: The caller left before the answer; the work is billed.
+        Refusal: The key, the rate, a header or the body is refused.
+        ClientDisconnect: The caller disconnected before the end; the work is billed.
     """
-    read = await read_submit(call, AT_ONCE)
-    asked = replace(read, end=_that_can_be_said(read.end))
+    checked = await read_submit(call, SYNCHRONOUS_PATH)
+    checked = replace(checked, end=_synchronous_end(checked.end))
 
     async def work() -> Response:
-        task = asked.make(call)
-        if isinstance(asked.action, Late):
-            # Its connection is cut before the work begins: nobody waits for this answer.
+        task = checked.create_task(call)
+        if isinstance(checked.action, Late):
+            # The connection is cut before the work begins, so this response is never sent.
             return Response()
-        if not await _waited(call, task.seconds):
+        if not await _stayed(call, task.seconds):
             raise ClientDisconnect
-        return _answer(call, task)
+        return _result(call, task)
 
-    return await call.play(asked.action, work)
+    return await call.respond(checked.action, work)
 
 
-async def _waited(call: Call, seconds: float) -> bool:
-    """Tell whether the caller stayed for so many seconds, as soon as that is known."""
+async def _stayed(call: ApiCall, seconds: float) -> bool:
+    """Return whether the caller stayed connected for *seconds*."""
     async with asyncio.TaskGroup() as group:
-        lasting = group.create_task(call.region.clock.sleep(seconds))
-        leaving = group.create_task(_leaves(call))
-        await asyncio.wait({lasting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        lasting.cancel()
-        leaving.cancel()
-    return not lasting.cancelled()
+        working = group.create_task(call.region.clock.sleep(seconds))
+        disconnect = group.create_task(_wait_for_disconnect(call))
+        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        disconnect.cancel()
+    return not working.cancelled()
 
 
-async def _leaves(call: Call) -> None:
-    # Its body has been read: nothing else can come.
+async def _wait_for_disconnect(call: ApiCall) -> None:
+    # The body has been read, so the only message left is the disconnect.
     await call.request.receive()
 
 
-def _that_can_be_said(end: End) -> End:
+def _synchronous_end(end: End) -> End:
+    # Only a task can be CANCELED or UNKNOWN.
     return end if end.status == "SUCCEEDED" else replace(end, status="FAILED")
 
 
-def _answer(call: Call, task: Task) -> Response:
+def _result(call: ApiCall, task: SimulatedTask) -> Response:
     region = call.region
     end = task.end
-    # A sleep may end a little early by the clock.
-    now = max(region.settled_now(), task.submitted + task.seconds)
+    # A sleep may end slightly early by this clock.
+    now = max(region.advance(), task.submitted + task.seconds)
     if task.status(now) == "FAILED":
-        text = end.message or text_of(end.code)
+        text = end.message or message_of(end.code)
         return refuse(call.request_id, Refusal(status_of(end.code), end.code, text))
     urls = region.result_urls(task, now, region.base(call.request))
     content = [{"image": url} for index, url in enumerate(urls) if index not in task.failures]
     message = {"role": "assistant", "content": content}
-    width, height = task.order.made_size
+    width, height = task.request.result_size
     return reply(
         call.request_id,
         {

@@ -1,4 +1,4 @@
-"""x"""
+"""Query, list and cancel: what an account may ask about its tasks (sections 3 and 4)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,64 +8,66 @@ from typing import Any, get_args
 
 from starlette.responses import Response
 
-from gateway.sandbox.calls import Call
-from gateway.sandbox.config import DAY, Listing
-from gateway.sandbox.faults import Forget
+from gateway.sandbox.calls import ApiCall
+from gateway.sandbox.config import DAY, ListOptions
+from gateway.sandbox.faults import End, Forget
 from gateway.sandbox.models import rules_of
-from gateway.sandbox.responses import Refusal, reply
-from gateway.sandbox.tasks import BEIJING, Status, Task, query_body
+from gateway.sandbox.responses import Refusal, message_of, reply
+from gateway.sandbox.tasks import BEIJING, SimulatedTask, Status, wire_time
+
+_TIME_FORMAT = "%Y%m%d%H%M%S"
 
 
-async def query(call: Call) -> Response:
-    """Tell how a task stands; UNKNOWN for one that is gone, or of another account."""
+async def query(call: ApiCall) -> Response:
+    """Return the state of a task: UNKNOWN if it has expired or belongs to another account."""
     task = call.task(call.caller("task_call"))
-    action = call.fault_about(task)
+    action = call.fault_for_task(task)
 
     async def work() -> Response:
-        return reply(call.request_id, _standing(call, None if action == Forget() else task))
+        return reply(call.request_id, _query_body(call, None if action == Forget() else task))
 
-    return await call.play(action, work)
+    return await call.respond(action, work)
 
 
-def _standing(call: Call, task: Task | None) -> dict[str, object]:
+def _query_body(call: ApiCall, task: SimulatedTask | None) -> dict[str, object]:
     region = call.region
     if task is None:
         task_id = call.request.path_params["task_id"]
         return {"output": {"task_id": task_id, "task_status": "UNKNOWN"}}
-    now = region.settled_now()
+    now = region.advance()
     urls = region.result_urls(task, now, region.base(call.request))
-    return query_body(task, now, region.zero, urls)
+    return query_body(task, now, region.epoch_offset, urls)
 
 
-async def list_tasks(call: Call) -> Response:
-    """Give one page of the account's tasks of at most 24 hours."""
+async def list_tasks(call: ApiCall) -> Response:
+    """Return one page of the account's tasks, within a window of at most 24 hours."""
     caller = call.caller("task_call")
     region = call.region
     if region.config.listing.refused:
         raise Refusal(403, "AccessDenied", "Access denied.")
     listing = region.config.listing
-    wanted = read_wanted(call.request.query_params, region.epoch(), listing.max_page_size)
+    query = read_list_query(call.request.query_params, region.epoch(), listing.max_page_size)
 
     async def work() -> Response:
-        now = region.settled_now()
-        tasks = (task for task in region.books.listed(now) if task.account == caller.account)
-        body = list_body(tasks, wanted, listing, now, region.zero, region.config.region)
+        now = region.advance()
+        tasks = (task for task in region.tasks.listable(now) if task.account == caller.account)
+        body = list_body(tasks, query, listing, now, region.epoch_offset, region.config.region)
         return reply(call.request_id, body)
 
-    return await call.play(call.fault(), work)
+    return await call.respond(call.fault(), work)
 
 
-async def cancel(call: Call) -> Response:
+async def cancel(call: ApiCall) -> Response:
     """
-    Take a task out of the line.
+    Cancel a queued task.
 
     Raises:
-        Refusal: 400 ``UnsupportedOperation``; it is not PENDING.
+        Refusal: 400 ``UnsupportedOperation`` if it is not PENDING.
     """
     task = call.task(call.caller("task_call"))
 
     async def work() -> Response:
-        if task is None or not call.region.books.cancel(task, call.region.settled_now()):
+        if task is None or not call.region.tasks.cancel(task, call.region.advance()):
             raise Refusal(
                 400,
                 "UnsupportedOperation",
@@ -73,15 +75,82 @@ async def cancel(call: Call) -> Response:
             )
         return reply(call.request_id, {})
 
-    return await call.play(call.fault_about(task), work)
+    return await call.respond(call.fault_for_task(task), work)
 
 
-_STAMP = "%Y%m%d%H%M%S"
+def query_body(
+    task: SimulatedTask, now: float, epoch_offset: float, urls: list[str]
+) -> dict[str, Any]:
+    """
+    Build the response to a query, without its ``request_id`` (reference section 3.3).
+
+    Args:
+        task: Any task of the caller.
+        now: The region's clock, in seconds.
+        epoch_offset: Epoch of that clock's 0.
+        urls: A result URL for each image.
+    """
+    status = task.status(now)
+    output: dict[str, Any] = {"task_id": task.id, "task_status": status}
+    if status == "UNKNOWN":
+        return {"output": output}
+    output["submit_time"] = wire_time(epoch_offset + task.submitted)
+    if task.started is not None:
+        output["scheduled_time"] = wire_time(epoch_offset + task.started)
+    if status in {"PENDING", "RUNNING"}:
+        if status == "RUNNING":
+            output["task_metrics"] = {"TOTAL": task.request.n, "SUCCEEDED": 0, "FAILED": 0}
+        return {"output": output}
+    output["end_time"] = wire_time(epoch_offset + (task.ended or now))
+    if status == "CANCELED":
+        return {"output": output}
+    failed = len(task.failures)
+    if rules_of(task.request.model).form == "messages" and status == "SUCCEEDED":
+        return _messages_body(task, output, urls)
+    output["task_metrics"] = {
+        "TOTAL": task.request.n,
+        "SUCCEEDED": task.request.n - failed,
+        "FAILED": failed,
+    }
+    if status == "FAILED":
+        return {"output": {**output, **_failure(task.end)}}
+    output["results"] = [_result(task, index, url) for index, url in enumerate(urls)]
+    return {"output": output, "usage": {"image_count": task.request.n - failed}}
+
+
+def _messages_body(task: SimulatedTask, output: dict[str, Any], urls: list[str]) -> dict[str, Any]:
+    """Build the newer form (section 9): no prompt, no metrics, failed pictures left out."""
+    good = [url for index, url in enumerate(urls) if index not in task.failures]
+    output["finished"] = True
+    output["choices"] = [
+        {
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": [{"image": url, "type": "image"}]},
+        }
+        for url in good
+    ]
+    width, height = task.request.result_size
+    usage = {"image_count": len(good), "size": f"{width}*{height}"}
+    tokens = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    return {"output": output, "usage": {**usage, **tokens}}
+
+
+def _result(task: SimulatedTask, index: int, url: str) -> dict[str, str]:
+    if index in task.failures:
+        return _failure(task.end)
+    fields = {"orig_prompt": task.request.prompt}
+    if task.request.prompt_extend:
+        fields["actual_prompt"] = task.request.actual_prompt
+    return {**fields, "url": url}
+
+
+def _failure(end: End) -> dict[str, str]:
+    return {"code": end.code, "message": end.message or message_of(end.code)}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One list call. Times are epoch seconds, both ends included."""
+class ListQuery:
+    """The parameters of a list call. Times are epoch seconds, both ends included."""
 
     start: float
     end: float
@@ -91,112 +160,121 @@ class Wanted:
     page_size: int
 
 
-def read_wanted(query: Mapping[str, str], epoch: float, max_page_size: int) -> Wanted:
+def read_list_query(query: Mapping[str, str], epoch: float, max_page_size: int) -> ListQuery:
     """
     Read the query parameters.
 
     Args:
         query: ``start_time``, ``end_time`` (``YYYYMMDDhhmmss``, Beijing time), ``model_name``,
             ``status``, ``page_no``, ``page_size``; empty means absent.
-        epoch: The time, which ends the window that names no end.
-        max_page_size: What a larger page is cut to.
+        epoch: The current time, the end of a window that names none.
+        max_page_size: A larger ``page_size`` is reduced to this.
 
     Raises:
-        Refusal: 400 for a value of the wrong form, or a window of more than 24 h.
+        Refusal: 400 for a malformed value, or a window of more than 24 h.
     """
     status = query.get("status") or None
     if status is not None and status not in get_args(Status):
-        raise _wrong("status")
+        raise _out_of_definition("status")
     start, end = _window(query, epoch)
-    return Wanted(
+    return ListQuery(
         start=start,
         end=end,
         model=query.get("model_name") or None,
         status=status,
-        page=_whole(query, "page_no", 1),
-        page_size=min(_whole(query, "page_size", 10), max_page_size),
+        page=_positive(query, "page_no", 1),
+        page_size=min(_positive(query, "page_size", 10), max_page_size),
     )
 
 
 def list_body(
-    tasks: Iterable[Task], wanted: Wanted, listing: Listing, now: float, zero: float, region: str
+    tasks: Iterable[SimulatedTask],
+    query: ListQuery,
+    listing: ListOptions,
+    now: float,
+    epoch_offset: float,
+    region: str,
 ) -> dict[str, Any]:
-    """Say what a list call says, without its ``request_id``: the caller's *tasks* on one page."""
-    seen = now - listing.lag_seconds
-    hits = [task for task in tasks if task.submitted <= seen and _fits(task, wanted, seen, zero)]
+    """Build the response to a list call, without its ``request_id``: one page of *tasks*."""
+    at = now - listing.lag_seconds
+    hits = [
+        task for task in tasks if task.submitted <= at and _matches(task, query, at, epoch_offset)
+    ]
     hits.sort(key=lambda task: (task.submitted, task.number), reverse=listing.newest_first)
-    first = (wanted.page - 1) * wanted.page_size
+    first = (query.page - 1) * query.page_size
     return {
-        "data": [_row(task, seen, zero, region) for task in hits[first : first + wanted.page_size]],
+        "data": [
+            _row(task, at, epoch_offset, region) for task in hits[first : first + query.page_size]
+        ],
         "total": len(hits),
-        "total_page": -(-len(hits) // wanted.page_size),
-        "page_no": wanted.page,
-        "page_size": wanted.page_size,
+        "total_page": -(-len(hits) // query.page_size),
+        "page_no": query.page,
+        "page_size": query.page_size,
     }
 
 
-def _fits(task: Task, wanted: Wanted, seen: float, zero: float) -> bool:
-    status = task.status(seen)
+def _matches(task: SimulatedTask, query: ListQuery, at: float, epoch_offset: float) -> bool:
+    status = task.status(at)
     return (
-        wanted.start <= zero + task.submitted <= wanted.end
-        and wanted.model in {None, task.order.model}
+        query.start <= epoch_offset + task.submitted <= query.end
+        and query.model in {None, task.request.model}
         and status != "UNKNOWN"
-        and wanted.status in {None, status}
+        and query.status in {None, status}
     )
 
 
-def _row(task: Task, seen: float, zero: float, region: str) -> dict[str, Any]:
-    made = round((zero + task.submitted) * 1000)
+def _row(task: SimulatedTask, at: float, epoch_offset: float, region: str) -> dict[str, Any]:
+    submitted = round((epoch_offset + task.submitted) * 1000)
     account = str(int(sha256(task.account.encode()).hexdigest()[:12], 16))
-    model = task.order.model
+    model = task.request.model
     row = {
         "api_key_id": sha256(task.key.encode()).hexdigest()[:8],
         "caller_parent_id": account,
         "caller_uid": account,
-        "gmt_create": made,
-        "start_time": made,
+        "gmt_create": submitted,
+        "start_time": submitted,
         "model_name": model,
         "region": region,
         "request_id": task.request_id,
-        "status": task.status(seen),
+        "status": task.status(at),
         "task_id": task.id,
         "user_api_unique_key": f"apikey:v1:{rules_of(model).function}:{model}",
     }
-    if task.ended is not None and task.ended <= seen:
-        row["end_time"] = round((zero + task.ended) * 1000)
+    if task.ended is not None and task.ended <= at:
+        row["end_time"] = round((epoch_offset + task.ended) * 1000)
     return row
 
 
 def _window(query: Mapping[str, str], epoch: float) -> tuple[float, float]:
-    start = _moment(query, "start_time")
-    end = _moment(query, "end_time")
+    start = _time(query, "start_time")
+    end = _time(query, "end_time")
     if end is None:
         end = epoch if start is None else min(epoch, start + DAY)
     if start is None:
         start = end - DAY
     if end - start > DAY:
-        raise _wrong("start_time")
+        raise _out_of_definition("start_time")
     return start, end
 
 
-def _moment(query: Mapping[str, str], name: str) -> float | None:
+def _time(query: Mapping[str, str], name: str) -> float | None:
     text = query.get(name)
     if not text:
         return None
     try:
-        return datetime.strptime(text, _STAMP).replace(tzinfo=BEIJING).timestamp()
+        return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=BEIJING).timestamp()
     except ValueError as exc:
-        raise _wrong(name) from exc
+        raise _out_of_definition(name) from exc
 
 
-def _whole(query: Mapping[str, str], name: str, default: int) -> int:
+def _positive(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name)
     if not text:
         return default
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise _wrong(name)
+        raise _out_of_definition(name)
     return int(text)
 
 
-def _wrong(name: str) -> Refusal:
+def _out_of_definition(name: str) -> Refusal:
     return Refusal(400, "InvalidParameter", f"The type or value of {name} is out of definition.")

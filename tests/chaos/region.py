@@ -4,10 +4,17 @@ import argparse
 import asyncio
 import sys
 
-from gateway.sandbox import Limits, SandboxConfig, Uniform, bind, create_sandbox, serve_sandboxes
+from gateway.sandbox import (
+    AccountLimits,
+    SandboxConfig,
+    Uniform,
+    bind,
+    create_sandbox,
+    serve_sandboxes,
+)
 from tests.chaos.wishes import ON_SHARED_ACCOUNT, REGION_BY_TENANT
 
-LIMITS = Limits(submits_per_second=30, running_tasks=12, task_calls_per_second=100)
+LIMITS = AccountLimits(submits_per_second=30, running_tasks=12, task_calls_per_second=100)
 TASK_SECONDS = Uniform(1.0, 6.0)
 _PICTURE_BYTES = 120_000
 

@@ -18,7 +18,7 @@ from gateway.domain.errors import ContentRefused
 from gateway.domain.record import EditState
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.sqlite_schema import only_holder
-from gateway.sandbox import Limits
+from gateway.sandbox import AccountLimits
 from tests.ledger.records import EDIT, FIRST, SECOND
 from tests.process import Process, region, tables, until
 from tests.whole import KEY, UPSTREAM_KEY, photo
@@ -316,7 +316,7 @@ def _status(process: Process, edit_id: str) -> str:
 @contextmanager
 def _crowded() -> Iterator[str]:
     """A region that runs one task at a time."""
-    with region(50.0, Limits(running_tasks=1)) as url:
+    with region(50.0, AccountLimits(running_tasks=1)) as url:
         yield url
 
 

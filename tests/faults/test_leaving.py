@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.sandbox import Constant, Limits
+from gateway.sandbox import AccountLimits, Constant
 from tests.whole import KEY, PLAIN, House, hashed, house, photo, pictures_of, theirs, whose
 
 pytestmark = pytest.mark.anyio
 
-_ONE_RUNS = replace(PLAIN, latency=Constant(12.0), limits=Limits(running_tasks=1))
+_ONE_RUNS = replace(PLAIN, latency=Constant(12.0), limits=AccountLimits(running_tasks=1))
 _UPSTREAM = {"region": "beijing", "key": "env:KEY", "running_tasks": 1}
 
 

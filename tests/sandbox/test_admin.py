@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.stage import region
+from tests.sandbox.region_client import region
 
 pytestmark = pytest.mark.anyio
 
@@ -15,14 +15,14 @@ DROP = {"on": "query", "do": "drop"}
 
 async def test_health() -> None:
     """A region tells its name."""
-    async with region() as visitor:
-        assert (await visitor.http.get("/_sandbox/health")).json() == {"region": "beijing"}
+    async with region() as client:
+        assert (await client.http.get("/_sandbox/health")).json() == {"region": "beijing"}
 
 
 async def test_faults() -> None:
     """Faults are added one or many at a time, replaced, shown and cleared."""
-    async with region() as visitor:
-        http = visitor.http
+    async with region() as client:
+        http = client.http
 
         one = (await http.post(FAULTS, json=DROP)).json()
         three = (await http.post(FAULTS, json=[DROP, {**DROP, "nth": 1}])).json()
@@ -38,15 +38,15 @@ async def test_faults() -> None:
 
 async def test_latency() -> None:
     """A latency set at run time is that of the tasks made from then on."""
-    async with region() as visitor:
-        before = (await visitor.http.get(LATENCY)).json()
-        answer = await visitor.http.put(LATENCY, json={"kind": "constant", "seconds": 2})
-        task_id = await visitor.submit()
-        visitor.clock.forward(2)
+    async with region() as client:
+        before = (await client.http.get(LATENCY)).json()
+        answer = await client.http.put(LATENCY, json={"kind": "constant", "seconds": 2})
+        task_id = await client.submit()
+        client.clock.advance(2)
 
         assert before == {"kind": "constant", "seconds": 10.0}
         assert answer.json() == {"kind": "constant", "seconds": 2}
-        assert await visitor.status(task_id) == "SUCCEEDED"
+        assert await client.status(task_id) == "SUCCEEDED"
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ async def test_latency() -> None:
 )
 async def test_refusals(method: str, path: str, content: str) -> None:
     """What cannot be read is 400 with a text, and changes nothing."""
-    async with region() as visitor:
-        await visitor.fault(**DROP)
+    async with region() as client:
+        await client.fault(**DROP)
 
-        answer: Any = await visitor.http.request(method, path, content=content)
+        answer: Any = await client.http.request(method, path, content=content)
 
         assert (answer.status_code, list(answer.json())) == (400, ["error"])
-        assert len((await visitor.http.get(FAULTS)).json()) == 1
+        assert len((await client.http.get(FAULTS)).json()) == 1
 
 
 async def test_books_begin_empty() -> None:
     """The books of a new region are empty."""
-    async with region() as visitor:
-        assert await visitor.books() == {
+    async with region() as client:
+        assert await client.books() == {
             "region": "beijing",
             "counts": {},
             "tasks_made": 0,

@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from gateway.sandbox import Constant, SandboxConfig, create_sandbox
-from tests.sandbox.stage import SUBMIT, FakeClock, Visitor, region
+from tests.sandbox.region_client import SUBMIT, RegionClient, SkippingClock, region
 
 pytestmark = pytest.mark.anyio
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.anyio
 )
 async def test_no_such_call(method: str, path: str, status: int, code: str, message: str) -> None:
     """An unknown path and a wrong method have the flat shape too."""
-    async with region() as visitor:
-        answer = await visitor.http.request(method, path)
+    async with region() as client:
+        answer = await client.http.request(method, path)
 
         assert answer.status_code == status
         assert (answer.json()["code"], answer.json()["message"]) == (code, message)
@@ -38,14 +38,14 @@ async def test_without_a_config() -> None:
     """A region without a config takes the key sk-sandbox and runs on the real clock."""
     transport = httpx.ASGITransport(create_sandbox())
     async with httpx.AsyncClient(transport=transport, base_url="http://region") as http:
-        visitor = Visitor(http, FakeClock(), "sk-sandbox")
+        client = RegionClient(http, SkippingClock(), "sk-sandbox")
 
-        assert await visitor.status(await visitor.submit()) == "RUNNING"
+        assert await client.status(await client.submit()) == "RUNNING"
 
 
 async def test_two_regions_mounted_in_one_app() -> None:
     """Regions can be mounted: keys are good in one of them, and result URLs lead back to it."""
-    clock = FakeClock()
+    clock = SkippingClock()
     regions = {
         name: create_sandbox(
             SandboxConfig(region=name, accounts={name: (f"sk-{name}",)}, latency=Constant(1)),
@@ -56,12 +56,12 @@ async def test_two_regions_mounted_in_one_app() -> None:
     app = Starlette(routes=[Mount(f"/{name}", each) for name, each in regions.items()])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x/singapore/") as http:
-        visitor = Visitor(http, clock, "sk-singapore")
-        task_id = await visitor.submit()
-        clock.forward(1)
-        (result,) = (await visitor.query(task_id))["output"]["results"]
+        client = RegionClient(http, clock, "sk-singapore")
+        task_id = await client.submit()
+        clock.advance(1)
+        (result,) = (await client.query(task_id))["output"]["results"]
 
         assert result["url"].startswith("http://x/singapore/results/")
         assert (await http.get(result["url"])).status_code == 200
-        other = await http.get("http://x/beijing/api/v1/tasks", headers=visitor.headers)
+        other = await http.get("http://x/beijing/api/v1/tasks", headers=client.headers)
         assert (other.status_code, other.json()["message"]) == (401, "Invalid API-key provided.")

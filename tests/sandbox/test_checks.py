@@ -1,16 +1,213 @@
-"""Each check of a submit's body, word for word."""
+"""Every check of a submit's body and its pictures, with the error text."""
 
 import json
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from gateway.sandbox.checks import broken_order, read_envelope, read_order
+from gateway.sandbox.checks import (
+    PictureRules,
+    SubmitInput,
+    check_picture,
+    prompt_if_readable,
+    read_envelope,
+    read_input,
+    read_request,
+    readable_part,
+)
+from gateway.sandbox.models import BodyForm
 from gateway.sandbox.responses import Refusal
-from gateway.sandbox.tasks import Order, Sent
+from gateway.sandbox.tasks import InputPicture, SubmitRequest
+from tests.sandbox.region_client import data_url, picture
+
+
+def message(*content: Any, role: str = "user") -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": list(content)}]}
+
+
+def test_the_older_form() -> None:
+    """Prompt, negative prompt and pictures are fields; no pictures is not the same as none."""
+    entry = {"prompt": "a hat", "negative_prompt": "no cap", "images": ["u"]}
+
+    assert read_input("prompt", entry, {}) == SubmitInput("a hat", "no cap", ("u",))
+    assert read_input("prompt", {"prompt": "a hat"}, {}) == SubmitInput("a hat", "", None)
+
+
+def test_the_newer_form() -> None:
+    """One message holds a text and pictures in any order; the negative prompt is a parameter."""
+    entry = message({"image": "u"}, {"text": "a hat"}, {"image": "v"})
+
+    assert read_input("messages", entry, {"negative_prompt": "no cap"}) == SubmitInput(
+        "a hat", "no cap", ("u", "v")
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "entry", "text"),
+    [
+        pytest.param("prompt", {"prompt": 1}, "type or value of prompt", id="prompt"),
+        pytest.param("prompt", {"images": "u"}, "type or value of images", id="images"),
+        pytest.param("messages", {"prompt": "a"}, "No messages found in input", id="none"),
+        pytest.param("messages", {"messages": []}, "No messages found in input", id="empty"),
+        pytest.param(
+            "messages", {"messages": [{}, {}]}, "messages length only support 1", id="two"
+        ),
+        pytest.param("messages", message(role="system"), "value of messages", id="role"),
+        pytest.param("messages", message({"image": "u"}), "lack of image or text", id="no text"),
+        pytest.param(
+            "messages", message({"text": "a"}, {"text": "b"}), "lack of image or text", id="texts"
+        ),
+        pytest.param("messages", message({"text": "a"}, "b"), "lack of image or text", id="string"),
+        pytest.param("messages", message({"text": 1}), "type or value of content", id="number"),
+    ],
+)
+def test_what_is_wrong(form: BodyForm, entry: dict[str, Any], text: str) -> None:
+    """The first thing that is wrong is told."""
+    with pytest.raises(Refusal) as refused:
+        read_input(form, entry, {})
+
+    assert text in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("form", "entry", "prompt"),
+    [
+        pytest.param("prompt", {"prompt": "a", "images": 1}, "a", id="older"),
+        pytest.param("prompt", {"prompt": 1}, "", id="no text"),
+        pytest.param("messages", message({"text": "a"}), "a", id="newer"),
+        pytest.param("messages", {"messages": 1}, "", id="no message"),
+    ],
+)
+def test_prompt_of_a_broken_body(form: BodyForm, entry: dict[str, Any], prompt: str) -> None:
+    """A prompt that can be read is kept, whatever else is wrong."""
+    assert prompt_if_readable(form, entry) == prompt
+
+
+RULES = PictureRules(max_bytes=10 * 1024 * 1024, refuse_alpha=False, decodes=True)
+NOT_A_PICTURE = "The file format is illegal and cannot be opened."
+BAD_URL = "The provided URL does not appear to be valid. Ensure it is correctly formatted."
+
+
+def never(url: str) -> bytes:
+    raise AssertionError(url)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mime"),
+    [
+        pytest.param("PNG", "image/png", id="png"),
+        pytest.param("JPEG", "image/jpeg", id="jpeg"),
+        pytest.param("JPEG", "image/jpg", id="jpg"),
+        pytest.param("BMP", "IMAGE/BMP", id="bmp"),
+        pytest.param("WEBP", "image/webp", id="webp"),
+    ],
+)
+def test_data_urls(kind: str, mime: str) -> None:
+    """Every documented format is taken inline, with its digest and sides."""
+    data = picture((384, 500), kind)
+
+    sent = check_picture(data_url(data, mime), RULES, never)
+
+    assert (sent.kind, sent.sha256, sent.size) == ("data", sha256(data).hexdigest(), (384, 500))
+    assert sent.data == data
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_formats_of_one_model(kind: str) -> None:
+    """A model may take more formats than all do."""
+    entry = data_url(picture(kind=kind), f"image/{kind.lower()}")
+    rules = replace(RULES, formats=(*RULES.formats, kind))
+
+    assert check_picture(entry, rules, never).size == (640, 480)
+    with pytest.raises(Refusal, match="image format error"):
+        check_picture(entry, RULES, never)
+
+
+def test_urls_are_not_fetched() -> None:
+    """A web URL stands for itself: its digest, and the sides of a placeholder."""
+    sent = check_picture("https://x.example/a.png", RULES, never)
+
+    assert sent.sha256 == sha256(b"https://x.example/a.png").hexdigest()
+    assert (sent.kind, sent.size, sent.data) == ("url", (1024, 1024), None)
+
+
+def test_uploaded() -> None:
+    """An ``oss://`` URL is looked up, and its picture checked like any."""
+    sent = check_picture("oss://a/b.png", RULES, {"oss://a/b.png": picture()}.__getitem__)
+
+    assert (sent.kind, sent.size) == ("oss", (640, 480))
+
+
+def test_bytes_are_not_kept_where_nothing_is_made_of_them() -> None:
+    """Without decoding, a cut-off picture passes and only its digest stays."""
+    rules = PictureRules(max_bytes=10**7, refuse_alpha=False, decodes=False)
+
+    sent = check_picture(data_url(picture()[:-20]), rules, never)
+
+    assert sent.data is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        pytest.param("ftp://x/a.png", BAD_URL, id="scheme"),
+        pytest.param("iVBORw0KGgo", BAD_URL, id="bare-base64"),
+        pytest.param("data:image/png,abc", "image format error", id="no-base64"),
+        pytest.param("data:image/gif;base64,R0lGODlh", "image format error", id="gif"),
+        pytest.param("data:image/png;base64,%%%", "image format error", id="bad-base64"),
+        pytest.param("data:image/png;base64,é", "image format error", id="not-ascii"),
+        pytest.param(data_url(b"hello"), NOT_A_PICTURE, id="no-picture"),
+        pytest.param(data_url(picture()[:-200]), NOT_A_PICTURE, id="cut-off"),
+        pytest.param(data_url(picture(kind="TIFF")), NOT_A_PICTURE, id="tiff"),
+        pytest.param(
+            data_url(picture((383, 500))), "Image dimensions must be in [384, 5000]", id="narrow"
+        ),
+        pytest.param(
+            data_url(picture((400, 5001))), "Image dimensions must be in [384, 5000]", id="tall"
+        ),
+    ],
+)
+def test_refusals(entry: str, message: str) -> None:
+    """What is not a picture inside the rules is 400 InvalidParameter."""
+    with pytest.raises(Refusal) as caught:
+        check_picture(entry, RULES, never)
+
+    refusal = caught.value
+    assert (refusal.status, refusal.code, refusal.message) == (400, "InvalidParameter", message)
+
+
+@pytest.mark.parametrize(
+    ("rules", "entry", "text"),
+    [
+        pytest.param(
+            PictureRules(100, refuse_alpha=False, decodes=True),
+            data_url(picture()),
+            "file size is too large",
+            id="bytes",
+        ),
+        pytest.param(
+            PictureRules(10**7, refuse_alpha=True, decodes=True),
+            data_url(picture(mode="RGBA")),
+            "transparent channel",
+            id="alpha",
+        ),
+    ],
+)
+def test_rules(rules: PictureRules, entry: str, text: str) -> None:
+    """The size limit and the alpha rule are the region's to set."""
+    with pytest.raises(Refusal, match=text):
+        check_picture(entry, rules, never)
+
+
+def test_alpha_is_ignored_by_default() -> None:
+    """A PNG with an alpha channel is taken."""
+    assert check_picture(data_url(picture(mode="RGBA")), RULES, never).size == (640, 480)
+
 
 MODEL = "wan2.5-i2i-preview"
-SENT = Sent("url", "0" * 64, (1024, 1024))
+SENT = InputPicture("url", "0" * 64, (1024, 1024))
 BODY: dict[str, Any] = {
     "model": MODEL,
     "input": {"prompt": "a hat", "images": ["https://x/a.png"]},
@@ -19,9 +216,9 @@ BODY: dict[str, Any] = {
 BAD_FORM = "Required body invalid, please check the request body format."
 
 
-def order(table: Any) -> Order:
+def request(table: Any) -> SubmitRequest:
     text = table if isinstance(table, bytes) else json.dumps(table).encode()
-    return read_order(read_envelope(text, (MODEL,)), lambda _: SENT)
+    return read_request(read_envelope(text, (MODEL,)), lambda _: SENT)
 
 
 def with_input(**fields: Any) -> dict[str, Any]:
@@ -38,7 +235,7 @@ def undefined(name: str) -> str:
 
 def test_defaults() -> None:
     """What is left out has the documented default: four pictures, prompt_extend on."""
-    assert order({**BODY, "parameters": None}) == Order(
+    assert request({**BODY, "parameters": None}) == SubmitRequest(
         MODEL, "a hat", "", (SENT,), 4, None, None, prompt_extend=True, watermark=False
     )
 
@@ -50,7 +247,7 @@ def test_every_field() -> None:
         "n": 2, "size": "1536*1024", "seed": 2147483647, "prompt_extend": False, "watermark": True
     }  # fmt: skip
 
-    assert order(table) == Order(
+    assert request(table) == SubmitRequest(
         MODEL, "a hat", "no cap", (SENT, SENT), 2, (1536, 1024), 2147483647,
         prompt_extend=False, watermark=True,
     )  # fmt: skip
@@ -58,14 +255,14 @@ def test_every_field() -> None:
 
 def test_long_texts_are_cut_in_silence() -> None:
     """A prompt over 2000 and a negative prompt over 500 characters are cut, not refused."""
-    read = order(with_input(prompt="帽" * 2001, negative_prompt="x" * 501))
+    read = request(with_input(prompt="帽" * 2001, negative_prompt="x" * 501))
 
     assert (len(read.prompt), len(read.negative_prompt)) == (2000, 500)
 
 
 def test_seed_as_digits() -> None:
     """A seed may be a string of digits, as the vendor's Java sample sends it."""
-    assert order(with_parameters(seed="12345")).seed == 12345
+    assert request(with_parameters(seed="12345")).seed == 12345
 
 
 @pytest.mark.parametrize(
@@ -131,7 +328,7 @@ def test_seed_as_digits() -> None:
 def test_envelope_refusals(table: Any, status: int, code: str, message: str) -> None:
     """What is no call of this route is refused with the documented code and text."""
     with pytest.raises(Refusal) as caught:
-        order(table)
+        request(table)
 
     refusal = caught.value
     assert (refusal.status, refusal.code, refusal.message) == (status, code, message)
@@ -179,7 +376,7 @@ def test_envelope_refusals(table: Any, status: int, code: str, message: str) -> 
 def test_field_refusals(table: Any, message: str) -> None:
     """A field outside its rule is 400 InvalidParameter and named."""
     with pytest.raises(Refusal) as caught:
-        order(table)
+        request(table)
 
     refusal = caught.value
     assert (refusal.status, refusal.code, refusal.message) == (400, "InvalidParameter", message)
@@ -192,31 +389,34 @@ def test_legal_sizes(size: str) -> None:
     """Any size inside the area and ratio is legal, both limits included."""
     width, height = size.split("*")
 
-    assert order(with_parameters(size=size)).size == (int(width), int(height))
+    assert request(with_parameters(size=size)).size == (int(width), int(height))
 
 
 @pytest.mark.parametrize(
     ("table", "kept"),
     [
-        pytest.param(with_parameters(n=5), Order(MODEL, "a hat", n=4), id="n"),
-        pytest.param(with_parameters(n=2, seed=-1), Order(MODEL, "a hat", n=2), id="seed"),
-        pytest.param(with_input(prompt=7), Order(MODEL, "", n=4), id="prompt"),
+        pytest.param(with_parameters(n=5), SubmitRequest(MODEL, "a hat", n=4), id="n"),
+        pytest.param(with_parameters(n=2, seed=-1), SubmitRequest(MODEL, "a hat", n=2), id="seed"),
+        pytest.param(with_input(prompt=7), SubmitRequest(MODEL, "", n=4), id="prompt"),
     ],
 )
-def test_broken_order(table: dict[str, Any], kept: Order) -> None:
+def test_broken_order(table: dict[str, Any], kept: SubmitRequest) -> None:
     """Of an edit that fails inside its task, the prompt and the count are kept where they can."""
-    assert broken_order(read_envelope(json.dumps(table).encode(), (MODEL,))) == kept
+    assert readable_part(read_envelope(json.dumps(table).encode(), (MODEL,))) == kept
 
 
 @pytest.mark.parametrize(
-    ("sides", "made"),
+    ("sides", "expected"),
     [
         pytest.param((1000, 1000), (1280, 1280), id="square"),
         pytest.param((640, 480), (1478, 1108), id="landscape"),
         pytest.param((400, 4000), (640, 2560), id="narrower-than-allowed"),
     ],
 )
-def test_made_size(sides: tuple[int, int], made: tuple[int, int]) -> None:
+def test_made_size(sides: tuple[int, int], expected: tuple[int, int]) -> None:
     """Without a size, the area is 1280*1280 in the ratio of the last picture."""
-    assert Order("m", "p", images=(SENT, Sent("url", "", sides))).made_size == made
-    assert Order("m", "p", images=(SENT,), size=(800, 1200)).made_size == (800, 1200)
+    assert (
+        SubmitRequest("m", "p", images=(SENT, InputPicture("url", "", sides))).result_size
+        == expected
+    )
+    assert SubmitRequest("m", "p", images=(SENT,), size=(800, 1200)).result_size == (800, 1200)

@@ -14,8 +14,8 @@ from anyio import to_thread
 from dashscope.aigc.image_generation import ImageGeneration
 from dashscope.aigc.image_synthesis import ImageSynthesis
 
-from gateway.sandbox import Constant, Limits, create_sandbox, running
-from tests.sandbox.stage import CONFIG, KEY, picture
+from gateway.sandbox import AccountLimits, Constant, create_sandbox, running
+from tests.sandbox.region_client import CONFIG, KEY, picture
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def pointed(sdk: Callable[[str], None], config: Any = FAST) -> AsyncIterat
         yield
 
 
-async def asked(act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def call(act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call the blocking SDK from a thread; gives its answer as a plain object."""
     answer = await to_thread.run_sync(lambda: act(*args, **kwargs))
     return json.loads(str(answer))
@@ -55,7 +55,7 @@ def edit(**changes: Any) -> dict[str, Any]:
 async def test_call(sdk: Callable[[str], None]) -> None:
     """``call`` submits, polls and comes back with the results."""
     async with pointed(sdk):
-        answer = await asked(
+        answer = await call(
             ImageSynthesis.call,
             **edit(n=2, negative_prompt="", size="1280*1280", seed=12345, watermark=False),
         )
@@ -72,12 +72,12 @@ async def test_call(sdk: Callable[[str], None]) -> None:
 async def test_submit_fetch_and_wait(sdk: Callable[[str], None]) -> None:
     """``async_call``, ``fetch`` and ``wait`` see a task begin and end."""
     async with pointed(sdk):
-        made = await asked(ImageSynthesis.async_call, **edit())
-        task_id = made["output"]["task_id"]
-        fetched = await asked(ImageSynthesis.fetch, task_id)
-        waited = await asked(ImageSynthesis.wait, task_id)
+        submitted = await call(ImageSynthesis.async_call, **edit())
+        task_id = submitted["output"]["task_id"]
+        fetched = await call(ImageSynthesis.fetch, task_id)
+        waited = await call(ImageSynthesis.wait, task_id)
 
-        assert made["output"]["task_status"] == "PENDING"
+        assert submitted["output"]["task_status"] == "PENDING"
         assert fetched["output"]["task_status"] == "RUNNING"
         assert waited["output"]["task_status"] == "SUCCEEDED"
 
@@ -85,7 +85,7 @@ async def test_submit_fetch_and_wait(sdk: Callable[[str], None]) -> None:
 async def test_generation(sdk: Callable[[str], None]) -> None:
     """A picture of a prompt alone: the SDK takes another path by itself."""
     async with pointed(sdk):
-        answer = await asked(
+        answer = await call(
             ImageSynthesis.call, model="wan2.5-t2i-preview", prompt="a hat", n=2, size="1280*1280"
         )
 
@@ -103,20 +103,20 @@ async def test_messages(sdk: Callable[[str], None], model: str, images: int) -> 
     """The SDK's class for the newer form submits, waits and reads the choices."""
     content = [{"text": "a hat"}, *[{"image": "https://pictures.example/a.png"}] * images]
     async with pointed(sdk):
-        made = await asked(
+        submitted = await call(
             ImageGeneration.async_call,
             model=model,
             messages=[{"role": "user", "content": content}],
             n=2,
             size="1280*1280",
         )
-        answer = await asked(ImageGeneration.wait, made["output"]["task_id"])
+        answer = await call(ImageGeneration.wait, submitted["output"]["task_id"])
 
-        assert made["output"]["task_status"] == "PENDING"
+        assert submitted["output"]["task_status"] == "PENDING"
         assert answer["output"]["task_status"] == "SUCCEEDED"
         assert answer["output"]["finished"] is True
-        said = [choice["message"]["content"] for choice in answer["output"]["choices"]]
-        assert [sorted(only) for (only,) in said] == [["image", "type"]] * 2
+        contents = [choice["message"]["content"] for choice in answer["output"]["choices"]]
+        assert [sorted(only) for (only,) in contents] == [["image", "type"]] * 2
         assert answer["usage"]["image_count"] == 2
 
 
@@ -130,7 +130,7 @@ async def test_conversation(sdk: Callable[[str], None], tmp_path: Path) -> None:
         {"text": "a hat"},
     ]
     async with pointed(sdk):
-        answer = await asked(
+        answer = await call(
             dashscope.MultiModalConversation.call,
             model="qwen-image-edit-plus",
             messages=[{"role": "user", "content": content}],
@@ -141,13 +141,13 @@ async def test_conversation(sdk: Callable[[str], None], tmp_path: Path) -> None:
             watermark=False,
         )
         (choice,) = answer["output"]["choices"]
-        made = choice["message"]["content"]
+        parts = choice["message"]["content"]
         async with httpx.AsyncClient() as http:
-            pictures = [(await http.get(part["image"])).content for part in made]
+            pictures = [(await http.get(part["image"])).content for part in parts]
 
         assert answer["status_code"] == 200
         assert (choice["finish_reason"], choice["message"]["role"]) == ("stop", "assistant")
-        assert [list(part) for part in made] == [["image"]] * 2
+        assert [list(part) for part in parts] == [["image"]] * 2
         assert all(got.startswith(b"\x89PNG") for got in pictures)
         usage = answer["usage"]
         assert (usage["image_count"], usage["width"], usage["height"]) == (2, 1024, 1536)
@@ -173,7 +173,7 @@ async def test_conversation_refused(
     asked_for = {"text": "a hat", **changes}
     content = [{"image": "https://pictures.example/a.png"}, {"text": asked_for.pop("text")}]
     async with pointed(sdk):
-        answer = await asked(
+        answer = await call(
             dashscope.MultiModalConversation.call,
             model="qwen-image-edit-plus",
             messages=[{"role": "user", "content": content}],
@@ -186,7 +186,7 @@ async def test_conversation_refused(
 async def test_failure(sdk: Callable[[str], None]) -> None:
     """A FAILED task reaches the SDK's user with code and message."""
     async with pointed(sdk):
-        answer = await asked(
+        answer = await call(
             ImageSynthesis.call, **edit(prompt="[sandbox:fail DataInspectionFailed]")
         )
 
@@ -198,7 +198,7 @@ async def test_failure(sdk: Callable[[str], None]) -> None:
 async def test_partial_failure(sdk: Callable[[str], None]) -> None:
     """A partial failure is SUCCEEDED, with both kinds of items."""
     async with pointed(sdk):
-        answer = await asked(ImageSynthesis.call, **edit(n=2, prompt="[sandbox:partial 1]"))
+        answer = await call(ImageSynthesis.call, **edit(n=2, prompt="[sandbox:partial 1]"))
 
         good, bad = answer["output"]["results"]
         assert answer["output"]["task_status"] == "SUCCEEDED"
@@ -210,21 +210,21 @@ async def test_partial_failure(sdk: Callable[[str], None]) -> None:
 async def test_unknown(sdk: Callable[[str], None]) -> None:
     """``wait`` ends on a task that does not exist."""
     async with pointed(sdk):
-        answer = await asked(ImageSynthesis.wait, "00000000-0000-0000-0000-000000000000")
+        answer = await call(ImageSynthesis.wait, "00000000-0000-0000-0000-000000000000")
 
         assert answer["output"]["task_status"] == "UNKNOWN"
 
 
 async def test_cancel_and_list(sdk: Callable[[str], None]) -> None:
     """``cancel`` takes a waiting task out of the line; ``list`` shows both."""
-    slow = replace(CONFIG, latency=Constant(60), limits=Limits(running_tasks=1))
+    slow = replace(CONFIG, latency=Constant(60), limits=AccountLimits(running_tasks=1))
     async with pointed(sdk, slow):
-        running_id = (await asked(ImageSynthesis.async_call, **edit()))["output"]["task_id"]
-        waiting_id = (await asked(ImageSynthesis.async_call, **edit()))["output"]["task_id"]
+        running_id = (await call(ImageSynthesis.async_call, **edit()))["output"]["task_id"]
+        waiting_id = (await call(ImageSynthesis.async_call, **edit()))["output"]["task_id"]
 
-        done = await asked(ImageSynthesis.cancel, waiting_id)
-        refused = await asked(ImageSynthesis.cancel, running_id)
-        listed = await asked(ImageSynthesis.list, page_no=1, page_size=10, model_name=MODEL)
+        done = await call(ImageSynthesis.cancel, waiting_id)
+        refused = await call(ImageSynthesis.cancel, running_id)
+        listed = await call(ImageSynthesis.list, page_no=1, page_size=10, model_name=MODEL)
 
         assert done["status_code"] == 200
         assert (refused["status_code"], refused["code"]) == (400, "UnsupportedOperation")
@@ -238,7 +238,7 @@ async def test_local_file(sdk: Callable[[str], None], tmp_path: Path) -> None:
     path = tmp_path / "cat.png"
     path.write_bytes(picture())
     async with pointed(sdk):
-        answer = await asked(ImageSynthesis.call, **edit(images=[str(path)]))
+        answer = await call(ImageSynthesis.call, **edit(images=[str(path)]))
 
         assert answer["output"]["task_status"] == "SUCCEEDED"
 
@@ -263,7 +263,7 @@ async def test_refusals(
 ) -> None:
     """The SDK reads status, code and message of a refusal."""
     async with pointed(sdk):
-        answer = await asked(ImageSynthesis.async_call, **edit(**changes))
+        answer = await call(ImageSynthesis.async_call, **edit(**changes))
 
         assert (answer["status_code"], answer["code"]) == (status, code)
         assert answer["message"] == message

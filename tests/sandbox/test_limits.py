@@ -4,14 +4,14 @@ from contextlib import suppress
 
 import pytest
 
-from gateway.sandbox.config import Limits
-from gateway.sandbox.limits import Rates
+from gateway.sandbox.config import AccountLimits
+from gateway.sandbox.limits import AccountRates
 from gateway.sandbox.responses import Refusal
 
 
 def test_sliding_window() -> None:
     """In any second at most so many calls pass, and a refused call does not count."""
-    rates = Rates(Limits(submits_per_second=2))
+    rates = AccountRates(AccountLimits(submits_per_second=2))
     passed = []
 
     for tenth in range(25):
@@ -24,7 +24,7 @@ def test_sliding_window() -> None:
 
 def test_accounts_and_kinds_are_apart() -> None:
     """Another account and another kind of call have windows of their own."""
-    rates = Rates(Limits(submits_per_second=1, task_calls_per_second=1))
+    rates = AccountRates(AccountLimits(submits_per_second=1, task_calls_per_second=1))
     rates.count("one", "submit", 0)
 
     rates.count("two", "submit", 0)

@@ -4,10 +4,18 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox import Limits
-from gateway.sandbox.models import AT_ONCE, EDITS, MESSAGES, PAINTING, RULES, SYNTHESIS, rules_of
-from gateway.sandbox.tasks import Order, Sent, Size
-from tests.sandbox.stage import data_url, message, picture, region
+from gateway.sandbox import AccountLimits
+from gateway.sandbox.models import (
+    EDITS,
+    MESSAGES,
+    PAINTING,
+    RULES,
+    SYNCHRONOUS_PATH,
+    SYNTHESIS,
+    rules_of,
+)
+from gateway.sandbox.tasks import InputPicture, Size, SubmitRequest
+from tests.sandbox.region_client import data_url, message, picture, region
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +29,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "wan2.6-t2i": message(),
     "qwen-image-edit-plus": message(URL),
 }
-OF_TASKS = [model for model in RULES if not RULES[model].answers_at_once]
+OF_TASKS = [model for model in RULES if not RULES[model].synchronous]
 
 
 def at(model: str) -> str:
@@ -30,7 +38,7 @@ def at(model: str) -> str:
 
 def asked_as(model: str) -> dict[str, str]:
     """The header that says whether a task is wanted."""
-    return {"x-dashscope-async": "disable" if RULES[model].answers_at_once else "enable"}
+    return {"x-dashscope-async": "disable" if RULES[model].synchronous else "enable"}
 
 
 def test_a_model_that_a_config_adds() -> None:
@@ -42,8 +50,8 @@ def test_a_model_that_a_config_adds() -> None:
 @pytest.mark.parametrize("path", [SYNTHESIS, PAINTING, MESSAGES])
 async def test_a_model_is_served_at_its_path(model: str, path: str) -> None:
     """At the path of another model the region says what DashScope says: url error."""
-    async with region() as visitor:
-        answer = await visitor.post({"model": model, "input": INPUTS[model]}, f"/api/v1{path}")
+    async with region() as client:
+        answer = await client.post({"model": model, "input": INPUTS[model]}, f"/api/v1{path}")
 
         if path == RULES[model].path:
             assert answer.json()["output"]["task_status"] == "PENDING"
@@ -56,9 +64,9 @@ async def test_a_model_is_served_at_its_path(model: str, path: str) -> None:
 async def test_a_model_that_answers_at_once_makes_no_task(path: str) -> None:
     """At the path of tasks it cannot be called asynchronously, nor without the header."""
     table = {"model": "qwen-image-edit-plus", "input": message(URL)}
-    async with region() as visitor:
-        refused = await visitor.post(table, f"/api/v1{path}")
-        bare = await visitor.post(table, f"/api/v1{path}", **{"x-dashscope-async": "disable"})
+    async with region() as client:
+        refused = await client.post(table, f"/api/v1{path}")
+        bare = await client.post(table, f"/api/v1{path}", **{"x-dashscope-async": "disable"})
 
         assert (refused.status_code, refused.json()["code"]) == (403, "AccessDenied")
         assert refused.json()["message"] == "current user api does not support asynchronous calls"
@@ -69,11 +77,11 @@ async def test_a_model_that_answers_at_once_makes_no_task(path: str) -> None:
 @pytest.mark.parametrize("model", [*OF_TASKS, "qwen-image-edit-max"])
 async def test_the_path_that_answers_at_once(model: str) -> None:
     """It refuses the header of tasks, and with url error every model that it does not serve."""
-    async with region() as visitor:
+    async with region() as client:
         table = {"model": model, "input": message(URL)}
-        path = f"/api/v1{AT_ONCE}"
-        tasks = await visitor.post(table, path)
-        other = await visitor.post(table, path, **{"x-dashscope-async": "disable"})
+        path = f"/api/v1{SYNCHRONOUS_PATH}"
+        tasks = await client.post(table, path)
+        other = await client.post(table, path, **{"x-dashscope-async": "disable"})
 
         assert (tasks.status_code, tasks.json()["code"]) == (403, "AccessDenied")
         assert tasks.json()["message"] == "current user api does not support asynchronous calls"
@@ -82,7 +90,7 @@ async def test_the_path_that_answers_at_once(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said", "text"),
+    ("model", "entry", "text"),
     [
         pytest.param(
             "wan2.5-t2i-preview",
@@ -123,10 +131,10 @@ async def test_the_path_that_answers_at_once(model: str) -> None:
         ),
     ],
 )
-async def test_limits(model: str, said: dict[str, Any], text: str) -> None:
+async def test_limits(model: str, entry: dict[str, Any], text: str) -> None:
     """Each model has its own limits."""
-    async with region() as visitor:
-        answer = await visitor.post({"model": model, "input": said}, at(model), **asked_as(model))
+    async with region() as client:
+        answer = await client.post({"model": model, "input": entry}, at(model), **asked_as(model))
 
         assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
         assert text in answer.json()["message"]
@@ -155,8 +163,8 @@ async def test_limits(model: str, said: dict[str, Any], text: str) -> None:
 async def test_sizes(model: str, size: str, status: int) -> None:
     """What is made by a prompt alone has at least 1280*1280 pixels."""
     table = {"model": model, "input": INPUTS[model], "parameters": {"size": size}}
-    async with region() as visitor:
-        answer = await visitor.post(table, at(model), **asked_as(model))
+    async with region() as client:
+        answer = await client.post(table, at(model), **asked_as(model))
 
         assert answer.status_code == status
 
@@ -167,43 +175,43 @@ async def test_sizes(model: str, size: str, status: int) -> None:
 )
 async def test_counts(model: str, good: list[int], bad: list[int], default: int) -> None:
     """How many pictures one submit may ask for, and gets that asks for none, is the model's."""
-    async with region(limits=Limits(submits_per_second=100)) as visitor:
+    async with region(limits=AccountLimits(submits_per_second=100)) as client:
 
         async def ask(**parameters: int) -> int:
             table = {"model": model, "input": INPUTS[model], "parameters": parameters}
-            return (await visitor.post(table, at(model), **asked_as(model))).status_code
+            return (await client.post(table, at(model), **asked_as(model))).status_code
 
         assert [await ask(n=n) for n in (*good, *bad)] == [200, 200, 400, 400]
         assert await ask() == 200
-        rows = (await visitor.books())["tasks"]
+        rows = (await client.books())["tasks"]
         assert [row["n"] for row in rows] == [*good, default]
 
 
 @pytest.mark.parametrize(
-    ("sides", "made"),
+    ("sides", "expected"),
     [
         pytest.param((1000, 1000), (1024, 1024), id="square"),
         pytest.param((640, 480), (1182, 886), id="landscape"),
         pytest.param((384, 3072), (512, 2048), id="narrower than allowed"),
     ],
 )
-def test_the_area_of_a_result_is_the_models(sides: Size, made: Size) -> None:
+def test_the_area_of_a_result_is_the_models(sides: Size, expected: Size) -> None:
     """Without a size, what qwen-image-edit-plus makes has about 1024*1024 pixels."""
-    sent = (Sent("url", "", (400, 4000)), Sent("url", "", sides))
+    sent = (InputPicture("url", "", (400, 4000)), InputPicture("url", "", sides))
 
-    assert Order("qwen-image-edit-plus", "p", images=sent).made_size == made
+    assert SubmitRequest("qwen-image-edit-plus", "p", images=sent).result_size == expected
 
 
 async def test_the_newer_form_of_results() -> None:
     """Its results are messages with a picture each, without prompt or metrics; failed ones lack."""
-    said = message(URL, text="[sandbox:partial 1]")
-    table = {"model": "wan2.6-image", "input": said, "parameters": {"n": 3}}
-    async with region() as visitor:
-        made = (await visitor.post(table, at("wan2.6-image"))).json()["output"]["task_id"]
-        visitor.clock.forward(5)
-        running = (await visitor.query(made))["output"]
-        visitor.clock.forward(20)
-        ended = await visitor.query(made)
+    entry = message(URL, text="[sandbox:partial 1]")
+    table = {"model": "wan2.6-image", "input": entry, "parameters": {"n": 3}}
+    async with region() as client:
+        task_id = (await client.post(table, at("wan2.6-image"))).json()["output"]["task_id"]
+        client.clock.advance(5)
+        running = (await client.query(task_id))["output"]
+        client.clock.advance(20)
+        ended = await client.query(task_id)
 
         assert running["task_status"] == "RUNNING"
         output = ended["output"]
@@ -218,10 +226,10 @@ async def test_the_newer_form_of_results() -> None:
 
 async def test_a_list_names_the_function() -> None:
     """A row of the list says which function made the task."""
-    async with region() as visitor:
+    async with region() as client:
         for model in OF_TASKS:
-            await visitor.post({"model": model, "input": INPUTS[model]}, at(model))
-        rows = await visitor.rows()
+            await client.post({"model": model, "input": INPUTS[model]}, at(model))
+        rows = await client.rows()
 
         keys = {row["model_name"]: row["user_api_unique_key"] for row in rows}
         assert keys["wan2.5-t2i-preview"] == (

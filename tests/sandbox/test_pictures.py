@@ -1,4 +1,4 @@
-"""Results: their size, their labels, their effect, their cache."""
+"""Result pictures: labels, caching, and effects that a person can see."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -9,19 +9,19 @@ from PIL import Image, ImageChops
 
 from gateway.sandbox import read_labels
 from gateway.sandbox.faults import End
-from gateway.sandbox.pictures import Pictures, render
-from gateway.sandbox.tasks import Order, Sent, Task
-from tests.sandbox.stage import picture
+from gateway.sandbox.pictures import Pictures, effect_for, render
+from gateway.sandbox.tasks import InputPicture, SimulatedTask, SubmitRequest
+from tests.sandbox.region_client import picture
 
 pytestmark = pytest.mark.anyio
 
-SENT = Sent("data", sha256(picture()).hexdigest(), (640, 480), picture())
-URL = Sent("url", sha256(b"https://x").hexdigest(), (1024, 1024))
-ORDER = Order("m", "sepia", images=(URL, SENT), n=2, size=(800, 800))
+SENT = InputPicture("data", sha256(picture()).hexdigest(), (640, 480), picture())
+URL = InputPicture("url", sha256(b"https://x").hexdigest(), (1024, 1024))
+ORDER = SubmitRequest("m", "sepia", images=(URL, SENT), n=2, size=(800, 800))
 
 
-def task(order: Order = ORDER) -> Task:
-    return Task("t-1", "r", 0, "a", "a/0", order, 0, 1, End())
+def task(request: SubmitRequest = ORDER) -> SimulatedTask:
+    return SimulatedTask("t-1", "r", 0, "a", "a/0", request, 0, 1, End())
 
 
 def opened(png: bytes) -> Image.Image:
@@ -77,10 +77,10 @@ def test_last_picture_is_the_one_edited() -> None:
 
 def test_placeholder() -> None:
     """A picture that is not fetched is painted from its URL's digest."""
-    order = replace(ORDER, images=(URL,))
+    request = replace(ORDER, images=(URL,))
     other = replace(ORDER, images=(replace(URL, sha256="0123456789abcdef"),))
 
-    assert render(order, 0) != render(other, 0)
+    assert render(request, 0) != render(other, 0)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,53 @@ async def test_plain(size: int) -> None:
 
 def test_a_picture_of_a_prompt_alone() -> None:
     """Without a picture its colours come from the prompt, its size from the order."""
-    order = Order("m", "a red kite", size=(1280, 1280), n=1)
+    request = SubmitRequest("m", "a red kite", size=(1280, 1280), n=1)
 
-    png = render(order, 0)
+    png = render(request, 0)
 
     assert opened(png).size == (1280, 1280)
-    assert png != render(replace(order, prompt="a blue kite"), 0)
+    assert png != render(replace(request, prompt="a blue kite"), 0)
 
 
 async def test_labels_of_a_prompt_alone() -> None:
     """The labels tell of no picture where none was sent."""
-    made = Pictures(plain_bytes=None, cache_bytes=10**7)
+    pictures = Pictures(plain_bytes=None, cache_bytes=10**7)
 
-    labels = read_labels(await made.png(task(Order("m", "a kite", n=1)), 0))
+    labels = read_labels(await pictures.png(task(SubmitRequest("m", "a kite", n=1)), 0))
 
     assert sorted(labels) == ["sandbox-index", "sandbox-prompt-sha256", "sandbox-task"]
+
+
+PICTURE = Image.open(BytesIO(picture())).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "grayscale", "sepia", "blur", "mirror", "invert", "pop art", "sketch", "pixel", "warm",
+        "cold", "黑白",
+    ],
+)  # fmt: skip
+def test_word_changes_the_picture(word: str) -> None:
+    """Every word has an effect that changes the picture and keeps its size and mode."""
+    result = effect_for(f"Please make it {word.upper()}")(PICTURE)
+
+    assert (result.size, result.mode) == (PICTURE.size, "RGB")
+    assert ImageChops.difference(result, PICTURE).getbbox() is not None
+
+
+def test_mirror_swaps_the_sides() -> None:
+    """Mirror turns left into right."""
+    result = effect_for("mirror")(PICTURE)
+
+    assert result.getpixel((639, 0)) == PICTURE.getpixel((0, 0))
+
+
+def test_without_a_word_the_prompt_decides() -> None:
+    """Prompts without a word get an effect by their hash: one prompt always the same."""
+    prompts = [f"a hat {number}" for number in range(30)]
+
+    effects = [effect_for(prompt) for prompt in prompts]
+
+    assert effects == [effect_for(prompt) for prompt in prompts]
+    assert len(set(effects)) > 4

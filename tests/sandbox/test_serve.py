@@ -113,5 +113,5 @@ async def test_serve_until_a_signal(caplog: pytest.LogCaptureFixture) -> None:
 
     with pytest.raises(httpx.ConnectError):
         await region_of(url)
-    ours = [said for said in caplog.messages if said.startswith("SIG")]
+    ours = [message for message in caplog.messages if message.startswith("SIG")]
     assert ours == ["SIGHUP is ignored", "SIGUSR1 is ignored", "SIGUSR2 is ignored"]

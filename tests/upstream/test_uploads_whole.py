@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gateway.sandbox import Fault, SandboxConfig
-from gateway.sandbox.config import Limits
+from gateway.sandbox.config import AccountLimits
 from gateway.sandbox.faults import Answer, Drop, Hang
 from tests.whole import PLAIN, digest, house, pictures_of
 
@@ -35,7 +35,11 @@ def _big() -> bytes:
     [
         pytest.param(PLAIN, [], 2, "oss", id="up"),
         pytest.param(
-            replace(PLAIN, limits=Limits(policies_per_second=0)), [], 1, "data", id="no-policy"
+            replace(PLAIN, limits=AccountLimits(policies_per_second=0)),
+            [],
+            1,
+            "data",
+            id="no-policy",
         ),
         pytest.param(PLAIN, [Fault("upload", _REFUSED)], 2, "data", id="refused"),
         pytest.param(PLAIN, [Fault("upload", Drop(reset=True))], 2, "data", id="cut"),

@@ -1,4 +1,4 @@
-"""A submit whose answer is the result: its answer, its bill, its place."""
+"""Synchronous submits: the response, the bill, and callers who disconnect."""
 
 from functools import partial
 
@@ -6,11 +6,11 @@ import anyio
 import httpx
 import pytest
 
-from gateway.sandbox import Limits, read_labels
-from tests.sandbox.stage import (
+from gateway.sandbox import AccountLimits, read_labels
+from tests.sandbox.region_client import (
     EPOCH,
-    FakeClock,
-    PatientClock,
+    ManualClock,
+    SkippingClock,
     data_url,
     images,
     only_row,
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_answer() -> None:
     """After as long as a task takes it tells the pictures, their count and size, and no more."""
-    async with region() as visitor:
-        answer = await visitor.at_once("a hat", data_url(picture()), n=2, size="1024*1536")
+    async with region() as client:
+        answer = await client.synchronous("a hat", data_url(picture()), n=2, size="1024*1536")
 
-        assert visitor.clock.time == 1010
+        assert client.clock.time == 1010
         urls = images(answer)
         assert len(set(urls)) == 2
         assert answer.json() == {
@@ -50,18 +50,18 @@ async def test_answer() -> None:
 
 async def test_results() -> None:
     """The pictures are signed URLs of this host, good for 24 hours from the end."""
-    async with region() as visitor:
+    async with region() as client:
         sent = data_url(picture(kind="GIF"), "image/gif")
-        (url,) = images(await visitor.at_once("a hat", sent))
-        got = await visitor.http.get(url)
-        visitor.clock.forward(86399)
-        last = await visitor.http.get(url)
-        visitor.clock.forward(1)
-        late = await visitor.http.get(url)
+        (url,) = images(await client.synchronous("a hat", sent))
+        got = await client.http.get(url)
+        client.clock.advance(86399)
+        last = await client.http.get(url)
+        client.clock.advance(1)
+        late = await client.http.get(url)
 
         assert url.startswith("http://region.test:81/results/")
         assert f"Expires={int(EPOCH + 10 + 86400)}&" in url
-        row = await only_row(visitor)
+        row = await only_row(client)
         assert read_labels(got.content)["sandbox-input-sha256"] == row["inputs_sha256"][0]
         assert (last.content, late.status_code) == (got.content, 403)
         assert row["downloads"] == [2]
@@ -69,10 +69,10 @@ async def test_results() -> None:
 
 async def test_books() -> None:
     """The work is booked as paid, apart from tasks; there is no task to list, query or cancel."""
-    async with region() as visitor:
-        await visitor.at_once(n=3)
-        task_id = await visitor.submit()
-        books = await visitor.books()
+    async with region() as client:
+        await client.synchronous(n=3)
+        task_id = await client.submit()
+        books = await client.books()
 
         work, task = books["tasks"]
         assert (work["answers_at_once"], task["answers_at_once"]) == (True, False)
@@ -84,9 +84,9 @@ async def test_books() -> None:
         assert work["submit_time"] == work["start_time"] == pytest.approx(EPOCH)
         assert work["end_time"] == pytest.approx(EPOCH + 10)
         assert (books["tasks_made"], books["images_billed"]) == (2, 3)
-        assert [row["task_id"] for row in await visitor.rows()] == [task_id]
-        assert await visitor.status(work["task_id"]) == "UNKNOWN"
-        assert (await visitor.cancel(work["task_id"])).status_code == 400
+        assert [row["task_id"] for row in await client.rows()] == [task_id]
+        assert await client.status(work["task_id"]) == "UNKNOWN"
+        assert (await client.cancel(work["task_id"])).status_code == 400
 
 
 @pytest.mark.parametrize("text_first", [False, True])
@@ -103,29 +103,29 @@ async def test_order_of_the_content(*, text_first: bool) -> None:
         "model": "qwen-image-edit-plus",
         "input": {"messages": [{"role": "user", "content": content}]},
     }
-    async with region() as visitor:
+    async with region() as client:
         path = "/api/v1/services/aigc/multimodal-generation/generation"
-        answer = await visitor.http.post(path, json=table, headers=visitor.headers)
+        answer = await client.http.post(path, json=table, headers=client.headers)
 
         assert len(images(answer)) == 1
-        assert (await only_row(visitor))["inputs"] == ["url", "url"]
+        assert (await only_row(client))["inputs"] == ["url", "url"]
 
 
 async def test_long_texts_are_cut_in_silence() -> None:
     """A prompt is cut at 800 characters, and no length of either text is refused."""
-    async with region() as visitor:
-        answer = await visitor.at_once("帽" * 801, negative_prompt="x" * 501)
+    async with region() as client:
+        answer = await client.synchronous("帽" * 801, negative_prompt="x" * 501)
 
         assert answer.status_code == 200
-        assert (await only_row(visitor))["prompt"] == "帽" * 800
+        assert (await only_row(client))["prompt"] == "帽" * 800
 
 
 async def test_uploaded_picture() -> None:
     """An uploaded picture is taken by its oss URL, with the header that resolves it."""
-    async with region() as visitor:
-        url = await uploaded_url(visitor, "a.png", "qwen-image-edit-plus")
-        bare = await visitor.at_once("a hat", url)
-        good = await visitor.at_once(
+    async with region() as client:
+        url = await uploaded_url(client, "a.png", "qwen-image-edit-plus")
+        bare = await client.synchronous("a hat", url)
+        good = await client.synchronous(
             "a hat", url, headers={"x-dashscope-ossresourceresolve": "enable"}
         )
 
@@ -135,46 +135,46 @@ async def test_uploaded_picture() -> None:
 
 async def test_latency_and_speed() -> None:
     """It takes the region's latency over its speed, and what the admin door sets from then on."""
-    async with region(speed=4, picture="plain", plain_bytes=1000) as visitor:
-        await visitor.at_once()
-        await visitor.http.put("/_sandbox/latency", json={"kind": "constant", "seconds": 40})
-        await visitor.at_once()
-        await visitor.at_once("[sandbox:seconds 3]")
+    async with region(speed=4, picture="plain", plain_bytes=1000) as client:
+        await client.synchronous()
+        await client.http.put("/_sandbox/latency", json={"kind": "constant", "seconds": 40})
+        await client.synchronous()
+        await client.synchronous("[sandbox:seconds 3]")
 
-        assert visitor.clock.time == 1000 + 2.5 + 10 + 3
+        assert client.clock.time == 1000 + 2.5 + 10 + 3
 
 
 async def test_answer_of_a_sleep_that_ends_early() -> None:
     """A sleep may end before its time by the clock: the answer is whole."""
 
-    class Hasty(FakeClock):
+    class Hasty(SkippingClock):
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds - 1e-9)
 
-    async with region(clock=Hasty()) as visitor:
-        assert len(images(await visitor.at_once(n=2))) == 2
+    async with region(clock=Hasty()) as client:
+        assert len(images(await client.synchronous(n=2))) == 2
 
 
 async def test_it_takes_no_place_of_a_task() -> None:
     """Any number works at once, beside the tasks that run; the rate of submits is the account's."""
-    clock = PatientClock()
-    limits = Limits(submits_per_second=10, running_tasks=1)
-    async with region(clock=clock, limits=limits) as visitor, anyio.create_task_group() as group:
+    clock = ManualClock()
+    limits = AccountLimits(submits_per_second=10, running_tasks=1)
+    async with region(clock=clock, limits=limits) as client, anyio.create_task_group() as group:
         answers: list[httpx.Response] = []
 
         async def ask() -> None:
-            answers.append(await visitor.at_once())
+            answers.append(await client.synchronous())
 
         for _ in range(8):
             group.start_soon(ask)
-        await clock.asleep(8)
-        first, second = await visitor.submit(), await visitor.submit()
-        refused = await visitor.at_once()
-        rows = (await visitor.books())["tasks"]
-        statuses = [await visitor.status(first), await visitor.status(second)]
+        await clock.wait_for_sleepers(8)
+        first, second = await client.submit(), await client.submit()
+        refused = await client.synchronous()
+        rows = (await client.books())["tasks"]
+        statuses = [await client.status(first), await client.status(second)]
         assert answers == []
-        clock.forward(10)
-        await clock.asleep(0)
+        clock.advance(10)
+        await clock.wait_for_sleepers(0)
 
     assert [answer.status_code for answer in answers] == [200] * 8
     assert (refused.status_code, refused.json()["code"]) == (429, "Throttling.RateQuota")
@@ -184,16 +184,16 @@ async def test_it_takes_no_place_of_a_task() -> None:
 
 async def test_a_caller_who_leaves_pays() -> None:
     """The work goes on and is billed, the answer is nobody's, and the books count who left."""
-    clock = PatientClock()
-    async with socket_region(clock=clock) as visitor:
+    clock = ManualClock()
+    async with socket_region(clock=clock) as client:
         async with anyio.create_task_group() as group:
-            group.start_soon(partial(visitor.at_once, n=2))
-            await clock.asleep(1)
+            group.start_soon(partial(client.synchronous, n=2))
+            await clock.wait_for_sleepers(1)
             group.cancel_scope.cancel()
-        await clock.asleep(0)
-        running = await visitor.books()
-        clock.forward(10)
-        books = await visitor.books()
+        await clock.wait_for_sleepers(0)
+        running = await client.books()
+        clock.advance(10)
+        books = await client.books()
 
         assert running["tasks"][0]["status"] == "RUNNING"
         assert (running["counts"]["submit.left"], running["images_billed"]) == (1, 0)
@@ -203,12 +203,12 @@ async def test_a_caller_who_leaves_pays() -> None:
 
 async def test_a_caller_who_leaves_in_process_pays() -> None:
     """A call that is cancelled inside its caller's process goes on in the books."""
-    clock = PatientClock()
-    async with region(clock=clock) as visitor:
+    clock = ManualClock()
+    async with region(clock=clock) as client:
         async with anyio.create_task_group() as group:
-            group.start_soon(visitor.at_once)
-            await clock.asleep(1)
+            group.start_soon(client.synchronous)
+            await clock.wait_for_sleepers(1)
             group.cancel_scope.cancel()
-        clock.forward(10)
+        clock.advance(10)
 
-        assert (await visitor.books())["images_billed"] == 1
+        assert (await client.books())["images_billed"] == 1

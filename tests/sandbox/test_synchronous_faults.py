@@ -1,4 +1,4 @@
-"""A submit whose answer is the result, when it goes wrong: failures, scripts, cut connections."""
+"""Synchronous submits that go wrong: failures, scripts, cut connections."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway.sandbox import Constant, PeerCut, read_labels
-from tests.sandbox.stage import CONFIG, EPOCH, images, only_row, region, socket_region
+from tests.sandbox.region_client import CONFIG, EPOCH, images, only_row, region, socket_region
 
 pytestmark = pytest.mark.anyio
 
@@ -31,46 +31,46 @@ pytestmark = pytest.mark.anyio
 )
 async def test_failure(end: dict[str, Any], status: int, code: str) -> None:
     """Work that fails is answered after its time with its code's status, and costs nothing."""
-    async with region() as visitor:
-        await visitor.fault(on="submit", do="end", **{"status": "FAILED", **end})
+    async with region() as client:
+        await client.fault(on="submit", do="end", **{"status": "FAILED", **end})
 
-        answer = await visitor.at_once(n=2)
+        answer = await client.synchronous(n=2)
 
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert set(answer.json()) == {"request_id", "code", "message"}
-        assert visitor.clock.time == 1010
-        books = await visitor.books()
+        assert client.clock.time == 1010
+        books = await client.books()
         assert (books["tasks"][0]["status"], books["images_billed"]) == ("FAILED", 0)
         assert books["counts"] == {"submit.faulted": 1, "submit.received": 1}
 
 
 async def test_words_of_a_failure() -> None:
     """The message is the documented one of the code, or what the script says."""
-    async with region() as visitor:
-        documented = await visitor.at_once("[sandbox:fail DataInspectionFailed]")
-        await visitor.fault(on="submit", do="end", status="FAILED", message="no")
-        said = await visitor.at_once()
+    async with region() as client:
+        documented = await client.synchronous("[sandbox:fail DataInspectionFailed]")
+        await client.fault(on="submit", do="end", status="FAILED", message="no")
+        response = await client.synchronous()
 
         assert documented.json()["message"] == "Input data may contain inappropriate content."
-        assert said.json()["message"] == "no"
+        assert response.json()["message"] == "no"
 
 
 async def test_partial_failure() -> None:
     """Pictures that failed are missing from the answer, and not billed."""
-    async with region() as visitor:
-        await visitor.fault(on="submit", do="end", images=[0, 2])
+    async with region() as client:
+        await client.fault(on="submit", do="end", images=[0, 2])
 
-        answer = await visitor.at_once(n=3)
+        answer = await client.synchronous(n=3)
 
         (url,) = images(answer)
         assert answer.json()["usage"]["image_count"] == 1
-        got = await visitor.http.get(url)
+        got = await client.http.get(url)
         assert read_labels(got.content)["sandbox-index"] == "1"
-        assert (await visitor.books())["images_billed"] == 1
+        assert (await client.books())["images_billed"] == 1
 
 
 @pytest.mark.parametrize(
-    ("prompt", "status", "made"),
+    ("prompt", "status", "tasks"),
     [
         pytest.param("[sandbox:fail InternalError.Algo]", 500, 1, id="fail"),
         pytest.param("[sandbox:refuse Throttling.RateQuota]", 429, 0, id="refuse"),
@@ -80,24 +80,24 @@ async def test_partial_failure() -> None:
         pytest.param("[sandbox:dance]", 400, 0, id="no script"),
     ],
 )
-async def test_scripts_of_the_prompt(prompt: str, status: int, made: int) -> None:
+async def test_scripts_of_the_prompt(prompt: str, status: int, tasks: int) -> None:
     """Outcomes that are written into the prompt come about."""
-    async with region() as visitor:
-        answer = await visitor.at_once(prompt, n=2)
+    async with region() as client:
+        answer = await client.synchronous(prompt, n=2)
 
         assert answer.status_code == status
-        assert (await visitor.books())["tasks_made"] == made
+        assert (await client.books())["tasks_made"] == tasks
 
 
 async def test_late_checks() -> None:
     """With late checks a bad field is booked as work that failed; the answer is the same."""
     for late in (False, True):
-        async with region(late_checks=late) as visitor:
-            answer = await visitor.at_once(n=7)
+        async with region(late_checks=late) as client:
+            answer = await client.synchronous(n=7)
 
             assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
             assert answer.json()["message"] == "The type or value of n is out of definition."
-            assert [row["n"] for row in (await visitor.books())["tasks"]] == [1] * late
+            assert [row["n"] for row in (await client.books())["tasks"]] == [1] * late
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ async def test_late_checks() -> None:
 )
 async def test_faults(rule: dict[str, Any], status: int, seconds: float, billed: int) -> None:
     """A scripted answer comes in place of the work or of its answer; a silence adds to its time."""
-    async with region() as visitor:
-        await visitor.fault(on="submit", **rule)
+    async with region() as client:
+        await client.fault(on="submit", **rule)
 
-        assert (await visitor.at_once()).status_code == status
+        assert (await client.synchronous()).status_code == status
 
-        assert visitor.clock.time == 1000 + seconds
-        assert (await visitor.books())["images_billed"] == billed
+        assert client.clock.time == 1000 + seconds
+        assert (await client.books())["images_billed"] == billed
 
 
 @pytest.mark.parametrize(
@@ -136,41 +136,41 @@ async def test_lost_answers(
     rule: dict[str, Any], error: type[Exception], seconds: float, billed: int
 ) -> None:
     """A connection that is cut after the work leaves its bill, and one before it none."""
-    async with socket_region() as visitor:
-        await visitor.fault(on="submit", count=1, **rule)
+    async with socket_region() as client:
+        await client.fault(on="submit", count=1, **rule)
 
         with pytest.raises(error):
-            await visitor.at_once()
+            await client.synchronous()
 
-        assert visitor.clock.time == 1000 + seconds
-        assert (await visitor.books())["images_billed"] == billed
-        assert (await visitor.at_once()).status_code == 200
+        assert client.clock.time == 1000 + seconds
+        assert (await client.books())["images_billed"] == billed
+        assert (await client.synchronous()).status_code == 200
 
 
 async def test_late_work() -> None:
     """The connection is cut at once; the work begins as late as the script says, and is billed."""
-    async with region() as visitor:
-        await visitor.fault(on="submit", do="late", seconds=1.5)
+    async with region() as client:
+        await client.fault(on="submit", do="late", seconds=1.5)
         with pytest.raises(PeerCut):
-            await visitor.at_once()
-        assert visitor.clock.time == 1000
+            await client.synchronous()
+        assert client.clock.time == 1000
 
         seen = []
         for _ in range(3):
-            seen.append([row["status"] for row in (await visitor.books())["tasks"]])
-            visitor.clock.forward(6)
+            seen.append([row["status"] for row in (await client.books())["tasks"]])
+            client.clock.advance(6)
 
         assert seen == [[], ["RUNNING"], ["SUCCEEDED"]]
-        assert (await only_row(visitor))["submit_time"] == pytest.approx(EPOCH + 1.5)
+        assert (await only_row(client))["submit_time"] == pytest.approx(EPOCH + 1.5)
 
 
 async def test_silence_until_the_peer_leaves() -> None:
     """A call that hangs for good after its work has made what is billed."""
-    async with socket_region(replace(CONFIG, latency=Constant(1))) as visitor:
-        await visitor.fault(on="submit", do="hang", after=True)
+    async with socket_region(replace(CONFIG, latency=Constant(1))) as client:
+        await client.fault(on="submit", do="hang", after=True)
 
         with anyio.move_on_after(0.3) as waited:
-            await visitor.at_once()
+            await client.synchronous()
 
         assert waited.cancelled_caught
-        assert (await visitor.books())["images_billed"] == 1
+        assert (await client.books())["images_billed"] == 1

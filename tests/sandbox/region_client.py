@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from gateway.sandbox import Constant, SandboxConfig, create_sandbox, running
 
 SUBMIT = "/api/v1/services/aigc/image2image/image-synthesis"
-AT_ONCE = "/api/v1/services/aigc/multimodal-generation/generation"
+SYNCHRONOUS_PATH = "/api/v1/services/aigc/multimodal-generation/generation"
 KEY = "sk-one"
 #: 2025-09-23 22:14:10.800 in Beijing, as in the vendor's sample.
 EPOCH = 1758636850.8
@@ -26,8 +26,8 @@ CONFIG = SandboxConfig(
 )
 
 
-class FakeClock:
-    """Moves by `forward`, and by whoever sleeps."""
+class SkippingClock:
+    """Moves by `advance`, and by whoever sleeps."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -42,12 +42,12 @@ class FakeClock:
         self.time += seconds
         await checkpoint()
 
-    def forward(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.time += seconds
 
 
-class PatientClock(FakeClock):
-    """Moves by `forward` alone; whoever sleeps wakes when the time has come."""
+class ManualClock(SkippingClock):
+    """Moves by `advance` alone; whoever sleeps wakes when the time has come."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,12 +63,12 @@ class PatientClock(FakeClock):
         finally:
             self.sleepers -= 1
 
-    def forward(self, seconds: float) -> None:
-        super().forward(seconds)
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
         self._moved.set()
         self._moved = anyio.Event()
 
-    async def asleep(self, sleepers: int) -> None:
+    async def wait_for_sleepers(self, sleepers: int) -> None:
         """Wait until so many sleep."""
         with anyio.fail_after(10):
             while self.sleepers != sleepers:
@@ -104,16 +104,16 @@ def message(*images: str, text: str = "a hat") -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": content}]}
 
 
-class Visitor:
+class RegionClient:
     """Calls one region with one key."""
 
-    def __init__(self, http: httpx.AsyncClient, clock: FakeClock, key: str = KEY) -> None:
+    def __init__(self, http: httpx.AsyncClient, clock: SkippingClock, key: str = KEY) -> None:
         self.http = http
         self.clock = clock
         self.headers = {"authorization": f"Bearer {key}"}
 
-    def as_(self, key: str) -> "Visitor":
-        return Visitor(self.http, self.clock, key)
+    def with_key(self, key: str) -> "RegionClient":
+        return RegionClient(self.http, self.clock, key)
 
     async def get(self, path: str, **params: str) -> httpx.Response:
         return await self.http.get(path, params=params or None, headers=self.headers)
@@ -124,7 +124,7 @@ class Visitor:
             path, json=table, headers={**self.headers, "x-dashscope-async": "enable", **headers}
         )
 
-    async def at_once(
+    async def synchronous(
         self, prompt: str = "a hat", *images: str, headers: Any = None, **parameters: Any
     ) -> httpx.Response:
         """Submit to a model that answers at once."""
@@ -134,7 +134,7 @@ class Visitor:
             "parameters": parameters,
         }
         return await self.http.post(
-            AT_ONCE, json=table, headers={**self.headers, **(headers or {})}
+            SYNCHRONOUS_PATH, json=table, headers={**self.headers, **(headers or {})}
         )
 
     async def submit(self, prompt: str = "a hat", **parameters: Any) -> str:
@@ -167,29 +167,29 @@ class Visitor:
 
 @asynccontextmanager
 async def region(
-    config: SandboxConfig = CONFIG, clock: FakeClock | None = None, **changes: Any
-) -> AsyncIterator[Visitor]:
+    config: SandboxConfig = CONFIG, clock: SkippingClock | None = None, **changes: Any
+) -> AsyncIterator[RegionClient]:
     """A region in process, visited by the first key of account *one*."""
-    clock = clock or FakeClock()
+    clock = clock or SkippingClock()
     app: ASGIApp = create_sandbox(replace(config, **changes), clock=clock)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://region.test:81") as http:
-        yield Visitor(http, clock)
+        yield RegionClient(http, clock)
 
 
 @asynccontextmanager
 async def socket_region(
-    config: SandboxConfig = CONFIG, clock: FakeClock | None = None
-) -> AsyncIterator[Visitor]:
+    config: SandboxConfig = CONFIG, clock: SkippingClock | None = None
+) -> AsyncIterator[RegionClient]:
     """A region behind a real socket, on a clock that the test moves."""
-    clock = clock or FakeClock()
+    clock = clock or SkippingClock()
     app = create_sandbox(config, clock=clock)
     async with running(app) as base, httpx.AsyncClient(base_url=base, timeout=60) as http:
-        yield Visitor(http, clock)
+        yield RegionClient(http, clock)
 
 
-async def uploaded_url(visitor: Visitor, name: str, model: str = "wan2.5-i2i-preview") -> str:
-    policy = (await visitor.get("/api/v1/uploads", action="getPolicy", model=model)).json()["data"]
+async def uploaded_url(client: RegionClient, name: str, model: str = "wan2.5-i2i-preview") -> str:
+    policy = (await client.get("/api/v1/uploads", action="getPolicy", model=model)).json()["data"]
     key = f"{policy['upload_dir']}/{name}"
     form = {
         "OSSAccessKeyId": policy["oss_access_key_id"],
@@ -197,7 +197,7 @@ async def uploaded_url(visitor: Visitor, name: str, model: str = "wan2.5-i2i-pre
         "policy": policy["policy"],
         "key": key,
     }
-    answer = await visitor.http.post(
+    answer = await client.http.post(
         policy["upload_host"], data=form, files={"file": (name, picture())}
     )
     assert answer.status_code == 200, answer.text
@@ -211,6 +211,6 @@ def images(answer: httpx.Response) -> list[str]:
     return [part["image"] for part in choice["message"]["content"]]
 
 
-async def only_row(visitor: Visitor) -> dict[str, Any]:
-    (row,) = (await visitor.books())["tasks"]
+async def only_row(client: RegionClient) -> dict[str, Any]:
+    (row,) = (await client.books())["tasks"]
     return dict(row)

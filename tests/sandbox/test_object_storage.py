@@ -1,18 +1,75 @@
-"""Policies and stored files."""
+"""Object storage: signed URLs, upload policies and stored files."""
 
 from collections.abc import Callable
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from gateway.sandbox.object_storage import MAX_FILE_MB, Signer, Uploads
+from gateway.sandbox.object_storage import MAX_FILE_MB, Signer, UploadStore
 from gateway.sandbox.responses import OssRefusal, Refusal
 
-Form = dict[str, str]
+SIGNER = Signer(b"secret")
+PATH = "/results/a.png"
+URL = urlsplit(SIGNER.url("http://h:1", PATH, 1000))
+QUERY = dict(parse_qsl(URL.query))
 
 
-def stock() -> tuple[Uploads, Form]:
-    uploads = Uploads(Signer(b"s"), policy_seconds=300, kept_seconds=1000)
-    policy = uploads.policy("one", "m", "http://host", "id", 0)
+def test_form() -> None:
+    """A URL has Expires, OSSAccessKeyId and a percent-encoded Signature, in that order."""
+    assert (URL.scheme, URL.netloc, URL.path) == ("http", "h:1", PATH)
+    assert list(QUERY) == ["Expires", "OSSAccessKeyId", "Signature"]
+    assert QUERY["OSSAccessKeyId"].startswith("LTAI")
+    assert "=" not in URL.query.split("Signature=")[1]
+
+
+def test_passes_until_it_expires() -> None:
+    """A URL is good up to its second."""
+    SIGNER.check(PATH, QUERY, None, 1000)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "authorization", "epoch", "status", "code"),
+    [
+        pytest.param(PATH, QUERY, "Bearer k", 0, 400, "InvalidArgument", id="with-a-key"),
+        pytest.param(PATH, {}, None, 0, 403, "AccessDenied", id="unsigned"),
+        pytest.param(PATH, {**QUERY, "Expires": "x"}, None, 0, 403, "AccessDenied", id="no-time"),
+        pytest.param(PATH, QUERY, None, 1001, 403, "AccessDenied", id="expired"),
+        pytest.param("/b", QUERY, None, 0, 403, "SignatureDoesNotMatch", id="other-path"),
+        pytest.param(
+            PATH,
+            {**QUERY, "Expires": "9999"},
+            None,
+            0,
+            403,
+            "SignatureDoesNotMatch",
+            id="stretched",
+        ),
+        pytest.param(
+            PATH, {**QUERY, "Signature": "é"}, None, 0, 403, "SignatureDoesNotMatch", id="nonsense"
+        ),
+    ],
+)
+def test_signature_refusals(
+    path: str,
+    query: dict[str, str],
+    authorization: str | None,
+    epoch: float,
+    status: int,
+    code: str,
+) -> None:
+    """Whoever does not hold the URL as it was given out is refused as object storage does."""
+    with pytest.raises(OssRefusal) as caught:
+        SIGNER.check(path, query, authorization, epoch)
+
+    assert (caught.value.status, caught.value.code) == (status, code)
+
+
+BodyForm = dict[str, str]
+
+
+def stock() -> tuple[UploadStore, BodyForm]:
+    uploads = UploadStore(Signer(b"s"), policy_seconds=300, kept_seconds=1000)
+    policy = uploads.create_policy("one", "m", "http://host", "id", 0)
     form = {
         "OSSAccessKeyId": policy["oss_access_key_id"],
         "Signature": policy["signature"],
@@ -24,7 +81,7 @@ def stock() -> tuple[Uploads, Form]:
 
 def test_policy() -> None:
     """A policy has the documented fields, the flag for overwriting as a string."""
-    policy = stock()[0].policy("one", "m", "http://host", "id", 0)
+    policy = stock()[0].create_policy("one", "m", "http://host", "id", 0)
 
     assert set(policy) == {
         "policy", "signature", "upload_dir", "upload_host", "expire_in_seconds",
@@ -47,7 +104,7 @@ def test_stored_file_is_read() -> None:
             uploads.read(f"oss://{form['key']}", account, model, epoch)
 
 
-def changed(**fields: str) -> Callable[[Form], Form]:
+def changed(**fields: str) -> Callable[[BodyForm], BodyForm]:
     return lambda form: {**form, **fields}
 
 
@@ -66,7 +123,7 @@ def changed(**fields: str) -> Callable[[Form], Form]:
     ],
 )
 def test_refusals(
-    change: Callable[[Form], Form], data: bytes | None, epoch: float, status: int, code: str
+    change: Callable[[BodyForm], BodyForm], data: bytes | None, epoch: float, status: int, code: str
 ) -> None:
     """A post outside its policy is refused as object storage does."""
     uploads, form = stock()
