@@ -278,10 +278,7 @@ def _reception(
 ) -> RequestReader:
     server = config.server
     return RequestReader(
-        check=imaging.check,
-        check_mask=imaging.check_mask,
-        has_clear_parts=imaging.has_clear_parts,
-        lay_over=imaging.lay_over,
+        imaging=imaging,
         limits=Limits(
             max_body_bytes=server.max_body_bytes,
             body_seconds=server.body_seconds,

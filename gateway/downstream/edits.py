@@ -125,18 +125,14 @@ class Edits:
     ) -> AsyncIterator[tuple[EditRequest, DisconnectWatch]]:
         """Read what is asked; one whose client has left by then never comes to the service."""
         with self._counting_who_leaves():
-            received = await self.reception.read(request, tenant, reservation)
+            received = await self.reception.receive(request, tenant, reservation)
         async with DisconnectWatch(request.receive) as client:
             with self._counting_who_leaves():
-                edit_request = await client.unless_left(
-                    partial(self.reception.checked_request, received)
-                )
+                edit_request = await client.unless_left(partial(self.reception.read, received))
                 del received  # the edit has what it needs of the bytes
                 await asyncio.sleep(0)  # lets the watch see one that left in the last moment
                 if client.left:
                     raise ClientLeft
-            # To wait is what a stream is for; Prefer is a wish that need not be granted.
-            edit_request.promise = _prefers_async(request) and not edit_request.edit.output.stream
             yield edit_request, client
 
     @contextmanager
@@ -202,8 +198,3 @@ class Edits:
             headers=headers,
             media_type="application/json",
         )
-
-
-def _prefers_async(request: Request) -> bool:
-    wishes = request.headers.get("prefer", "").lower().split(",")
-    return any(wish.partition(";")[0].strip() == "respond-async" for wish in wishes)

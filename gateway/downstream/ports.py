@@ -1,44 +1,15 @@
 """What the door in asks of the world around it; the app hands in who answers."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from starlette.routing import Route
 
-from gateway.domain.edit import MaskSource, Picture, Size
-from gateway.domain.models import Inputs
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord
 from gateway.edits.request import EditRequest, EditResult, EditStatus
-from gateway.imaging.workers import Checked
-
-Check = Callable[[Sequence[bytes | Picture], Tenant, Inputs, float], Awaitable[Checked]]
-"""
-Decode pictures and bring them into a model's rules; gateway.imaging answers it.
-
-The last argument is how many seconds it may wait for a thread; Overloaded after that.
-
-A Picture is one with a URL, which goes on unread. Raises InvalidImage, with the index of
-the picture and the rule.
-"""
-
-
-CheckMask = Callable[[MaskSource, Tenant, float], Awaitable[Size]]
-"""
-Decode a mask against the picture that it lies on, whose size is returned, upright, in pixels.
-
-Raises InvalidImage with ``param`` ``mask`` where it does not fit; gateway.imaging answers it.
-"""
-
-
-LayOver = Callable[[bytes, bytes, Tenant, float], Awaitable[bytes]]
-"""Lay a markup, the second, over a picture and return that; gateway.imaging answers it."""
-
-
-HasClearParts = Callable[[bytes, Tenant, float], Awaitable[bool]]
-"""Tell whether a picture is fully transparent somewhere; gateway.imaging answers it."""
 
 
 class Waiter(Protocol):

@@ -1,6 +1,6 @@
-"""One request → one Ask: read, then checked, and said how long it may take."""
+"""One HTTP request → one EditRequest: the body is read, then everything in it is checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,11 +17,11 @@ from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.downstream.body import Limits, decoded
 from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import Reservation
-from gateway.downstream.ports import Check, CheckMask, EdgeObserver, HasClearParts, LayOver
+from gateway.downstream.ports import EdgeObserver
 from gateway.edits.digest import digest_of, first_digest, mark_in_turns
 from gateway.edits.patience import SHORTEST, patience, sdk_patience
 from gateway.edits.request import EditRequest
-from gateway.imaging.workers import Checked
+from gateway.imaging.workers import Imaging
 from gateway.translate.openai_mask import check_own_mask, is_own_mask, masked
 from gateway.translate.openai_pictures import Form
 from gateway.translate.openai_request import edit_of, most_pictures
@@ -31,26 +31,40 @@ _LONGEST_KEY = 255
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request whose body was read, and until when its client waits."""
+    """A request whose body was read and not checked yet."""
 
     form: Form = field(repr=False)
     tenant: Tenant
     reservation: Reservation
-    line: AccessRecord
+    record: AccessRecord
     phases: Phases
-    key: str | None
+    idempotency_key: str | None
     deployment: str
+    """From Azure's path; empty at the other paths."""
+    prefers_async: bool
     read_at: float
-    until: float
+    """Monotonic time at which the last byte was read."""
+    deadline: float
+    """Monotonic time until which the client waits."""
     parent_trace: object
 
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    check: Check
-    check_mask: CheckMask
-    has_clear_parts: HasClearParts
-    lay_over: LayOver
+    """
+    Reads the requests of one path.
+
+    Args:
+        imaging: Decodes pictures and brings them into the model's rules.
+        limits: What a body may be at most.
+        catalog: The models of this path.
+        max_wait_seconds: The longest that a client may wait.
+        clock: Time.
+        observer: Counts.
+        tracer: Reads the client's own trace headers.
+    """
+
+    imaging: Imaging
     limits: Limits
     catalog: Catalog
     max_wait_seconds: float
@@ -58,119 +72,139 @@ class RequestReader:
     observer: EdgeObserver
     tracer: Tracer = NO_TRACER
 
-    async def read(self, request: Request, tenant: Tenant, reservation: Reservation) -> Received:
+    async def receive(self, request: Request, tenant: Tenant, reservation: Reservation) -> Received:
         """
-        Read the body.
+        Read the body to its end.
 
         Raises:
-            InvalidRequest: the body itself; see read_form.
-            CustomerLeft: nobody waits for it any more.
+            InvalidRequest: the body cannot be read; see read_form.
+            ClientLeft: the client hung up first.
         """
-        line = record_of(request.scope)
-        phases = Phases(started=line.started)
-        line.phases = phases
-        key = idempotency_key(request.headers)
+        headers = request.headers
+        record = record_of(request.scope)
+        record.phases = phases = Phases(started=record.started)
+        key = idempotency_key(headers)
         deployment = request.path_params.get("deployment", "")
-        most_of = partial(most_pictures, catalog=self.catalog, deployment=deployment)
-        receive = decoded(request.receive, request.headers)
-        form = await read_form(receive, request.headers, self.limits, reservation, most_of)
+        form = await read_form(
+            decoded(request.receive, headers),
+            headers,
+            self.limits,
+            reservation,
+            partial(most_pictures, catalog=self.catalog, deployment=deployment),
+        )
         read_at = self.clock.now()
-        until = read_at + self.patience_of(request, tenant)
-        parent_trace = self.tracer.parent_trace(request.headers)
         return Received(
             form=form,
             tenant=tenant,
             reservation=reservation,
-            line=line,
+            record=record,
             phases=phases,
-            key=key,
+            idempotency_key=key,
             deployment=deployment,
+            prefers_async=prefers_async(headers),
             read_at=read_at,
-            until=until,
-            parent_trace=parent_trace,
+            deadline=read_at + self.patience_of(request, tenant),
+            parent_trace=self.tracer.parent_trace(headers),
         )
 
-    async def checked_request(self, received: Received) -> EditRequest:
+    async def read(self, received: Received) -> EditRequest:
         """
-        Check everything that can be checked before money is spent.
+        Check everything that can be checked before money is spent (P11).
 
         Raises:
             InvalidRequest: a field or a picture; see edit_of.
+            InvalidImage: a picture cannot be decoded, or breaks the model's rules.
+            Overloaded: no thread was free in time.
         """
         form = received.form
         tenant = received.tenant
-        reservation = received.reservation
-        line = received.line
-        until = received.until
-        deployment = received.deployment
+        record = received.record
         mask_source = _mask_source(form, tenant)
-        rules = {"strict": tenant.strict, "fit": tenant.fit}
-        edit = edit_of(form.fields, catalog=self.catalog, deployment=deployment, **rules)
-        marks = [await mark_in_turns(ref.content, ref.url) for ref in form.pictures]
+        edit = edit_of(
+            form.fields,
+            catalog=self.catalog,
+            deployment=received.deployment,
+            strict=tenant.strict,
+            fit=tenant.fit,
+        )
         markup = _markup(form, tenant)
-        others = {"mask": await mark_in_turns(mask_source.mask)} if mask_source else {}
-        if markup:
-            others["markup"] = await mark_in_turns(markup)
-        digest = digest_of(edit, self.catalog.operation, marks, others)
-        inputs = MODELS[edit.model].inputs
-        unread = [_unread(ref) for ref in form.pictures]
-        own_mask = None
-        if mask_source is None:
-            own_mask = await self._mask_in_picture(edit, form, tenant, until)
-        if markup:
-            left = until - self.clock.now()
-            unread[0] = await self.lay_over(form.pictures[0].content, markup, tenant, left)
-        checked = await self.check(unread, tenant, inputs, until - self.clock.now())
-        pictures = checked.pictures
-        mask_source = mask_source or own_mask
+        marks = [await mark_in_turns(it.content, it.url) for it in form.pictures]
+        other_marks = {}
         if mask_source is not None:
-            left = until - self.clock.now()
-            original = await self.check_mask(mask_source, tenant, left)
+            other_marks["mask"] = await mark_in_turns(mask_source.mask)
+        if markup:
+            other_marks["markup"] = await mark_in_turns(markup)
+        digest = digest_of(edit, self.catalog.operation, marks, other_marks)
+        if mask_source is None:
+            mask_source = await self._mask_in_picture(edit, received)
+        pictures = await self._check_pictures(edit, markup, received)
+        adjusted = [f"{nth}:{what}" for nth, it in enumerate(pictures, 1) for what in it.adjusted]
+        if markup:
+            adjusted.insert(0, "1:markup_laid_over")
+        if mask_source is not None:
+            left = received.deadline - self.clock.now()
+            original = await self.imaging.check_mask(mask_source, tenant, left)
             edit = masked(edit, original, fit=tenant.fit)
-        laid = ("1:markup_laid_over",) if markup else ()
-        edit = replace(edit, adjusted=(*laid, *_told(checked), *edit.adjusted))
-        edit_request = EditRequest(
+        edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
+        earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
+        now = self.clock.now()
+        record.overhead += now - received.read_at
+        return EditRequest(
             tenant=tenant,
             edit=edit,
             pictures=pictures,
             digest=digest,
-            earlier_digests=await _earlier(edit, form, marks, pictures, others),
-            patience=max(SHORTEST, until - self.clock.now()),
+            earlier_digests=earlier_digests,
+            patience=max(SHORTEST, received.deadline - now),
             phases=received.phases,
-            retry_count=line.retry_count,
-            edit_id=line.edit_id,
-            repeats=line.repeats,
-            idempotency_key=received.key,
+            retry_count=record.retry_count,
+            edit_id=record.edit_id,
+            repeats=record.repeats,
+            idempotency_key=received.idempotency_key,
+            # Whoever asks for a stream wants to wait; Prefer need not be granted.
+            promise=received.prefers_async and not edit.output.stream,
             mask_source=mask_source,
             parent_trace=received.parent_trace,
-            release=reservation.release,
-            keep_only=reservation.shrink_to,
+            release=received.reservation.release,
+            keep_only=received.reservation.shrink_to,
         )
-        line.overhead += self.clock.now() - received.read_at
-        return edit_request
 
-    async def _mask_in_picture(
-        self, edit: Edit, form: Form, tenant: Tenant, until: float
-    ) -> MaskSource | None:
+    async def _check_pictures(
+        self, edit: Edit, markup: bytes, received: Received
+    ) -> tuple[Picture, ...]:
+        """Return the pictures as they go upstream, the first with *markup* laid over it."""
+        tenant = received.tenant
+        pictures = list(received.form.pictures)
+        if markup:
+            left = received.deadline - self.clock.now()
+            marked = await self.imaging.lay_over(pictures[0].content, markup, tenant, left)
+            pictures[0] = Picture(content=marked)
+        left = received.deadline - self.clock.now()
+        return await self.imaging.check(pictures, tenant, MODELS[edit.model].inputs, left)
+
+    async def _mask_in_picture(self, edit: Edit, received: Received) -> MaskSource | None:
         """
-        Return the first picture as its own mask, if the asked model means it so.
+        Return the first picture as its own mask, if the model that was asked for works so.
 
         Raises:
-            InvalidRequest: it does, and masks or the answer as a URL make that impossible.
+            InvalidRequest: it does, but the tenant refuses masks, or the answer is to be a URL.
         """
+        form = received.form
+        tenant = received.tenant
         if not is_own_mask(edit) or not form.pictures or form.pictures[0].url:
             return None
         content = form.pictures[0].content
-        if not await self.has_clear_parts(content, tenant, until - self.clock.now()):
+        left = received.deadline - self.clock.now()
+        if not await self.imaging.has_clear_parts(content, tenant, left):
             return None
         taken = tenant.mask is not MaskRule.REFUSE
         check_own_mask(edit, taken=taken, with_markup=form.markup is not None)
         return MaskSource(original=content, mask=content)
 
     def patience_of(self, request: Request, tenant: Tenant) -> float:
-        """Return the seconds from now on that this client waits."""
-        if (told := sdk_patience(request.headers)) is not None:
-            self.observer.client_patience(told)
+        """Return the seconds from now on that this client waits (P6)."""
+        if (seconds := sdk_patience(request.headers)) is not None:
+            self.observer.client_patience(seconds)
         whole = patience(
             request.headers,
             server_cap=self.max_wait_seconds,
@@ -179,37 +213,31 @@ class RequestReader:
         return max(SHORTEST, whole - record_of(request.scope).waited)
 
 
-def _unread(ref: Picture) -> bytes | Picture:
-    """Return the bytes to check, or the URL, which goes on unread."""
-    return Picture(url=ref.url) if ref.url else ref.content
-
-
-async def _earlier(
+async def _earlier_digests(
     edit: Edit,
     form: Form,
     marks: list[bytes],
     pictures: tuple[Picture, ...],
-    others: Mapping[str, bytes],
+    other_marks: Mapping[str, bytes],
 ) -> frozenset[str]:
-    """Return what version 1 made of it, which took pictures as they go upstream."""
+    """Return the digests that version 1 made, which took pictures as they go upstream."""
     fitted = [
-        mark
-        if picture.url or picture.content is ref.content
-        else await mark_in_turns(picture.content)
-        for ref, mark, picture in zip(form.pictures, marks, pictures, strict=True)
+        mark if picture.content is sent.content else await mark_in_turns(picture.content)
+        for sent, mark, picture in zip(form.pictures, marks, pictures, strict=True)
     ]
     # What was fitted then may go up untouched today, and the other way round.
-    mask = others.get("mask", b"")
+    mask = other_marks.get("mask", b"")
     return frozenset({first_digest(edit, marks, mask), first_digest(edit, fitted, mask)})
 
 
-def _told(checked: Checked) -> Iterator[str]:
-    for number, done in enumerate(checked.adjusted, start=1):
-        yield from (f"{number}:{what}" for what in done)
+def prefers_async(headers: Mapping[str, str]) -> bool:
+    """Return whether ``Prefer: respond-async`` asks for a 202 at once (RFC 7240)."""
+    preferences = headers.get("prefer", "").lower().split(",")
+    return any(it.partition(";")[0].strip() == "respond-async" for it in preferences)
 
 
 def retry_count(headers: Mapping[str, str]) -> int:
-    """Return which blind repeat by an SDK this is; 0 for the first try and for nonsense."""
+    """Return which retry by an SDK this is; 0 for the first try and for what cannot be read."""
     text = headers.get("x-stainless-retry-count", "")
     return int(text) if len(text) < 4 and text.isascii() and text.isdigit() else 0
 
@@ -234,13 +262,14 @@ def _mask_source(form: Form, tenant: Tenant) -> MaskSource | None:
     Return the first picture and its mask as they were sent; ``None`` without a mask.
 
     Raises:
-        InvalidRequest: the tenant takes no masks, or one of the two is a URL: it is not read.
+        InvalidRequest: the tenant takes no masks, or the mask or the picture is a URL, which
+            is not opened here.
     """
     if form.mask is None:
         return None
     if tenant.mask is MaskRule.REFUSE:
         raise InvalidRequest(
-            "A mask cannot be applied here: say in the prompt what shall stay as it is.",
+            "A mask cannot be applied here: say in the prompt what is to stay as it is.",
             param="mask",
         )
     _refuse_url("mask", form.mask, form.pictures[0])
@@ -252,13 +281,14 @@ def _markup(form: Form, tenant: Tenant) -> bytes:
     Return the markup as it was sent; empty without one.
 
     Raises:
-        InvalidRequest: the tenant takes none, or it or its picture is a URL: it is not read.
+        InvalidRequest: the tenant takes none, or the markup or the picture is a URL, which is
+            not opened here.
     """
     if form.markup is None:
         return b""
     if tenant.markup is MarkupRule.REFUSE:
         raise InvalidRequest(
-            "A markup cannot be used here: say in the prompt what shall be done where.",
+            "A markup cannot be used here: say in the prompt what is to be done where.",
             param="markup",
         )
     _refuse_url("markup", form.markup, form.pictures[0])
@@ -267,7 +297,7 @@ def _markup(form: Form, tenant: Tenant) -> bytes:
 
 def _refuse_url(kind: str, drawn: Picture, first: Picture) -> None:
     """
-    Refuse a mask or a markup that cannot be laid over its picture, since a URL is not read.
+    Refuse a mask or a markup that cannot be combined with its picture.
 
     Raises:
         InvalidRequest: one of the two is a URL.

@@ -6,7 +6,7 @@ from functools import partial
 
 from PIL import Image
 
-from gateway.domain.edit import Size
+from gateway.domain.edit import Picture, Size
 from gateway.domain.models import Inputs
 from gateway.imaging import jpeg, png, webp
 from gateway.imaging.cost import scale_of
@@ -40,16 +40,6 @@ _MODE_NAMES = {
 _QUALITIES = (95, 90, 85, 80)
 """95 first: what is re-encoded should look the same, at a fourteenth of PNG's cost."""
 _SMALLER = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A picture that DashScope takes, and what had to be done to it, in order."""
-
-    content: bytes = field(repr=False)
-    media_type: str
-    size: Size
-    adjusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +97,7 @@ def keeps_pixels(inspected: Inspected, inputs: Inputs) -> bool:
     )
 
 
-def fit(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
+def fit(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     """
     Return *content* as DashScope takes it: the same object where nothing is wrong.
 
@@ -121,7 +111,7 @@ def fit(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     return without_drawing(content, inspected, aim) or drawn_anew(content, inspected, aim)
 
 
-def without_drawing(content: bytes, inspected: Inspected, aim: Aim) -> Fitted | None:
+def without_drawing(content: bytes, inspected: Inspected, aim: Aim) -> Picture | None:
     """Return *content*, at most without metadata, if that fits; nothing is decoded."""
     if not keeps_pixels(inspected, aim.inputs):
         return None
@@ -129,7 +119,7 @@ def without_drawing(content: bytes, inspected: Inspected, aim: Aim) -> Fitted | 
     return fitted if len(fitted.content) <= aim.inputs.most_bytes else None
 
 
-def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
+def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     """Return *content* byte for byte, but for what is not to be sent on."""
     done: tuple[str, ...] = ()
     if inspected.rest:
@@ -138,10 +128,12 @@ def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     if inspected.has_metadata and not aim.keep_metadata:
         content = _STRIPPED[inspected.format](content)
         done = (*done, "metadata_removed")
-    return Fitted(content, inspected.media_type, inspected.size, done)
+    return Picture(
+        content=content, media_type=inspected.media_type, size=inspected.size, adjusted=done
+    )
 
 
-def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
+def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     """
     Return *content* as a new JPEG; all of it is decoded on the way.
 
@@ -156,7 +148,9 @@ def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Fitted:
     light = _light(_framed(plain, frame, aim.background), encode, most_bytes)
     heavy = len(content) > most_bytes or light.tries > 1
     done = _done(inspected, frame, light.size, heavy=heavy, silent=not exif)
-    return Fitted(light.content, JPEG.media_type, light.size, done)
+    return Picture(
+        content=light.content, media_type=JPEG.media_type, size=light.size, adjusted=done
+    )
 
 
 def _plain(content: bytes, inspected: Inspected, drawn: Size, background: Colour) -> Image.Image:

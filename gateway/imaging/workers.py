@@ -16,7 +16,6 @@ from gateway.imaging.cost import MEMORY, SMALLEST, check_pixels, cost_of
 from gateway.imaging.finish import finished, finishing_cost, is_finished
 from gateway.imaging.fit import (
     Aim,
-    Fitted,
     as_it_is,
     drawn_anew,
     frame_of,
@@ -61,14 +60,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """Pictures that DashScope takes, and what was done to each, in order."""
-
-    pictures: tuple[Picture, ...]
-    adjusted: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Job:
     """What is to be done to each picture of an edit, and for whom."""
 
@@ -87,16 +78,16 @@ class Imaging:
 
     async def check(
         self,
-        contents: Sequence[bytes | Picture],
+        pictures: Sequence[Picture],
         tenant: Tenant,
         inputs: Inputs,
         patience: float | None = None,
-    ) -> Checked:
+    ) -> tuple[Picture, ...]:
         """
         Decode each picture, and bring it into the rules of *inputs* if *tenant* has ``fit``.
 
         One after another, so that a client holds one thread and the first bad picture is
-        the one that is named. A Picture is one with a URL: it goes on unread, and counts.
+        the one that is named. A picture by URL is passed on unread, and counts.
 
         Raises:
             InvalidImage: names the picture, counted from 1, and the reason or rule.
@@ -105,11 +96,14 @@ class Imaging:
         stand = Stand.of(tenant.name, patience)
         aim = Aim(inputs, tenant.metadata is MetadataRule.KEEP)
         job = _Job(aim, tenant.fit, stand)
-        done = [
-            await self._checked(content, number, job)
-            for number, content in enumerate(contents, start=1)
-        ]
-        return Checked(tuple(made for made, _ in done), tuple(notes for _, notes in done))
+        checked = []
+        for number, picture in enumerate(pictures, start=1):
+            if picture.url:
+                checked.append(picture)
+                continue
+            with _naming(_IMAGE.format(number)):
+                checked.append(await self._fitted(picture.content, job))
+        return tuple(checked)
 
     async def check_mask(
         self, kept: MaskSource, tenant: Tenant, patience: float | None = None
@@ -176,17 +170,7 @@ class Imaging:
         """Let running work end in its thread; what waits is forgotten."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _checked(
-        self, content: bytes | Picture, number: int, job: _Job
-    ) -> tuple[Picture, tuple[str, ...]]:
-        if isinstance(content, Picture):
-            return content, ()
-        with _naming(_IMAGE.format(number)):
-            fitted = await self._fitted(content, job)
-        picture = Picture(content=fitted.content, media_type=fitted.media_type, size=fitted.size)
-        return picture, fitted.adjusted
-
-    async def _fitted(self, content: bytes, job: _Job) -> Fitted:
+    async def _fitted(self, content: bytes, job: _Job) -> Picture:
         if _is_light(content):
             inspected = inspect(content)
             if _is_quick(inspected, job.aim.inputs):
@@ -247,7 +231,7 @@ def _passes(content: bytes, inspected: Inspected, job: _Job) -> bool:
     return keeps_pixels(inspected, inputs) and len(content) <= inputs.most_bytes
 
 
-def _check(content: bytes, inspected: Inspected, job: _Job) -> Fitted:
+def _check(content: bytes, inspected: Inspected, job: _Job) -> Picture:
     """Return *content* as it may go upstream, all of it decoded; InvalidImage if it may not."""
     _refuse_if_broken(content, inspected, job)
     aim = job.aim

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -30,7 +30,7 @@ from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
 from gateway.downstream.routes import Models, routes
 from gateway.edits.request import EditRequest, EditResult, EditStatus
-from gateway.imaging.workers import Checked
+from gateway.imaging.workers import Imaging
 
 KEY = "sk-canary-0123456789"
 ACME = Tenant(name="acme", region="beijing", upstreams=())
@@ -194,15 +194,9 @@ class Recorder:
         return [entry for entry in self.said if entry[0] == what]
 
 
-async def passes(contents: Sequence[bytes | Picture], tenant: Tenant) -> Checked:
+async def passes(pictures: Sequence[Picture], tenant: Tenant) -> tuple[Picture, ...]:
     """Take every picture as it is."""
-    pictures = tuple(
-        content
-        if isinstance(content, Picture)
-        else Picture(content=content, media_type="image/png")
-        for content in contents
-    )
-    return Checked(pictures, tuple(() for _ in pictures))
+    return tuple(it if it.url else replace(it, media_type="image/png") for it in pictures)
 
 
 async def lies_on(kept: MaskSource) -> Size:
@@ -256,10 +250,7 @@ class House:
 
     def _door(self, keyring: Keyring, catalog: Catalog) -> Edits:
         reception = RequestReader(
-            check=self._checked,
-            check_mask=self._mask_checked,
-            has_clear_parts=self._cleared,
-            lay_over=self._laid,
+            imaging=FakeImaging(self),
             limits=self.limits,
             catalog=catalog,
             max_wait_seconds=540.0,
@@ -278,29 +269,50 @@ class House:
             observer=self.seen,
         )
 
-    async def _checked(
-        self, contents: Sequence[bytes | Picture], tenant: Tenant, inputs: Inputs, patience: float
-    ) -> Checked:
-        assert len(contents) <= inputs.most
-        self.waits.append(patience)
-        return await self.check(contents, tenant)
-
-    async def _mask_checked(self, kept: MaskSource, tenant: Tenant, patience: float) -> Size:
-        self.waits.append(patience)
-        return await self.check_mask(kept)
-
-    async def _laid(self, original: bytes, markup: bytes, tenant: Tenant, patience: float) -> bytes:
-        self.waits.append(patience)
-        return original + b" under " + markup
-
-    async def _cleared(self, content: bytes, tenant: Tenant, patience: float) -> bool:
-        self.waits.append(patience)
-        return content in self.clear
-
     def client(self, key: str | None = KEY) -> httpx.AsyncClient:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(self.app)
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+
+
+class FakeImaging(Imaging):
+    """Does what its harness says, and notes how long each call was ready to wait."""
+
+    def __init__(self, harness: "House") -> None:
+        self._harness = harness
+
+    async def check(
+        self,
+        pictures: Sequence[Picture],
+        tenant: Tenant,
+        inputs: Inputs,
+        patience: float | None = None,
+    ) -> tuple[Picture, ...]:
+        assert len(pictures) <= inputs.most
+        self._note(patience)
+        return await self._harness.check(pictures, tenant)
+
+    async def check_mask(
+        self, kept: MaskSource, tenant: Tenant, patience: float | None = None
+    ) -> Size:
+        self._note(patience)
+        return await self._harness.check_mask(kept)
+
+    async def lay_over(
+        self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
+    ) -> bytes:
+        self._note(patience)
+        return original + b" under " + markup
+
+    async def has_clear_parts(
+        self, content: bytes, tenant: Tenant, patience: float | None = None
+    ) -> bool:
+        self._note(patience)
+        return content in self._harness.clear
+
+    def _note(self, patience: float | None) -> None:
+        assert patience is not None
+        self._harness.waits.append(patience)
 
 
 class Marks:

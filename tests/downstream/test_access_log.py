@@ -61,7 +61,7 @@ async def test_a_bug_before_the_first_byte() -> None:
     """A bug is 500 with the request id and nothing else; the line tells where it is."""
     house = House()
 
-    async def breaks(contents: Any, tenant: Any) -> Any:
+    async def breaks(pictures: Any, tenant: Any) -> Any:
         try:
             return dict[str, str]()[FORM["prompt"]]
         except KeyError as exc:

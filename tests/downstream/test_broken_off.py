@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import InternalError
 from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
-from gateway.imaging.workers import Checked
 from tests.downstream.calls import by_hand, ending
 from tests.downstream.harness import FORM, FakeVisit, House, Wire, answer, passes
 
@@ -53,7 +53,7 @@ async def test_customer_leaves_while_a_decoding_thread_is_waited_for() -> None:
     wire = Wire()
     ended: list[str] = []
 
-    async def waits(contents: Any, tenant: Tenant) -> Checked:
+    async def waits(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         wire.hang_up.set()
         try:
             await asyncio.Event().wait()
@@ -151,9 +151,9 @@ async def test_customer_leaves_while_pictures_are_checked() -> None:
     house = House()
     wire = Wire()
 
-    async def slow(contents: Any, tenant: Tenant) -> Checked:
+    async def slow(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         wire.hang_up.set()
-        return await passes(contents, tenant)
+        return await passes(pictures, tenant)
 
     house.check = slow
     await by_hand(house, wire)

@@ -10,7 +10,6 @@ from starlette.middleware import Middleware
 from gateway.domain.edit import OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
-from gateway.imaging.workers import Checked
 from tests.downstream.calls import EDITS, ending, post
 from tests.downstream.harness import ACME, FORM, PNG, FakeVisit, House, Marks, answer
 
@@ -123,10 +122,9 @@ async def test_content_is_the_bytes_as_sent() -> None:
         house = House()
 
         async def check(
-            contents: Sequence[bytes | Picture], tenant: Tenant, made: bytes = made
-        ) -> Checked:
-            pictures = tuple(Picture(content=made) for _ in contents)
-            return Checked(pictures, tuple(() for _ in contents))
+            pictures: Sequence[Picture], tenant: Tenant, made: bytes = made
+        ) -> tuple[Picture, ...]:
+            return tuple(Picture(content=made) for _ in pictures)
 
         house.check = check
         url = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -285,9 +283,9 @@ async def test_overhead() -> None:
     """Our own share is what passes between the body and the service, and before the first byte."""
     house = House()
 
-    async def slow(contents: Any, tenant: Tenant) -> Checked:
+    async def slow(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         await house.clock.sleep(0.5)
-        return Checked((Picture(content=PNG),), (("alpha_flattened",),))
+        return (Picture(content=PNG, adjusted=("alpha_flattened",)),)
 
     async def ends() -> EditResult:
         await house.clock.sleep(40)

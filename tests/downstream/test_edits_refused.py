@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, KeyReused, RateLimited, StillRunning, UpstreamFailed
 from gateway.domain.tenant import Tenant
 from gateway.downstream.body import Limits
-from gateway.imaging.workers import Checked
 from tests.downstream.calls import by_hand, ending, post
 from tests.downstream.harness import FORM, House, Wire
 
@@ -66,7 +66,7 @@ async def test_picture_against_a_rule() -> None:
     """What the check of pictures refuses reaches the client, and no service."""
     house = House()
 
-    async def refuses(contents: Any, tenant: Tenant) -> Checked:
+    async def refuses(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         raise InvalidImage("Image 1 is too small.", param="image")
 
     house.check = refuses

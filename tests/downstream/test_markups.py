@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.edit import Picture
 from gateway.domain.tenant import MarkupRule, Tenant
-from gateway.imaging.workers import Checked
 from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
 
 pytestmark = pytest.mark.anyio
@@ -35,9 +35,9 @@ async def test_it_is_laid_over_the_first_picture(request_: dict[str, Any]) -> No
     house = House()
     checked: list[Any] = []
 
-    async def seen(contents: Any, tenant: Tenant) -> Checked:
-        checked.extend(contents)
-        return await passes(contents, tenant)
+    async def seen(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
+        checked.extend(it.content for it in pictures)
+        return await passes(pictures, tenant)
 
     house.check = seen
     async with house.client() as client:

@@ -7,10 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.edit import MaskSource, OutputOptions, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import InvalidImage
 from gateway.domain.tenant import MaskRule, Tenant
-from gateway.imaging.workers import Checked
 from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
 
 pytestmark = pytest.mark.anyio
@@ -235,9 +234,9 @@ async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
     """The time in line for decoding is part of the client's own patience."""
     house = with_dalle()
 
-    async def slowly(contents: Any, tenant: Tenant) -> Checked:
+    async def slowly(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         await house.clock.sleep(20.0)
-        return await passes(contents, tenant)
+        return await passes(pictures, tenant)
 
     house.check = slowly
     headers = {"x-stainless-read-timeout": "60"}

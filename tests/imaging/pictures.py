@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from gateway.domain.edit import Picture
 from gateway.domain.models import MODELS
 from gateway.domain.tenant import Tenant
 
@@ -19,6 +20,11 @@ AS_IS = Tenant(name="acme", region="beijing", upstreams=(), fit=False)
 
 def read(name: str) -> bytes:
     return (FOLDER / name).read_bytes()
+
+
+def sent(*contents: bytes) -> list[Picture]:
+    """Return *contents* as pictures of a request that were not checked yet."""
+    return [Picture(content=content) for content in contents]
 
 
 def drawn(width: int, height: int, colour: Any = (200, 60, 40), mode: str = "RGB") -> Image.Image:

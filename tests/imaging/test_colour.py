@@ -12,7 +12,7 @@ from gateway.imaging.finish import finished
 from gateway.imaging.formats import heif_readable
 from gateway.imaging.inspect import inspect
 from gateway.imaging.workers import Imaging
-from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved
+from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved, sent
 from tests.imaging.profiles import (
     ADOBE_RGB,
     DISPLAY_P3,
@@ -48,9 +48,9 @@ def colours(content: bytes) -> list[Rgb]:
 
 async def sent_up(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     imaging = Imaging()
-    checked = await imaging.check([content], FITS, INPUTS)
+    checked = await imaging.check(sent(content), FITS, INPUTS)
     await imaging.close()
-    return checked.pictures[0].content, checked.adjusted[0]
+    return checked[0].content, checked[0].adjusted
 
 
 def codes(content: bytes, primaries: int, transfer: int) -> bytes:
@@ -201,10 +201,10 @@ async def test_without_fit_colours_are_kept_all_the_same() -> None:
     """A tenant whose pictures are not fitted sends up sRGB, too."""
     imaging = Imaging()
 
-    checked = await imaging.check([FOREIGN["P3 JPEG"][0]], AS_IS, INPUTS)
+    checked = await imaging.check(sent(FOREIGN["P3 JPEG"][0]), AS_IS, INPUTS)
 
     await imaging.close()
-    for patch, now in zip(PATCHES, colours(checked.pictures[0].content), strict=True):
+    for patch, now in zip(PATCHES, colours(checked[0].content), strict=True):
         assert delta_e(lab_of(patch, "Display P3"), lab_of(now)) < SEEN
 
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import ExifTags, Image, ImageChops, ImageStat
 from PIL.JpegImagePlugin import JpegImageFile
 
-from gateway.domain.edit import Size
+from gateway.domain.edit import Picture, Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.fit import Aim, Fitted, Frame, drawn_anew, fit, frame_of
+from gateway.imaging.fit import Aim, Frame, drawn_anew, fit, frame_of
 from gateway.imaging.inspect import inspect
 from gateway.imaging.rules import broken_rules
 from tests.imaging.pictures import INPUTS, drawn, pixels, read, saved
@@ -57,7 +57,7 @@ DRAWN = {
 }
 
 
-def fitted(content: bytes, aim: Aim = AIM) -> Fitted:
+def fitted(content: bytes, aim: Aim = AIM) -> Picture:
     return fit(content, inspect(content), aim)
 
 

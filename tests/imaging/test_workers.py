@@ -15,8 +15,8 @@ from gateway.imaging import jpeg
 from gateway.imaging import workers as room
 from gateway.imaging.inspect import Inspected
 from gateway.imaging.turns import Stand
-from gateway.imaging.workers import Checked, Imaging, Limits
-from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved
+from gateway.imaging.workers import Imaging, Limits
+from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved, sent
 
 pytestmark = pytest.mark.anyio
 
@@ -59,26 +59,23 @@ async def test_what_fits_passes_on(imaging: Imaging) -> None:
     """Pictures that fit come back in order, byte for byte the same objects."""
     contents = [read("plain.jpg"), read("rgb.png"), LARGE]
 
-    checked = await imaging.check(contents, FITS, INPUTS)
+    checked = await imaging.check(sent(*contents), FITS, INPUTS)
 
-    assert checked == Checked(
-        pictures=(
-            Picture(content=contents[0], media_type="image/jpeg", size=Size(480, 400)),
-            Picture(content=contents[1], media_type="image/png", size=Size(480, 400)),
-            Picture(content=contents[2], media_type="image/bmp", size=Size(384, 384)),
-        ),
-        adjusted=((), (), ()),
+    assert checked == (
+        Picture(content=contents[0], media_type="image/jpeg", size=Size(480, 400)),
+        Picture(content=contents[1], media_type="image/png", size=Size(480, 400)),
+        Picture(content=contents[2], media_type="image/bmp", size=Size(384, 384)),
     )
-    assert all(made.content is sent for made, sent in zip(checked.pictures, contents, strict=True))
+    assert all(made.content is sent for made, sent in zip(checked, contents, strict=True))
 
 
 async def test_what_does_not_fit_is_brought_into_the_rules(imaging: Imaging) -> None:
     """With fit a picture is changed, and what was done is told beside it."""
-    checked = await imaging.check([read("plain.jpg"), read("small.jpg")], FITS, INPUTS)
+    checked = await imaging.check(sent(read("plain.jpg"), read("small.jpg")), FITS, INPUTS)
 
-    assert checked.adjusted == ((), ("scaled:300x200->576x384",))
-    assert checked.pictures[1].size == Size(576, 384)
-    assert checked.pictures[1].media_type == "image/jpeg"
+    assert [picture.adjusted for picture in checked] == [(), ("scaled:300x200->576x384",)]
+    assert checked[1].size == Size(576, 384)
+    assert checked[1].media_type == "image/jpeg"
 
 
 async def test_an_url_goes_on_unread(imaging: Imaging) -> None:
@@ -87,20 +84,20 @@ async def test_an_url_goes_on_unread(imaging: Imaging) -> None:
 
     checked = await imaging.check([by_url], FITS, INPUTS)
 
-    assert checked == Checked((by_url,), ((),))
+    assert checked == (by_url,)
     with pytest.raises(InvalidImage, match="for image 2,"):
-        await imaging.check([by_url, b""], FITS, INPUTS)
+        await imaging.check([by_url, *sent(b"")], FITS, INPUTS)
 
 
 async def test_without_fit_only_metadata_goes(imaging: Imaging) -> None:
     """Without fit a legal picture loses its metadata and nothing else; a plain one is untouched."""
     content, plain = read("exif_gps.jpg"), read("plain.jpg")
 
-    checked = await imaging.check([content, plain], AS_IS, INPUTS)
+    checked = await imaging.check(sent(content, plain), AS_IS, INPUTS)
 
-    assert checked.pictures[0].content == jpeg.stripped(content) != content
-    assert checked.pictures[1].content is plain
-    assert checked.adjusted == (("metadata_removed",), ())
+    assert checked[0].content == jpeg.stripped(content) != content
+    assert checked[1].content is plain
+    assert [picture.adjusted for picture in checked] == [("metadata_removed",), ()]
 
 
 @pytest.mark.parametrize("tenant", [FITS, AS_IS], ids=["fit", "as it is"])
@@ -108,21 +105,23 @@ async def test_metadata_that_is_kept(imaging: Imaging, tenant: Tenant) -> None:
     """A tenant that keeps metadata has its legal pictures sent on byte for byte."""
     content = read("exif_gps.jpg")
 
-    checked = await imaging.check([content], replace(tenant, metadata=MetadataRule.KEEP), INPUTS)
+    checked = await imaging.check(
+        sent(content), replace(tenant, metadata=MetadataRule.KEEP), INPUTS
+    )
 
-    assert checked.pictures[0].content is content
-    assert checked.adjusted == ((),)
+    assert checked[0].content is content
+    assert checked[0].adjusted == ()
 
 
 async def test_sides_are_those_of_the_model(imaging: Imaging) -> None:
     """A picture of 300x200 is scaled up for one model, less for another, and refused in words."""
     small, inputs = read("small.jpg"), MODELS["wan2.6-image"].inputs
 
-    checked = await imaging.check([small], FITS, inputs)
+    checked = await imaging.check(sent(small), FITS, inputs)
     with pytest.raises(InvalidImage, match="at least 240 pixels wide and high"):
-        await imaging.check([small], AS_IS, inputs)
+        await imaging.check(sent(small), AS_IS, inputs)
 
-    assert checked.adjusted == (("scaled:300x200->360x240",),)
+    assert checked[0].adjusted == ("scaled:300x200->360x240",)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ async def test_sides_are_those_of_the_model(imaging: Imaging) -> None:
 async def test_without_fit_the_rule_is_named(imaging: Imaging, name: str, reason: str) -> None:
     """Without fit a picture is refused with its number and the rules it breaks."""
     with pytest.raises(InvalidImage) as caught:
-        await imaging.check([read("plain.jpg"), read(name)], AS_IS, INPUTS)
+        await imaging.check(sent(read("plain.jpg"), read(name)), AS_IS, INPUTS)
 
     assert caught.value.message == (
         f"Invalid image file or mode for image 2, please check your image file: {reason}."
@@ -157,14 +156,14 @@ async def test_without_fit_the_rule_is_named(imaging: Imaging, name: str, reason
 async def test_with_fit_damage_is_found(imaging: Imaging, name: str) -> None:
     """Whether it would pass on or be re-encoded, a damaged picture is refused by number."""
     with pytest.raises(InvalidImage, match=r"^Invalid image file or mode for image 1, please"):
-        await imaging.check([read(name)], FITS, INPUTS)
+        await imaging.check(sent(read(name)), FITS, INPUTS)
 
 
 async def test_a_light_jpeg_is_checked_on_the_loop(imaging: Imaging, gate: Gate) -> None:
     """A small plain JPEG costs less than asking a thread; others are not decoded there."""
     gate.open.set()
 
-    await imaging.check([read("plain.jpg"), read("progressive.jpg"), LARGE], FITS, INPUTS)
+    await imaging.check(sent(read("plain.jpg"), read("progressive.jpg"), LARGE), FITS, INPUTS)
 
     assert gate.names[0] == threading.current_thread().name
     assert all(name.startswith("imaging") for name in gate.names[1:])
@@ -176,7 +175,7 @@ async def test_a_light_jpeg_of_many_pixels_is_not_checked_on_the_loop(
     """Few bytes may be many pixels."""
     gate.open.set()
 
-    await imaging.check([saved(drawn(2000, 2000), "JPEG")], FITS, INPUTS)
+    await imaging.check(sent(saved(drawn(2000, 2000), "JPEG")), FITS, INPUTS)
 
     assert gate.names[0].startswith("imaging")
 
@@ -186,7 +185,7 @@ async def test_no_more_than_so_many_threads_at_once(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=2))
 
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(imaging.check([LARGE], FITS, INPUTS)) for _ in range(3)]
+        asked = [group.create_task(imaging.check(sent(LARGE), FITS, INPUTS)) for _ in range(3)]
         await gate.entered()
         await gate.entered()
         inside = len(gate.names)
@@ -194,7 +193,7 @@ async def test_no_more_than_so_many_threads_at_once(gate: Gate) -> None:
 
     await imaging.close()
     assert inside == 2
-    assert all(task.result().adjusted == ((),) for task in asked)
+    assert all(task.result()[0].adjusted == () for task in asked)
 
 
 async def test_a_long_line_refuses(gate: Gate) -> None:
@@ -202,12 +201,12 @@ async def test_a_long_line_refuses(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1, waiting=1))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
-        group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as caught:
-            await imaging.check([LARGE], FITS, INPUTS, 3600.0)
+            await imaging.check(sent(LARGE), FITS, INPUTS, 3600.0)
         gate.open.set()
 
     await imaging.close()
@@ -219,37 +218,37 @@ async def test_patience_in_line_ends(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
-        waiting = group.create_task(imaging.check([LARGE], FITS, INPUTS, 3600.0))
+        waiting = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS, 3600.0))
         with pytest.raises(Overloaded, match="too slowly"):
-            await imaging.check([LARGE], FITS, INPUTS, 0.0)
+            await imaging.check(sent(LARGE), FITS, INPUTS, 0.0)
         waits = not waiting.done()
         gate.open.set()
 
     await imaging.close()
     assert waits
-    assert waiting.result().adjusted == ((),)
+    assert waiting.result()[0].adjusted == ()
 
 
 async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
     """It is refused by number; its thread counts as taken until it really ends."""
     imaging = Imaging(Limits(threads=1))
     async with asyncio.TaskGroup() as group:
-        first = group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        first = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
         first.cancel()
     imaging._limits = Limits(threads=1, decode=0.0)
     other = replace(FITS, name="other")
 
     with pytest.raises(InvalidImage, match=r"image 1, .* it takes too long to decode"):
-        await imaging.check([LARGE], other, INPUTS)
+        await imaging.check(sent(LARGE), other, INPUTS)
     with pytest.raises(Overloaded):
-        await imaging.check([LARGE], FITS, INPUTS, 0.0)
+        await imaging.check(sent(LARGE), FITS, INPUTS, 0.0)
     gate.open.set()
     imaging._limits = Limits(threads=1, decode=600.0)
 
-    await imaging.check([LARGE], FITS, INPUTS)
+    await imaging.check(sent(LARGE), FITS, INPUTS)
     await imaging.close()
 
 
@@ -262,7 +261,7 @@ async def test_a_process_that_was_stopped_blames_no_picture(
     now, stopped = loop.time, 0.0
     monkeypatch.setattr(loop, "time", lambda: now() + stopped)
     async with asyncio.TaskGroup() as group:
-        checked = group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        checked = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
         stopped = 3600.0
         for _ in range(20):
@@ -270,7 +269,7 @@ async def test_a_process_that_was_stopped_blames_no_picture(
         gate.open.set()
     await imaging.close()
 
-    assert checked.result().adjusted == ((),)
+    assert checked.result()[0].adjusted == ()
 
 
 async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
@@ -278,13 +277,13 @@ async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
-        asked = group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        asked = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
         asked.cancel()
     taken = imaging._turns.busy
     gate.open.set()
 
-    await imaging.check([LARGE], FITS, INPUTS)
+    await imaging.check(sent(LARGE), FITS, INPUTS)
     await imaging.close()
     assert asked.cancelled()
     assert taken
@@ -310,7 +309,7 @@ async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
     imaging = Imaging(Limits(threads=1))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check([LARGE], FITS, INPUTS))
+        group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
         imaging._limits = Limits(threads=1, waiting=0, decode=0.0)
         form = OutputOptions(output_format="webp")
@@ -337,19 +336,18 @@ async def test_nothing_behind_the_end_goes_up(
     content = read(name)
     inputs = replace(INPUTS, shortest_side=300)
 
-    whole = await imaging.check([content], replace(tenant, metadata=rule), inputs)
-    checked = await imaging.check([content + REST], replace(tenant, metadata=rule), inputs)
+    (whole,) = await imaging.check(sent(content), replace(tenant, metadata=rule), inputs)
+    (checked,) = await imaging.check(sent(content + REST), replace(tenant, metadata=rule), inputs)
 
-    assert checked.pictures == whole.pictures
-    assert checked.adjusted == (("rest_removed", *whole.adjusted[0]),)
+    assert checked == replace(whole, adjusted=("rest_removed", *whole.adjusted))
 
 
 async def test_what_is_drawn_anew_leaves_it_behind_too(imaging: Imaging) -> None:
     """And says so."""
-    checked = await imaging.check([read("small.jpg") + REST], FITS, INPUTS)
+    checked = await imaging.check(sent(read("small.jpg") + REST), FITS, INPUTS)
 
-    assert checked.adjusted == (("scaled:300x200->576x384", "rest_removed"),)
-    assert REST not in checked.pictures[0].content
+    assert checked[0].adjusted == ("scaled:300x200->576x384", "rest_removed")
+    assert REST not in checked[0].content
 
 
 def webp_of(side: int) -> bytes:
@@ -364,7 +362,7 @@ def webp_of(side: int) -> bytes:
 async def test_few_bytes_that_are_many_pixels(imaging: Imaging, tenant: Tenant) -> None:
     """A file of 38 bytes is refused by its head, before room is made for its pixels."""
     with pytest.raises(InvalidImage, match=r"10000x10000 is more than a WEBP|at most 5000 pixels"):
-        await imaging.check([webp_of(10_000)], tenant, INPUTS)
+        await imaging.check(sent(webp_of(10_000)), tenant, INPUTS)
 
 
 async def test_a_png_of_many_pixels_in_few_bytes_is_not_decoded(imaging: Imaging) -> None:
@@ -372,9 +370,9 @@ async def test_a_png_of_many_pixels_in_few_bytes_is_not_decoded(imaging: Imaging
     content = saved(drawn(5000, 5000, 0, "1").convert("RGB"), "PNG")
     assert len(content) < 131_072
 
-    checked = await imaging.check([content], FITS, INPUTS)
+    checked = await imaging.check(sent(content), FITS, INPUTS)
 
-    assert checked.pictures[0].content is content
+    assert checked[0].content is content
 
 
 @pytest.mark.parametrize(
@@ -424,7 +422,7 @@ async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
         imaging.check_mask(MaskSource(good, bad), FITS),
         imaging.lay_over(good, bad, FITS),
         imaging.lay_over(bad, read("rgba.png"), FITS),
-        imaging.check([bad], FITS, INPUTS),
+        imaging.check(sent(bad), FITS, INPUTS),
     ):
         with pytest.raises(InvalidImage) as caught:
             await work
