@@ -27,7 +27,7 @@ from gateway.downstream.ops import Readiness
 from gateway.downstream.ports import AccessLog
 from gateway.downstream.viewers import RecentReplies, Viewers
 from gateway.edits.account import build_accounts
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.overview import overview
 from gateway.edits.ports import DashScope
 from gateway.edits.request import EditRequest
@@ -55,21 +55,20 @@ class Crowd:
 
     def change(self) -> None:
         for active in self.active_edits[:1]:
-            active.connected += 1
+            active.life.joined()
 
     def _errand(self, number: int) -> ActiveEdit:
         tenant, now = self._tenants[number % 200], self._clock.now()
         edit = Edit(model="wan2.5-i2i-preview", prompt=f"prompt {number}")
         request = EditRequest(tenant, edit, _PICTURE, str(number), 300.0, Phases(now))
         active = ActiveEdit.begin(f"edit_{number:032x}", request, created=self._clock.epoch())
-        active.mark(Phase.QUEUE, now)
-        active.connected = 1
+        active.timeline.enter(Phase.QUEUE, now)
+        active.life.joined()
         if number % 20 == 0:
-            run = active.runs[0]
-            run.upstream, run.task_id = tenant.upstreams[0], f"task-{number}"
-            active.mark(Phase.SUBMIT, now)
-            active.mark(Phase.UPSTREAM_RUNNING, now)
-            active.stage = Stage.RUNNING
+            active.life.intended(0, tenant.upstreams[0], now=now, at=self._clock.epoch())
+            active.life.accepted(0, f"task-{number}")
+            active.timeline.enter(Phase.SUBMIT, now)
+            active.timeline.enter(Phase.UPSTREAM_RUNNING, now)
         return active
 
 

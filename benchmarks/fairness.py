@@ -22,13 +22,12 @@ from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.errors import RateLimited
 from gateway.domain.phases import Phases
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.fair_queue import FairQueue
-from gateway.edits.finishing import Finishing
-from gateway.edits.ports import Finisher, Ledger, MaskSources, PromisedEdits, ResultUrls
+from gateway.edits.lifecycle import Stage
+from gateway.edits.ports import Finisher, Ledger, MaskSources, Ports, PromisedEdits, ResultUrls
 from gateway.edits.request import EditRequest
 from gateway.edits.service import EditService
-from gateway.edits.surroundings import Surroundings
 
 _RUNNING = 5
 _LEAST, _MOST = 15.0, 90.0
@@ -96,12 +95,13 @@ class Street:
         bugs: list[BaseException] = []
         service = EditService(
             tenants=[source.tenant for source in sources],
-            around=Surroundings(
+            ports=Ports(
                 dashscope=self._world,
                 ledger=cast("Ledger", Nothing()),
                 result_urls=cast("ResultUrls", Nothing()),
                 promises=cast("PromisedEdits", Nothing()),
-                finishing=Finishing(cast("MaskSources", Nothing()), cast("Finisher", Nothing())),
+                mask_sources=cast("MaskSources", Nothing()),
+                finisher=cast("Finisher", Nothing()),
                 clock=self._clock,
                 observer=quiet_observer(),
             ),
@@ -154,7 +154,7 @@ class Street:
             waits.told.append((said, task.submitted - asked))
 
     def _said(self, service: EditService, active: ActiveEdit) -> float | None:
-        return service.forecast.remaining(active) if active.stage is Stage.WAITING else None
+        return service.forecast.remaining(active) if active.life.stage is Stage.WAITING else None
 
 
 def _cases() -> list[Case]:

@@ -23,11 +23,17 @@ from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.phases import Phases
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.edits.finishing import Finishing
-from gateway.edits.ports import DashScope, Finisher, Ledger, MaskSources, PromisedEdits, ResultUrls
+from gateway.edits.ports import (
+    DashScope,
+    Finisher,
+    Ledger,
+    MaskSources,
+    Ports,
+    PromisedEdits,
+    ResultUrls,
+)
 from gateway.edits.request import EditRequest
 from gateway.edits.service import EditService
-from gateway.edits.surroundings import Surroundings
 
 _REGION = Region("beijing", "https://beijing.test", ())
 _ANSWER = OutputOptions(ResponseFormat.URL)
@@ -157,12 +163,13 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
     bugs: list[BaseException] = []
     service = EditService(
         tenants=tenants,
-        around=Surroundings(
+        ports=Ports(
             dashscope=cast("DashScope", dashscope),
             ledger=cast("Ledger", Nothing()),
             result_urls=cast("ResultUrls", Nothing()),
             promises=cast("PromisedEdits", Nothing()),
-            finishing=Finishing(cast("MaskSources", Nothing()), cast("Finisher", Nothing())),
+            mask_sources=cast("MaskSources", Nothing()),
+            finisher=cast("Finisher", Nothing()),
             clock=clock,
             observer=quiet_observer(),
         ),

@@ -31,9 +31,8 @@ from gateway.downstream.ports import Dashboard
 from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
 from gateway.downstream.routes import Models, metrics_routes, routes
-from gateway.edits.finishing import Finishing
+from gateway.edits.ports import Ports
 from gateway.edits.service import EditService
-from gateway.edits.surroundings import Surroundings
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.ledger.errors import LedgerError
@@ -107,11 +106,11 @@ def build(
     most = config.server.max_bytes_in_flight
     several = len(config.tenants) > 1
     budget = MemoryBudget(most, metrics.inflight_bytes, shared=several)
-    around = _around(config, clients, stores, imaging, clock, metrics)
+    ports = _ports(config, clients, stores, imaging, clock, metrics)
     service = EditService(
         tenants=config.tenants.values(),
         upstreams=config.upstreams.values(),
-        around=replace(around, room_of=budget.room),
+        ports=replace(ports, room_of=budget.room),
         on_bug=_write_bug,
         spool=stores.spool,
         tracer=tracer,
@@ -224,21 +223,22 @@ def _lifespan(
     return lifespan
 
 
-def _around(
+def _ports(
     config: Config,
     clients: Clients,
     stores: Stores,
     imaging: Imaging,
     clock: Clock,
     metrics: Metrics,
-) -> Surroundings:
+) -> Ports:
     """Return what gateway.edits is given."""
-    return Surroundings(
+    return Ports(
         dashscope=DashScopeApi(clients, clock, metrics, config.server.inline_bytes),
         ledger=stores.ledger,
         result_urls=stores.result_urls,
         promises=stores.promises,
-        finishing=Finishing(stores.mask_sources, imaging),
+        mask_sources=stores.mask_sources,
+        finisher=imaging,
         clock=clock,
         observer=metrics,
         tell=_tell,

@@ -1,6 +1,6 @@
 """All that the edits of one Alibaba account share: limits, line, poller, resting keys, prompts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -164,6 +164,9 @@ class AccountState:
         return max(1.0, rounds * self.durations.typical())
 
 
+Accounts = Mapping[Account, AccountState]
+
+
 def build_accounts(
     upstreams: Iterable[Upstream],
     *,
@@ -171,14 +174,14 @@ def build_accounts(
     clock: Clock,
     observer: Observer,
     tell: Tell = say_nothing,
-) -> dict[tuple[str, str], AccountState]:
-    """Return a account for each account of *upstreams*, by its region and name."""
+) -> Accounts:
+    """Return a account for each account of *upstreams*."""
     of_account: dict[Account, list[Upstream]] = {}
     for upstream in upstreams:
         of_account.setdefault(upstream.account, []).append(upstream)
     in_region = {account.region: Durations() for account in of_account}
     return {
-        (account.region, account.name): AccountState(
+        account: AccountState(
             account,
             tuple(own),
             dashscope=dashscope,
@@ -191,15 +194,14 @@ def build_accounts(
     }
 
 
-def route(accounts: dict[tuple[str, str], AccountState], tenant: Tenant) -> list[AccountState]:
+def route(accounts: Accounts, tenant: Tenant) -> list[AccountState]:
     """
     Return the accounts of the tenant's upstreams in the order to try them.
 
     Those with a working upstream first; among them, in the tenant's order, those with a
     free slot, then the shortest line for its slots.
     """
-    seen = {(u.region.name, u.account.name): None for u in tenant.upstreams}
-    own = [accounts[key] for key in seen]
+    own = [accounts[account] for account in dict.fromkeys(u.account for u in tenant.upstreams)]
 
     def order(account: AccountState) -> tuple[bool, bool, float]:
         suspended = all(account.is_suspended(upstream) for upstream in account.upstreams_of(tenant))

@@ -6,8 +6,9 @@ from contextlib import suppress
 from gateway.domain.errors import KeyReused, NotFound
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import EqualEdits, Tenant
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.digest import comparable, prompt_digest
+from gateway.edits.lifecycle import Stage
 from gateway.edits.ports import Ledger, Observer
 from gateway.edits.request import EditRequest
 
@@ -44,13 +45,13 @@ class EditIndex:
 
     def unclaimed(self) -> list[ActiveEdit]:
         """Return the edits whose pictures nobody has got yet, nor waits for."""
-        return [e for e in self if e.stage is Stage.SUCCEEDED and not e.connected]
+        return [e for e in self if e.life.stage is Stage.SUCCEEDED and not e.life.connected]
 
     def oldest_waits(self, now: float) -> dict[str, float]:
         """Return by region the seconds that its oldest edit in line has waited, at epoch *now*."""
         oldest: dict[str, float] = {}
         for active in self:
-            if active.stage is Stage.WAITING:
+            if active.life.stage is Stage.WAITING:
                 region = active.tenant.region
                 oldest[region] = max(oldest.get(region, 0.0), now - active.created)
         return oldest
@@ -125,7 +126,7 @@ class EditIndex:
             active = self._by_key.get(ticket)  # somebody may have come while we asked
             if active is None and record is not None and not _void(record):
                 active = self._remember(record)
-        if active is None or active.given_up:
+        if active is None or active.life.given_up:
             return None
         if not _same_content(active, request):
             self._observer.idempotency("conflict")
@@ -149,11 +150,12 @@ class EditIndex:
             for active in self._by_digest.get((request.tenant.name, digest), ())
         ]
         one = request.retry_count > 0 or request.tenant.equal_edits is EqualEdits.JOIN
-        open_ = [e for e in equal if e.joinable and (one or not e.connected)]
+        open_ = [e for e in equal if e.life.joinable and (one or not e.life.connected)]
 
         def order(active: ActiveEdit) -> tuple[bool, bool, bool, float]:
-            other_try = active.retry_count != request.retry_count - 1
-            return bool(active.connected), active.maybe_billed, other_try, active.created
+            life = active.life
+            other_try = life.retry_count != request.retry_count - 1
+            return bool(life.connected), life.maybe_billed, other_try, active.created
 
         return min(open_, key=order, default=None)
 

@@ -18,7 +18,8 @@ from gateway.domain.snapshot import (
 from gateway.domain.task import TaskStatus
 from gateway.domain.tenant import Tenant
 from gateway.edits.account import AccountState
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
+from gateway.edits.lifecycle import Stage
 from gateway.edits.watch import Watch
 from gateway.polling.limiter import RateLimiter
 
@@ -52,12 +53,12 @@ def overview(
     """
     groups = _Groups()
     for active in active_edits:
-        if active.stage is Stage.WAITING:
+        if active.life.stage is Stage.WAITING:
             groups.waiting.append(active)
-        elif not active.ended:
+        elif not active.life.ended:
             groups.running.append(active)
         else:
-            (groups.running if active.connected else groups.kept).append(active)
+            (groups.running if active.life.connected else groups.kept).append(active)
     now = clock.now()
     return Snapshot(
         running=_edits(groups.running, MOST_RUNNING, clock),
@@ -86,7 +87,7 @@ def _edit(active: ActiveEdit, clock: Clock) -> EditSeen:
         model=active.edit.model,
         pictures=active.edit.n,
         stage=_stage(active),
-        clients=active.connected,
+        clients=active.life.connected,
         since=phases[0][1] if phases else asked,
         phases=phases,
         tasks=told.task_ids,
@@ -95,25 +96,26 @@ def _edit(active: ActiveEdit, clock: Clock) -> EditSeen:
 
 
 def _stage(active: ActiveEdit) -> str:
-    if active.stage is Stage.SUCCEEDED:
-        return "delivering" if active.connected else "kept"
-    return "doubtful" if active.stage is Stage.FAILED else str(active.stage)
+    stage = active.life.stage
+    if stage is Stage.SUCCEEDED:
+        return "delivering" if active.life.connected else "kept"
+    return "doubtful" if stage is Stage.FAILED else str(stage)
 
 
 def _watches(active: ActiveEdit) -> list[Watch]:
     return [run.watch for run in active.runs if run.watch is not None]
 
 
-def _marks(active: ActiveEdit) -> list[tuple[float, Phase]]:
+def _marks(active: ActiveEdit) -> Sequence[tuple[float, Phase]]:
     """
     Return when *edit* entered each phase, as far as is known.
 
     Until a task has ended, gateway.edits writes its time upstream as one wait; what the looks
     at it saw splits that. One that nobody has looked at yet is taken to run.
     """
-    marks = active.marks
+    marks = active.timeline.marks
     watches = _watches(active)
-    if not marks or marks[-1][1] is not Phase.UPSTREAM_RUNNING or active.ended:
+    if not marks or marks[-1][1] is not Phase.UPSTREAM_RUNNING or active.life.ended:
         return marks
     accepted = marks[-1][0]
     pending = [*marks[:-1], (accepted, Phase.UPSTREAM_PENDING)]

@@ -1,8 +1,10 @@
-"""What gateway.edits asks of the world around it; the app hands in who answers."""
+"""What gateway.edits needs of the rest of the gateway; the app hands in what implements it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.phases import Phase
@@ -340,3 +342,33 @@ class Finisher(Protocol):
             ResultUnavailable: *picture* cannot be read.
         """
         ...
+
+
+class NoLimit:
+    """The Room where memory is not counted."""
+
+    def begin(self) -> bool:
+        return True
+
+    def hold(self, n: int) -> None:
+        """Count nothing."""
+
+    def release(self) -> None:
+        """Give nothing back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """All that gateway.edits is handed in, as one thing to pass on."""
+
+    dashscope: DashScope
+    ledger: Ledger
+    result_urls: ResultUrls
+    promises: PromisedEdits
+    mask_sources: MaskSources
+    finisher: Finisher
+    clock: Clock
+    observer: Observer
+    tell: Tell = say_nothing
+    room_of: Callable[[str], Room] = lambda _: NoLimit()
+    """From a tenant's name to memory for the pictures of one answer."""

@@ -1,6 +1,5 @@
 """A 202 that was told is kept: the edit's bytes and row are durable before it is sent."""
 
-import math
 from contextlib import suppress
 
 from gateway.domain.errors import (
@@ -12,7 +11,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.record import EditState
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.surroundings import Surroundings
+from gateway.edits.ports import Ports
+from gateway.edits.postprocess import Postprocessing
 
 _PASSING = (Draining, LedgerUnavailable, RateLimited, UpstreamUnreachable)
 """Refusals before a task was made, which a client that waited would have repeated by itself."""
@@ -21,10 +21,10 @@ _PASSING = (Draining, LedgerUnavailable, RateLimited, UpstreamUnreachable)
 class PromiseKeeper:
     """Writes down what it takes to submit an edit later, and reads it back after a restart."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._promises = around.promises
-        self._ledger = around.ledger
-        self._finishing = around.finishing
+    def __init__(self, ports: Ports, postprocessing: Postprocessing) -> None:
+        self._promises = ports.promises
+        self._ledger = ports.ledger
+        self._postprocessing = postprocessing
 
     async def make(self, active: ActiveEdit) -> None:
         """
@@ -33,26 +33,25 @@ class PromiseKeeper:
         Raises:
             LedgerUnavailable: it does not; what else goes on with it goes on.
         """
-        async with active.promising:
-            if not active.ended and not active.promised:
+        async with active.promise_lock:
+            if not active.life.ended and not active.life.promised:
                 await self._write(active)
-        active.kept = True
-        active.expect(math.inf)
+        active.life.promise_kept()
 
     async def _write(self, active: ActiveEdit) -> None:
-        # First of all: an intent that is written meanwhile must not take the mark back.
-        active.promised = active.recorded = True
+        active.life.promising()
         try:
-            if active.unsubmitted:
+            if active.life.unsubmitted:
                 pictures = await active.bytes()
-                await self._finishing.keep(active)
-                active.rest_on_disk(await self._promises.put(active.edit_id, active.edit, pictures))
+                await self._postprocessing.keep(active)
+                active.move_to_disk(await self._promises.put(active.edit_id, active.edit, pictures))
             await self._ledger.promise(active.record())
         except BaseException:
-            active.promised = False
+            active.life.promise_failed()
             raise
-        if active.ended and not active.submitted:  # it was refused meanwhile: that is its answer
-            await self._ledger.end_edit(active.edit_id, EditState.FAILED, active.error)
+        if active.life.ended and not active.life.submitted:
+            # It was refused meanwhile: that is its answer.
+            await self._ledger.end_edit(active.edit_id, EditState.FAILED, active.life.error)
 
     async def recall(self, active: ActiveEdit) -> None:
         """
@@ -61,11 +60,11 @@ class PromiseKeeper:
         Raises:
             LedgerUnavailable: it cannot be read now.
         """
-        if not active.promised or active.spooled is not None or active.ended:
+        if not active.life.promised or active.spooled is not None or active.life.ended:
             return
         kept = await self._promises.get(active.edit_id)
         if kept is not None and active.spooled is None:
-            active.remember(*kept)
+            active.restore_pictures(*kept)
 
     async def recall_if_possible(self, active: ActiveEdit) -> None:
         """Do the same where something else has to go on, whatever the disk says."""
@@ -76,4 +75,4 @@ class PromiseKeeper:
 def outlasts(active: ActiveEdit, error: GatewayError) -> bool:
     """Say whether a promised edit waits until *error* has passed: it cost nothing, and may pass."""
     passes = isinstance(error, _PASSING) and error.retry
-    return active.promised and not active.abandoned and passes
+    return active.life.promised and not active.life.abandoned and passes

@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from gateway.domain.errors import (
-    Draining,
-    GatewayError,
-    StillRunning,
     TaskLost,
 )
 from gateway.domain.phases import Phases
@@ -18,22 +15,22 @@ from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.edits.account import build_accounts
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.collect import Collector
 from gateway.edits.expiry import Expiry
 from gateway.edits.forecast import Forecast
 from gateway.edits.index import EditIndex
+from gateway.edits.lifecycle import CancelTask, Effect, Effects, draining
 from gateway.edits.overview import overview
-from gateway.edits.ports import Spool
+from gateway.edits.ports import Ports, Spool
+from gateway.edits.postprocess import Postprocessing
 from gateway.edits.promise import PromiseKeeper
-from gateway.edits.recall import Recall
 from gateway.edits.request import EditRequest, EditStatus, new_edit_id
+from gateway.edits.restore import restore_edit
 from gateway.edits.runner import EditRunner
-from gateway.edits.surroundings import Surroundings
 from gateway.edits.takeover import PUT_BACK, Takeover
 from gateway.edits.waiter import Waiter
 
-_LOOKED_AT_SECONDS = 600.0  # whoever looks at an edit, or knew it before a restart, looks again
 _CANCEL_AGAIN_SECONDS = 60.0
 _CARRIES = 3  # tries to carry an edit on whose way we broke
 
@@ -48,7 +45,7 @@ class EditService:
         *,
         tenants: Iterable[Tenant],
         upstreams: Iterable[Upstream] = (),
-        around: Surroundings,
+        ports: Ports,
         on_bug: Callable[[BaseException], None],
         spool: Spool | None = None,
         tracer: Tracer = NO_TRACER,
@@ -60,40 +57,45 @@ class EditService:
         Args:
             tenants: Who may come.
             upstreams: More than the tenants have: an earlier config may have used them.
-            around: The far side, the disk, the time, and who counts.
+            ports: DashScope, the ledger, the clock, and who counts.
             on_bug: Told of what must not happen.
             spool: Where pictures wait.
             tracer: Writes traces.
             abandon: Open although there are open edits that nobody can follow any more.
         """
-        dashscope = around.dashscope
-        clock = around.clock
-        observer = around.observer
+        self._ports = ports
         self._tenants = {tenant.name: tenant for tenant in tenants}
         own = [u for t in self._tenants.values() for u in t.upstreams]
         by_name = {u.name: u for u in (*own, *upstreams)}
         self._accounts = build_accounts(
             by_name.values(),
-            dashscope=dashscope,
-            clock=clock,
-            observer=observer,
-            tell=around.tell,
+            dashscope=ports.dashscope,
+            clock=ports.clock,
+            observer=ports.observer,
+            tell=ports.tell,
         )
         self._takeover = Takeover(by_name.values())
         self._orphans_may_end = abandon
-        self._tell = around.tell
-        self._ledger = around.ledger
-        self._clock = clock
         self._on_bug = on_bug
-        self._observer = observer
         self._tracer = tracer
-        self._recall = Recall(self._tenants, self._takeover)
-        self._index = EditIndex(around.ledger, self._adopt, observer)
-        self._promises = PromiseKeeper(around)
-        self._runner = EditRunner(self._accounts, around, self._promises, spool)
-        self._collector = Collector(self._accounts, around)
-        self.forecast = Forecast(self._accounts, clock)
-        self._expiry = Expiry(self._index, around)
+        self._index = EditIndex(ports.ledger, self._adopt, ports.observer)
+        postprocessing = Postprocessing(ports)
+        self._promises = PromiseKeeper(ports, postprocessing)
+        self._runner = EditRunner(
+            self._accounts,
+            ports,
+            promises=self._promises,
+            postprocessing=postprocessing,
+            spool=spool,
+        )
+        self._collector = Collector(
+            self._accounts,
+            ports,
+            postprocessing=postprocessing,
+            strategy_of=self._runner.strategy_of,
+        )
+        self.forecast = Forecast(self._accounts, ports.clock)
+        self._expiry = Expiry(self._index, ports)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -104,11 +106,11 @@ class EditService:
         Raises:
             OrphanedEditsError: open edits would be followed by nobody.
         """
-        owed = await self._ledger.owed()
+        owed = await self._ports.ledger.owed()
         if not self._orphans_may_end:
             self._takeover.refuse_orphans(owed, self._tenants)
         if number := self._takeover.out_of_reach(owed, self._tenants):
-            self._tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
+            self._ports.tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
         await self._group.__aenter__()
         # No await from here on: a task that breaks at once finds the group entered.
         for account in self._accounts.values():
@@ -129,7 +131,7 @@ class EditService:
     @property
     def busy(self) -> int:
         """How many clients are connected to edits, and how many submits must not be cut."""
-        return sum(active.connected or active.answers_once for active in self._index)
+        return sum(it.life.connected or it.life.one_shot_submit for it in self._index)
 
     @property
     def recoverable(self) -> int:
@@ -140,44 +142,28 @@ class EditService:
     def oldest_recoverable(self) -> float:
         """How many seconds ago the oldest of their edits was asked for; 0 if there is none."""
         created = [active.created for active in self._index.unclaimed()]
-        return max((self._clock.epoch() - at for at in created), default=0.0)
+        return max((self._ports.clock.epoch() - at for at in created), default=0.0)
 
     def oldest_waits(self) -> dict[str, float]:
         """Return for each region the seconds that its oldest edit in line has waited."""
         none = {tenant.region: 0.0 for tenant in self._tenants.values()}
-        return none | self._index.oldest_waits(self._clock.epoch())
+        return none | self._index.oldest_waits(self._ports.clock.epoch())
 
     def snapshot(self) -> Snapshot:
         """Return what goes on, for those who watch; bounded, however many edits there are."""
-        return overview(self._tenants.values(), self._accounts.values(), self._index, self._clock)
+        return overview(
+            self._tenants.values(), self._accounts.values(), self._index, self._ports.clock
+        )
 
     def drain(self, seconds: float) -> None:
         """Refuse new edits from now on; the running ones go on, for so long."""
         self.draining = True
-        self._runner.drain(self._clock.now() + seconds)
+        self._runner.drain(self._ports.clock.now() + seconds)
 
     def turn_away(self) -> None:
-        """Send every connected client home, with the way back to its edit."""
-        for active in list(self._index):
-            error: GatewayError
-            if active.stage is Stage.WAITING:
-                error = Draining("The gateway restarts; send the edit again.", retry_after=1.0)
-            else:
-                what = (
-                    "before it has the picture. Send the same request again to hear what became"
-                    " of it."
-                    if active.answers_once
-                    else "and the edit goes on. Send the same request again to get its picture."
-                )
-                error = StillRunning(f"The gateway restarts {what}", retry_after=2.0)
-                active.kept = True
-            active.expect(math.inf)  # of the next process
-            if (active.stage is Stage.WAITING and not active.promised) or active.answers_once:
-                for run in active.runs:  # the next process has it from here, or nobody
-                    if run.stage is Stage.WAITING:
-                        run.drop()
-            error.edit_id = active.edit_id
-            active.turn_away(error)
+        """End the wait of every connected client, and tell each how to get its result (D55)."""
+        for active in self._index:
+            active.perform(active.life.turned_away())
 
     @asynccontextmanager
     async def attend(self, request: EditRequest) -> AsyncIterator[Waiter]:
@@ -210,7 +196,7 @@ class EditService:
         """
         active = await self._index.find(tenant, edit_id)
         waiter = self._waiter(active, patience, phases, replayed=False)
-        active.expect(self._clock.now() + _LOOKED_AT_SECONDS)
+        active.life.looked_at(self._ports.clock.now())
         try:
             yield waiter
         finally:
@@ -219,41 +205,38 @@ class EditService:
     async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
         """Cancel what can be cancelled at no cost; a running task goes on."""
         active = await self._index.find(tenant, edit_id)
-        if not active.ended:
-            promised = active.promised
-            active.promised = False
-            await self._abandon(active)
-            if promised and not active.submitted:
-                # Else the next process would find it, and submit what was called off.
-                await self._ledger.end_edit(active.edit_id, EditState.DROPPED)
+        effects = active.life.withdrawn()
+        await self._perform(active, effects)
+        if Effect.DROP_RECORD in effects:
+            await self._ports.ledger.end_edit(active.edit_id, EditState.DROPPED)
         return active.told
 
     async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
         found = await self._index.match(request)
         if found is not None and request.repeats and found.edit_id == request.edit_id:
-            return found, False, True  # its client comes by another node: nobody asked twice
+            return found, False, True  # its client comes by another node: it did not ask twice
         if found is not None:
-            known = found.delivered or found.replay
+            known = found.life.delivered or found.life.replay
             replayed = known and request.idempotency_key is not None
             how = "retry_joined" if request.retry_count else "in_flight_joined"
-            self._observer.duplicate_prevented("key_replayed" if replayed else how)
+            self._ports.observer.duplicate_prevented("key_replayed" if replayed else how)
             if request.idempotency_key:
-                self._observer.idempotency("replayed" if replayed else "joined")
+                self._ports.observer.idempotency("replayed" if replayed else "joined")
             return found, replayed, True
         if self.draining:
-            raise Draining(
-                "The gateway restarts; send the edit again in a moment.", retry_after=2.0
-            )
+            raise draining()
         active = ActiveEdit.begin(
-            request.edit_id or new_edit_id(), request, created=self._clock.epoch()
+            request.edit_id or new_edit_id(), request, created=self._ports.clock.epoch()
         )
         active.traced_by(
             self._tracer, parent_trace=request.parent_trace, since=request.phases.started
         )
         self._index.add(active)
-        self._observer.edit_begun(request.tenant.name, request.tenant.region, request.edit.model)
+        self._ports.observer.edit_begun(
+            request.tenant.name, request.tenant.region, request.edit.model
+        )
         if request.idempotency_key:
-            self._observer.idempotency("new")
+            self._ports.observer.idempotency("new")
         return active, False, False
 
     async def _set_out(self, active: ActiveEdit, request: EditRequest, *, joined: bool) -> None:
@@ -269,8 +252,8 @@ class EditService:
                     self._runner.refuse_if_full(active.tenant)
                 await self._promises.make(active)
         except BaseException:
-            if not joined and active.connected == 1:  # nobody joined it meanwhile
-                active.end(Stage.FAILED, TaskLost("The edit was not accepted.", retry=True))
+            if not joined and active.life.connected == 1:  # no other client joined it
+                active.end(TaskLost("The edit was not accepted.", retry=True))
                 self._index.remove(active)
             elif not joined:
                 self._start(self._carry(active))
@@ -281,12 +264,12 @@ class EditService:
     def _waiter(
         self, active: ActiveEdit, patience: float, phases: Phases, *, replayed: bool
     ) -> Waiter:
-        now = self._clock.now()
+        now = self._ports.clock.now()
         return Waiter(
             active=active,
             deadline=now + patience,
             phases=phases,
-            clock=self._clock,
+            clock=self._ports.clock,
             collector=self._collector,
             expected_rest=self.forecast.remaining,
             on_delivered=self._delivered,
@@ -295,102 +278,83 @@ class EditService:
         )
 
     def _arrive(self, active: ActiveEdit, request: EditRequest, *, joined: bool) -> None:
-        active.connected += 1
-        active.abandoned = False
-        active.retry_count = request.retry_count
+        effects = active.life.joined(request.retry_count)
         if joined:
-            active.bring(request)
+            active.take_bytes(request)
         request.mask_source = None  # the edit has it, and lets it go
-        for run in active.runs:
-            if run.ticket is not None:
-                run.ticket.queue.reactivate(run.ticket)
+        active.perform(effects)
 
     def _leave(self, active: ActiveEdit) -> None:
-        active.connected -= 1
-        active.left_at = self._clock.now()
-        if active.connected or active.ended:
-            return
-        if active.away:
-            for run in active.runs:
-                if run.ticket is not None:
-                    run.ticket.paused = True
-        self._start(self._grace(active))
+        effects = active.life.left(self._ports.clock.now())
+        active.perform(effects)
+        if Effect.START_GRACE in effects:
+            self._start(self._grace(active))
 
     async def _grace(self, active: ActiveEdit) -> None:
-        """Give up an edit once nobody can be expected back: what can end at no cost ends."""
-        left = active.left_at
-        while not active.connected and not active.ended and active.left_at == left:
-            rest = active.given_up_at - self._clock.now()
-            if rest == math.inf:
+        """Give up an edit once no client can be expected back (D97)."""
+        left_at = active.life.left_at
+        while True:
+            seconds = active.life.seconds_left(self._ports.clock.now(), left_at)
+            if seconds is None or seconds == math.inf:
                 return
-            if rest > 0:
-                await self._clock.sleep(rest)
+            if seconds > 0:
+                await self._ports.clock.sleep(seconds)
                 continue
-            await self._abandon(active)
+            await self._perform(active, active.life.grace_over())
             if not active.may_wait_upstream:
                 return
-            await self._clock.sleep(_CANCEL_AGAIN_SECONDS)  # the cancel may have failed
+            await self._ports.clock.sleep(_CANCEL_AGAIN_SECONDS)  # the cancel may have failed
 
-    async def _abandon(self, active: ActiveEdit) -> None:
-        """Nobody wants it: out of the line, or cancelled upstream while it is PENDING."""
-        active.abandoned = True
-        active.kept = False
-        for run in active.runs:
-            if run.stage is Stage.WAITING:
-                run.drop()
-            elif run.stage is Stage.RUNNING:
-                await self._runner.cancel(active, run)
-            if not active.abandoned:
-                return  # somebody came back meanwhile
+    async def _perform(self, active: ActiveEdit, effects: Effects) -> None:
+        """Perform *effects*; a task is not cancelled once a client came back for it."""
+        active.perform(effects)
+        for effect in effects:
+            if isinstance(effect, CancelTask) and active.life.abandoned:
+                await self._runner.cancel(active, active.runs[effect.part])
 
     async def _carry(self, active: ActiveEdit) -> None:
         """Carry *edit* to its end; a bug on the way must not lose what may be paid for."""
         left = _CARRIES
-        while not active.ended:
+        while not active.life.ended:
             try:
-                await self._runner.carry(active)
+                await self._runner.run(active)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - nor may it end the others
                 self._on_bug(error)
                 left -= 1
-                if left and active.submitted:
-                    await self._clock.sleep(1.0)
+                if left and active.life.submitted:
+                    await self._ports.clock.sleep(1.0)
                 else:
-                    await self._runner.end_by_bug(active, error)
-        if active.stage is Stage.FAILED and not active.maybe_billed:
+                    await self._runner.end_after_bug(active, error)
+        if active.life.failed_unbilled:
             self._index.remove(active)
 
     async def _delivered(self, waiter: Waiter) -> None:
         active = waiter.active
-        spent = waiter.phases.spent(self._clock.now())
-        self._observer.phases_spent(active.tenant.region, active.edit.model, spent)
-        first = not active.delivered
-        active.delivered = True
+        spent = waiter.phases.spent(self._ports.clock.now())
+        self._ports.observer.phases_spent(active.tenant.region, active.edit.model, spent)
+        first = not active.life.delivered
+        active.life.handed_over()
         self._index.remove(active)
         try:
             # Again, too: from each time on a marked retry may say that it did not arrive.
             await self._runner.owed.keep(
-                active.edit_id, None, lambda: self._ledger.deliver(active.edit_id)
+                active.edit_id, None, lambda: self._ports.ledger.deliver(active.edit_id)
             )
         finally:
             if first:
-                self._count_delivered(active)
-
-    def _count_delivered(self, active: ActiveEdit) -> None:
-        n = sum(len(run.task.images) for run in active.runs if run.task)
-        region = active.tenant.region
-        model = active.edit.model
-        self._observer.pictures(active.tenant.name, region, model, "delivered", n)
+                tenant = active.tenant.name
+                region = active.tenant.region
+                made = active.pictures_made
+                self._ports.observer.pictures(tenant, region, active.edit.model, "delivered", made)
 
     def _adopt(self, record: EditRecord) -> ActiveEdit:
-        """Return a known edit; one that nobody carries though it has not ended is carried on."""
-        active = self._recall(record)
-        if record.state is EditState.OPEN and (record.tasks or record.promised):
-            active.replay = False
-            active.since = active.left_at = self._clock.now()
-            for_ever = record.promised or record.idempotency_key is not None
-            active.expect(math.inf if for_ever else active.since + _LOOKED_AT_SECONDS)
+        """Return a known edit; one that nothing carries though it has not ended is carried on."""
+        carry_on = record.state is EditState.OPEN and bool(record.tasks or record.promised)
+        active = self._restore(record, replay=not carry_on)
+        if carry_on:
+            active.life.taken_over(active.since)
             active.traced_by(self._tracer)
             self._index.add(active)
             self._start(self._carry(active))
@@ -399,11 +363,21 @@ class EditService:
 
     def _recover(self, record: EditRecord) -> None:
         """Take over what another process left unfinished or undelivered."""
-        active = self._adopt(record)
-        self._observer.edit_begun(active.tenant.name, active.tenant.region, record.model)
-        if record.state is not EditState.OPEN:
-            active.replay = False
+        if record.state is EditState.OPEN:
+            active = self._adopt(record)
+        else:
+            active = self._restore(record, replay=False)
             self._index.add(active)
+        self._ports.observer.edit_begun(active.tenant.name, active.tenant.region, record.model)
+
+    def _restore(self, record: EditRecord, *, replay: bool) -> ActiveEdit:
+        return restore_edit(
+            record,
+            tenants=self._tenants,
+            takeover=self._takeover,
+            now=self._ports.clock.now(),
+            replay=replay,
+        )
 
     async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
         """Keep *run* running: a bug in one look must not lose the other tasks."""
@@ -412,7 +386,7 @@ class EditService:
                 await run()
             except Exception as error:  # noqa: BLE001 - whatever it is, the tasks are paid for
                 self._on_bug(error)
-                await self._clock.sleep(1.0)
+                await self._ports.clock.sleep(1.0)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(work)

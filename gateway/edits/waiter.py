@@ -15,11 +15,10 @@ from gateway.domain.errors import (
 )
 from gateway.domain.phases import Phase, Phases
 from gateway.domain.trace import UNTRACED, Trace
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.collect import Collector
+from gateway.edits.lifecycle import RETRY_SECONDS, Stage
 from gateway.edits.request import EditResult, EditStatus, Incoming
-
-_LONGEST_RETRY = 60.0  # SDKs obey retry-after up to 60 s (openai.md 7.1)
 
 
 @dataclass(slots=True, eq=False)
@@ -59,10 +58,8 @@ class Waiter:
             async with asyncio.timeout(self._rest()) as self._timer:
                 await active.news.wait()
                 self._write_phases()
-                if active.turned_away is not None and (active.given_up or not active.ended):
-                    raise active.turned_away
-                if active.error is not None:
-                    raise active.error.without_traceback()
+                if active.life.refusal is not None:
+                    raise active.life.refusal.without_traceback()
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
                 self.trace.downloading()
                 pictures, urls = await self.collector.collect(active, self._opened)
@@ -73,8 +70,7 @@ class Waiter:
             raise late from None
         except GatewayError as error:
             error.edit_id = active.edit_id
-            if (error.maybe_billed or active.maybe_billed) and active.told_at is None:
-                active.told_at = self.clock.now()
+            active.life.told_end(error, self.clock.now())
             self.trace.refused(error)
             raise
         except asyncio.CancelledError:  # the client has left
@@ -104,7 +100,7 @@ class Waiter:
         phases = self.phases
         if phases.phase is Phase.READ:  # the edit has not ended, and nothing was written yet
             phases = Phases(started=phases.started)
-            self.active.replay_marks(phases, since=self.since, now=now)
+            self.active.timeline.replay(phases, since=self.since, now=now)
         return phases.spent(now)
 
     def extend(self, patience: float) -> None:
@@ -132,28 +128,29 @@ class Waiter:
         """Write the phases that went by, once."""
         if self.phases.phase is not Phase.READ:
             return
-        self.active.replay_marks(self.phases, since=self.since, now=self.clock.now())
+        self.active.timeline.replay(self.phases, since=self.since, now=self.clock.now())
 
     def _too_late(self) -> GatewayError:
         """Return what to say at the deadline; whatever it is, the retry joins."""
         active = self.active
-        rest = min(_LONGEST_RETRY, max(0.5, self.expected_rest(active)))
+        stage = active.life.stage
+        rest = min(RETRY_SECONDS, max(0.5, self.expected_rest(active)))
         error: GatewayError
-        if active.stage is Stage.WAITING and active.held_up is not None:
-            error = active.held_up.without_traceback()
-        elif active.stage is Stage.WAITING:
+        if stage is Stage.WAITING and active.life.held_up is not None:
+            error = active.life.held_up.without_traceback()
+        elif stage is Stage.WAITING:
             error = RateLimited(
                 "The edit is still waiting in line; nothing was submitted. Send it again to go on "
                 "waiting at the same place.",
                 retry_after=rest,
             )
-        elif active.stage is Stage.UNCERTAIN:
+        elif stage is Stage.UNCERTAIN:
             error = SubmitUncertain(
                 "It is being found out whether the task was made. Send the same request again to "
                 "get its picture.",
                 retry_after=min(rest, 10.0),
             )
-        elif active.stage is Stage.SUCCEEDED:
+        elif stage is Stage.SUCCEEDED:
             error = ResultUnavailable(
                 "The picture is made but could not be downloaded yet. Send the same request again "
                 "to get it.",
@@ -165,6 +162,6 @@ class Waiter:
                 f"GET /v1/images/edits/{active.edit_id}, to get its picture.",
                 retry_after=rest,
             )
-        active.sent_home(self.clock.now(), error.retry_after or rest)
+        active.life.told_to_return(self.clock.now(), error.retry_after or rest)
         error.edit_id = active.edit_id
         return error

@@ -7,11 +7,18 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamUnreachable
 from gateway.domain.tenant import Tenant
-from gateway.edits.finishing import Finishing
-from gateway.edits.ports import DashScope, Ledger, PromisedEdits, ResultUrls, Room, Spool
+from gateway.edits.ports import (
+    DashScope,
+    Ledger,
+    NoLimit,
+    Ports,
+    PromisedEdits,
+    ResultUrls,
+    Room,
+    Spool,
+)
 from gateway.edits.request import EditRequest, EditResult
 from gateway.edits.service import EditService
-from gateway.edits.surroundings import NoLimit, Surroundings
 from gateway.edits.waiter import Waiter
 from tests.fake_stores import (
     FakeFinisher,
@@ -61,12 +68,13 @@ class House:
     ) -> EditService:
         return EditService(
             tenants=self.tenants,
-            around=Surroundings(
+            ports=Ports(
                 dashscope=dashscope or self.world,
                 ledger=ledger or self.ledger,
                 result_urls=result_urls or self.result_urls,
                 promises=promises or self.promises,
-                finishing=Finishing(self.mask_sources, self.finisher),
+                mask_sources=self.mask_sources,
+                finisher=self.finisher,
                 clock=self.clock,
                 observer=self.observer,
                 tell=self._tell,

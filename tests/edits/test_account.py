@@ -45,7 +45,7 @@ async def test_resting_upstreams_come_last(
 async def test_the_shortest_line_is_tried_first() -> None:
     """Working before resting, free before crowded, short before long."""
     near, far = a_lane(), a_lane("far")
-    accounts = {("beijing", "acct"): near, ("beijing", "far"): far}
+    accounts = {ONE.account: near, FAR.account: far}
     tenant = a_tenant("acme", ONE, FAR)
     orders = [route(accounts, tenant)]
 

@@ -1,49 +1,24 @@
 import pytest
 
-from gateway.domain.errors import InvalidRequest
 from gateway.domain.phases import Phase, Phases
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
+from gateway.edits.timeline import Timeline
 from tests.fakes import an_ask
 from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio
 
 
-def an_errand(n: int = 1) -> ActiveEdit:
-    return ActiveEdit.begin("edit_1", an_ask(WarpClock(), n=n), created=1.0)
-
-
-async def test_a_leg_that_was_refused_is_not_dropped() -> None:
-    """What was refused in this moment is written down, not interrupted."""
-    active = an_errand()
-    active.runs[0].error = InvalidRequest("no")
-
-    active.runs[0].drop()
-
-    assert not active.given_up
-
-
-async def test_given_up_when_every_part_is_dropped() -> None:
-    """One part that goes on keeps the edit joinable; none left gives it up."""
-    active = an_errand(n=8)
-
-    active.runs[0].drop()
-    half = active.given_up, active.joinable
-    active.runs[1].drop()
-
-    assert half == (False, True)
-    assert (active.given_up, active.joinable) == (True, False)
-
-
-async def test_phases_of_one_that_came_late() -> None:
+async def test_phases_of_a_client_that_came_late() -> None:
     """A client that joins is told only the phases that it was there for."""
-    active, phases = an_errand(), Phases(12.0)
-    active.mark(Phase.QUEUE, 10.0)
-    active.mark(Phase.SUBMIT, 11.0)
-    active.mark(Phase.UPSTREAM_RUNNING, 14.0)
-    active.mark(Phase.QUEUE, 15.0)
+    timeline = Timeline()
+    phases = Phases(12.0)
+    timeline.enter(Phase.QUEUE, 10.0)
+    timeline.enter(Phase.SUBMIT, 11.0)
+    timeline.enter(Phase.UPSTREAM_RUNNING, 14.0)
+    timeline.enter(Phase.QUEUE, 15.0)
 
-    active.replay_marks(phases, since=13.0, now=20.0)
+    timeline.replay(phases, since=13.0, now=20.0)
 
     assert phases.spent(20.0) == {
         Phase.READ: 1.0,
@@ -52,9 +27,9 @@ async def test_phases_of_one_that_came_late() -> None:
     }
 
 
-async def test_the_stage_that_is_told() -> None:
-    """An uncertain edit is told as submitting: what is uncertain is ours to find out."""
-    active = an_errand()
-    active.stage = Stage.UNCERTAIN
+async def test_an_uncertain_edit_is_shown_as_submitting() -> None:
+    """What is uncertain is ours to find out: clients see a submit under way."""
+    active = ActiveEdit.begin("edit_1", an_ask(WarpClock()), created=1.0)
+    active.life.uncertain(0)
 
     assert active.told.status == "submitting"

@@ -47,7 +47,7 @@ async def test_back_before_the_cancel_had_its_turn() -> None:
             await house.clock.sleep(1.0)
         active, account = waiter.active, next(iter(service._accounts.values()))
         await account.call_limiter.acquire()  # somebody else's
-        while not active.abandoned:
+        while not active.life.abandoned:
             await house.clock.sleep(0.01)
         waits = account.call_limiter.seconds_until_free()
         answer = await buy(service, house.request(retry_count=1))
@@ -88,7 +88,7 @@ async def test_a_task_that_never_ends(pending: float) -> None:
     house.world.run = Run(pending=pending, running=20 * _HOUR)
     async with house.service() as service:
         waiter = await stay(service, house.request(idempotency_key="k"), 2.0)
-        waiter.active.sent_home(house.clock.now(), 1.0)
+        waiter.active.life.told_to_return(house.clock.now(), 1.0)
         await house.clock.sleep(pending + 2.9 * _HOUR)
         before = waiter.told.status
         await house.clock.sleep(0.3 * _HOUR)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 async def test_the_wait_of_those_in_line() -> None:
     """An edit waits for the last of its parts; one that is not in line, for the shortest line."""
     near, far = a_lane(), a_lane("far")
-    accounts = {("beijing", "acct"): near, ("beijing", "far"): far}
+    accounts = {ONE.account: near, FAR.account: far}
     tenant = a_tenant("acme", ONE, FAR)
     places = [near.queue.issue_ticket(tenant, 1) for _ in range(6 + 4)]
     async with queued(near, *places):

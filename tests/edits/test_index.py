@@ -44,7 +44,7 @@ async def test_two_edits_of_one_key() -> None:
                 await house.clock.sleep(1.0)
         again = await buy(service, house.request(idempotency_key="k"))
 
-    assert waiting.active.ended
+    assert waiting.active.life.ended
     assert next_one.told.edit_id != waiting.told.edit_id
     assert again.told.edit_id == next_one.told.edit_id
 

@@ -222,7 +222,7 @@ async def test_leaving_some_parts_in_line() -> None:
     assert house.world.count("submit") == 1
     assert waiter.told.status == "succeeded"
     assert answer.delivered == 4
-    assert all(run.error or run.task for run in waiter.active.runs)
+    assert all(part.ended for part in waiter.active.life.parts)
 
 
 async def test_leaving_the_line_while_draining() -> None:

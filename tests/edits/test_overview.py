@@ -7,7 +7,8 @@ from gateway.domain.errors import SubmitUncertain, Throttled, UpstreamUnavailabl
 from gateway.domain.phases import Phase
 from gateway.domain.snapshot import EditSeen, KeySeen, Snapshot
 from gateway.domain.task import TaskStatus
-from gateway.edits.active_edit import ActiveEdit, Stage
+from gateway.edits.active_edit import ActiveEdit
+from gateway.edits.lifecycle import Stage
 from gateway.edits.overview import (
     MOST_ACCOUNTS,
     MOST_KEPT,
@@ -16,6 +17,7 @@ from gateway.edits.overview import (
     MOST_WAITING,
     overview,
 )
+from gateway.edits.timeline import Timeline
 from tests.edits.accounts import a_lane
 from tests.edits.house import House, buy
 from tests.fakes import Run, Submit, a_tenant, an_account, an_ask, an_upstream
@@ -162,7 +164,7 @@ async def test_an_edit_of_another_process() -> None:
     """One that was taken over and has no marks yet tells since when it was asked for."""
     clock = WarpClock()
     active = ActiveEdit.begin("edit_1", an_ask(clock), created=clock.epoch() - 40.0)
-    active.stage = Stage.UNCERTAIN
+    active.life.uncertain(0)
 
     seen = overview([active.tenant], [], [active], clock)
 
@@ -192,7 +194,9 @@ async def test_what_is_known_of_a_task(
     async with house.service() as service, service.attend(house.request()) as waiter:
         await house.clock.sleep(1.0)
         active = waiter.active
-        active.marks = [(9.0, Phase.SUBMIT), (10.0, Phase.UPSTREAM_RUNNING)]
+        active.timeline = Timeline()
+        active.timeline.enter(Phase.SUBMIT, 9.0)
+        active.timeline.enter(Phase.UPSTREAM_RUNNING, 10.0)
         watch = active.runs[0].watch
         assert watch is not None
         watch.status, watch.polls = TaskStatus(status), polls
@@ -209,7 +213,10 @@ def _crowd(clock: WarpClock, stage: Stage, n: int) -> list[ActiveEdit]:
         ActiveEdit.begin(f"edit_{stage}_{i}", request, created=clock.epoch()) for i in range(n)
     ]
     for active in crowd:
-        active.stage = stage
+        if stage is Stage.RUNNING:
+            active.life.followed(0, clock.now())
+        elif stage is Stage.SUCCEEDED:
+            active.end()
     return crowd
 
 

@@ -616,7 +616,7 @@ async def test_a_bug_is_told_and_not_tried_for_ever() -> None:
     house = House()
     house.world.submits.append(Submit(UpstreamUnreachable("x"), makes=False))
     async with house.service() as service:
-        service._runner._try_accounts = _broken  # type: ignore[assignment, method-assign]
+        service._runner._wait_and_submit = _broken  # type: ignore[assignment, method-assign]
         edit_id = await accepted(service, house)
         await house.clock.sleep(10.0)
     async with house.service() as service, look(service, house, edit_id) as waiter:

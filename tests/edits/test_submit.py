@@ -137,7 +137,7 @@ async def test_ledger_refuses_later() -> None:
     }
     async with house.service() as service:
         answer = await buy(service, house.request())
-        claimed = list(service._runner._submitter._settlement._claimed)
+        claimed = list(service._runner._with_tasks._resolver._claimed)
 
     assert answer.delivered == 1
     assert house.world.count("submit") == 1
@@ -151,7 +151,7 @@ async def test_no_claim_outlives_its_use() -> None:
     async with house.service() as service:
         await buy(service, house.request(n=10))
 
-        assert not service._runner._submitter._settlement._claimed
+        assert not service._runner._with_tasks._resolver._claimed
 
 
 @pytest.mark.parametrize("n", [1, 8])
