@@ -1,8 +1,8 @@
 """
-The command line: which verbs there are, what they take, and how they end.
+The command line: its commands, their options and their exit codes.
 
-Exit codes: 0 well, 1 a fault was found, 2 wrong usage or config, 130 Ctrl-C, 141 when
-the reader of our output left.
+Exit codes: 0 success, 1 a fault was found, 2 wrong usage or config, 130 Ctrl-C, 141 the
+reader of the output is gone.
 """
 
 import argparse
@@ -21,19 +21,19 @@ from gateway.observe.printable import printable_lines
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """
-    Run one verb.
+    Run one command.
 
     Args:
-        argv: What follows the program's name; default: the process's own.
-        environ: Variables; default: the process's own.
+        argv: The arguments after the program's name; default: the process's own.
+        environ: The environment; default: the process's own.
 
     Returns:
         The exit code.
     """
-    asked = _parser().parse_args(argv)
-    verb = _imported(asked.verb)
+    args = _parser().parse_args(argv)
+    command = _imported(args.command)
     try:
-        code = int(verb.run(asked, os.environ if environ is None else environ))
+        code = int(command.run(args, os.environ if environ is None else environ))
         sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -42,17 +42,17 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Else the interpreter would complain when it flushes once more at exit.
+        # Otherwise the interpreter would complain when it flushes again at exit.
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 141
 
 
-def _imported(verb: str) -> Any:
-    """Import the verb asked for and no other: `key` need not wait for a web server."""
-    gc.disable()  # nothing of what importing makes is rubbish, and looking for it takes a tenth
+def _imported(command: str) -> Any:
+    """Import the command and no other: `key` does not need a web server."""
+    gc.disable()  # imports leave no garbage, and collecting takes a tenth of their time
     try:
-        return import_module(f"gateway.commands.{verb}")
+        return import_module(f"gateway.commands.{command}")
     finally:
         gc.enable()
 
@@ -60,115 +60,140 @@ def _imported(verb: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wan-gateway",
-        description="OpenAI's image edits in, DashScope's tasks out, each paid for once.",
-        epilog="Without --config, DASHSCOPE_API_KEY alone runs it for one tenant on loopback.",
+        description="An OpenAI-compatible gateway to DashScope's image edits; none is paid for twice.",
+        epilog="Without --config, DASHSCOPE_API_KEY is enough to serve one tenant on loopback.",
     )
     parser.add_argument("--version", action="version", version=f"wan-gateway {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    _serve(verbs)
-    _check(verbs)
-    _key(verbs)
-    _doctor(verbs)
-    _edits(verbs)
-    _top(verbs)
-    _sandbox(verbs)
-    _demo(verbs)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _serve(commands)
+    _check(commands)
+    _key(commands)
+    _doctor(commands)
+    _edits(commands)
+    _top(commands)
+    _sandbox(commands)
+    _demo(commands)
     return parser
 
 
-def _serve(verbs: Any) -> None:
-    verb = _verb(verbs, "serve", "run the gateway")
-    _config(verb)
-    verb.add_argument("--host", help="listen here instead of server.host")
-    verb.add_argument("--port", type=_port, help="listen here instead of server.port")
-    verb.add_argument(
+def _serve(commands: Any) -> None:
+    command = _command(commands, "serve", "run the gateway")
+    _config(command)
+    command.add_argument("--host", help="listen here instead of server.host")
+    command.add_argument("--port", type=_port, help="listen here instead of server.port")
+    command.add_argument(
         "--abandon",
         action="store_true",
-        help="end open edits as lost whose upstream is gone from the config",
+        help="start although open edits cannot be followed any more; they end as lost",
     )
 
 
-def _check(verbs: Any) -> None:
-    verb = _verb(verbs, "check", "check a config and say what it means")
-    _config(verb)
+def _check(commands: Any) -> None:
+    command = _command(commands, "check", "check a config and explain what it means")
+    _config(command)
 
 
-def _key(verbs: Any) -> None:
-    verb = _verb(verbs, "key", "make a key for a customer, and the line for the config")
-    verb.add_argument("--tenant", metavar="NAME", help="whom it is for; adds the table's head")
+def _key(commands: Any) -> None:
+    command = _command(commands, "key", "make a key for a client, and the line for the config")
+    command.add_argument(
+        "--tenant", metavar="NAME", help="the client's tenant; also prints the table's header"
+    )
 
 
-def _doctor(verbs: Any) -> None:
-    verb = _verb(verbs, "doctor", "try every upstream key against its region; costs nothing")
-    _config(verb)
+def _doctor(commands: Any) -> None:
+    command = _command(commands, "doctor", "try every upstream key in its region; costs nothing")
+    _config(command)
 
 
-def _edits(verbs: Any) -> None:
-    verb = _verb(verbs, "edits", "list, show or cancel the edits that the ledger knows")
-    what = verb.add_subparsers(dest="what", metavar="WHAT", required=True)
-    several = _verb(what, "list", "list edits, the newest first; beside a running gateway too")
-    several.add_argument("--tenant", metavar="NAME", help="only of this tenant")
+def _edits(commands: Any) -> None:
+    command = _command(commands, "edits", "list, show or cancel the edits in the ledger")
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = _command(actions, "list", "list edits, newest first; a gateway may run meanwhile")
+    listing.add_argument("--tenant", metavar="NAME", help="only edits of this tenant")
     states = ("open", "succeeded", "failed")
-    several.add_argument("--state", choices=states, help="only in this state")
-    several.add_argument("--since", metavar="WHEN", help="30m, 2h, or 2026-11-23T09:00 (UTC)")
-    several.add_argument(
-        "--limit", type=_count, default=50, metavar="N", help="at most (%(default)s)"
+    listing.add_argument("--state", choices=states, help="only edits in this state")
+    listing.add_argument(
+        "--since", metavar="WHEN", help="only edits since then: 30m, 2h, or 2026-11-23T09:00 (UTC)"
     )
-    one = _verb(what, "show", "show all that is known of one edit; beside a running gateway too")
-    cancel = _verb(what, "cancel", "cancel at DashScope what has not begun to run; costs nothing")
+    listing.add_argument(
+        "--limit", type=_count, default=50, metavar="N", help="list at most so many (%(default)s)"
+    )
+    show = _command(actions, "show", "show everything about one edit; a gateway may run meanwhile")
+    cancel = _command(
+        actions, "cancel", "cancel the tasks of an edit that do not run yet; costs nothing"
+    )
     cancel.add_argument(
         "--key",
         metavar="REF",
-        help="env:NAME or file:PATH of a key of its tenant: while a gateway runs, it is asked",
+        help="env:NAME or file:PATH of a key of its tenant, for the gateway if one runs",
     )
-    cancel.add_argument("--url", help="of that gateway; default: by [server] of the config")
-    for verb in (one, cancel):
-        verb.add_argument("edit_id", metavar="ID", help="whole, or as top and the dashboard cut it")
-    for verb in (several, one):
-        verb.add_argument("--json", action="store_true", help="for programs")
-    for verb in (several, one, cancel):
-        _config(verb)
-
-
-def _top(verbs: Any) -> None:
-    verb = _verb(verbs, "top", "show what a running gateway does; needs [dashboard] on")
-    _config(verb)
-    verb.add_argument("--url", help="where it serves; default: as the config says")
-    verb.add_argument("--token", metavar="env:NAME", help="its token, if not the config's")
-    verb.add_argument("--once", action="store_true", help="one look, and end")
-    verb.add_argument("--json", action="store_true", help="as JSON, a line for each look")
-
-
-def _sandbox(verbs: Any) -> None:
-    verb = _verb(verbs, "sandbox", "run two simulated DashScope regions")
-    verb.add_argument("--host", default="127.0.0.1", help="listen here (%(default)s)")
-    for region, port in (("beijing", 8001), ("singapore", 8002)):
-        verb.add_argument(
-            f"--{region}-port", type=_port, default=port, help="%(default)s; 0: a free one"
+    cancel.add_argument("--url", help="URL of that gateway; default: by [server] of the config")
+    for command in (show, cancel):
+        command.add_argument(
+            "edit_id",
+            metavar="ID",
+            help="an id, or the start of one, as top and the dashboard show it",
         )
-    verb.add_argument("--speed", type=_factor, default=1.0, help="times real speed (1)")
-    verb.add_argument("--seed", type=int, default=0, help="of latencies and pictures (0)")
-    verb.add_argument("--faults", type=Path, metavar="FILE", help="faults to play: a JSON list")
+    for command in (listing, show):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    for command in (listing, show, cancel):
+        _config(command)
 
 
-def _demo(verbs: Any) -> None:
-    verb = _verb(verbs, "demo", "edit one photograph as two tenants; no key, no cost")
-    verb.add_argument(
-        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="%(default)s"
+def _top(commands: Any) -> None:
+    command = _command(commands, "top", "show what a running gateway does; needs [dashboard] on")
+    _config(command)
+    command.add_argument("--url", help="URL of the gateway; default: by [server] of the config")
+    command.add_argument(
+        "--token", metavar="env:NAME", help="token of its dashboard, if not the config's"
     )
-    verb.add_argument("--photo", type=Path, metavar="FILE", help="yours instead of ours")
+    command.add_argument("--once", action="store_true", help="show one update and exit")
+    command.add_argument("--json", action="store_true", help="print each update as a line of JSON")
 
 
-def _verb(verbs: Any, name: str, says: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=says, description=f"{says[0].upper()}{says[1:]}."
+def _sandbox(commands: Any) -> None:
+    command = _command(commands, "sandbox", "run two simulated DashScope regions")
+    command.add_argument("--host", default="127.0.0.1", help="listen here (%(default)s)")
+    for region, port in (("beijing", 8001), ("singapore", 8002)):
+        command.add_argument(
+            f"--{region}-port",
+            type=_port,
+            default=port,
+            help="port of this region (%(default)s); 0: a free one",
+        )
+    command.add_argument(
+        "--speed", type=_factor, default=1.0, help="how many times as fast as DashScope (1)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of latencies and pictures (0)")
+    command.add_argument(
+        "--faults", type=Path, metavar="FILE", help="faults to inject: a JSON list"
+    )
+
+
+def _demo(commands: Any) -> None:
+    command = _command(commands, "demo", "edit one photograph as two tenants; no key, no cost")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where the pictures go (%(default)s)",
+    )
+    command.add_argument(
+        "--photo", type=Path, metavar="FILE", help="the photograph to edit; default: a built-in one"
+    )
+
+
+def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
     )
     return parser
 
 
-def _config(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--config", type=Path, metavar="FILE", help="TOML; default: the environment alone"
+def _config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file; default: the environment alone"
     )
 
 

@@ -1,4 +1,4 @@
-"""``wan-gateway check``: is this config good, and what does it mean?"""
+"""``wan-gateway check``: check a config, and explain what it means."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -10,22 +10,24 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.reading import list_unfinished
 
 
-def run(asked: Namespace, environ: Mapping[str, str]) -> int:
-    """Print what the config means; raise ConfigError if a start with it would be refused."""
-    config = load_config_to_run(asked.config, environ)
-    found = _look_into_the_ledger(config)
+def run(args: Namespace, environ: Mapping[str, str]) -> int:
+    """Print what the config means; raise ConfigError if the gateway would not start with it."""
+    config = load_config_to_run(args.config, environ)
+    warning = _ledger_warning(config)
     print(explain(config))
-    if found:
-        print(f"\nmind: {found}")
+    if warning:
+        print(f"\nwarning: {warning}")
     return 0
 
 
-def _look_into_the_ledger(config: Config) -> str:
+def _ledger_warning(config: Config) -> str:
     """
-    Return what to know before a start with *config*; it may be read beside a running gateway.
+    Return what the operator should know before a start with *config*, or nothing.
+
+    The ledger can be read while a gateway runs.
 
     Raises:
-        ConfigError: open edits would be followed by nobody.
+        ConfigError: open edits could not be followed any more.
     """
     path = Path(config.state.path)
     if config.state.path == "memory" or not path.exists():
@@ -35,7 +37,7 @@ def _look_into_the_ledger(config: Config) -> str:
         records = list_unfinished(path)
         takeover.refuse_orphans(records, config.tenants)
     except LedgerError as error:
-        return f"the ledger cannot be looked into: {error}"
+        return f"the ledger cannot be read: {error}"
     except OrphanedEditsError as error:
         raise ConfigError(f"{config.source}: {error}") from None
     if number := takeover.out_of_reach(records, config.tenants):

@@ -14,18 +14,21 @@ _PHOTO = Path(__file__).with_name("photo.jpg")
 
 
 def run(
-    asked: Namespace, _environ: Mapping[str, str], find: Callable[[str], Any] = find_spec
+    args: Namespace, _environ: Mapping[str, str], find: Callable[[str], Any] = find_spec
 ) -> int:
     """
-    Play the demo to its end; 0 if both edits came home, 1 if not, 2 if it cannot begin.
+    Run the demo; return 0 if both edits succeeded, else 1.
 
     Args:
-        asked: The command line: ``out``, ``photo``.
-        find: Looks a package up, without importing it.
+        args: The command line: ``out``, ``photo``.
+        find: Finds a package without importing it.
+
+    Raises:
+        ConfigError: a package, the photograph or the folder is missing.
     """
     if find("openai") is None:
         raise ConfigError("demo: openai is not installed; pip install 'wan-gateway[demo]'")
-    photo = asked.photo or _PHOTO
+    photo = args.photo or _PHOTO
     try:
         picture = photo.read_bytes()
     except OSError as error:
@@ -33,11 +36,11 @@ def run(
             f"--photo: {photo} cannot be read ({error.strerror}); name another"
         ) from None
     try:
-        asked.out.mkdir(parents=True, exist_ok=True)
+        args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"--out: {asked.out} cannot be made ({error.strerror}); name another"
+            f"--out: {args.out} cannot be made ({error.strerror}); name another"
         ) from None
-    # Not imported above: without openai it cannot be.
-    play = import_module("gateway.commands.demo_play").play
-    return int(asyncio.run(play(photo.name, picture, asked.out)))
+    # Imported here: it needs openai.
+    run_demo = import_module("gateway.commands.demo_run").run_demo
+    return int(asyncio.run(run_demo(photo.name, picture, args.out)))

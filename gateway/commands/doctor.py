@@ -33,7 +33,7 @@ class Finding:
 
 
 def run(
-    asked: Namespace,
+    args: Namespace,
     environ: Mapping[str, str],
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> int:
@@ -41,11 +41,11 @@ def run(
     Print one row for each upstream; 0 if all are well, else 1.
 
     Args:
-        asked: The command line: ``config``.
+        args: The command line: ``config``.
         environ: Where the keys are.
         transport: How bytes reach DashScope; a test hands in its own.
     """
-    config = load_config_to_run(asked.config, environ)
+    config = load_config_to_run(args.config, environ)
     findings = [
         replace(found, says=found.says + _by_proxy(config, found, environ))
         for found in asyncio.run(examine(config, transport))

@@ -23,7 +23,7 @@ _MOST_ALIKE = 5
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def run(asked: Namespace, environ: Mapping[str, str]) -> int:
+def run(args: Namespace, environ: Mapping[str, str]) -> int:
     """
     List, show or cancel.
 
@@ -33,22 +33,22 @@ def run(asked: Namespace, environ: Mapping[str, str]) -> int:
     Raises:
         ConfigError: the config or the ledger cannot be used.
     """
-    server, state = load_place(asked.config)
-    source = asked.config or "environment"
+    server, state = load_place(args.config)
+    source = args.config or "environment"
     if state.path == "memory":
         what = 'is "memory": only the gateway itself knows its edits'
         raise ConfigError(f"{source}: state.path: {what}; keep them in a file")
     path = Path(state.path)
     try:
-        if asked.what == "list":
-            return _list(asked, path)
-        record = _named(path, asked.edit_id)
+        if args.action == "list":
+            return _list(args, path)
+        record = _named(path, args.edit_id)
         if record is None:
             return 1
-        if asked.what == "show":
-            _show(record, as_json=asked.json)
+        if args.action == "show":
+            _show(record, as_json=args.json)
             return 0
-        return edits_cancel.cancel(asked, environ, server, path, record)
+        return edits_cancel.cancel(args, environ, server, path, record)
     except LedgerError as error:
         raise ConfigError(f"{source}: state.path: {error}") from None
 
@@ -69,10 +69,10 @@ def _named(path: Path, edit_id: str) -> EditRecord | None:
     return None
 
 
-def _list(asked: Namespace, path: Path) -> int:
-    since = _since(asked.since) if asked.since else 0.0
-    found = list_edits(path, tenant=asked.tenant, state=asked.state, since=since, limit=asked.limit)
-    if asked.json:
+def _list(args: Namespace, path: Path) -> int:
+    since = _since(args.since) if args.since else 0.0
+    found = list_edits(path, tenant=args.tenant, state=args.state, since=since, limit=args.limit)
+    if args.json:
         print(json.dumps([_plain(record) for record in found], indent=2))
         return 0
     head = ("BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON")

@@ -44,7 +44,7 @@ class _Uncounted:
 
 
 def cancel(
-    asked: Namespace, environ: Mapping[str, str], server: Server, path: Path, record: EditRecord
+    args: Namespace, environ: Mapping[str, str], server: Server, path: Path, record: EditRecord
 ) -> int:
     """
     Cancel what of *record* has not begun to run, and print what became of each task.
@@ -61,10 +61,10 @@ def cancel(
         return 1
     try:
         with only_holder(path.resolve()):
-            config = load_config(asked.config, environ)
+            config = load_config(args.config, environ)
             said = asyncio.run(_ask_upstream(config, record))
     except LedgerHeldError:
-        said = asyncio.run(_ask_gateway(asked, environ, server, path, record))
+        said = asyncio.run(_ask_gateway(args, environ, server, path, record))
     else:
         print("No gateway runs: DashScope was asked. The next gateway learns of it there.\n")
     rows = [
@@ -97,15 +97,15 @@ async def _cancel_task(api: DashScopeApi, upstream: Upstream | None, task: TaskR
 
 
 async def _ask_gateway(
-    asked: Namespace,
+    args: Namespace,
     environ: Mapping[str, str],
     server: Server,
     path: Path,
     record: EditRecord,
 ) -> list[str]:
     """Ask the gateway that runs, and read in the ledger what it did."""
-    key = _key(asked.key, environ, record.tenant)
-    url = f"{asked.url or _url(server)}/v1/images/edits/{record.edit_id}"
+    key = _key(args.key, environ, record.tenant)
+    url = f"{args.url or _url(server)}/v1/images/edits/{record.edit_id}"
     try:
         async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as http:
             answer = await http.delete(url, headers={"authorization": f"Bearer {key}"})

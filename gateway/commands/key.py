@@ -11,16 +11,16 @@ from gateway.config.table import NAME
 _RANDOM_BYTES = 32  # 43 characters; too many to guess, so a plain hash keeps it safe
 
 
-def run(asked: Namespace, _environ: Mapping[str, str]) -> int:
+def run(args: Namespace, _environ: Mapping[str, str]) -> int:
     """Print a new key once, and the line for the config."""
-    if asked.tenant is not None and not NAME.fullmatch(asked.tenant):
+    if args.tenant is not None and not NAME.fullmatch(args.tenant):
         raise ConfigError("--tenant: is not a name; use up to 63 of a-z, 0-9, _ and -")
     key = f"wk-{token_urlsafe(_RANDOM_BYTES)}"
-    print("For the customer, shown only now:\n")
+    print("For the client, shown only once:\n")
     print(f"  {key}\n")
     print("For the config:\n")
-    if asked.tenant is not None:
-        print(f"  [tenants.{asked.tenant}]")
+    if args.tenant is not None:
+        print(f"  [tenants.{args.tenant}]")
     print(f'  keys = ["{hash_of(key)}"]')
     return 0
 

@@ -1,4 +1,4 @@
-"""A table for eyes: drawn on a terminal where rich is installed, aligned text elsewhere."""
+"""A table for people: drawn on a terminal where rich is installed, aligned text elsewhere."""
 
 import sys
 from collections.abc import Sequence
@@ -17,15 +17,8 @@ def print_table(head: Row, rows: Sequence[Row], *, whole: str = "") -> None:
         whole: The column that is not folded in a narrow terminal: its values are copied.
     """
     safe = [tuple(map(_printable, row)) for row in rows]
-    if sys.stdout.isatty():
-        try:
-            drawn = import_module("gateway.commands.tables_drawn")
-        except ModuleNotFoundError:
-            pass  # the extra `top` is not installed
-        else:
-            drawn.draw(head, safe, whole)
-            return
-    print(aligned([head, *safe] if head else safe))
+    if not (sys.stdout.isatty() and _drawn(head, safe, whole)):
+        print(aligned([head, *safe] if head else safe))
 
 
 def aligned(rows: Sequence[Row]) -> str:
@@ -35,6 +28,23 @@ def aligned(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def _drawn(head: Row, rows: Sequence[Row], whole: str) -> bool:
+    """Draw a table as wide as the terminal; return False where rich, an extra, is missing."""
+    try:
+        rich = {name: import_module(f"rich.{name}") for name in ("box", "console", "table", "text")}
+    except ModuleNotFoundError:
+        return False
+    style = rich["box"].SIMPLE if head else None
+    table = rich["table"].Table(box=style, show_header=bool(head))
+    for name in head:
+        table.add_column(name, no_wrap=name == whole)
+    for row in rows:
+        # As Text, so that no value is read as rich's own markup.
+        table.add_row(*(rich["text"].Text(cell, overflow="fold") for cell in row))
+    rich["console"].Console().print(table)
+    return True
+
+
 def _printable(text: str) -> str:
-    """Return *text* without what could steer a terminal: some of it is a client's."""
+    """Return *text* without what could control a terminal: some of it comes from clients."""
     return "".join(c if c.isprintable() else "?" for c in text)

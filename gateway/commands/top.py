@@ -1,4 +1,4 @@
-"""``wan-gateway top``: what a running gateway does, in a terminal."""
+"""``wan-gateway top``: show in a terminal what a running gateway does."""
 
 import asyncio
 import json
@@ -6,79 +6,105 @@ import sys
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from gateway.commands.top_stream import Look, looks
+import httpx
+import orjson
+
 from gateway.config import ConfigError, load_watch
 from gateway.config.rules import BaseUrl, KeyReference, take
 from gateway.config.secret import secret
 from gateway.config.table import Table
 from gateway.domain.clock import Clock, SystemClock
+from gateway.domain.loopback import is_loopback
 from gateway.observe.printable import printable
 
-Paint = Callable[[Look], None]
-Screen = Callable[[bool, Clock], AbstractContextManager[Paint]]
-"""Given whether it stays: what paints looks, for the length of a block."""
-
-_DEFAULT = "http://127.0.0.1:8080"
+_RETRY_SECONDS = 2.0
+_TIMEOUT = httpx.Timeout(5.0, read=25.0)
+"""The gateway sends something at least every 10 seconds."""
+_REMEDIES = {
+    401: "its token is missing or wrong; give --token env:NAME",
+    404: "it serves no dashboard; set [dashboard] on = true in its config",
+}
+_DEFAULT_URL = "http://127.0.0.1:8080"
 _UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on
 
 
-def run(asked: Namespace, environ: Mapping[str, str], clock: Clock | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The latest known state of a gateway."""
+
+    url: str
+    state: dict[str, Any] = field(default_factory=dict)
+    """As the gateway sent it; empty before the first."""
+    received_at: float = 0.0
+    """When it was received: monotonic seconds."""
+    error: str = ""
+    """Why there is no newer state."""
+
+
+Paint = Callable[[Update], None]
+Screen = Callable[[bool, Clock], AbstractContextManager[Paint]]
+"""Opens a screen, which stays or not; the block paints updates on it."""
+
+
+def run(args: Namespace, environ: Mapping[str, str], clock: Clock | None = None) -> int:
     """
-    Show looks until Ctrl-C; one, where one is asked for or nobody could see a second.
+    Show updates until Ctrl-C, or one update if ``--once`` is given or there is no terminal.
 
     Args:
-        asked: The command line: ``config``, ``url``, ``token``, ``once``, ``json``.
+        args: The command line: ``config``, ``url``, ``token``, ``once``, ``json``.
         environ: Where the token is.
         clock: Time; a test hands in its own.
 
     Returns:
-        0, or 1 if there was to be one look and the gateway does not answer.
+        0; 1 if one update was to be shown and the gateway does not answer.
     """
-    url, token = _place(asked, environ)
+    url, token = _address(args, environ)
     clock = clock or SystemClock()
-    # Without a terminal a text that is painted over and over is of no use; lines of JSON are.
-    once = asked.once or not (asked.json or sys.stdout.isatty())
-    screen = _lines if asked.json else _painted()
+    # Without a terminal there is nothing to repaint; lines of JSON can still follow each other.
+    once = args.once or not (args.json or sys.stdout.isatty())
+    screen = _lines if args.json else _rich_screen()
     with screen(not once, clock) as paint:
-        return asyncio.run(_show(looks(url, token, clock), paint, once=once))
+        return asyncio.run(_show(updates(url, token, clock), paint, once=once))
 
 
-async def _show(seen: AsyncGenerator[Look], paint: Paint, *, once: bool) -> int:
-    async with aclosing(seen):
-        async for look in seen:
-            if once and look.trouble:
-                print(printable(f"{look.url}: {look.trouble}"), file=sys.stderr)
+async def _show(received: AsyncGenerator[Update], paint: Paint, *, once: bool) -> int:
+    async with aclosing(received):
+        async for update in received:
+            if once and update.error:
+                print(printable(f"{update.url}: {update.error}"), file=sys.stderr)
                 return 1
-            paint(look)
+            paint(update)
             if once:
                 break
     return 0
 
 
-def _place(asked: Namespace, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return where the gateway serves, and its token: as told, else as the config says."""
-    url = _DEFAULT
+def _address(args: Namespace, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the URL of the gateway and its token: by the options, else by the config."""
+    url = _DEFAULT_URL
     token = None
-    if asked.config is not None:
-        server, dashboard = load_watch(asked.config, environ)
+    if args.config is not None:
+        server, dashboard = load_watch(args.config, environ)
         host = _UNSPECIFIED.get(server.host, server.host).strip("[]")
         url = f"http://[{host}]" if ":" in host else f"http://{host}"
         url = f"{url}:{server.port}"
         token = dashboard.token
-    table = Table("top", "", {"--url": asked.url, "--token": asked.token})
-    if asked.url is not None:
-        url = take(table, "--url", BaseUrl(f'a URL such as "{_DEFAULT}"'))
-    if asked.token is not None:
+    table = Table("top", "", {"--url": args.url, "--token": args.token})
+    if args.url is not None:
+        url = take(table, "--url", BaseUrl(f'a URL such as "{_DEFAULT_URL}"'))
+    if args.token is not None:
         token = secret(table, "--token", take(table, "--token", KeyReference()), environ)
     return url, token
 
 
-def _painted() -> Screen:
+def _rich_screen() -> Screen:
     try:
-        return cast("Screen", import_module("gateway.commands.top_screen").painted)
+        return cast("Screen", import_module("gateway.commands.top_screen").open_screen)
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "rich":
             raise
@@ -90,8 +116,66 @@ def _painted() -> Screen:
 def _lines(_stays: bool, _clock: Clock) -> Iterator[Paint]:  # noqa: FBT001 - as Screen says
     """Write each state as a line of JSON."""
 
-    def write(look: Look) -> None:
-        if not look.trouble:
-            print(json.dumps(look.state), flush=True)
+    def write(update: Update) -> None:
+        if not update.error:
+            print(json.dumps(update.state), flush=True)
 
     yield write
+
+
+async def updates(
+    url: str,
+    token: str | None,
+    clock: Clock,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncGenerator[Update]:
+    """
+    Yield each state and each error, without end; after an error, connect again.
+
+    Args:
+        url: The gateway's, without a path.
+        token: Its dashboard's, if it has one.
+        clock: Time.
+        transport: How bytes travel; a test hands in its own.
+
+    Raises:
+        ConfigError: another attempt would not help.
+    """
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    is_local = is_loopback(urlsplit(url).hostname or "")
+    last = Update(url)
+    async with httpx.AsyncClient(
+        headers=headers, timeout=_TIMEOUT, trust_env=not is_local, transport=transport
+    ) as http:
+        while True:
+            error = "the gateway stops"
+            try:
+                async with aclosing(_states(http, url)) as states:
+                    async for state in states:
+                        last = Update(url, state, clock.now())
+                        yield last
+            except httpx.HTTPError as failure:
+                error = str(failure) or type(failure).__name__
+            yield replace(last, error=error)
+            await clock.sleep(_RETRY_SECONDS)
+
+
+async def _states(http: httpx.AsyncClient, url: str) -> AsyncGenerator[dict[str, Any]]:
+    async with http.stream("GET", f"{url}/dashboard/events") as answer:
+        if answer.status_code in {401, 403, 404}:
+            await answer.aread()
+            raise ConfigError(f"{url}: {_remedy(answer)}")
+        answer.raise_for_status()
+        # One event is one line of data here; "end" and "beat" have empty ones.
+        async for line in answer.aiter_lines():
+            if line.startswith('data: {"now"'):
+                yield orjson.loads(line.removeprefix("data: "))
+
+
+def _remedy(answer: httpx.Response) -> str:
+    if answer.status_code in _REMEDIES:
+        return _REMEDIES[answer.status_code]
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, TypeError, LookupError):
+        return f"it answers {answer.status_code}; give the --url of a gateway"

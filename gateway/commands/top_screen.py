@@ -1,4 +1,4 @@
-"""The dashboard's states painted on a terminal. The only file that needs the package rich."""
+"""The dashboard's states on a terminal; needs rich, so only `top` on a terminal imports it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.top_stream import Look
+from gateway.commands.top import Update
 from gateway.domain.clock import Clock
 
 _COLOURS = {
@@ -23,7 +23,7 @@ _COLOURS = {
     "respond": "green",
 }
 _WORDS = {
-    "queue": "in line",
+    "queue": "queued",
     "upstream_pending": "queued upstream",
     "upstream_running": "running upstream",
     "detection": "noticed",
@@ -39,73 +39,73 @@ Spans = Sequence[tuple[str, float]]
 
 
 @contextmanager
-def painted(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - as top.Screen says
+def open_screen(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - as top.Screen says
     """
-    Paint looks: over each other on a screen of their own if it *stays*, else below each other.
+    Yield what paints an update: in place on a screen that *stays*, else below the last one.
 
-    Between two looks the seconds go on.
+    Between two updates the durations on the screen go on.
     """
-    # A pipe has no width: what reads it should get whole lines.
+    # A pipe has no width: its reader gets whole lines.
     console = Console(width=None if stays else _WIDTH)
     if not stays:
-        yield lambda look: console.print(screen(look, look.received, rows=None))
+        yield lambda update: console.print(screen(update, update.received_at, rows=None))
         return
-    held: list[Look] = []
+    latest: list[Update] = []
 
     def now() -> RenderableType:
-        return screen(held[-1], clock.now(), rows=_ROWS) if held else Text("connecting …")
+        return screen(latest[-1], clock.now(), rows=_ROWS) if latest else Text("connecting …")
 
-    def take(look: Look) -> None:
-        held[:] = [look]
+    def paint(update: Update) -> None:
+        latest[:] = [update]
         live.refresh()
 
     with Live(get_renderable=now, console=console, screen=True, refresh_per_second=4) as live:
         live.refresh()
-        yield take
+        yield paint
 
 
-def screen(look: Look, now: float, rows: int | None) -> RenderableType:
+def screen(update: Update, now: float, rows: int | None) -> RenderableType:
     """
-    Return *look* as it is at *now*, by the clock that it was received by.
+    Return *update* as it looks at *now*, by the clock of its received_at.
 
     Args:
-        look: What is known.
+        update: The state.
         now: Monotonic.
         rows: The most of one table; ``None``: all.
     """
-    if not look.state:
-        return _head(look)
-    state = look.state
-    service = look.state["edits"]
-    at = state["now"] + max(0.0, now - look.received)
+    if not update.state:
+        return _head(update)
+    state = update.state
+    service = update.state["edits"]
+    at = state["now"] + max(0.0, now - update.received_at)
     live = (
         ("running", service["running"]),
         ("waiting", service["waiting"]),
         ("kept", service["kept"]),
     )
     return Group(
-        _head(look),
+        _head(update),
         _accounts(service["accounts"], at),
         *(_edits(name, some, at, rows) for name, some in live if some["total"]),
         _answered(state["answered"], rows),
     )
 
 
-def _head(look: Look) -> Text:
-    text = Text.assemble(("wan-gateway", "bold"), f" {safe(look.url)}  ")
-    if look.trouble:
-        text.append(f"{safe(look.trouble)}; trying again", "bold red")
-    elif look.state["draining"]:
+def _head(update: Update) -> Text:
+    text = Text.assemble(("wan-gateway", "bold"), f" {safe(update.url)}  ")
+    if update.error:
+        text.append(f"{safe(update.error)}; trying again", "bold red")
+    elif update.state["draining"]:
         text.append("draining: no new edits", "bold yellow")
     else:
         text.append("live", "green")
-    if look.state:
-        service = look.state["edits"]
-        held = look.state["bytes"]
+    if update.state:
+        service = update.state["edits"]
+        held = update.state["bytes"]
         text.append(
             f"\n{service['running']['total']} running, {service['waiting']['total']} waiting, "
-            f"{service['kept']['total']} to be fetched, "
-            f"{look.state['answered']['total']} answered, "
+            f"{service['kept']['total']} not fetched yet, "
+            f"{update.state['answered']['total']} answered, "
             f"{held['held'] / 1e6:.1f} of {held['limit'] / 1e6:.0f} MB in flight"
         )
     return text
@@ -115,13 +115,13 @@ def _table(*columns: str, title: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
     table.title_style = "bold"
     for column in columns:
-        right = column in {"time", "took", "tasks", "in line", "submits", "polls"}
+        right = column in {"time", "took", "tasks", "queued", "submits", "polls"}
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     return table
 
 
 def _accounts(some: Mapping[str, Any], at: float) -> Table:
-    titles = ("account", "region", "tasks", "in line", "submits", "polls", "keys")
+    titles = ("account", "region", "tasks", "queued", "submits", "polls", "keys")
     table = _table(*titles, title=f"\nAccounts{_left(some, some['rows'])}")
     for one in some["rows"]:
         keys = Text("  ").join(_key(key, at) for key in one["keys"])
@@ -146,7 +146,7 @@ def _budget(one: Mapping[str, Any]) -> Text:
 def _key(key: Mapping[str, Any], at: float) -> Text:
     says = safe(key["name"])
     if key["state"] == "rests":
-        says += f" at rest: {safe(key['reason'])}, again in {_seconds(key['until'] - at)}"
+        says += f" suspended: {safe(key['reason'])}, for another {_seconds(key['until'] - at)}"
     elif key["state"] == "doubted":
         says += f" in doubt: {safe(key['reason'])}"
     return Text(says, _KEY_STYLES.get(key["state"], ""))
@@ -156,7 +156,7 @@ def _edits(name: str, some: Mapping[str, Any], at: float, rows: int | None) -> T
     shown = some["rows"][:rows]
     whole = max([_SHORTEST_SCALE, *(at - edit["since"] for edit in shown)])
     titles = ("edit", "tenant", "account", "state", "phases", "time")
-    title = {"kept": "Made, to be fetched"}.get(name, name.capitalize())
+    title = {"kept": "Made, not fetched yet"}.get(name, name.capitalize())
     table = _table(*titles, title=f"\n{title}{_left(some, shown)}")
     for edit in shown:
         table.add_row(

@@ -18,7 +18,7 @@ def explain(config: Config) -> str:
         list(_process(config)),
         *([*_region(config, name)] for name in _used_regions(config)),
         [_tenant(config, tenant) for tenant in config.tenants.values()],
-        [f"mind: {warning}" for warning in warnings(config)],
+        [f"warning: {warning}" for warning in warnings(config)],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 

@@ -102,15 +102,15 @@ def test_what_is_left_of_the_output_goes_nowhere(
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        pytest.param([], "the following arguments are required: VERB", id="no-verb"),
-        pytest.param(["sell"], "invalid choice: 'sell'", id="unknown-verb"),
+        pytest.param([], "the following arguments are required: COMMAND", id="no-command"),
+        pytest.param(["sell"], "invalid choice: 'sell'", id="unknown-command"),
         pytest.param(
             ["serve", "--port", "99999"], "'99999' is not a port: use 0 to 65535", id="port"
         ),
         pytest.param(
             ["serve", "--port", "http"], "'http' is not a port: use 0 to 65535", id="word"
         ),
-        pytest.param(["edits"], "the following arguments are required: WHAT", id="no-what"),
+        pytest.param(["edits"], "the following arguments are required: ACTION", id="no-action"),
         pytest.param(["edits", "list", "--limit", "0"], "'0' is not a count: use", id="count"),
         pytest.param(["edits", "list", "--limit", "-1"], "'-1' is not a count: use", id="minus"),
         pytest.param(["edits", "list", "--state", "lost"], "invalid choice: 'lost'", id="state"),
@@ -129,20 +129,20 @@ def test_wrong_usage_is_2(
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["serve", "check", "key", "doctor", "edits", "sandbox", "demo"])
-def test_each_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each verb explains itself."""
+@pytest.mark.parametrize("command", ["serve", "check", "key", "doctor", "edits", "sandbox", "demo"])
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command explains itself."""
     with pytest.raises(SystemExit) as caught:
-        main([verb, "--help"], {})
+        main([command, "--help"], {})
 
     assert caught.value.code == 0
-    assert f"wan-gateway {verb}" in capsys.readouterr().out
+    assert f"wan-gateway {command}" in capsys.readouterr().out
 
 
 def test_run_as_a_module(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`python -m gateway` hands the verb's exit code to the process."""
+    """`python -m gateway` hands the command's exit code to the process."""
     monkeypatch.setattr("sys.argv", ["gateway", "key"])
 
     with pytest.raises(SystemExit) as caught:

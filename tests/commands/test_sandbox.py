@@ -103,13 +103,13 @@ def test_how_long_an_edit_takes(
     speed: float, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever waits for a first edit knows for how long, and how to wait less."""
-    asked = Namespace(
+    args = Namespace(
         host="127.0.0.1", beijing_port=0, singapore_port=0, speed=speed, seed=0, faults=None
     )
 
     async def serve(_: Sequence[tuple[ASGIApp, socket.socket]]) -> None: ...
 
-    assert sandbox.run(asked, {}, serve) == 0
+    assert sandbox.run(args, {}, serve) == 0
     assert says in capsys.readouterr().out
 
 
@@ -182,7 +182,7 @@ def test_faults_are_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     """Faults, speed and seed reach both regions, each on its own socket."""
     file = tmp_path / "faults.json"
     file.write_text('[{"on": "list", "do": "answer", "status": 503, "code": "Busy"}]')
-    asked = Namespace(
+    args = Namespace(
         host="127.0.0.1", beijing_port=0, singapore_port=0, speed=2.0, seed=3, faults=file
     )
     keys = ["sk-sandbox-beijing", "sk-sandbox-singapore"]
@@ -198,7 +198,7 @@ def test_faults_are_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
                 )
             found.append((answer.status_code, answer.json()["code"]))
 
-    code = sandbox.run(asked, {}, serve)
+    code = sandbox.run(args, {}, serve)
 
     assert code == 0
     assert found == [(503, "Busy"), (503, "Busy")]

@@ -54,8 +54,7 @@ def test_a_terminal_without_rich(
 ) -> None:
     """Without the extra a terminal gets the plain lines."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.delitem(sys.modules, "gateway.commands.tables_drawn", raising=False)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
 
     print_table(_HEAD, _ROWS[:1])
 

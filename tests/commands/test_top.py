@@ -14,7 +14,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.commands import top
-from gateway.commands.top_stream import Look
+from gateway.commands.top import Update
 from gateway.config import ConfigError
 from tests.browser.scene import TOKEN, Scene, scene
 from tests.downstream.harness import FakeClock
@@ -186,8 +186,8 @@ def test_another_package_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_trouble_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     """While the gateway is away, --json writes nothing: each line is a state."""
     with top._lines(True, FakeClock()) as write:
-        write(Look("http://gw", {"now": 1.0}))
-        write(Look("http://gw", {"now": 1.0}, trouble="refused"))
+        write(Update("http://gw", {"now": 1.0}))
+        write(Update("http://gw", {"now": 1.0}, error="refused"))
 
     assert capsys.readouterr().out == '{"now": 1.0}\n'
 

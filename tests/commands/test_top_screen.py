@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from gateway.commands import top_screen
-from gateway.commands.top_screen import bar, painted, safe, screen, short
-from gateway.commands.top_stream import Look
+from gateway.commands.top import Update
+from gateway.commands.top_screen import bar, open_screen, safe, screen, short
 from tests.downstream.harness import FakeClock
 
 EDIT = {
@@ -85,9 +85,9 @@ def state(**changes: Any) -> dict[str, Any]:
     }
 
 
-def text(look: Look, now: float = 10.0, rows: int | None = None) -> str:
+def text(update: Update, now: float = 10.0, rows: int | None = None) -> str:
     console = Console(file=StringIO(), width=150, force_terminal=False)
-    console.print(screen(look, now, rows))
+    console.print(screen(update, now, rows))
     written = console.file
     assert isinstance(written, StringIO)
     return written.getvalue()
@@ -95,20 +95,20 @@ def text(look: Look, now: float = 10.0, rows: int | None = None) -> str:
 
 def test_everything() -> None:
     """A screen holds what the page holds: totals, accounts, keys, edits, ends."""
-    said = text(Look("http://gw", state(), received=10.0))
+    said = text(Update("http://gw", state(), received_at=10.0))
 
     for words in (
         "http://gw  live",
-        "1 running, 9000 waiting, 1 to be fetched, 4 answered, 2.5 of 512 MB in flight",
+        "1 running, 9000 waiting, 1 not fetched yet, 4 answered, 2.5 of 512 MB in flight",
         "6/5+1",
         "25% of 10/s",
-        "old at rest: InvalidApiKey, again in 40 s",
+        "old suspended: InvalidApiKey, for another 40 s",
         "odd in doubt: Arrearage",
         "0123456789ab",
         "acme ×2",
         "running upstream",
         "Waiting · 1 of 9000",
-        "Made, to be fetched",
+        "Made, not fetched yet",
         "200 ok",
         "400 invalid_value",
         "500 upstream_failed: InternalError",
@@ -120,11 +120,11 @@ def test_everything() -> None:
 
 def test_time_goes_on() -> None:
     """Between two states the seconds of an edit go on by our own clock."""
-    look = Look("http://gw", state(), received=10.0)
+    update = Update("http://gw", state(), received_at=10.0)
 
-    assert "20 s" in text(look, 10.0)
-    assert "25 s" in text(look, 15.0)
-    assert "3 min 20 s" in text(look, 190.0)
+    assert "20 s" in text(update, 10.0)
+    assert "25 s" in text(update, 15.0)
+    assert "3 min 20 s" in text(update, 190.0)
 
 
 def test_nobody_there() -> None:
@@ -132,27 +132,27 @@ def test_nobody_there() -> None:
     service = {**state()["edits"], "running": some({**EDIT, "clients": 0})}
     idle = {**state()["edits"], "running": some(), "waiting": some(), "kept": some()}
 
-    assert "nobody connected" in text(Look("http://gw", state(edits=service)))
-    assert "Running" not in text(Look("http://gw", state(edits=idle)))
+    assert "nobody connected" in text(Update("http://gw", state(edits=service)))
+    assert "Running" not in text(Update("http://gw", state(edits=idle)))
 
 
 def test_troubles() -> None:
     """A lost connection is told above what was last known; alone if nothing was."""
-    lost = text(Look("http://gw", state(), 10.0, trouble="refused"))
+    lost = text(Update("http://gw", state(), 10.0, error="refused"))
 
     assert "refused; trying again" in lost
     assert "acme" in lost
-    assert text(Look("http://gw", trouble="refused")).strip() == (
+    assert text(Update("http://gw", error="refused")).strip() == (
         "wan-gateway http://gw  refused; trying again"
     )
-    assert "draining: no new edits" in text(Look("http://gw", state(draining=True), 10.0))
+    assert "draining: no new edits" in text(Update("http://gw", state(draining=True), 10.0))
 
 
 def test_long_tables_are_cut() -> None:
     """On a screen of its own a table has so many rows, and tells how many there are."""
     service = {**state()["edits"], "running": some(*[EDIT] * 30)}
 
-    assert "Running · 12 of 30" in text(Look("http://gw", state(edits=service)), rows=12)
+    assert "Running · 12 of 30" in text(Update("http://gw", state(edits=service)), rows=12)
 
 
 @pytest.mark.parametrize(
@@ -179,16 +179,16 @@ def test_a_terminal_obeys_nothing() -> None:
     hostile = {**EDIT, "tenant": "[red]\x1b]0;x\x07"}
     service = {**state()["edits"], "running": some(hostile)}
 
-    said = text(Look("http://gw", state(edits=service)))
+    said = text(Update("http://gw", state(edits=service)))
 
     assert "\x1b" not in said
     assert "[red]" in said
 
 
 def test_painting_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal a look is printed whole, once, in lines that are not cut."""
-    with painted(stays=False, clock=FakeClock()) as paint:
-        paint(Look("http://gw", state(), received=10.0))
+    """Without a terminal an update is printed whole, once, in lines that are not cut."""
+    with open_screen(stays=False, clock=FakeClock()) as paint:
+        paint(Update("http://gw", state(), received_at=10.0))
 
     said = capsys.readouterr().out
     assert "500 upstream_failed: InternalError" in said
@@ -203,12 +203,12 @@ def test_painting_over(monkeypatch: pytest.MonkeyPatch) -> None:
     def on_a_terminal(stays: bool) -> Iterator[Any]:
         made = Console(file=written, force_terminal=True, width=150, height=60)
         monkeypatch.setattr(top_screen, "Console", lambda **_: made)
-        with painted(stays=stays, clock=FakeClock()) as paint:
+        with open_screen(stays=stays, clock=FakeClock()) as paint:
             yield paint
 
     with on_a_terminal(stays=True) as paint:
         first = written.getvalue()
-        paint(Look("http://gw", state(), received=100.0))
+        paint(Update("http://gw", state(), received_at=100.0))
 
     assert "connecting" in first
     assert "\x1b[?1049h" in first

@@ -4,7 +4,7 @@ from contextlib import aclosing
 import httpx
 import pytest
 
-from gateway.commands.top_stream import Look, looks
+from gateway.commands.top import Update, updates
 from gateway.config import ConfigError
 from tests.downstream.harness import FakeClock
 
@@ -25,10 +25,10 @@ class Gateway(httpx.AsyncBaseTransport):
     def __init__(self, *script: int | Exception | tuple[bytes, ...], body: str = "") -> None:
         self._script = list(script)
         self._body = body
-        self.asked: list[httpx.Request] = []
+        self.args: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.args.append(request)
         what = self._script.pop(0)
         if isinstance(what, Exception):
             raise what
@@ -42,12 +42,12 @@ async def _pieces(events: tuple[bytes, ...]) -> AsyncIterator[bytes]:
         yield event
 
 
-async def first(n: int, transport: Gateway, token: str | None = None) -> list[Look]:
+async def first(n: int, transport: Gateway, token: str | None = None) -> list[Update]:
     """Return the first *n* looks."""
-    seen: list[Look] = []
-    async with aclosing(looks(URL, token, FakeClock(), transport)) as stream:
-        async for look in stream:
-            seen.append(look)
+    seen: list[Update] = []
+    async with aclosing(updates(URL, token, FakeClock(), transport)) as stream:
+        async for update in stream:
+            seen.append(update)
             if len(seen) == n:
                 break
     return seen
@@ -59,10 +59,10 @@ async def test_states() -> None:
 
     seen = await first(4, transport, "a-token")
 
-    assert [look.state["number"] for look in seen] == [1, 2, 2, 1]
-    assert [look.trouble for look in seen] == ["", "", "it stops", ""]
-    assert str(transport.asked[0].url) == f"{URL}/dashboard/events"
-    assert transport.asked[0].headers["authorization"] == "Bearer a-token"
+    assert [update.state["number"] for update in seen] == [1, 2, 2, 1]
+    assert [update.error for update in seen] == ["", "", "the gateway stops", ""]
+    assert str(transport.args[0].url) == f"{URL}/dashboard/events"
+    assert transport.args[0].headers["authorization"] == "Bearer a-token"
 
 
 async def test_trouble() -> None:
@@ -71,11 +71,11 @@ async def test_trouble() -> None:
 
     seen = await first(7, transport)
 
-    assert (seen[0].state, seen[0].trouble) == ({}, "refused")
-    assert [look.state["number"] for look in seen[1:]] == [1, 2, 2, 2, 2, 1]
-    assert seen[4].trouble == "ReadTimeout"
-    assert "503" in seen[5].trouble
-    assert "authorization" not in transport.asked[0].headers
+    assert (seen[0].state, seen[0].error) == ({}, "refused")
+    assert [update.state["number"] for update in seen[1:]] == [1, 2, 2, 2, 2, 1]
+    assert seen[4].error == "ReadTimeout"
+    assert "503" in seen[5].error
+    assert "authorization" not in transport.args[0].headers
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ async def test_trouble() -> None:
         pytest.param(401, "", "its token is missing or wrong; give --token", id="token"),
         pytest.param(404, "", "set \\[dashboard\\] on = true", id="off"),
         pytest.param(403, '{"error": {"message": "Only here."}}', "Only here.", id="elsewhere"),
-        pytest.param(403, "<html>", "it answers 403; give --url of a gateway", id="no gateway"),
-        pytest.param(403, "[]", "it answers 403; give --url of a gateway", id="odd JSON"),
+        pytest.param(403, "<html>", "it answers 403; give the --url of a gateway", id="no gateway"),
+        pytest.param(403, "[]", "it answers 403; give the --url of a gateway", id="odd JSON"),
     ],
 )
 async def test_refused(status: int, body: str, says: str) -> None:

@@ -64,7 +64,7 @@ TWO = "".join(
         ),
         pytest.param(
             '[state]\npath = "memory"\n' + BEIJING + OPEN,
-            'mind: with state.path = "memory" a restart forgets edits that were paid for',
+            'warning: with state.path = "memory" a restart forgets edits that were paid for',
             id="memory",
         ),
         pytest.param(
@@ -78,16 +78,18 @@ TWO = "".join(
             id="ledger-full",
         ),
         pytest.param(
-            BEIJING + SINGAPORE + OPEN, "mind: no tenant uses the upstream sg", id="idle-upstream"
+            BEIJING + SINGAPORE + OPEN,
+            "warning: no tenant uses the upstream sg",
+            id="idle-upstream",
         ),
         pytest.param(
             '[regions.beijing]\nbase_url = "http://sandbox:8001/api/v1"\n' + BEIJING + OPEN,
-            "mind: keys of beijing travel unencrypted: its base_url is http",
+            "warning: keys of beijing travel unencrypted: its base_url is http",
             id="plain-http",
         ),
         pytest.param(
             '[regions.beijing]\nbase_url = "https://proxy.example/dashscope"\n' + BEIJING + OPEN,
-            "mind: regions.beijing.base_url does not end in /api/v1",
+            "warning: regions.beijing.base_url does not end in /api/v1",
             id="not-the-native-api",
         ),
         pytest.param(

@@ -312,7 +312,9 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Every wan-gateway command of these pages is understood by the command line."""
     said = [line for line in _shell_lines() if "wan-gateway " in line and "docker" not in line]
 
-    verbs = {_parser().parse_args(line.partition("wan-gateway ")[2].split()).verb for line in said}
+    verbs = {
+        _parser().parse_args(line.partition("wan-gateway ")[2].split()).command for line in said
+    }
 
     assert verbs == {"sandbox", "serve", "key", "check", "doctor", "edits", "top"}
     assert not capsys.readouterr().err
@@ -321,7 +323,7 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_verb_has_its_row() -> None:
     """The table of commands names each verb, once."""
     listed = [spans(row[0])[0] for row in table_with(REFERENCE / "cli.md", "serve")]
-    verbs = next(it for it in _parser()._actions if it.dest == "verb").choices
+    verbs = next(it for it in _parser()._actions if it.dest == "command").choices
 
     assert listed == list(verbs or ())
 

@@ -258,7 +258,7 @@ async def test_a_start_that_would_orphan_open_edits(
     assert str(checked.value) == str(beside.value) == f"{file}: {says}"
     assert len(pictures_of(answer)) == 1
     assert after == 0
-    assert "mind:" not in capsys.readouterr().out.replace("mind: keys of", "")
+    assert "warning:" not in capsys.readouterr().out.replace("warning: keys of", "")
 
 
 async def test_several_accounts_are_gone(street: Street) -> None:
@@ -307,7 +307,7 @@ async def test_pictures_out_of_reach(street: Street, capsys: pytest.CaptureFixtu
         again = await edit(http, retry=2)
 
     assert checked == 0
-    assert "mind: the pictures of 1 edit could not be fetched" in capsys.readouterr().out
+    assert "warning: the pictures of 1 edit could not be fetched" in capsys.readouterr().out
     assert answer.json()["error"]["code"] == "result_unavailable"
     assert answer.headers["x-should-retry"] == "false"
     assert len(pictures_of(again)) == 1
@@ -330,7 +330,7 @@ async def test_pictures_of_a_tenant_that_is_gone(
         answer = await edit(http, retry=1)
 
     assert checked == 0
-    assert "mind: the pictures of 1 edit could not be fetched any more: put" in said
+    assert "warning: the pictures of 1 edit could not be fetched any more: put" in said
     assert "pictures_out_of_reach" in told
     assert gone.status_code == 404
     assert len(pictures_of(answer)) == 1
@@ -366,4 +366,4 @@ async def test_a_ledger_that_cannot_be_read(
     (street.folder / "gateway.db").write_text("x" * 200)
 
     assert street.check(street.tables({"main": MAIN})) == 0
-    assert "mind: the ledger cannot be looked into" in capsys.readouterr().out
+    assert "warning: the ledger cannot be read" in capsys.readouterr().out
