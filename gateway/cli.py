@@ -60,7 +60,7 @@ def _imported(command: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wan-gateway",
-        description="An OpenAI-compatible gateway to DashScope's image edits; none is paid for twice.",
+        description="An OpenAI-compatible gateway to DashScope; no edit is paid for twice.",
         epilog="Without --config, DASHSCOPE_API_KEY is enough to serve one tenant on loopback.",
     )
     parser.add_argument("--version", action="version", version=f"wan-gateway {__version__}")
