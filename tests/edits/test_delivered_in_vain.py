@@ -52,7 +52,7 @@ async def test_each_answer_may_be_lost() -> None:
     "changes",
     [
         pytest.param({"n": 6}, id="several tasks"),
-        pytest.param({"answer": OutputOptions(stream=True)}, id="stream"),
+        pytest.param({"output": OutputOptions(stream=True)}, id="stream"),
         pytest.param({"model": QWEN}, id="without tasks"),
     ],
 )

@@ -26,27 +26,27 @@ QWEN = "qwen-image-edit-plus"
         pytest.param(
             "response_format",
             "b64_json",
-            {"answer": OutputOptions(ResponseFormat.B64_JSON)},
+            {"output": OutputOptions(ResponseFormat.B64_JSON)},
             id="b64_json",
         ),
         pytest.param(
-            "response_format", "url", {"answer": OutputOptions(ResponseFormat.URL)}, id="url"
+            "response_format", "url", {"output": OutputOptions(ResponseFormat.URL)}, id="url"
         ),
         pytest.param(
-            "output_format", "PNG", {"answer": OutputOptions(output_format="png")}, id="png"
+            "output_format", "PNG", {"output": OutputOptions(output_format="png")}, id="png"
         ),
         pytest.param(
-            "output_format", "jpeg", {"answer": OutputOptions(output_format="jpeg")}, id="jpeg"
+            "output_format", "jpeg", {"output": OutputOptions(output_format="jpeg")}, id="jpeg"
         ),
         pytest.param(
-            "output_format", "WebP", {"answer": OutputOptions(output_format="webp")}, id="webp"
+            "output_format", "WebP", {"output": OutputOptions(output_format="webp")}, id="webp"
         ),
         pytest.param("output_compression", "100", {"ignored": 1}, id="compression most"),
         pytest.param("output_compression", "0", {"ignored": 1}, id="compression least"),
         pytest.param("background", "auto", {"ignored": 1}, id="background auto"),
         pytest.param("background", "opaque", {"ignored": 1}, id="background opaque"),
         pytest.param("stream", "false", {}, id="no stream"),
-        pytest.param("stream", "true", {"answer": OutputOptions(stream=True)}, id="stream"),
+        pytest.param("stream", "true", {"output": OutputOptions(stream=True)}, id="stream"),
         pytest.param("partial_images", "0", {"ignored": 1}, id="partial images least"),
         pytest.param("partial_images", "3", {"ignored": 1}, id="partial images most"),
         pytest.param("quality", "high", {"ignored": 1}, id="quality"),
