@@ -16,8 +16,8 @@ from typing import cast
 from starlette.types import Message
 
 from benchmarks.world import LoopClock, quiet_observer
+from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import Edit, Picture
-from gateway.domain.phases import Phase, Phases
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.downstream.dashboard import Look

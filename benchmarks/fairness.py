@@ -18,9 +18,9 @@ from statistics import mean, median
 from typing import cast
 
 from benchmarks.world import LoopClock, Nothing, World, quiet_observer, warped
+from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.errors import RateLimited
-from gateway.domain.phases import Phases
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.fair_queue import FairQueue

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from benchmarks.world import LoopClock, Nothing, World, quiet_observer
+from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
-from gateway.domain.phases import Phases
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.ports import (

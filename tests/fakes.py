@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phases
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import (
     GatewayError,
@@ -13,7 +13,6 @@ from gateway.domain.errors import (
     UpstreamFailed,
 )
 from gateway.domain.models import MODELS, Operation
-from gateway.domain.phases import Phases
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.digest import digest_of, mark_of

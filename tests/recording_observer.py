@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import GatewayError
-from gateway.domain.phases import Phase
 
 
 @dataclass(slots=True)

@@ -8,9 +8,8 @@ from uuid import uuid4
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phases
 from gateway.domain.errors import Draining, InternalError, Overloaded, RateLimited
-from gateway.domain.phases import Phases
 from gateway.downstream.access_record import AccessRecord, attach, safe_traceback
 from gateway.downstream.ports import AccessLog, EdgeObserver
 from gateway.downstream.responses import refuse_bug, server_timing

@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.domain.phases import Phases
+from gateway.domain.clock import Phases
 from gateway.edits.request import EditStatus
 
 _KEY = "gateway.request_line"

@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phases
 from gateway.domain.models import Operation
-from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.downstream.auth import Keyring

@@ -14,12 +14,13 @@ from gateway.domain.errors import InvalidRequest, RequestTooLarge
 from gateway.downstream.body import Limits, read_body
 from gateway.downstream.memory_budget import Reservation
 from gateway.translate.charsets import ToUtf8, decoded
-from gateway.translate.json_scan import JsonScan
+from gateway.translate.encodings import AsItIs, Base64, Decoder, Percents, QuotedPrintable
 from gateway.translate.openai_fields import NAMES
-from gateway.translate.openai_json import read_json
+from gateway.translate.openai_json import JsonScan, read_json
 from gateway.translate.openai_pictures import (
     Form,
     MostOf,
+    PictureText,
     beside,
     check_beside,
     is_picture,
@@ -28,8 +29,6 @@ from gateway.translate.openai_pictures import (
     read_picture,
     refuse_picture,
 )
-from gateway.translate.picture_text import PictureText
-from gateway.translate.transfer import AsItIs, Base64, Decoder, Percents, QuotedPrintable
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
 _CHARSET_PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from starlette.routing import Route
 
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.clock import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord
 from gateway.edits.request import EditRequest, EditResult, EditStatus

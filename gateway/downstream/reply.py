@@ -8,11 +8,10 @@ from types import MappingProxyType
 
 from starlette.types import Send
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phase, Phases
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import Operation
-from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import KeepAlive, Tenant
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.body import AnswerCut, ClientLeft
@@ -26,10 +25,17 @@ from gateway.downstream.responses import (
     server_timing,
 )
 from gateway.edits.request import EditResult, EditStatus, Incoming
-from gateway.translate.base64_slices import Encoder, encoded, encoded_length
+from gateway.translate.encodings import Encoder, encoded, encoded_length
 from gateway.translate.openai_error import error_body
-from gateway.translate.openai_response import answer_frames, running_answer, url_answer
-from gateway.translate.openai_stream import HEARTBEAT, comments, completed_frames, error_event
+from gateway.translate.openai_response import (
+    HEARTBEAT,
+    answer_frames,
+    comments,
+    completed_frames,
+    error_event,
+    running_answer,
+    url_answer,
+)
 
 Measure = Callable[[bytes], Size | None]
 """Pixels of a picture by its first bytes; ``None`` where they do not tell."""

@@ -6,11 +6,10 @@ from functools import partial
 
 from starlette.requests import Request
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phases
 from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import MODELS, Catalog
-from gateway.domain.phases import Phases
 from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_record import AccessRecord, record_of

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import (
     BodyTooSlow,
     GatewayError,
@@ -22,7 +23,6 @@ from gateway.domain.errors import (
     UnknownKey,
     UnsupportedCoding,
 )
-from gateway.domain.phases import Phase
 from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.edits.request import EditResult, EditStatus
 from gateway.translate.openai_error import error_body, error_headers

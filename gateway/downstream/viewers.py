@@ -16,9 +16,8 @@ from typing import NoReturn
 from cachetools import LRUCache
 from starlette.types import Send
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phases
 from gateway.domain.errors import Overloaded
-from gateway.domain.phases import Phases
 from gateway.domain.snapshot import Capped
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord

@@ -5,8 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from gateway.domain.clock import Clock
-from gateway.domain.error_types import error_type
-from gateway.domain.errors import GatewayError, UpstreamUnreachable
+from gateway.domain.errors import GatewayError, UpstreamUnreachable, error_type
 from gateway.domain.tenant import Account, Tenant, Upstream
 from gateway.edits.advice import advice, is_no_answer_of_dashscopes, is_not_understood
 from gateway.edits.fair_queue import FairQueue, Ticket

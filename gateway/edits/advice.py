@@ -1,7 +1,6 @@
 """What an operator is told when an upstream does not do its work: which, why, and what to do."""
 
-from gateway.domain.error_types import error_type
-from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamFailed
+from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamFailed, error_type
 from gateway.domain.tenant import Upstream
 
 _RENEW = "put a valid key of this region where upstreams.{upstream}.key points, and start again"

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.domain.clock import Clock
-from gateway.domain.phases import Phase
+from gateway.domain.clock import Clock, Phase
 from gateway.domain.snapshot import (
     AccountSeen,
     Budget,

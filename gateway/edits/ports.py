@@ -4,10 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phase
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
-from gateway.domain.phases import Phase
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
-from gateway.domain.phases import Phases
 from gateway.domain.tenant import Tenant
 
 

@@ -10,6 +10,7 @@ The way of an edit: wait for a slot, submit, follow the task, part by part, unti
 
 import asyncio
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import (
     GatewayError,
     InternalError,
@@ -17,7 +18,6 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.phases import Phase
 from gateway.domain.record import EditState
 from gateway.domain.tenant import Tenant
 from gateway.edits.account import Accounts, AccountState, route

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from gateway.domain.clock import Phases
 from gateway.domain.errors import (
     TaskLost,
 )
-from gateway.domain.phases import Phases
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream

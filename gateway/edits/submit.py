@@ -7,6 +7,7 @@ for models that make tasks, gateway.edits.without_tasks for those that answer wi
 
 from typing import Protocol
 
+from gateway.domain.clock import Phase
 from gateway.domain.edit import Picture
 from gateway.domain.errors import (
     GatewayError,
@@ -16,7 +17,6 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.phases import Phase
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState

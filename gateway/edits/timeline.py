@@ -1,6 +1,6 @@
 """Which phase an edit was in, since when: written once for all of its clients."""
 
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.clock import Phase, Phases
 from gateway.domain.task import Times
 
 _ORDER = list(Phase)

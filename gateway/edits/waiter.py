@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from gateway.domain.clock import Clock
+from gateway.domain.clock import Clock, Phase, Phases
 from gateway.domain.errors import (
     GatewayError,
     RateLimited,
@@ -13,7 +13,6 @@ from gateway.domain.errors import (
     StillRunning,
     SubmitUncertain,
 )
-from gateway.domain.phases import Phase, Phases
 from gateway.domain.trace import UNTRACED, Trace
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.collect import Collector

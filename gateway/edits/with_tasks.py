@@ -4,9 +4,9 @@ import asyncio
 from contextlib import suppress
 from typing import TypeGuard
 
+from gateway.domain.clock import Phase
 from gateway.domain.edit import Picture
 from gateway.domain.errors import GatewayError, ResultUnavailable, SubmitUncertain, TaskLost
-from gateway.domain.phases import Phase
 from gateway.domain.task import Accepted, ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState

@@ -7,13 +7,13 @@ are is kept beside the ledger before anything else is written.
 
 import math
 
+from gateway.domain.clock import Phase
 from gateway.domain.edit import Picture
 from gateway.domain.errors import (
     LedgerUnavailable,
     ResultUnavailable,
     SubmitUncertain,
 )
-from gateway.domain.phases import Phase
 from gateway.domain.record import KEPT_SECONDS
 from gateway.domain.task import Accepted, ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream

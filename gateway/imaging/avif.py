@@ -1,9 +1,10 @@
-"""AVIF seen from outside: how many pixels its decoder makes, whatever its boxes say of its size."""
+"""AVIF and HEIC files: how many pixels their decoder makes, and which colours they mean."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from gateway.domain.errors import InvalidImage
+from gateway.imaging import icc
 
 # ISO 14496-12 8.11 (boxes), 23008-12 6.6.2.3 (grids), AV1 5.3 and 5.5 (OBUs).
 _MOST_PARTS = 1024
@@ -276,3 +277,22 @@ def _skip_operating_points(bits: _Bits) -> None:
             bits.number(2 * delay_bits + 1)
         if has_display_delay and bits.number(1):
             bits.number(4)
+
+
+_CODES = b"colrnclx"
+_META_BYTES = 262_144
+"""The boxes that describe pictures stand in front of them."""
+
+
+def profile(content: bytes) -> bytes | None:
+    """
+    Return the profile of the first picture's code points; ``None`` where they say nothing.
+
+    A file that has an ICC profile, too, means that one (ISO 23000-22, 7.3.6.4).
+    """
+    at = content.find(_CODES, 0, _META_BYTES)
+    if at < 0 or b"colrprof" in content[:_META_BYTES] or b"colrrICC" in content[:_META_BYTES]:
+        return None
+    primaries = content[at + 8 : at + 10]
+    transfer = content[at + 10 : at + 12]
+    return icc.profile_of_codes(int.from_bytes(primaries, "big"), int.from_bytes(transfer, "big"))

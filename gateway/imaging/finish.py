@@ -3,15 +3,14 @@
 from PIL import Image, ImageOps
 
 from gateway.domain.edit import MaskSource, OutputOptions, Size
-from gateway.domain.errors import ResultUnavailable
+from gateway.domain.errors import InvalidImage, ResultUnavailable
 from gateway.imaging.cost import cost_of
-from gateway.imaging.encoding import as_jpeg, as_png, as_webp
 from gateway.imaging.fit import WHITE
 from gateway.imaging.formats import PNG, format_of
 from gateway.imaging.inspect import inspect, pixels_of
 from gateway.imaging.mask import composite, masked_cost
-from gateway.imaging.opening import opened, reading
-from gateway.imaging.pixels import flattened, with_alpha
+from gateway.imaging.opening import check_cost, opened, reading
+from gateway.imaging.pixels import as_jpeg, as_png, as_webp, flattened, with_alpha
 
 _BEST = 100  # OpenAI's default of output_compression (openai.md 2.1)
 
@@ -85,3 +84,26 @@ def _read(content: bytes) -> Image.Image:
             if seen.has_alpha:
                 return with_alpha(picture, seen.profile)
             return flattened(picture, WHITE, seen.profile)
+
+
+SIDE = 56
+"""Pixels: a row shows half of it, so that it is sharp on a fine screen."""
+_QUALITY = 70
+
+
+def thumbnail(content: bytes) -> bytes:
+    """
+    Return the middle of *content*, upright and square, as WEBP of one or two kilobytes.
+
+    Raises:
+        InvalidImage: it cannot be read.
+    """
+    known = format_of(content)
+    if known is None:
+        raise InvalidImage("it is of no known format")
+    check_cost(content, known.name)
+    with opened(content, known.name) as picture, reading():
+        picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # lets a JPEG be decoded at an eighth
+        upright = ImageOps.exif_transpose(picture)
+        small = ImageOps.fit(flattened(upright, WHITE), (SIDE, SIDE))
+        return as_webp(small, _QUALITY)

@@ -8,23 +8,23 @@ from PIL import Image
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging import avif, bmp, boxes, colour, icc, jpeg, png, webp
+from gateway.imaging import avif, bmp, colour, icc, jpeg, png, webp
 from gateway.imaging.formats import HEIF, PNG, Format, format_of, heif_readable
 from gateway.imaging.metadata import Metadata, is_adobe_rgb, orientation
-from gateway.imaging.opening import check_size, opened
+from gateway.imaging.opening import check_cost, check_size, opened, reading
 
 _READABLE = "JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF"
 _INSTALL = "the gateway's operator can install 'wan-gateway[heic]'"
 _METADATA: Mapping[str, Callable[[bytes], Metadata]] = {
     "AVIF": lambda content: Metadata(
-        profile=boxes.profile(content),
+        profile=avif.profile(content),
         coded_pixels=avif.coded_pixels(content),
         frames=2 if avif.is_sequence(content) else 1,
     ),
     "BMP": lambda content: Metadata(
         rest=len(content) - bmp.end(content), profile=bmp.profile(content)
     ),
-    "HEIF": lambda content: Metadata(profile=boxes.profile(content)),
+    "HEIF": lambda content: Metadata(profile=avif.profile(content)),
     "JPEG": jpeg.metadata,
     "PNG": png.metadata,
     "WEBP": webp.metadata,
@@ -179,3 +179,45 @@ def pixels_of(content: bytes) -> Size | None:
         return inspect(content).size
     except InvalidImage:
         return None
+
+
+_SHRINK = 8
+"""JPEG can be decoded at an eighth: all coded data is read, few pixels are made of it."""
+_WHOLE_BYTES = 131_072
+"""Up to here everything is decoded. Beyond, decoding 1 MB would cost more than moving it."""
+_FIRST_BYTES = 65_536
+
+
+_MOST_DECODED = 16_000_000
+"""Pixels of a PNG: so many may stand in few bytes."""
+
+
+def is_decoded(content: bytes, inspected: Inspected) -> bool:
+    """Tell whether verify makes pixels of *content*; else it reads it as it is coded."""
+    if inspected.format != "PNG":
+        return True
+    pixels = inspected.size.width * inspected.size.height
+    return len(content) <= _WHOLE_BYTES and pixels <= _MOST_DECODED
+
+
+def verify(content: bytes, inspected: Inspected) -> None:
+    """
+    Decode *content*, or enough of it to know that it is whole, and forget the pixels.
+
+    A large one-pass JPEG is decoded in its first part and walked through to its end: its
+    coded data has no checksum, so that a decoder finds no more in the middle than a
+    marker that does not belong there. In a large PNG every checksum is compared.
+
+    Raises:
+        InvalidImage: with the reason alone.
+    """
+    check_cost(content, inspected.format)
+    if not is_decoded(content, inspected):
+        png.check_coding(content)
+        return
+    if len(content) > _WHOLE_BYTES and inspected.format == "JPEG" and inspected.one_pass:
+        content = jpeg.first_part(content, _FIRST_BYTES)
+    with opened(content, inspected.format) as picture, reading():
+        # Luminance alone; other formats take no notice.
+        picture.draft("L", (picture.width // _SHRINK, picture.height // _SHRINK))
+        picture.load()

@@ -7,11 +7,11 @@ from PIL import Image, ImageFilter
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.cost import check_pixels, cost_of, scale_of
+from gateway.imaging.cost import MEMORY, check_pixels, cost_of, scale_of
 from gateway.imaging.fit import WHITE
 from gateway.imaging.inspect import Inspected, inspect
 from gateway.imaging.opening import check_cost, opened, reading
-from gateway.imaging.pixels import alpha, flattened, turned, with_alpha
+from gateway.imaging.pixels import alpha, as_jpeg, as_png, flattened, turned, with_alpha
 
 _OPAQUE = 255
 _ERODE = ImageFilter.MinFilter(3)
@@ -158,3 +158,59 @@ def _decoded(content: bytes, wanted: Size | None = None) -> Iterator[tuple[Image
         picture.draft(None, (picture.width // scale, picture.height // scale))
         picture.load()
         yield picture, seen
+
+
+_QUALITY = 95
+
+
+def laying_cost(original: bytes, markup: bytes) -> int:
+    """
+    Return the bytes that it takes to decode the two side by side.
+
+    A markup must be as large as *original* as a person sees it, and have an alpha channel.
+
+    Raises:
+        InvalidImage: with a whole sentence; ``param`` is ``image`` or ``markup``.
+    """
+    with _named("image"):
+        below = inspect(original)
+    with _named("markup"):
+        above = inspect(markup)
+        if not above.has_alpha:
+            raise InvalidImage("it has no transparency (alpha channel)")
+        if above.upright != below.upright:
+            raise InvalidImage(f"it is {above.upright}, but the image is {below.upright}")
+        cost = cost_of(above, above.size) + cost_of(below, below.size)
+        if cost > MEMORY:
+            raise InvalidImage("it and the image have too many pixels to be laid together")
+    return cost
+
+
+def laid_over(original: bytes, markup: bytes) -> bytes:
+    """
+    Return *original* upright in sRGB with *markup* drawn over it.
+
+    Raises:
+        InvalidImage: as laying_cost, which is asked before; and for a markup that is opaque.
+    """
+    size = inspect(original).upright
+    with _named("image"):
+        below = decoded_upright(original, size)
+    with _named("markup"):
+        above = decoded_upright(markup, size)
+        if alpha(above).getextrema()[0] == _OPAQUE:
+            raise InvalidImage("it is nowhere transparent, so it would cover the image")
+    if below.mode == "RGB":
+        below.paste(above, mask=above.getchannel("A"))
+        return as_jpeg(below, _QUALITY)
+    return as_png(Image.alpha_composite(below, above))
+
+
+@contextmanager
+def _named(param: str) -> Iterator[None]:
+    """Say of which of the two it is that something is wrong."""
+    try:
+        yield
+    except InvalidImage as exc:
+        message = f"Invalid {param}, please check your image file: {exc.message}."
+        raise InvalidImage(message, param=param) from exc

@@ -1,6 +1,7 @@
 """Pixels made plain: RGB of 8 bits, upright, without transparency."""
 
 from collections.abc import Callable
+from io import BytesIO
 
 from PIL import Image, ImageChops
 
@@ -104,3 +105,32 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode == "LA":
         return picture.convert("L")
     return picture.convert("RGB") if picture.has_transparency_data else picture
+
+
+_FULL_COLOUR = 95
+"""From this quality on colours keep their resolution (4:4:4)."""
+
+
+def as_jpeg(picture: Image.Image, quality: int, exif: bytes = b"") -> bytes:
+    """Return *picture*, which is RGB, as a baseline JPEG; *quality* is 0 to 100."""
+    into = BytesIO()
+    subsampling = "4:4:4" if quality >= _FULL_COLOUR else "4:2:0"
+    # Pillow would write the profile that the picture came with.
+    picture.save(
+        into, "JPEG", quality=quality, subsampling=subsampling, exif=exif, icc_profile=None
+    )
+    return into.getvalue()
+
+
+def as_webp(picture: Image.Image, quality: int) -> bytes:
+    """Return *picture* as a lossy WEBP; *quality* is 0 to 100."""
+    into = BytesIO()
+    picture.save(into, "WEBP", quality=quality, icc_profile=b"")
+    return into.getvalue()
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """Return *picture* as PNG, packed fast rather than tight."""
+    into = BytesIO()
+    picture.save(into, "PNG", compress_level=1, icc_profile=None)
+    return into.getvalue()

@@ -13,23 +13,20 @@ from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
 from gateway.imaging.cost import MEMORY, SMALLEST, check_pixels, cost_of
-from gateway.imaging.finish import finished, finishing_cost, is_finished
+from gateway.imaging.finish import finished, finishing_cost, is_finished, thumbnail
 from gateway.imaging.fit import (
     Aim,
     as_it_is,
+    broken_rules,
     drawn_anew,
     frame_of,
     keeps_pixels,
     without_drawing,
 )
 from gateway.imaging.formats import JPEG, format_of
-from gateway.imaging.inspect import Inspected, inspect
-from gateway.imaging.markup import laid_over, laying_cost
-from gateway.imaging.mask import check_mask, has_clear_parts, masked_cost
-from gateway.imaging.rules import broken_rules
-from gateway.imaging.thumbnail import thumbnail
+from gateway.imaging.inspect import Inspected, inspect, is_decoded, verify
+from gateway.imaging.mask import check_mask, has_clear_parts, laid_over, laying_cost, masked_cost
 from gateway.imaging.turns import SMALL, Stand, Turns
-from gateway.imaging.verify import is_decoded, verify
 
 _Result = TypeVar("_Result")
 
@@ -129,7 +126,7 @@ class Imaging:
     async def lay_over(
         self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
     ) -> bytes:
-        """As gateway.imaging.markup.laid_over; raises Overloaded as check does."""
+        """As gateway.imaging.mask.laid_over; raises Overloaded as check does."""
         stand = Stand.of(tenant.name, patience)
         with _naming("Invalid markup", "markup"):
             cost = await self._run(lambda: laying_cost(original, markup), stand, SMALL)
@@ -155,7 +152,7 @@ class Imaging:
         return await self._in_turn(lambda: finished(picture, form, kept), stand, cost)
 
     async def thumbnail(self, content: bytes) -> bytes | None:
-        """As gateway.imaging.thumbnail.thumbnail; None without room at once, or if it cannot be."""
+        """As gateway.imaging.finish.thumbnail; None without room at once, or if it cannot be."""
         if self._turns.busy:
             return None
         stand = Stand.of("", 0.0)

@@ -21,9 +21,8 @@ from prometheus_client import (
 )
 
 from gateway import __version__
-from gateway.domain.error_types import ERROR_TYPES, error_type
-from gateway.domain.errors import GatewayError
-from gateway.domain.phases import Phase
+from gateway.domain.clock import Phase
+from gateway.domain.errors import ERROR_TYPES, GatewayError, error_type
 from gateway.domain.record import EditState
 from gateway.domain.tenant import Price, Tenant, Upstream
 from gateway.observe.families import Families, Family

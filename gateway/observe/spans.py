@@ -22,8 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit
-from gateway.domain.error_types import error_type
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, error_type
 from gateway.domain.tenant import Upstream
 from gateway.domain.trace import Trace
 from gateway.observe.redact import redacted

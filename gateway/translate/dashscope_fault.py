@@ -1,21 +1,259 @@
 """DashScope's error code and message → GatewayError, with a stated default."""
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
-from gateway.domain.errors import GatewayError
-from gateway.translate.dashscope_codes import (
-    ROWS,
-    Make,
-    access_refused,
-    failed,
-    gateway_at_fault,
-    refused_unknown,
-    throttled,
-    too_large,
+from gateway.domain.errors import (
+    ContentRefused,
+    GatewayError,
+    InvalidImage,
+    InvalidRequest,
+    RequestTooLarge,
+    Throttled,
+    UpstreamFailed,
+    UpstreamUnavailable,
 )
-from gateway.translate.dashscope_text import plain
+
+LONGEST_CODE = 128
+LONGEST_TASK_ID = 512
+_NUMBER = re.compile(r"-?[0-9]{1,15}")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def text_of(said: Mapping[str, Any], name: str) -> str:
+    """Return a text, or an empty one where there is none."""
+    value = said.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def code_of(said: Mapping[str, Any], name: str) -> str:
+    """Return a code or an id for logs and headers: visible ASCII; a number as its digits."""
+    value = said.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """Return at most 128 characters of *text* that may stand in a log and in a header."""
+    return _UNPRINTABLE.sub("?", text[:LONGEST_CODE]).strip()
+
+
+def task_id_of(said: Mapping[str, Any]) -> str:
+    """Return the task id as it came, since only so it can be asked for; empty if it is none."""
+    task_id = text_of(said, "task_id")
+    return task_id if len(task_id) <= LONGEST_TASK_ID else ""
+
+
+def number_of(value: object) -> float | None:
+    """Return a number, also where it comes as a string."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value
+
+
+def count_of(value: object) -> int | None:
+    """Return a whole number that counts something."""
+    number = number_of(value)
+    return None if number is None or number < 0 else int(number)
+
+
+Make = Callable[[str], GatewayError]
+"""From what DashScope said, fit to show, to the client's error."""
+
+
+def access_refused(_: str) -> GatewayError:
+    # Key, rights, money, model: the operator's to fix; upstream's own words stay inside.
+    return UpstreamUnavailable(
+        "The upstream account cannot be used at present; the operator of this gateway has to"
+        " look into it.",
+        retry=False,
+    )
+
+
+def throttled(_: str) -> GatewayError:
+    return Throttled("The upstream takes no more requests at present; try again later.")
+
+
+def _content(said: str) -> GatewayError:
+    return ContentRefused(
+        f"Your request was rejected by the safety system: {said} Change the prompt or the images."
+    )
+
+
+def _image(said: str) -> GatewayError:
+    return InvalidImage(f"An image was refused by the upstream: {said}", param="image")
+
+
+def _invalid(said: str) -> GatewayError:
+    return InvalidRequest(f"The upstream refused a parameter: {said}")
+
+
+def _size(said: str) -> GatewayError:
+    return InvalidRequest(f"The upstream refused the size: {said}", param="size")
+
+
+def _n(said: str) -> GatewayError:
+    return InvalidRequest(f"The upstream refused the number of pictures: {said}", param="n")
+
+
+def too_large(_: str) -> GatewayError:
+    return RequestTooLarge(
+        "The images are too big together for the upstream; send smaller ones.", param="image"
+    )
+
+
+def failed(said: str) -> GatewayError:
+    return UpstreamFailed(f"The upstream failed: {said}")
+
+
+def refused_unknown(said: str) -> GatewayError:
+    """Say that no task was made, for a reason that is not in the table; it would come again."""
+    return UpstreamFailed(f"The upstream refused the request: {said}", retry=False)
+
+
+def gateway_at_fault(_: str) -> GatewayError:
+    # We spoke to it wrongly: the same request will be refused again.
+    return UpstreamFailed(
+        "The upstream did not understand this gateway; its operator has to look into it.",
+        retry=False,
+    )
+
+
+# ---------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A code of DashScope, perhaps with the beginning of its message, and what it means."""
+
+    code: str
+    """Covers itself, what is dotted behind it and its snake case twin."""
+    make: Make
+    starts: tuple[str, ...] = ()
+    """How the message begins, in small letters; none: whatever it says."""
+
+
+_INVALID_PARAMETER = (
+    "InvalidParameter",
+    "invalid_parameter_error",
+    "InternalError.Algo.InvalidParameter",
+)
+_IMAGE_TEXTS = (
+    "image dimensions must be",
+    "image format error",
+    "invalid image format",
+    "read image error",
+    "the size of input image",
+    "failed to decode the image",
+    "the image length and width",
+    "the image size is not supported",
+    "the file format is illegal",
+    "the media format is not supported",
+    "download image failed",
+    "download the media resource",
+    "oss download error",
+    "failed to download",
+    "unable to download the media",
+    "don't have authorization to access the media",
+    "the provided url does not appear",
+    "wrong content-type of multimodal url",
+    "missing content-length of multimodal url",
+    "exceeded limit on max bytes per data-uri",
+    "multimodal file size",
+)
+_OUR_TEXTS = (
+    "required body invalid",
+    "input json error",
+    "request method",
+    "no messages found",
+    "messages length",
+    "content length only",
+)
+_WRONG_MODEL_TEXTS = ("model not exist", "url error")
+
+ROWS: tuple[Row, ...] = (
+    # 7.1 key, rights, account
+    Row("InvalidApiKey", access_refused),
+    Row("NOT AUTHORIZED", access_refused),
+    Row("AccessDenied", gateway_at_fault, ("current user api does not support",)),
+    Row("AccessDenied", failed, ("invalid according to policy",)),
+    Row("AccessDenied", access_refused),
+    Row("Model.AccessDenied", access_refused),
+    Row("App.AccessDenied", access_refused),
+    Row("Workspace.AccessDenied", access_refused),
+    Row("AllocationQuota", access_refused),
+    Row("Arrearage", access_refused),
+    Row("CommodityNotPurchased", access_refused),
+    Row("PrepaidBillOverdue", access_refused),
+    Row("PostpaidBillOverdue", access_refused),
+    # 7.2 model, route, request form
+    Row("ModelNotFound", access_refused),
+    Row("Model.NotExist", access_refused),
+    Row("model_not_supported", access_refused),
+    Row("WorkSpaceNotFound", access_refused),
+    Row("NotFound", access_refused),
+    Row("BadRequest.EmptyModel", gateway_at_fault),
+    Row("BadRequest.EmptyInput", gateway_at_fault),
+    Row("BadRequest.EmptyParameters", gateway_at_fault),
+    Row("BadRequest.IllegalInput", gateway_at_fault),
+    Row("BadRequest.TooLarge", too_large),
+    Row("UnsupportedOperation", gateway_at_fault),
+    # 7.3 image input
+    Row("InvalidParameter.DataInspection", _image),
+    Row("InvalidURL", _image),
+    Row("BadRequest.InputDownloadFailed", _image),
+    Row("BadRequest.UnsupportedFileFormat", _image),
+    Row("InvalidImageFormat", _image),
+    Row("InvalidImageResolution", _image),
+    Row("InvalidImage", _image),
+    Row("InvalidFile", _image),
+    Row("InternalError.Algo", _image, _IMAGE_TEXTS),
+    # 7.4 content
+    Row("DataInspectionFailed", _content),
+    Row("IPInfringementSuspect", _content),
+    Row("CustomRoleBlocked", _content),
+    Row("FaqRuleBlocked", _content),
+    # InvalidParameter has many meanings; only its text tells which (7.2 to 7.4)
+    *(
+        Row(code, make, starts)
+        for code in _INVALID_PARAMETER
+        for make, starts in (
+            (_content, ("the image content does not comply with green network",)),
+            (_image, _IMAGE_TEXTS),
+            (access_refused, _WRONG_MODEL_TEXTS),
+            (gateway_at_fault, _OUR_TEXTS),
+            (too_large, ("exceeded limit on max bytes to request body",)),
+            (_size, ("the size is not match",)),
+            (_n, ("num_images_per_prompt",)),
+            (_invalid, ()),
+        )
+    ),
+    # 7.5 throttling: a free quota that is used up does not come back by waiting
+    Row("Throttling", access_refused, ("free allocated quota exceeded",)),
+    Row("insufficient_quota", access_refused, ("free allocated quota exceeded",)),
+    Row("Throttling", throttled),
+    Row("LimitRequests", throttled),
+    Row("limit_burst_rate", throttled),
+    Row("insufficient_quota", throttled),
+    # 7.6 server side
+    Row("InternalError", failed),
+    Row("SystemError", failed),
+    Row("ModelServiceFailed", failed),
+    Row("RequestTimeOut", failed),
+    Row("RewriteFailed", failed),
+    Row("ModelServingError", failed),
+    Row("ModelUnavailable", failed),
+    Row("ServiceUnavailable", failed),
+    Row("GatewayTimeout", failed),
+)
+
 
 # Their texts are the operator's.
 _HIDING = (access_refused, gateway_at_fault, throttled)

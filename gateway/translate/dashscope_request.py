@@ -1,15 +1,16 @@
 """A submit's JSON that is made while it is sent, and the query of the task list."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
 
 from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.models import MODELS, Family
 from gateway.domain.task import TaskStatus
-from gateway.translate.base64_slices import encoded, encoded_length
+from gateway.translate.encodings import encoded, encoded_length
 
 BEIJING = timezone(timedelta(hours=8))  # DashScope's times carry no offset (dashscope.md 3.2)
 
@@ -95,3 +96,82 @@ def list_query(
 
 def _beijing(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
+
+
+def synthesis_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+    """
+    Translate the *part* of *edit*.
+
+    Returns:
+        ``{"model": str, "input": {"prompt": str, "images": [data URI or URL, ...],
+        "negative_prompt": str}, "parameters": {"n": int, "size": "W*H", "seed": int,
+        "watermark": bool, "prompt_extend": bool}}``. ``n`` is always there, since
+        DashScope's default is 4 and billed; all that the client left out is left out,
+        and ``images`` where a generation has none.
+
+    Source: Alibaba Model Studio, "Wan2.5 - general image editing", dashscope.md 1.3, and
+    "Wan text-to-image V2", docs/models.md.
+    """
+    return around(_synthesis_pieces(edit, part, pictures))
+
+
+def _synthesis_pieces(
+    edit: Edit, part: Part, pictures: Sequence[Picture]
+) -> Iterator[bytes | Picture]:
+    model = orjson.dumps(edit.model)
+    prompt = orjson.dumps(edit.prompt)
+    yield b'{"model":%b,"input":{"prompt":%b' % (model, prompt)
+    for nth, picture in enumerate(pictures):
+        yield b"," if nth else b',"images":['
+        yield picture
+    if pictures:
+        yield b"]"
+    if edit.negative_prompt is not None:
+        yield b',"negative_prompt":' + orjson.dumps(edit.negative_prompt)
+    yield b'},"parameters":%b}' % orjson.dumps(parameters_of(edit, part))
+
+
+def messages_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+    """
+    Translate the *part* of *edit*.
+
+    Returns:
+        ``{"model": str, "input": {"messages": [{"role": "user", "content": [{"text": str},
+        {"image": data URI or URL}, ...]}]}, "parameters": {...}}``, the text last for a model
+        that answers without a task. The parameters are the older family's, and
+        ``negative_prompt``.
+
+    Source: Alibaba Model Studio, "Wan2.6 - image generation and editing" and "Qwen - image
+    editing"; dashscope.md 9.
+    """
+    return around(_message_pieces(edit, part, pictures))
+
+
+def _message_pieces(
+    edit: Edit, part: Part, pictures: Sequence[Picture]
+) -> Iterator[bytes | Picture]:
+    yield b'{"model":%b,"input":{"messages":[{"role":"user","content":[' % orjson.dumps(edit.model)
+    text: tuple[bytes | Picture, ...] = (b'{"text":', orjson.dumps(edit.prompt), b"}")
+    entries = [(b'{"image":', picture, b"}") for picture in pictures]
+    # As each family's documents have it: Wan's with the text first, Qwen's with the text last.
+    last = MODELS[edit.model].family is Family.SYNCHRONOUS
+    for place, entry in enumerate([*entries, text] if last else [text, *entries]):
+        yield b"," if place else b""
+        yield from entry
+    parameters = parameters_of(edit, part)
+    if edit.negative_prompt is not None:
+        parameters["negative_prompt"] = edit.negative_prompt
+    yield b']}]},"parameters":%b}' % orjson.dumps(parameters)
+
+
+_Writer = Callable[[Edit, Part, Sequence[Picture]], SubmitBody]
+_WRITERS: Mapping[Family, _Writer] = {
+    Family.SYNTHESIS: synthesis_body,
+    Family.MESSAGES: messages_body,
+    Family.SYNCHRONOUS: messages_body,
+}
+
+
+def submit_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+    """Translate the *part* of *edit* into the body of its model's submit."""
+    return _WRITERS[MODELS[edit.model].family](edit, part, pictures)

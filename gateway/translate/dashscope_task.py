@@ -6,9 +6,15 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
-from gateway.translate.dashscope_fault import fault
+from gateway.translate.dashscope_fault import (
+    code_of,
+    count_of,
+    fault,
+    number_of,
+    task_id_of,
+    text_of,
+)
 from gateway.translate.dashscope_request import BEIJING
-from gateway.translate.dashscope_text import code_of, count_of, number_of, task_id_of, text_of
 
 _MOST_RESULTS = 64
 """Far beyond what any model makes; each is downloaded."""

@@ -9,9 +9,8 @@ from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import MODELS, Catalog, Model, Operation, Sizes
 from gateway.translate import size_rule
-from gateway.translate.json_scan import JsonScan
 from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT, Reader, shown, too_long
-from gateway.translate.openai_json import flattened, parsed
+from gateway.translate.openai_json import JsonScan, flattened, parsed
 from gateway.translate.openai_pictures import (
     carries_picture,
     is_file_id,

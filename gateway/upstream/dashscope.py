@@ -23,16 +23,13 @@ from gateway.domain.models import MODELS, Model
 from gateway.domain.quotes import redact_prompt
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.translate.dashscope_families import submit_body
-from gateway.translate.dashscope_request import SubmitBody, list_query
+from gateway.translate.dashscope_request import SubmitBody, list_query, submit_body
 from gateway.translate.dashscope_task import read_page, read_task
-from gateway.upstream.answers import body_of, refusal, request_id_of
 from gateway.upstream.clients import Clients, Purpose
-from gateway.upstream.incoming import Incoming
+from gateway.upstream.downloads import Incoming, Results
 from gateway.upstream.ports import UpstreamCalls
-from gateway.upstream.results import Results
 from gateway.upstream.server_clock import ServerClock
-from gateway.upstream.submission import Outgoing, broken, settled
+from gateway.upstream.submission import Outgoing, body_of, broken, refusal, request_id_of, settled
 from gateway.upstream.uploads import Uploads
 
 _TASKS = "/tasks"

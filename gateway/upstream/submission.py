@@ -17,13 +17,15 @@ What the end of a submit proves about money: refused, accepted, never sent, or u
     5xx                                           perhaps           SubmitUncertain
 
 (1) or, of a model without tasks, pictures that are paid for.
-(2) gateway.upstream.answers.is_dashscopes.
+(2) gateway.upstream.submission.is_dashscopes.
 (3) with what it means if no task was made: repeated, it would be refused as well.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import httpx
+import orjson
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import (
@@ -36,10 +38,63 @@ from gateway.domain.errors import (
 )
 from gateway.domain.models import Model
 from gateway.domain.task import Accepted
+from gateway.translate.dashscope_fault import code_of, fault, is_documented, plain, text_of
 from gateway.translate.dashscope_request import SubmitBody
 from gateway.translate.dashscope_task import read_accepted, read_answer
-from gateway.translate.dashscope_text import code_of, plain
-from gateway.upstream.answers import body_of, is_dashscopes, refusal, request_id_of
+
+_LONGEST_PAUSE = 60.0  # seconds; the bound of GatewayError.retry_after
+
+
+def body_of(answer: httpx.Response) -> Mapping[str, Any]:
+    """Return the JSON object of *answer*; empty for anything else, such as a proxy's page."""
+    try:
+        said = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def request_id_of(answer: httpx.Response, body: Mapping[str, Any]) -> str:
+    """Return DashScope's request id, of the body or else of the header; empty if none."""
+    return code_of(body, "request_id") or plain(answer.headers.get("x-request-id", ""))
+
+
+def is_dashscopes(body: Mapping[str, Any]) -> bool:
+    """
+    Say whether *body* is a refusal by DashScope itself, and not by somebody in between.
+
+    A firewall, a proxy or a captive portal may answer after it has passed a submit on. Only
+    DashScope's own form is believed: a code with its request id, or a documented code with a
+    message (dashscope.md 2.2).
+    """
+    code = text_of(body, "code")
+    if not code or code.isdigit():
+        return False
+    return bool(text_of(body, "request_id") or (is_documented(code) and text_of(body, "message")))
+
+
+def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
+    """Return what *answer*, which brings no success, means to the client."""
+    error = fault(
+        code_of(body, "code"),
+        text_of(body, "message"),
+        request_id=request_id_of(answer, body),
+        # A 2xx says nothing of whose fault it is: an unlisted code is then upstream's own.
+        http_status=None if answer.is_success else answer.status_code,
+    )
+    if error.retry and (pause := _pause(answer)) is not None:
+        error.retry_after = pause
+    return error
+
+
+def _pause(answer: httpx.Response) -> float | None:
+    # Not documented; the vendor's own SDK honours both (dashscope.md 2.2).
+    for name, per_second in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        said = answer.headers.get(name, "")
+        if said.isdecimal():
+            return min(float(said) / per_second, _LONGEST_PAUSE)
+    return None
+
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _INTENT_SECONDS = 30.0  # between the intent and a submit's first piece, and between two pieces

@@ -22,11 +22,10 @@ from gateway.domain.errors import ResultUnavailable
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_upload import UploadForm, UploadPolicy, read_policy, upload_form
-from gateway.upstream.answers import body_of
-from gateway.upstream.client import Client
-from gateway.upstream.clients import Clients, Purpose
+from gateway.upstream.clients import Client, Clients, Purpose
 from gateway.upstream.ports import UpstreamCalls
 from gateway.upstream.result_url import ResultUrl, allowed
+from gateway.upstream.submission import body_of
 
 _PATIENCE = 60.0  # seconds for one picture, its policy included
 _POLICIES = 256

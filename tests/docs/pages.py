@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import config_keys
-from gateway.translate.dashscope_codes import ROWS
+from gateway.translate.dashscope_fault import ROWS
 
 ROOT = Path(__file__).parents[2]
 ENGLISH = ROOT / "README.md"

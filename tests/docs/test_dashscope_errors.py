@@ -1,11 +1,11 @@
-from gateway.translate.dashscope_codes import ROWS
+from gateway.translate.dashscope_fault import ROWS
 from tests.docs.pages import ROOT, rendered, tables, upstream_code_rows
 
 _PAGE = ROOT / "docs" / "dashscope-errors.md"
 
 
 def test_the_table_is_the_code() -> None:
-    """The page shows what each code becomes, as gateway.translate.dashscope_codes says."""
+    """The page shows what each code becomes, as gateway.translate.dashscope_fault says."""
     (table,) = tables(_PAGE)
 
     assert table == upstream_code_rows(), rendered(upstream_code_rows())

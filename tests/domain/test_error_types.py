@@ -1,8 +1,8 @@
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.error_types import ERROR_TYPES, error_type
 from gateway.domain.errors import (
+    ERROR_TYPES,
     ContentRefused,
     GatewayError,
     InvalidImage,
@@ -15,6 +15,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
     UpstreamUnavailable,
     UpstreamUnreachable,
+    error_type,
 )
 
 

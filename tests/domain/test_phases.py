@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.clock import Phase, Phases
 
 
 def test_phases_add_up() -> None:

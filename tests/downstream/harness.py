@@ -13,10 +13,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.models import Catalog, Inputs, Operation
-from gateway.domain.phases import Phase, Phases
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord, record_of

@@ -1,4 +1,4 @@
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.clock import Phase, Phases
 from gateway.downstream.access_record import AccessRecord, attach, fields_of, record_of
 from tests.downstream.harness import TOLD
 

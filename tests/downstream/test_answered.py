@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.clock import Phase, Phases
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.viewers import RecentReplies
 from tests.downstream.harness import TOLD, Recorder

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidRequest
 from gateway.downstream.body import Limits
-from gateway.translate.picture_text import holds_picture
+from gateway.translate.openai_pictures import holds_picture
 from tests.downstream.bodies import (
     BODIES,
     DATA_URL,

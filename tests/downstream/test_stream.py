@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import Size
 from gateway.domain.errors import ContentRefused, GatewayError, StillRunning
-from gateway.domain.phases import Phases
 from gateway.edits.request import EditResult
 from tests.downstream.harness import TOLD, House, Wire, answer
 from tests.downstream.kept_awake import STREAM, ending, events, send

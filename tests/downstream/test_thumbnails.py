@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import Picture
-from gateway.domain.phases import Phases
 from gateway.downstream.viewers import MOST_THUMBNAILS, Thumbnails, WatchedService
 from tests.downstream.harness import ACME, TOLD, FakeDesk
 from tests.fakes import an_ask

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.domain.phases import Phase, Phases
+from gateway.domain.clock import Phase, Phases
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.timeline import Timeline
 from tests.fakes import an_ask

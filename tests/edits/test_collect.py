@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import ResultUnavailable, UpstreamFailed
-from gateway.domain.phases import Phases
 from gateway.domain.task import ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import Incoming

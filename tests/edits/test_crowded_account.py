@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.domain.phases import Phases
+from gateway.domain.clock import Phases
 from gateway.domain.tenant import Tenant
 from gateway.edits.service import EditService
 from tests.edits.house import CUT, House, buy, stay

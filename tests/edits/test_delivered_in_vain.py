@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import OutputOptions
 from gateway.domain.errors import LedgerUnavailable, TaskLost
-from gateway.domain.phases import Phases
 from gateway.domain.task import TaskStatus
 from gateway.domain.tenant import EqualEdits
 from tests.edits.house import House, buy, refusal, stay, whole

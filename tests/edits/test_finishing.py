@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import (
     ContentRefused,
@@ -12,7 +13,6 @@ from gateway.domain.errors import (
     Throttled,
     UpstreamUnreachable,
 )
-from gateway.domain.phases import Phases
 from gateway.domain.record import EditState
 from gateway.domain.task import TaskStatus
 from tests.edits.house import House, buy, refusal, whole

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.errors import UpstreamUnreachable
-from gateway.domain.phases import Phases
 from tests.edits.house import House, buy, refusal, stay
 from tests.fake_stores import FakeLedger
 from tests.fakes import Run, a_tenant, an_account, an_upstream

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.errors import (
     GatewayError,
     SubmitUncertain,
     Throttled,
     UpstreamUnreachable,
 )
-from gateway.domain.phases import Phases
 from gateway.edits.service import EditService
 from tests.edits.house import House, busy, buy, narrow_house, refusal, stay
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream

@@ -3,8 +3,8 @@ import asyncio
 import orjson
 import pytest
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import SubmitUncertain, Throttled, UpstreamUnavailable
-from gateway.domain.phases import Phase
 from gateway.domain.snapshot import EditSeen, KeySeen, Snapshot
 from gateway.domain.task import TaskStatus
 from gateway.edits.active_edit import ActiveEdit

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import (
     GatewayError,
@@ -19,7 +20,6 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskState
 from gateway.domain.tenant import Account
 from gateway.edits.ports import PromisedEdits, Spooled

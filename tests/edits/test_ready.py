@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import OutputOptions
-from gateway.domain.phases import Phases
 from gateway.edits.request import EditResult
 from gateway.edits.service import EditService
 from tests.edits.house import House, buy, refusal, whole

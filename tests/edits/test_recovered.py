@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.errors import KeyReused, NotFound, TaskLost
-from gateway.domain.phases import Phases
 from gateway.domain.record import EditState, TaskRecord, TaskState
 from gateway.edits.takeover import OrphanedEditsError
 from tests.edits.house import House, buy, insist, refusal

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.edit import OutputOptions, ResponseFormat
 from gateway.domain.errors import (
     ContentRefused,
@@ -12,7 +13,6 @@ from gateway.domain.errors import (
     TaskLost,
     UpstreamFailed,
 )
-from gateway.domain.phases import Phases
 from gateway.domain.record import EditState
 from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Upstream

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from gateway.domain.clock import Phase, Phases
 from gateway.domain.errors import Draining, NotFound, StillRunning, TaskLost, UpstreamUnavailable
-from gateway.domain.phases import Phase, Phases
 from gateway.domain.record import EditState
 from tests.edits.house import NARROW, House, buy, narrow_house, refusal, stay
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream

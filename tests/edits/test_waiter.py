@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import StillRunning
-from gateway.domain.phases import Phase
 from tests.edits.house import House, refusal
 from tests.fakes import Run
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import (
     LedgerUnavailable,
     ResultUnavailable,
@@ -12,7 +13,6 @@ from gateway.domain.errors import (
     Throttled,
     UpstreamUnavailable,
 )
-from gateway.domain.phases import Phase
 from gateway.domain.record import EditState, TaskState
 from gateway.polling.limiter import RateLimiter
 from tests.edits.house import House, buy, refusal, whole

@@ -10,8 +10,7 @@ from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.avif import coded_pixels
 from gateway.imaging.cost import check_pixels
-from gateway.imaging.inspect import inspect
-from gateway.imaging.verify import verify
+from gateway.imaging.inspect import inspect, verify
 from tests.imaging.pictures import drawn, read, saved
 
 Field = tuple[int, int]

@@ -1,10 +1,10 @@
-"""gateway.imaging.encoding."""
+"""gateway.imaging.pixels."""
 
 from io import BytesIO
 
 from PIL import Image
 
-from gateway.imaging.encoding import as_jpeg, as_png, as_webp
+from gateway.imaging.pixels import as_jpeg, as_png, as_webp
 from tests.imaging.pictures import drawn
 
 

@@ -10,9 +10,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from gateway.domain.edit import Picture, Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.fit import Aim, Frame, drawn_anew, fit, frame_of
+from gateway.imaging.fit import Aim, Frame, broken_rules, drawn_anew, fit, frame_of
 from gateway.imaging.inspect import inspect
-from gateway.imaging.rules import broken_rules
 from tests.imaging.pictures import INPUTS, drawn, pixels, read, saved
 
 AIM = Aim(INPUTS)

@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.fit import Aim, fit
+from gateway.imaging.fit import Aim, broken_rules, fit
 from gateway.imaging.formats import heif_readable
-from gateway.imaging.inspect import inspect
+from gateway.imaging.inspect import inspect, verify
 from gateway.imaging.mask import check_mask
-from gateway.imaging.rules import broken_rules
-from gateway.imaging.verify import verify
 from tests.imaging.pictures import INPUTS, drawn, read, saved
 
 # As in service: gateway.imaging.opening silences Pillow's warnings, pytest sets them again.

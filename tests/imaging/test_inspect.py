@@ -56,7 +56,7 @@ SOUND = {
     "photo.avif": Inspected("AVIF", AVIF, L, "RGB", has_alpha=False),
     "exif_6.avif": Inspected("AVIF", AVIF, L, "RGB", has_alpha=False, orientation=6),
     "photo.heic": Inspected("HEIF", "image/heic", L, "RGB", has_alpha=False),
-    # Their heads are sound; gateway.imaging.verify finds the rest.
+    # Their heads are sound; gateway.imaging.inspect finds the rest.
     "truncated.jpg": Inspected("JPEG", JPEG, L, "RGB", has_alpha=False),
     "truncated.png": Inspected("PNG", PNG, L, "RGB", has_alpha=False),
     "corrupt.png": Inspected("PNG", PNG, L, "RGB", has_alpha=False),

@@ -1,4 +1,4 @@
-"""gateway.imaging.markup."""
+"""gateway.imaging.mask."""
 
 from io import BytesIO
 
@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.markup import laid_over, laying_cost
+from gateway.imaging.mask import laid_over, laying_cost
 from gateway.imaging.workers import Imaging
 from tests.imaging.pictures import FITS, drawn, mask, read, saved
 

@@ -1,4 +1,4 @@
-"""gateway.imaging.thumbnail."""
+"""gateway.imaging.finish."""
 
 from io import BytesIO
 
@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.thumbnail import SIDE, thumbnail
+from gateway.imaging.finish import SIDE, thumbnail
 from gateway.imaging.turns import Stand
 from gateway.imaging.workers import Imaging, Limits
 from tests.imaging.pictures import drawn, read, saved

@@ -1,4 +1,4 @@
-"""gateway.imaging.verify."""
+"""gateway.imaging.inspect."""
 
 import random
 import zlib
@@ -10,8 +10,7 @@ from PIL import Image
 
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.formats import heif_readable
-from gateway.imaging.inspect import inspect
-from gateway.imaging.verify import verify
+from gateway.imaging.inspect import inspect, verify
 from tests.imaging.pictures import NAMES, read
 
 BROKEN = {

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import ContentRefused
-from gateway.domain.phases import Phase
 from gateway.observe.metrics import Metrics
 from tests.observe.exposition import EDITS, MODEL, ExposedMetrics
 

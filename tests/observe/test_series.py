@@ -3,8 +3,8 @@
 from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
+from gateway.domain.clock import Phase
 from gateway.domain.errors import UpstreamFailed
-from gateway.domain.phases import Phase
 from gateway.domain.tenant import Account, Price, Region, Tenant, Upstream
 from gateway.observe.metrics import ConfiguredNames, configured_names
 from tests.observe.exposition import EDITS, MODEL, NAMES, ExposedMetrics

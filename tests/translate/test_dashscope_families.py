@@ -4,7 +4,7 @@ import pytest
 
 from gateway.domain.edit import Edit, Part
 from gateway.domain.models import MODELS
-from gateway.translate.dashscope_families import submit_body
+from gateway.translate.dashscope_request import submit_body
 
 
 @pytest.mark.parametrize("model", MODELS)

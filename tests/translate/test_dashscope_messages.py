@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 from gateway.domain.edit import Edit, Part, Picture, Size
-from gateway.translate.dashscope_messages import messages_body
+from gateway.translate.dashscope_request import messages_body
 
 PNG = Picture(content=b"\x89PNG..", media_type="image/png")
 

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.edit import Picture
 from gateway.domain.task import TaskStatus
-from gateway.translate.base64_slices import SLICE, encoded, encoded_length
 from gateway.translate.dashscope_request import around, list_query
+from gateway.translate.encodings import SLICE, encoded, encoded_length
 
 PNG = Picture(content=b"\x89PNG..", media_type="image/png")
 

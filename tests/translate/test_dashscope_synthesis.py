@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import Edit, Part, Picture, Size
-from gateway.translate.dashscope_synthesis import synthesis_body
+from gateway.translate.dashscope_request import synthesis_body
 
 PNG = Picture(content=b"\x89PNG..", media_type="image/png")
 MODEL = "wan2.5-i2i-preview"

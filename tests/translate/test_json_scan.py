@@ -1,4 +1,4 @@
-"""gateway.translate.json_scan."""
+"""gateway.translate.openai_json."""
 
 import base64
 import json
@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError, InvalidRequest, RequestTooLarge
-from gateway.translate.json_scan import JsonScan
-from gateway.translate.openai_json import parsed
+from gateway.translate.openai_json import JsonScan, parsed
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 URL = "data:image/png;base64," + base64.b64encode(PNG).decode()

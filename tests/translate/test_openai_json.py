@@ -7,8 +7,7 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, InvalidRequest
-from gateway.translate.json_scan import JsonScan
-from gateway.translate.openai_json import flattened, read_json
+from gateway.translate.openai_json import JsonScan, flattened, read_json
 
 PNG = b"\x89PNG\r\n\x1a\n"
 DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()

@@ -6,7 +6,7 @@ from openai.types import ImageEditCompletedEvent
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import InternalError, UpstreamFailed
 from gateway.domain.models import Operation
-from gateway.translate.openai_stream import HEARTBEAT, comments, completed_frames, error_event
+from gateway.translate.openai_response import HEARTBEAT, comments, completed_frames, error_event
 
 
 def test_completed_frames() -> None:

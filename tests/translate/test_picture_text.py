@@ -1,11 +1,11 @@
-"""gateway.translate.picture_text."""
+"""gateway.translate.openai_pictures."""
 
 import base64
 
 import pytest
 
 from gateway.domain.errors import InvalidImage, InvalidRequest
-from gateway.translate.picture_text import PictureText
+from gateway.translate.openai_pictures import PictureText
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 B64 = base64.b64encode(PNG)

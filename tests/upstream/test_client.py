@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from gateway.upstream.client import Client
+from gateway.upstream.clients import Client
 
 pytestmark = pytest.mark.anyio
 

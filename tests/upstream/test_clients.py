@@ -5,8 +5,7 @@ import httpx
 import pytest
 
 from gateway import __version__
-from gateway.upstream.client import Client
-from gateway.upstream.clients import Clients, Purpose
+from gateway.upstream.clients import Client, Clients, Purpose
 from tests.upstream.wire import upstream
 
 pytestmark = pytest.mark.anyio

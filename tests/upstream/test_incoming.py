@@ -1,4 +1,4 @@
-"""gateway.upstream.incoming, where it is handed on; the rest is in test_results.py."""
+"""gateway.upstream.downloads, where it is handed on; the rest is in test_downloads.py."""
 
 from collections.abc import AsyncIterator
 
@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.domain.errors import ResultUnavailable
-from gateway.upstream.incoming import Incoming
+from gateway.upstream.downloads import Incoming
 from tests.upstream.wire import PNG, HandClock
 
 pytestmark = pytest.mark.anyio

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.upstream.picture_check import fault_of_end, fault_of_head
+from gateway.upstream.downloads import fault_of_end, fault_of_head
 from tests.upstream.wire import PNG
 
 

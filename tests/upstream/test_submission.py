@@ -18,7 +18,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.models import MODELS, Model
 from gateway.domain.task import ResultImage
-from gateway.translate.dashscope_families import submit_body
+from gateway.translate.dashscope_request import submit_body
 from gateway.upstream.submission import Outgoing, broken, settled
 from tests.upstream.wire import EDIT, PART, PICTURES, HandClock
 

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from gateway.upstream.answers import body_of, refusal, request_id_of
+from gateway.upstream.submission import body_of, refusal, request_id_of
 
 
 @pytest.mark.parametrize(

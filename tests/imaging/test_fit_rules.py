@@ -1,12 +1,11 @@
-"""gateway.imaging.rules."""
+"""gateway.imaging.fit."""
 
 from dataclasses import replace
 
 import pytest
 
 from gateway.domain.edit import Size
-from gateway.imaging.inspect import Inspected
-from gateway.imaging.rules import (
+from gateway.imaging.fit import (
     ALPHA,
     FORMAT,
     TOO_HEAVY,
@@ -16,6 +15,7 @@ from gateway.imaging.rules import (
     Rule,
     broken_rules,
 )
+from gateway.imaging.inspect import Inspected
 from tests.imaging.pictures import INPUTS
 
 GOOD = Inspected("PNG", "image/png", Size(1024, 768), "RGB", has_alpha=False)

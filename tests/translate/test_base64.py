@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.translate.base64_slices import SLICE, Encoder, encoded, encoded_length
+from gateway.translate.encodings import SLICE, Encoder, encoded, encoded_length
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,50 @@
-"""A result picture on its way home: handed on as it comes, resumed where it broke off."""
+"""Result pictures: fetched from allowed hosts without a key, resumed where a transfer broke off."""
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import httpx
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import ResultUnavailable
+from gateway.domain.tenant import Upstream
+from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.decoding import decoded
-from gateway.upstream.picture_check import HEAD_BYTES, TAIL_BYTES, fault_of_end, fault_of_head
+from gateway.upstream.ports import UpstreamCalls
+from gateway.upstream.result_url import allowed
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_JPEG = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9"
+
+HEAD_BYTES = 32
+"""Enough to tell form and, of a PNG, size."""
+# Bytes behind the end mark are odd but harmless: a paid picture is not lost for them.
+TAIL_BYTES = 1024
+
+
+def fault_of_head(head: bytes) -> str | None:
+    """Return what is wrong with a picture that begins with *head*; ``None`` if nothing is yet."""
+    webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    if head.startswith((_PNG, _JPEG)) or webp:
+        return None
+    return "not a PNG, JPEG or WEBP" if head else "empty"
+
+
+def fault_of_end(head: bytes, tail: bytes, length: int) -> str | None:
+    """Return what is wrong with a picture of *length* bytes that ends with *tail*."""
+    if head.startswith(_PNG) and _PNG_END not in tail[-TAIL_BYTES:]:
+        return "a PNG without its end"
+    if head.startswith(_JPEG) and _JPEG_END not in tail[-TAIL_BYTES:]:
+        return "a JPEG without its end"
+    if head.startswith(b"RIFF") and length < int.from_bytes(head[4:8], "little") + 8:
+        return "a WEBP without its end"
+    return None
+
 
 MOST_BYTES = 64 * 2**20
 """No picture of a DashScope task comes near it; it keeps a wrong URL from eating the memory."""
@@ -258,3 +292,71 @@ def _length_of(answer: httpx.Response) -> int:
         return 0
     told = answer.headers.get("content-length", "")
     return int(told) if _LENGTH.fullmatch(told) else 0
+
+
+_PAUSES = (0.25, 0.5, 1.0, 2.0)  # seconds before each further try
+
+
+class Results:
+    """Where finished pictures lie."""
+
+    def __init__(self, clients: Clients, clock: Clock, calls: UpstreamCalls) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._calls = calls
+
+    async def open(self, upstream: Upstream, url: str) -> Incoming:
+        """
+        Return the picture behind *url*, which is never logged nor part of an error.
+
+        It is to be closed. A break is fixed up to four times, here and while it is read.
+
+        Raises:
+            ResultUnavailable: not allowed, not there, or broken five times. ``retry`` is
+                False where this URL will have no other end.
+        """
+        place = allowed(url, upstream.region.result_hosts)
+        region = upstream.region.name
+        client = self._clients.of(upstream, Purpose.DOWNLOAD)
+        pauses = iter(_PAUSES)
+
+        async def edit_request(headers: dict[str, str]) -> httpx.Response:
+            began = self._clock.now()
+            code = "error"
+            try:
+                request = client.build_request(
+                    "GET", place.url, headers=headers, extensions={"target": place.target}
+                )
+                answer = await client.send(request, stream=True)
+                code = str(answer.status_code)
+                return answer
+            finally:
+                seconds = self._clock.now() - began
+                self._calls.upstream_call(region, "download", code, seconds)
+
+        async def broke(message: str, reason: str) -> None:
+            if (pause := next(pauses, None)) is None:
+                raise unavailable(message, place.host, for_good=reason == "content")
+            self._calls.upstream_retried(region, "download", reason)
+            await self._clock.sleep(pause)
+
+        incoming = Incoming(edit_request, broke, self._clock, place.host)
+        try:
+            await incoming.begin()
+        except BaseException:  # refused, or nobody waits any more: its connection is not kept
+            await incoming.close()
+            raise
+        return incoming
+
+    async def download(self, upstream: Upstream, url: str) -> bytes:
+        """Return the picture behind *url* whole; see open."""
+        async with self._opened(upstream, url) as incoming:
+            return b"".join([chunk async for chunk in incoming.chunks()])
+
+    @asynccontextmanager
+    async def _opened(self, upstream: Upstream, url: str) -> AsyncIterator[Incoming]:
+        incoming = await self.open(upstream, url)
+        try:
+            yield incoming
+        finally:
+            await incoming.close()

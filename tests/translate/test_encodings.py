@@ -1,4 +1,4 @@
-"""gateway.translate.transfer."""
+"""gateway.translate.encodings."""
 
 import base64
 import quopri
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.translate.transfer import Base64, Decoder, JsonEscapes, Percents, QuotedPrintable
+from gateway.translate.encodings import Base64, Decoder, JsonEscapes, Percents, QuotedPrintable
 
 RAW = bytes(range(256)) * 3
 MIME = base64.encodebytes(RAW).replace(b"\n", b"\r\n")

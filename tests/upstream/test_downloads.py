@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from gateway.domain.errors import ResultUnavailable
-from gateway.upstream import incoming
+from gateway.upstream import downloads
 from gateway.upstream.clients import Clients
-from gateway.upstream.results import Results
+from gateway.upstream.downloads import Results
 from tests.upstream.wire import (
     PNG,
     HandClock,
@@ -286,7 +286,7 @@ async def test_elsewhere_is_never_asked() -> None:
 
 async def test_size_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body over the cap is cut off and not tried again."""
-    monkeypatch.setattr(incoming, "MOST_BYTES", len(PNG) - 1)
+    monkeypatch.setattr(downloads, "MOST_BYTES", len(PNG) - 1)
     world = World(httpx.Response(200, content=PNG))
 
     with pytest.raises(ResultUnavailable, match="64 MiB"):
@@ -441,7 +441,7 @@ async def test_a_slow_reader_takes_nothing_of_the_time() -> None:
 
 async def test_size_cap_without_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not tell its length is cut off at the cap, for good."""
-    monkeypatch.setattr(incoming, "MOST_BYTES", len(PNG) - 1)
+    monkeypatch.setattr(downloads, "MOST_BYTES", len(PNG) - 1)
 
     class Endless(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -458,7 +458,7 @@ async def test_size_cap_without_a_length(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Storage that says nothing at all does not hold a download beyond its time."""
-    monkeypatch.setattr(incoming, "_PATIENCE", 0.01)
+    monkeypatch.setattr(downloads, "_PATIENCE", 0.01)
     world = World(httpx.Response(200, stream=_Slow()))
 
     with pytest.raises(ResultUnavailable, match="too slowly"):
