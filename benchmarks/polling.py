@@ -2,7 +2,7 @@
 How late an end is noticed and at how many calls: our poller against fixed schedules.
 
 ``python -m benchmarks.polling`` prints the tables of docs/polling.md, on simulated time and with
-fixed seeds, from gateway.edits.poller itself; ``--quick`` runs a tenth of it.
+fixed seeds, from gateway.polling itself; ``--quick`` runs a tenth of it.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from functools import partial
 from benchmarks.world import Listing, LoopClock, World, quiet_observer, warped
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import Account, Region, Upstream
-from gateway.edits.poller import Poller
 from gateway.polling.limiter import RateLimiter
+from gateway.polling.loop import Poller
 from gateway.polling.schedule import Durations, Kind
 
 Draw = Callable[[random.Random], float]
@@ -137,14 +137,14 @@ class Alone:
 
 
 class Ours:
-    """gateway.edits.poller, as the gateway runs it."""
+    """gateway.polling, as the gateway runs it."""
 
     @asynccontextmanager
     async def open(self, table: Table) -> AsyncIterator[Follow]:
         clock, account, durations = LoopClock(), table.upstream.account, Durations()
         poller = Poller(
             account,
-            calls=RateLimiter(account.polls_per_second, clock),
+            limiter=RateLimiter(account.polls_per_second, clock),
             dashscope=table.world,
             clock=clock,
             durations=durations,
@@ -152,7 +152,9 @@ class Ours:
         )
 
         async def follow(task_id: str) -> None:
-            await poller.watch(table.upstream, task_id, _KIND).ended
+            watch = poller.watch(table.upstream, task_id, _KIND)
+            await poller.end_of(watch)
+            poller.forget(watch)
 
         async with asyncio.TaskGroup() as group:
             running = group.create_task(poller.run())

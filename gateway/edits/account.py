@@ -9,9 +9,9 @@ from gateway.domain.errors import GatewayError, UpstreamUnreachable, error_type
 from gateway.domain.tenant import Account, Tenant, Upstream
 from gateway.edits.advice import advice, is_no_answer_of_dashscopes, is_not_understood
 from gateway.edits.fair_queue import FairQueue, Ticket
-from gateway.edits.poller import Poller
 from gateway.edits.ports import DashScope, Observer, Tell, say_nothing
 from gateway.polling.limiter import RateLimiter
+from gateway.polling.loop import Poller
 from gateway.polling.schedule import Durations
 
 _UNREACHABLE_REST = 5.0
@@ -63,7 +63,7 @@ class AccountState:
         """Codes of single refusals that the operator was told of."""
         self.poller = Poller(
             account,
-            calls=self.call_limiter,
+            limiter=self.call_limiter,
             dashscope=dashscope,
             clock=clock,
             durations=self.durations,

@@ -17,7 +17,7 @@ from gateway.edits.lifecycle import DropPart, EditLife, Effect, Effects, PartLif
 from gateway.edits.ports import Spool, Spooled
 from gateway.edits.request import EditRequest, EditStatus
 from gateway.edits.timeline import Timeline
-from gateway.edits.watch import Watch
+from gateway.polling.plan import Watch
 from gateway.polling.schedule import Kind
 
 

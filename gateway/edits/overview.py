@@ -19,8 +19,8 @@ from gateway.domain.tenant import Tenant
 from gateway.edits.account import AccountState
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.lifecycle import Stage
-from gateway.edits.watch import Watch
 from gateway.polling.limiter import RateLimiter
+from gateway.polling.plan import Watch
 
 MOST_RUNNING = 60
 MOST_WAITING = 30

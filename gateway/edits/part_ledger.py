@@ -135,7 +135,15 @@ class PartLedger:
             prompts.share(prompt)
             self._owed.add(edit_id, index, write, partial(prompts.release, prompt), store=store)
 
-    async def end(self, active: ActiveEdit, run: PartRun, task: Task, *, seconds: float) -> None:
+    async def end(
+        self,
+        active: ActiveEdit,
+        run: PartRun,
+        task: Task,
+        *,
+        seconds: float,
+        timed_out: bool = False,
+    ) -> None:
         """
         Write how a part's task ended, which took *seconds* from its submit.
 
@@ -152,7 +160,6 @@ class PartLedger:
         self._mark_end(active, run, task)
         if run.watch is not None:
             observer.polls_spent(region, polls)
-        timed_out = run.watch is not None and run.watch.timed_out
         outcome = "timed_out" if timed_out else _outcome(task, run.part.n)
         observer.task_ended(tenant, region, model, outcome, seconds)
         if (missing := run.part.n - len(task.images)) > 0:

@@ -8,12 +8,13 @@ from gateway.domain.clock import Clock, Phase
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord
-from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
+from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import Incoming
+from gateway.polling.loop import PollObserver, TaskCalls
 
 
-class DashScope(Protocol):
+class DashScope(TaskCalls, Protocol):
     """The far side; gateway.upstream.dashscope answers it."""
 
     async def upload(
@@ -38,44 +39,12 @@ class DashScope(Protocol):
         """
         ...
 
-    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
-        """
-        Ask after one task; harmless to repeat.
-
-        Raises:
-            GatewayError: no answer, or one that says nothing about the task
-                (Throttled for 429, UpstreamUnavailable for a refused key).
-        """
-        ...
-
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:
         """Return whether a PENDING task was cancelled; False once it runs or has ended."""
         ...
 
-    async def tasks(
-        self,
-        upstream: Upstream,
-        *,
-        since: float,
-        until: float,
-        status: TaskStatus | None = None,
-        page: int = 1,
-        page_size: int = 100,
-    ) -> TaskPage:
-        """
-        List the account's tasks of a window of at most 24 h, in epoch seconds.
-
-        Raises:
-            GatewayError: as fetch.
-        """
-        ...
-
     def clock_known(self, region: str) -> bool:
         """Return whether the region has answered this process yet: any answer tells its time."""
-        ...
-
-    def clock_offset(self, region: str) -> float:
-        """Return upstream's clock minus ours, in seconds, by its ``Date`` headers; 0 if unknown."""
         ...
 
     async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
@@ -97,17 +66,13 @@ class DashScope(Protocol):
         ...
 
 
-class Observer(Protocol):
+class Observer(PollObserver, Protocol):
     """Who counts; gateway.observe.metrics answers it. Nothing here may raise."""
 
     def edit_begun(self, tenant: str, region: str, model: str) -> None: ...
     def queued(self, region: str, tenant: str, change: int) -> None: ...
     def queue_waited(self, region: str, seconds: float) -> None: ...
     def queue_rejected(self, tenant: str, reason: str) -> None: ...
-    def task_state(self, region: str, leaves: str | None, enters: str | None) -> None:
-        """States: submitting, pending, running, downloading."""
-        ...
-
     def task_ended(
         self, tenant: str, region: str, model: str, outcome: str, seconds: float
     ) -> None:
@@ -118,8 +83,6 @@ class Observer(Protocol):
     def phases_spent(self, region: str, model: str, spent: Mapping[Phase, float]) -> None: ...
     def end_detected(self, region: str, model: str, lag: float) -> None: ...
     def polls_spent(self, region: str, polls: int) -> None: ...
-    def poll_budget_used(self, account: str, ratio: float) -> None: ...
-    def upstream_throttled(self, region: str, operation: str) -> None: ...
     def upstream_key(self, region: str, upstream: str, *, up: bool) -> None: ...
     def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
         """Dispositions: delivered, undelivered, failed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TypeGuard
 
 from gateway.domain.clock import Phase
@@ -14,12 +15,13 @@ from gateway.edits.active_edit import ActiveEdit, PartRun
 from gateway.edits.part_ledger import PartLedger
 from gateway.edits.ports import Ports
 from gateway.edits.resolve import SubmitResolver, UncertainSubmit, lost
-from gateway.edits.watch import Watch
+from gateway.polling.loop import Poller
+from gateway.polling.plan import Watch
 
 _CLOCK_SECONDS = 3.0
 _CLOCK_PAUSES = (0.0, 0.3)
 _LONGEST_RUN_SECONDS = 3 * 3600.0  # then DashScope ends a task itself (dashscope.md 11)
-_LOOK_SECONDS = 300.0
+_CHECK_SECONDS = 300.0
 _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _EMPTY_ANSWERS = 3
 """So many answers in a row that name no picture are believed (D22)."""
@@ -137,36 +139,47 @@ class WithTasks:
         active.timeline.enter(Phase.UPSTREAM_RUNNING, began)
         theirs = clock.epoch() + self._ports.dashscope.clock_offset(region)
         age = max(0.0, theirs - run.life.intended_at)
-        watch = account.poller.watch(upstream, task_id, active.kind, age=age)
-        watch.ours = active.is_ours
-        watch.trace = active.trace
-        watch.part = index
+        watch = account.poller.watch(
+            upstream,
+            task_id,
+            active.kind,
+            age=age,
+            is_ours=active.is_ours,
+            on_poll=partial(active.trace.polled, index),
+        )
         run.follow_with(watch)
         active.trace.accepted(index, upstream, task_id, run.life.request_id)
         observer.task_state(region, None, "pending")
-        if active.life.abandoned:
-            await self.cancel(account, active, run)
         try:
-            task = await self._end_of(watch)
+            if active.life.abandoned:
+                await self.cancel(account, active, run)
+            task = await self._end_of(account.poller, watch)
         finally:
+            account.poller.forget(watch)
             observer.task_state(region, watch.status.lower(), None)
-        await self._part_ledger.end(active, run, task, seconds=age + clock.now() - began)
+        await self._part_ledger.end(
+            active,
+            run,
+            task or _timed_out(task_id),
+            seconds=age + clock.now() - began,
+            timed_out=task is None,
+        )
 
     async def cancel(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
         watch = run.watch
         if watch is None:
             return  # it is being written down; follow() cancels it then
         await account.call_limiter.acquire(f"cancels of {active.tenant.name}", urgent=False)
-        if not active.life.abandoned or watch.ended.done():
+        if not active.life.abandoned or watch.ended:
             return  # a client came back for it meanwhile
         try:
             gone = await self._ports.dashscope.cancel(watch.upstream, watch.task_id)
         except GatewayError:
             return  # not known to be gone, so it is followed to its end
-        if gone and not watch.ended.done():
+        if gone:
             fault = TaskLost("The edit was cancelled before it ran.", retry=True)
             task = Task(task_id=watch.task_id, status=TaskStatus.CANCELED, fault=fault)
-            watch.ended.set_result(task)
+            account.poller.end(watch, task)
 
     async def results(
         self, account: AccountState, active: ActiveEdit, run: PartRun, *, fresh: bool
@@ -233,25 +246,21 @@ class WithTasks:
     async def _lose(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
         await self._part_ledger.lose(active, run, account=account, prompt=active.prompt_digest)
 
-    async def _end_of(self, watch: Watch) -> Task:
+    async def _end_of(self, poller: Poller, watch: Watch) -> Task | None:
         """
-        Wait for a task's end; one that is seen to run for longer than any may is given up.
+        Wait for a task's end; return ``None`` once it has run for longer than any task may.
 
-        What counts is how long it was seen here: what another process knew is from a calendar.
+        What counts is how long this process saw it run: the age that another process recorded
+        depends on the calendar.
         """
         running_since: float | None = None
-        try:
-            while not watch.ended.done():
-                await asyncio.wait([watch.ended], timeout=_LOOK_SECONDS)
-                if watch.ended.done() or watch.missed or watch.status is not TaskStatus.RUNNING:
-                    continue
-                running_since = running_since or self._ports.clock.now()
-                if self._ports.clock.now() - running_since >= _LONGEST_RUN_SECONDS:
-                    watch.timed_out = True
-                    watch.ended.set_result(_timed_out(watch.task_id))
-        finally:
-            watch.ended.cancel()  # not waited for any more, if it has not come
-        return watch.ended.result()
+        while (task := await poller.end_of(watch, within=_CHECK_SECONDS)) is None:
+            if watch.failures or watch.status is not TaskStatus.RUNNING:
+                continue
+            running_since = running_since or self._ports.clock.now()
+            if self._ports.clock.now() - running_since >= _LONGEST_RUN_SECONDS:
+                break
+        return task
 
 
 def _is_end_of(task: Task | None, active: ActiveEdit, *, believe_empty: bool) -> TypeGuard[Task]:
