@@ -26,9 +26,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - after the choice of the Agg backend
 from matplotlib.axes import Axes  # noqa: E402 - the same
 
+from tests.harness import Harness  # noqa: E402 - the same
 from tests.observability.play import edit, leave, town  # noqa: E402 - the root comes first
 from tests.observability.prometheus import Prometheus, prometheus  # noqa: E402 - the same
-from tests.whole import House  # noqa: E402 - the same
 
 _SECONDS = 60.0  # of load
 _WINDOW = "8s"
@@ -37,39 +37,39 @@ _INK, _PAPER, _FAINT = "#d8d9da", "#161719", "#2c3235"
 _COLORS = ("#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0")
 
 
-async def _load(home: House, until: float) -> None:
+async def _load(harness: Harness, until: float) -> None:
     """Ask for edits in a rhythm that swells and ebbs, some of which go wrong."""
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         number = 0
         while loop.time() < until:
             number += 1
-            group.create_task(edit(home, "acme", f"sepia {number}", number % 200))
+            group.create_task(edit(harness, "acme", f"sepia {number}", number % 200))
             if number % 2:
-                group.create_task(edit(home, "abroad", f"snow {number}", number % 200))
+                group.create_task(edit(harness, "abroad", f"snow {number}", number % 200))
             if number % 5 == 0:
-                group.create_task(edit(home, "studio", f"{number} [sandbox:fail InternalError]"))
+                group.create_task(edit(harness, "studio", f"{number} [sandbox:fail InternalError]"))
             if number % 7 == 0:
                 refused = f"{number} [sandbox:refuse DataInspectionFailed]"
-                group.create_task(edit(home, "studio", refused))
+                group.create_task(edit(harness, "studio", refused))
             if number % 9 == 0:
-                group.create_task(_come_back(home, f"gone {number}", wait=number % 2 * 2.0))
+                group.create_task(_come_back(harness, f"gone {number}", wait=number % 2 * 2.0))
             await asyncio.sleep(0.5 if (number // 12) % 2 else 1.0)
 
 
-async def _come_back(home: House, prompt: str, *, wait: float) -> None:
-    await leave(home, "acme", prompt)
+async def _come_back(harness: Harness, prompt: str, *, wait: float) -> None:
+    await leave(harness, "acme", prompt)
     await asyncio.sleep(wait)
-    await edit(home, "acme", prompt, x_stainless_retry_count="1")
+    await edit(harness, "acme", prompt, x_stainless_retry_count="1")
 
 
 def _watch(watcher: Prometheus) -> tuple[float, float]:
     async def live() -> tuple[float, float]:
-        async with town() as home:
-            watcher.scrape(home.url)
+        async with town() as harness:
+            watcher.scrape(harness.url)
             await watcher.sees('up{job="wan-gateway"} == 1')
             start = watcher.now()
-            await _load(home, asyncio.get_running_loop().time() + _SECONDS)
+            await _load(harness, asyncio.get_running_loop().time() + _SECONDS)
             return start, watcher.now()
 
     # In real time, other than in the tests: latencies are those of this machine.

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tests.ports import free_port
 from tests.process import until
-from tests.tools import found
+from tests.programs import found
 
 _CONFIG = """
 daemon off;

@@ -25,10 +25,10 @@ from gateway.sandbox import (
     create_sandbox,
     sandbox_server,
 )
-from tests.whole import KEY, UPSTREAM_KEY, hashed, photo
+from tests.harness import KEY, UPSTREAM_KEY, hashed, photo
 
 
-class Process:
+class GatewayProcess:
     """``wan-gateway serve`` as an operator starts it; every line that it writes is kept."""
 
     def __init__(self, folder: Path, tables: str) -> None:
@@ -48,9 +48,9 @@ class Process:
         assert self._popen.stdout
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        until(lambda: bool(self.said("listening")) or self._popen.poll() is not None)
-        assert self.said("listening"), self._popen.stderr and self._popen.stderr.read()
-        self.url = self.said("listening")[0]["url"]
+        until(lambda: bool(self.logged("listening")) or self._popen.poll() is not None)
+        assert self.logged("listening"), self._popen.stderr and self._popen.stderr.read()
+        self.url = self.logged("listening")[0]["url"]
         return self
 
     def __exit__(
@@ -84,13 +84,13 @@ class Process:
         self._reader.join()
         return code
 
-    def said(self, event: str) -> list[dict[str, Any]]:
+    def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["event"] == event]
 
     def seconds_between(self, one: str, other: str) -> float:
         """By its own log, so that what the machine takes to end a program does not count."""
         first, second = (
-            datetime.fromisoformat(self.said(it)[0]["timestamp"]) for it in (one, other)
+            datetime.fromisoformat(self.logged(it)[0]["timestamp"]) for it in (one, other)
         )
         return (second - first).total_seconds()
 
@@ -147,7 +147,7 @@ def tables(folder: Path, region_url: str = "http://127.0.0.1:9", **server: objec
     """
 
 
-def edit(process: Process, **headers: str) -> httpx.Response:
+def edit(process: GatewayProcess, **headers: str) -> httpx.Response:
     return httpx.post(
         f"{process.url}/v1/images/edits",
         data={"prompt": "make it sepia"},
@@ -158,11 +158,11 @@ def edit(process: Process, **headers: str) -> httpx.Response:
     )
 
 
-def ready(process: Process) -> int:
+def ready(process: GatewayProcess) -> int:
     return httpx.get(f"{process.url}/readyz", timeout=30, trust_env=False).status_code
 
 
-def runs(process: Process) -> bool:
+def has_running_task(process: GatewayProcess) -> bool:
     """Whether a task runs, by the metrics."""
     page = httpx.get(f"{process.url}/metrics", timeout=30, trust_env=False).text
     return 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0' in page
@@ -170,12 +170,12 @@ def runs(process: Process) -> bool:
 
 @contextmanager
 def client(
-    process: Process, running: Callable[[], bool] | None = None
+    process: GatewayProcess, running: Callable[[], bool] | None = None
 ) -> Iterator[Future[httpx.Response]]:
     """A client whose task runs, as *running* tells; else the metrics."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(edit, process)
-        until(lambda: running() if running else runs(process) or answer.done())
+        until(lambda: running() if running else has_running_task(process) or answer.done())
         yield answer
 
 

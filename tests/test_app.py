@@ -23,9 +23,9 @@ from gateway.domain.record import EditState
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.sqlite_schema import only_holder
+from tests.fast_time import FAST_TIME
+from tests.harness import KEY, Harness, hashed, pictures_of, start_harness
 from tests.ledger.records import EDIT, FIRST
-from tests.rush import RUSH
-from tests.whole import KEY, House, hashed, house, pictures_of
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +100,7 @@ print(threading.active_count(), "uvicorn" in sys.modules, "gateway.sandbox" in s
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, Mapping[str, Any]]:
-    return RUSH
+    return FAST_TIME
 
 
 def a_config(**more: Mapping[str, Any]) -> Config:
@@ -241,8 +241,8 @@ def _decoding() -> list[threading.Thread]:
 async def test_its_threads_end_with_it() -> None:
     """What decodes pictures is gone when the lifespan is over."""
     before = set(_decoding())
-    async with house() as home:
-        await home.edit(picture=(Path(__file__).parent / "data/pictures/wide.jpg").read_bytes())
+    async with start_harness() as harness:
+        await harness.edit(picture=(Path(__file__).parent / "data/pictures/wide.jpg").read_bytes())
         within = set(_decoding()) - before
 
     assert within
@@ -315,17 +315,17 @@ def _value(said: str, sample: str) -> float:
     return float(rows[0]) if rows else 0.0
 
 
-async def _until(home: House, sample: str, value: float) -> None:
-    while _value(await _exposed(home.http), sample) != value:
-        await home.gateway.clock.sleep(0.5)
+async def _until(harness: Harness, sample: str, value: float) -> None:
+    while _value(await _exposed(harness.http), sample) != value:
+        await harness.gateway.clock.sleep(0.5)
 
 
 async def test_an_edit_moves_the_numbers() -> None:
     """Money, phases and the ledger's count of one edit reach /metrics; its phases add up."""
-    async with house() as home:
-        answer = await home.edit()
-        await _until(home, 'wan_gateway_journal_entries{state="succeeded"}', 1)
-        said = await _exposed(home.http)
+    async with start_harness() as harness:
+        answer = await harness.edit()
+        await _until(harness, 'wan_gateway_journal_entries{state="succeeded"}', 1)
+        said = await _exposed(harness.http)
 
     assert len(pictures_of(answer)) == 1
     who = 'model="wan2.5-i2i-preview",region="beijing",tenant="acme"'

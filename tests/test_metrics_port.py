@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.ports import free_port
-from tests.process import Process, client, edit, ready, refused_start, region, tables, until
+from tests.process import GatewayProcess, client, edit, ready, refused_start, region, tables, until
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,11 @@ def test_a_port_of_their_own(tmp_path: Path) -> None:
     running = 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0'
     with (
         region(7.0) as region_url,
-        Process(tmp_path, _with_metrics(tables(tmp_path, region_url), f"port = {port}")) as process,
+        GatewayProcess(
+            tmp_path, _with_metrics(tables(tmp_path, region_url), f"port = {port}")
+        ) as process,
     ):
-        assert process.said("metrics_listening")[0]["url"] == f"http://127.0.0.1:{port}"
+        assert process.logged("metrics_listening")[0]["url"] == f"http://127.0.0.1:{port}"
         assert _get(f"{process.url}/metrics").status_code == 404
         assert _get(f"http://127.0.0.1:{port}/readyz").status_code == 404
         with client(process, lambda: running in _get(page).text) as answer:
@@ -51,7 +53,7 @@ def test_a_token(tmp_path: Path) -> None:
     """The token of a file opens the metrics on the main port, and nothing else does."""
     (tmp_path / "token").write_text(f"{_TOKEN}\n")
     lines = f'token = "file:{tmp_path / "token"}"'
-    with Process(tmp_path, _with_metrics(tables(tmp_path), lines)) as process:
+    with GatewayProcess(tmp_path, _with_metrics(tables(tmp_path), lines)) as process:
         url = f"{process.url}/metrics"
 
         assert [_get(url).status_code, _get(url, "wrong").status_code] == [401, 401]
@@ -67,9 +69,9 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
-        code, said = refused_start(tmp_path, _with_metrics(tables(tmp_path), f"port = {port}"))
+        code, logged = refused_start(tmp_path, _with_metrics(tables(tmp_path), f"port = {port}"))
 
-    assert (code, said) == (
+    assert (code, logged) == (
         2,
         (
             f"g.toml: metrics.port: 127.0.0.1:{port} cannot be listened on "

@@ -21,10 +21,10 @@ from gateway.domain.clock import SystemClock
 from gateway.ledger.open import open_stores
 from gateway.ledger.sqlite_schema import only_holder
 from gateway.server import listen, url_of
+from tests.harness import KEY, UPSTREAM_KEY
 from tests.ledger.records import EDIT, FIRST
 from tests.ports import free_port
-from tests.process import Process, client, edit, ready, refused_start, region, tables, until
-from tests.whole import KEY, UPSTREAM_KEY
+from tests.process import GatewayProcess, client, edit, ready, refused_start, region, tables, until
 
 ANY = config_from_environ({"DASHSCOPE_API_KEY": UPSTREAM_KEY})
 
@@ -78,9 +78,9 @@ def test_no_address_to_listen_on(host: str) -> None:
     with pytest.raises(ConfigError) as caught:
         listen(_at(host, 8080))
 
-    said = str(caught.value)
-    assert said.startswith(f"environment: server.port: {host}:8080 cannot be listened on (")
-    assert "\n" not in said
+    logged = str(caught.value)
+    assert logged.startswith(f"environment: server.port: {host}:8080 cannot be listened on (")
+    assert "\n" not in logged
 
 
 # ---------------------------------------------------------------- the process
@@ -92,7 +92,7 @@ def test_no_address_to_listen_on(host: str) -> None:
 )
 def test_idle_it_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
     """Without edits a signal ends it, with code 0 and a line for each step."""
-    with Process(tmp_path, tables(tmp_path)) as process:
+    with GatewayProcess(tmp_path, tables(tmp_path)) as process:
         assert ready(process) == 200
 
         process.send(number)
@@ -111,7 +111,7 @@ def test_running_edits_are_delivered(tmp_path: Path, number: signal.Signals) -> 
     """From the signal on new edits are refused; the one that runs is answered; then it ends."""
     with (
         region(7.0) as region_url,
-        Process(tmp_path, tables(tmp_path, region_url)) as process,
+        GatewayProcess(tmp_path, tables(tmp_path, region_url)) as process,
         client(process) as answer,
     ):
         process.send(number)
@@ -123,8 +123,8 @@ def test_running_edits_are_delivered(tmp_path: Path, number: signal.Signals) -> 
         assert answer.result(60).status_code == 200
         assert len(answer.result().json()["data"]) == 1
         assert process.end() == 0
-        assert process.said("draining")[0]["edits"] == 1
-        assert not process.said("turned_away")
+        assert process.logged("draining")[0]["edits"] == 1
+        assert not process.logged("turned_away")
 
 
 @pytest.mark.slow
@@ -142,12 +142,12 @@ def test_customers_are_sent_home(
     """Who still waits is told how to get the picture later; it is no bad end."""
     with (
         region(50.0) as region_url,
-        Process(tmp_path, tables(tmp_path, region_url, **server)) as process,
+        GatewayProcess(tmp_path, tables(tmp_path, region_url, **server)) as process,
         client(process) as answer,
     ):
         for number in signals:
             process.send(number)
-            until(lambda: bool(process.said("draining")))
+            until(lambda: bool(process.logged("draining")))
 
         told = answer.result(60)
         assert told.status_code == 503
@@ -155,7 +155,7 @@ def test_customers_are_sent_home(
         assert told.headers["x-wan-edit-id"] in told.text
         assert told.headers["x-should-retry"] == "true"
         assert process.end() == 0
-        assert process.said("turned_away")[0]["edits"] == 1
+        assert process.logged("turned_away")[0]["edits"] == 1
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_nobody_waits_for_who_watches(tmp_path: Path) -> None:
     """Streams of the dashboard show the drain, end by themselves, and hold up no stop."""
     text = f"{tables(tmp_path)}\n[dashboard]\non = true\n"
     with (
-        Process(tmp_path, text) as process,
+        GatewayProcess(tmp_path, text) as process,
         httpx.Client(trust_env=False, timeout=100) as http,
         http.stream("GET", f"{process.url}/dashboard/events") as one,
         http.stream("GET", f"{process.url}/dashboard/events") as two,
@@ -182,7 +182,7 @@ def test_nobody_waits_for_who_watches(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
     """A body that never comes holds the process for some seconds; a third signal, not at all."""
-    with Process(tmp_path, tables(tmp_path)) as process:
+    with GatewayProcess(tmp_path, tables(tmp_path)) as process:
         url = httpx.URL(process.url)
         with socket.create_connection((url.host, url.port or 0)) as hanging:
             hanging.sendall(
@@ -192,7 +192,7 @@ def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
             )
             assert hanging.recv(99).startswith(b"HTTP/1.1 100 ")  # the body is waited for
             process.send(signal.SIGTERM)
-            until(lambda: bool(process.said("draining")))
+            until(lambda: bool(process.logged("draining")))
             # Two kinds: two pending signals of one kind are one.
             process.send(signal.SIGTERM)
             process.send(signal.SIGINT)
@@ -204,15 +204,15 @@ def test_a_third_signal_cuts_who_hangs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_other_signals_end_nothing(tmp_path: Path) -> None:
     """SIGHUP and what rotates logs are told in the log; the process serves on."""
-    with Process(tmp_path, tables(tmp_path)) as process:
+    with GatewayProcess(tmp_path, tables(tmp_path)) as process:
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
             process.send(number)
             assert ready(process) == 200
-        until(lambda: len(process.said("signal_ignored")) == 3)
+        until(lambda: len(process.logged("signal_ignored")) == 3)
         process.send(signal.SIGTERM)
 
         assert process.end() == 0
-        told = [line["signal"] for line in process.said("signal_ignored")]
+        told = [line["signal"] for line in process.logged("signal_ignored")]
         assert told == ["SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 
@@ -301,9 +301,9 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
-        code, said = refused_start(tmp_path, tables(tmp_path, port=port))
+        code, logged = refused_start(tmp_path, tables(tmp_path, port=port))
 
-    assert (code, said) == (
+    assert (code, logged) == (
         2,
         (
             f"g.toml: server.port: 127.0.0.1:{port} cannot be listened on "
@@ -318,9 +318,9 @@ def test_a_held_ledger_is_one_line(tmp_path: Path) -> None:
     """A second process on one ledger does not start; exit code 2, no traceback."""
     file = tmp_path / "gateway.db"
     with only_holder(file):
-        code, said = refused_start(tmp_path, tables(tmp_path))
+        code, logged = refused_start(tmp_path, tables(tmp_path))
 
-    assert (code, said) == (
+    assert (code, logged) == (
         2,
         (
             f"g.toml: state.path: {file}: is in use by process {os.getpid()}; "
@@ -337,10 +337,10 @@ def test_a_strange_ledger_is_one_line(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE theirs (a)")
     connection.close()
 
-    code, said = refused_start(tmp_path, tables(tmp_path))
+    code, logged = refused_start(tmp_path, tables(tmp_path))
 
-    assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith(f"g.toml: state.path: {file}: is another program's database; ")
+    assert (code, logged.count("\n")) == (2, 1)
+    assert logged.startswith(f"g.toml: state.path: {file}: is another program's database; ")
 
 
 @pytest.mark.slow
@@ -354,10 +354,10 @@ def test_open_edits_that_nobody_could_follow_are_one_line(tmp_path: Path) -> Non
 
     asyncio.run(leave_open())
 
-    code, said = refused_start(tmp_path, tables(tmp_path))
+    code, logged = refused_start(tmp_path, tables(tmp_path))
 
-    assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith(
+    assert (code, logged.count("\n")) == (2, 1)
+    assert logged.startswith(
         f"g.toml: upstreams: 1 open edit of the account {FIRST.account} in beijing"
     )
-    assert "--abandon" in said
+    assert "--abandon" in logged

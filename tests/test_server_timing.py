@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from gateway.sandbox import Answer, Constant, End, Fault
-from tests.rush import EXACT_RUSH
-from tests.whole import PLAIN, House, hashed, house, photo
+from tests.fast_time import EXACT_FAST_TIME
+from tests.harness import PLAIN, Harness, hashed, photo, start_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ _MILLISECONDS = 5.0
 
 @pytest.fixture
 def anyio_backend() -> Any:
-    return EXACT_RUSH
+    return EXACT_FAST_TIME
 
 
 def timed(answer: httpx.Response) -> dict[str, float]:
@@ -76,8 +76,8 @@ async def test_edits(
 ) -> None:
     """Made or refused, the phases of an edit add up to its whole time."""
     told = replace(PLAIN, latency=Constant(8), faults=faults)
-    async with house(told, state={"path": str(tmp_path / "gateway.db")}) as home:
-        answer = await home.edit(headers=headers, **fields)
+    async with start_harness(told, state={"path": str(tmp_path / "gateway.db")}) as harness:
+        answer = await harness.edit(headers=headers, **fields)
 
         assert answer.status_code == status
         phases = timed(answer)
@@ -86,24 +86,24 @@ async def test_edits(
 
 async def test_whatever_is_asked() -> None:
     """Pages, looks at an edit, unknown paths and wrong methods tell it too."""
-    async with house() as home:
-        made = await home.edit()
+    async with start_harness() as harness:
+        made = await harness.edit()
         path = f"/v1/images/edits/{made.headers['x-wan-edit-id']}"
         answers = [
-            await home.http.get(path),
-            await home.http.head(path),
-            await home.http.delete(path),
-            await home.http.get("/v1/images/edits/edit_7"),
-            await home.http.get("/v1/models"),
-            await home.http.get("/v1/models/gpt-image-1"),
-            await home.http.get("/healthz"),
-            await home.http.get("/readyz"),
-            await home.http.get("/metrics"),
-            await home.http.get("/nowhere"),
-            await home.http.options("/v1/images/edits"),
-            await home.http.put("/v1/images/edits"),
-            await home.http.post("/v1/images/variations"),
-            await home.http.post("/v1/images/edits", content=b"x" * 70_000_000),
+            await harness.http.get(path),
+            await harness.http.head(path),
+            await harness.http.delete(path),
+            await harness.http.get("/v1/images/edits/edit_7"),
+            await harness.http.get("/v1/models"),
+            await harness.http.get("/v1/models/gpt-image-1"),
+            await harness.http.get("/healthz"),
+            await harness.http.get("/readyz"),
+            await harness.http.get("/metrics"),
+            await harness.http.get("/nowhere"),
+            await harness.http.options("/v1/images/edits"),
+            await harness.http.put("/v1/images/edits"),
+            await harness.http.post("/v1/images/variations"),
+            await harness.http.post("/v1/images/edits", content=b"x" * 70_000_000),
         ]
 
         statuses = [answer.status_code for answer in answers]
@@ -113,17 +113,17 @@ async def test_whatever_is_asked() -> None:
         assert "download" in timed(answers[0])
 
 
-async def _streamed(home: House, **fields: str) -> tuple[httpx.Response, str]:
+async def _streamed(harness: Harness, **fields: str) -> tuple[httpx.Response, str]:
     files = {"image": ("a.png", photo(), "image/png")}
     data = {"prompt": "make it sepia", **fields}
-    async with home.http.stream("POST", "/v1/images/edits", data=data, files=files) as answer:
+    async with harness.http.stream("POST", "/v1/images/edits", data=data, files=files) as answer:
         return answer, (await answer.aread()).decode()
 
 
 async def test_a_stream_whose_head_goes_first() -> None:
     """The head tells the time so far; a comment before the last event tells the whole."""
-    async with house(replace(PLAIN, latency=Constant(12))) as home:
-        answer, body = await _streamed(home, stream="true")
+    async with start_harness(replace(PLAIN, latency=Constant(12))) as harness:
+        answer, body = await _streamed(harness, stream="true")
 
     head = timed(answer)
     assert head["upstream_running"] > 1000
@@ -136,8 +136,10 @@ async def test_a_stream_whose_head_goes_first() -> None:
 async def test_blanks_before_an_answer() -> None:
     """An answer kept awake by blanks tells the time up to its head."""
     tenant = {"region": "beijing", "keys": [hashed("wk-acme")], "keep_alive": "whitespace"}
-    async with house(replace(PLAIN, latency=Constant(12)), tenants={"acme": tenant}) as home:
-        answer, body = await _streamed(home)
+    async with start_harness(
+        replace(PLAIN, latency=Constant(12)), tenants={"acme": tenant}
+    ) as harness:
+        answer, body = await _streamed(harness)
 
     assert body.startswith("\n")
     assert timed(answer)["upstream_running"] > 1000
@@ -145,11 +147,11 @@ async def test_blanks_before_an_answer() -> None:
 
 async def test_a_retry_counts_its_own_time() -> None:
     """Who joins an edit is told of the time since it came, not of that before."""
-    async with house(replace(PLAIN, latency=Constant(12))) as home:
-        first = await home.edit(headers={"x-stainless-read-timeout": "6"})
+    async with start_harness(replace(PLAIN, latency=Constant(12))) as harness:
+        first = await harness.edit(headers={"x-stainless-read-timeout": "6"})
         assert first.status_code == 503
         await asyncio.sleep(1)
-        again = await home.edit(headers={"x-stainless-retry-count": "1"})
+        again = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
     assert again.status_code == 200
     assert "submit" not in timed(again)

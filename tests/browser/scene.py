@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from gateway.sandbox import Fault, SandboxConfig, Uniform
-from tests.whole import House, hashed, house, photo
+from tests.harness import Harness, hashed, photo, start_harness
 
 TOKEN = "a-token-for-the-dashboard"
 KEYS = {name: f"wk-{name}" for name in ("acme", "studio", "tiny", "abroad")}
@@ -74,7 +74,7 @@ class Scene:
     """What a test in another thread does to the gateway."""
 
     url: str
-    home: House
+    harness: Harness
     loop: asyncio.AbstractEventLoop
     asked: list["Future[httpx.Response]"] = field(default_factory=list)
 
@@ -88,24 +88,24 @@ class Scene:
         """Begin an edit, which goes on beside the test."""
         key = {"authorization": f"Bearer {KEYS[tenant]}"}
         picture = picture or photo(len(self.asked) * 23 % 256, "JPEG")
-        asked = self.home.edit(prompt, picture=picture, headers=key, **fields)
+        asked = self.harness.edit(prompt, picture=picture, headers=key, **fields)
         self.asked.append(asyncio.run_coroutine_threadsafe(asked, self.loop))
 
     def leave(self) -> None:
         """Let the client who came last hang up."""
         self.asked[-1].cancel()
 
-    def script(self, *faults: Fault, region: str = "beijing") -> None:
+    def set_faults(self, *faults: Fault, region: str = "beijing") -> None:
         """Replace the region's faults."""
-        self.run(self.home.script(*faults, region=region))
+        self.run(self.harness.set_faults(*faults, region=region))
 
     def drain(self) -> None:
         """Do what the first SIGTERM does."""
-        self.run(self._call(lambda: self.home.gateway.drain(60.0)))
+        self.run(self._call(lambda: self.harness.gateway.drain(60.0)))
 
     def stop(self) -> None:
         """Send everybody home, as the end of a drain does."""
-        self.run(self._call(self.home.gateway.turn_away))
+        self.run(self._call(self.harness.gateway.turn_away))
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
@@ -126,8 +126,8 @@ def scene(
         regions = region("beijing", low, high), region("singapore", low, high)
         told = {**tables(), "dashboard": dashboard, **more}
         try:
-            async with house(*regions, environ=ENVIRON, **told) as home:
-                held.append(Scene(home.url, home, loop))
+            async with start_harness(*regions, environ=ENVIRON, **told) as harness:
+                held.append(Scene(harness.url, harness, loop))
                 ready.set()
                 await over.wait()
                 for asked in held[0].asked:

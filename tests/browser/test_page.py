@@ -22,7 +22,7 @@ from tests.browser.reading import (
     width_of_last_bar,
 )
 from tests.browser.scene import TOKEN, Scene, scene
-from tests.tools import needs
+from tests.programs import needs
 
 pytestmark = [pytest.mark.slow, needs("chromium", "chromedriver")]
 
@@ -111,7 +111,7 @@ def test_a_doubtful_end(browser: Chrome) -> None:
     lost = Fault(on="submit", action=Drop(after=True), prompt="lost")
     with scene({"on": True}, low=5.0, high=5.0) as play:
         page = open_page(browser, play.url)
-        play.script(lost)
+        play.set_faults(lost)
         play.edit("acme", prompt="lost", model="qwen-image-edit-plus")
         wait(page, lambda: any("running upstream" in row for row in rows(page, "running")))
         play.leave()
@@ -131,7 +131,7 @@ def test_a_refusal(page: Chrome, play: Scene) -> None:
 def test_nothing_becomes_html(page: Chrome, play: Scene) -> None:
     """A text from elsewhere is shown letter by letter, and the browser would make no HTML of it."""
     hostile = "<img src=x onerror=document.title=1>"
-    play.script(Fault(on="submit", action=Answer(400, hostile), prompt="hostile"))
+    play.set_faults(Fault(on="submit", action=Answer(400, hostile), prompt="hostile"))
     play.edit("abroad", prompt="hostile")
     play.edit("acme", prompt="hostile")
     make = """
@@ -142,7 +142,7 @@ def test_nothing_becomes_html(page: Chrome, play: Scene) -> None:
     assert not page.find_elements(By.CSS_SELECTOR, "img[src=x]")
     assert page.execute_script(make) == "TypeError"
     wait(page, lambda: any("TrustedHTML" in it for it in complaints(page)))
-    play.script()
+    play.set_faults()
 
 
 def test_it_tells_no_secret(page: Chrome, play: Scene) -> None:
@@ -201,7 +201,7 @@ def test_the_filter(page: Chrome, play: Scene) -> None:
 
 def test_pause(page: Chrome, play: Scene) -> None:
     """Paused, the page stands still and asks for nothing; then it goes on where things are."""
-    dashboard = play.home.gateway.dashboard
+    dashboard = play.harness.gateway.dashboard
     assert isinstance(dashboard, Dashboard)
     page.find_element(By.ID, "pause").send_keys(Keys.ENTER)
     wait(page, lambda: text(page, "link").startswith("paused at"))

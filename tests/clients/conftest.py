@@ -7,17 +7,17 @@ import pytest
 from PIL import Image
 
 from gateway.sandbox import Constant
+from tests.fast_time import FAST_TIME
+from tests.harness import PLAIN, ThreadedHarness, photo, start_threaded_harness
 from tests.nginx import nginx
-from tests.rush import RUSH
-from tests.tools import cannot, found
-from tests.whole import PLAIN, Neighbour, neighbour, photo
+from tests.programs import cannot, found
 
 _PACE = {"submits_per_second": 100, "running_tasks": 50}
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, Mapping[str, Any]]:
-    return RUSH
+    return FAST_TIME
 
 
 @pytest.fixture(autouse=True)
@@ -28,30 +28,34 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="package")
-def there() -> Iterator[Neighbour]:
+def shared_gateway() -> Iterator[ThreadedHarness]:
     """A house for all tests here; each finds its own tasks by its own prompt."""
     server = {"port": 0, "max_body_bytes": 5_000_000}
     main = {"region": "beijing", "key": "env:KEY", "polls_per_second": 200, **_PACE}
     limits = replace(PLAIN.limits, task_calls_per_second=200, **_PACE)
     calm = replace(PLAIN, latency=Constant(0.1), limits=limits)
-    with neighbour(calm, server=server, upstreams={"main": main}) as found:
+    with start_threaded_harness(calm, server=server, upstreams={"main": main}) as found:
         yield found
 
 
 @pytest.fixture(scope="package")
-def behind(there: Neighbour, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def behind(
+    shared_gateway: ThreadedHarness, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Its URL behind an nginx that keeps connections open and passes Upgrade on."""
     if found("nginx") is None:
         cannot("nginx is not installed")
     folder = tmp_path_factory.mktemp("nginx")
-    with nginx(folder, there.url, waits=60, websockets="offered") as proxy:
+    with nginx(folder, shared_gateway.url, waits=60, websockets="offered") as proxy:
         yield proxy.url
 
 
 @pytest.fixture(params=["direct", "nginx"])
-def url(request: pytest.FixtureRequest, there: Neighbour) -> str:
+def url(request: pytest.FixtureRequest, shared_gateway: ThreadedHarness) -> str:
     """Where that house is found: by its own port, or behind nginx."""
-    found_at: str = request.getfixturevalue("behind") if request.param == "nginx" else there.url
+    found_at: str = (
+        request.getfixturevalue("behind") if request.param == "nginx" else shared_gateway.url
+    )
     return found_at
 
 

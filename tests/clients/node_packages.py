@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.beside import alone_in, bring
-from tests.tools import cannot
+from tests.programs import cannot
+from tests.shared_install import copy_files, exclusive
 
 _HERE = Path(__file__).parent / "node"
 _CACHE = Path(__file__).parents[2] / ".cache" / "clients"
@@ -20,8 +20,8 @@ def installed() -> Path:
     Where there is no registry to install them from, the test is skipped.
     """
     wanted = (_HERE / "package.json").read_bytes()
-    with alone_in(_CACHE):
-        bring(_HERE, _CACHE)
+    with exclusive(_CACHE):
+        copy_files(_HERE, _CACHE)
         ready = _CACHE / ".ready"
         if not ready.exists() or ready.read_bytes() != wanted:
             quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.beside import alone_in
-from tests.tools import cannot
+from tests.programs import cannot
+from tests.shared_install import exclusive
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "python"
 _SCRIPT = Path(__file__).parent / "python" / "edit.py"
@@ -21,7 +21,7 @@ def installed(name: str, *requirements: str) -> Path:
     Where there is no index to install them from, the test is skipped.
     """
     folder = _CACHE / name
-    with alone_in(_CACHE):
+    with exclusive(_CACHE):
         if not (folder / ".ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
             _pip(sys.executable, name, "--target", str(folder), *requirements)
@@ -37,7 +37,7 @@ def environment(name: str, *requirements: str) -> Path:
     """
     folder = _CACHE / name
     wanted = "\n".join(requirements)
-    with alone_in(_CACHE):
+    with exclusive(_CACHE):
         ready = folder / ".ready"
         if not ready.exists() or ready.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.clients import node_packages
 from tests.clients.cutter import cutting
-from tests.tools import needs
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
+from tests.programs import needs
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,51 +27,55 @@ def _packages() -> None:
     node_packages.installed()
 
 
-def _edit(there: Neighbour, provider: str, *images: Path, **order: Any) -> dict[str, Any]:
-    asked = {"base_url": there.base_url, "key": KEY, "provider": provider, **order}
+def _edit(
+    shared_gateway: ThreadedHarness, provider: str, *images: Path, **order: Any
+) -> dict[str, Any]:
+    asked = {"base_url": shared_gateway.base_url, "key": KEY, "provider": provider, **order}
     return node_packages.run("ai_sdk.mjs", images=[str(image) for image in images], **asked)
 
 
 @_BOTH
 @pytest.mark.parametrize("major", [6, 7])
-def test_an_edit(there: Neighbour, picture: Path, provider: str, major: int) -> None:
+def test_an_edit(shared_gateway: ThreadedHarness, picture: Path, provider: str, major: int) -> None:
     """One picture goes in as `image`, and comes out as a PNG of these bytes and this prompt."""
     prompt = f"ai {provider} {major}"
 
-    told = _edit(there, provider, picture, prompt=prompt, major=major)
+    told = _edit(shared_gateway, provider, picture, prompt=prompt, major=major)
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
     assert told["types"] == ["image/png"]
     assert told["warnings"] == []
 
 
 @_BOTH
-def test_several(there: Neighbour, picture: Path, provider: str) -> None:
+def test_several(shared_gateway: ThreadedHarness, picture: Path, provider: str) -> None:
     """Two pictures in, three out, by one task: both providers ask once for a gpt-image model."""
     prompt = f"ai {provider}: several"
 
-    told = _edit(there, provider, picture, picture, prompt=prompt, more={"n": 3})
+    told = _edit(shared_gateway, provider, picture, picture, prompt=prompt, more={"n": 3})
 
     assert len(told["pictures"]) == 3
-    (task,) = there.tasks(prompt)
+    (task,) = shared_gateway.tasks(prompt)
     assert (task["n"], task["inputs_sha256"]) == (3, [digest(photo())] * 2)
 
 
-def test_the_name_of_the_model(there: Neighbour, picture: Path) -> None:
+def test_the_name_of_the_model(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """The OpenAI provider asks for each picture alone where it does not know the model."""
     prompt = "ai: by its own name"
 
-    told = _edit(there, "openai", picture, prompt=prompt, model="wan2.5-i2i-preview", more={"n": 3})
+    told = _edit(
+        shared_gateway, "openai", picture, prompt=prompt, model="wan2.5-i2i-preview", more={"n": 3}
+    )
 
     assert len(told["pictures"]) == 3
-    assert [task["n"] for task in there.tasks(prompt)] == [1, 1, 1]
+    assert [task["n"] for task in shared_gateway.tasks(prompt)] == [1, 1, 1]
 
 
 @_BOTH
-def test_a_mask(there: Neighbour, picture: Path, mask: Path, provider: str) -> None:
+def test_a_mask(shared_gateway: ThreadedHarness, picture: Path, mask: Path, provider: str) -> None:
     """What the mask protects is in the result, pixel by pixel; the rest is not."""
-    told = _edit(there, provider, picture, prompt=f"ai {provider}: mask", mask=str(mask))
+    told = _edit(shared_gateway, provider, picture, prompt=f"ai {provider}: mask", mask=str(mask))
 
     (made,) = told["pictures"]
     before, after = (Image.open(BytesIO(one)).convert("RGB") for one in (photo(), b64decode(made)))
@@ -82,45 +86,45 @@ def test_a_mask(there: Neighbour, picture: Path, mask: Path, provider: str) -> N
 
 
 @_BOTH
-def test_options(there: Neighbour, picture: Path, provider: str) -> None:
+def test_options(shared_gateway: ThreadedHarness, picture: Path, provider: str) -> None:
     """Size and seed; the providers' own options arrive as plain fields."""
     prompt = f"ai {provider}: options"
     name = {"openai": "openai", "compatible": "wan"}[provider]
     options = {"openai": {"quality": "high"}, "compatible": {"seed": 7, "watermark": False}}
     more = {"size": "1024x1024", "providerOptions": {name: options[provider]}}
 
-    told = _edit(there, provider, picture, prompt=prompt, more=more)
+    told = _edit(shared_gateway, provider, picture, prompt=prompt, more=more)
 
     assert len(told["pictures"]) == 1
-    (task,) = there.tasks(prompt)
+    (task,) = shared_gateway.tasks(prompt)
     assert task["size"] == [1024, 1024]
     assert task["seed"] == {"openai": None, "compatible": 7}[provider]
 
 
 @_BOTH
-def test_an_error(there: Neighbour, picture: Path, provider: str) -> None:
+def test_an_error(shared_gateway: ThreadedHarness, picture: Path, provider: str) -> None:
     """What is final comes at once, with the gateway's message as its own."""
-    told = _edit(there, provider, picture, prompt="ai", model="dall-e-9")
+    told = _edit(shared_gateway, provider, picture, prompt="ai", model="dall-e-9")
 
     assert (told["name"], told["status"]) == ("AI_APICallError", 400)
     assert "dall-e-9" in told["message"]
 
 
 @_BOTH
-def test_a_retry_joins(there: Neighbour, picture: Path, provider: str) -> None:
+def test_a_retry_joins(shared_gateway: ThreadedHarness, picture: Path, provider: str) -> None:
     """When its connection breaks it sends the edit again, unmarked, and gets what was begun."""
     prompt = f"ai {provider}: joins [sandbox:seconds 40]"
 
-    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
-        told = _edit(there, provider, picture, prompt=prompt, base_url=f"{cutter.url}/v1")
+    with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
+        told = _edit(shared_gateway, provider, picture, prompt=prompt, base_url=f"{cutter.url}/v1")
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
     assert cutter.connections == 2
-    assert len(there.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
-def test_it_repeats_what_is_final(there: Neighbour, picture: Path) -> None:
+def test_it_repeats_what_is_final(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """
     It does not know x-should-retry, so a 500 is asked for three times whatever it says.
 
@@ -128,8 +132,8 @@ def test_it_repeats_what_is_final(there: Neighbour, picture: Path) -> None:
     """
     prompt = "ai: often [sandbox:unknown]"
 
-    told = _edit(there, "openai", picture, prompt=prompt)
+    told = _edit(shared_gateway, "openai", picture, prompt=prompt)
 
     assert (told["name"], told["reason"]) == ("AI_RetryError", "maxRetriesExceeded")
     assert told["last"]["status"] == 500
-    assert len(there.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1

@@ -8,8 +8,8 @@ import pytest
 
 from tests.clients import node_packages
 from tests.clients.cutter import cutting
-from tests.tools import needs
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
+from tests.programs import needs
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +31,11 @@ def runtime(request: pytest.FixtureRequest) -> Sequence[str]:
 
 @pytest.mark.parametrize("script", ["openai_edit.mjs", "ai_sdk.mjs"])
 def test_an_edit(
-    there: Neighbour, url: str, picture: Path, runtime: Sequence[str], script: str
+    shared_gateway: ThreadedHarness,
+    url: str,
+    picture: Path,
+    runtime: Sequence[str],
+    script: str,
 ) -> None:
     """Two pictures go in as one edit, and the picture of this prompt comes out."""
     prompt = f"{Path(runtime[0]).name} {script} {url}"
@@ -41,33 +45,35 @@ def test_an_edit(
     told = node_packages.run(script, runtime, images=images, prompt=prompt, **order)
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
-    (task,) = there.tasks(prompt)
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (task,) = shared_gateway.tasks(prompt)
     assert task["inputs_sha256"] == [digest(photo())] * 2
 
 
-def test_a_retry_joins(there: Neighbour, picture: Path, runtime: Sequence[str]) -> None:
+def test_a_retry_joins(
+    shared_gateway: ThreadedHarness, picture: Path, runtime: Sequence[str]
+) -> None:
     """When its connection breaks, the SDK sends the edit again and gets what was begun."""
     prompt = f"{Path(runtime[0]).name}: joins [sandbox:seconds 16]"
 
-    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+    with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         order = {"base_url": f"{cutter.url}/v1", "key": KEY, "package": "openai-7"}
         images = [str(picture)]
         told = node_packages.run("openai_edit.mjs", runtime, images=images, prompt=prompt, **order)
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
     assert cutter.connections == 2
-    assert len(there.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
-def test_a_stream(there: Neighbour, picture: Path, runtime: Sequence[str]) -> None:
+def test_a_stream(shared_gateway: ThreadedHarness, picture: Path, runtime: Sequence[str]) -> None:
     """A stream is read past its heartbeats to the picture."""
     prompt = f"{Path(runtime[0]).name}: streams [sandbox:seconds 12]"
-    order = {"base_url": there.base_url, "key": KEY, "package": "openai-7"}
+    order = {"base_url": shared_gateway.base_url, "key": KEY, "package": "openai-7"}
     more = {"images": [str(picture)], "more": {"stream": True}}
 
     told = node_packages.run("openai_edit.mjs", runtime, prompt=prompt, **more, **order)
 
     (event,) = told["events"]
-    assert whose(b64decode(event["b64_json"])) == theirs(prompt, photo())
+    assert origin_of(b64decode(event["b64_json"])) == origin(prompt, photo())

@@ -12,8 +12,16 @@ import pytest
 
 from gateway.sandbox import Constant
 from tests.clients.cutter import cutting
-from tests.tools import needs
-from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    PLAIN,
+    ThreadedHarness,
+    origin,
+    origin_of,
+    photo,
+    start_threaded_harness,
+)
+from tests.programs import needs
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,10 +30,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def hasty() -> Iterator[Neighbour]:
+def hasty() -> Iterator[ThreadedHarness]:
     """A house that keeps nobody waiting for more than 6 s: less than one of ours."""
     server = {"port": 0, "max_wait_seconds": 6}
-    with neighbour(replace(PLAIN, latency=Constant(0.1)), server=server) as found:
+    with start_threaded_harness(replace(PLAIN, latency=Constant(0.1)), server=server) as found:
         yield found
 
 
@@ -48,32 +56,32 @@ def _curl(url: str, picture: Path, prompt: str, *more: str) -> tuple[int, dict[s
 
 def _is_of(told: dict[str, Any], prompt: str) -> bool:
     (image,) = told["data"]
-    return whose(b64decode(image["b64_json"])) == theirs(prompt, photo())
+    return origin_of(b64decode(image["b64_json"])) == origin(prompt, photo())
 
 
-def test_a_broken_connection(there: Neighbour, picture: Path) -> None:
+def test_a_broken_connection(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """--retry-all-errors, which repeats a broken connection too."""
     prompt = "curl: broken [sandbox:seconds 24]"
 
-    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+    with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         asked, told = _curl(cutter.url, picture, prompt, "--retry", "3", "--retry-all-errors")
 
     assert _is_of(told, prompt)
-    assert (asked, len(there.tasks(prompt))) == (2, 1)
+    assert (asked, len(shared_gateway.tasks(prompt))) == (2, 1)
 
 
-def test_a_patience_shorter_than_the_task(there: Neighbour, picture: Path) -> None:
+def test_a_patience_shorter_than_the_task(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """--max-time ends each try; the next one finds the edit where it is."""
     prompt = "curl: hasty [sandbox:seconds 48]"
 
-    asked, told = _curl(there.url, picture, prompt, "--retry", "5", "--max-time", "2")
+    asked, told = _curl(shared_gateway.url, picture, prompt, "--retry", "5", "--max-time", "2")
 
     assert _is_of(told, prompt)
     assert asked > 1
-    assert len(there.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
-def test_our_deadline(hasty: Neighbour, picture: Path) -> None:
+def test_our_deadline(hasty: ThreadedHarness, picture: Path) -> None:
     """--retry takes a 503 still_running, waits as Retry-After says, and has the picture."""
     prompt = "curl: waits [sandbox:seconds 9]"
 

@@ -12,8 +12,16 @@ import aiohttp
 import pytest
 
 from tests.clients import node_packages
-from tests.tools import cannot, found
-from tests.whole import KEY, Neighbour, digest, house, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    ThreadedHarness,
+    digest,
+    origin,
+    origin_of,
+    photo,
+    start_harness,
+)
+from tests.programs import cannot, found
 
 _REQUESTS = Path(__file__).parent / "python" / "by_requests.py"
 
@@ -35,24 +43,24 @@ def _form(prompt: str, *pictures: bytes, model: str = "wan2.5-i2i-preview") -> a
 async def test_open_webui(pictures: tuple[bytes, ...]) -> None:
     """Its form makes the edit, and the answer has b64_json and no url, which it would prefer."""
     headers = {"authorization": f"Bearer {KEY}"}
-    async with house() as home, aiohttp.ClientSession(headers=headers) as session:
-        url = f"{home.url}/v1/images/edits"
+    async with start_harness() as harness, aiohttp.ClientSession(headers=headers) as session:
+        url = f"{harness.url}/v1/images/edits"
         async with session.post(url, data=_form("ein Hüt", *pictures)) as answer:
             told = await answer.json()
 
-        (task,) = (await home.books())["tasks"]
+        (task,) = (await harness.books())["tasks"]
     assert task["inputs_sha256"] == [digest(picture) for picture in pictures]
     (image,) = told["data"]
     assert set(image) == {"b64_json"}
-    assert whose(b64decode(image["b64_json"])) == theirs("ein Hüt", pictures[-1])
+    assert origin_of(b64decode(image["b64_json"])) == origin("ein Hüt", pictures[-1])
 
 
 @pytest.mark.anyio
 async def test_open_webui_shows_the_reason() -> None:
     """All that it shows of an error is the reason of its status, which says the kind."""
     headers = {"authorization": f"Bearer {KEY}"}
-    async with house() as home, aiohttp.ClientSession(headers=headers) as session:
-        url = f"{home.url}/v1/images/edits"
+    async with start_harness() as harness, aiohttp.ClientSession(headers=headers) as session:
+        url = f"{harness.url}/v1/images/edits"
         with pytest.raises(aiohttp.ClientResponseError) as told:
             async with session.post(url, data=_form("", photo())) as answer:
                 answer.raise_for_status()
@@ -68,13 +76,21 @@ async def test_open_webui_shows_the_reason() -> None:
         pytest.param("image[{}]", id="numbered"),
     ],
 )
-def test_requests(there: Neighbour, picture: Path, name: str) -> None:
+def test_requests(shared_gateway: ThreadedHarness, picture: Path, name: str) -> None:
     """requests writes no Content-Type to a file: what it is, its bytes say."""
     prompt = f"requests: {name}"
 
     told = json.loads(
         subprocess.run(
-            [sys.executable, str(_REQUESTS), there.base_url, KEY, str(picture), name, prompt],
+            [
+                sys.executable,
+                str(_REQUESTS),
+                shared_gateway.base_url,
+                KEY,
+                str(picture),
+                name,
+                prompt,
+            ],
             check=True,
             capture_output=True,
             timeout=120,
@@ -82,8 +98,8 @@ def test_requests(there: Neighbour, picture: Path, name: str) -> None:
     )
 
     (image,) = told["data"]
-    assert whose(b64decode(image["b64_json"])) == theirs(prompt, photo())
-    (task,) = there.tasks(prompt)
+    assert origin_of(b64decode(image["b64_json"])) == origin(prompt, photo())
+    (task,) = shared_gateway.tasks(prompt)
     assert task["inputs_sha256"] == [digest(photo())] * 2
 
 
@@ -102,20 +118,22 @@ def librechat(picture: Path) -> Callable[[str, str], dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)  # the packages may have to be installed
-def test_librechat(there: Neighbour, librechat: Callable[[str, str], dict[str, Any]]) -> None:
+def test_librechat(
+    shared_gateway: ThreadedHarness, librechat: Callable[[str, str], dict[str, Any]]
+) -> None:
     """Its form makes the edit, and it finds the picture where it looks for it."""
-    (made,) = librechat(there.base_url, "librechat")["pictures"]
+    (made,) = librechat(shared_gateway.base_url, "librechat")["pictures"]
 
-    assert whose(b64decode(made)) == theirs("librechat", photo())
+    assert origin_of(b64decode(made)) == origin("librechat", photo())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)  # the packages may have to be installed
 def test_librechat_shows_the_status(
-    there: Neighbour, librechat: Callable[[str, str], dict[str, Any]]
+    shared_gateway: ThreadedHarness, librechat: Callable[[str, str], dict[str, Any]]
 ) -> None:
     """axios tells its user the status, and hands the program our words."""
-    told = librechat(there.base_url, "[sandbox:refuse DataInspectionFailed]")
+    told = librechat(shared_gateway.base_url, "[sandbox:refuse DataInspectionFailed]")
 
     assert told["message"] == "Request failed with status code 400"
     assert told["body"]["error"]["code"] == "moderation_blocked"

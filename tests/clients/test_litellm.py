@@ -17,20 +17,20 @@ from PIL import Image
 
 from gateway.sandbox import Constant
 from tests.clients.python_packages import environment, run
-from tests.ports import free_port
-from tests.process import until
-from tests.whole import (
+from tests.harness import (
     KEY,
     PLAIN,
-    Neighbour,
+    ThreadedHarness,
     digest,
     eventually,
     hashed,
-    neighbour,
+    origin,
+    origin_of,
     photo,
-    theirs,
-    whose,
+    start_threaded_harness,
 )
+from tests.ports import free_port
+from tests.process import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,7 +57,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_library(
-    there: Neighbour, behind: str, programs: Path, picture: Path, mask: Path
+    shared_gateway: ThreadedHarness, behind: str, programs: Path, picture: Path, mask: Path
 ) -> None:
     """image_edit edits, takes lists, masks and n, and raises a refusal with its sentence."""
     one, several, masked = "litellm", "litellm: several", "litellm: mask"
@@ -74,15 +74,15 @@ def test_the_library(
     )
 
     assert [len(answer.get("pictures", ())) for answer in told] == [1, 2, 1, 0, 0]
-    assert whose(b64decode(told[0]["pictures"][0])) == theirs(one, photo())
-    (task,) = there.tasks(several)
+    assert origin_of(b64decode(told[0]["pictures"][0])) == origin(one, photo())
+    (task,) = shared_gateway.tasks(several)
     assert (task["n"], task["size"]) == (2, [1024, 1024])
     assert task["inputs_sha256"] == [digest(photo())] * 2
     _keeps_what_the_mask_protects(told[2]["pictures"][0])
     assert told[3]["name"] == "BadRequestError"
     assert "Expected a whole number from 1 to 10" in told[3]["message"]
     assert told[4]["name"] == "APIError"  # it reads a stream as JSON
-    assert len(there.tasks("litellm: stream")) == 1
+    assert len(shared_gateway.tasks("litellm: stream")) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +94,26 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def joining() -> Iterator[Neighbour]:
+def joining() -> Iterator[ThreadedHarness]:
     """A house whose tenant is behind a proxy that holds on."""
     acme = {"region": "beijing", "keys": [hashed(KEY)], "equal_edits": "join"}
-    with neighbour(replace(PLAIN, latency=Constant(0.1)), tenants={"acme": acme}) as found:
+    with start_threaded_harness(
+        replace(PLAIN, latency=Constant(0.1)), tenants={"acme": acme}
+    ) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def proxy(
-    there: Neighbour,
+    shared_gateway: ThreadedHarness,
     behind: str,
-    joining: Neighbour,
+    joining: ThreadedHarness,
     programs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Proxy]:
     """LiteLLM's proxy; its model gpt-image-1 is the gateway, gpt-image-2 that behind nginx."""
     folder = tmp_path_factory.mktemp("litellm")
-    models = {"gpt-image-1": there.url, "gpt-image-2": behind, "joining": joining.url}
+    models = {"gpt-image-1": shared_gateway.url, "gpt-image-2": behind, "joining": joining.url}
     entries = [
         f"""
   - model_name: {name}
@@ -153,7 +155,7 @@ def proxy(
 
 
 @pytest.mark.parametrize("model", ["gpt-image-1", "gpt-image-2"])
-def test_the_proxy(there: Neighbour, proxy: Proxy, mask: Path, model: str) -> None:
+def test_the_proxy(shared_gateway: ThreadedHarness, proxy: Proxy, mask: Path, model: str) -> None:
     """Edits, lists and masks go through it, and a refusal keeps its status and sentence."""
     prompt = f"through litellm {model}"
     with proxy.client() as client:
@@ -164,32 +166,32 @@ def test_the_proxy(there: Neighbour, proxy: Proxy, mask: Path, model: str) -> No
         with pytest.raises(openai.BadRequestError, match="Expected a whole number from 1 to 10"):
             client.images.edit(model=model, image=photo(), prompt="no", n=11)
 
-    assert whose(_first(one)) == theirs(prompt, photo())
-    assert len(there.tasks(prompt)) == 1
+    assert origin_of(_first(one)) == origin(prompt, photo())
+    assert len(shared_gateway.tasks(prompt)) == 1
     _keeps_what_the_mask_protects(_b64(under))
 
 
-def test_its_health_costs_money(there: Neighbour, proxy: Proxy) -> None:
+def test_its_health_costs_money(shared_gateway: ThreadedHarness, proxy: Proxy) -> None:
     """/health edits a picture of its own with every model."""
     theirs_ = "Add a small yellow star in the top right corner"
     headers = {"authorization": f"Bearer {_MASTER_KEY}"}
 
     httpx.get(f"{proxy.url}/health", headers=headers, trust_env=False, timeout=120)
 
-    made = [prompt for prompt in there.prompts() if prompt.startswith(theirs_)]
+    made = [prompt for prompt in shared_gateway.prompts() if prompt.startswith(theirs_)]
     assert len(made) == 2
 
 
-def test_its_streams_fail(there: Neighbour, proxy: Proxy) -> None:
+def test_its_streams_fail(shared_gateway: ThreadedHarness, proxy: Proxy) -> None:
     """It reads a stream as JSON: the edit is paid for, fails, and is paid for again."""
     prompt = "through litellm: stream"
     with proxy.client() as client, pytest.raises(openai.InternalServerError):
         client.images.edit(model="gpt-image-1", image=photo(), prompt=prompt, stream=True)
 
-    assert len(there.tasks(prompt)) > 1
+    assert len(shared_gateway.tasks(prompt)) > 1
 
 
-def test_it_holds_on(joining: Neighbour, proxy: Proxy) -> None:
+def test_it_holds_on(joining: ThreadedHarness, proxy: Proxy) -> None:
     """What its client repeats is one edit where the tenant says equal_edits = "join"."""
     prompt = "through litellm: held [sandbox:seconds 120]"
 
@@ -211,7 +213,7 @@ def test_it_holds_on(joining: Neighbour, proxy: Proxy) -> None:
 
     answer = asyncio.run(leave_and_come_back())
 
-    assert whose(_first(answer)) == theirs(prompt, photo())
+    assert origin_of(_first(answer)) == origin(prompt, photo())
     assert len(joining.tasks(prompt)) == 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.python_packages import environment, run
-from tests.whole import KEY, Neighbour, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, origin, origin_of, photo
 
 pytestmark = [
     pytest.mark.slow,
@@ -16,7 +16,7 @@ pytestmark = [
 _SERVER = "openai-image-gen-edit"
 
 
-def test_its_tools(there: Neighbour, behind: str, picture: Path, mask: Path) -> None:
+def test_its_tools(shared_gateway: ThreadedHarness, behind: str, picture: Path, mask: Path) -> None:
     """It edits, edits under a mask and generates; a refusal is an error with the reason."""
     programs = environment("mcp", f"{_SERVER}==0.1.8", "mcp[cli]<2")
     prompts = [f"mcp {number}" for number in range(3)]
@@ -39,6 +39,6 @@ def test_its_tools(there: Neighbour, behind: str, picture: Path, mask: Path) -> 
 
     assert [call["failed"] for call in told] == [False, False, False, True]
     (edited,) = told[0]["pictures"]
-    assert whose(b64decode(edited)) == theirs(prompts[0], photo())
-    assert [len(there.tasks(prompt)) for prompt in prompts] == [1, 1, 1]
+    assert origin_of(b64decode(edited)) == origin(prompts[0], photo())
+    assert [len(shared_gateway.tasks(prompt)) for prompt in prompts] == [1, 1, 1]
     assert "Expected a whole number from 1 to 10" in told[3]["texts"][0]

@@ -11,8 +11,17 @@ import pytest
 from gateway.sandbox import Constant
 from tests.clients import node_packages
 from tests.clients.cutter import cutting
-from tests.tools import needs
-from tests.whole import KEY, PLAIN, Neighbour, digest, neighbour, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    PLAIN,
+    ThreadedHarness,
+    digest,
+    origin,
+    origin_of,
+    photo,
+    start_threaded_harness,
+)
+from tests.programs import needs
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,9 +38,9 @@ def _packages() -> None:
 
 
 @pytest.fixture
-def brief() -> Iterator[Neighbour]:
+def brief() -> Iterator[ThreadedHarness]:
     """A house that waits 12 s for a silent body: a second and a half of ours."""
-    with neighbour(
+    with start_threaded_harness(
         replace(PLAIN, latency=Constant(0.1)), server={"port": 0, "idle_body_seconds": 12}
     ) as found:
         yield found
@@ -43,60 +52,65 @@ def _edit(base_url: str, package: str, *images: Path, **order: Any) -> dict[str,
 
 
 @_BOTH
-def test_an_edit(there: Neighbour, picture: Path, package: str) -> None:
+def test_an_edit(shared_gateway: ThreadedHarness, picture: Path, package: str) -> None:
     """The picture is of just these bytes and this prompt, whose line's end was CRLF on its way."""
-    told = _edit(there.base_url, package, picture, prompt=f"{package}\nline")
+    told = _edit(shared_gateway.base_url, package, picture, prompt=f"{package}\nline")
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(f"{package}\nline", photo())
+    assert origin_of(b64decode(made)) == origin(f"{package}\nline", photo())
 
 
 @_BOTH
-def test_several(there: Neighbour, picture: Path, package: str) -> None:
+def test_several(shared_gateway: ThreadedHarness, picture: Path, package: str) -> None:
     """Two pictures in, two out, by one task."""
     told = _edit(
-        there.base_url, package, picture, picture, prompt=f"{package}: several", more={"n": 2}
+        shared_gateway.base_url,
+        package,
+        picture,
+        picture,
+        prompt=f"{package}: several",
+        more={"n": 2},
     )
 
     assert len(told["pictures"]) == 2
-    (task,) = there.tasks(f"{package}: several")
+    (task,) = shared_gateway.tasks(f"{package}: several")
     assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
 
 
 @_BOTH
-def test_an_error(there: Neighbour, picture: Path, package: str) -> None:
+def test_an_error(shared_gateway: ThreadedHarness, picture: Path, package: str) -> None:
     """A bad field is a BadRequestError with its code and our message."""
-    told = _edit(there.base_url, package, picture, prompt="node", more={"n": 11})
+    told = _edit(shared_gateway.base_url, package, picture, prompt="node", more={"n": 11})
 
     assert (told["name"], told["status"], told["code"]) == ("BadRequestError", 400, "invalid_value")
     assert told["message"].startswith("400 ")
 
 
-def test_a_stream(there: Neighbour, picture: Path) -> None:
+def test_a_stream(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """7 reads a stream past its heartbeats."""
     prompt = "openai-7: streams [sandbox:seconds 12]"
 
-    told = _edit(there.base_url, "openai-7", picture, prompt=prompt, more={"stream": True})
+    told = _edit(shared_gateway.base_url, "openai-7", picture, prompt=prompt, more={"stream": True})
 
     (event,) = told["events"]
     assert event["type"] == "image_edit.completed"
-    assert whose(b64decode(event["b64_json"])) == theirs(prompt, photo())
+    assert origin_of(b64decode(event["b64_json"])) == origin(prompt, photo())
 
 
-def test_a_retry_of_7_joins(there: Neighbour, picture: Path) -> None:
+def test_a_retry_of_7_joins(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """When its connection breaks, 7 sends the edit again and gets what was begun."""
     prompt = "openai-7: joins [sandbox:seconds 16]"
 
-    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+    with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         told = _edit(f"{cutter.url}/v1", "openai-7", picture, prompt=prompt)
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
     assert cutter.connections == 2
-    assert len(there.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
-def test_a_retry_of_4_has_no_body(brief: Neighbour, picture: Path) -> None:
+def test_a_retry_of_4_has_no_body(brief: ThreadedHarness, picture: Path) -> None:
     """4 forgets the body of a retry: it is told 408 soon, and asking again has the picture."""
     prompt = "openai-4: joins [sandbox:seconds 8]"
 
@@ -109,5 +123,5 @@ def test_a_retry_of_4_has_no_body(brief: Neighbour, picture: Path) -> None:
     assert cutter.connections == 2
     assert (broken["status"], broken["code"]) == (408, "request_timeout")
     (made,) = again["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
     assert len(brief.tasks(prompt)) == 1

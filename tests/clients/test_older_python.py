@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.cutter import cutting
 from tests.clients.python_packages import edit, installed
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,29 +34,33 @@ def name(packages: Path) -> str:
     return packages.name
 
 
-def _edit(there: Neighbour, packages: Path, picture: Path, **order: Any) -> dict[str, Any]:
-    told = edit(packages, order.pop("base_url", there.base_url), picture, **{"key": KEY, **order})
+def _edit(
+    shared_gateway: ThreadedHarness, packages: Path, picture: Path, **order: Any
+) -> dict[str, Any]:
+    told = edit(
+        packages, order.pop("base_url", shared_gateway.base_url), picture, **{"key": KEY, **order}
+    )
     assert packages.name == f"openai-{told['version']}"
     return told
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
-def test_an_edit(there: Neighbour, packages: Path, name: str, picture: Path) -> None:
+def test_an_edit(shared_gateway: ThreadedHarness, packages: Path, name: str, picture: Path) -> None:
     """The picture is of just these bytes and this prompt, and the options are in the task."""
     prompt = f"{name}: ein Hut 🎩\nbitte"
     asked = {"n": 2, "size": "1024x1024", "extra_body": {"seed": 7}}
 
-    told = _edit(there, packages, picture, prompt=prompt, asked=asked)
+    told = _edit(shared_gateway, packages, picture, prompt=prompt, asked=asked)
 
-    assert [whose(b64decode(one)) for one in told["pictures"]] == [theirs(prompt, photo())] * 2
-    (task,) = there.tasks(prompt)
+    assert [origin_of(b64decode(one)) for one in told["pictures"]] == [origin(prompt, photo())] * 2
+    (task,) = shared_gateway.tasks(prompt)
     assert (task["n"], task["size"], task["seed"]) == (2, [1024, 1024], 7)
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
-def test_an_error(there: Neighbour, packages: Path, picture: Path) -> None:
+def test_an_error(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """A bad field is a BadRequestError; 1.0.0 tells its code and param only in its text."""
-    told = _edit(there, packages, picture, prompt="old", asked={"n": 11})
+    told = _edit(shared_gateway, packages, picture, prompt="old", asked={"n": 11})
 
     assert (told["name"], told["status"]) == ("BadRequestError", 400)
     assert "'param': 'n', 'code': 'invalid_value'" in told["text"]
@@ -65,25 +69,27 @@ def test_an_error(there: Neighbour, packages: Path, picture: Path) -> None:
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
-def test_an_empty_prompt(there: Neighbour, packages: Path, picture: Path) -> None:
+def test_an_empty_prompt(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """An empty prompt, which 1.x and 2.x leave out of the form, is a missing one."""
-    told = _edit(there, packages, picture, prompt="")
+    told = _edit(shared_gateway, packages, picture, prompt="")
 
     assert told["name"] == "BadRequestError"
     assert "'param': 'prompt', 'code': 'missing_required_parameter'" in told["text"]
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
-def test_a_wrong_key(there: Neighbour, packages: Path, picture: Path) -> None:
+def test_a_wrong_key(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """A wrong key is an AuthenticationError."""
-    told = _edit(there, packages, picture, prompt="old", key="wk-nobody")
+    told = _edit(shared_gateway, packages, picture, prompt="old", key="wk-nobody")
 
     assert told["name"] == "AuthenticationError"
     assert "'code': 'invalid_api_key'" in told["text"]
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
-def test_a_retry_joins(there: Neighbour, packages: Path, name: str, picture: Path) -> None:
+def test_a_retry_joins(
+    shared_gateway: ThreadedHarness, packages: Path, name: str, picture: Path
+) -> None:
     """
     When its connection breaks, the package sends the edit again, and gets what was begun.
 
@@ -91,48 +97,57 @@ def test_a_retry_joins(there: Neighbour, packages: Path, name: str, picture: Pat
     """
     prompt = f"{name}: joins [sandbox:seconds 16]"
 
-    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+    with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         base_url = f"{cutter.url}/v1"
-        told = _edit(there, packages, picture, prompt=prompt, base_url=base_url)
+        told = _edit(shared_gateway, packages, picture, prompt=prompt, base_url=base_url)
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())
     assert cutter.connections == 2
-    assert len(there.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
 @pytest.mark.parametrize("packages", _LATER, indirect=True)
-def test_several_pictures(there: Neighbour, packages: Path, name: str, picture: Path) -> None:
+def test_several_pictures(
+    shared_gateway: ThreadedHarness, packages: Path, name: str, picture: Path
+) -> None:
     """A list of pictures is one edit of all of them."""
     prompt = f"{name}: several"
 
-    told = _edit(there, packages, picture, prompt=prompt, many=2)
+    told = _edit(shared_gateway, packages, picture, prompt=prompt, many=2)
 
     assert len(told["pictures"]) == 1
-    (task,) = there.tasks(prompt)
+    (task,) = shared_gateway.tasks(prompt)
     assert task["inputs_sha256"] == [digest(photo())] * 2
 
 
 @pytest.mark.parametrize("packages", _LATER, indirect=True)
-def test_a_stream(there: Neighbour, packages: Path, name: str, picture: Path) -> None:
+def test_a_stream(
+    shared_gateway: ThreadedHarness, packages: Path, name: str, picture: Path
+) -> None:
     """A stream is read past its heartbeats to the picture."""
     prompt = f"{name}: streams [sandbox:seconds 12]"
 
-    told = _edit(there, packages, picture, prompt=prompt, asked={"stream": True})
+    told = _edit(shared_gateway, packages, picture, prompt=prompt, asked={"stream": True})
 
     (event,) = told["events"]
     assert event["type"] == "image_edit.completed"
-    assert whose(b64decode(event["b64_json"])) == theirs(prompt, photo())
+    assert origin_of(b64decode(event["b64_json"])) == origin(prompt, photo())
 
 
 @pytest.mark.parametrize("packages", _LATER, indirect=True)
-def test_azure(there: Neighbour, packages: Path, name: str, picture: Path) -> None:
+def test_azure(shared_gateway: ThreadedHarness, packages: Path, name: str, picture: Path) -> None:
     """AzureOpenAI finds its deployment; 1.x sends the key twice, which does no harm."""
     prompt = f"{name}: azure"
 
     told = _edit(
-        there, packages, picture, prompt=prompt, azure=there.url, asked={"model": "gpt-image-1"}
+        shared_gateway,
+        packages,
+        picture,
+        prompt=prompt,
+        azure=shared_gateway.url,
+        asked={"model": "gpt-image-1"},
     )
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(prompt, photo())
+    assert origin_of(b64decode(made)) == origin(prompt, photo())

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.harness import KEY, ThreadedHarness, origin, origin_of, photo
 from tests.nginx import nginx
-from tests.tools import cannot, found, needs
-from tests.whole import KEY, Neighbour, photo, theirs, whose
+from tests.programs import cannot, found, needs
 
 _JAVA = Path(__file__).parent / "java" / "Edit.java"
 
@@ -52,23 +52,25 @@ def _curl(url: str, picture: Path, prompt: str) -> dict[str, Any]:
 def _made(told: dict[str, Any]) -> tuple[str, str]:
     assert "data" in told, told
     (image,) = told["data"]
-    return whose(b64decode(image["b64_json"]))
+    return origin_of(b64decode(image["b64_json"]))
 
 
 @pytest.fixture(params=["direct", "offered", "always"])
-def url(request: pytest.FixtureRequest, there: Neighbour, tmp_path: Path) -> Iterator[str]:
+def url(
+    request: pytest.FixtureRequest, shared_gateway: ThreadedHarness, tmp_path: Path
+) -> Iterator[str]:
     """Where that house is found: by its own port, or behind an nginx with lines for websockets."""
     if request.param == "direct":
-        yield there.url
+        yield shared_gateway.url
         return
     if found("nginx") is None:
         cannot("nginx is not installed")
-    with nginx(tmp_path, there.url, waits=60, websockets=request.param) as proxy:
+    with nginx(tmp_path, shared_gateway.url, waits=60, websockets=request.param) as proxy:
         yield proxy.url
 
 
 @needs("java")
-def test_java(there: Neighbour, url: str, picture: Path) -> None:
+def test_java(shared_gateway: ThreadedHarness, url: str, picture: Path) -> None:
     """
     The JDK's client gets each of its pictures over HTTP/1.1, the later ones on a kept connection.
 
@@ -80,19 +82,19 @@ def test_java(there: Neighbour, url: str, picture: Path) -> None:
 
     for answer, prompt in zip(answers, prompts, strict=True):
         assert answer.startswith("200 HTTP_1_1 "), answer
-        assert _made(json.loads(answer.removeprefix("200 HTTP_1_1 "))) == theirs(prompt, photo())
-        assert len(there.tasks(prompt)) == 1
+        assert _made(json.loads(answer.removeprefix("200 HTTP_1_1 "))) == origin(prompt, photo())
+        assert len(shared_gateway.tasks(prompt)) == 1
 
 
 @needs("curl")
-def test_curl(there: Neighbour, url: str, picture: Path) -> None:
+def test_curl(shared_gateway: ThreadedHarness, url: str, picture: Path) -> None:
     """curl --http2 gets its picture."""
     prompt = f"curl --http2 {url}"
 
     told = _curl(url, picture, prompt)
 
-    assert _made(told) == theirs(prompt, photo())
-    assert len(there.tasks(prompt)) == 1
+    assert _made(told) == origin(prompt, photo())
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
 def test_a_request_within_a_body(url: str) -> None:
@@ -114,7 +116,9 @@ def test_a_request_within_a_body(url: str) -> None:
 
 
 @needs("curl")
-def test_others_on_the_same_connections(there: Neighbour, url: str, picture: Path) -> None:
+def test_others_on_the_same_connections(
+    shared_gateway: ThreadedHarness, url: str, picture: Path
+) -> None:
     """Each gets its own answer beside such offers, also where a proxy shares connections."""
     with ThreadPoolExecutor(6) as pool, httpx.Client(trust_env=False, timeout=120) as client:
 
@@ -133,5 +137,5 @@ def test_others_on_the_same_connections(there: Neighbour, url: str, picture: Pat
 
         answers = list(pool.map(edit_request, range(30)))
 
-    assert [_made(told) for _, told in answers] == [theirs(p, photo()) for p, _ in answers]
-    assert [len(there.tasks(prompt)) for prompt, _ in answers] == [1] * 30
+    assert [_made(told) for _, told in answers] == [origin(p, photo()) for p, _ in answers]
+    assert [len(shared_gateway.tasks(prompt)) for prompt, _ in answers] == [1] * 30

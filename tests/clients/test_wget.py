@@ -11,8 +11,16 @@ import pytest
 
 from gateway.sandbox import Constant
 from tests.clients.cutter import cutting
-from tests.tools import needs
-from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    PLAIN,
+    ThreadedHarness,
+    origin,
+    origin_of,
+    photo,
+    start_threaded_harness,
+)
+from tests.programs import needs
 
 pytestmark = [pytest.mark.slow, needs("wget")]
 
@@ -34,43 +42,47 @@ def wget(tmp_path: Path) -> Callable[..., tuple[str, str]]:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         (image,) = json.loads(answer.read_bytes())["data"]
-        return whose(b64decode(image["b64_json"]))
+        return origin_of(b64decode(image["b64_json"]))
 
     return run
 
 
 @pytest.fixture(scope="module")
-def hasty() -> Iterator[Neighbour]:
+def hasty() -> Iterator[ThreadedHarness]:
     """A house that keeps nobody waiting for more than 6 s: less than one of ours."""
     server = {"port": 0, "max_wait_seconds": 6}
-    with neighbour(replace(PLAIN, latency=Constant(0.1)), server=server) as found:
+    with start_threaded_harness(replace(PLAIN, latency=Constant(0.1)), server=server) as found:
         yield found
 
 
-def test_an_edit(there: Neighbour, url: str, wget: Callable[..., tuple[str, str]]) -> None:
+def test_an_edit(
+    shared_gateway: ThreadedHarness, url: str, wget: Callable[..., tuple[str, str]]
+) -> None:
     """An edit in JSON, with the picture as a data URL."""
     prompt = f"wget {url}"
 
-    assert wget(url, prompt) == theirs(prompt, photo())
-    assert len(there.tasks(prompt)) == 1
+    assert wget(url, prompt) == origin(prompt, photo())
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
-def test_a_broken_connection(there: Neighbour, wget: Callable[..., tuple[str, str]]) -> None:
+def test_a_broken_connection(
+    shared_gateway: ThreadedHarness, wget: Callable[..., tuple[str, str]]
+) -> None:
     """A connection that breaks is tried again, and the edit joined."""
     prompt = "wget: broken [sandbox:seconds 24]"
 
-    with cutting(there.url, when=lambda: bool(there.tasks(prompt))) as cutter:
+    with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         made = wget(cutter.url, prompt)
 
-    assert made == theirs(prompt, photo())
-    assert (cutter.connections, len(there.tasks(prompt))) == (2, 1)
+    assert made == origin(prompt, photo())
+    assert (cutter.connections, len(shared_gateway.tasks(prompt))) == (2, 1)
 
 
-def test_our_deadline(hasty: Neighbour, wget: Callable[..., tuple[str, str]]) -> None:
+def test_our_deadline(hasty: ThreadedHarness, wget: Callable[..., tuple[str, str]]) -> None:
     """--retry-on-http-error=503 asks again after still_running, and has the picture."""
     prompt = "wget: waits [sandbox:seconds 9]"
 
     made = wget(hasty.url, prompt, "--retry-on-http-error=503")
 
-    assert made == theirs(prompt, photo())
+    assert made == origin(prompt, photo())
     assert len(hasty.tasks(prompt)) == 1

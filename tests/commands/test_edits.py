@@ -19,9 +19,9 @@ from gateway.domain.record import EditState
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.sqlite_schema import only_holder
 from gateway.sandbox import AccountLimits
+from tests.harness import KEY, UPSTREAM_KEY, photo
 from tests.ledger.records import EDIT, FIRST, SECOND
-from tests.process import Process, region, tables, until
-from tests.whole import KEY, UPSTREAM_KEY, photo
+from tests.process import GatewayProcess, region, tables, until
 
 _ENVIRON = {"KEY": UPSTREAM_KEY, "CUSTOMER": KEY, "WRONG": "wk-nobody"}
 
@@ -76,9 +76,9 @@ def test_list(
     """Edits are listed, the newest first, by tenant, state and age; no key is needed for it."""
     assert _run(folder, "list", *argv, environ={}) == 0
 
-    said = capsys.readouterr().out
-    assert said.startswith("BEGAN (UTC)")
-    assert _listed(said) == found
+    logged = capsys.readouterr().out
+    assert logged.startswith("BEGAN (UTC)")
+    assert _listed(logged) == found
 
 
 def test_a_row_of_the_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,14 +111,14 @@ def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All that the ledger knows is shown, and nothing of it steers the terminal."""
     assert _run(folder, "show", "edit_young", environ={}) == 0
 
-    said = capsys.readouterr().out
-    known = dict(line.split(maxsplit=1) for line in said.splitlines() if len(line.split()) > 1)
+    logged = capsys.readouterr().out
+    known = dict(line.split(maxsplit=1) for line in logged.splitlines() if len(line.split()) > 1)
     assert known["edit_id"] == "edit_young"
     assert known["ignored"] == "user, quality"
     assert known["idempotency_key"] == "k?[31m"
     assert known["delivered"] == "no"
     assert known["account"] == "acme-cn"
-    assert "task-1" in said
+    assert "task-1" in logged
 
 
 @pytest.mark.parametrize("what", ["show", "cancel"])
@@ -220,12 +220,12 @@ def test_a_cut_id_of_several(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert _run(folder, "cancel", "youn") == 1
     assert _run(folder, "show", "young5") == 0
     assert _run(folder, "show", "edi") == 1
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == (
+    logged = capsys.readouterr().out.splitlines()
+    assert logged[0] == (
         "Several edits begin so: edit_young, edit_young5, edit_young4, edit_young3, edit_young2 …; "
         "give more of the id."
     )
-    assert said[-1] == "There is no such edit; edits are kept for 24 hours."
+    assert logged[-1] == "There is no such edit; edits are kept for 24 hours."
 
 
 # ---------------------------------------------------------------- cancelling
@@ -300,14 +300,14 @@ def _book(region_url: str, prompt: str) -> dict[str, Any]:
     return next((row for row in rows if row["prompt"] == prompt), {"status": ""})
 
 
-def _handed_in(process: Process, region_url: str, prompt: str, status: str) -> str:
+def _handed_in(process: GatewayProcess, region_url: str, prompt: str, status: str) -> str:
     edit_id = _post(process.url, prompt)
     until(lambda: _book(region_url, prompt)["status"] == status)
     until(lambda: "running" in _status(process, edit_id))
     return edit_id
 
 
-def _status(process: Process, edit_id: str) -> str:
+def _status(process: GatewayProcess, edit_id: str) -> str:
     headers = {"authorization": f"Bearer {KEY}"}
     url = f"{process.url}/v1/images/edits/{edit_id}"
     return httpx.get(url, headers=headers, timeout=30, trust_env=False).text
@@ -323,16 +323,16 @@ def _crowded() -> Iterator[str]:
 @pytest.mark.slow
 def test_by_the_gateway_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A running gateway is asked: PENDING ends at no cost, RUNNING is left alone."""
-    with _crowded() as url, Process(tmp_path, tables(tmp_path, url)) as process:
-        runs = _handed_in(process, url, "runs", "RUNNING")
+    with _crowded() as url, GatewayProcess(tmp_path, tables(tmp_path, url)) as process:
+        running_id = _handed_in(process, url, "runs", "RUNNING")
         waits = _handed_in(process, url, "waits", "PENDING")
         how = ("--key", "env:CUSTOMER", "--url", process.url)
 
         assert _run(tmp_path, "cancel", waits, *how) == 0
         assert capsys.readouterr().out.split()[-1] == "cancelled"
-        assert _run(tmp_path, "cancel", runs, *how) == 1
+        assert _run(tmp_path, "cancel", running_id, *how) == 1
         assert "runs or has ended: left alone" in capsys.readouterr().out
-        assert _run(tmp_path, "cancel", runs, "--key", "env:WRONG", "--url", process.url) == 2
+        assert _run(tmp_path, "cancel", running_id, "--key", "env:WRONG", "--url", process.url) == 2
         assert "the gateway answered 401; give a key of acme" in capsys.readouterr().err
 
         assert [_book(url, prompt)["status"] for prompt in ("waits", "runs")] == [
@@ -349,20 +349,20 @@ def test_by_the_gateway_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_without_a_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """DashScope is asked directly, and the next gateway learns of it there."""
     with _crowded() as url:
-        with Process(tmp_path, tables(tmp_path, url)) as process:
-            runs = _handed_in(process, url, "runs", "RUNNING")
+        with GatewayProcess(tmp_path, tables(tmp_path, url)) as process:
+            running_id = _handed_in(process, url, "runs", "RUNNING")
             waits = _handed_in(process, url, "waits", "PENDING")
             process.send(signal.SIGTERM)
             assert process.end() == 0
 
         assert _run(tmp_path, "cancel", waits) == 0
         assert capsys.readouterr().out.startswith("No gateway runs: DashScope was asked.")
-        assert _run(tmp_path, "cancel", runs) == 1
+        assert _run(tmp_path, "cancel", running_id) == 1
         assert "runs or has ended: left alone" in capsys.readouterr().out
         assert _book(url, "waits")["status"] == "CANCELED"
         assert _book(url, "runs")["status"] == "RUNNING"
 
-        with Process(tmp_path, tables(tmp_path, url)) as process:
+        with GatewayProcess(tmp_path, tables(tmp_path, url)) as process:
             until(lambda: "upstream_task_lost" in _status(process, waits))
             process.send(signal.SIGTERM)
             assert process.end() == 0

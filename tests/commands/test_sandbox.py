@@ -16,8 +16,8 @@ from starlette.types import ASGIApp
 from gateway.cli import main
 from gateway.commands import doctor, sandbox
 from gateway.config import load_config
-from tests.process import Process
-from tests.whole import photo
+from tests.harness import photo
+from tests.process import GatewayProcess
 
 PORTS = ["--beijing-port", "0", "--singapore-port", "0"]
 
@@ -67,14 +67,14 @@ def test_what_sandbox_and_key_print_is_one_config(
 ) -> None:
     """Pasted into one file, as printed, it passes the check, is served, and edits a picture."""
     main(["key", "--tenant", "acme"], {})
-    said = capsys.readouterr().out
-    key, lines = re.findall(r"wk-\S+", said)[0], said.partition("For the config:\n")[2]
+    logged = capsys.readouterr().out
+    key, lines = re.findall(r"wk-\S+", logged)[0], logged.partition("For the config:\n")[2]
     for name, value in re.findall(r"export (\w+)=(\S+)", welcome):
         monkeypatch.setenv(name, value)
     place = f'[server]\nport = 0\n[state]\npath = "{tmp_path / "gateway.db"}"\n'
     pasted = place + welcome[welcome.index("  [regions.beijing]") :] + lines
 
-    with Process(tmp_path, pasted) as process:
+    with GatewayProcess(tmp_path, pasted) as process:
         checked = main(["check", "--config", str(tmp_path / "g.toml")], os.environ)
         answer = httpx.post(
             f"{process.url}/v1/images/edits",
@@ -160,10 +160,10 @@ def test_bad_faults(
 
     code = main(["sandbox", "--faults", str(file), *PORTS], {})
 
-    said = capsys.readouterr().err
+    logged = capsys.readouterr().err
     assert code == 2
-    assert said.startswith(f"{file}: {complaint}")
-    assert said.count("\n") == 1
+    assert logged.startswith(f"{file}: {complaint}")
+    assert logged.count("\n") == 1
 
 
 def test_no_faults_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from gateway.commands.top import Update
 from gateway.config import ConfigError
 from tests.browser.scene import TOKEN, Scene, scene
 from tests.downstream.harness import FakeClock
-from tests.whole import eventually
+from tests.harness import eventually
 
 ENVIRON = {"TOKEN": TOKEN}  # the keys of its upstreams are no business of who watches
 _DEAD = "http://127.0.0.1:9"
@@ -32,7 +32,7 @@ def play() -> Iterator[Scene]:
             held.edit(tenant)
 
         async def at_work() -> bool:
-            seen = held.home.gateway.service.snapshot()
+            seen = held.harness.gateway.service.snapshot()
             return seen.running.total == 2 and seen.waiting.total == 1
 
         held.run(eventually(at_work))
@@ -216,7 +216,13 @@ def test_on_a_terminal(play: Scene) -> None:
     os.set_inheritable(theirs, True)
     environ = {**os.environ, **ENVIRON, "TERM": "xterm-256color", "COLUMNS": "150", "LINES": "50"}
     words = command("--url", play.url, "--token", "env:TOKEN")
-    with running(words, env=environ, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with running(
+        words,
+        env=environ,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
         os.close(theirs)
         seen, live = bytearray(), threading.Event()
 

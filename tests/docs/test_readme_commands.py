@@ -15,7 +15,7 @@ import pytest
 
 from tests.docs.pages import DOCS, ENGLISH, REFERENCE, ROOT, blocks
 from tests.ports import free_port
-from tests.tools import cannot, found
+from tests.programs import cannot, found
 
 pytestmark = pytest.mark.slow
 

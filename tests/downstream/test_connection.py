@@ -18,8 +18,8 @@ from starlette.routing import Route
 from gateway.downstream.body import ClientLeft
 from gateway.downstream.connection import Connection
 from gateway.downstream.disconnect import DisconnectWatch
-from tests.rush import RUSH
-from tests.whole import eventually
+from tests.fast_time import FAST_TIME
+from tests.harness import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -378,7 +378,7 @@ async def test_a_chunk_extension_that_never_ends() -> None:
 
 
 # In time that stands still while the machine does: the first head shall come within it.
-@pytest.mark.parametrize("anyio_backend", [RUSH], ids=["rush"])
+@pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
 async def test_a_head_that_comes_too_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever does not finish a head in time is hung up on, the second head as the first."""
     monkeypatch.setattr("gateway.downstream.connection.HEAD_SECONDS", 4.0)
@@ -395,7 +395,7 @@ async def test_a_head_that_comes_too_slowly(monkeypatch: pytest.MonkeyPatch) -> 
     assert rest == nothing == b""
 
 
-@pytest.mark.parametrize("anyio_backend", [RUSH], ids=["rush"])
+@pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
 async def test_half_a_head_behind_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that does not come to its end does not cut the answer that is still being made."""
     monkeypatch.setattr("gateway.downstream.connection.HEAD_SECONDS", 1.0)
@@ -435,7 +435,7 @@ async def test_a_large_body_is_no_large_head() -> None:
 # ---------------------------------------------------------------- connections that end
 
 
-@pytest.mark.parametrize("anyio_backend", [RUSH], ids=["rush"])
+@pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
 @pytest.mark.parametrize(
     ("path", "sent"),
     [
@@ -458,7 +458,7 @@ async def test_who_says_nothing_more(path: bytes, sent: bytes) -> None:
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-@pytest.mark.parametrize("anyio_backend", [RUSH], ids=["rush"])
+@pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
 async def test_who_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that takes no byte of its answer is cut off."""
     monkeypatch.setattr("gateway.downstream.connection.WRITE_STALL_SECONDS", 4.0)

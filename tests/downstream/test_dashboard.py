@@ -13,7 +13,7 @@ from gateway.config.build import build as build_config
 from gateway.domain.clock import SystemClock
 from gateway.downstream.dashboard import COOKIE, Dashboard
 from gateway.downstream.viewers import MOST_VIEWERS
-from tests.whole import tables
+from tests.harness import tables
 
 pytestmark = pytest.mark.anyio
 

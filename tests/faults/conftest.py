@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from tests.rush import RUSH
+from tests.fast_time import FAST_TIME
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, Mapping[str, Any]]:
-    return RUSH
+    return FAST_TIME

@@ -10,8 +10,8 @@ from signal import SIGKILL
 
 import httpx
 
+from tests.harness import UPSTREAM_KEY, eventually
 from tests.process import tables
-from tests.whole import UPSTREAM_KEY, eventually
 
 
 def config(folder: Path, region_url: str) -> Path:

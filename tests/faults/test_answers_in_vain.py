@@ -13,7 +13,16 @@ import pytest
 from openai import APITimeoutError, AsyncOpenAI
 
 from gateway.sandbox import Constant
-from tests.whole import KEY, PLAIN, House, hashed, house, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    PLAIN,
+    Harness,
+    hashed,
+    origin,
+    origin_of,
+    photo,
+    start_harness,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +39,10 @@ class _Proxy:
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, away = await asyncio.open_connection(self.target.host, self.target.port)
+        upstream, away = await asyncio.open_connection(self.target.host, self.target.port)
         async with asyncio.TaskGroup() as group:
             up = group.create_task(_pass_on(reader, away, marks=self.marks))
-            answer = await there.read()
+            answer = await upstream.read()
             up.cancel()
         if self.cuts:
             self.cuts -= 1
@@ -63,8 +72,8 @@ async def _pass_on(
 
 
 @asynccontextmanager
-async def _proxy(home: House, **more: Any) -> AsyncIterator[_Proxy]:
-    proxy = _Proxy(httpx.URL(home.url), **more)
+async def _proxy(harness: Harness, **more: Any) -> AsyncIterator[_Proxy]:
+    proxy = _Proxy(httpx.URL(harness.url), **more)
     async with asyncio.TaskGroup() as group:
 
         def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,12 +100,15 @@ async def _edit(proxy: _Proxy, **more: Any) -> bytes:
 @pytest.mark.parametrize("cuts", [1, 2])
 async def test_cut_after_the_last_byte(cuts: int) -> None:
     """The SDK's own retries get the picture that was made: one task, no exception."""
-    async with house(replace(PLAIN, plain_bytes=300_000)) as home, _proxy(home, cuts=cuts) as proxy:
+    async with (
+        start_harness(replace(PLAIN, plain_bytes=300_000)) as harness,
+        _proxy(harness, cuts=cuts) as proxy,
+    ):
         picture = await _edit(proxy, max_retries=2)
 
         assert proxy.cuts == 0
-        assert whose(picture) == theirs("make it sepia", photo())
-        assert (await home.books())["tasks_made"] == 1
+        assert origin_of(picture) == origin("make it sepia", photo())
+        assert (await harness.books())["tasks_made"] == 1
 
 
 @pytest.mark.parametrize(("equal_edits", "tasks"), [("join", 1), ("separate", 3)])
@@ -104,12 +116,12 @@ async def test_a_proxy_that_holds_on(equal_edits: str, tasks: int) -> None:
     """With "join" an impatient client behind one gets one picture of one task, else pays thrice."""
     tenant = {"region": "beijing", "keys": [hashed(KEY)], "equal_edits": equal_edits}
     async with (
-        house(replace(PLAIN, latency=Constant(12.0)), tenants={"acme": tenant}) as home,
-        _proxy(home, marks=False) as proxy,
+        start_harness(replace(PLAIN, latency=Constant(12.0)), tenants={"acme": tenant}) as harness,
+        _proxy(harness, marks=False) as proxy,
     ):
         with suppress(APITimeoutError):
             picture = await _edit(proxy, timeout=5, max_retries=2)
-            assert whose(picture) == theirs("make it sepia", photo())
+            assert origin_of(picture) == origin("make it sepia", photo())
             assert tasks == 1
 
-        assert (await home.books())["tasks_made"] == tasks
+        assert (await harness.books())["tasks_made"] == tasks

@@ -10,7 +10,7 @@ import pytest
 from gateway.sandbox import Constant, Drop, Fault
 from tests.faults.processes import serving
 from tests.faults.test_processes import street_of
-from tests.whole import PLAIN, photo, pictures_of, theirs, whose
+from tests.harness import PLAIN, origin, origin_of, photo, pictures_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -37,5 +37,5 @@ async def test_stopped_in_mid_submit(tmp_path: Path, answer: str) -> None:
         await asyncio.sleep(8.0)
         process.send_signal(SIGCONT)
 
-        assert whose(pictures_of(await call)[0]) == theirs("make it blue", photo())
+        assert origin_of(pictures_of(await call)[0]) == origin("make it blue", photo())
         assert (await street.books())["tasks_made"] == 1

@@ -8,7 +8,16 @@ import pytest
 
 from gateway.sandbox import Answer, Cut, Drop, End, Fault, Forget, Hang, Slow
 from gateway.upstream.clients import Purpose, Transports
-from tests.whole import PLAIN, House, direct, house, photo, pictures_of, theirs, whose
+from tests.harness import (
+    PLAIN,
+    Harness,
+    direct,
+    origin,
+    origin_of,
+    photo,
+    pictures_of,
+    start_harness,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -43,9 +52,9 @@ def _told(answer: httpx.Response) -> _End:
     return _End(answer.status_code, error["type"], error["code"], retried, error["param"])
 
 
-async def _money(home: House) -> tuple[int, int]:
+async def _money(harness: Harness) -> tuple[int, int]:
     """Tasks made, images billed."""
-    books = await home.books()
+    books = await harness.books()
     return books["tasks_made"], books["images_billed"]
 
 
@@ -79,10 +88,12 @@ _SUBMIT_4XX = [
 )
 async def test_refused_at_submit(status: int, code: str, said: str, end: _End) -> None:
     """A 4xx at submit has its own answer, makes no task and is not sent again."""
-    async with house(replace(PLAIN, faults=(Fault("submit", Answer(status, code, said)),))) as home:
-        answer = await home.edit()
+    async with start_harness(
+        replace(PLAIN, faults=(Fault("submit", Answer(status, code, said)),))
+    ) as harness:
+        answer = await harness.edit()
 
-        books = await home.books()
+        books = await harness.books()
     assert _told(answer) == end
     assert "retry-after" not in answer.headers
     assert (books["tasks_made"], books["images_billed"]) == (0, 0)
@@ -105,24 +116,28 @@ async def test_refused_at_submit(status: int, code: str, said: str, end: _End) -
 )
 async def test_failed_task(code: str, end: _End) -> None:
     """A FAILED task is never a 200, and costs nothing."""
-    async with house(replace(PLAIN, faults=(Fault("submit", End("FAILED", code)),))) as home:
-        answer = await home.edit()
+    async with start_harness(
+        replace(PLAIN, faults=(Fault("submit", End("FAILED", code)),))
+    ) as harness:
+        answer = await harness.edit()
 
         assert _told(answer) == end
         assert answer.headers["x-wan-task-id"]
         assert answer.json()["error"]["edit_id"] == answer.headers["x-wan-edit-id"]
-        assert await _money(home) == (1, 0)
+        assert await _money(harness) == (1, 0)
 
 
 async def test_a_failed_task_is_made_anew_by_the_retry() -> None:
     """After a FAILED for a reason of theirs, the retry brings a new task and gets its picture."""
-    async with house(replace(PLAIN, faults=(Fault("submit", End("FAILED"), count=1),))) as home:
-        await home.edit()
+    async with start_harness(
+        replace(PLAIN, faults=(Fault("submit", End("FAILED"), count=1),))
+    ) as harness:
+        await harness.edit()
 
-        answer = await home.edit(headers={"x-stainless-retry-count": "1"})
+        answer = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
         assert len(pictures_of(answer)) == 1
-        assert await _money(home) == (2, 1)
+        assert await _money(harness) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,32 +149,32 @@ async def test_a_failed_task_is_made_anew_by_the_retry() -> None:
 )
 async def test_lost_task(status: Any, retried: bool) -> None:
     """A task that DashScope lost is told as such; only a cancelled one is asked for again."""
-    async with house(replace(PLAIN, faults=(Fault("submit", End(status)),))) as home:
-        answer = await home.edit()
+    async with start_harness(replace(PLAIN, faults=(Fault("submit", End(status)),))) as harness:
+        answer = await harness.edit()
 
         assert _told(answer) == _End(500, "server_error", "upstream_task_lost", retried)
-        assert await _money(home) == (1, 0)
+        assert await _money(harness) == (1, 0)
 
 
 async def test_partial_success() -> None:
     """Of three pictures one failed: 200 with the two good ones, in order, and a count."""
     faults = (Fault("submit", End(images=(1,), code="DataInspectionFailed")),)
-    async with house(replace(PLAIN, faults=faults)) as home:
-        answer = await home.edit(n="3")
+    async with start_harness(replace(PLAIN, faults=faults)) as harness:
+        answer = await harness.edit(n="3")
 
         assert len(pictures_of(answer)) == 2
         assert answer.headers["x-wan-images"] == "requested=3, delivered=2"
-        assert await _money(home) == (1, 2)
+        assert await _money(harness) == (1, 2)
 
 
 async def test_no_picture_of_several() -> None:
     """A SUCCEEDED without a single picture is no success."""
     faults = (Fault("submit", End(images=(0, 1), code="DataInspectionFailed")),)
-    async with house(replace(PLAIN, faults=faults)) as home:
-        answer = await home.edit(n="2")
+    async with start_harness(replace(PLAIN, faults=faults)) as harness:
+        answer = await harness.edit(n="2")
 
         assert _told(answer) == _CONTENT
-        assert await _money(home) == (1, 0)
+        assert await _money(harness) == (1, 0)
 
 
 _HARMLESS = [
@@ -188,13 +203,13 @@ _HARMLESS = [
 @pytest.mark.parametrize("faults", _HARMLESS)
 async def test_harmless(faults: tuple[Fault, ...]) -> None:
     """What passes is not seen by the client: one task, and the picture of what was sent."""
-    async with house(replace(PLAIN, faults=faults)) as home:
-        answer = await home.edit("make it blue")
+    async with start_harness(replace(PLAIN, faults=faults)) as harness:
+        answer = await harness.edit("make it blue")
 
         (picture,) = pictures_of(answer)
-        assert whose(picture) == theirs("make it blue", photo())
-        assert await _money(home) == (1, 1)
-        books = await home.books()
+        assert origin_of(picture) == origin("make it blue", photo())
+        assert await _money(harness) == (1, 1)
+        books = await harness.books()
         assert books["counts"][f"{faults[0].on}.faulted"] == (faults[0].count or 0)
 
 
@@ -202,8 +217,8 @@ async def test_a_cut_download_is_resumed() -> None:
     """The second try asks for the bytes that are missing, and no more."""
     faults = (Fault("download", Cut(20_000), count=1),)
     asked: list[str | None] = []
-    async with house(replace(PLAIN, faults=faults), transports=_watching(asked)) as home:
-        answer = await home.edit()
+    async with start_harness(replace(PLAIN, faults=faults), transports=_watching(asked)) as harness:
+        answer = await harness.edit()
 
         assert pictures_of(answer)
         assert asked[0] is None
@@ -220,17 +235,17 @@ async def test_a_cut_download_is_resumed() -> None:
 )
 async def test_no_download_in_time(action: Any) -> None:
     """A picture that cannot be had is promised to the retry, which gets it without a new task."""
-    async with house(replace(PLAIN, faults=(Fault("download", action),))) as home:
-        answer = await home.edit(headers=_SOON)
+    async with start_harness(replace(PLAIN, faults=(Fault("download", action),))) as harness:
+        answer = await harness.edit(headers=_SOON)
         told = _told(answer)
-        await home.script()
-        again = await home.edit(headers={"x-stainless-retry-count": "1"})
+        await harness.set_faults()
+        again = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
         assert told == _End(503, "server_error", "result_unavailable", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert answer.json()["error"]["edit_id"] == again.headers["x-wan-edit-id"]
-        assert whose(pictures_of(again)[0]) == theirs("make it sepia", photo())
-        assert await _money(home) == (1, 1)
+        assert origin_of(pictures_of(again)[0]) == origin("make it sepia", photo())
+        assert await _money(harness) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -246,62 +261,62 @@ async def test_no_download_in_time(action: Any) -> None:
 @pytest.mark.parametrize("output_format", ["png", "jpeg"])
 async def test_never_to_be_had(action: Any, why: str, output_format: str) -> None:
     """What stays out of reach with fresh URLs is final to the client, who hears what to do."""
-    async with house(replace(PLAIN, faults=(Fault("download", action),))) as home:
-        answer = await home.edit(output_format=output_format)
+    async with start_harness(replace(PLAIN, faults=(Fault("download", action),))) as harness:
+        answer = await harness.edit(output_format=output_format)
 
-        metrics = (await home.http.get("/metrics")).text
+        metrics = (await harness.http.get("/metrics")).text
         assert _told(answer) == _End(503, "server_error", "result_unavailable", False)
         assert why in answer.json()["error"]["message"]
         assert "/v1/images/edits/edit_" in answer.json()["error"]["message"]
         assert 'undelivered_tasks_total{reason="result_unavailable"} 1.0' in metrics
-        assert await _money(home) == (1, 1)
+        assert await _money(harness) == (1, 1)
 
 
 async def test_a_picture_that_always_breaks_off() -> None:
     """An answer that has begun breaks off where its picture does; the retry gets it whole."""
-    async with house(replace(PLAIN, faults=(Fault("download", Cut(100)),))) as home:
+    async with start_harness(replace(PLAIN, faults=(Fault("download", Cut(100)),))) as harness:
         with pytest.raises(httpx.RemoteProtocolError):
-            await home.edit(headers=_SOON)
-        await home.script()
-        again = await home.edit(headers={"x-stainless-retry-count": "1"})
+            await harness.edit(headers=_SOON)
+        await harness.set_faults()
+        again = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
-        assert whose(pictures_of(again)[0]) == theirs("make it sepia", photo())
-        assert await _money(home) == (1, 1)
+        assert origin_of(pictures_of(again)[0]) == origin("make it sepia", photo())
+        assert await _money(harness) == (1, 1)
 
 
 async def test_throttled_beyond_patience() -> None:
     """An upstream that throttles past the patience is a 429 that says when to come again."""
     faults = (Fault("submit", Answer(429, "Throttling.RateQuota")),)
-    async with house(replace(PLAIN, faults=faults)) as home:
-        answer = await home.edit(headers=_SOON)
+    async with start_harness(replace(PLAIN, faults=faults)) as harness:
+        answer = await harness.edit(headers=_SOON)
 
         assert _told(answer) == _End(429, "rate_limit_error", "rate_limit_exceeded", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert 0 < int(answer.headers["retry-after"]) <= 60
-        assert await _money(home) == (0, 0)
+        assert await _money(harness) == (0, 0)
 
 
 async def test_still_running_at_the_deadline() -> None:
     """At the deadline the edit goes on; it can be had by its id, and only by its tenant."""
     faults = (Fault("submit", End(seconds=20)),)
-    async with house(replace(PLAIN, faults=faults)) as home:
-        answer = await home.edit(headers=_SOON)
+    async with start_harness(replace(PLAIN, faults=faults)) as harness:
+        answer = await harness.edit(headers=_SOON)
         address = f"/v1/images/edits/{answer.headers['x-wan-edit-id']}"
-        meanwhile = await home.http.get(address)
-        await home.until("SUCCEEDED")
-        later = await _ended(home, address)
+        meanwhile = await harness.http.get(address)
+        await harness.until("SUCCEEDED")
+        later = await _ended(harness, address)
 
         assert _told(answer) == _End(503, "server_error", "still_running", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert meanwhile.status_code == 202
         assert set(meanwhile.json()) == {"id", "object", "status", "created"}
-        assert whose(pictures_of(later)[0]) == theirs("make it sepia", photo())
-        assert await _money(home) == (1, 1)
+        assert origin_of(pictures_of(later)[0]) == origin("make it sepia", photo())
+        assert await _money(harness) == (1, 1)
 
 
-async def _ended(home: House, address: str) -> httpx.Response:
+async def _ended(harness: Harness, address: str) -> httpx.Response:
     for _ in range(100):
-        answer = await home.http.get(address)
+        answer = await harness.http.get(address)
         if answer.status_code != 202:
             return answer
     raise AssertionError("it never ended")
@@ -310,12 +325,12 @@ async def _ended(home: House, address: str) -> httpx.Response:
 async def test_line_full() -> None:
     """An edit that finds the line full is refused at once, and nothing was submitted."""
     tenants = {"acme": {"region": "beijing", "open": True, "max_waiting": 0}}
-    async with house(tenants=tenants) as home:
-        answer = await home.edit()
+    async with start_harness(tenants=tenants) as harness:
+        answer = await harness.edit()
 
         assert _told(answer) == _End(429, "rate_limit_error", "rate_limit_exceeded", True)
         assert int(answer.headers["retry-after-ms"]) > 0
-        assert await _money(home) == (0, 0)
+        assert await _money(harness) == (0, 0)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.whole import KEY, House, eventually, house, photo, pictures_of
+from tests.harness import KEY, Harness, eventually, photo, pictures_of, start_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -47,9 +47,9 @@ def _head(kind: bytes, *more: bytes) -> bytes:
 
 @asynccontextmanager
 async def _wire(
-    home: House,
+    harness: Harness,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    url = httpx.URL(home.url)
+    url = httpx.URL(harness.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
         yield reader, writer
@@ -70,64 +70,64 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), orjson.loads(body)["error"]
 
 
-async def _nothing_was_asked(home: House) -> None:
-    assert (await home.books())["counts"] == {}
+async def _nothing_was_asked(harness: Harness) -> None:
+    assert (await harness.books())["counts"] == {}
 
 
 async def test_cut_body() -> None:
     """A client that breaks off in mid-body leaves nothing behind, and the next one is served."""
     kind, body = _form()
-    async with house(server=_LIMITS) as home:
-        async with _wire(home) as (_, writer):
+    async with start_harness(server=_LIMITS) as harness:
+        async with _wire(harness) as (_, writer):
             writer.write(_head(kind, b"content-length: %d" % len(body)) + body[:-40])
             await writer.drain()
             await asyncio.sleep(0.5)
 
         await asyncio.sleep(0.5)
-        await _nothing_was_asked(home)
-        assert pictures_of(await home.edit())
+        await _nothing_was_asked(harness)
+        assert pictures_of(await harness.edit())
 
 
 async def test_body_without_its_end() -> None:
     """A form whose last boundary is missing is refused, not taken for a shorter one."""
     kind, body = _form()
-    async with house(server=_LIMITS) as home:
-        answer = await home.http.post(
+    async with start_harness(server=_LIMITS) as harness:
+        answer = await harness.http.post(
             "/v1/images/edits", content=body[:-40], headers={"content-type": kind.decode()}
         )
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request_body")
-        await _nothing_was_asked(home)
+        await _nothing_was_asked(harness)
 
 
 async def test_slow_body() -> None:
     """A body that falls silent is answered 408, which SDKs repeat."""
     kind, body = _form()
-    async with house(server=_LIMITS) as home, _wire(home) as (reader, writer):
+    async with start_harness(server=_LIMITS) as harness, _wire(harness) as (reader, writer):
         writer.write(_head(kind, b"content-length: %d" % len(body)) + body[:500])
 
         status, error = await _answer(reader)
 
         assert (status, error["code"]) == (408, "request_timeout")
-        await _nothing_was_asked(home)
+        await _nothing_was_asked(harness)
 
 
 async def test_announced_too_large() -> None:
     """A body that announces itself as too large is refused before a byte of it is read."""
     kind, _ = _form()
-    async with house(server=_LIMITS) as home, _wire(home) as (reader, writer):
+    async with start_harness(server=_LIMITS) as harness, _wire(harness) as (reader, writer):
         writer.write(_head(kind, b"content-length: 100001"))
 
         status, error = await _answer(reader)
 
         assert (status, error["code"]) == (413, "request_too_large")
-        await _nothing_was_asked(home)
+        await _nothing_was_asked(harness)
 
 
 async def test_chunked_too_large() -> None:
     """A body that says nothing of its length is refused as soon as it is too large."""
     kind, _ = _form()
-    async with house(server=_LIMITS) as home, _wire(home) as (reader, writer):
+    async with start_harness(server=_LIMITS) as harness, _wire(harness) as (reader, writer):
         writer.write(_head(kind, b"transfer-encoding: chunked"))
         writer.write(b"20000\r\n" + bytes(0x20000) + b"\r\n")
 
@@ -136,11 +136,11 @@ async def test_chunked_too_large() -> None:
         assert (status, error["code"]) == (413, "request_too_large")
 
 
-async def _held(home: House, least: int) -> None:
+async def _held(harness: Harness, least: int) -> None:
     """Wait until the gateway holds so many bytes of bodies."""
 
     async def held() -> bool:
-        text = (await home.http.get("/metrics")).text
+        text = (await harness.http.get("/metrics")).text
         (line,) = (one for one in text.splitlines() if one.startswith(_HELD))
         return float(line.split()[1]) >= least
 
@@ -150,11 +150,11 @@ async def _held(home: House, least: int) -> None:
 async def test_too_much_in_flight() -> None:
     """Bodies that together are over the budget are refused with a 503, and the rest goes on."""
     kind, body = _form()
-    async with house(server=_LIMITS) as home, _wire(home) as (_, first):
+    async with start_harness(server=_LIMITS) as harness, _wire(harness) as (_, first):
         first.write(_head(kind, b"content-length: 99000") + body[:500] + bytes(90_000))
-        await _held(home, 90_000)
+        await _held(harness, 90_000)
 
-        async with _wire(home) as (reader, second):
+        async with _wire(harness) as (reader, second):
             second.write(_head(kind, b"content-length: 99000") + body[:500])
             status, error = await _answer(reader)
 
@@ -165,13 +165,13 @@ async def test_too_much_in_flight() -> None:
 async def test_what_is_announced_takes_no_room() -> None:
     """Bodies that are announced and do not come keep nobody else out."""
     kind, body = _form()
-    async with house(server=_LIMITS) as home, AsyncExitStack() as stack:
+    async with start_harness(server=_LIMITS) as harness, AsyncExitStack() as stack:
         for _ in range(3):
-            _, writer = await stack.enter_async_context(_wire(home))
+            _, writer = await stack.enter_async_context(_wire(harness))
             writer.write(_head(kind, b"content-length: 99000") + body[:480])
-        await _held(home, 3 * 480)
+        await _held(harness, 3 * 480)
 
-        answer = await home.http.post(
+        answer = await harness.http.post(
             "/v1/images/edits", content=body, headers={"content-type": kind.decode()}
         )
 
@@ -189,8 +189,8 @@ async def test_what_is_announced_takes_no_room() -> None:
 )
 async def test_unknown(method: str, path: str, status: int, code: str) -> None:
     """Unknown paths, methods and edits are told in OpenAI's envelope, with a request id."""
-    async with house() as home:
-        answer = await home.http.request(method, path)
+    async with start_harness() as harness:
+        answer = await harness.http.request(method, path)
 
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (status, code)

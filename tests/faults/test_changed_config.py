@@ -21,8 +21,7 @@ from gateway.domain.clock import Clock
 from gateway.edits.takeover import OrphanedEditsError
 from gateway.ledger.reading import list_unfinished
 from gateway.sandbox import Constant
-from tests.warp import WarpClock
-from tests.whole import (
+from tests.harness import (
     KEY,
     PLAIN,
     direct,
@@ -33,6 +32,7 @@ from tests.whole import (
     region,
     serving_gateway,
 )
+from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import orjson
 import pytest
 from PIL import Image
 
-from tests.process import Process, region, tables, until
-from tests.whole import KEY, hashed, photo
+from tests.harness import KEY, hashed, photo
+from tests.process import GatewayProcess, region, tables, until
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +22,16 @@ _LOUD = "wk-loud"
 _SLOW_READERS = 12
 
 
-def _process(folder: Path, region_url: str, **server: object) -> Process:
+def _process(folder: Path, region_url: str, **server: object) -> GatewayProcess:
     loud = f"""
         [tenants.loud]
         region = "beijing"
         keys = ["{hashed(_LOUD)}"]
     """
-    return Process(folder, tables(folder, region_url, **server) + loud)
+    return GatewayProcess(folder, tables(folder, region_url, **server) + loud)
 
 
-def _edit(process: Process, key: str, picture: bytes, **files: bytes) -> httpx.Response:
+def _edit(process: GatewayProcess, key: str, picture: bytes, **files: bytes) -> httpx.Response:
     return httpx.post(
         f"{process.url}/v1/images/edits",
         data={"prompt": "make it sepia"},
@@ -42,7 +42,7 @@ def _edit(process: Process, key: str, picture: bytes, **files: bytes) -> httpx.R
     )
 
 
-def _asked(process: Process, head: str, key: str = _LOUD) -> socket.socket:
+def _asked(process: GatewayProcess, head: str, key: str = _LOUD) -> socket.socket:
     """A connection on which a request was begun; little of its answer fits on the way."""
     url = httpx.URL(process.url)
     connection = socket.socket()
@@ -53,7 +53,7 @@ def _asked(process: Process, head: str, key: str = _LOUD) -> socket.socket:
     return connection
 
 
-def _begun(process: Process, announced: int, *, size: int) -> socket.socket:
+def _begun(process: GatewayProcess, announced: int, *, size: int) -> socket.socket:
     """An upload of which *size* bytes come and then nothing; it announces more."""
     connection = _asked(process, "POST /v1/images/edits HTTP/1.1")
     form = b'--B\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
@@ -62,13 +62,13 @@ def _begun(process: Process, announced: int, *, size: int) -> socket.socket:
     return connection
 
 
-def _metric(process: Process, name: str) -> float:
+def _metric(process: GatewayProcess, name: str) -> float:
     page = httpx.get(f"{process.url}/metrics", timeout=60, trust_env=False).text
     (line,) = (line for line in page.splitlines() if line.startswith(f"{name} "))
     return float(line.split()[1])
 
 
-def _held(process: Process) -> float:
+def _held(process: GatewayProcess) -> float:
     return _metric(process, "wan_gateway_inflight_body_bytes")
 
 
@@ -96,7 +96,7 @@ def test_one_tenant_cannot_fill_the_budget(tmp_path: Path, connections: int, siz
         process.terminate()
 
 
-def _rss(process: Process) -> int:
+def _rss(process: GatewayProcess) -> int:
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024
 

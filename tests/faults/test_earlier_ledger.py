@@ -11,8 +11,8 @@ import pytest
 
 from gateway.sandbox import Constant, create_sandbox, running
 from tests.faults.processes import config, serving
+from tests.harness import KEY, PLAIN, UPSTREAM_KEY, origin, origin_of, pictures_of
 from tests.ports import free_port
-from tests.whole import KEY, PLAIN, UPSTREAM_KEY, pictures_of, theirs, whose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -104,9 +104,9 @@ async def test_earlier_ledger(tmp_path: Path) -> None:
 
         for answered in (answers, again):
             assert {
-                prompt: (answer.headers.get("x-wan-edit-id"), whose(*pictures_of(answer)))
+                prompt: (answer.headers.get("x-wan-edit-id"), origin_of(*pictures_of(answer)))
                 for prompt, answer in answered.items()
-            } == {prompt: (ids[prompt], theirs(prompt, _PHOTO)) for prompt in _PROMPTS}
+            } == {prompt: (ids[prompt], origin(prompt, _PHOTO)) for prompt in _PROMPTS}
         assert answers["delivered by key"].headers["idempotent-replayed"] == "true"
         assert (reused.status_code, reused.json()["error"]["code"]) == (
             422,

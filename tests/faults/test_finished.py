@@ -11,8 +11,8 @@ from PIL import Image, ImageChops
 
 from gateway.sandbox import Constant, SandboxConfig, create_sandbox, running
 from tests.faults.processes import config, serving
+from tests.harness import KEY, Harness, eventually, photo, pictures_of, start_harness
 from tests.ports import free_port
-from tests.whole import KEY, House, eventually, house, photo, pictures_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,14 +43,16 @@ def hole_in(size: tuple[int, int]) -> bytes:
 
 
 @pytest.fixture
-async def home() -> AsyncIterator[House]:
-    async with house(MADE) as home:
-        yield home
+async def harness() -> AsyncIterator[Harness]:
+    async with start_harness(MADE) as harness:
+        yield harness
 
 
-async def mask_edit(home: House, original: bytes, mask: bytes, **fields: str) -> httpx.Response:
+async def mask_edit(
+    harness: Harness, original: bytes, mask: bytes, **fields: str
+) -> httpx.Response:
     """POST an edit with a mask and without a size."""
-    return await home.http.post(
+    return await harness.http.post(
         "/v1/images/edits",
         data={"prompt": PROMPT, **fields},
         files={"image": ("a.png", original), "mask": ("m.png", mask)},
@@ -72,18 +74,18 @@ def assert_kept(made: Image.Image, original: Image.Image) -> None:
     "size",
     [pytest.param((1024, 768), id="legal"), pytest.param((400, 400), id="made-by-scaling")],
 )
-async def test_mask_composite(home: House, size: tuple[int, int]) -> None:
+async def test_mask_composite(harness: Harness, size: tuple[int, int]) -> None:
     """The answer is as large as the original and equals it wherever the mask is opaque."""
     original = Image.effect_noise(size, 60).convert("RGB")
 
-    answer = await mask_edit(home, saved(original), hole_in(size))
+    answer = await mask_edit(harness, saved(original), hole_in(size))
 
     assert_kept(opened(pictures_of(answer)[0]), original)
     assert answer.json()["size"] == f"{size[0]}x{size[1]}"
-    assert (await home.books())["tasks_made"] == 1
+    assert (await harness.books())["tasks_made"] == 1
 
 
-async def test_a_turned_photograph(home: House) -> None:
+async def test_a_turned_photograph(harness: Harness) -> None:
     """A phone's picture, stored lying with Exif: the mask lies on what a person sees."""
     upright = Image.effect_noise((768, 1024), 60).convert("RGB")
     exif = Image.Exif()
@@ -91,24 +93,24 @@ async def test_a_turned_photograph(home: House) -> None:
     file = BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
 
-    answer = await mask_edit(home, file.getvalue(), hole_in((768, 1024)))
+    answer = await mask_edit(harness, file.getvalue(), hole_in((768, 1024)))
 
     assert_kept(opened(pictures_of(answer)[0]), upright)
     assert "1:rotated" in answer.headers["x-wan-adjusted"]
 
 
-async def test_masked_jpegs(home: House) -> None:
+async def test_masked_jpegs(harness: Harness) -> None:
     """Several pictures, masked, as JPEG: each is what its bytes say."""
-    answer = await mask_edit(home, photo(), hole_in((400, 400)), n="5", output_format="jpeg")
+    answer = await mask_edit(harness, photo(), hole_in((400, 400)), n="5", output_format="jpeg")
 
     made = [opened(content) for content in pictures_of(answer)]
     assert [(picture.format, picture.size) for picture in made] == [("JPEG", (400, 400))] * 5
     assert answer.json()["output_format"] == "jpeg"
 
 
-async def test_a_mask_of_another_size(home: House) -> None:
+async def test_a_mask_of_another_size(harness: Harness) -> None:
     """Nothing is submitted for a mask that does not fit its picture."""
-    answer = await mask_edit(home, photo(), hole_in((512, 512)))
+    answer = await mask_edit(harness, photo(), hole_in((512, 512)))
 
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (
@@ -117,7 +119,7 @@ async def test_a_mask_of_another_size(home: House) -> None:
         "mask",
     )
     assert "it is 512x512, but the image is 400x400" in error["message"]
-    assert (await home.books())["tasks_made"] == 0
+    assert (await harness.books())["tasks_made"] == 0
 
 
 @pytest.mark.parametrize(
@@ -129,9 +131,9 @@ async def test_a_mask_of_another_size(home: House) -> None:
         pytest.param("2160x3840", "954x1696", id="largest"),
     ],
 )
-async def test_sizes_beyond_the_rule(home: House, size: str, made: str) -> None:
+async def test_sizes_beyond_the_rule(harness: Harness, size: str, made: str) -> None:
     """The answer has exactly the size that was asked for, and says how it came to be."""
-    answer = await home.edit(size=size)
+    answer = await harness.edit(size=size)
 
     width, height = map(int, size.split("x"))
     assert opened(pictures_of(answer)[0]).size == (width, height)
@@ -140,11 +142,13 @@ async def test_sizes_beyond_the_rule(home: House, size: str, made: str) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
-async def test_formats(home: House, output_format: str) -> None:
+async def test_formats(harness: Harness, output_format: str) -> None:
     """The bytes are of the format that the answer names; less compression quality is shorter."""
     picture = saved(Image.effect_noise((400, 400), 60))
-    fine = await home.edit(picture=picture, output_format=output_format)
-    coarse = await home.edit(picture=picture, output_format=output_format, output_compression="5")
+    fine = await harness.edit(picture=picture, output_format=output_format)
+    coarse = await harness.edit(
+        picture=picture, output_format=output_format, output_compression="5"
+    )
 
     (fine_bytes,), (coarse_bytes,) = pictures_of(fine), pictures_of(coarse)
     assert (opened(fine_bytes).format or "").lower() == output_format
@@ -154,9 +158,9 @@ async def test_formats(home: House, output_format: str) -> None:
     assert "x-wan-ignored-params" not in coarse.headers
 
 
-async def test_png_is_dashscopes_own(home: House) -> None:
+async def test_png_is_dashscopes_own(harness: Harness) -> None:
     """A PNG of a size that DashScope makes goes through byte for byte."""
-    answer = await home.edit(output_format="png")
+    answer = await harness.edit(output_format="png")
 
     assert b"sandbox-task" in pictures_of(answer)[0]
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.sandbox import Constant, Drop, Fault, read_labels
-from tests.whole import PLAIN, House, digest, house, pictures_of
+from tests.harness import PLAIN, Harness, digest, pictures_of, start_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -17,9 +17,9 @@ PATH = "/v1/images/generations"
 
 
 async def generate(
-    home: House, headers: dict[str, str] | None = None, **said: Any
+    harness: Harness, headers: dict[str, str] | None = None, **said: Any
 ) -> httpx.Response:
-    return await home.http.post(PATH, json={"prompt": "a hat", **said}, headers=headers)
+    return await harness.http.post(PATH, json={"prompt": "a hat", **said}, headers=headers)
 
 
 def prompt_of(answer: httpx.Response) -> str:
@@ -34,10 +34,10 @@ def prompt_of(answer: httpx.Response) -> str:
 )
 async def test_a_doubtful_submit(action: Drop, submits: int) -> None:
     """Whether it made a task is found out by the list: one task, one picture, no error."""
-    async with house(replace(PLAIN, faults=(Fault("submit", action, count=1),))) as home:
-        answer = await generate(home)
+    async with start_harness(replace(PLAIN, faults=(Fault("submit", action, count=1),))) as harness:
+        answer = await generate(harness)
 
-        books = await home.books()
+        books = await harness.books()
         assert prompt_of(answer) == digest("a hat")
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
         assert books["counts"]["submit.received"] == submits
@@ -46,11 +46,13 @@ async def test_a_doubtful_submit(action: Drop, submits: int) -> None:
 @pytest.mark.parametrize("model", ["wan2.6-image", "wan2.6-t2i"])
 async def test_a_doubtful_submit_of_the_newer_form(model: str) -> None:
     """Its tasks tell no prompt: one that may be ours is never made again, nor given away."""
-    async with house(replace(PLAIN, faults=(Fault("submit", Drop(after=True), count=1),))) as home:
-        send = home.edit if model == "wan2.6-image" else generate_by(home)
+    async with start_harness(
+        replace(PLAIN, faults=(Fault("submit", Drop(after=True), count=1),))
+    ) as harness:
+        send = harness.edit if model == "wan2.6-image" else generate_by(harness)
         answer = await send(model=model)
 
-        books = await home.books()
+        books = await harness.books()
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "upstream_task_lost")
         assert answer.headers["x-should-retry"] == "false"
         assert (books["tasks_made"], books["counts"]["submit.received"]) == (1, 1)
@@ -59,45 +61,45 @@ async def test_a_doubtful_submit_of_the_newer_form(model: str) -> None:
 @pytest.mark.parametrize("model", ["wan2.6-image", "wan2.6-t2i"])
 async def test_a_submit_of_the_newer_form_that_made_nothing(model: str) -> None:
     """Where the list shows that no task was made, it is submitted again."""
-    async with house(replace(PLAIN, faults=(Fault("submit", Drop(), count=1),))) as home:
-        send = home.edit if model == "wan2.6-image" else generate_by(home)
+    async with start_harness(replace(PLAIN, faults=(Fault("submit", Drop(), count=1),))) as harness:
+        send = harness.edit if model == "wan2.6-image" else generate_by(harness)
         answer = await send(model=model)
 
-        books = await home.books()
+        books = await harness.books()
         assert len(pictures_of(answer)) == 1
         assert (books["tasks_made"], books["counts"]["submit.received"]) == (1, 2)
 
 
-def generate_by(home: House) -> Any:
-    return lambda **said: generate(home, **said)
+def generate_by(harness: Harness) -> Any:
+    return lambda **said: generate(harness, **said)
 
 
 async def test_a_key_is_replayed() -> None:
     """Idempotency-Key brings the same picture back, and guards against other content."""
     key = {"idempotency-key": "k-1"}
-    async with house() as home:
-        first = await generate(home, key)
-        again = await generate(home, key)
-        other = await generate(home, key, prompt="a cap")
-        edited = await home.edit("a hat", headers=key)
+    async with start_harness() as harness:
+        first = await generate(harness, key)
+        again = await generate(harness, key)
+        other = await generate(harness, key, prompt="a cap")
+        edited = await harness.edit("a hat", headers=key)
 
         assert pictures_of(first) == pictures_of(again)
         assert again.headers["idempotent-replayed"] == "true"
         assert (other.status_code, edited.status_code) == (422, 422)
-        assert (await home.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_two_paths_to_one_edit(tmp_path: Path) -> None:
     """While it runs it is told of, and afterwards had, at either path; the object names itself."""
     state = {"path": str(tmp_path / "gateway.db")}
-    async with house(replace(PLAIN, latency=Constant(8.0)), state=state) as home:
-        accepted = await generate(home, {"prefer": "respond-async"})
+    async with start_harness(replace(PLAIN, latency=Constant(8.0)), state=state) as harness:
+        accepted = await generate(harness, {"prefer": "respond-async"})
         place = accepted.headers["location"]
-        running = await home.http.get(place)
-        elsewhere = await home.http.get(place.replace("generations", "edits"))
-        await home.until("SUCCEEDED")
+        running = await harness.http.get(place)
+        elsewhere = await harness.http.get(place.replace("generations", "edits"))
+        await harness.until("SUCCEEDED")
         await asyncio.sleep(2)
-        had = await home.http.get(place)
+        had = await harness.http.get(place)
 
         assert accepted.status_code == running.status_code == 202
         assert place == f"{PATH}/{accepted.json()['id']}"
@@ -110,25 +112,25 @@ async def test_two_paths_to_one_edit(tmp_path: Path) -> None:
 
 async def test_a_retry_joins() -> None:
     """A marked retry of one that runs gets its picture; an edit by the same prompt is another."""
-    async with house(replace(PLAIN, latency=Constant(5.0))) as home:
+    async with start_harness(replace(PLAIN, latency=Constant(5.0))) as harness:
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(generate(home))
-            await home.until("RUNNING")
-            second = group.create_task(generate(home, {"x-stainless-retry-count": "1"}))
-            edit = group.create_task(home.edit("a hat"))
+            first = group.create_task(generate(harness))
+            await harness.until("RUNNING")
+            second = group.create_task(generate(harness, {"x-stainless-retry-count": "1"}))
+            edit = group.create_task(harness.edit("a hat"))
 
         assert pictures_of(first.result()) == pictures_of(second.result())
         assert pictures_of(edit.result()) != pictures_of(first.result())
-        assert (await home.books())["tasks_made"] == 2
+        assert (await harness.books())["tasks_made"] == 2
 
 
 async def test_kept_awake() -> None:
     """A tenant with blanks hears of a generation that runs, and metrics count it apart."""
     slow = replace(PLAIN, latency=Constant(20.0))
     tenant = {"region": "beijing", "open": True, "keep_alive": "whitespace"}
-    async with house(slow, tenants={"acme": tenant}) as home:
-        answer = await generate(home)
-        page = (await home.http.get("/metrics")).text
+    async with start_harness(slow, tenants={"acme": tenant}) as harness:
+        answer = await generate(harness)
+        page = (await harness.http.get("/metrics")).text
 
         assert answer.text.startswith("\n")
         assert prompt_of(answer) == digest("a hat")
@@ -141,8 +143,8 @@ async def test_kept_awake() -> None:
 )
 async def test_paths(path: str) -> None:
     """Generations are made wherever edits are."""
-    async with house() as home:
-        answer = await home.http.post(path, json={"prompt": "a hat"})
+    async with start_harness() as harness:
+        answer = await harness.http.post(path, json={"prompt": "a hat"})
 
         assert prompt_of(answer) == digest("a hat")
 
@@ -150,9 +152,9 @@ async def test_paths(path: str) -> None:
 async def test_strict() -> None:
     """A strict tenant is told of a field that no picture knows; others have it listed."""
     strict = {"region": "beijing", "open": True, "strict": True}
-    async with house(tenants={"acme": strict}) as home:
-        refused = await generate(home, input_fidelity="high")
-        style = await generate(home, style="vivid")
+    async with start_harness(tenants={"acme": strict}) as harness:
+        refused = await generate(harness, input_fidelity="high")
+        style = await generate(harness, style="vivid")
 
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input_fidelity")
         assert style.headers["x-wan-ignored-params"] == "style"

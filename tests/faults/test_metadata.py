@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from gateway.imaging import jpeg
-from tests.whole import digest, house
+from tests.harness import digest, start_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -32,10 +32,10 @@ def position(picture: bytes) -> dict[int, object]:
 async def test_gps(said: dict[str, str], sent: bytes, told: str | None, *, fit: bool) -> None:
     """What arrives has the position of the photograph if it is kept, and none if not."""
     tenant = {"region": "beijing", "open": True, "fit": fit, **said}
-    async with house(tenants={"acme": tenant}) as home:
-        answer = await home.edit("gps", picture=GPS)
+    async with start_harness(tenants={"acme": tenant}) as harness:
+        answer = await harness.edit("gps", picture=GPS)
 
-        (task,) = (await home.books())["tasks"]
+        (task,) = (await harness.books())["tasks"]
         assert answer.status_code == 200
         assert task["inputs_sha256"] == [digest(sent)]
         assert bool(position(sent)) is (said == {"metadata": "keep"})
@@ -44,8 +44,8 @@ async def test_gps(said: dict[str, str], sent: bytes, told: str | None, *, fit: 
 
 async def test_heic() -> None:
     """An iPhone's photograph goes upstream as a JPEG."""
-    async with house() as home:
-        answer = await home.edit("heic", picture=(_PICTURES / "photo.heic").read_bytes())
+    async with start_harness() as harness:
+        answer = await harness.edit("heic", picture=(_PICTURES / "photo.heic").read_bytes())
 
         assert answer.status_code == 200
         assert answer.headers["x-wan-adjusted"] == "1:converted:heif"

@@ -24,8 +24,17 @@ from gateway.sandbox import (
     running,
 )
 from tests.faults.processes import config, serving
+from tests.harness import (
+    KEY,
+    PLAIN,
+    digest,
+    eventually,
+    origin,
+    origin_of,
+    photo,
+    pictures_of,
+)
 from tests.ports import free_port
-from tests.whole import KEY, PLAIN, digest, eventually, photo, pictures_of, theirs, whose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -133,7 +142,7 @@ async def test_sigterm(tmp_path: Path) -> None:
         code = await process.wait()
 
         assert refused.json()["error"]["code"] == "server_is_draining"
-        assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
+        assert origin_of(pictures_of(answer)[0]) == origin("make it blue", photo())
         assert code == 0
         assert (await street.books())["tasks_made"] == 1
 
@@ -154,7 +163,7 @@ async def test_second_sigterm(tmp_path: Path) -> None:
 
         assert sent_home.json()["error"]["code"] == "still_running"
         assert code == 0
-        assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
+        assert origin_of(pictures_of(answer)[0]) == origin("make it blue", photo())
         assert (await street.books())["tasks_made"] == 1
 
 
@@ -183,7 +192,7 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
             answer = await street.edit(retry=1)
 
         books = await street.books()
-        assert whose(pictures_of(answer)[0]) == theirs("make it blue", photo())
+        assert origin_of(pictures_of(answer)[0]) == origin("make it blue", photo())
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
         assert books["counts"]["submit.received"] == 1
 
@@ -237,8 +246,8 @@ async def test_accepted_edits_outlive_their_process(tmp_path: Path, signal: Sign
         books = await street.books()
         assert again == ids[-3:]
         assert kept >= set(ids[-3:])
-        assert [whose(*pictures_of(answer)) for answer in answers] == [
-            theirs(prompt, photo()) for prompt in _PROMPTS
+        assert [origin_of(*pictures_of(answer)) for answer in answers] == [
+            origin(prompt, photo()) for prompt in _PROMPTS
         ]
         assert (books["tasks_made"], books["images_billed"]) == (9, 9)
         assert list(promised.iterdir()) == []

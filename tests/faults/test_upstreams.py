@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from gateway.sandbox import Answer, Fault
 from gateway.upstream.clients import Purpose, Transports
+from tests.harness import PLAIN, direct, pictures_of, start_harness
 from tests.ports import free_port
-from tests.whole import PLAIN, direct, house, pictures_of
 
 pytestmark = pytest.mark.anyio
 
@@ -21,26 +21,26 @@ _TWO = {"first": {**_MAIN, "account": "one"}, "second": {**_MAIN, "account": "tw
 async def test_key_refused() -> None:
     """A key that DashScope refuses is the operator's matter: 503 to the client, never 401."""
     strangers = replace(PLAIN, accounts={"other": ("sk-another",)})
-    async with house(strangers) as home:
-        answer = await home.edit()
+    async with start_harness(strangers) as harness:
+        answer = await harness.edit()
 
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (503, "upstream_unavailable")
         assert answer.headers["x-should-retry"] == "false"
         assert "sk-sandbox" not in answer.text
-        assert (await home.books())["tasks_made"] == 0
+        assert (await harness.books())["tasks_made"] == 0
 
 
 async def test_unreachable() -> None:
     """Nobody listens at the region's address: 503 that is worth a retry."""
     regions = {"beijing": {"base_url": f"http://127.0.0.1:{free_port()}/api/v1"}}
-    async with house(regions=regions) as home:
-        answer = await home.edit()
+    async with start_harness(regions=regions) as harness:
+        answer = await harness.edit()
 
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (503, "upstream_unreachable")
         assert answer.headers["x-should-retry"] == "true"
-        assert (await home.books())["tasks_made"] == 0
+        assert (await harness.books())["tasks_made"] == 0
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,22 @@ def _misleading(misled: list[httpx.URL]) -> Transports:
 async def test_unreachable_then_next() -> None:
     """An upstream that cannot be reached is passed over for the tenant's next, unseen."""
     misled: list[httpx.URL] = []
-    async with house(transports=_misleading(misled), upstreams=_TWO) as home:
-        answer = await home.edit()
+    async with start_harness(transports=_misleading(misled), upstreams=_TWO) as harness:
+        answer = await harness.edit()
 
         assert len(misled) == 1
         assert pictures_of(answer)
-        assert (await home.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_key_refused_then_next() -> None:
     """A refused key is passed over for the tenant's next, which makes the one task."""
     both = replace(PLAIN, accounts={"two": ("sk-sandbox",)})
     upstreams = {**_TWO, "first": {**_TWO["first"], "key": "env:REFUSED"}}
-    async with house(both, upstreams=upstreams) as home:
-        answer = await home.edit()
+    async with start_harness(both, upstreams=upstreams) as harness:
+        answer = await harness.edit()
 
-        books = await home.books()
+        books = await harness.books()
         assert pictures_of(answer)
         assert books["counts"]["submit.received"] == 2
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
@@ -102,9 +102,9 @@ async def test_the_operator_is_told_of_a_refused_key() -> None:
     """One warning names the key and what to do; the request's line has upstream's sentence."""
     fault = Fault("submit", Answer(401, "InvalidApiKey", "Invalid API-key provided."), count=2)
     with capture_logs() as lines:
-        async with house() as home:
-            await home.script(fault)
-            answers = [await home.edit(f"edit {number}") for number in range(3)]
+        async with start_harness() as harness:
+            await harness.set_faults(fault)
+            answers = [await harness.edit(f"edit {number}") for number in range(3)]
 
     warnings = [it for it in lines if it["event"].startswith("upstream_")]
     requests = [it for it in lines if it["event"] == "request" and "upstream_code" in it]

@@ -11,7 +11,16 @@ from gateway.sandbox import Answer, Constant, Drop, End, Fault, Hang
 from gateway.sandbox.faults import Cut
 from gateway.upstream import dashscope
 from gateway.upstream.clients import Purpose
-from tests.whole import PLAIN, House, eventually, house, photo, pictures_of, theirs, whose
+from tests.harness import (
+    PLAIN,
+    Harness,
+    eventually,
+    origin,
+    origin_of,
+    photo,
+    pictures_of,
+    start_harness,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -19,21 +28,21 @@ QWEN = "qwen-image-edit-plus"
 RETRY = {"x-stainless-retry-count": "1"}
 
 
-async def edit(home: House, prompt: str = "make it sepia", **more: Any) -> httpx.Response:
-    return await home.edit(prompt, **{"model": QWEN, "size": "1024x1024", **more})
+async def edit(harness: Harness, prompt: str = "make it sepia", **more: Any) -> httpx.Response:
+    return await harness.edit(prompt, **{"model": QWEN, "size": "1024x1024", **more})
 
 
 def a_house(*faults: Fault, seconds: float = 8.0, **more: Any) -> Any:
-    return house(replace(PLAIN, latency=Constant(seconds), faults=faults), **more)
+    return start_harness(replace(PLAIN, latency=Constant(seconds), faults=faults), **more)
 
 
 async def test_an_edit() -> None:
     """One call to DashScope, one picture, and the headers of every edit."""
-    async with a_house() as home:
-        answer = await edit(home)
+    async with a_house() as harness:
+        answer = await edit(harness)
 
-        books = await home.books()
-        assert whose(pictures_of(answer)[0]) == theirs("make it sepia", photo())
+        books = await harness.books()
+        assert origin_of(pictures_of(answer)[0]) == origin("make it sepia", photo())
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
         assert {name: n for name, n in books["counts"].items() if n} == {
             "submit.received": 1,
@@ -46,28 +55,28 @@ async def test_an_edit() -> None:
 async def test_ten_pictures() -> None:
     """Six and four, side by side; what one of them lacks is told."""
     fault = Fault("submit", End(images=(1,)), count=1)
-    async with a_house(fault) as home:
-        answer = await edit(home, n="10")
+    async with a_house(fault) as harness:
+        answer = await edit(harness, n="10")
 
         assert len(pictures_of(answer)) == 9
         assert answer.headers["x-wan-images"] == "requested=10, delivered=9"
-        assert (await home.books())["images_billed"] == 9
+        assert (await harness.books())["images_billed"] == 9
 
 
 async def test_a_picture_too_big_to_go_inline() -> None:
     """It is uploaded first, as for the others."""
-    async with a_house(server={"port": 0, "inline_bytes": 1000}) as home:
-        answer = await edit(home)
+    async with a_house(server={"port": 0, "inline_bytes": 1000}) as harness:
+        answer = await edit(harness)
 
-        (row,) = (await home.books())["tasks"]
+        (row,) = (await harness.books())["tasks"]
         assert pictures_of(answer)
         assert row["inputs"] == ["oss"]
 
 
 async def test_a_stream() -> None:
     """The same events."""
-    async with a_house() as home:
-        answer = await edit(home, stream="true")
+    async with a_house() as harness:
+        answer = await edit(harness, stream="true")
 
         assert "event: image_edit.completed" in answer.text
 
@@ -89,11 +98,11 @@ async def test_an_answer_that_is_lost(
 ) -> None:
     """Nobody can tell what became of it, so the end is final and nothing is sent again."""
     monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT_AND_WAIT, 30.0)
-    async with a_house(Fault("submit", action, count=1)) as home:
-        lost = await edit(home)
-        again = [await edit(home), await edit(home, headers=RETRY)]
+    async with a_house(Fault("submit", action, count=1)) as harness:
+        lost = await edit(harness)
+        again = [await edit(harness), await edit(harness, headers=RETRY)]
 
-        books = await home.books()
+        books = await harness.books()
         for answer in (lost, *again):
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "submit_uncertain")
             assert answer.headers["x-should-retry"] == "false"
@@ -105,61 +114,61 @@ async def test_an_answer_that_is_lost(
 async def test_refused() -> None:
     """A clear refusal made nothing: the client hears why, and may come again at once."""
     fault = Fault("submit", End("FAILED", "DataInspectionFailed"), count=1)
-    async with a_house(fault) as home:
-        refused, answer = await edit(home), await edit(home)
+    async with a_house(fault) as harness:
+        refused, answer = await edit(harness), await edit(harness)
 
         assert refused.json()["error"]["code"] == "moderation_blocked"
         assert pictures_of(answer)
-        assert (await home.books())["images_billed"] == 1
+        assert (await harness.books())["images_billed"] == 1
 
 
 async def test_throttled() -> None:
     """It waits its turn."""
     fault = Fault("submit", Answer(429, "Throttling.RateQuota"), count=2)
-    async with a_house(fault) as home:
-        answer = await edit(home)
+    async with a_house(fault) as harness:
+        answer = await edit(harness)
 
         assert pictures_of(answer)
-        assert (await home.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_a_customer_who_leaves_and_comes_back() -> None:
     """The call to DashScope goes on without it."""
-    async with a_house() as home, asyncio.TaskGroup() as group:
-        first = group.create_task(edit(home))
-        await home.until("RUNNING")
+    async with a_house() as harness, asyncio.TaskGroup() as group:
+        first = group.create_task(edit(harness))
+        await harness.until("RUNNING")
         first.cancel()
         await asyncio.sleep(1)
-        answer = await edit(home, headers=RETRY)
+        answer = await edit(harness, headers=RETRY)
 
         assert pictures_of(answer)
-        assert (await home.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_the_drain_waits_for_an_answer_that_nobody_waits_for() -> None:
     """To end sooner would be to lose what is being paid for."""
-    async with a_house() as home, asyncio.TaskGroup() as group:
-        first = group.create_task(edit(home))
-        await home.until("RUNNING")
+    async with a_house() as harness, asyncio.TaskGroup() as group:
+        first = group.create_task(edit(harness))
+        await harness.until("RUNNING")
         first.cancel()
-        home.server.handle_exit(15, None)
+        harness.server.handle_exit(15, None)
         await asyncio.sleep(2)
-        waits = not home.server.should_exit
+        waits = not harness.server.should_exit
 
         async def over() -> bool:
-            return bool(home.server.should_exit)
+            return bool(harness.server.should_exit)
 
         await eventually(over)
         assert waits
-        assert (await home.books())["images_billed"] == 1
+        assert (await harness.books())["images_billed"] == 1
 
 
 async def test_sizes() -> None:
     """Sides of 512 to 2048 are made as asked for; others are made by scaling, exactly."""
-    async with a_house() as home:
-        plain = await edit(home, size="512x2048")
-        scaled = await edit(home, size="256x256")
-        rows = (await home.books())["tasks"]
+    async with a_house() as harness:
+        plain = await edit(harness, size="512x2048")
+        scaled = await edit(harness, size="256x256")
+        rows = (await harness.books())["tasks"]
 
         assert (plain.json()["size"], scaled.json()["size"]) == ("512x2048", "256x256")
         assert [row["size"] for row in rows] == [[512, 2048], [512, 512]]
@@ -176,18 +185,18 @@ async def test_sizes() -> None:
 )
 async def test_its_own_limits(fields: dict[str, str], param: str) -> None:
     """What DashScope would cut in silence is refused."""
-    async with a_house() as home:
-        refused = await edit(home, **fields)
+    async with a_house() as harness:
+        refused = await edit(harness, **fields)
 
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
-        assert (await home.books())["tasks_made"] == 0
+        assert (await harness.books())["tasks_made"] == 0
 
 
 async def test_it_makes_nothing_of_a_prompt_alone() -> None:
     """At the other path the client hears where it is offered."""
-    async with a_house() as home:
+    async with a_house() as harness:
         said = {"model": QWEN, "prompt": "a hat"}
-        refused = await home.http.post("/v1/images/generations", json=said)
+        refused = await harness.http.post("/v1/images/generations", json=said)
 
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
         assert "/v1/images/edits" in refused.json()["error"]["message"]

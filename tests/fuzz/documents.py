@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.fuzz.wire import Shot
-from tests.whole import photo
+from tests.harness import photo
 
 _URL = "data:image/png;base64," + b64encode(photo()).decode()
 _NAMES = (

@@ -5,8 +5,8 @@ from functools import cache
 from hypothesis import strategies as st
 
 from tests.fuzz.wire import Shot
+from tests.harness import photo
 from tests.imaging.pictures import NAMES, read
-from tests.whole import photo
 
 _LARGEST = 100_000
 """Bytes: mutations of larger files say no more."""

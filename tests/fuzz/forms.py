@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from tests.fuzz.wire import Shot
-from tests.whole import photo, theirs
+from tests.harness import origin, photo
 
 _NAMES = (
     *("prompt", "model", "n", "size", "seed", "quality", "stream", "response_format", "user"),
@@ -85,7 +85,7 @@ def sound(draw: st.DrawFn) -> Shot:
         content_type=b"multipart/form-data; boundary=" + quote + boundary + quote,
         cuts=draw(_cuts),
         chunked=draw(st.booleans()),
-        owner=theirs(prompt, pictures[-1]),
+        owner=origin(prompt, pictures[-1]),
     )
 
 

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.sandbox import Constant
+from tests.fast_time import SPEED, FastLoop
 from tests.fuzz.wire import LONGEST, Landed, Shot, shoot
-from tests.rush import SPEED, RushLoop
-from tests.whole import PLAIN, House, eventually, house
+from tests.harness import PLAIN, Harness, eventually, start_harness
 
 _Result = TypeVar("_Result")
 
@@ -84,7 +84,7 @@ class Storm:
     """A house under fire."""
 
     loop: asyncio.AbstractEventLoop
-    home: House
+    harness: Harness
     tally: Tally = field(default_factory=Tally)
     tasks: int = 0
     """Of asyncio, in the house at rest."""
@@ -99,7 +99,7 @@ class Storm:
 
     def refused_upstream(self) -> int:
         """How many submits the region refused, for a rule that we did not know."""
-        counts = self._wait(self.home.books())["counts"]
+        counts = self._wait(self.harness.books())["counts"]
         return int(counts.get("submit.refused", 0))
 
     def _wait(self, work: Awaitable[_Result]) -> _Result:
@@ -114,14 +114,14 @@ class Storm:
         before = time.monotonic()
         try:
             async with asyncio.timeout(LONGEST * SPEED):
-                landed = await shoot(self.home.url, shot)
+                landed = await shoot(self.harness.url, shot)
         except TimeoutError:
             return "it hangs"
         self.tally.add(landed, time.monotonic() - before)
         return verdict(shot, landed)
 
     async def _rests(self) -> bool:
-        page = (await self.home.http.get("/metrics")).text
+        page = (await self.harness.http.get("/metrics")).text
         left = {name: _sum(page, f"wan_gateway_{name}") for name in _AT_REST}
         return left == _AT_REST and len(asyncio.all_tasks()) <= self.tasks
 
@@ -137,15 +137,15 @@ def storm() -> Iterator[Storm]:
     limits = replace(PLAIN.limits, task_calls_per_second=_MANY, **_PACE)
     calm = replace(PLAIN, latency=Constant(0.1), limits=limits, plain_bytes=5_000)
     main = {"region": "beijing", "key": "env:KEY", "polls_per_second": _MANY, **_PACE}
-    with asyncio.Runner(loop_factory=RushLoop) as runner:
+    with asyncio.Runner(loop_factory=FastLoop) as runner:
         loop = runner.get_loop()
-        living = house(calm, server={"max_body_bytes": 2_000_000}, upstreams={"main": main})
-        home = loop.run_until_complete(living.__aenter__())
+        living = start_harness(calm, server={"max_body_bytes": 2_000_000}, upstreams={"main": main})
+        harness = loop.run_until_complete(living.__aenter__())
         try:
-            made = Storm(loop, home)
+            made = Storm(loop, harness)
             warm = Shot(b"", b"application/json")
             made.salvo([warm] * _SALVO)  # pools and threads that stay are made now
-            loop.run_until_complete(home.edit())
+            loop.run_until_complete(harness.edit())
             made.tasks = len(asyncio.all_tasks(loop)) + 2  # the one that counts, and its socket
             yield made
         finally:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.fuzz import documents, files, forms, heads
 from tests.fuzz.storm import Storm, fire, storm, verdict
 from tests.fuzz.wire import Landed, Shot
-from tests.whole import theirs
+from tests.harness import origin
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ _SHOT = Shot(b"", b"")
         pytest.param(_SHOT, Landed(400, b"oops"), "400 malformed", id="no-envelope"),
         pytest.param(_SHOT, Landed(400, b'{"error":{}}'), "400 malformed", id="half-an-envelope"),
         pytest.param(
-            Shot(b"", b"", owner=theirs("a", b"b")),
+            Shot(b"", b"", owner=origin("a", b"b")),
             Landed(400, _ERROR % b"invalid_value"),
             "a sound edit is refused: 400 invalid_value",
             id="a-sound-edit-refused",

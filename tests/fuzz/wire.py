@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.whole import KEY, whose
+from tests.harness import KEY, origin_of
 
 LONGEST = 30.0
 """Real seconds until an answer: longer is a hang. The most that came of any request is 4."""
@@ -78,7 +78,7 @@ class Landed:
 
     @property
     def owner(self) -> tuple[str, str]:
-        return whose(b64decode(orjson.loads(self.body)["data"][0]["b64_json"]))
+        return origin_of(b64decode(orjson.loads(self.body)["data"][0]["b64_json"]))
 
 
 async def shoot(url: str, shot: Shot) -> Landed:

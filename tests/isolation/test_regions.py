@@ -16,9 +16,9 @@ from gateway.app import build as build_gateway
 from gateway.config.build import build as build_config
 from gateway.sandbox import Answer, Constant, End, Fault, create_sandbox
 from gateway.upstream.clients import Purpose, Transports
-from tests.rush import RushLoop
+from tests.fast_time import FastLoop
+from tests.harness import PLAIN, hashed, photo
 from tests.warp import WarpClock
-from tests.whole import PLAIN, hashed, photo
 
 _REGIONS = ("beijing", "singapore")
 _TASK = re.compile(rb"(?<=\"task_id\":\")[0-9a-f-]{36}|[0-9a-f-]{36}(?=-[0-9]\.png)")
@@ -228,7 +228,7 @@ _NEIGHBOURS = _World(
 @given(world=_worlds())
 def test_no_key_meets_another_host(world: _World) -> None:
     """Calls carry a key of their host and submits one of their tenant; downloads none."""
-    with asyncio.Runner(loop_factory=RushLoop) as runner:
+    with asyncio.Runner(loop_factory=FastLoop) as runner:
         sent, answers = runner.run(_live(world))
 
     hosts = {_key(place, one): f"{one.region}.test" for place, one in enumerate(world.upstreams)}
@@ -246,6 +246,6 @@ def test_no_key_meets_another_host(world: _World) -> None:
             own = [_key(place, world.upstreams[place]) for place in _own(world, tenant)]
             assert one.key in own
     for answer, (asker, how) in zip(answers, world.asked, strict=True):
-        home = world.tenants[asker].region
-        assert answer.headers.get("x-wan-region", home) == home
+        region = world.tenants[asker].region
+        assert answer.headers.get("x-wan-region", region) == region
         assert answer.status_code != 200 or how in {"well", "throttle"}

@@ -21,9 +21,9 @@ from gateway.domain.clock import SystemClock
 from gateway.observe.logs import configure_logs
 from gateway.sandbox import Answer, Cut, Drop, End, Fault, Forget
 from gateway.upstream.clients import Purpose
-from tests.collector import collector
-from tests.rush import RUSH
-from tests.whole import PLAIN, House, direct, hashed, house, pictures_of, tables
+from tests.fast_time import FAST_TIME
+from tests.harness import PLAIN, Harness, direct, hashed, pictures_of, start_harness, tables
+from tests.trace_collector import collector
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,7 @@ _SOON = {"x-stainless-read-timeout": "3"}
 
 @pytest.fixture
 def anyio_backend() -> Any:
-    return RUSH
+    return FAST_TIME
 
 
 @pytest.fixture(params=["json", "text"])
@@ -81,7 +81,7 @@ def clean(text: str) -> str:
 
 
 @asynccontextmanager
-async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[House]:
+async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[Harness]:
     region = replace(PLAIN, accounts={"main": (_UPSTREAM_KEY,)}, faults=faults)
     tenants = {"acme": {"region": "beijing", "keys": [hashed(_CUSTOMER_KEY)]}}
     environ = {"KEY": _UPSTREAM_KEY, "AUTH": f"Bearer {_COLLECTOR_KEY}", "TOKEN": _TOKEN}
@@ -89,25 +89,25 @@ async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[House]:
     with collector() as kept:
         traces = {"endpoint": kept.url, "headers": {"authorization": "env:AUTH"}}
         more |= {"environ": environ, "tenants": tenants, "traces": traces}
-        async with house(region, **more) as home:
-            home.http.headers["authorization"] = f"Bearer {_CUSTOMER_KEY}"
-            yield home
+        async with start_harness(region, **more) as harness:
+            harness.http.headers["authorization"] = f"Bearer {_CUSTOMER_KEY}"
+            yield harness
     clean(kept.text)
     assert all(told["authorization"] == environ["AUTH"] for told in kept.headers)
 
 
-async def _told(home: House, answer: httpx.Response) -> str:
+async def _told(harness: Harness, answer: httpx.Response) -> str:
     """Everything that a client and an operator read after *answer*, but for its pictures."""
     headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
-    metrics = await home.http.get("/metrics")
+    metrics = await harness.http.get("/metrics")
     body = "" if answer.status_code == 200 else answer.text
-    pages = [await _dashboard(home, path) for path in ("", "/snapshot", "/config")]
+    pages = [await _dashboard(harness, path) for path in ("", "/snapshot", "/config")]
     assert "acme" in pages[1]
     return "\n".join([headers, body, metrics.text, *pages])
 
 
-async def _dashboard(home: House, path: str) -> str:
-    seen = await home.http.get(
+async def _dashboard(harness: Harness, path: str) -> str:
+    seen = await harness.http.get(
         f"/dashboard{path}", headers={"authorization": f"Bearer {_TOKEN}", "connection": "close"}
     )
     assert seen.status_code == 200
@@ -140,24 +140,24 @@ _ENDS = [
 @pytest.mark.parametrize(("fault", "status"), _ENDS)
 async def test_ends_of_generations(log: io.StringIO, fault: Fault, status: int) -> None:
     """The same of a prompt alone."""
-    async with _canaries(fault) as home:
+    async with _canaries(fault) as harness:
         headers = _SOON if status == 503 else {}
         said = {"prompt": _PROMPT, "style": "canary style"}
-        answer = await home.http.post("/v1/images/generations", json=said, headers=headers)
+        answer = await harness.http.post("/v1/images/generations", json=said, headers=headers)
 
         assert answer.status_code == status
-        clean(await _told(home, answer))
+        clean(await _told(harness, answer))
     assert "gateway.request" in clean(log.getvalue())
 
 
 @pytest.mark.parametrize(("fault", "status"), _ENDS)
 async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
     """However an edit ends: answer, headers, metrics, spans and log hold nothing secret."""
-    async with _canaries(fault) as home:
-        answer = await home.edit(_PROMPT, headers=_SOON if status == 503 else {})
+    async with _canaries(fault) as harness:
+        answer = await harness.edit(_PROMPT, headers=_SOON if status == 503 else {})
 
         assert answer.status_code == status
-        clean(await _told(home, answer))
+        clean(await _told(harness, answer))
     said = clean(log.getvalue())
     assert "gateway.request" in said
     assert "HTTP Request: POST http" in said  # httpx talks, and what it says is clean
@@ -165,32 +165,32 @@ async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
 
 async def test_an_answer_that_breaks_off(log: io.StringIO) -> None:
     """An answer that breaks off with its picture leaves no secret in metrics and log."""
-    async with _canaries(Fault("download", Cut(100))) as home:
+    async with _canaries(Fault("download", Cut(100))) as harness:
         with pytest.raises(httpx.RemoteProtocolError):
-            await home.edit(_PROMPT, headers=_SOON)
+            await harness.edit(_PROMPT, headers=_SOON)
 
-        clean((await home.http.get("/metrics")).text)
+        clean((await harness.http.get("/metrics")).text)
     assert "gateway.request" in clean(log.getvalue())
 
 
 async def test_refused_at_the_door(log: io.StringIO) -> None:
     """Wrong keys, secrets in paths and queries, and bad fields are answered without an echo."""
-    async with _canaries() as home:
+    async with _canaries() as harness:
         answers = [
-            await home.edit(_PROMPT, headers={"authorization": f"Bearer {_WRONG_KEY}"}),
-            await home.edit(_PROMPT, headers={"api-key": _WRONG_KEY}),
-            await home.http.get(f"/v1/images/edits/edit_1?key={_CUSTOMER_KEY}"),
-            await home.edit(_PROMPT * 100),
-            await home.edit(_PROMPT, n="eleven"),
-            await home.edit(_PROMPT, picture=b"canary, but no picture"),
-            await home.http.post(
+            await harness.edit(_PROMPT, headers={"authorization": f"Bearer {_WRONG_KEY}"}),
+            await harness.edit(_PROMPT, headers={"api-key": _WRONG_KEY}),
+            await harness.http.get(f"/v1/images/edits/edit_1?key={_CUSTOMER_KEY}"),
+            await harness.edit(_PROMPT * 100),
+            await harness.edit(_PROMPT, n="eleven"),
+            await harness.edit(_PROMPT, picture=b"canary, but no picture"),
+            await harness.http.post(
                 "/v1/images/edits", content=b"canary", headers={"content-type": "multipart/x"}
             ),
         ]
 
         assert [answer.status_code for answer in answers] == [401, 401, 404, 400, 400, 400, 400]
         for answer in answers:
-            clean(await _told(home, answer))
+            clean(await _told(harness, answer))
     assert "gateway.request" in clean(log.getvalue())
 
 
@@ -211,11 +211,11 @@ async def test_bugs(log: io.StringIO, purpose: Purpose) -> None:
 
     waits = purpose is Purpose.SUBMIT_AND_WAIT
     model = "qwen-image-edit-plus" if waits else "wan2.5-i2i-preview"
-    async with _canaries(transports=transports) as home:
-        answer = await home.edit(_PROMPT, headers=_SOON, model=model)
+    async with _canaries(transports=transports) as harness:
+        answer = await harness.edit(_PROMPT, headers=_SOON, model=model)
 
         assert answer.status_code >= 500
-        clean(await _told(home, answer))
+        clean(await _told(harness, answer))
     clean(log.getvalue())
 
 
@@ -241,20 +241,20 @@ def _fail_twice() -> None:
 
 async def test_the_canaries_arrive() -> None:
     """What is looked for above does travel: else its absence would prove nothing."""
-    async with _canaries() as home:
-        answer = await home.edit(_PROMPT, response_format="url")
+    async with _canaries() as harness:
+        answer = await harness.edit(_PROMPT, response_format="url")
 
-        (task,) = (await home.books())["tasks"]
+        (task,) = (await harness.books())["tasks"]
         assert task["prompt"] == _PROMPT
         assert "Signature=" in answer.json()["data"][0]["url"]
-        assert pictures_of(await home.edit(_PROMPT))
+        assert pictures_of(await harness.edit(_PROMPT))
 
 
 async def test_the_dashboards_form(log: io.StringIO) -> None:
     """A token that was typed is nowhere to be read, whether it was right or wrong."""
-    async with _canaries() as home:
+    async with _canaries() as harness:
         for token in (_TOKEN, _WRONG_KEY):
-            answer = await home.http.post("/dashboard", data={"token": token})
+            answer = await harness.http.post("/dashboard", data={"token": token})
             clean(f"{answer.headers}\n{answer.text}")
     clean(log.getvalue())
 

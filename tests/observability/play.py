@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from gateway.sandbox import Constant, SandboxConfig
-from tests.whole import House, hashed, house, photo
+from tests.harness import Harness, hashed, photo, start_harness
 
 KEYS = {name: f"wk-{name}" for name in ("acme", "studio", "tiny", "abroad")}
 _SECONDS = 4.0  # that a task takes
@@ -49,51 +49,53 @@ def tables() -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def town() -> AsyncIterator[House]:
+async def town() -> AsyncIterator[Harness]:
     """Hold both regions up, and a gateway before them."""
     environ = {tenant.upper(): f"sk-{tenant}" for tenant in KEYS}
-    async with house(region("beijing"), region("singapore"), environ=environ, **tables()) as home:
-        yield home
+    async with start_harness(
+        region("beijing"), region("singapore"), environ=environ, **tables()
+    ) as harness:
+        yield harness
 
 
 async def edit(
-    home: House, tenant: str, prompt: str, shade: int = 0, **headers: str
+    harness: Harness, tenant: str, prompt: str, shade: int = 0, **headers: str
 ) -> httpx.Response:
     """Ask for an edit as *tenant*."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
     key = {"authorization": f"Bearer {KEYS[tenant]}"}
-    return await home.edit(prompt, picture=photo(shade), headers=key | told)
+    return await harness.edit(prompt, picture=photo(shade), headers=key | told)
 
 
-async def leave(home: House, tenant: str, prompt: str) -> None:
+async def leave(harness: Harness, tenant: str, prompt: str) -> None:
     """Ask for an edit, and hang up while its task runs."""
-    asked = asyncio.get_running_loop().create_task(edit(home, tenant, prompt))
+    asked = asyncio.get_running_loop().create_task(edit(harness, tenant, prompt))
     region = "singapore" if tenant == "abroad" else "beijing"
     with suppress(TimeoutError):  # a busy machine may look only after the task has ended
         async with asyncio.timeout(4 * _SECONDS):
-            await home.until("RUNNING", prompt, region)
+            await harness.until("RUNNING", prompt, region)
             await asyncio.sleep(_SECONDS / 4)
     asked.cancel()
     with suppress(asyncio.CancelledError):
         await asked
 
 
-async def live(home: House, looks: Callable[[], Awaitable[float]]) -> float:
+async def live(harness: Harness, looks: Callable[[], Awaitable[float]]) -> float:
     """Ask for edits of all kinds, twice; Prometheus *looks* after each; return when it last did."""
     seen = 0.0
     for wave in range(_WAVES):
         await _all(
-            *(edit(home, "acme", f"sepia {wave} {n}", n) for n in range(4)),
-            *(edit(home, "abroad", f"snow {wave} {n}", n) for n in range(3)),
-            *(edit(home, "tiny", f"crowd {wave} {n}", n) for n in range(4)),
-            edit(home, "acme", f"{wave} [sandbox:fail InternalError.Timeout]"),
-            edit(home, "abroad", f"{wave} [sandbox:fail InternalError]"),
-            edit(home, "studio", f"{wave} [sandbox:refuse DataInspectionFailed]"),
-            edit(home, "studio", f"key {wave}", idempotency_key=f"k{wave}"),
-            edit(home, "studio", f"again {wave}", x_stainless_retry_count="1"),
-            edit(home, "studio", f"hurry {wave}", x_stainless_read_timeout="60"),
-            edit(home, "acme", ""),
-            leave(home, "acme", f"gone {wave}"),
+            *(edit(harness, "acme", f"sepia {wave} {n}", n) for n in range(4)),
+            *(edit(harness, "abroad", f"snow {wave} {n}", n) for n in range(3)),
+            *(edit(harness, "tiny", f"crowd {wave} {n}", n) for n in range(4)),
+            edit(harness, "acme", f"{wave} [sandbox:fail InternalError.Timeout]"),
+            edit(harness, "abroad", f"{wave} [sandbox:fail InternalError]"),
+            edit(harness, "studio", f"{wave} [sandbox:refuse DataInspectionFailed]"),
+            edit(harness, "studio", f"key {wave}", idempotency_key=f"k{wave}"),
+            edit(harness, "studio", f"again {wave}", x_stainless_retry_count="1"),
+            edit(harness, "studio", f"hurry {wave}", x_stainless_read_timeout="60"),
+            edit(harness, "acme", ""),
+            leave(harness, "acme", f"gone {wave}"),
         )
         seen = await looks()
     return seen

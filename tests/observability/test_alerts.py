@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.observability.shipped import PROMETHEUS, RUNBOOK, alerts, metrics_in, rules
-from tests.tools import needs
+from tests.programs import needs
 
 Series = Mapping[str, str]
 

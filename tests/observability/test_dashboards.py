@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from config.grafana import build as grafana
+from tests.fast_time import FastLoop
 from tests.observability.play import live, town
 from tests.observability.prometheus import WINDOW, Prometheus, prometheus
 from tests.observability.shipped import GRAFANA, metrics_in, rules
-from tests.rush import RushLoop
-from tests.tools import needs
+from tests.programs import needs
 
 _FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 
@@ -117,7 +117,7 @@ class Seen:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with (
         prometheus(tmp_path_factory.mktemp("prometheus")) as watcher,
-        asyncio.Runner(loop_factory=RushLoop) as runner,
+        asyncio.Runner(loop_factory=FastLoop) as runner,
     ):
 
         async def live_watched() -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.config.reference import config_keys
 from tests.observability.shipped import GRAFANA, ROOT, read_yaml
 from tests.packaging.dockerfile import stages_of, steps_of
-from tests.tools import needs
+from tests.programs import needs
 
 _COMPOSE = ROOT / "config" / "compose.yaml"
 _UNIT = ROOT / "config" / "systemd" / "wan-gateway.service"

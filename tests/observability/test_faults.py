@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from gateway.sandbox import Answer, End, Fault, Hang
+from tests.fast_time import FastLoop
+from tests.harness import Harness
 from tests.observability.play import edit, leave, town
 from tests.observability.prometheus import UP, Prometheus, prometheus
-from tests.rush import RushLoop
-from tests.tools import needs
-from tests.whole import House
+from tests.programs import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs("prometheus")]
 
@@ -24,7 +24,7 @@ _SHORT = 0.5  # seconds of a task that ends long before such a call does
 _OWN_SPEED = "WanGatewayOverhead"
 """Seconds of the loop are short here, and so the gateway looks slow."""
 
-Story = Callable[[House, Prometheus], Awaitable[None]]
+Story = Callable[[Harness, Prometheus], Awaitable[None]]
 
 _BEIJING = (
     Fault("submit", Answer(401, "InvalidApiKey"), prompt="refused"),
@@ -40,38 +40,40 @@ _SINGAPORE = (
 )
 
 
-async def _refused_key(home: House, _: Prometheus) -> None:
-    await edit(home, "studio", "refused")
+async def _refused_key(harness: Harness, _: Prometheus) -> None:
+    await edit(harness, "studio", "refused")
 
 
-async def _wrong_region(home: House, _: Prometheus) -> None:
-    await edit(home, "abroad", "elsewhere")
+async def _wrong_region(harness: Harness, _: Prometheus) -> None:
+    await edit(harness, "abroad", "elsewhere")
 
 
-async def _failing_tasks(home: House, watcher: Prometheus) -> None:
+async def _failing_tasks(harness: Harness, watcher: Prometheus) -> None:
     for _ in range(3):
-        await _all([edit(home, "acme", f"[sandbox:fail InternalError] {n}", n) for n in range(2)])
+        await _all(
+            [edit(harness, "acme", f"[sandbox:fail InternalError] {n}", n) for n in range(2)]
+        )
         await watcher.looks()  # a counter's first value is no increase
 
 
-async def _throttled(home: House, _: Prometheus) -> None:
-    await edit(home, "acme", "throttled")
+async def _throttled(harness: Harness, _: Prometheus) -> None:
+    await edit(harness, "acme", "throttled")
 
 
-async def _left_alone(home: House, _: Prometheus) -> None:
-    await _all([leave(home, "acme", f"left {n}") for n in range(3)])
+async def _left_alone(harness: Harness, _: Prometheus) -> None:
+    await _all([leave(harness, "acme", f"left {n}") for n in range(3)])
 
 
-async def _slow_task(home: House, _: Prometheus) -> None:
-    await _all([edit(home, "acme", f"slow {n}", n) for n in range(2)])
+async def _slow_task(harness: Harness, _: Prometheus) -> None:
+    await _all([edit(harness, "acme", f"slow {n}", n) for n in range(2)])
 
 
-async def _standing_line(home: House, _: Prometheus) -> None:
-    await _all([edit(home, "tiny", f"stand {n}", n) for n in range(2)])
+async def _standing_line(harness: Harness, _: Prometheus) -> None:
+    await _all([edit(harness, "tiny", f"stand {n}", n) for n in range(2)])
 
 
-async def _silent_polls(home: House, _: Prometheus) -> None:
-    await edit(home, "abroad", "noticed late")
+async def _silent_polls(harness: Harness, _: Prometheus) -> None:
+    await edit(harness, "abroad", "noticed late")
 
 
 _STORIES: dict[Story, tuple[str, ...]] = {
@@ -101,19 +103,19 @@ class Fired:
 
 async def _live(watcher: Prometheus) -> Fired:
     fired = Fired()
-    async with town() as home:
-        watcher.scrape(home.url)
+    async with town() as harness:
+        watcher.scrape(harness.url)
         await watcher.looks()
-        await _all([edit(home, tenant, f"calm {tenant}") for tenant in ("acme", "abroad")])
+        await _all([edit(harness, tenant, f"calm {tenant}") for tenant in ("acme", "abroad")])
         await watcher.sees('sum(wan_gateway_tasks_total{outcome="succeeded"}) >= 2')
         # A page of metrics that came too late is the machine's fault, not the gateway's.
         fired.calm = watcher.firing(await watcher.sees(f"min_over_time({UP}[3s]) == 1"))
-        await home.script(*_BEIJING)
-        await home.script(*_SINGAPORE, region="singapore")
+        await harness.set_faults(*_BEIJING)
+        await harness.set_faults(*_SINGAPORE, region="singapore")
 
         async def play(story: Story) -> None:
             looks = [fired.look_for(watcher, name) for name in _STORIES[story]]
-            await _all([story(home, watcher), *looks])
+            await _all([story(harness, watcher), *looks])
 
         await _all([play(story) for story in _STORIES])
     await fired.look_for(watcher, "WanGatewayDown")
@@ -128,7 +130,7 @@ async def _all(works: Iterable[Awaitable[httpx.Response | None]]) -> None:
 def fired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fired]:
     with (
         prometheus(tmp_path_factory.mktemp("prometheus")) as watcher,
-        asyncio.Runner(loop_factory=RushLoop) as runner,
+        asyncio.Runner(loop_factory=FastLoop) as runner,
     ):
         try:
             fired = runner.run(_live(watcher))

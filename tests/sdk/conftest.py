@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from gateway.sandbox import Constant
-from tests.rush import RUSH
-from tests.whole import PLAIN, Neighbour, neighbour
+from tests.fast_time import FAST_TIME
+from tests.harness import PLAIN, ThreadedHarness, start_threaded_harness
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, Mapping[str, Any]]:
-    return RUSH
+    return FAST_TIME
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="package")
-def next_door() -> Iterator[Neighbour]:
+def shared_gateway() -> Iterator[ThreadedHarness]:
     """A house for all tests here; each finds its own tasks by its own prompt."""
     calm = replace(PLAIN, latency=Constant(0.1))
     server = {"port": 0, "max_body_bytes": 5_000_000}
@@ -38,5 +38,7 @@ def next_door() -> Iterator[Neighbour]:
     limits = replace(
         calm.limits, submits_per_second=100, running_tasks=50, task_calls_per_second=200
     )
-    with neighbour(replace(calm, limits=limits), server=server, upstreams=upstreams) as there:
-        yield there
+    with start_threaded_harness(
+        replace(calm, limits=limits), server=server, upstreams=upstreams
+    ) as shared_gateway:
+        yield shared_gateway

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.beside import alone_in, bring
+from tests.shared_install import copy_files, exclusive
 
 _HERE = Path(__file__).parent / "node"
 _CACHE = Path(__file__).parents[2] / ".cache" / "node"
@@ -14,8 +14,8 @@ _CACHE = Path(__file__).parents[2] / ".cache" / "node"
 def installed() -> Path:
     """Return the folder of edit.mjs and its package; install that unless it is there."""
     wanted = json.loads((_HERE / "package.json").read_text("utf-8"))["dependencies"]["openai"]
-    with alone_in(_CACHE):
-        bring(_HERE, _CACHE)
+    with exclusive(_CACHE):
+        copy_files(_HERE, _CACHE)
         there = _CACHE / "node_modules" / "openai" / "package.json"
         if not there.exists() or json.loads(there.read_text("utf-8"))["version"] != wanted:
             quietly = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")

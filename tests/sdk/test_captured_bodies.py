@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from gateway.sandbox import read_labels
-from tests.whole import KEY, Neighbour, digest
+from tests.harness import KEY, ThreadedHarness, digest
 
 _BODIES = Path(__file__).parents[1] / "data" / "bodies"
 _CHUNK = 100
@@ -31,8 +31,8 @@ def _wire(name: str) -> bytes:
     return b"\r\n".join((*kept, *more, b"", body))
 
 
-def _send(next_door: Neighbour, name: str) -> tuple[int, dict[str, Any]]:
-    url = httpx.URL(next_door.url)
+def _send(shared_gateway: ThreadedHarness, name: str) -> tuple[int, dict[str, Any]]:
+    url = httpx.URL(shared_gateway.url)
     with socket.create_connection((url.host, url.port or 80), timeout=60) as wire:
         wire.sendall(_wire(name))
         answer = b"".join(iter(lambda: wire.recv(65536), b""))
@@ -59,9 +59,9 @@ def _send(next_door: Neighbour, name: str) -> tuple[int, dict[str, Any]]:
         pytest.param("quoted-boundary", "a hat", 1, id="quoted-boundary"),
     ],
 )
-def test_edit(next_door: Neighbour, name: str, prompt: str, n: int) -> None:
+def test_edit(shared_gateway: ThreadedHarness, name: str, prompt: str, n: int) -> None:
     """Each is an edit or a generation of its prompt, with as many pictures as it asks for."""
-    status, told = _send(next_door, name)
+    status, told = _send(shared_gateway, name)
 
     assert status == 200, told
     pictures = [b64decode(image["b64_json"]) for image in told["data"]]
@@ -69,9 +69,9 @@ def test_edit(next_door: Neighbour, name: str, prompt: str, n: int) -> None:
     assert read_labels(pictures[0])["sandbox-prompt-sha256"] == digest(prompt)
 
 
-def test_a_form_without_files(next_door: Neighbour) -> None:
+def test_a_form_without_files(shared_gateway: ThreadedHarness) -> None:
     """aiohttp writes a form without files in another way: what is missing is told all the same."""
-    status, told = _send(next_door, "aiohttp-without-files")
+    status, told = _send(shared_gateway, "aiohttp-without-files")
 
     assert (status, told["error"]["code"]) == (400, "missing_required_parameter")
     assert told["error"]["param"] == "image"

@@ -10,19 +10,21 @@ from typing import Any
 
 from PIL import Image
 
-from tests.tools import needs
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
+from tests.programs import needs
 
 pytestmark = needs("curl")
 
 
-def _curl(next_door: Neighbour, *more: str, body: bytes = b"") -> tuple[str, dict[str, Any]]:
+def _curl(
+    shared_gateway: ThreadedHarness, *more: str, body: bytes = b""
+) -> tuple[str, dict[str, Any]]:
     """What curl said of the wire, and the JSON of the answer."""
     done = subprocess.run(
         [
             *("curl", "--silent", "--verbose", "--noproxy", "*"),
             *("--header", f"Authorization: Bearer {KEY}"),
-            *(*more, f"{next_door.base_url}/images/edits"),
+            *(*more, f"{shared_gateway.base_url}/images/edits"),
         ],
         input=body,
         check=True,
@@ -46,13 +48,13 @@ def _noise() -> bytes:
     return file.getvalue()
 
 
-def test_expect_100_continue(next_door: Neighbour, tmp_path: Path) -> None:
+def test_expect_100_continue(shared_gateway: ThreadedHarness, tmp_path: Path) -> None:
     """A large form that waits for 100 Continue gets it, and arrives byte for byte."""
     sent = _noise()
     (tmp_path / "noise.png").write_bytes(sent)
 
     wire, told = _curl(
-        next_door,
+        shared_gateway,
         *("--form", f"image=@{tmp_path}/noise.png"),
         *("--form", "prompt=curl: large", "--form", "size=768x768"),
     )
@@ -60,35 +62,37 @@ def test_expect_100_continue(next_door: Neighbour, tmp_path: Path) -> None:
     assert len(sent) > 1_000_000
     assert "> Expect: 100-continue" in wire
     assert "< HTTP/1.1 100 Continue" in wire
-    assert whose(_picture(told)) == theirs("curl: large", sent)
+    assert origin_of(_picture(told)) == origin("curl: large", sent)
 
 
-def test_refused_before_the_body(next_door: Neighbour, tmp_path: Path) -> None:
+def test_refused_before_the_body(shared_gateway: ThreadedHarness, tmp_path: Path) -> None:
     """A body that is too large is refused while curl still asks whether to send it."""
     (tmp_path / "large.png").write_bytes(bytes(6_000_000))
 
-    wire, told = _curl(next_door, "--form", f"image=@{tmp_path}/large.png", "--form", "prompt=a")
+    wire, told = _curl(
+        shared_gateway, "--form", f"image=@{tmp_path}/large.png", "--form", "prompt=a"
+    )
 
     assert "< HTTP/1.1 413" in wire
     assert "100 Continue" not in wire
     assert told["error"]["code"] == "request_too_large"
 
 
-def test_chunked(next_door: Neighbour, tmp_path: Path) -> None:
+def test_chunked(shared_gateway: ThreadedHarness, tmp_path: Path) -> None:
     """A form without a length, in chunks, is read to its end."""
     (tmp_path / "photo.png").write_bytes(photo())
 
     wire, told = _curl(
-        next_door,
+        shared_gateway,
         *("--header", "Transfer-Encoding: chunked"),
         *("--form", f"image=@{tmp_path}/photo.png", "--form", "prompt=curl: chunked"),
     )
 
     assert "> Content-Length" not in wire
-    assert whose(_picture(told)) == theirs("curl: chunked", photo())
+    assert origin_of(_picture(told)) == origin("curl: chunked", photo())
 
 
-def test_json(next_door: Neighbour) -> None:
+def test_json(shared_gateway: ThreadedHarness) -> None:
     """JSON with a data URL for each picture."""
     body = {
         "prompt": "curl: json",
@@ -100,22 +104,22 @@ def test_json(next_door: Neighbour) -> None:
     }
 
     _, told = _curl(
-        next_door,
+        shared_gateway,
         *("--header", "Content-Type: application/json", "--data-binary", "@-"),
         body=json.dumps(body).encode(),
     )
 
-    assert whose(_picture(told)) == theirs("curl: json", photo(2))
-    (task,) = next_door.tasks("curl: json")
+    assert origin_of(_picture(told)) == origin("curl: json", photo(2))
+    (task,) = shared_gateway.tasks("curl: json")
     assert task["inputs_sha256"] == [digest(photo(1)), digest(photo(2))]
 
 
-def test_api_key_header(next_door: Neighbour, tmp_path: Path) -> None:
+def test_api_key_header(shared_gateway: ThreadedHarness, tmp_path: Path) -> None:
     """The key may come as api-key, which goes before Authorization."""
     (tmp_path / "photo.png").write_bytes(photo())
 
     _, told = _curl(
-        next_door,
+        shared_gateway,
         *("--header", "api-key: wk-nobody"),
         *("--form", f"image=@{tmp_path}/photo.png", "--form", "prompt=curl: key"),
     )

@@ -9,9 +9,9 @@ import pytest
 from gateway.domain.edit import Size
 from gateway.imaging.inspect import pixels_of
 from gateway.sandbox import Answer, Fault
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
+from tests.programs import needs
 from tests.sdk import node_package
-from tests.tools import needs
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,50 +32,52 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
-def _edit(next_door: Neighbour, picture: Path, how: str, key: str = KEY) -> dict[str, Any]:
-    return node_package.edit(next_door.base_url, key, picture, how)
+def _edit(
+    shared_gateway: ThreadedHarness, picture: Path, how: str, key: str = KEY
+) -> dict[str, Any]:
+    return node_package.edit(shared_gateway.base_url, key, picture, how)
 
 
 @pytest.mark.parametrize("how", ["file", "untyped", "stream"])
-def test_one_image(next_door: Neighbour, picture: Path, how: str) -> None:
+def test_one_image(shared_gateway: ThreadedHarness, picture: Path, how: str) -> None:
     """toFile, with a type or without, and a read stream in chunks: the edit is of these bytes."""
-    told = _edit(next_door, picture, how)
+    told = _edit(shared_gateway, picture, how)
 
     (made,) = told["pictures"]
-    assert whose(b64decode(made)) == theirs(f"node: {how}", photo())
+    assert origin_of(b64decode(made)) == origin(f"node: {how}", photo())
     assert told["edit"].startswith("edit_")
     assert told["request"].startswith("req_")
 
 
-def test_list(next_door: Neighbour, picture: Path) -> None:
+def test_list(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """Two pictures in, two out."""
-    told = _edit(next_door, picture, "list")
+    told = _edit(shared_gateway, picture, "list")
 
     assert len(told["pictures"]) == 2
-    (task,) = next_door.tasks("node: list")
+    (task,) = shared_gateway.tasks("node: list")
     assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
 
 
-def test_generation(next_door: Neighbour, picture: Path) -> None:
+def test_generation(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """images.generate makes pictures of a prompt alone, of the size asked for."""
-    told = _edit(next_door, picture, "generate")
+    told = _edit(shared_gateway, picture, "generate")
 
     assert [pixels_of(b64decode(made)) for made in told["pictures"]] == [Size(768, 768)] * 2
-    (task,) = next_door.tasks("node: generate")
+    (task,) = shared_gateway.tasks("node: generate")
     assert (task["model"], task["n"]) == ("wan2.5-t2i-preview", 2)
 
 
-def test_options(next_door: Neighbour, picture: Path) -> None:
+def test_options(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """DashScope's own options may stand among OpenAI's."""
-    _edit(next_door, picture, "extra")
+    _edit(shared_gateway, picture, "extra")
 
-    (task,) = next_door.tasks("node: extra")
+    (task,) = shared_gateway.tasks("node: extra")
     assert (task["seed"], task["size"]) == (7, [768, 768])
 
 
-def test_refused(next_door: Neighbour, picture: Path) -> None:
+def test_refused(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """A bad field is a BadRequestError with its param and code."""
-    told = _edit(next_door, picture, "refused")
+    told = _edit(shared_gateway, picture, "refused")
 
     assert told["name"] == "BadRequestError"
     assert (told["status"], told["code"], told["param"]) == (400, "invalid_value", "n")
@@ -83,18 +85,20 @@ def test_refused(next_door: Neighbour, picture: Path) -> None:
     assert told["request"].startswith("req_")
 
 
-def test_wrong_key(next_door: Neighbour, picture: Path) -> None:
+def test_wrong_key(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """A wrong key is an AuthenticationError."""
-    told = _edit(next_door, picture, "file", key="wk-nobody")
+    told = _edit(shared_gateway, picture, "file", key="wk-nobody")
 
     assert (told["name"], told["code"]) == ("AuthenticationError", "invalid_api_key")
 
 
-def test_upstream_refuses(next_door: Neighbour, picture: Path) -> None:
+def test_upstream_refuses(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """What DashScope's safety system refuses is a BadRequestError with OpenAI's code."""
-    next_door.script(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="node: broken"))
+    shared_gateway.set_faults(
+        Fault("submit", Answer(400, "DataInspectionFailed"), prompt="node: broken")
+    )
 
-    told = _edit(next_door, picture, "broken")
+    told = _edit(shared_gateway, picture, "broken")
 
     assert (told["name"], told["code"]) == ("BadRequestError", "moderation_blocked")
     assert told["type"] == "image_generation_user_error"

@@ -11,12 +11,12 @@ import pytest
 from openai.types import ImagesResponse
 
 from gateway.sandbox import read_labels
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
 
 
 @pytest.fixture
-def client(next_door: Neighbour) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(api_key=KEY, base_url=next_door.base_url, max_retries=0) as made:
+def client(shared_gateway: ThreadedHarness) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as made:
         yield made
 
 
@@ -63,13 +63,13 @@ def test_one_image(
     if hasattr(handed, "close"):
         handed.close()
     (picture,) = pictures(answer)
-    assert whose(picture) == theirs(prompt, photo())
+    assert origin_of(picture) == origin(prompt, photo())
     assert answer.created > 1_700_000_000
     assert (answer.output_format, answer.size) == ("png", "768x768")
     assert answer.usage is None
 
 
-def test_several_images(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_several_images(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """A list of pictures arrives in its order."""
     sent = [photo(1), photo(2, "JPEG"), photo(3, "WEBP")]
 
@@ -78,11 +78,11 @@ def test_several_images(client: openai.OpenAI, next_door: Neighbour) -> None:
     (picture,) = pictures(answer)
     expected = [digest(one) for one in sent]
     assert read_labels(picture)["sandbox-inputs-sha256"] == ",".join(expected)
-    (task,) = next_door.tasks("several")
+    (task,) = shared_gateway.tasks("several")
     assert task["inputs_sha256"] == expected
 
 
-def test_options(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_options(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """Options of OpenAI and, by extra_body, of DashScope are all in the task."""
     answer = client.images.edit(
         image=photo(),
@@ -96,20 +96,20 @@ def test_options(client: openai.OpenAI, next_door: Neighbour) -> None:
     first, second = pictures(answer)
     labels = [read_labels(picture)["sandbox-index"] for picture in (first, second)]
     assert labels == ["0", "1"]
-    (task,) = next_door.tasks("options")
+    (task,) = shared_gateway.tasks("options")
     assert (task["n"], task["size"], task["seed"]) == (2, [1024, 1024], 42)
     assert task["model"] == "wan2.5-i2i-preview"
 
 
-def test_six_pictures(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_six_pictures(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """More pictures than one task makes come from two, together and all different."""
     answer = client.images.edit(image=photo(), prompt="six", n=6)
 
     got = pictures(answer)
-    assert [whose(picture) for picture in got] == [theirs("six", photo())] * 6
+    assert [origin_of(picture) for picture in got] == [origin("six", photo())] * 6
     places = [(labels["sandbox-task"], labels["sandbox-index"]) for labels in map(read_labels, got)]
     assert len(set(places)) == 6
-    assert sorted(task["n"] for task in next_door.tasks("six")) in ([2, 4], [3, 3])
+    assert sorted(task["n"] for task in shared_gateway.tasks("six")) in ([2, 4], [3, 3])
 
 
 def test_url(client: openai.OpenAI) -> None:
@@ -154,7 +154,7 @@ def test_models(client: openai.OpenAI) -> None:
     assert told.value.code == "model_not_found"
 
 
-def test_a_model_without_tasks(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_a_model_without_tasks(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """To the SDK it is a model like any: several pictures, each of its own."""
     prompt = "without tasks"
 
@@ -163,6 +163,6 @@ def test_a_model_without_tasks(client: openai.OpenAI, next_door: Neighbour) -> N
     )
 
     made = pictures(answer)
-    assert [whose(picture) for picture in made] == [theirs(prompt, photo())] * 7
+    assert [origin_of(picture) for picture in made] == [origin(prompt, photo())] * 7
     assert len({digest(picture) for picture in made}) == 7
-    assert [row["n"] for row in next_door.tasks(prompt)] == [6, 1]
+    assert [row["n"] for row in shared_gateway.tasks(prompt)] == [6, 1]

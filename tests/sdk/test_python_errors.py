@@ -6,17 +6,17 @@ import openai
 import pytest
 
 from gateway.sandbox import Answer, Drop, End, Fault
-from tests.whole import KEY, Neighbour, photo
+from tests.harness import KEY, ThreadedHarness, photo
 
 _LONG = 6.0
 """Seconds: short for the house, whose second is an eighth, and long for a busy machine."""
 
 
-def _edit(next_door: Neighbour, key: str = KEY, **more: Any) -> openai.APIStatusError:
+def _edit(shared_gateway: ThreadedHarness, key: str = KEY, **more: Any) -> openai.APIStatusError:
     """Make an edit that ends badly, without retries."""
     asked = {"image": photo(), "prompt": "bad", **more}
     with (
-        openai.OpenAI(api_key=key, base_url=next_door.base_url, max_retries=0) as client,
+        openai.OpenAI(api_key=key, base_url=shared_gateway.base_url, max_retries=0) as client,
         pytest.raises(openai.APIStatusError) as told,
     ):
         client.images.edit(**asked)
@@ -149,7 +149,7 @@ def _edit(next_door: Neighbour, key: str = KEY, **more: Any) -> openai.APIStatus
     ],
 )
 def test_error(
-    next_door: Neighbour,
+    shared_gateway: ThreadedHarness,
     asked: dict[str, Any],
     cls: type[openai.APIStatusError],
     status: int,
@@ -158,7 +158,7 @@ def test_error(
     says: str,
 ) -> None:
     """The SDK raises the class of the status; code, param and message are the gateway's."""
-    error = _edit(next_door, **asked)
+    error = _edit(shared_gateway, **asked)
 
     assert type(error) is cls
     assert (error.status_code, error.code, error.param) == (status, code, param)
@@ -167,58 +167,58 @@ def test_error(
     assert error.request_id
 
 
-def test_rate_limit(next_door: Neighbour) -> None:
+def test_rate_limit(shared_gateway: ThreadedHarness) -> None:
     """Throttled past its patience, the SDK raises RateLimitError with the time of a next try."""
-    next_door.script(
+    shared_gateway.set_faults(
         Fault("submit", Answer(429, "Throttling.RateQuota"), prompt="throttled", count=99)
     )
 
-    error = _edit(next_door, prompt="throttled", timeout=_LONG)
+    error = _edit(shared_gateway, prompt="throttled", timeout=_LONG)
 
     assert type(error) is openai.RateLimitError
     assert (error.code, error.type) == ("rate_limit_exceeded", "rate_limit_error")
     assert 0 < float(error.response.headers["retry-after-ms"]) <= 60_000
-    assert next_door.tasks("throttled") == []
+    assert shared_gateway.tasks("throttled") == []
 
 
-def test_the_sdk_repeats_what_is_unbilled(next_door: Neighbour) -> None:
+def test_the_sdk_repeats_what_is_unbilled(shared_gateway: ThreadedHarness) -> None:
     """A task that failed for a reason of theirs is made again by the SDK itself."""
-    next_door.script(Fault("submit", End("FAILED"), prompt="fails once", count=1))
+    shared_gateway.set_faults(Fault("submit", End("FAILED"), prompt="fails once", count=1))
 
-    with openai.OpenAI(api_key=KEY, base_url=next_door.base_url) as client:
+    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url) as client:
         answer = client.images.edit(image=photo(), prompt="fails once")
 
     assert len(answer.data or []) == 1
-    statuses = [task["status"] for task in next_door.tasks("fails once")]
+    statuses = [task["status"] for task in shared_gateway.tasks("fails once")]
     assert statuses == ["FAILED", "SUCCEEDED"]
 
 
-def test_the_sdk_does_not_repeat_what_is_final(next_door: Neighbour) -> None:
+def test_the_sdk_does_not_repeat_what_is_final(shared_gateway: ThreadedHarness) -> None:
     """x-should-retry keeps the SDK from repeating a 500 that would come again."""
     prompt = "[sandbox:unknown]"
 
     with (
-        openai.OpenAI(api_key=KEY, base_url=next_door.base_url) as client,
+        openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url) as client,
         pytest.raises(openai.InternalServerError) as told,
     ):
         client.images.edit(image=photo(), prompt=prompt)
 
     assert told.value.code == "upstream_task_lost"
-    assert len(next_door.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1
 
 
-def test_a_doubtful_end_is_told_once(next_door: Neighbour) -> None:
+def test_a_doubtful_end_is_told_once(shared_gateway: ThreadedHarness) -> None:
     """The SDK, which repeats every other 503, believes that this one is final."""
     prompt = "lost on the way"
-    next_door.script(Fault("submit", Drop(after=True), prompt=prompt))
+    shared_gateway.set_faults(Fault("submit", Drop(after=True), prompt=prompt))
     asked: Any = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
 
     with (
-        openai.OpenAI(api_key=KEY, base_url=next_door.base_url, max_retries=5) as client,
+        openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=5) as client,
         pytest.raises(openai.InternalServerError) as told,
     ):
         client.images.edit(**asked)
 
     assert (told.value.status_code, told.value.code) == (503, "submit_uncertain")
     assert "may have been made and paid for" in told.value.message
-    assert len(next_door.tasks(prompt)) == 1
+    assert len(shared_gateway.tasks(prompt)) == 1

@@ -9,12 +9,12 @@ import pytest
 from openai.types import ImageGenCompletedEvent, ImagesResponse
 
 from gateway.sandbox import Answer, Fault, read_labels
-from tests.whole import KEY, Neighbour, digest, photo, theirs, whose
+from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
 
 
 @pytest.fixture
-def client(next_door: Neighbour) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(api_key=KEY, base_url=next_door.base_url, max_retries=0) as made:
+def client(shared_gateway: ThreadedHarness) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as made:
         yield made
 
 
@@ -28,7 +28,7 @@ def painted(picture: bytes) -> tuple[str, bool]:
     return labels["sandbox-prompt-sha256"], "sandbox-input-sha256" in labels
 
 
-def test_a_picture(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_a_picture(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """A prompt alone makes a picture, by the default model for that."""
     answer = client.images.generate(prompt="a picture")
 
@@ -36,23 +36,23 @@ def test_a_picture(client: openai.OpenAI, next_door: Neighbour) -> None:
     assert painted(picture) == (digest("a picture"), False)
     assert answer.created > 1_700_000_000
     assert (answer.output_format, answer.size) == ("png", "1280x1280")
-    (task,) = next_door.tasks("a picture")
+    (task,) = shared_gateway.tasks("a picture")
     assert (task["model"], task["n"]) == ("wan2.5-t2i-preview", 1)
 
 
 @pytest.mark.parametrize("model", ["gpt-image-1", "dall-e-3", "wan2.5-t2i-preview", "wan2.6-t2i"])
-def test_models(client: openai.OpenAI, next_door: Neighbour, model: str) -> None:
+def test_models(client: openai.OpenAI, shared_gateway: ThreadedHarness, model: str) -> None:
     """OpenAI's names mean the default model, DashScope's own names themselves."""
     prompt = f"by {model}"
 
     answer = client.images.generate(prompt=prompt, model=model)
 
     assert painted(pictures(answer)[0]) == (digest(prompt), False)
-    (task,) = next_door.tasks(prompt)
+    (task,) = shared_gateway.tasks(prompt)
     assert task["model"] == (model if model.startswith("wan") else "wan2.5-t2i-preview")
 
 
-def test_options(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_options(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """Options of OpenAI and, by extra_body, of DashScope are all in the tasks."""
     raw = client.images.with_raw_response.generate(
         prompt="all options",
@@ -78,7 +78,7 @@ def test_options(client: openai.OpenAI, next_door: Neighbour) -> None:
     assert raw.headers["x-wan-adjusted"] == "size:1280x1280->1024x1024"
     phases = [one.partition(";")[0] for one in raw.headers["server-timing"].split(", ")]
     assert {"read", "submit", "upstream_running", "download"} <= set(phases)
-    tasks = sorted(next_door.tasks("all options"), key=lambda task: int(task["seed"]))
+    tasks = sorted(shared_gateway.tasks("all options"), key=lambda task: int(task["seed"]))
     assert [(task["n"], task["seed"]) for task in tasks] == [(4, 42), (2, 46)]
     assert tasks[0]["size"] == [1280, 1280]
 
@@ -142,24 +142,24 @@ def test_an_edit_by_a_model_that_only_generates(client: openai.OpenAI) -> None:
     assert told.value.type == "image_generation_user_error"
 
 
-def test_four_pictures_for_wan26(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_four_pictures_for_wan26(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """wan2.6-image takes four pictures in one message and gives its results in another."""
     sent = [photo(shade) for shade in range(4)]
 
     answer = client.images.edit(image=sent, prompt="four", model="wan2.6-image", n=2)
 
     got = pictures(answer)
-    assert [whose(picture) for picture in got] == [theirs("four", photo(3))] * 2
-    (task,) = next_door.tasks("four")
+    assert [origin_of(picture) for picture in got] == [origin("four", photo(3))] * 2
+    (task,) = shared_gateway.tasks("four")
     assert task["inputs_sha256"] == [digest(one) for one in sent]
     assert (task["model"], task["n"]) == ("wan2.6-image", 2)
     with pytest.raises(openai.BadRequestError, match="Send 3 at most"):
         client.images.edit(image=sent, prompt="four")
 
 
-def test_moderation(client: openai.OpenAI, next_door: Neighbour) -> None:
+def test_moderation(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """What DashScope's safety system refuses has OpenAI's code."""
-    next_door.script(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="unfit"))
+    shared_gateway.set_faults(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="unfit"))
 
     with pytest.raises(openai.BadRequestError) as told:
         client.images.generate(prompt="unfit")

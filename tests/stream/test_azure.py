@@ -7,18 +7,26 @@ from typing import Any
 import openai
 import pytest
 
-from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    PLAIN,
+    ThreadedHarness,
+    origin,
+    origin_of,
+    photo,
+    start_threaded_harness,
+)
 
 
 @pytest.fixture(scope="module")
-def there() -> Iterator[Neighbour]:
-    with neighbour(PLAIN) as neighbours:
+def shared_gateway() -> Iterator[ThreadedHarness]:
+    with start_threaded_harness(PLAIN) as neighbours:
         yield neighbours
 
 
-def _azure(there: Neighbour, **more: Any) -> openai.AzureOpenAI:
+def _azure(shared_gateway: ThreadedHarness, **more: Any) -> openai.AzureOpenAI:
     named: dict[str, Any] = {"api_version": "2025-04-01-preview", "max_retries": 0, **more}
-    return openai.AzureOpenAI(azure_endpoint=there.url, api_key=KEY, **named)
+    return openai.AzureOpenAI(azure_endpoint=shared_gateway.url, api_key=KEY, **named)
 
 
 @pytest.mark.parametrize(
@@ -30,22 +38,24 @@ def _azure(there: Neighbour, **more: Any) -> openai.AzureOpenAI:
         pytest.param({"azure_deployment": "dep1"}, {"model": "gpt-image-1"}, id="model-first"),
     ],
 )
-def test_an_edit(there: Neighbour, client: dict[str, Any], asked: dict[str, Any]) -> None:
+def test_an_edit(
+    shared_gateway: ThreadedHarness, client: dict[str, Any], asked: dict[str, Any]
+) -> None:
     """However a deployment is named, the edit is made."""
-    with _azure(there, **client) as azure:
+    with _azure(shared_gateway, **client) as azure:
         answer = azure.images.edit(image=photo(), prompt="azure", **asked)
 
     (image,) = answer.data or []
-    assert whose(b64decode(image.b64_json or "")) == theirs("azure", photo())
+    assert origin_of(b64decode(image.b64_json or "")) == origin("azure", photo())
 
 
 @pytest.mark.parametrize(
     "client",
     [pytest.param({}, id="model"), pytest.param({"azure_deployment": "gpt-image-1"}, id="path")],
 )
-def test_a_generation(there: Neighbour, client: dict[str, Any]) -> None:
+def test_a_generation(shared_gateway: ThreadedHarness, client: dict[str, Any]) -> None:
     """A deployment makes pictures of a prompt alone, streamed or not."""
-    with _azure(there, **client) as azure:
+    with _azure(shared_gateway, **client) as azure:
         answer = azure.images.generate(prompt="azure", model="gpt-image-1")
         events = list(azure.images.generate(prompt="azure", model="gpt-image-1", stream=True))
 
@@ -53,9 +63,9 @@ def test_a_generation(there: Neighbour, client: dict[str, Any]) -> None:
     assert [event.type for event in events] == ["image_generation.completed"]
 
 
-def test_a_stream(there: Neighbour) -> None:
+def test_a_stream(shared_gateway: ThreadedHarness) -> None:
     """Azure's client streams like OpenAI's."""
-    with _azure(there) as azure:
+    with _azure(shared_gateway) as azure:
         events = list(
             azure.images.edit(image=photo(), prompt="azure", model="gpt-image-1", stream=True)
         )
@@ -63,32 +73,35 @@ def test_a_stream(there: Neighbour) -> None:
     assert [event.type for event in events] == ["image_edit.completed"]
 
 
-def test_an_unknown_deployment(there: Neighbour) -> None:
+def test_an_unknown_deployment(shared_gateway: ThreadedHarness) -> None:
     """A deployment that is not a model is a BadRequestError that names it."""
-    with _azure(there) as azure, pytest.raises(openai.BadRequestError, match="dep1") as told:
+    with (
+        _azure(shared_gateway) as azure,
+        pytest.raises(openai.BadRequestError, match="dep1") as told,
+    ):
         azure.images.edit(image=photo(), prompt="azure", model="dep1")
 
     assert (told.value.code, told.value.param) == ("invalid_value", "model")
 
 
-def test_a_wrong_key(there: Neighbour) -> None:
+def test_a_wrong_key(shared_gateway: ThreadedHarness) -> None:
     """A wrong api-key is an AuthenticationError."""
     with (
-        _azure(there).with_options(api_key="wk-nobody") as azure,
+        _azure(shared_gateway).with_options(api_key="wk-nobody") as azure,
         pytest.raises(openai.AuthenticationError),
     ):
         azure.images.edit(image=photo(), prompt="azure", model="gpt-image-1")
 
 
-def test_models(there: Neighbour) -> None:
+def test_models(shared_gateway: ThreadedHarness) -> None:
     """The list of models is where Azure's client looks for it."""
-    with _azure(there) as azure:
+    with _azure(shared_gateway) as azure:
         assert "gpt-image-1" in [model.id for model in azure.models.list()]
 
 
-def test_the_v1_surface(there: Neighbour) -> None:
+def test_the_v1_surface(shared_gateway: ThreadedHarness) -> None:
     """Azure's newer paths take the plain client."""
-    base_url = f"{there.url}/openai/v1/"
+    base_url = f"{shared_gateway.url}/openai/v1/"
     query = {"api-version": "preview"}
     with openai.OpenAI(api_key=KEY, base_url=base_url, default_query=query) as client:
         answer = client.images.edit(image=photo(), prompt="azure", model="gpt-image-1")
@@ -96,9 +109,9 @@ def test_the_v1_surface(there: Neighbour) -> None:
     assert len(answer.data or []) == 1
 
 
-def test_the_endpoint_as_base_url(there: Neighbour) -> None:
+def test_the_endpoint_as_base_url(shared_gateway: ThreadedHarness) -> None:
     """Whoever gives the whole endpoint as the base URL reads what to give."""
-    base_url = f"{there.url}/v1/images/edits"
+    base_url = f"{shared_gateway.url}/v1/images/edits"
     with (
         openai.OpenAI(api_key=KEY, base_url=base_url) as client,
         pytest.raises(openai.NotFoundError, match="set the base_url") as told,
@@ -109,10 +122,10 @@ def test_the_endpoint_as_base_url(there: Neighbour) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:deprecated")
-def test_variations(there: Neighbour) -> None:
+def test_variations(shared_gateway: ThreadedHarness) -> None:
     """Variations are gone, and say so."""
     with (
-        openai.OpenAI(api_key=KEY, base_url=there.base_url) as client,
+        openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url) as client,
         pytest.raises(openai.APIStatusError) as told,
     ):
         client.images.create_variation(image=photo())

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.sandbox import Constant
-from tests.whole import KEY, PLAIN, hashed, house, photo, theirs, whose
+from tests.harness import KEY, PLAIN, hashed, origin, origin_of, photo, start_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -45,11 +45,11 @@ async def _ask(url: str, **fields: str) -> tuple[bytes, bytes]:
 async def test_json(tenant: dict[str, Any], blanks: bool) -> None:
     """JSON is JSON to the last byte, with blanks before it or without."""
     tenants = {"acme": {"region": "beijing", "keys": [hashed(KEY)], **tenant}}
-    async with house(SLOW, tenants=tenants, server={"heartbeat_seconds": 2}) as home:
-        head, body = await _ask(home.url)
+    async with start_harness(SLOW, tenants=tenants, server={"heartbeat_seconds": 2}) as harness:
+        head, body = await _ask(harness.url)
 
     (image,) = json.loads(body)["data"]
-    assert whose(b64decode(image["b64_json"])) == theirs("make it blue", photo())
+    assert origin_of(b64decode(image["b64_json"])) == origin("make it blue", photo())
     assert body.startswith(b"\n") is blanks
     assert b"transfer-encoding" not in head
     assert b"connection: close" in head
@@ -57,12 +57,12 @@ async def test_json(tenant: dict[str, Any], blanks: bool) -> None:
 
 async def test_a_stream() -> None:
     """Events are lines and nothing between them."""
-    async with house(SLOW, server={"heartbeat_seconds": 2}) as home:
-        head, body = await _ask(home.url, stream="true")
+    async with start_harness(SLOW, server={"heartbeat_seconds": 2}) as harness:
+        head, body = await _ask(harness.url, stream="true")
 
     lines = body.decode().splitlines()
     assert all(line.startswith(("event: ", "data: ", ":")) or not line for line in lines)
     (data,) = (line for line in lines if line.startswith("data: "))
     picture = b64decode(json.loads(data.removeprefix("data: "))["b64_json"])
-    assert whose(picture) == theirs("make it blue", photo())
+    assert origin_of(picture) == origin("make it blue", photo())
     assert b"transfer-encoding" not in head

@@ -9,9 +9,18 @@ import openai
 import pytest
 
 from gateway.sandbox import Constant
+from tests.harness import (
+    KEY,
+    PLAIN,
+    eventually,
+    hashed,
+    origin,
+    origin_of,
+    photo,
+    start_harness,
+)
 from tests.nginx import nginx
-from tests.tools import needs
-from tests.whole import KEY, PLAIN, eventually, hashed, house, photo, theirs, whose
+from tests.programs import needs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, needs("nginx")]
 
@@ -62,16 +71,16 @@ async def test_a_task_longer_than_the_proxy_waits(
 ) -> None:
     """Whatever the proxy makes of the wait, the SDK's user gets the picture, paid for once."""
     tenants = {"acme": {"region": "beijing", "keys": [hashed(KEY)], **tenant}}
-    async with house(SLOW, tenants=tenants) as home:
-        with nginx(tmp_path, home.url, waits=waits) as proxy:
+    async with start_harness(SLOW, tenants=tenants) as harness:
+        with nginx(tmp_path, harness.url, waits=waits) as proxy:
             url = f"{proxy.url}/v1"
             async with openai.AsyncOpenAI(
                 api_key=KEY, base_url=url, timeout=20, max_retries=4
             ) as client:
                 picture = await _edit(client, stream=stream)
-            books = await home.books()
+            books = await harness.books()
 
-            assert whose(b64decode(picture)) == theirs("make it blue", photo())
+            assert origin_of(b64decode(picture)) == origin("make it blue", photo())
             assert (books["tasks_made"], books["images_billed"]) == (1, 1)
             await eventually(proxy.has_logged_the_end)
     assert set(proxy.statuses) == statuses

@@ -12,9 +12,17 @@ from typing import Any
 import pytest
 
 from gateway.sandbox import Constant
+from tests.harness import (
+    KEY,
+    PLAIN,
+    ThreadedHarness,
+    origin,
+    origin_of,
+    photo,
+    start_threaded_harness,
+)
+from tests.programs import needs
 from tests.sdk import node_package
-from tests.tools import needs
-from tests.whole import KEY, PLAIN, Neighbour, neighbour, photo, theirs, whose
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,9 +34,9 @@ _SCRIPT = Path(__file__).parent / "node" / "stream.mjs"
 
 
 @pytest.fixture(scope="module")
-def there() -> Iterator[Neighbour]:
+def shared_gateway() -> Iterator[ThreadedHarness]:
     """A house where a task takes 3 real seconds, as twenty-four of its own."""
-    with neighbour(replace(PLAIN, latency=Constant(24.0))) as neighbours:
+    with start_threaded_harness(replace(PLAIN, latency=Constant(24.0))) as neighbours:
         yield neighbours
 
 
@@ -39,11 +47,13 @@ def folder() -> Path:
     return package
 
 
-def _stream(folder: Path, there: Neighbour, prompt: str, seconds: float = 60) -> dict[str, Any]:
+def _stream(
+    folder: Path, shared_gateway: ThreadedHarness, prompt: str, seconds: float = 60
+) -> dict[str, Any]:
     picture = folder / "stream.png"
     picture.write_bytes(photo())
     done = subprocess.run(
-        ["node", _SCRIPT.name, there.base_url, KEY, picture.name, prompt, str(seconds)],
+        ["node", _SCRIPT.name, shared_gateway.base_url, KEY, picture.name, prompt, str(seconds)],
         cwd=folder,
         check=True,
         capture_output=True,
@@ -53,33 +63,33 @@ def _stream(folder: Path, there: Neighbour, prompt: str, seconds: float = 60) ->
     return told
 
 
-def test_a_stream(folder: Path, there: Neighbour) -> None:
+def test_a_stream(folder: Path, shared_gateway: ThreadedHarness) -> None:
     """A loop reads the event of the picture, past all heartbeats."""
-    (event,) = _stream(folder, there, "node streams")["events"]
+    (event,) = _stream(folder, shared_gateway, "node streams")["events"]
 
     assert event["type"] == "image_edit.completed"
-    assert whose(b64decode(event["b64_json"])) == theirs("node streams", photo())
+    assert origin_of(b64decode(event["b64_json"])) == origin("node streams", photo())
 
 
-def test_a_wait_longer_than_its_patience(folder: Path, there: Neighbour) -> None:
+def test_a_wait_longer_than_its_patience(folder: Path, shared_gateway: ThreadedHarness) -> None:
     """The package stops its clock at the head, which comes with the first heartbeat."""
-    (event,) = _stream(folder, there, "node waits", seconds=2)["events"]
+    (event,) = _stream(folder, shared_gateway, "node waits", seconds=2)["events"]
 
-    assert whose(b64decode(event["b64_json"])) == theirs("node waits", photo())
-    assert len(there.tasks("node waits")) == 1
+    assert origin_of(b64decode(event["b64_json"])) == origin("node waits", photo())
+    assert len(shared_gateway.tasks("node waits")) == 1
 
 
-def test_an_error_before_the_first_byte(folder: Path, there: Neighbour) -> None:
+def test_an_error_before_the_first_byte(folder: Path, shared_gateway: ThreadedHarness) -> None:
     """What is known at once has its status, and so its class."""
-    told = _stream(folder, there, "[sandbox:refuse DataInspectionFailed]")
+    told = _stream(folder, shared_gateway, "[sandbox:refuse DataInspectionFailed]")
 
     assert (told["name"], told["status"]) == ("BadRequestError", 400)
     assert told["code"] == "moderation_blocked"
 
 
-def test_an_error_after_the_first_byte(folder: Path, there: Neighbour) -> None:
+def test_an_error_after_the_first_byte(folder: Path, shared_gateway: ThreadedHarness) -> None:
     """What fails late is thrown as an APIError with its code."""
-    told = _stream(folder, there, "[sandbox:fail InternalError.Timeout]")
+    told = _stream(folder, shared_gateway, "[sandbox:fail InternalError.Timeout]")
 
     assert (told["name"], told["code"]) == ("APIError", "upstream_failed")
     assert told["type"] == "server_error"

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from gateway.sandbox import Constant
+from tests.harness import KEY, PLAIN, photo, start_harness
 from tests.nginx import nginx_with
 from tests.ports import free_port
-from tests.tools import needs
-from tests.whole import KEY, PLAIN, house, photo
+from tests.programs import needs
 
 _EXAMPLE = Path(__file__).parents[2] / "config" / "nginx" / "wan-gateway.conf"
 
@@ -35,12 +35,12 @@ def _nginx(folder: Path, gateway: str) -> Iterator[str]:
     """Run nginx with the example as it is, but for its port and the gateway's."""
     port = free_port()
     example = _EXAMPLE.read_text()
-    for there, here in (
+    for original, replacement in (
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("server 127.0.0.1:8080;", f"server {gateway.removeprefix('http://')};"),
     ):
-        assert example.count(there) == 1
-        example = example.replace(there, here)
+        assert example.count(original) == 1
+        example = example.replace(original, replacement)
     with nginx_with(folder, example, port) as running:
         yield running.url
 
@@ -48,7 +48,7 @@ def _nginx(folder: Path, gateway: str) -> Iterator[str]:
 async def test_an_upload_over_a_megabyte_goes_through(tmp_path: Path) -> None:
     """With the example nginx takes bodies that its own default would refuse."""
     noise = os.urandom(3_000_000)  # behind the picture's end
-    async with house(PLAIN) as its, httpx.AsyncClient() as client:
+    async with start_harness(PLAIN) as its, httpx.AsyncClient() as client:
         with _nginx(tmp_path, its.url) as url:
             answer = await client.post(
                 f"{url}/v1/images/edits",
@@ -66,7 +66,7 @@ async def test_a_stream_is_not_held_back(tmp_path: Path) -> None:
     """A heartbeat reaches the client while the task still runs."""
     slow = replace(PLAIN, latency=Constant(4.0))
     async with (
-        house(slow, server={"heartbeat_seconds": 0.5}) as its,
+        start_harness(slow, server={"heartbeat_seconds": 0.5}) as its,
         httpx.AsyncClient(timeout=60) as client,
     ):
         with _nginx(tmp_path, its.url) as url:
@@ -86,7 +86,7 @@ async def test_a_stream_is_not_held_back(tmp_path: Path) -> None:
 
 async def test_metrics_stay_inside(tmp_path: Path) -> None:
     """The example does not show /metrics to the outside."""
-    async with house(PLAIN) as its, httpx.AsyncClient() as client:
+    async with start_harness(PLAIN) as its, httpx.AsyncClient() as client:
         with _nginx(tmp_path, its.url) as url:
             assert (await client.get(f"{url}/metrics")).status_code == 404
             assert (await client.get(f"{url}/healthz")).status_code == 200

@@ -12,7 +12,17 @@ import pytest
 from openai.types import ImageEditCompletedEvent
 
 from gateway.sandbox import Constant, SandboxConfig
-from tests.whole import KEY, PLAIN, House, hashed, house, neighbour, photo, theirs, whose
+from tests.harness import (
+    KEY,
+    PLAIN,
+    Harness,
+    hashed,
+    origin,
+    origin_of,
+    photo,
+    start_harness,
+    start_threaded_harness,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +30,8 @@ LONG = replace(PLAIN, latency=Constant(12.0))
 
 
 @asynccontextmanager
-async def _sdk(home: House, url: str = "", **more: Any) -> AsyncIterator[openai.AsyncOpenAI]:
-    base_url = f"{url or home.url}/v1"
+async def _sdk(harness: Harness, url: str = "", **more: Any) -> AsyncIterator[openai.AsyncOpenAI]:
+    base_url = f"{url or harness.url}/v1"
     async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url, **more) as client:
         yield client
 
@@ -36,14 +46,14 @@ async def _events(client: openai.AsyncOpenAI, **more: Any) -> list[ImageEditComp
 
 
 def _owner(event: ImageEditCompletedEvent) -> tuple[str, str]:
-    return whose(b64decode(event.b64_json))
+    return origin_of(b64decode(event.b64_json))
 
 
 def test_the_sync_client() -> None:
     """A for loop reads an event for each picture, with every field that its class has."""
     with (
-        neighbour(PLAIN) as there,
-        openai.OpenAI(api_key=KEY, base_url=there.base_url, max_retries=0) as client,
+        start_threaded_harness(PLAIN) as shared_gateway,
+        openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as client,
     ):
         stream = client.images.edit(
             image=photo(), prompt="two", n=2, size="768x768", stream=True, partial_images=2
@@ -55,7 +65,7 @@ def test_the_sync_client() -> None:
     assert headers["x-wan-ignored-params"] == "partial_images"
     for event in events:
         assert isinstance(event, ImageEditCompletedEvent)
-        assert whose(b64decode(event.b64_json)) == theirs("two", photo())
+        assert origin_of(b64decode(event.b64_json)) == origin("two", photo())
         assert event.created_at > 1_700_000_000
         assert (event.size, event.output_format) == ("768x768", "png")
         assert (event.quality, event.background) == ("auto", "auto")
@@ -65,13 +75,13 @@ def test_the_sync_client() -> None:
 
 async def test_a_wait_longer_than_its_patience() -> None:
     """With timeout=5 a task of 12 s is one request: each heartbeat begins its patience again."""
-    async with house(LONG) as home, _sdk(home, timeout=5) as sdk:
+    async with start_harness(LONG) as harness, _sdk(harness, timeout=5) as sdk:
         (event,) = await _events(sdk)
 
-        books = await home.books()
-        assert _owner(event) == theirs("make it blue", photo())
+        books = await harness.books()
+        assert _owner(event) == origin("make it blue", photo())
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
-        assert 'client_retries_total{attempt="1"} 0.0' in await _metrics(home)
+        assert 'client_retries_total{attempt="1"} 0.0' in await _metrics(harness)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +106,7 @@ async def test_errors_before_the_first_byte(
     asked: dict[str, Any], cls: type[openai.APIStatusError], code: str
 ) -> None:
     """What is known at once has its status, and so its class."""
-    async with house() as home, _sdk(home, max_retries=0) as sdk:
+    async with start_harness() as harness, _sdk(harness, max_retries=0) as sdk:
         with pytest.raises(cls) as told:
             await _events(sdk, **asked)
 
@@ -106,7 +116,10 @@ async def test_errors_before_the_first_byte(
 async def test_a_full_line() -> None:
     """A full line is a RateLimitError at once, with the time of a next try."""
     tenant = {"region": "beijing", "keys": [hashed(KEY)], "max_waiting": 0}
-    async with house(LONG, tenants={"acme": tenant}) as home, _sdk(home, max_retries=0) as sdk:
+    async with (
+        start_harness(LONG, tenants={"acme": tenant}) as harness,
+        _sdk(harness, max_retries=0) as sdk,
+    ):
         with pytest.raises(openai.RateLimitError) as told:
             await _events(sdk)
 
@@ -115,19 +128,22 @@ async def test_a_full_line() -> None:
 
 async def test_an_error_after_the_first_byte() -> None:
     """A task that fails late is an APIError with its code, and the SDK does not try again."""
-    async with house(LONG) as home, _sdk(home) as sdk:
+    async with start_harness(LONG) as harness, _sdk(harness) as sdk:
         with pytest.raises(openai.APIError) as told:
             await _events(sdk, prompt="[sandbox:fail InternalError.Timeout]")
 
         assert (told.value.code, told.value.type) == ("upstream_failed", "server_error")
         assert "upstream failed" in told.value.message
-        assert (await home.books())["tasks_made"] == 1
-        assert 'http_late_errors_total{code="500",tenant="acme"} 1.0' in await _metrics(home)
+        assert (await harness.books())["tasks_made"] == 1
+        assert 'http_late_errors_total{code="500",tenant="acme"} 1.0' in await _metrics(harness)
 
 
 async def test_the_servers_deadline() -> None:
     """Only the server's cap ends the wait; the error names the edit, and asking again joins."""
-    async with house(LONG, server={"max_wait_seconds": 9}) as home, _sdk(home, timeout=6) as sdk:
+    async with (
+        start_harness(LONG, server={"max_wait_seconds": 9}) as harness,
+        _sdk(harness, timeout=6) as sdk,
+    ):
         with pytest.raises(openai.APIError) as told:
             await _events(sdk)
         (event,) = await _events(sdk)
@@ -135,19 +151,19 @@ async def test_the_servers_deadline() -> None:
         assert told.value.code == "still_running"
         assert isinstance(told.value.body, dict)
         assert told.value.body["edit_id"].startswith("edit_")
-        assert _owner(event) == theirs("make it blue", photo())
-        assert (await home.books())["tasks_made"] == 1
+        assert _owner(event) == origin("make it blue", photo())
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_a_customer_who_leaves() -> None:
     """Whoever leaves a stream in the middle has its picture by asking again; it is paid once."""
-    async with house(LONG) as home, _sdk(home, timeout=5) as sdk:
+    async with start_harness(LONG) as harness, _sdk(harness, timeout=5) as sdk:
         stream = await sdk.images.edit(image=photo(), prompt="make it blue", stream=True)
         await stream.close()
         (event,) = await _events(sdk)
 
-        assert _owner(event) == theirs("make it blue", photo())
-        assert (await home.books())["tasks_made"] == 1
+        assert _owner(event) == origin("make it blue", photo())
+        assert (await harness.books())["tasks_made"] == 1
 
 
 @pytest.mark.parametrize(
@@ -157,49 +173,49 @@ async def test_a_customer_who_leaves() -> None:
 async def test_a_cut(bytes_through: int) -> None:
     """A network that cuts is an APIConnectionError; nothing counts as delivered, nor is lost."""
     big = replace(LONG, plain_bytes=3_000_000)
-    async with house(big) as home, _cutting(home.url, bytes_through) as url:
-        async with _sdk(home, url, timeout=5) as sdk:
+    async with start_harness(big) as harness, _cutting(harness.url, bytes_through) as url:
+        async with _sdk(harness, url, timeout=5) as sdk:
             with pytest.raises(openai.APIConnectionError):
                 await _events(sdk)
-        async with _sdk(home, timeout=5) as sdk:
+        async with _sdk(harness, timeout=5) as sdk:
             (event,) = await _events(sdk)
 
-        assert _owner(event) == theirs("make it blue", photo())
-        assert (await home.books())["tasks_made"] == 1
+        assert _owner(event) == origin("make it blue", photo())
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_blanks() -> None:
     """With keep_alive = "whitespace" a call without a stream outlives its own patience too."""
-    async with _blank_house(LONG) as home, _sdk(home, timeout=5) as sdk:
+    async with _blank_house(LONG) as harness, _sdk(harness, timeout=5) as sdk:
         answer = await sdk.images.edit(image=photo(), prompt="make it blue")
 
         (image,) = answer.data or []
-        assert whose(b64decode(image.b64_json or "")) == theirs("make it blue", photo())
-        assert (await home.books())["counts"]["submit.received"] == 1
-        assert 'client_retries_total{attempt="1"} 0.0' in await _metrics(home)
+        assert origin_of(b64decode(image.b64_json or "")) == origin("make it blue", photo())
+        assert (await harness.books())["counts"]["submit.received"] == 1
+        assert 'client_retries_total{attempt="1"} 0.0' in await _metrics(harness)
 
 
 async def test_an_error_after_blanks() -> None:
     """The documented price: an error comes as an answer without data, and nobody retries."""
-    async with _blank_house(LONG) as home, _sdk(home, timeout=5) as sdk:
+    async with _blank_house(LONG) as harness, _sdk(harness, timeout=5) as sdk:
         prompt = "[sandbox:fail InternalError.Timeout]"
         answer = await sdk.images.edit(image=photo(), prompt=prompt)
 
         assert answer.data is None
         assert answer.model_extra is not None
         assert answer.model_extra["error"]["code"] == "upstream_failed"
-        assert 'http_late_errors_total{code="500",tenant="acme"} 1.0' in await _metrics(home)
+        assert 'http_late_errors_total{code="500",tenant="acme"} 1.0' in await _metrics(harness)
 
 
 @asynccontextmanager
-async def _blank_house(config: SandboxConfig) -> AsyncIterator[House]:
+async def _blank_house(config: SandboxConfig) -> AsyncIterator[Harness]:
     tenant = {"region": "beijing", "keys": [hashed(KEY)], "keep_alive": "whitespace"}
-    async with house(config, tenants={"acme": tenant}) as home:
-        yield home
+    async with start_harness(config, tenants={"acme": tenant}) as harness:
+        yield harness
 
 
-async def _metrics(home: House) -> str:
-    return (await home.http.get("/metrics")).text
+async def _metrics(harness: Harness) -> str:
+    return (await harness.http.get("/metrics")).text
 
 
 @asynccontextmanager

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from tests.rush import RUSH
+from tests.fast_time import FAST_TIME
 
 
 @pytest.fixture
 def anyio_backend() -> Any:
-    return RUSH
+    return FAST_TIME

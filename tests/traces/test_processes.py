@@ -15,12 +15,7 @@ import pytest
 
 from gateway.config.build import build as build_config
 from gateway.sandbox import Constant
-from tests.collector import collector, to
-from tests.process import Process, edit
-from tests.process import region as region_process
-from tests.process import tables as process_tables
-from tests.warp import WarpClock
-from tests.whole import (
+from tests.harness import (
     KEY,
     PLAIN,
     UPSTREAM_KEY,
@@ -30,6 +25,11 @@ from tests.whole import (
     serving_gateway,
     tables,
 )
+from tests.process import GatewayProcess, edit
+from tests.process import region as region_process
+from tests.process import tables as process_tables
+from tests.trace_collector import collector, traces_table
+from tests.warp import WarpClock
 
 pytestmark = pytest.mark.anyio
 
@@ -63,16 +63,16 @@ async def test_a_restart(tmp_path: Path) -> None:
         with collector() as before:
             config = build_config(
                 "test",
-                tables({"beijing": url}, **more, traces=to(before)),
+                tables({"beijing": url}, **more, traces=traces_table(before)),
                 {"KEY": UPSTREAM_KEY},
             )
-            async with serving_gateway(config, clock) as (_, _, home):
-                left = await _hand_in(home, **{"x-stainless-read-timeout": "8"})
+            async with serving_gateway(config, clock) as (_, _, harness):
+                left = await _hand_in(harness, **{"x-stainless-read-timeout": "8"})
                 assert left.status_code == 503
         with collector() as after:
             config = replace(config, traces=replace(config.traces, endpoint=after.url))
-            async with serving_gateway(config, clock) as (_, _, home):
-                answer = await _hand_in(home, **{"x-stainless-retry-count": "1"})
+            async with serving_gateway(config, clock) as (_, _, harness):
+                answer = await _hand_in(harness, **{"x-stainless-retry-count": "1"})
                 assert pictures_of(answer)
 
     left_root, root = before.root(), after.root()
@@ -89,7 +89,7 @@ def test_sigterm_sends_what_is_left(tmp_path: Path) -> None:
     """A process that is told to stop sends its last spans before it ends."""
     with collector() as kept, region_process(0.5) as url:
         text = process_tables(tmp_path, url) + f'[traces]\nendpoint = "{kept.url}/v1/traces"\n'
-        with Process(tmp_path, text) as process:
+        with GatewayProcess(tmp_path, text) as process:
             assert edit(process).status_code == 200
             process.send(signal.SIGTERM)
             assert process.end() == 0
@@ -103,12 +103,12 @@ def test_sigterm_does_not_wait_for_a_dead_collector(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, region_process(0.5) as url:
         port = silent.getsockname()[1]
         text = process_tables(tmp_path, url) + f'[traces]\nendpoint = "http://127.0.0.1:{port}"\n'
-        with Process(tmp_path, text) as process:
+        with GatewayProcess(tmp_path, text) as process:
             assert edit(process).status_code == 200
             process.send(signal.SIGTERM)
             assert process.end() == 0
 
-        assert process.said("traces_not_flushed")
+        assert process.logged("traces_not_flushed")
 
 
 OFF = """

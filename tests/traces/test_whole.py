@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from gateway.sandbox import Answer, Constant, Drop, End, Fault
 from gateway.upstream.clients import Purpose
-from tests.collector import Span, collector, to
-from tests.whole import PLAIN, UPSTREAM_KEY, direct, eventually, house, pictures_of
+from tests.harness import PLAIN, UPSTREAM_KEY, direct, eventually, pictures_of, start_harness
+from tests.trace_collector import Span, collector, traces_table
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +28,10 @@ def _covers(whole: Span, part: Span) -> bool:
 async def test_an_edit_is_one_trace() -> None:
     """An edit is one span below its client's, with children for all that it waited for."""
     with collector() as kept:
-        async with house(replace(PLAIN, latency=Constant(4)), traces=to(kept)) as home:
-            answer = await home.edit(headers=_SAMPLED)
+        async with start_harness(
+            replace(PLAIN, latency=Constant(4)), traces=traces_table(kept)
+        ) as harness:
+            answer = await harness.edit(headers=_SAMPLED)
             assert pictures_of(answer)
 
     root = kept.root()
@@ -61,9 +63,11 @@ async def test_an_edit_is_one_trace() -> None:
 async def test_the_submit_and_the_looks() -> None:
     """The submit tells where it went; looks at the task are events of one span."""
     with collector() as kept:
-        async with house(replace(PLAIN, latency=Constant(4)), traces=to(kept)) as home:
-            answer = await home.edit()
-            port = int(home.regions["beijing"].rpartition(":")[2])
+        async with start_harness(
+            replace(PLAIN, latency=Constant(4)), traces=traces_table(kept)
+        ) as harness:
+            answer = await harness.edit()
+            port = int(harness.regions["beijing"].rpartition(":")[2])
 
     _, submit, poll, _, _ = kept.below(kept.root())
     task = {
@@ -86,8 +90,8 @@ async def test_the_submit_and_the_looks() -> None:
 async def test_parts_go_side_by_side() -> None:
     """An edit of two tasks has a queue, a submit and a poll for each."""
     with collector() as kept:
-        async with house(traces=to(kept)) as home:
-            assert len(pictures_of(await home.edit(n="6"))) == 6
+        async with start_harness(traces=traces_table(kept)) as harness:
+            assert len(pictures_of(await harness.edit(n="6"))) == 6
 
     root = kept.root()
     names = [(one.name, one.attributes.get("wan_gateway.part")) for one in kept.below(root)]
@@ -120,10 +124,12 @@ async def test_parts_go_side_by_side() -> None:
 )
 async def test_a_bad_end(fault: Fault, status: int, told: tuple[str, str, str], child: str) -> None:
     """A failed edit and the child that it failed in have the status error and say which."""
-    code, kind, theirs = told
+    code, kind, reported = told
     with collector() as kept:
-        async with house(replace(PLAIN, faults=(fault,)), traces=to(kept)) as home:
-            assert (await home.edit()).status_code == status
+        async with start_harness(
+            replace(PLAIN, faults=(fault,)), traces=traces_table(kept)
+        ) as harness:
+            assert (await harness.edit()).status_code == status
 
     root = kept.root()
     (failed,) = (one for one in kept.below(root) if one.error)
@@ -132,7 +138,7 @@ async def test_a_bad_end(fault: Fault, status: int, told: tuple[str, str, str], 
         assert span.error == code
         assert span.attributes["error.type"] == kind
         assert span.attributes["wan_gateway.error_code"] == code
-        assert span.attributes["dashscope.code"] == theirs
+        assert span.attributes["dashscope.code"] == reported
     assert root.attributes["wan_gateway.outcome"] == "failed"
     assert root.attributes["wan_gateway.delivered"] is False
     assert "gen_ai.response.model" not in root.attributes
@@ -142,8 +148,10 @@ async def test_an_uncertain_submit() -> None:
     """A submit whose answer was lost is one span, and says that it was uncertain."""
     fault = Fault("submit", Drop(after=True), count=1)
     with collector() as kept:
-        async with house(replace(PLAIN, faults=(fault,)), traces=to(kept)) as home:
-            assert pictures_of(await home.edit())
+        async with start_harness(
+            replace(PLAIN, faults=(fault,)), traces=traces_table(kept)
+        ) as harness:
+            assert pictures_of(await harness.edit())
 
     _, submit, poll, *_ = kept.below(kept.root())
     assert submit.events == (("uncertain", {}),)
@@ -154,8 +162,10 @@ async def test_a_throttled_submit() -> None:
     """Each try of a submit is a span of its own; those that made no task have failed."""
     fault = Fault("submit", Answer(429, "Throttling.RateQuota"), count=2)
     with collector() as kept:
-        async with house(replace(PLAIN, faults=(fault,)), traces=to(kept)) as home:
-            assert pictures_of(await home.edit())
+        async with start_harness(
+            replace(PLAIN, faults=(fault,)), traces=traces_table(kept)
+        ) as harness:
+            assert pictures_of(await harness.edit())
 
     root = kept.root()
     tries = [one for one in kept.below(root) if one.name == "submit"]
@@ -166,11 +176,13 @@ async def test_a_throttled_submit() -> None:
 async def test_a_retry_links_to_the_edit() -> None:
     """A retry that joins has a span in its own client's trace, which links to the edit's."""
     with collector() as kept:
-        async with house(replace(PLAIN, latency=Constant(12)), traces=to(kept)) as home:
-            first = await home.edit(headers={"x-stainless-read-timeout": "5"})
+        async with start_harness(
+            replace(PLAIN, latency=Constant(12)), traces=traces_table(kept)
+        ) as harness:
+            first = await harness.edit(headers={"x-stainless-read-timeout": "5"})
             assert first.status_code == 503
             again = {"x-stainless-retry-count": "1", **_SAMPLED}
-            assert pictures_of(await home.edit(headers=again))
+            assert pictures_of(await harness.edit(headers=again))
 
     root = kept.root()
     (joined,) = (span for span in kept.spans if span.name == "image_edit joined")
@@ -198,9 +210,9 @@ async def test_a_retry_links_to_the_edit() -> None:
 async def test_sample(sample: float, headers: Mapping[str, str], *, traced: bool) -> None:
     """The client's own trace decides; without one, the share that is set."""
     with collector() as kept:
-        async with house(traces=to(kept, sample=sample)) as home:
-            assert pictures_of(await home.edit(headers=headers))
-            joined = await home.edit(headers={"x-stainless-retry-count": "1", **headers})
+        async with start_harness(traces=traces_table(kept, sample=sample)) as harness:
+            assert pictures_of(await harness.edit(headers=headers))
+            joined = await harness.edit(headers={"x-stainless-retry-count": "1", **headers})
             assert pictures_of(joined)
 
     assert bool(kept.spans) is traced
@@ -222,8 +234,8 @@ async def test_upstream_hears_nothing_of_it() -> None:
             await self._way.aclose()
 
     with collector() as kept:
-        async with house(transports=Watched, traces=to(kept)) as home:
-            assert pictures_of(await home.edit(headers=_SAMPLED))
+        async with start_harness(transports=Watched, traces=traces_table(kept)) as harness:
+            assert pictures_of(await harness.edit(headers=_SAMPLED))
 
     assert kept.spans
     assert {request.method for request in seen} == {"GET", "POST"}
@@ -236,13 +248,13 @@ async def test_headers_and_names_for_the_collector(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=blue")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     with collector() as kept:
-        traces = to(kept, headers={"authorization": "env:AUTH"})
+        traces = traces_table(kept, headers={"authorization": "env:AUTH"})
         environ = {"KEY": UPSTREAM_KEY, "AUTH": "Bearer of traces"}
-        async with house(environ=environ, traces=traces) as home:
-            await home.edit()
+        async with start_harness(environ=environ, traces=traces) as harness:
+            await harness.edit()
         monkeypatch.setenv("OTEL_SERVICE_NAME", "theirs")
-        async with house(traces=to(kept)) as home:
-            await home.edit()
+        async with start_harness(traces=traces_table(kept)) as harness:
+            await harness.edit()
 
     assert kept.headers[0]["authorization"] == "Bearer of traces"
     assert kept.headers[0]["content-encoding"] == "gzip"
@@ -254,8 +266,8 @@ async def test_switched_off_by_the_standard_variable(monkeypatch: pytest.MonkeyP
     """OTEL_SDK_DISABLED is obeyed: edits go on, and nothing is sent."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     with collector() as kept:
-        async with house(traces=to(kept)) as home:
-            assert pictures_of(await home.edit(headers=_SAMPLED))
+        async with start_harness(traces=traces_table(kept)) as harness:
+            assert pictures_of(await harness.edit(headers=_SAMPLED))
 
     assert not kept.headers
 
@@ -265,7 +277,7 @@ async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     with collector(status=404) as kept, capture_logs() as lines:
-        async with house(traces=to(kept)) as home:
+        async with start_harness(traces=traces_table(kept)) as harness:
 
             async def refused() -> bool:
                 return len(kept.headers) > 1
@@ -275,10 +287,10 @@ async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch)
 
             async with asyncio.timeout(200):
                 while not await refused():
-                    assert pictures_of(await home.edit())
+                    assert pictures_of(await harness.edit())
                     await asyncio.sleep(1)
             kept.status = 200
-            assert pictures_of(await home.edit())
+            assert pictures_of(await harness.edit())
             await eventually(arrived)
 
     said = [line["event"] for line in lines if line["event"].startswith("traces_")]
@@ -288,8 +300,8 @@ async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch)
 async def test_the_log_names_the_trace() -> None:
     """The line of a request holds the id of its edit's trace."""
     with collector() as kept, capture_logs() as lines:
-        async with house(traces=to(kept)) as home:
-            await home.edit(headers=_SAMPLED)
+        async with start_harness(traces=traces_table(kept)) as harness:
+            await harness.edit(headers=_SAMPLED)
 
     (line,) = (line for line in lines if line.get("edit_id"))
     assert line["trace_id"] == _TRACE

@@ -12,7 +12,7 @@ from PIL import Image
 from gateway.sandbox import Fault, SandboxConfig
 from gateway.sandbox.config import AccountLimits
 from gateway.sandbox.faults import Answer, Drop, Hang
-from tests.whole import PLAIN, digest, house, pictures_of
+from tests.harness import PLAIN, digest, pictures_of, start_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -48,12 +48,12 @@ def _big() -> bytes:
 )
 async def test_whole(region: SandboxConfig, faults: list[Fault], asked: int, came: str) -> None:
     """An edit of 9 MB is one task of that very picture, whether storage takes it or not."""
-    async with house(region, **_HOUSE) as home:
-        await home.script(*faults)
+    async with start_harness(region, **_HOUSE) as harness:
+        await harness.set_faults(*faults)
 
-        answer = await home.edit(picture=_big())
+        answer = await harness.edit(picture=_big())
 
-        books, metrics = await home.books(), (await home.http.get("/metrics")).text
+        books, metrics = await harness.books(), (await harness.http.get("/metrics")).text
         (task,) = books["tasks"]
         assert 8_000_000 < len(_big()) < 10_000_000
         assert len(pictures_of(answer)) == 1
@@ -70,10 +70,10 @@ def _retried(metrics: str) -> bool:
 
 async def test_whole_many() -> None:
     """Two tasks of one edit name the same upload."""
-    async with house(PLAIN, **_HOUSE) as home:
-        answer = await home.edit(picture=_big(), n="5")
+    async with start_harness(PLAIN, **_HOUSE) as harness:
+        answer = await harness.edit(picture=_big(), n="5")
 
-        books = await home.books()
+        books = await harness.books()
         assert len(pictures_of(answer)) == 5
         assert [task["inputs"] for task in books["tasks"]] == [["oss"], ["oss"]]
         assert books["counts"]["upload.received"] == 2
@@ -81,10 +81,10 @@ async def test_whole_many() -> None:
 
 async def test_whole_in_a_message() -> None:
     """A model of the newer form is named in the policy, and reads its picture from there."""
-    async with house(PLAIN, **_HOUSE) as home:
-        answer = await home.edit(picture=_big(), model="wan2.6-image")
+    async with start_harness(PLAIN, **_HOUSE) as harness:
+        answer = await harness.edit(picture=_big(), model="wan2.6-image")
 
-        (task,) = (await home.books())["tasks"]
+        (task,) = (await harness.books())["tasks"]
         assert len(pictures_of(answer)) == 1
         assert (task["model"], task["inputs"]) == ("wan2.6-image", ["oss"])
         assert task["inputs_sha256"] == [digest(_big())]
@@ -92,13 +92,13 @@ async def test_whole_in_a_message() -> None:
 
 async def test_whole_with_an_old_policy() -> None:
     """Storage calls the kept policy expired: a new one is asked for, and the picture goes up."""
-    async with house(PLAIN, **_HOUSE) as home:
-        await home.edit("make it red", picture=_big())
-        await home.script(Fault("upload", _REFUSED, count=1))
+    async with start_harness(PLAIN, **_HOUSE) as harness:
+        await harness.edit("make it red", picture=_big())
+        await harness.set_faults(Fault("upload", _REFUSED, count=1))
 
-        answer = await home.edit("make it blue", picture=_big())
+        answer = await harness.edit("make it blue", picture=_big())
 
-        books = await home.books()
+        books = await harness.books()
         assert pictures_of(answer)
         assert [task["inputs"] for task in books["tasks"]] == [["oss"], ["oss"]]
         assert books["counts"]["upload.received"] == 5

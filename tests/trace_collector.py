@@ -36,7 +36,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Collector:
+class TraceCollector:
     url: str = ""
     status: int = 200
     """What it answers."""
@@ -76,9 +76,9 @@ class Collector:
 
 
 @contextmanager
-def collector(status: int = 200) -> Iterator[Collector]:
+def collector(status: int = 200) -> Iterator[TraceCollector]:
     """Collect for the length of the block."""
-    kept = Collector(status=status)
+    kept = TraceCollector(status=status)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -103,7 +103,7 @@ def collector(status: int = 200) -> Iterator[Collector]:
             thread.join()
 
 
-def to(kept: Collector, **more: object) -> dict[str, object]:
+def traces_table(kept: TraceCollector, **more: object) -> dict[str, object]:
     """The [traces] of a config that sends to *kept*."""
     return {"endpoint": kept.url, **more}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Make *folder*, and wait until no other worker is at work in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -15,7 +15,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def bring(source: Path, folder: Path) -> None:
+def copy_files(source: Path, folder: Path) -> None:
     """Copy the files of *source*; one that is there already may be in use, and is left alone."""
     for file in source.iterdir():
         content, copy = file.read_bytes(), folder / file.name

@@ -5,12 +5,12 @@ from time import monotonic
 
 import pytest
 
-from tests.rush import SPEED, ExactRushLoop, RushLoop
+from tests.fast_time import SPEED, ExactFastLoop, FastLoop
 
 
 @pytest.fixture
-def loop() -> Iterator[RushLoop]:
-    loop = RushLoop()
+def loop() -> Iterator[FastLoop]:
+    loop = FastLoop()
     yield loop
     loop.close()
 
@@ -19,7 +19,7 @@ def _stall(seconds: float) -> None:
     Event().wait(seconds)
 
 
-def test_waiting_is_hurried(loop: RushLoop) -> None:
+def test_waiting_is_hurried(loop: FastLoop) -> None:
     """Eight seconds of the loop take one, and never more of the loop's time than was asked for."""
     began, at = monotonic(), loop.time()
 
@@ -29,7 +29,7 @@ def test_waiting_is_hurried(loop: RushLoop) -> None:
     assert 8.0 <= loop.time() - at < 9.0
 
 
-def test_a_stall_costs_no_deadline(loop: RushLoop) -> None:
+def test_a_stall_costs_no_deadline(loop: FastLoop) -> None:
     """A machine that stands still for a moment does not end what has three seconds."""
 
     async def work() -> float:
@@ -56,7 +56,7 @@ def test_a_stall_costs_no_deadline(loop: RushLoop) -> None:
     ],
 )
 def test_what_a_wait_costs(
-    loop: RushLoop, waited: float, asked: float | None, passes: float
+    loop: FastLoop, waited: float, asked: float | None, passes: float
 ) -> None:
     """A wait costs eight times what it took, up to what was asked for."""
     loop.pause()
@@ -67,7 +67,7 @@ def test_what_a_wait_costs(
     assert loop.time() - at == pytest.approx(passes, abs=0.25)
 
 
-def test_timers_keep_their_order(loop: RushLoop) -> None:
+def test_timers_keep_their_order(loop: FastLoop) -> None:
     """After a stall what was due first still runs first, and each at its own moment."""
     seen: list[tuple[int, float]] = []
 
@@ -90,7 +90,7 @@ def test_timers_keep_their_order(loop: RushLoop) -> None:
 
 def test_exact_time_stands_still_at_work() -> None:
     """In the exact loop a moment lasts until its work is done, and waits are as long as asked."""
-    loop = ExactRushLoop()
+    loop = ExactFastLoop()
 
     async def work() -> list[float]:
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ SPEED = 8.0
 class _RushSelector(selectors.DefaultSelector):
     """Waits an eighth of what the loop asks for."""
 
-    loop: "RushLoop"
+    loop: "FastLoop"
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.loop.pause()
@@ -23,7 +23,7 @@ class _RushSelector(selectors.DefaultSelector):
         return events
 
 
-class RushLoop(asyncio.SelectorEventLoop):
+class FastLoop(asyncio.SelectorEventLoop):
     """
     Every timer runs early by the same factor, in whoever lives in this loop.
 
@@ -55,13 +55,13 @@ class RushLoop(asyncio.SelectorEventLoop):
         self._since = monotonic()
 
 
-class ExactRushLoop(RushLoop):
+class ExactFastLoop(FastLoop):
     """Its own work takes no time at all, so that two readings of one moment are the same."""
 
     longest_turn = 0.0
 
 
-RUSH: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": RushLoop})
+FAST_TIME: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": FastLoop})
 """What an ``anyio_backend`` fixture returns to run its tests in short seconds."""
-EXACT_RUSH: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": ExactRushLoop})
+EXACT_FAST_TIME: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": ExactFastLoop})
 """The same, for tests that add times up."""

@@ -2,24 +2,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.beside import alone_in, bring
+from tests.shared_install import copy_files, exclusive
 
 _ROOT = Path(__file__).parents[1]
 _ANOTHER = """
 import sys
 from pathlib import Path
-from tests.beside import alone_in
+from tests.shared_install import exclusive
 
 folder = Path(sys.argv[1])
 print("here", flush=True)
-with alone_in(folder):
+with exclusive(folder):
     print((folder / "made").exists(), flush=True)
 """
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     """Whoever comes second waits, and finds what the first has made."""
-    with alone_in(tmp_path / "cache"):
+    with exclusive(tmp_path / "cache"):
         other = subprocess.Popen(
             [sys.executable, "-c", _ANOTHER, str(tmp_path / "cache")],
             cwd=_ROOT,
@@ -41,11 +41,11 @@ def test_what_is_the_same_stays(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("same", "changes"):
         (source / name).write_text(name)
-    bring(source, folder)
+    copy_files(source, folder)
     before = {name: (folder / name).stat().st_ino for name in ("same", "changes")}
     (source / "changes").write_text("changed")
 
-    bring(source, folder)
+    copy_files(source, folder)
 
     after = {name: (folder / name).stat().st_ino for name in ("same", "changes")}
     assert after["same"] == before["same"]

@@ -35,7 +35,7 @@ from gateway.sandbox.faults import write_fault
 from gateway.server import Server, server
 from gateway.upstream.clients import Purpose, Transports
 from gateway.upstream.transport import AiohttpTransport
-from tests.rush import RushLoop
+from tests.fast_time import FastLoop
 from tests.warp import WarpClock
 
 KEY = "wk-acme"
@@ -97,7 +97,7 @@ async def eventually(question: Callable[[], Awaitable[bool]]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Harness:
     """A gateway that serves at *url*, its regions, and a client's hand."""
 
     url: str
@@ -129,7 +129,7 @@ class House:
         books: dict[str, Any] = answer.json()
         return books
 
-    async def script(self, *faults: Fault, region: str = "beijing") -> None:
+    async def set_faults(self, *faults: Fault, region: str = "beijing") -> None:
         """Replace the region's faults; none lets everything pass."""
         address = f"{self.regions[region]}/_sandbox/faults"
         told = [write_fault(fault) for fault in faults]
@@ -155,14 +155,14 @@ def pictures_of(answer: httpx.Response) -> list[bytes]:
     return [b64decode(image["b64_json"]) for image in answer.json()["data"]]
 
 
-def whose(picture: bytes) -> tuple[str, str]:
+def origin_of(picture: bytes) -> tuple[str, str]:
     """The SHA-256 of the prompt and of the picture that a result was made from."""
     labels = read_labels(picture)
     return labels["sandbox-prompt-sha256"], labels["sandbox-input-sha256"]
 
 
-def theirs(prompt: str, picture: bytes) -> tuple[str, str]:
-    """What `whose` says of the edit of *picture* by *prompt*."""
+def origin(prompt: str, picture: bytes) -> tuple[str, str]:
+    """What `origin_of` says of the edit of *picture* by *prompt*."""
     return digest(prompt), digest(picture)
 
 
@@ -215,12 +215,12 @@ async def _beside(work: Coroutine[Any, Any, None], serving: uvicorn.Server) -> A
 
 
 @asynccontextmanager
-async def house(
+async def start_harness(
     *configs: SandboxConfig,
     transports: Transports = direct,
     environ: Mapping[str, str] = MappingProxyType({"KEY": UPSTREAM_KEY, "REFUSED": "sk-refused"}),
     **more: Mapping[str, Any],
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Harness]:
     """
     Hold regions and gateway up in this loop, whose time all of them go by.
 
@@ -249,11 +249,11 @@ async def house(
                 verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # no time lost on certificates
             )
         )
-        yield House(url, gateway, running, urls, http)
+        yield Harness(url, gateway, running, urls, http)
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class ThreadedHarness:
     """The same house in another thread, for clients that block theirs."""
 
     url: str
@@ -271,7 +271,7 @@ class Neighbour:
         """The prompts of all tasks that were made."""
         return [row["prompt"] for row in self._rows()]
 
-    def script(self, *faults: Fault) -> None:
+    def set_faults(self, *faults: Fault) -> None:
         """Add faults; each should name its prompt, since others live here too."""
         told = [write_fault(fault) for fault in faults]
         address = f"{self.region}/_sandbox/faults"
@@ -286,14 +286,14 @@ class Neighbour:
 
 
 @contextmanager
-def neighbour(config: SandboxConfig, **more: Any) -> Iterator[Neighbour]:
+def start_threaded_harness(config: SandboxConfig, **more: Any) -> Iterator[ThreadedHarness]:
     """Hold a house up in a thread of its own, in short seconds."""
-    loop, told, ready, over = RushLoop(), [], threading.Event(), asyncio.Event()
+    loop, told, ready, over = FastLoop(), [], threading.Event(), asyncio.Event()
 
     async def live() -> None:
         try:
-            async with house(config, **more) as home:
-                told.append(Neighbour(home.url, home.regions[config.region]))
+            async with start_harness(config, **more) as harness:
+                told.append(ThreadedHarness(harness.url, harness.regions[config.region]))
                 ready.set()
                 await over.wait()
         finally:
