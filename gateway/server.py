@@ -1,4 +1,4 @@
-"""uvicorn around the app: drain first, then stop; delivered means handed to the socket (P16)."""
+"""Serve the gateway with uvicorn, and drain it before it stops (P16)."""
 
 import asyncio
 import logging
@@ -27,20 +27,20 @@ from gateway.ledger.errors import LedgerError
 from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs
 
-_LAST_ANSWERS_SECONDS = 5
+_LAST_RESPONSES_SECONDS = 5
 _BACKLOG = 2048
 _IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""By default they end a process; tools that rotate logs or reload configs send them."""
+"""They would end the process; tools that rotate logs or reload configs send them."""
 
 
-class Beside(uvicorn.Server):
-    """Serves the metrics' own port for the length of a block; signals are another's."""
+class MetricsServer(uvicorn.Server):
+    """Serves the port of the metrics; the main server handles the signals."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
         super().__init__(config)
         self._listener = listener
 
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # none
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # handles none
         return nullcontext()
 
     @asynccontextmanager
@@ -57,13 +57,13 @@ class Beside(uvicorn.Server):
 
 class Server(uvicorn.Server):
     """
-    A server that lets two-minute edits end.
+    A server that lets edits of several minutes end before it stops.
 
-    The first SIGTERM or SIGINT turns readiness to 503 and refuses new edits while the
-    listener stays open; when the running edits have ended, or ``drain_seconds`` are over,
-    their clients are sent home with the way back, and the process ends. A second signal
-    sends them home at once, a third cuts whoever still reads. What is unfinished is in the
-    ledger. All of these ends are good ones: exit code 0.
+    The first SIGTERM or SIGINT turns readiness to 503 and refuses new edits, while the
+    listener stays open. When no client waits for an edit any more, or ``drain_seconds`` are
+    over, the clients that are left get a 503 that tells them how to fetch their result, and
+    the process ends. A second signal ends the wait at once; a third closes connections that
+    still receive a response. What is unfinished is in the ledger. The exit code is 0 each time.
     """
 
     def __init__(
@@ -72,33 +72,32 @@ class Server(uvicorn.Server):
         gateway: Gateway,
         *,
         drain_seconds: float,
-        beside: Beside | None = None,
+        metrics_server: MetricsServer | None = None,
     ) -> None:
         super().__init__(config)
-        self._beside = beside
+        self._metrics_server = metrics_server
         self._gateway = gateway
         self._drain_seconds = drain_seconds
         self._drain_until: float | None = None
         self._signals = 0
-        self._noted: deque[int] = deque()
-        """Signals that came and shall be told, since a handler takes no lock."""
+        self._ignored: deque[int] = deque()
+        """Ignored signals that are to be logged: a signal handler must not take the log's lock."""
         self._log = structlog.get_logger("gateway.server")
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """
         Serve until told to stop.
 
-        The app's lifespan is held here: uvicorn's own would turn a ledger that cannot be
-        opened into a traceback, and would serve on beside edits that has crashed.
+        The gateway is opened here and not in uvicorn's lifespan, which would turn a ledger
+        that cannot be opened into a traceback, and would go on when the edits have crashed.
 
         Raises:
             LedgerError: the ledger cannot be used; nothing was served.
         """
-        app = self._gateway.app
         with self.capture_signals():
-            # What is counted is told to the end of the drain, so the metrics stop last.
-            beside = self._beside.running() if self._beside else nullcontext()
-            async with app.router.lifespan_context(app), beside:
+            # The metrics can be scraped until the end of the drain, so they stop last.
+            metrics = self._metrics_server.running() if self._metrics_server else nullcontext()
+            async with self._gateway, metrics:
                 await super().serve(sockets)
         self._log.info("stopped")
 
@@ -109,9 +108,9 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Note the signals that must not end the process, beside those that do."""
+        """Also handle the signals that must not end the process."""
         with super().capture_signals():
-            before = on_ignored(lambda number, _: self._noted.append(number))
+            before = handle_ignored(lambda number, _: self._ignored.append(number))
             try:
                 yield
             finally:
@@ -120,39 +119,41 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """
-        Count; the next tick, a tenth of a second away, acts.
+        Count the signal; the next tick, at most a tenth of a second later, acts on it.
 
-        A signal handler may stand in the middle of anything, with a lock of the metrics or
-        of the log in hand, so it takes none itself.
+        A signal handler may interrupt code that holds a lock of the metrics or the log, so it
+        takes none itself.
         """
         self._signals += 1
         self.force_exit = self._signals > 2
 
     async def on_tick(self, counter: int) -> bool:
-        while self._noted:
-            name = signal.Signals(self._noted.popleft()).name
+        while self._ignored:
+            name = signal.Signals(self._ignored.popleft()).name
             self._log.warning("signal_ignored", signal=name)
         if self._signals and not self.should_exit:
             self._wind_down(self._gateway.clock.now())
         return bool(await super().on_tick(counter))
 
     def _wind_down(self, now: float) -> None:
+        """Do the next step of the end: drain, wait, answer who still waits, exit."""
         edits = self._gateway.busy
         if self._drain_until is None:
             self._drain_until = now + self._drain_seconds
             self._gateway.drain(self._drain_seconds)
             self._log.info("draining", edits=edits, seconds=self._drain_seconds)
-        if not edits or self._signals > 1 or now >= self._drain_until:
-            if edits:
-                self._log.warning("turned_away", edits=edits)
-            self._gateway.turn_away()
-            self.should_exit = True
+        if edits and self._signals == 1 and now < self._drain_until:
+            return
+        if edits:
+            self._log.warning("turned_away", edits=edits)
+        self._gateway.turn_away()
+        self.should_exit = True
 
 
-def on_ignored(handler: Any) -> dict[int, Any]:
-    """Have *handler* called for IGNORED signals, and return what was called before."""
+def handle_ignored(handler: Any) -> dict[int, Any]:
+    """Have *handler* called for each ignored signal; return the handlers that it replaces."""
     if threading.current_thread() is not threading.main_thread():
-        return {}  # where Python lets nobody handle signals
+        return {}  # Python handles signals in the main thread only
     return {number: signal.signal(number, handler) for number in _IGNORED}
 
 
@@ -163,22 +164,28 @@ def server(
     Return a server that is ready to run.
 
     Args:
-        gateway: What it serves.
-        config: Says where and how long.
-        metrics: The listener of the metrics' own port, if they have one.
+        gateway: Not opened yet.
+        config: Has the address and the time to drain.
+        metrics: The listener of the metrics' port, if they have one of their own.
         more: For uvicorn.Config.
     """
     settings = _settings(
         gateway.app,
         host=config.server.host,
         port=config.server.port,
-        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+        timeout_graceful_shutdown=_LAST_RESPONSES_SECONDS,
         **more,
     )
-    beside = None
+    metrics_server = None
     if metrics is not None:
-        beside = Beside(_settings(gateway.metrics_app, timeout_graceful_shutdown=1), metrics)
-    return Server(settings, gateway, drain_seconds=config.server.drain_seconds, beside=beside)
+        metrics_settings = _settings(gateway.metrics_app, timeout_graceful_shutdown=1)
+        metrics_server = MetricsServer(metrics_settings, metrics)
+    return Server(
+        settings,
+        gateway,
+        drain_seconds=config.server.drain_seconds,
+        metrics_server=metrics_server,
+    )
 
 
 def _settings(app: Any, **more: Any) -> uvicorn.Config:
@@ -204,16 +211,16 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
 
     Args:
         config: Checked.
-        make: Builds the gateway; a test hands in its own.
+        make: Builds the gateway; a test passes its own.
 
     Returns:
-        The exit code: 0 after a signal, 1 after a crash, which the log tells.
+        The exit code: 0 after a signal, 1 after a crash, which is in the log.
 
     Raises:
         ConfigError: an address cannot be listened on, the ledger cannot be used, or the config
             would orphan open edits.
     """
-    on_ignored(signal.SIG_IGN)  # until there is a server, which tells of them
+    handle_ignored(signal.SIG_IGN)  # until there is a server, which logs them
     with LogWriter(sys.stdout) as log:
         configure_logs(config.log.level, config.log.format, log)
         log_stray_errors()
@@ -232,25 +239,25 @@ def _run(config: Config, make: Callable[[Config], Gateway], log: LogWriter) -> i
             raise ConfigError(f"{config.source}: state.path: {error}") from None
         except OrphanedEditsError as error:
             raise ConfigError(f"{config.source}: {error}") from None
-        except Exception as error:  # noqa: BLE001 - told by its places: its words may quote a prompt
-            # Better to end and be started again than to take edits that nobody carries.
+        except Exception as error:  # noqa: BLE001 - logged without its message, which may quote a prompt
+            # Better to end and be restarted than to accept edits that nothing runs.
             structlog.get_logger("gateway.server").critical("crashed", bug=safe_traceback(error))
             return 1
     return 0
 
 
 def log_stray_errors() -> None:
-    """Log what Python would write to standard error, which may be a pipe that nobody reads."""
+    """Log what Python would write to standard error, which may be a pipe without a reader."""
     log = structlog.get_logger("gateway.server")
     logging.captureWarnings(capture=True)
 
-    def in_thread(thrown: threading.ExceptHookArgs) -> None:
-        if thrown.exc_value is not None:
-            log.error("bug_in_thread", bug=safe_traceback(thrown.exc_value))
+    def in_thread(hook: threading.ExceptHookArgs) -> None:
+        if hook.exc_value is not None:
+            log.error("bug_in_thread", bug=safe_traceback(hook.exc_value))
 
-    def unraisable(thrown: "sys.UnraisableHookArgs") -> None:
-        if thrown.exc_value is not None:
-            log.error("unraisable", bug=safe_traceback(thrown.exc_value))
+    def unraisable(hook: "sys.UnraisableHookArgs") -> None:
+        if hook.exc_value is not None:
+            log.error("unraisable", bug=safe_traceback(hook.exc_value))
 
     threading.excepthook = in_thread
     sys.unraisablehook = unraisable
@@ -258,19 +265,19 @@ def log_stray_errors() -> None:
 
 def listen(config: Config) -> socket.socket:
     """
-    Open ``[server] host`` and ``port``, so that a taken port is known before anything else.
+    Listen on ``[server] host`` and ``port``, before anything else is opened.
 
     Raises:
         ConfigError: it cannot be listened on.
     """
     server = config.server
-    remedy = "give another by --port (0: a free one) or by server.port in the config"
+    remedy = "choose another with --port (0: a free one) or server.port"
     return _listen(f"{config.source}: server.port", server.host, server.port, remedy)
 
 
 def listen_for_metrics(config: Config) -> AbstractContextManager[socket.socket | None]:
     """
-    Open ``[metrics] host`` and ``port``, if there is one.
+    Listen on ``[metrics] host`` and ``port``, if there is such a port.
 
     Raises:
         ConfigError: it cannot be listened on.
@@ -279,17 +286,17 @@ def listen_for_metrics(config: Config) -> AbstractContextManager[socket.socket |
     if not metrics.port:
         return nullcontext()
     host = metrics.host or config.server.host
-    remedy = "give another by metrics.port in the config, or 0 for that of server"
+    remedy = "choose another with metrics.port, or 0 for server.port"
     return _listen(f"{config.source}: metrics.port", host, metrics.port, remedy)
 
 
 def _listen(key: str, host: str, port: int, remedy: str) -> socket.socket:
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # A name such as localhost has both: whoever finds nobody at ::1 tries 127.0.0.1 next.
-        family, _, _, _, address = min(found, key=lambda it: it[0] is not socket.AF_INET)
+        # A name such as localhost has both: a client that fails at ::1 tries 127.0.0.1 next.
+        family, _, _, _, address = min(addresses, key=lambda it: it[0] is not socket.AF_INET)
         return socket.create_server(
             address,
             family=family,
@@ -298,12 +305,12 @@ def _listen(key: str, host: str, port: int, remedy: str) -> socket.socket:
         )
     except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"{key}: {host}:{port} cannot be listened on ({_why(error)}); {remedy}"
+            f"{key}: cannot listen on {host}:{port} ({_reason(error)}); {remedy}"
         ) from None
 
 
-def _why(error: OSError | UnicodeError) -> str:
-    # create_server adds the address to what the system says; a name's fault has no errno.
+def _reason(error: OSError | UnicodeError) -> str:
+    # create_server adds the address to the system's message; an error of a name has no errno.
     if isinstance(error, UnicodeError | socket.gaierror):
         return str(error.args[-1])
     return os.strerror(error.errno or 0)

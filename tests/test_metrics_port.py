@@ -74,8 +74,8 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     assert (code, logged) == (
         2,
         (
-            f"g.toml: metrics.port: 127.0.0.1:{port} cannot be listened on "
-            "(Address already in use); give another by metrics.port in the config, "
-            "or 0 for that of server\n"
+            f"g.toml: metrics.port: cannot listen on 127.0.0.1:{port} "
+            "(Address already in use); choose another with metrics.port, "
+            "or 0 for server.port\n"
         ),
     )

@@ -64,7 +64,7 @@ def _listener(host: str, region: str, port: int) -> socket.socket:
         return bind(host, port)
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
-        what = f"{host}:{port} cannot be listened on ({why})"
+        what = f"cannot listen on {host}:{port} ({why})"
         raise ConfigError(f"--{region}-port: {what}; take another, or 0") from None
 
 

@@ -12,12 +12,13 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.domain.errors import Draining, InvalidRequest, UnknownKey
+from gateway.domain.errors import InvalidRequest, UnknownKey
+from gateway.edits.lifecycle import draining
 
 
 @dataclass(slots=True)
 class Readiness:
-    """One switch, thrown by SIGTERM, read by /readyz and by every new edit."""
+    """Whether the process drains: set by Gateway.drain, read by /readyz and by every new edit."""
 
     draining: bool = False
 
@@ -29,7 +30,7 @@ class Readiness:
             Draining: the process is about to stop; another takes the retry.
         """
         if self.draining:
-            raise Draining("This server is restarting. Please try again.", retry_after=1.0)
+            raise draining(retry_after=1.0)
 
 
 _ALL = "_all"

@@ -133,7 +133,7 @@ def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert code == 2
     assert capsys.readouterr().err == (
-        f"--beijing-port: 127.0.0.1:{port} cannot be listened on (Address already in use); "
+        f"--beijing-port: cannot listen on 127.0.0.1:{port} (Address already in use); "
         "take another, or 0\n"
     )
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import structlog
 
-from gateway.app import _write_bug
+from gateway.app import _log_bug
 from gateway.app import build as build_gateway
 from gateway.config.build import build as build_config
 from gateway.config.schema import Config
@@ -224,7 +224,7 @@ def test_bugs_of_an_edit(log: io.StringIO) -> None:
     try:
         _fail_twice()
     except BaseExceptionGroup as several:
-        _write_bug(several)
+        _log_bug(several)
 
     said = clean(log.getvalue())
     assert "_fail_twice" in said
