@@ -80,8 +80,7 @@ def test_no_address_to_listen_on(host: str) -> None:
 
     logged = str(caught.value)
     assert logged.startswith(f"environment: server.port: cannot listen on {host}:8080 (")
-    assert "
-" not in logged
+    assert "\n" not in logged
 
 
 # ---------------------------------------------------------------- the process
