@@ -20,7 +20,7 @@ from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import Edit, Picture
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
-from gateway.downstream.dashboard import Look
+from gateway.downstream.dashboard import StateReader
 from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Readiness
@@ -72,9 +72,9 @@ class Crowd:
         return active
 
 
-def look_at(crowd: Crowd) -> Look:
+def look_at(crowd: Crowd) -> StateReader:
     answered = RecentReplies(cast("AccessLog", None))
-    return Look(crowd, answered, MemoryBudget(1, lambda _: None), Readiness(), None)
+    return StateReader(crowd, answered, MemoryBudget(1, lambda _: None), Readiness(), None)
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Viewer:
 
     async def watch(self, viewers: Viewers) -> None:
         async with DisconnectWatch(self._receive) as client:
-            await viewers.show(self._send, client)
+            await viewers.stream(self._send, client)
 
     async def _receive(self) -> Message:
         await asyncio.Event().wait()

@@ -26,14 +26,14 @@ from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.models import MODELS, Operation
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import AccessRecord, fields_of, safe_traceback
+from gateway.downstream.access_record import AccessRecord, log_fields, safe_traceback
 from gateway.downstream.auth import Keyring
 from gateway.downstream.body import Limits
 from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Ops, Readiness
-from gateway.downstream.ports import AccessLog, Dashboard
+from gateway.downstream.ports import AccessLog, DashboardHooks
 from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
 from gateway.downstream.routes import Models, metrics_routes, routes
@@ -78,7 +78,7 @@ class Gateway:
         service: EditService,
         readiness: Readiness,
         metrics: Metrics,
-        dashboard: Dashboard | None,
+        dashboard: DashboardHooks | None,
         resources: Sequence[AbstractAsyncContextManager[object]],
         background: Sequence[Task],
     ) -> None:
@@ -199,13 +199,13 @@ def build(
 
     # What clients and operators reach over HTTP
     readiness = Readiness()
-    dashboard: Dashboard | None = None
+    dashboard: DashboardHooks | None = None
     if config.dashboard.on:  # otherwise it is not even imported
         dashboard = import_module("gateway.downstream.dashboard").open_dashboard(
             token=config.dashboard.token,
             config=explain(config),
             service=service,
-            log=_StructuredLog(),
+            log=_write_record,
             budget=budget,
             readiness=readiness,
             shrink=imaging.thumbnail if config.dashboard.thumbnails else None,
@@ -233,16 +233,17 @@ def build(
     edits = Edits(
         keyring=keyring,
         readiness=readiness,
-        reception=reader,
-        service=dashboard.service if dashboard else service,
+        reader=reader,
+        service=service,
         budget=budget,
         measure=pixels_of,
         heartbeat_seconds=server.heartbeat_seconds,
         clock=clock,
         observer=metrics,
+        on_created=dashboard.on_created if dashboard else None,
     )
     generations = replace(
-        edits, reception=replace(reader, catalog=config.catalogs[Operation.GENERATE])
+        edits, reader=replace(reader, catalog=config.catalogs[Operation.GENERATE])
     )
     ops = Ops(readiness, registry, config.metrics_token, shows_tenants=config.shows_tenants)
 
@@ -256,14 +257,14 @@ def build(
             Models(keyring, _model_names(config), tuple(config.catalogs.values())),
             ops,
             metrics,
-            metrics_here=not config.metrics.port,
+            with_metrics=not config.metrics.port,
             more=dashboard.routes(metrics) if dashboard else (),
         ),
         exception_handlers=exception_handlers(),
         middleware=[
             # Outermost, so that a page's script may read even the response to a bug.
             *([Middleware(Cors, origins=server.cors_origins)] if server.cors_origins else []),
-            access_log(dashboard.log if dashboard else _StructuredLog()),
+            access_log(dashboard.write_record if dashboard else _write_record),
         ],
     )
     metrics_app = None
@@ -271,7 +272,7 @@ def build(
         metrics_app = Starlette(
             routes=metrics_routes(ops, metrics),
             exception_handlers=exception_handlers(),
-            middleware=[access_log(_StructuredLog())],
+            middleware=[access_log(_write_record)],
         )
     for served in (app, metrics_app):
         if served is not None:
@@ -297,7 +298,7 @@ def build(
                 ledger_counts=stores.ledger.counts,
             ),
             clients.warm_up,
-            *(dashboard.works if dashboard else ()),
+            *(dashboard.background if dashboard else ()),
         ],
     )
 
@@ -332,11 +333,8 @@ def _model_names(config: Config) -> list[str]:
     return [*MODELS, *sorted(names - MODELS.keys())]
 
 
-class _StructuredLog:
-    """Implements gateway.downstream.ports.AccessLog."""
-
-    def log_line(self, record: AccessRecord) -> None:
-        log_line(fields_of(record))
+def _write_record(record: AccessRecord) -> None:
+    log_line(log_fields(record))
 
 
 def _warn(event: str, /, **fields: str | float) -> None:

@@ -1,38 +1,35 @@
-"""ASGI middleware: gives each request its id, counts its bytes, writes its line at its end."""
+"""ASGI middleware: gives each request its id, counts its bytes, writes its access-log line."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from uuid import uuid4
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.domain.clock import Clock, Phases
 from gateway.domain.errors import Draining, InternalError, Overloaded, RateLimited
-from gateway.downstream.access_record import AccessRecord, attach, safe_traceback
+from gateway.downstream.access_record import AccessRecord, begin_record, safe_traceback
 from gateway.downstream.ports import AccessLog, EdgeObserver
-from gateway.downstream.responses import refuse_bug, server_timing
+from gateway.downstream.responses import bug_response, server_timing
 
-CUSTOMER_LEFT = 499
-"""nginx's number for a client who left before there was an answer; never sent."""
+CLIENT_LEFT = 499
+"""nginx's status for a client that disconnected before there was a response; never sent."""
 
-_OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REJECTIONS = {Draining.code: "draining", Overloaded.code: "bytes"}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-_LONGEST_PATH = 200
 _SERVER_TIMING = b"server-timing"
 
 
 class AccessLogMiddleware:
     """
-    Pure ASGI: Starlette's BaseHTTPMiddleware would hide the client's leaving.
+    Every request gets one line, whatever happens in it (P14).
+
+    Pure ASGI: Starlette's BaseHTTPMiddleware would hide that the client disconnected.
 
     Args:
-        app: What is within.
+        app: The next ASGI app.
         clock: Time.
-        observer: Who counts.
-        log: Who writes.
+        observer: Counts requests.
+        log: Writes a record.
     """
 
     def __init__(
@@ -47,93 +44,83 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        line = _begin(scope, self._clock.now())
-        attach(scope, line)
-        wire = _Wire(line, self._clock, receive, send)
+        record = begin_record(scope, self._clock.now())
+        wire = _Wire(record, self._clock, receive, send)
         try:
             await self._app(scope, wire.receive, wire.send)
         except Exception as exc:  # noqa: BLE001 - every bug ends here
-            # Not raised again: the server would write a traceback with whatever the message
-            # quotes. An answer that has begun stays without an end, so that the server cuts it.
-            line.outcome, line.bug = InternalError.code, safe_traceback(exc)
-            if not line.status:
-                await refuse_bug(line)(scope, wire.receive, wire.send)
+            # Not raised again: the server would log a traceback with whatever the message
+            # quotes. A response that has begun stays without an end, so that the server cuts it.
+            record.outcome = InternalError.code
+            record.bug = safe_traceback(exc)
+            if not record.status:
+                await bug_response(record)(scope, wire.receive, wire.send)
         finally:
-            self._end(line)
+            self._end(record)
 
-    def _end(self, line: AccessRecord) -> None:
-        line.seconds = self._clock.now() - line.started
-        line.outcome = line.outcome or "ok"
-        if line.route and not line.via:  # the node that it came through counts it
+    def _end(self, record: AccessRecord) -> None:
+        record.seconds = self._clock.now() - record.started
+        record.outcome = record.outcome or "ok"
+        if record.route and not record.via:  # the node that it came through counts it
             self._observer.http_request_ended(
-                line.route,
-                line.method if line.method in _METHODS else "_OTHER",
-                line.status or CUSTOMER_LEFT,
-                line.tenant or "_unknown",
-                line.seconds,
-                line.body_in,
-                line.body_out,
+                record.route,
+                record.method if record.method in _METHODS else "_OTHER",
+                record.status or CLIENT_LEFT,
+                record.tenant or "_unknown",
+                record.seconds,
+                record.body_in,
+                record.body_out,
             )
-        if (reason := _rejection(line)) is not None:
-            self._observer.queue_rejected(line.tenant or "_unknown", reason)
-        self._log.log_line(line)
+        if (reason := _rejection(record)) is not None:
+            self._observer.queue_rejected(record.tenant or "_unknown", reason)
+        self._log(record)
 
 
-def _rejection(line: AccessRecord) -> str | None:
-    """Say why an edit was refused before its submit, where that is known at the edge alone."""
-    if line.owner or line.method != "POST" or "/images/" not in line.route:
+def _rejection(record: AccessRecord) -> str | None:
+    """Return why an edit was refused before its submit, where only the edge knows that."""
+    if record.owner or record.method != "POST" or "/images/" not in record.route:
         return None
-    if line.outcome == RateLimited.code:
+    if record.outcome == RateLimited.code:
         # An edit that its tenant's limit refused has ended; this one still waits.
-        return "deadline" if line.told is not None and line.told.status == "waiting" else None
-    return _REJECTIONS.get(line.outcome)
-
-
-def _begin(scope: Scope, now: float) -> AccessRecord:
-    own = Headers(scope=scope).get("x-request-id", "")
-    return AccessRecord(
-        request_id=own if _OWN_ID.fullmatch(own) else f"req_{uuid4().hex}",
-        method=scope["method"],
-        path=scope["path"][:_LONGEST_PATH],
-        started=now,
-    )
+        return "deadline" if record.edit is not None and record.edit.status == "waiting" else None
+    return _REJECTIONS.get(record.outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wire:
-    """The connection, with counters."""
+    """A connection whose bytes are counted, and whose responses get the headers of every one."""
 
-    line: AccessRecord
+    record: AccessRecord
     clock: Clock
     _receive: Receive
     _send: Send
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self.line.body_in += len(message.get("body", b""))
-        self.line.body_ended = not message.get("more_body", False)
+        self.record.body_in += len(message.get("body", b""))
+        self.record.body_ended = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.line.status = message["status"]
-            told = message.get("headers", ())
-            message = {**message, "headers": [*told, *self._headers(told)]}
+            self.record.status = message["status"]
+            sent = message.get("headers", ())
+            message = {**message, "headers": [*sent, *self._headers(sent)]}
         else:
-            self.line.body_out += len(message.get("body", b""))
+            self.record.body_out += len(message.get("body", b""))
         await self._send(message)
 
-    def _headers(self, told: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Return what every answer has, less what *told* has already."""
-        line = self.line
+    def _headers(self, sent: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return what every response has, less what is in *sent* already."""
+        record = self.record
         now = self.clock.now()
-        spent = max(0.0, now - line.started)
+        spent = max(0.0, now - record.started)
         headers = [
-            (b"x-request-id", line.request_id.encode("ascii")),
+            (b"x-request-id", record.request_id.encode("ascii")),
             (b"openai-processing-ms", str(round(1000 * spent)).encode("ascii")),
             (b"openai-version", b"2020-10-01"),
         ]
-        if all(name != _SERVER_TIMING for name, _ in told):
-            phases = line.phases or Phases(started=line.started)
+        if all(name != _SERVER_TIMING for name, _ in sent):
+            phases = record.phases or Phases(started=record.started)
             headers.append((_SERVER_TIMING, server_timing(phases.spent(now)).encode("ascii")))
         return headers

@@ -1,19 +1,26 @@
-"""What one request's log line will say: filled on its way, written at its end."""
+"""The access-log record of one request: filled while it is handled, written at its end."""
 
+import re
 import traceback
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers
 
 from gateway.domain.clock import Phases
+from gateway.domain.errors import GatewayError
 from gateway.edits.request import EditStatus
 
-_KEY = "gateway.request_line"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_LONGEST_PATH = 200
+_KEY = "gateway.access_record"
 
 
 @dataclass(slots=True)
 class AccessRecord:
-    """One request. Holds nothing that is secret: no key, no prompt, no URL of a picture."""
+    """What is logged of one request: no key, no prompt and no URL of a picture (P13)."""
 
     request_id: str
     method: str
@@ -22,14 +29,14 @@ class AccessRecord:
     started: float
     """By the monotonic clock."""
     route: str = ""
-    """The path's template; empty until a page took the request."""
+    """The path's template; empty until a route took the request."""
     tenant: str = ""
-    told: EditStatus | None = None
+    edit: EditStatus | None = None
     """The edit, once there is one."""
     retry_count: int = 0
     phases: Phases | None = None
     overhead: float = 0.0
-    """Seconds that were neither the client's, nor the line's, nor upstream's."""
+    """Seconds of our own work: neither the client's, nor the queue's, nor upstream's."""
     via: str = ""
     """The node that a client sent it to, if that is another one (gateway.cluster)."""
     owner: str = ""
@@ -41,12 +48,12 @@ class AccessRecord:
     waited: float = 0.0
     """Seconds for which its client has waited since the body was read at another node."""
     status: int = 0
-    """Of the answer; 0 while there is none."""
+    """Of the response; 0 while there is none."""
     outcome: str = ""
-    """``ok``, ``customer_left``, or the code of the refusal."""
+    """``ok``, ``customer_left``, or the code of the error."""
     upstream_code: str = ""
     upstream_message: str = ""
-    """Upstream's own sentence, where the client is told another."""
+    """Upstream's own sentence, where the client gets another."""
     upstream_request_id: str = ""
     bug: str = ""
     """Where an unforeseen exception came from: names and lines, no values."""
@@ -56,52 +63,68 @@ class AccessRecord:
     """Whether the last byte of the request was read."""
     body_out: int = 0
 
+    def note_error(self, error: GatewayError) -> None:
+        """Take over the code of *error*, and what upstream said."""
+        self.outcome = error.code
+        self.upstream_code = error.upstream_code or ""
+        self.upstream_message = error.upstream_message or ""
+        self.upstream_request_id = error.upstream_request_id or ""
 
-def attach(scope: MutableMapping[str, Any], line: AccessRecord) -> None:
-    scope[_KEY] = line
+
+def begin_record(scope: MutableMapping[str, Any], now: float) -> AccessRecord:
+    """Attach a new record to *scope*, under the client's own ``x-request-id`` if it is valid."""
+    own = Headers(scope=scope).get("x-request-id", "")
+    record = AccessRecord(
+        request_id=own if _REQUEST_ID.fullmatch(own) else f"req_{uuid4().hex}",
+        method=scope["method"],
+        path=scope["path"][:_LONGEST_PATH],
+        started=now,
+    )
+    scope[_KEY] = record
+    return record
 
 
 def record_of(scope: MutableMapping[str, Any]) -> AccessRecord:
-    """Return the line of the request that *scope* belongs to."""
-    line: AccessRecord = scope[_KEY]
-    return line
+    """Return the record of the request that *scope* belongs to."""
+    record: AccessRecord = scope[_KEY]
+    return record
 
 
-def fields_of(line: AccessRecord) -> dict[str, Any]:
-    """Return what the log says of a request; names are those of the metric labels."""
-    told = line.told
-    spent = line.phases.spent(line.started + line.seconds) if line.phases else {}
+def log_fields(record: AccessRecord) -> dict[str, Any]:
+    """Return the log fields of a request; they are named like the metric labels."""
+    edit = record.edit
+    spent = record.phases.spent(record.started + record.seconds) if record.phases else {}
     return {
-        "request_id": line.request_id,
-        "method": line.method,
-        "path": line.path,
-        "route": line.route,
-        "code": line.status,
-        "outcome": line.outcome,
-        "tenant": line.tenant,
-        "seconds": round(line.seconds, 4),
-        "body_in": line.body_in,
-        "body_out": line.body_out,
-        "retry_count": line.retry_count or None,
-        "via": line.via,
-        "owner": line.owner,
-        "edit_id": told.edit_id if told else None,
-        "trace_id": told.trace_id if told else None,
-        "region": told.region if told else None,
-        "task_ids": list(told.task_ids) if told else None,
-        "upstream_code": line.upstream_code,
-        "upstream_message": line.upstream_message,
-        "upstream_request_id": line.upstream_request_id,
+        "request_id": record.request_id,
+        "method": record.method,
+        "path": record.path,
+        "route": record.route,
+        "code": record.status,
+        "outcome": record.outcome,
+        "tenant": record.tenant,
+        "seconds": round(record.seconds, 4),
+        "body_in": record.body_in,
+        "body_out": record.body_out,
+        "retry_count": record.retry_count or None,
+        "via": record.via,
+        "owner": record.owner,
+        "edit_id": edit.edit_id if edit else None,
+        "trace_id": edit.trace_id if edit else None,
+        "region": edit.region if edit else None,
+        "task_ids": list(edit.task_ids) if edit else None,
+        "upstream_code": record.upstream_code,
+        "upstream_message": record.upstream_message,
+        "upstream_request_id": record.upstream_request_id,
         "phase_seconds": {phase: round(seconds, 4) for phase, seconds in spent.items()},
-        "bug": line.bug,
+        "bug": record.bug,
     }
 
 
 def safe_traceback(exc: BaseException) -> str:
     """
-    Return the classes and the lines of code of *exc* and of what it came from.
+    Return the classes and the lines of code of *exc* and of its causes.
 
-    No messages: they may quote what the client sent.
+    Messages are left out: they may quote what the client sent (P13).
     """
     lines: list[str] = []
     cause: BaseException | None = exc

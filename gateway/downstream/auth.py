@@ -1,13 +1,16 @@
-"""The client's bearer key → its tenant."""
+"""Who calls: a tenant by its key, or a web page that may not call at all."""
 
 import hmac
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from urllib.parse import urlsplit
 
+from starlette.requests import Request
+
 from gateway.domain.errors import Forbidden, UnknownKey
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Tenant
+from gateway.downstream.access_record import record_of
 
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header "
@@ -26,17 +29,17 @@ _WRONG_KEY = "Incorrect API key provided. Ask the operator of this gateway for a
 
 class Keyring:
     """
-    Who owns which key.
+    The tenants by their keys.
 
-    The time that a look-up takes tells nothing of use: what is looked up is the SHA-256 of
-    what was presented, and whoever could steer that towards a known digest byte by byte
-    could invert SHA-256. The final comparison is in constant time all the same.
+    How long a look-up takes reveals nothing: what is looked up is the SHA-256 of the key that
+    was sent, and whoever could steer that towards a known digest byte by byte could invert
+    SHA-256. The final comparison takes constant time all the same.
 
     Args:
         tenants: By name.
         tenant_by_key: Names by the 32 bytes of the key's SHA-256; no key is kept.
-        open_tenant: Whom a caller without a known key is taken for; ``None``: nobody.
-        origins: The pages of other sites that may call without a key, each named: ``*`` is none.
+        open_tenant: The tenant of callers without a known key; ``None``: they are refused.
+        origins: The sites whose pages may call without a key, by name; ``*`` does not count.
     """
 
     def __init__(
@@ -52,17 +55,23 @@ class Keyring:
         self._open_tenant = open_tenant
         self._origins = frozenset(origins) - {"*"}
 
+    def authenticate(self, request: Request) -> Tenant:
+        """Return the tenant of *request*, and note its name for the log; see tenant_of."""
+        tenant = self.tenant_of(request.headers)
+        record_of(request.scope).tenant = tenant.name
+        return tenant
+
     def tenant_of(self, headers: Mapping[str, str]) -> Tenant:
         """
-        Return whose key *headers* present.
+        Return the tenant whose key is in *headers*.
 
         Args:
             headers: By lower-case name.
 
         Raises:
-            UnknownKey: none, or one that nobody owns. The key is never echoed.
-            Forbidden: no key is asked for, and a web page calls, which would spend the
-                operator's money.
+            UnknownKey: there is no key, or it is unknown. It is never echoed (P13).
+            Forbidden: no key is needed here, and another site's page calls, which would spend
+                the operator's money.
         """
         key = _api_key(headers)
         digest = sha256(key.encode("latin-1", "replace")).digest()
@@ -77,7 +86,7 @@ class Keyring:
         raise UnknownKey(_NO_KEY)
 
     def _refuse_pages(self, headers: Mapping[str, str]) -> None:
-        # A page whose name was rebound to this machine is of the same origin, by that name.
+        # A page whose DNS name was rebound to this machine is of the same origin, by that name.
         host = host_of(headers)
         if host and not is_loopback(host):
             raise Forbidden(_FOREIGN_HOST)
@@ -89,14 +98,17 @@ def _api_key(headers: Mapping[str, str]) -> str:
     """
     Return the key, empty where there is none.
 
-    ``api-key`` goes first: nobody sends it by accident, while ``Authorization`` is filled
-    in by every OpenAI SDK, often with a dummy beside ``default_headers={"api-key": …}``.
-    Azure's client 1.x sends the same key in both (openai.md 5.5).
+    ``api-key`` is read first: nobody sends it by accident, while every OpenAI SDK fills in
+    ``Authorization``, often with a dummy. Azure's client 1.x sends the same key in both
+    (openai.md 5.5).
     """
-    if key := headers.get("api-key", "").strip():
-        return key
-    scheme, _, key = headers.get("authorization", "").strip().partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    return headers.get("api-key", "").strip() or bearer_token(headers)
+
+
+def bearer_token(headers: Mapping[str, str]) -> str:
+    """Return the token of ``Authorization: Bearer``; empty where there is none."""
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 _SAME_SITE = frozenset({"same-origin", "none"})
@@ -104,9 +116,9 @@ _SAME_SITE = frozenset({"same-origin", "none"})
 
 def is_own_page(headers: Mapping[str, str]) -> bool:
     """
-    Say whether no other site's page asks.
+    Return whether the request does not come from another site's page.
 
-    Browsers tell by Sec-Fetch-Site; over plain http to a far machine only by Origin. Programs
+    Browsers send Sec-Fetch-Site; over plain HTTP to another machine, Origin alone. Programs
     send neither.
     """
     site = headers.get("sec-fetch-site")
@@ -117,7 +129,7 @@ def is_own_page(headers: Mapping[str, str]) -> bool:
 
 
 def host_of(headers: Mapping[str, str]) -> str:
-    """Return the name in the Host header without its port; empty where it is odd or absent."""
+    """Return the name in the Host header without its port; empty if malformed or absent."""
     try:
         return urlsplit(f"//{headers.get('host', '')}").hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""The bytes of a request body as they arrive, within limits of size, pace and memory."""
+"""A request body as it arrives: within limits of size, pace and memory, and decompressed."""
 
 import asyncio
 import zlib
@@ -8,25 +8,21 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive
 
 from gateway.domain.errors import BodyTooSlow, InvalidRequest, RequestTooLarge, UnsupportedCoding
+from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.memory_budget import Reservation
 
 _SLICE = 65_536  # what is made to cost takes some 20 ms for so much
 
 
-class AnswerCut(Exception):
-    """The rest of an answer cannot be had: its connection is cut, and the retry joins."""
-
-
-class ClientLeft(Exception):
-    """The client hung up: nobody is there to be answered."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a body may be at most."""
+    """What a body may be at most; the first three are the config's."""
 
-    max_body_bytes: int = 160 * 2**20
-    """Three pictures of 50 MB and some text."""
+    max_body_bytes: int
+    body_seconds: float
+    """From the head to the last byte."""
+    idle_body_seconds: float
+    """Between two pieces: some retries announce a body and never send it (openai.md 7.1)."""
     max_parts: int = 64
     max_text_bytes: int = 2**20
     """Of one text field; pictures as data URLs have the body's limit."""
@@ -34,9 +30,6 @@ class Limits:
     """Of one header line of a part."""
     max_headers: int = 16
     """Of one part."""
-    body_seconds: float = 300.0
-    idle_body_seconds: float = 30.0
-    """Node 4's retries announce a body and never send it (openai.md 7.1)."""
 
 
 def announced(headers: Mapping[str, str]) -> int:
@@ -69,7 +62,7 @@ async def read_body(
         RequestTooLarge: more bytes came than the limits allow.
         BodyTooSlow: silence, or the whole, took too long.
         Overloaded: the budget has no room for what comes.
-        CustomerLeft: the client hung up first.
+        ClientLeft: the client disconnected first.
     """
     loop = asyncio.get_running_loop()
     latest = loop.time() + limits.body_seconds

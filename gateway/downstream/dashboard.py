@@ -1,4 +1,11 @@
-"""The dashboard: a page, its files, its stream of states, and the form that opens it."""
+"""
+The dashboard: a page, its files, its stream of states, and who may see them.
+
+Without a token three things must hold, each against one way in: the peer is loopback (the
+network), the Host header names loopback (a web page whose DNS name was rebound to 127.0.0.1),
+and no header is a proxy's (behind which every peer is loopback). Requests of another site's
+page are refused with and without a token, even where CORS lets that page call the API.
+"""
 
 import hmac
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,27 +27,48 @@ from gateway.domain.clock import Clock
 from gateway.domain.errors import Forbidden, NotFound, UnknownKey
 from gateway.domain.loopback import is_loopback
 from gateway.domain.snapshot import Snapshot
-from gateway.downstream.auth import host_of, is_own_page
+from gateway.downstream.auth import bearer_token, host_of, is_own_page
 from gateway.downstream.body import Limits, read_body
 from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.memory_budget import MemoryBudget, Reservation
 from gateway.downstream.ops import Readiness
-from gateway.downstream.ports import AccessLog, EdgeObserver, EditService
+from gateway.downstream.ports import AccessLog, EdgeObserver
 from gateway.downstream.reply import send_head
 from gateway.downstream.routes import Endpoint, MethodRouter
-from gateway.downstream.viewers import RecentReplies, Shrink, Thumbnails, Viewers, WatchedService
+from gateway.downstream.viewers import RecentReplies, Shrink, Thumbnails, Viewers
 
 COOKIE = "wan_gateway_dashboard"
 SESSION_SECONDS = 12 * 3600
 _OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
+PATH = "/dashboard"
+_EVENTS = f"{PATH}/events"
+_FORM = Limits(max_body_bytes=4096, body_seconds=10, idle_body_seconds=5)
+_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_STATIC = ("dashboard.css", "dashboard.js", "elements.js", "icon.svg")
+_SAFE = {
+    # Nothing from other sites, nothing inline, and no text ever becomes HTML.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+_STREAM = {**_SAFE, "content-type": "text/event-stream", "x-accel-buffering": "no"}
+
 
 class DashboardAccess:
     """
-    Opens the dashboard.
+    Decides who may see the dashboard.
 
     Args:
-        token: What a browser's user types and a program sends as bearer; ``None``: loopback.
+        token: A user types it, a program sends it as bearer token; ``None``: loopback only.
         clock: Ends the sessions of browsers.
     """
 
@@ -48,41 +76,40 @@ class DashboardAccess:
         self._token = token
         self._clock = clock
 
-    def check_origin(self, asked: HTTPConnection, *, navigation: bool = False) -> None:
+    def check_origin(self, request: HTTPConnection, *, navigation: bool = False) -> None:
         """
-        Refuse who asks from a wrong place, whatever else he has.
+        Refuse a request that comes from where none may come from, token or not.
 
         Args:
-            asked: The request.
+            request: The request.
             navigation: Whether following a link from another site may lead here.
 
         Raises:
-            Forbidden: from another machine, by a foreign name, through a proxy, or from
-                another site's page.
+            Forbidden: it comes from another machine, by another name, through a proxy, or
+                from another site's page.
         """
         if self._token is None:
-            _check_loopback(asked)
-        if not navigation and not is_own_page(asked.headers):
+            _check_loopback(request)
+        if not navigation and not is_own_page(request.headers):
             raise Forbidden("The dashboard is not shown to other sites' pages.")
 
-    def check(self, asked: HTTPConnection, *, navigation: bool = False) -> None:
+    def check(self, request: HTTPConnection, *, navigation: bool = False) -> None:
         """
-        Let in who has the token, as bearer or by the cookie that it was changed for.
+        Admit a request with the token, as bearer token or by the cookie of a session.
 
         Raises:
-            Forbidden: as check_place.
+            Forbidden: see check_origin.
             UnknownKey: the token is missing, wrong or too old.
         """
-        self.check_origin(asked, navigation=navigation)
+        self.check_origin(request, navigation=navigation)
         if self._token is None:
             return
-        scheme, _, presented = asked.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.fits(presented.strip()):
+        if self.is_token(bearer_token(request.headers)):
             return
-        if not self._is_session(asked.cookies.get(COOKIE, "")):
-            raise UnknownKey("The dashboard asks for its token: as bearer, or on its page.")
+        if not self._is_session(request.cookies.get(COOKIE, "")):
+            raise UnknownKey("The dashboard needs its token: as bearer token, or on its page.")
 
-    def fits(self, presented: str) -> bool:
+    def is_token(self, presented: str) -> bool:
         """Compare in constant time."""
         return self._token is not None and hmac.compare_digest(
             sha256(presented.encode("utf-8", "replace")).digest(),
@@ -90,7 +117,7 @@ class DashboardAccess:
         )
 
     def session(self) -> str:
-        """Return a cookie's value: good for twelve hours, in every process with this token."""
+        """Return a cookie's value, valid for 12 hours in every process with this token."""
         return self._signed(int(self._clock.epoch()) + SESSION_SECONDS)
 
     def _is_session(self, cookie: str) -> bool:
@@ -107,54 +134,28 @@ class DashboardAccess:
         return f"{ends}.{by.hexdigest()}"
 
 
-def _check_loopback(asked: HTTPConnection) -> None:
-    peer = asked.client.host if asked.client else ""
+def _check_loopback(request: HTTPConnection) -> None:
+    peer = request.client.host if request.client else ""
     if not is_loopback(peer):
-        raise Forbidden("Without [dashboard] token only this machine may look; set one.")
-    if not is_loopback(host_of(asked.headers)):
+        raise Forbidden("Without [dashboard] token only this machine may see it; set one.")
+    if not is_loopback(host_of(request.headers)):
         raise Forbidden("Without [dashboard] token open it as http://127.0.0.1 or localhost.")
-    if any(name in asked.headers for name in _OF_PROXIES):
+    if any(name in request.headers for name in _OF_PROXIES):
         raise Forbidden("Behind a proxy the dashboard needs its token; set [dashboard] token.")
 
 
-PATH = "/dashboard"
-_EVENTS = f"{PATH}/events"
-_FORM = Limits(max_body_bytes=4096, body_seconds=10, idle_body_seconds=5)
-_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_STATIC = ("dashboard.css", "dashboard.js", "elements.js", "icon.svg")
-_SAFE = {
-    # Nothing from elsewhere, nothing inline, and no text ever becomes HTML.
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
-    "cache-control": "no-store",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-}
-_STREAM = {**_SAFE, "content-type": "text/event-stream", "x-accel-buffering": "no"}
-
-
-class Seen(Protocol):
-    """Who can be looked at."""
+class Overview(Protocol):
+    """Who can be looked at; gateway.edits.service implements it."""
 
     def snapshot(self) -> Snapshot: ...
 
 
-class SeenService(EditService, Seen, Protocol):
-    """Who has the edits; gateway.edits.service answers it."""
-
-
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at everything that a viewer may see, as JSON."""
+class StateReader:
+    """Reads everything that a viewer may see, as JSON."""
 
-    service: Seen
-    answered: RecentReplies
+    service: Overview
+    replies: RecentReplies
     budget: MemoryBudget
     readiness: Readiness
     thumbnails: Thumbnails | None
@@ -166,8 +167,8 @@ class Look:
                 "draining": self.readiness.draining,
                 "bytes": {"held": self.budget.held, "limit": self.budget.limit},
                 "edits": self.service.snapshot(),
-                "answered": self.answered.recent(),
-                "thumbnails": self.thumbnails.known() if self.thumbnails else (),
+                "answered": self.replies.recent(),
+                "thumbnails": self.thumbnails.edit_ids() if self.thumbnails else (),
             }
         )
 
@@ -177,23 +178,26 @@ class Dashboard:
     """
     Every path below /dashboard.
 
-    Whoever may not look gets the envelope of every other refusal; only a browser that opens
-    the page itself gets the form instead.
+    A request without access gets the error body of every other endpoint; only a browser that
+    opens the page itself gets the sign-in form instead.
     """
 
     access: DashboardAccess
     viewers: Viewers
     config: str
     """What the config means, in words, without a key."""
-    log: AccessLog
-    """To be told of every request in place of the log itself."""
-    service: EditService
-    """For the door in, in place of the service itself."""
+    write_record: AccessLog
+    """To be called in place of the app's own access log, which it calls."""
     thumbnails: Thumbnails | None
 
     @property
-    def works(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside, as long as the process serves."""
+    def on_created(self) -> Callable[[str, bytes], None] | None:
+        """Called with the id of each edit and its first picture."""
+        return self.thumbnails.offer if self.thumbnails else None
+
+    @property
+    def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs in tasks of its own as long as the process serves."""
         return (self.thumbnails.run,) if self.thumbnails else ()
 
     def close(self) -> None:
@@ -209,13 +213,13 @@ class Dashboard:
             *(serve(it, GET=self.page, POST=self.sign_in) for it in (PATH, f"{PATH}/")),
             serve(_EVENTS, _EVENTS, GET=self.events, HEAD=self.snapshot),
             serve(f"{PATH}/snapshot", GET=self.snapshot),
-            serve(f"{PATH}/config", GET=self.meaning),
+            serve(f"{PATH}/config", GET=self.config_text),
             serve(f"{PATH}/thumbnails/{{edit_id}}", GET=self.thumbnail),
             serve(f"{PATH}/{{file}}", GET=self.file),
         ]
 
     async def page(self, request: Request) -> Response:
-        """Answer the page, or the form where the token is missing."""
+        """Return the page, or the sign-in form where the token is missing."""
         try:
             self.access.check(request, navigation=True)
         except UnknownKey:
@@ -223,9 +227,9 @@ class Dashboard:
         return _html(_file("dashboard.html"))
 
     async def sign_in(self, request: Request) -> Response:
-        """Change the token for a cookie that no script can read."""
+        """Exchange the token for a cookie that no script can read."""
         self.access.check_origin(request)
-        if not self.access.fits(await _token_of(request)):
+        if not self.access.is_token(await _token_of(request)):
             return _form("That is not the token.")
         cookie = (
             f"{COOKIE}={self.access.session()}; Path={PATH}; Max-Age={SESSION_SECONDS}; "
@@ -237,23 +241,23 @@ class Dashboard:
         return Response(status_code=303, headers=headers)
 
     async def events(self, request: Request) -> ASGIApp:
-        """Stream states until the viewer leaves."""
+        """Stream states until the viewer disconnects."""
         self.access.check(request)
         self.viewers.admit()
         return self._stream
 
     async def snapshot(self, request: Request) -> Response:
-        """Answer one state."""
+        """Return one state."""
         self.access.check(request)
         return Response(self.viewers.state(), headers=_SAFE, media_type="application/json")
 
-    async def meaning(self, request: Request) -> Response:
-        """Answer what the config means."""
+    async def config_text(self, request: Request) -> Response:
+        """Return what the config means."""
         self.access.check(request)
         return Response(self.config, headers=_SAFE, media_type="text/plain")
 
     async def thumbnail(self, request: Request) -> Response:
-        """Answer a small picture of what is edited."""
+        """Return a small picture of what is edited."""
         self.access.check(request)
         picture = self.thumbnails and self.thumbnails.of(request.path_params["edit_id"])
         if not picture:
@@ -261,7 +265,7 @@ class Dashboard:
         return Response(picture, headers=_SAFE, media_type="image/webp")
 
     async def file(self, request: Request) -> Response:
-        """Answer a file of the page; the form needs them too, and they tell nothing."""
+        """Return a file of the page; the sign-in form needs them too."""
         self.access.check_origin(request)
         name = request.path_params["file"]
         if name not in _STATIC:
@@ -271,7 +275,7 @@ class Dashboard:
     async def _stream(self, _: Scope, receive: Receive, send: Send) -> None:
         await send_head(send, _STREAM)
         async with DisconnectWatch(receive) as client:
-            await self.viewers.show(send, client)
+            await self.viewers.stream(send, client)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -279,7 +283,7 @@ def open_dashboard(
     *,
     token: str | None,
     config: str,
-    service: SeenService,
+    service: Overview,
     log: AccessLog,
     budget: MemoryBudget,
     readiness: Readiness,
@@ -290,20 +294,19 @@ def open_dashboard(
     Put the dashboard together.
 
     Args:
-        token: What opens it; ``None``: this machine alone.
+        token: Opens it; ``None``: it is open to this machine alone.
         config: What the config means, in words.
-        service: Who has the edits.
-        log: Who writes a line for each request.
+        service: Has the edits.
+        log: The app's own access log.
         budget: The bytes in flight.
         readiness: Whether the process drains.
-        shrink: Makes small pictures; ``None``: there are to be none.
+        shrink: Makes thumbnails; ``None``: there are none.
         clock: Time.
     """
-    answered = RecentReplies(log)
+    replies = RecentReplies(log)
     thumbnails = Thumbnails(shrink, lambda: viewers.present > 0) if shrink else None
-    viewers = Viewers(Look(service, answered, budget, readiness, thumbnails), clock)
-    shown = WatchedService(service, thumbnails) if thumbnails else service
-    return Dashboard(DashboardAccess(token, clock), viewers, config, answered, shown, thumbnails)
+    viewers = Viewers(StateReader(service, replies, budget, readiness, thumbnails), clock)
+    return Dashboard(DashboardAccess(token, clock), viewers, config, replies.write, thumbnails)
 
 
 @cache
@@ -316,7 +319,7 @@ def _html(content: bytes, status: int = 200) -> Response:
 
 
 def _form(message: str) -> Response:
-    """Answer the form; *message* is ours, so it needs no escaping."""
+    """Return the sign-in form; *message* is ours, so it needs no escaping."""
     return _html(_file("sign_in.html").replace(b"{message}", message.encode()), 401)
 
 
@@ -325,7 +328,7 @@ async def _token_of(request: Request) -> str:
     Return the form's one field.
 
     Raises:
-        RequestTooLarge: no token is so long.
+        RequestTooLarge: it is longer than any token.
     """
     body = bytearray()
     reservation = Reservation(MemoryBudget(_FORM.max_body_bytes, lambda _: None))

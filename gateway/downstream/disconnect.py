@@ -1,4 +1,4 @@
-"""The client's end of the connection, watched by the one pending receive() of a request."""
+"""Notices that the client disconnects, by the one pending receive() of its request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,60 +7,63 @@ from typing import Self, TypeVar
 
 from starlette.types import Receive
 
-from gateway.downstream.body import ClientLeft
-
 _T = TypeVar("_T")
+
+
+class ClientLeft(Exception):
+    """The client disconnected: nobody reads a response."""
 
 
 class DisconnectWatch:
     """
-    Knows whether the client is still there; used once the request body was read.
+    Knows whether the client is still connected. Enter it once the request body was read.
 
-    Starlette does not cancel a handler when the client hangs up: only a pending receive()
-    tells. It waits beside the work for the length of the block.
+    Starlette does not cancel a handler when the client disconnects: only a pending receive()
+    returns then. It waits in a task of its own for the length of the block.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._group = asyncio.TaskGroup()
-        self._waiting: asyncio.Timeout | None = None
+        self._timeout: asyncio.Timeout | None = None
         self.left = False
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
-        self._watch = self._group.create_task(self._wait_for_leaving())
+        self._watch = self._group.create_task(self._run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
     ) -> None:
         self._watch.cancel()
-        # The group only owns the watch: what the block raises goes on as it is, in no group.
+        # The group owns the watch only: what the block raises is raised as it is.
         await self._group.__aexit__(None, None, None)
 
     async def unless_left(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """
-        Return what *work* brings, or cancel it when the client leaves.
+        Return the result of *work*, or cancel it when the client disconnects.
 
         Raises:
-            CustomerLeft: nobody is there any more.
+            ClientLeft: it has disconnected.
         """
         if self.left:
             raise ClientLeft
         try:
-            # Without an end of its own, this is asyncio's way to cancel one wait from outside.
-            async with asyncio.timeout(None) as self._waiting:
+            # A timeout without an end is asyncio's way to cancel one wait from outside. Unlike
+            # anyio's scope it cancels once, so that the work may await while it cleans up.
+            async with asyncio.timeout(None) as self._timeout:
                 return await work()
         except TimeoutError as exc:
             if self.left:
                 raise ClientLeft from exc
             raise
         finally:
-            self._waiting = None
+            self._timeout = None
 
-    async def _wait_for_leaving(self) -> None:
+    async def _run(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.left = True
-        if self._waiting is not None:
-            self._waiting.reschedule(0)
+        if self._timeout is not None:
+            self._timeout.reschedule(0)

@@ -1,4 +1,4 @@
-"""The operators' pages: does the process live, is it ready, what has it counted."""
+"""The operators' endpoints: liveness, readiness, metrics."""
 
 import hmac
 from collections import defaultdict
@@ -13,12 +13,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.domain.errors import InvalidRequest, UnknownKey
+from gateway.downstream.auth import bearer_token
 from gateway.edits.lifecycle import draining
+
+_ALL_TENANTS = "_all"
+_NOT_ALLOWED = "The metrics need the operator's token. Send it as Authorization: Bearer TOKEN."
 
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether the process drains: set by Gateway.drain, read by /readyz and by every new edit."""
+    """Whether this process drains: set by Gateway.drain, read by /readyz and by every new edit."""
 
     draining: bool = False
 
@@ -27,17 +31,10 @@ class Readiness:
         Refuse a new edit while the running ones end.
 
         Raises:
-            Draining: the process is about to stop; another takes the retry.
+            Draining: the process is about to stop; another one takes the retry.
         """
         if self.draining:
             raise draining(retry_after=1.0)
-
-
-_ALL = "_all"
-_KEPT = (
-    "The metrics are kept from those without the operator's token. Send it as "
-    "Authorization: Bearer TOKEN."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +42,31 @@ class Ops:
     readiness: Readiness
     registry: CollectorRegistry
     token: str | None = field(default=None, repr=False)
-    """What a scraper has to present; ``None``: nothing."""
+    """The scraper's bearer token; ``None``: it needs none."""
     shows_tenants: bool = True
-    """Whether whoever asks may learn the tenants' names; else they are shown as one."""
+    """Whether the tenants' names are shown; otherwise their series are added up."""
 
     async def health(self, _: Request) -> Response:
-        """Answer 200 as long as the process can answer at all."""
+        """Return 200 as long as the process can respond at all."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Answer 200, or 503 while draining, so that a balancer looks elsewhere."""
+        """Return 200, or 503 while draining, so that a balancer sends requests elsewhere (P16)."""
         if self.readiness.draining:
             return JSONResponse({"status": "draining"}, status_code=503)
         return JSONResponse({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
         """
-        Answer the exposition that the scraper accepts: Prometheus' text or OpenMetrics.
+        Return the metrics in the format that the scraper accepts: Prometheus' text or OpenMetrics.
 
         Raises:
-            UnknownKey: the scraper did not present the token.
-            InvalidRequest: it accepts what nobody can read.
+            UnknownKey: the token is missing or wrong.
+            InvalidRequest: the Accept header cannot be read.
         """
-        if self.token is not None and not _presents(request, self.token):
-            raise UnknownKey(_KEPT)
+        token = bearer_token(request.headers).encode("latin-1")
+        if self.token is not None and not hmac.compare_digest(token, self.token.encode("ascii")):
+            raise UnknownKey(_NOT_ALLOWED)
         shown: Collector = self.registry if self.shows_tenants else _AsOneTenant(self.registry)
         try:
             encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -80,7 +78,7 @@ class Ops:
 
 @dataclass(frozen=True, slots=True)
 class _AsOneTenant(Collector):
-    """A registry whose tenants are added up: their names are the operator's business."""
+    """A registry whose tenants are added up, so that their names are not shown."""
 
     registry: CollectorRegistry
 
@@ -89,7 +87,7 @@ class _AsOneTenant(Collector):
             sums: defaultdict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
             for sample in metric.samples:
                 labels = {
-                    name: _ALL if name == "tenant" else value
+                    name: _ALL_TENANTS if name == "tenant" else value
                     for name, value in sample.labels.items()
                 }
                 sums[sample.name, tuple(labels.items())] += sample.value
@@ -97,9 +95,3 @@ class _AsOneTenant(Collector):
             for (name, pairs), value in sums.items():
                 shown.add_sample(name, dict(pairs), value)
             yield shown
-
-
-def _presents(request: Request, token: str) -> bool:
-    scheme, _, told = request.headers.get("authorization", "").strip().partition(" ")
-    known = hmac.compare_digest(told.strip().encode("latin-1"), token.encode("ascii"))
-    return known and scheme.lower() == "bearer"

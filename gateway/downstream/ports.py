@@ -1,80 +1,15 @@
-"""What the door in asks of the world around it; the app hands in who answers."""
+"""What the edge is given: an observer, an access log and, where it is on, the dashboard."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from starlette.routing import Route
 
-from gateway.domain.clock import Phase, Phases
-from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord
-from gateway.edits.request import EditRequest, EditResult, EditStatus
-
-
-class Waiter(Protocol):
-    """One client at one edit, for the length of a block."""
-
-    @property
-    def told(self) -> EditStatus: ...
-
-    async def answer(self) -> EditResult:
-        """
-        Wait for the edit's end, at most until the client's deadline.
-
-        Raises:
-            GatewayError: the edit ended badly, or has not ended yet.
-        """
-        ...
-
-    def spent(self) -> Mapping[Phase, float]:
-        """Return how many seconds of this request went into which phase, up to now."""
-        ...
-
-    def extend(self, patience: float) -> None:
-        """Let the client wait *patience* seconds since it came, since it hears of us now."""
-        ...
-
-    async def delivered(self) -> None:
-        """Say that the last byte of the answer was handed to the socket."""
-        ...
-
-
-class EditService(Protocol):
-    """Where edits are handed in; gateway.edits.service answers it."""
-
-    def attend(self, edit_request: EditRequest) -> AbstractAsyncContextManager[Waiter]:
-        """
-        Begin an edit or join one; leaving without delivered() is the client's leaving.
-
-        Raises:
-            GatewayError: it is refused, or it is to be answered by 202 and cannot be kept.
-        """
-        ...
-
-    def collect(
-        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
-    ) -> AbstractAsyncContextManager[Waiter]:
-        """
-        Look at a known edit; coming and leaving change nothing about it.
-
-        Raises:
-            NotFound: the tenant has no such edit.
-        """
-        ...
-
-    async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
-        """
-        Cancel what can be cancelled at no cost, and tell what became of it.
-
-        Raises:
-            NotFound: the tenant has no such edit.
-        """
-        ...
 
 
 class EdgeObserver(Protocol):
-    """Who counts at the edge; gateway.observe.metrics answers it. Nothing here may raise."""
+    """Counts at the edge; gateway.observe.metrics implements it. Nothing here may raise."""
 
     def http_request_started(self, route: str) -> None: ...
 
@@ -94,8 +29,8 @@ class EdgeObserver(Protocol):
         Args:
             route: A template of routes.py, ``_other`` for an unknown path.
             method: One of HTTP's own; ``_OTHER`` for any that is not.
-            code: The status; 499 where the client left before there was one.
-            tenant: Its name; ``_unknown`` where no key told.
+            code: The status; 499 where the client disconnected before there was one.
+            tenant: Its name; ``_unknown`` where no key was known.
             seconds: From the head's arrival to the last byte out.
             body_in: Bytes read.
             body_out: Bytes written.
@@ -103,7 +38,7 @@ class EdgeObserver(Protocol):
         ...
 
     def http_late_error(self, code: int, tenant: str) -> None:
-        """Count an error that came after a 200 had begun, by the status it would have had."""
+        """Count an error that came after a 200 was sent, by the status that it would have had."""
         ...
 
     def client_disconnected(self, phase: str) -> None:
@@ -114,38 +49,36 @@ class EdgeObserver(Protocol):
     def client_patience(self, seconds: float) -> None: ...
 
     def gateway_overhead(self, route: str, seconds: float) -> None:
-        """From the body's last byte to the service, and from the answer to the first byte out."""
+        """Count our own seconds: last byte in to the service, and result to first byte out."""
         ...
 
     def queue_rejected(self, tenant: str, reason: str) -> None:
-        """Reasons: deadline, bytes, draining; gateway.edits tells of tenant_limit."""
+        """Reasons: deadline, bytes, draining; gateway.edits counts tenant_limit."""
         ...
 
     def inflight_bytes(self, change: int) -> None: ...
 
 
-class AccessLog(Protocol):
-    """Who writes; gateway.observe.logs answers it. Nothing here may raise."""
-
-    def log_line(self, record: AccessRecord) -> None: ...
+AccessLog = Callable[[AccessRecord], None]
+"""Writes the line of one request. It must not raise."""
 
 
-class Dashboard(Protocol):
-    """The live page, where it is on; gateway.downstream.dashboard answers it."""
+class DashboardHooks(Protocol):
+    """What the app needs of gateway.downstream.dashboard, imported only where it is on."""
 
     @property
-    def log(self) -> AccessLog:
-        """To be told of every request in place of the log itself."""
+    def write_record(self) -> AccessLog:
+        """To be called in place of the app's own access log, which it calls."""
         ...
 
     @property
-    def service(self) -> EditService:
-        """For the door in, in place of the service itself."""
+    def on_created(self) -> Callable[[str, bytes], None] | None:
+        """Called with the id of each edit and its first picture; see gateway.downstream.edits."""
         ...
 
     @property
-    def works(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside, as long as the process serves."""
+    def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs in tasks of its own as long as the process serves."""
         ...
 
     def routes(self, observer: EdgeObserver) -> list[Route]: ...

@@ -1,10 +1,16 @@
-"""An answer → the client's socket, and the knowledge that it got there."""
+"""
+The reply to an edit: wait for its result, send it, and know that the client has it.
+
+There are three forms: one JSON body at the end (``JsonReply``), the same JSON behind newlines
+that keep proxies and clients awake (``PaddedJsonReply``), and server-sent events
+(``EventStreamReply``).
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import ClassVar
 
 from starlette.types import Send
 
@@ -14,17 +20,16 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.models import Operation
 from gateway.domain.tenant import KeepAlive, Tenant
 from gateway.downstream.access_record import AccessRecord
-from gateway.downstream.body import AnswerCut, ClientLeft
-from gateway.downstream.disconnect import DisconnectWatch
-from gateway.downstream.ports import EdgeObserver, Waiter
+from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
+from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.responses import (
     edit_headers,
-    note,
-    refusal_headers,
+    failure_headers,
     result_headers,
     server_timing,
 )
-from gateway.edits.request import EditResult, EditStatus, Incoming
+from gateway.edits.request import EditResult, Incoming
+from gateway.edits.waiter import Waiter
 from gateway.translate.encodings import Encoder, encoded, encoded_length
 from gateway.translate.openai_error import error_body
 from gateway.translate.openai_response import (
@@ -33,28 +38,43 @@ from gateway.translate.openai_response import (
     comments,
     completed_frames,
     error_event,
-    running_answer,
     url_answer,
 )
 
 Measure = Callable[[bytes], Size | None]
-"""Pixels of a picture by its first bytes; ``None`` where they do not tell."""
+"""From a picture's first bytes to its size in pixels; ``None`` where they do not tell."""
 
-_STALL_SECONDS = 120.0
-"""A client that takes no byte for so long is taken for gone."""
+STALL_SECONDS = 120.0
+"""A client that takes no byte for so long counts as disconnected."""
+
+# Nginx would hold heartbeats back until its buffer is full.
+_UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_PHASES = {"waiting": "queued", "submitting": "submitting", "succeeded": "downloading"}
+
+
+class ReplyCut(Exception):
+    """The rest of a reply cannot be had: its connection is cut, and the client's retry joins."""
 
 
 @dataclass(frozen=True, slots=True)
 class InBase64:
-    """A picture's place in an answer; encoded while it is sent."""
+    """A picture within a body; it is encoded while it is sent."""
 
     picture: bytes | Incoming
 
     @property
     def length(self) -> int:
-        return encoded_length(_length(self.picture))
+        if isinstance(self.picture, bytes):
+            return encoded_length(len(self.picture))
+        return encoded_length(self.picture.length)
 
     async def pieces(self) -> AsyncIterator[bytes]:
+        """
+        Yield the picture in base64, some 256 KiB at a time.
+
+        Raises:
+            GatewayError: it cannot be downloaded to its end.
+        """
         if isinstance(self.picture, bytes):
             for piece in encoded(self.picture):
                 yield piece
@@ -65,55 +85,235 @@ class InBase64:
         yield encoder.end()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What is sent, in parts: each is made only when the one before it has left."""
+BodyPart = bytes | InBase64
 
-    headers: dict[str, str]
-    parts: tuple[bytes | InBase64, ...]
-    sized: bool = False
-    """Whether the head tells how long the parts are together."""
 
-    @property
-    def length(self) -> int | None:
-        """Bytes of all parts; ``None``: the end of the message tells."""
-        if not self.sized:
-            return None
-        return sum(len(part) if isinstance(part, bytes) else part.length for part in self.parts)
+@dataclass(slots=True, kw_only=True)
+class JsonReply:
+    """One JSON body at the end. Whatever fails before it has its own status."""
 
-    async def begin(self, send: Send, client: DisconnectWatch) -> None:
+    waiter: Waiter
+    client: DisconnectWatch
+    send: Send
+    record: AccessRecord
+    phases: Phases
+    operation: Operation
+    measure: Measure
+    clock: Clock
+    observer: EdgeObserver
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that the request alone decides."""
+    heartbeat_seconds: float = 0.0
+    max_wait_seconds: float = 0.0
+    """How long a client may wait once heartbeats reach it."""
+    stall_seconds: float = STALL_SECONDS
+    head: dict[str, str] | None = None
+    """The headers that went out, with status 200; ``None`` before that."""
+
+    headers: ClassVar[Mapping[str, str]] = MappingProxyType({"content-type": "application/json"})
+    heartbeat: ClassVar[bytes] = b""
+    starts_at: ClassVar[frozenset[str]] = frozenset()
+    """The statuses of an edit at which the head may go out before the edit has ended."""
+
+    async def run(self) -> None:
         """
-        Send all parts, whose head has gone out, and wait until the socket has them.
+        Wait for the edit, then send its result or its error.
 
         Raises:
-            CustomerLeft: some of it cannot have arrived.
-            GatewayError: a picture cannot be had to its end: what went out is to be cut.
+            GatewayError: the edit failed or the deadline came, and nothing was sent yet.
+            ClientLeft: the client disconnected; the edit goes on without it (P4).
+            ReplyCut: a picture broke off for good in the middle of the body.
         """
-        for part in self.parts:
+        try:
+            try:
+                result = await self.client.unless_left(self.wait)
+            except GatewayError as error:
+                if self.head is None:
+                    raise
+                await self._send_error(error)
+            else:
+                await self._send_result(result)
+        except ClientLeft:
+            self.observer.client_disconnected(self._phase())
+            raise
+        finally:
+            self.record.edit = self.waiter.told
+
+    async def wait(self) -> EditResult:
+        """Wait for the edit, with heartbeats where this form has any; see Waiter.answer."""
+        if not self.starts_at:
+            return await self.waiter.answer()
+        ended = asyncio.get_running_loop().create_future()
+        group = asyncio.TaskGroup()
+        await group.__aenter__()
+        group.create_task(self._send_heartbeats(ended))
+        try:
+            return await self.waiter.answer()
+        finally:
+            ended.set_result(None)
+            # Wait for a heartbeat that is being sent, since half a head would break the reply.
+            # The group owns the heartbeats only: errors of the edit are raised as they are.
+            await group.__aexit__(None, None, None)
+
+    async def _send_heartbeats(self, ended: "asyncio.Future[None]") -> None:
+        """
+        Send the head once the edit is far enough, then a heartbeat now and then.
+
+        The head goes out with the first heartbeat and not before, so that whatever fails until
+        then still has its own status, which SDKs retry by.
+        """
+        while not (await asyncio.wait([ended], timeout=self.heartbeat_seconds))[0]:
+            if self.client.left:
+                return
+            status = self.waiter.told
+            if self.head is None and status.status in self.starts_at:
+                self.waiter.extend(self.max_wait_seconds)
+                timing = {"server-timing": server_timing(self.waiter.spent())}
+                await self._send_head({**edit_headers(status), **self.request_headers, **timing})
+            if self.head is not None:
+                await self.send(_body(self.heartbeat))
+
+    async def _send_result(self, result: EditResult) -> None:
+        began = self.clock.now()
+        self.phases.enter(Phase.RESPOND, began)
+        parts = self.body_of(result, result.told.created or int(self.clock.epoch()))
+        headers = result_headers(result)
+        if self.head is None and (length := self.length_of(parts)) is not None:
+            headers["content-length"] = str(length)
+        now = self.clock.now()
+        headers["server-timing"] = server_timing(self.phases.spent(now))
+        self.record.overhead += now - began
+        self.observer.gateway_overhead(self.record.route, self.record.overhead)
+        try:
+            await self._send_parts(headers, parts)
+        except GatewayError as error:
+            self.record.note_error(error)
+            raise ReplyCut from error
+        await self.waiter.delivered()
+        await self.send(_END)
+
+    async def _send_error(self, error: GatewayError) -> None:
+        """Send an error behind a head that said 200: only the log and a metric have its status."""
+        record = self.record
+        record.edit = self.waiter.told
+        record.note_error(error)
+        self.phases.enter(Phase.RESPOND, self.clock.now())
+        self.observer.http_late_error(error.status, record.tenant)
+        body = self.error_of(error, record.request_id)
+        await self._send_parts(failure_headers(record, error), (body,))
+        await self.send(_END)
+
+    async def _send_head(self, headers: Mapping[str, str]) -> None:
+        self.head = {**self.headers, **headers}
+        await send_head(self.send, self.head)
+
+    async def _send_parts(self, headers: Mapping[str, str], parts: Sequence[BodyPart]) -> None:
+        """
+        Send everything but the end, and return once the socket has taken all of it.
+
+        Raises:
+            ClientLeft: some of it cannot have arrived.
+            GatewayError: a picture cannot be downloaded to its end.
+        """
+        if self.head is None:
+            await self._send_head(headers)
+        else:
+            late = {name: it for name, it in headers.items() if self.head.get(name) != it}
+            if comment := self.late_headers(late):
+                await self.send(_body(comment))
+        for part in parts:
             if isinstance(part, bytes):
-                await _send(part, send, client)
+                await self._send_piece(part)
             else:
                 async for piece in part.pieces():
-                    await _send(piece, send, client)
-        # uvicorn waits for an empty buffer before it takes the next message, so that after
-        # this one all bytes are the kernel's (the server sets the high-water mark to 0).
-        await _send(b"", send, client)
-        await asyncio.sleep(0)  # lets the watch see a connection that ended this wait
-        if client.left:
+                    await self._send_piece(piece)
+        # uvicorn waits for an empty buffer before it takes the next message, so that after this
+        # one the kernel has all bytes (the connection sets the high-water mark to 0).
+        await self._send_piece(b"")
+        await asyncio.sleep(0)  # lets the watch see a disconnect that ended this wait
+        if self.client.left:
             raise ClientLeft
 
-    async def end(self, send: Send) -> None:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def _send_piece(self, piece: bytes) -> None:
+        try:
+            async with asyncio.timeout(self.stall_seconds):
+                await self.send(_body(piece))
+        except TimeoutError:
+            raise ClientLeft from None
+        if self.client.left:
+            raise ClientLeft
+
+    def _phase(self) -> str:
+        """Return where the edit is, as the metric of disconnects names it."""
+        if self.phases.phase is Phase.RESPOND:
+            return "writing"
+        return _PHASES.get(self.waiter.told.status, "polling")
+
+    # ------------------------------------------------------------ what the forms differ in
+
+    def body_of(self, result: EditResult, created: int) -> Sequence[BodyPart]:
+        """Return the parts of the body; *created* is in seconds since the epoch."""
+        if result.urls:
+            return (url_answer(created, result.urls),)
+        sizes = {self.measure(_first_bytes(picture)) for picture in result.pictures}
+        size = sizes.pop() if len(sizes) == 1 else None
+        first, *frames = answer_frames(created, len(result.pictures), result.form, size)
+        parts: list[BodyPart] = [first]
+        for picture, frame in zip(result.pictures, frames, strict=True):
+            parts += [InBase64(picture), frame]
+        return parts
+
+    def length_of(self, parts: Sequence[BodyPart]) -> int | None:
+        """Return the Content-Length in bytes; ``None``: the end of the message tells."""
+        return sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
+
+    def error_of(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the body of an error that comes after the head."""
+        return error_body(error, request_id)
+
+    def late_headers(self, headers: Mapping[str, str]) -> bytes:  # noqa: ARG002 - JSON has no place for them
+        """Return what tells headers that were known only after the head; empty: nothing does."""
+        return b""
 
 
-async def _send(piece: bytes, send: Send, client: DisconnectWatch) -> None:
-    try:
-        async with asyncio.timeout(_STALL_SECONDS):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError:
-        raise ClientLeft from None
-    if client.left:
-        raise ClientLeft
+class PaddedJsonReply(JsonReply):
+    """JSON behind newlines, which parsers skip; an error after them has status 200 (P6)."""
+
+    headers = MappingProxyType({"content-type": "application/json", **_UNBUFFERED})
+    heartbeat = b"\n"
+    starts_at = frozenset({"running", "succeeded"})
+
+
+class EventStreamReply(JsonReply):
+    """Server-sent events: comments as heartbeats, then one event for each picture."""
+
+    headers = MappingProxyType({"content-type": "text/event-stream", **_UNBUFFERED})
+    heartbeat = HEARTBEAT
+    starts_at = frozenset({"waiting", "submitting", "running", "succeeded"})
+
+    def body_of(self, result: EditResult, created: int) -> Sequence[BodyPart]:
+        parts: list[BodyPart] = []
+        for picture in result.pictures:
+            size = self.measure(_first_bytes(picture))
+            before, after = completed_frames(created, result.form, size, self.operation)
+            parts += [before, InBase64(picture), after]
+        return parts
+
+    def length_of(self, parts: Sequence[BodyPart]) -> int | None:  # noqa: ARG002 - a stream has none
+        return None
+
+    def error_of(self, error: GatewayError, request_id: str) -> bytes:
+        return error_event(error, request_id)
+
+    def late_headers(self, headers: Mapping[str, str]) -> bytes:
+        return comments(headers)
+
+
+def reply_form(output: OutputOptions, tenant: Tenant) -> type[JsonReply]:
+    """Return the form that the request asks for, else the one that its tenant is set to."""
+    if output.stream:
+        return EventStreamReply
+    return PaddedJsonReply if tenant.keep_alive is KeepAlive.WHITESPACE else JsonReply
 
 
 async def send_head(send: Send, headers: Mapping[str, str]) -> None:
@@ -122,241 +322,12 @@ async def send_head(send: Send, headers: Mapping[str, str]) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": raw})
 
 
-def json_of(answer: EditResult, created: int, measure: Measure) -> Delivery:
-    """Return *answer* as OpenAI's JSON; *created* is in seconds since the epoch."""
-    headers = result_headers(answer)
-    if answer.urls:
-        return Delivery(headers, (url_answer(created, answer.urls),), sized=True)
-    sizes = {measure(_head(picture)) for picture in answer.pictures}
-    size = sizes.pop() if len(sizes) == 1 else None
-    first, *frames = answer_frames(created, len(answer.pictures), answer.form, size)
-    parts: list[bytes | InBase64] = [first]
-    for picture, frame in zip(answer.pictures, frames, strict=True):
-        parts += [InBase64(picture), frame]
-    return Delivery(headers, tuple(parts), sized=True)
+_END = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-def events_of(
-    answer: EditResult, created: int, measure: Measure, operation: Operation = Operation.EDIT
-) -> Delivery:
-    """Return *answer* as server-sent events, one for each picture."""
-    parts: list[bytes | InBase64] = []
-    for picture in answer.pictures:
-        size = measure(_head(picture))
-        before, after = completed_frames(created, answer.form, size, operation)
-        parts += [before, InBase64(picture), after]
-    return Delivery(result_headers(answer), tuple(parts))
+def _body(piece: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": piece, "more_body": True}
 
 
-def running_body(told: EditStatus, operation: Operation) -> bytes:
-    """Return what is said of an edit whose answer is not to be had, or not wanted, now."""
-    return running_answer(told.edit_id, operation, status=told.status, created=told.created)
-
-
-def _length(picture: bytes | Incoming) -> int:
-    return len(picture) if isinstance(picture, bytes) else picture.length
-
-
-def _head(picture: bytes | Incoming) -> bytes:
+def _first_bytes(picture: bytes | Incoming) -> bytes:
     return picture if isinstance(picture, bytes) else picture.head
-
-
-# Nginx would hold the beats back until its buffer is full.
-_UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """One way to answer. A beat is sent only once the head is, which commits the status 200."""
-
-    headers: Mapping[str, str]
-    """Of the head, whatever the edit."""
-    beat: bytes
-    begins_at: frozenset[str]
-    """The statuses of an edit at which the head may go out before the edit has ended."""
-    deliver: Callable[[EditResult, int, Measure], Delivery]
-    error: Callable[[GatewayError, str], bytes]
-    """What tells of a bad end after the head."""
-    late: Callable[[Mapping[str, str]], bytes]
-    """What tells headers that were known only after the head."""
-
-
-SILENCE = Manner(
-    headers=MappingProxyType({"content-type": "application/json"}),
-    beat=b"",
-    begins_at=frozenset(),
-    deliver=json_of,
-    error=error_body,
-    late=lambda _: b"",
-)
-BLANKS = Manner(
-    headers=MappingProxyType({"content-type": "application/json", **_UNBUFFERED}),
-    beat=b"\n",
-    begins_at=frozenset({"running", "succeeded"}),
-    deliver=json_of,
-    error=error_body,
-    late=lambda _: b"",
-)
-EVENTS = Manner(
-    headers=MappingProxyType({"content-type": "text/event-stream", **_UNBUFFERED}),
-    beat=HEARTBEAT,
-    begins_at=frozenset({"waiting", "submitting", "running", "succeeded"}),
-    deliver=events_of,
-    error=error_event,
-    late=comments,
-)
-GENERATION_EVENTS = replace(EVENTS, deliver=partial(events_of, operation=Operation.GENERATE))
-
-
-def manner_of(form: OutputOptions, tenant: Tenant, operation: Operation) -> Manner:
-    """Return how this request is answered: as it asks itself, else as its tenant is set."""
-    if form.stream:
-        return EVENTS if operation is Operation.EDIT else GENERATION_EVENTS
-    return BLANKS if tenant.keep_alive is KeepAlive.WHITESPACE else SILENCE
-
-
-@dataclass(slots=True)
-class Opening:
-    """
-    Keeps one connection awake while its edit is waited for.
-
-    The head goes out with the first beat and not before, so that whatever goes wrong until
-    then is still told by its status, which SDKs retry by.
-    """
-
-    manner: Manner
-    asked: Mapping[str, str]
-    """Headers that the request alone decides."""
-    waiter: Waiter
-    client: DisconnectWatch
-    send: Send
-    every: float
-    """Seconds from beat to beat."""
-    longest: float
-    """Seconds that a client waits who hears of us."""
-    sent: dict[str, str] = field(default_factory=dict)
-    """The head that went out; empty while none did."""
-
-    async def answer(self) -> EditResult:
-        """
-        Wait for the edit.
-
-        Raises:
-            GatewayError: it ended badly, or the deadline came.
-        """
-        if not self.manner.begins_at:
-            return await self.waiter.answer()
-        over = asyncio.get_running_loop().create_future()
-        group = asyncio.TaskGroup()
-        await group.__aenter__()
-        group.create_task(self._keep_awake(over))
-        try:
-            return await self.waiter.answer()
-        finally:
-            over.set_result(None)
-            # Waits for a beat under way, since half a head would break the answer. The group
-            # only owns the beats: what the visit raises goes on as it is, in no group.
-            await group.__aexit__(None, None, None)
-
-    async def begin(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Send the head, unless it went out; return those of *headers* that it did not tell."""
-        if not self.sent:
-            self.sent = {**self.manner.headers, **headers}
-            await send_head(self.send, self.sent)
-        return {name: value for name, value in headers.items() if self.sent.get(name) != value}
-
-    async def _keep_awake(self, over: "asyncio.Future[None]") -> None:
-        while not (await asyncio.wait([over], timeout=self.every))[0]:
-            if self.client.left:
-                return
-            if not self.sent and self.waiter.told.status in self.manner.begins_at:
-                self.waiter.extend(self.longest)
-                timing = {"server-timing": server_timing(self.waiter.spent())}
-                await self.begin({**edit_headers(self.waiter.told), **self.asked, **timing})
-            if self.sent:
-                beat = {"type": "http.response.body", "body": self.manner.beat, "more_body": True}
-                await self.send(beat)
-
-
-_PLACE_BY_STATUS = {"waiting": "queued", "submitting": "submitting", "succeeded": "downloading"}
-
-
-@dataclass(frozen=True, slots=True)
-class Stay:
-    opening: Opening
-    line: AccessRecord
-    phases: Phases
-    measure: Measure
-    clock: Clock
-    observer: EdgeObserver
-
-    async def answer(self) -> None:
-        """
-        Wait for the edit and send it.
-
-        Raises:
-            GatewayError: it ended badly, or not in time, and no byte has gone out.
-            CustomerLeft: nobody is there any more.
-            AnswerCut: a picture broke off for good in the middle of the answer.
-        """
-        opening = self.opening
-        try:
-            try:
-                answer = await opening.client.unless_left(opening.answer)
-            except GatewayError as error:
-                if not opening.sent:
-                    raise
-                await self._tell(error)
-            else:
-                await self._deliver(answer)
-        except ClientLeft:
-            self.observer.client_disconnected(self._place())
-            raise
-        finally:
-            self.line.told = opening.waiter.told
-
-    async def _deliver(self, answer: EditResult) -> None:
-        opening = self.opening
-        answered = self.clock.now()
-        self.phases.enter(Phase.RESPOND, answered)
-        created = answer.told.created or int(self.clock.epoch())
-        delivery = opening.manner.deliver(answer, created, self.measure)
-        headers = dict(delivery.headers)
-        if delivery.length is not None and not opening.sent:
-            headers["content-length"] = str(delivery.length)
-        now = self.clock.now()
-        headers["server-timing"] = server_timing(self.phases.spent(now))
-        self.line.overhead += now - answered
-        self.observer.gateway_overhead(self.line.route, self.line.overhead)
-        try:
-            await self._send(headers, delivery)
-        except GatewayError as error:
-            note(self.line, error)
-            raise AnswerCut from error
-        await opening.waiter.delivered()
-        await delivery.end(opening.send)
-
-    async def _tell(self, error: GatewayError) -> None:
-        """Tell of a bad end after the head, which said 200: here, the log and a metric tell."""
-        line = self.line
-        opening = self.opening
-        line.told = opening.waiter.told
-        self.phases.enter(Phase.RESPOND, self.clock.now())
-        note(line, error)
-        self.observer.http_late_error(error.status, line.tenant)
-        told = Delivery({}, (opening.manner.error(error, line.request_id),))
-        await self._send(refusal_headers(line, error), told)
-        await told.end(opening.send)
-
-    async def _send(self, headers: dict[str, str], delivery: Delivery) -> None:
-        """Send all but the end; headers that come too late are told otherwise, or not at all."""
-        opening = self.opening
-        late = opening.manner.late(await opening.begin(headers))
-        if late:
-            await opening.send({"type": "http.response.body", "body": late, "more_body": True})
-        await delivery.begin(opening.send, opening.client)
-
-    def _place(self) -> str:
-        if self.phases.phase is Phase.RESPOND:
-            return "writing"
-        return _PLACE_BY_STATUS.get(self.opening.waiter.told.status, "polling")

@@ -1,4 +1,4 @@
-"""What the headers of an answer tell of its edit, whether it ended well or ill."""
+"""The headers of responses, and exceptions as OpenAI's error responses."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -31,19 +31,19 @@ _SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
 _LONGEST_ID = 256
 
 
-def edit_headers(told: EditStatus) -> dict[str, str]:
+def edit_headers(edit: EditStatus) -> dict[str, str]:
     """Return what is known of the edit; unknown values have no header."""
-    known = {
-        "x-wan-edit-id": told.edit_id,
-        "x-wan-region": told.region,
-        "x-wan-task-id": ", ".join(map(_escaped, told.task_ids)),
-        "x-wan-upstream-request-id": ", ".join(map(_escaped, told.upstream_request_ids)),
+    headers = {
+        "x-wan-edit-id": edit.edit_id,
+        "x-wan-region": edit.region,
+        "x-wan-task-id": ", ".join(map(_escaped, edit.task_ids)),
+        "x-wan-upstream-request-id": ", ".join(map(_escaped, edit.upstream_request_ids)),
     }
-    return {name: value for name, value in known.items() if value}
+    return {name: value for name, value in headers.items() if value}
 
 
 def request_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str, str]:
-    """Return what became of ignored fields and of the pictures that were sent."""
+    """Return which fields were ignored, and how pictures and size were adjusted (P10)."""
     headers = {}
     if ignored:
         headers["x-wan-ignored-params"] = ", ".join(map(_plain, ignored))
@@ -52,12 +52,12 @@ def request_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str
     return headers
 
 
-def result_headers(answer: EditResult) -> dict[str, str]:
-    """Return all of these, and what became of the pictures that were made."""
-    headers = edit_headers(answer.told) | request_headers(answer.ignored, answer.adjusted)
-    if answer.delivered < answer.requested:
-        headers["x-wan-images"] = f"requested={answer.requested}, delivered={answer.delivered}"
-    if answer.replayed:
+def result_headers(result: EditResult) -> dict[str, str]:
+    """Return all headers of a result: its edit's, its request's, and how many pictures it has."""
+    headers = edit_headers(result.told) | request_headers(result.ignored, result.adjusted)
+    if result.delivered < result.requested:
+        headers["x-wan-images"] = f"requested={result.requested}, delivered={result.delivered}"
+    if result.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
 
@@ -67,13 +67,13 @@ def server_timing(spent: Mapping[Phase, float]) -> str:
     return ", ".join(f"{phase};dur={1000 * seconds:.1f}" for phase, seconds in spent.items())
 
 
-def _escaped(told: str) -> str:
-    """Make an id that upstream gave safe for a header line; DashScope's own stay as they are."""
-    return quote(told, safe=_SAFE)[:_LONGEST_ID]
+def _escaped(identifier: str) -> str:
+    """Make an id of upstream's safe for a header; those of DashScope stay as they are."""
+    return quote(identifier, safe=_SAFE)[:_LONGEST_ID]
 
 
 def _plain(name: str) -> str:
-    """Make a field name that a client typed safe for a header line."""
+    """Make a field name of a client's safe for a header."""
     return "".join(c if " " < c < "\x7f" and c != "," else "?" for c in name[:64])
 
 
@@ -84,52 +84,41 @@ def exception_handlers() -> Mapping[Any, ExceptionHandler]:
     """
     Return what Starlette's constructor takes.
 
-    A bug is not among them: for Exception Starlette raises again after the answer, and
-    uvicorn would write a traceback with whatever its message quotes. See RequestLog.
+    Bugs are not among them: Starlette would raise those again after the response, and uvicorn
+    would log a traceback with whatever its message quotes. See AccessLogMiddleware.
     """
-    return {
-        GatewayError: refuse,
-        HTTPException: refuse_as_http,
-    }
+    return {GatewayError: error_response, HTTPException: http_error_response}
 
 
-async def refuse(request: Request, exc: Exception) -> Response:
-    """Answer a GatewayError."""
+async def error_response(request: Request, exc: Exception) -> Response:
+    """Return the response of a GatewayError."""
     if not isinstance(exc, GatewayError):
         raise exc
-    line = record_of(request.scope)
-    note(line, exc)
-    return _reply(line, exc, refusal_headers(line, exc))
+    record = record_of(request.scope)
+    record.note_error(exc)
+    return _response(record, exc, failure_headers(record, exc))
 
 
-def note(line: AccessRecord, error: GatewayError) -> None:
-    """Put *error* into the log line of its request."""
-    line.outcome = error.code
-    line.upstream_code = error.upstream_code or ""
-    line.upstream_message = error.upstream_message or ""
-    line.upstream_request_id = error.upstream_request_id or ""
-
-
-async def refuse_as_http(request: Request, exc: Exception) -> Response:
-    """Answer what Starlette itself refuses: an unknown path, a wrong method."""
+async def http_error_response(request: Request, exc: Exception) -> Response:
+    """Return the response of what Starlette itself refuses: an unknown path, a wrong method."""
     if not isinstance(exc, HTTPException):
         raise exc
-    line = record_of(request.scope)
-    error = _error(exc, request.method, line.path)
-    line.outcome = error.code
-    return _reply(line, error, {**(exc.headers or {}), **refusal_headers(line, error)})
+    record = record_of(request.scope)
+    error = _gateway_error(exc, request.method, record.path)
+    record.outcome = error.code
+    return _response(record, error, {**(exc.headers or {}), **failure_headers(record, error)})
 
 
-def refuse_bug(line: AccessRecord) -> Response:
-    """Answer anything unforeseen with the request id and nothing else."""
+def bug_response(record: AccessRecord) -> Response:
+    """Return the response of an unforeseen exception: the request id and nothing else."""
     error = InternalError("")
-    return _reply(line, error, refusal_headers(line, error))
+    return _response(record, error, failure_headers(record, error))
 
 
-def _error(exc: HTTPException, method: str, path: str) -> GatewayError:
+def _gateway_error(exc: HTTPException, method: str, path: str) -> GatewayError:
     match exc.status_code:
         case 404:
-            return NotFound(_lost(method, path), code="unknown_url")
+            return NotFound(_unknown_url(method, path), code="unknown_url")
         case 405:
             return MethodNotAllowed(
                 f"Not allowed to {method} on {path}. "
@@ -141,24 +130,24 @@ def _error(exc: HTTPException, method: str, path: str) -> GatewayError:
             return InvalidRequest(str(exc.detail), code="invalid_request")
 
 
-def _lost(method: str, path: str) -> str:
-    """Return what is wrong with *path*; most often it is the client's base URL."""
-    lost = f"Invalid URL ({method} {path})"
+def _unknown_url(method: str, path: str) -> str:
+    """Return a message for an unknown path; most often the client's base URL is wrong."""
+    message = f"Invalid URL ({method} {path})"
     for what in ("edits", "generations"):
         if path.rstrip("/").endswith(f"/images/{what}"):
             return (
-                f"{lost}. {what.capitalize()} are at /v1/images/{what}: set the base_url of your"
+                f"{message}. {what.capitalize()} are at /v1/images/{what}: set the base_url of your"
                 " client to this server's address with /v1 at its end, once, and without"
                 f" /images/{what}."
             )
-    return lost
+    return message
 
 
-def refusal_headers(line: AccessRecord, error: GatewayError) -> dict[str, str]:
-    """Return what the headers tell of *error* and, once there is one, of its edit."""
+def failure_headers(record: AccessRecord, error: GatewayError) -> dict[str, str]:
+    """Return the headers of an error response and, where an edit is known, of that."""
     headers = error_headers(error)
-    if line.told is not None:
-        headers |= edit_headers(line.told)
+    if record.edit is not None:
+        headers |= edit_headers(record.edit)
     if error.upstream_request_id:
         headers["x-wan-upstream-request-id"] = error.upstream_request_id
     if isinstance(error, UnknownKey):
@@ -168,29 +157,29 @@ def refusal_headers(line: AccessRecord, error: GatewayError) -> dict[str, str]:
     return headers
 
 
-def _reply(line: AccessRecord, error: GatewayError, headers: Mapping[str, str]) -> Response:
-    kind = _LastReply if isinstance(error, RequestTooLarge | BodyTooSlow) else Response
+def _response(record: AccessRecord, error: GatewayError, headers: Mapping[str, str]) -> Response:
+    kind = _LastResponse if isinstance(error, RequestTooLarge | BodyTooSlow) else Response
     return kind(
-        error_body(error, line.request_id),
+        error_body(error, record.request_id),
         status_code=error.status,
         headers=headers,
         media_type="application/json",
     )
 
 
-class _LastReply(Response):
+class _LastResponse(Response):
     """
-    A reply that closes the connection, since the rest of the body is not wanted.
+    A response after which the connection is closed: the rest of the request is not wanted.
 
-    Closing with bytes unread makes the kernel send a reset, which may overtake the reply:
-    so the reply goes out whole, and then what still comes is thrown away for a while.
+    Closing with bytes unread makes the kernel send a reset, which may overtake the response. So
+    the whole response goes out first, and what still arrives is read and dropped for a while.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*self.raw_headers, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        with suppress(TimeoutError):  # it had its time to read
+        with suppress(TimeoutError):  # the client had its time to read
             async with asyncio.timeout(_LINGER_SECONDS):
                 while not record_of(scope).body_ended:
                     await receive()

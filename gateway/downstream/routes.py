@@ -1,5 +1,5 @@
 """
-Every path that the gateway answers.
+Every path that the gateway serves.
 
 Each is served with and without a slash at its end: a redirect would make a GET of a POST
 (openai.md 7.5).
@@ -19,43 +19,53 @@ from gateway.domain.errors import Gone, NotFound
 from gateway.domain.models import Catalog
 from gateway.downstream.access_record import record_of
 from gateway.downstream.auth import Keyring
-from gateway.downstream.body import AnswerCut, ClientLeft
+from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.edits import Edits
 from gateway.downstream.ops import Ops
 from gateway.downstream.ports import EdgeObserver
+from gateway.downstream.reply import ReplyCut
 from gateway.translate.openai_response import model_answer, models_answer
 
+_UNKNOWN = "_other"
+_PREFIXES = ("/v1", "", "/openai/v1", "/openai")
+"""OpenAI's; a base URL without it; Azure's of today; Azure's of before (openai.md 5.5)."""
+_DEPLOYMENT = "/openai/deployments/{deployment}"
+
+# 2025-09-23, when wan2.5 came out: SDKs require the field, nobody reads it.
+_CREATED = 1_758_585_600
+_JSON = "application/json"
+
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
-"""What it returns is called next: a Response, or what answers at length."""
+"""Its result is called next: a Response, or an ASGI app that sends for a long time."""
 
 
 @dataclass(frozen=True, slots=True)
 class MethodRouter:
     """
-    An ASGI app for a Starlette Route; every request passes exactly one.
+    Calls the endpoint of a request's method; every request passes exactly one.
 
-    Starlette's own Route knows one endpoint a path, so that its 405 would allow too little.
+    Starlette's own Route has one endpoint a path, so its 405 would list too few methods.
     """
 
     route: str
-    """A template: what a client types never becomes a label."""
+    """The path's template, for metrics: what a client types never becomes a label."""
     by_method: Mapping[str, Endpoint]
-    """Empty: nothing is here."""
+    """Empty: the path is unknown."""
     observer: EdgeObserver
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = record_of(scope)
-        line.route = self.route
-        if not line.via:
+        record = record_of(scope)
+        record.route = self.route
+        if not record.via:
             self.observer.http_request_started(self.route)
         request = Request(scope, receive, send)
         try:
             response = await self._endpoint(request)(request)
             await response(scope, receive, send)
         except ClientLeft:
-            line.outcome = "customer_left"
-        except AnswerCut:
-            return  # without an end: the server closes the connection
+            record.outcome = "customer_left"
+        except ReplyCut:
+            return  # the response has no end, so the server closes the connection
 
     def _endpoint(self, request: Request) -> Endpoint:
         if not self.by_method:
@@ -69,35 +79,32 @@ class MethodRouter:
 
 
 async def _options(allow: Mapping[str, str], _: Request) -> ASGIApp:
-    """Answer without a key: browsers ask so before they send one."""
+    """Respond without a key: browsers send a preflight without one."""
     return Response(status_code=204, headers=dict(allow))
-
-
-# 2025-09-23, when wan2.5 came out: SDKs require the field, nobody reads it.
-_CREATED = 1_758_585_600
-_JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
+    """The model list, which Dify, n8n and LobeChat ask for before they send anything."""
+
     keyring: Keyring
     names: Sequence[str]
-    """Every name that may be asked for, DashScope's own first."""
+    """Every name that a request may have, DashScope's own first."""
     catalogs: Sequence[Catalog] = ()
-    """What is done at each path: a name that one of them takes exists, listed or not."""
+    """Of each path: a name that one of them accepts exists, listed or not."""
 
     async def get_all(self, request: Request) -> Response:
-        self._admit(request)
+        self.keyring.authenticate(request)
         return Response(models_answer(self.names, created=_CREATED), media_type=_JSON)
 
     async def get(self, request: Request) -> Response:
         """
-        Answer one model.
+        Return one model.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: there is no model of that name.
         """
-        self._admit(request)
+        self.keyring.authenticate(request)
         name = request.path_params["id"].rstrip("/")
         if name not in self.names and not any(catalog.model_of(name) for catalog in self.catalogs):
             raise NotFound(
@@ -106,13 +113,10 @@ class Models:
             )
         return Response(model_answer(name, created=_CREATED), media_type=_JSON)
 
-    def _admit(self, request: Request) -> None:
-        record_of(request.scope).tenant = self.keyring.tenant_of(request.headers).name
-
 
 async def variations(_: Request) -> ASGIApp:
     """
-    Answer nothing.
+    Refuse what OpenAI has taken out of its API.
 
     Raises:
         Gone: always.
@@ -123,12 +127,6 @@ async def variations(_: Request) -> ASGIApp:
     )
 
 
-_ELSEWHERE = "_other"
-_PREFIXES = ("/v1", "", "/openai/v1", "/openai")
-"""OpenAI's; a base URL without it; Azure's of today; Azure's of before (openai.md 5.5)."""
-_DEPLOYMENT = "/openai/deployments/{deployment}"
-
-
 def routes(
     edits: Edits,
     generations: Edits,
@@ -136,22 +134,22 @@ def routes(
     ops: Ops,
     observer: EdgeObserver,
     *,
-    metrics_here: bool = True,
+    with_metrics: bool = True,
     more: Iterable[Route] = (),
 ) -> list[Route]:
-    """Return the routes, the last for all else; the router's ``redirect_slashes`` must be off."""
+    """Return the routes; ``redirect_slashes`` of the router must be off."""
 
     def serve(*paths: str, **by_method: Endpoint) -> list[Route]:
         if "GET" in by_method:
             by_method.setdefault("HEAD", by_method["GET"])
-        page = MethodRouter(paths[0].replace(":path", ""), by_method, observer)
-        return [Route(path + end, page) for path in paths for end in ("", "/")]
+        router = MethodRouter(paths[0].replace(":path", ""), by_method, observer)
+        return [Route(path + end, router) for path in paths for end in ("", "/")]
 
-    def images(path: str, at: Edits) -> list[Route]:
-        known = _images(path + "/{edit_id}")
+    def images(path: str, endpoints: Edits) -> list[Route]:
+        by_id = _images(path + "/{edit_id}")
         return [
-            *serve(*_images(path), POST=at.post),
-            *serve(*known, GET=at.get, HEAD=at.head, DELETE=at.delete),
+            *serve(*_images(path), POST=endpoints.post),
+            *serve(*by_id, GET=endpoints.get, HEAD=endpoints.head, DELETE=endpoints.delete),
         ]
 
     return [
@@ -162,17 +160,17 @@ def routes(
         *serve(*_below("/models/{id:path}"), GET=models.get),
         *serve("/healthz", GET=ops.health),
         *serve("/readyz", GET=ops.ready),
-        *(serve("/metrics", GET=ops.metrics) if metrics_here else ()),
+        *(serve("/metrics", GET=ops.metrics) if with_metrics else ()),
         *more,
-        Route("/{path:path}", MethodRouter(_ELSEWHERE, {}, observer)),
+        Route("/{path:path}", MethodRouter(_UNKNOWN, {}, observer)),
     ]
 
 
 def metrics_routes(ops: Ops, observer: EdgeObserver) -> list[Route]:
-    """Return what a port of the metrics' own answers: them, and nothing else."""
-    page = MethodRouter("/metrics", {"GET": ops.metrics, "HEAD": ops.metrics}, observer)
-    elsewhere = Route("/{path:path}", MethodRouter(_ELSEWHERE, {}, observer))
-    return [Route("/metrics", page), Route("/metrics/", page), elsewhere]
+    """Return the routes of a port of its own for metrics."""
+    router = MethodRouter("/metrics", {"GET": ops.metrics, "HEAD": ops.metrics}, observer)
+    unknown = Route("/{path:path}", MethodRouter(_UNKNOWN, {}, observer))
+    return [Route("/metrics", router), Route("/metrics/", router), unknown]
 
 
 def _below(path: str) -> list[str]:

@@ -10,10 +10,10 @@ from gateway.downstream.body import Limits
 from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.translate.openai_pictures import Form
-from tests.downstream.harness import PNG
+from tests.downstream.harness import PNG, limits_of
 
 BODIES = Path(__file__).parent.parent / "data" / "bodies"
-LIMITS = Limits()
+LIMITS = limits_of()
 DATA_URL = "data:image/png;base64,iVBORw0KGgo="
 
 

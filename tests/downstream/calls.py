@@ -5,26 +5,34 @@ from typing import Any
 import httpx
 
 from gateway.edits.request import EditResult
-from tests.downstream.harness import FILES, FORM, KEY, FakeVisit, House, Wire, request_of
+from tests.downstream.harness import (
+    FILES,
+    FORM,
+    KEY,
+    EdgeHarness,
+    FakeConnection,
+    FakeWaiter,
+    request_of,
+)
 
 EDITS = "/v1/images/edits"
 
 
-async def post(house: House, path: str = EDITS, **kwargs: Any) -> httpx.Response:
-    async with house.client() as client:
+async def post(harness: EdgeHarness, path: str = EDITS, **kwargs: Any) -> httpx.Response:
+    async with harness.client() as client:
         return await client.post(path, **{"data": FORM, "files": FILES, **kwargs})
 
 
-def ending(house: House, outcome: EditResult | Exception) -> None:
+def end_with(harness: EdgeHarness, outcome: EditResult | Exception) -> None:
     async def ends() -> EditResult:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    house.service.waiter = FakeVisit(ends)
+    harness.service.waiter = FakeWaiter(ends)
 
 
-async def by_hand(house: House, wire: Wire, **kwargs: Any) -> None:
+async def send_raw(harness: EdgeHarness, wire: FakeConnection, **kwargs: Any) -> None:
     """Send an edit over *wire*, whose script comes before the body."""
     headers = {"authorization": f"Bearer {KEY}"}
     request = httpx.Request(
@@ -32,4 +40,4 @@ async def by_hand(house: House, wire: Wire, **kwargs: Any) -> None:
     )
     scope, messages = request_of(request)
     wire.script += kwargs.get("script", messages)
-    await house.app(scope, wire.receive, wire.send)
+    await harness.app(scope, wire.receive, wire.send)

@@ -1,11 +1,11 @@
-"""The door in with fakes behind it: a service with a script, a recorder, a clock in the hand."""
+"""The edge with fakes behind it: a service with a script, a recorder, a clock set by hand."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -30,6 +30,7 @@ from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
 from gateway.downstream.routes import Models, routes
 from gateway.edits.request import EditRequest, EditResult, EditStatus
+from gateway.edits.service import EditService
 from gateway.imaging.workers import Imaging
 
 KEY = "sk-canary-0123456789"
@@ -79,8 +80,8 @@ class FakeClock:
 
 
 @dataclass
-class FakeVisit:
-    """Ends as its script says, and remembers what became of it."""
+class FakeWaiter:
+    """Ends as its script says, and records what was done with it."""
 
     ends: Callable[[], Awaitable[EditResult]]
     told: EditStatus = TOLD
@@ -105,15 +106,15 @@ class FakeVisit:
         self.was_delivered = True
 
 
-async def ends_well() -> EditResult:
+async def succeeds() -> EditResult:
     return answer()
 
 
 @dataclass
-class FakeDesk:
-    """Hands out *visit* and remembers who asked."""
+class FakeEditService:
+    """Hands out *waiter* and records the requests."""
 
-    waiter: FakeVisit = field(default_factory=lambda: FakeVisit(ends_well))
+    waiter: FakeWaiter = field(default_factory=lambda: FakeWaiter(succeeds))
     edit_requests: list[EditRequest] = field(default_factory=list)
     pictures: list[tuple[Picture, ...]] = field(default_factory=list)
     refusal: Exception | None = None
@@ -122,7 +123,7 @@ class FakeDesk:
     """Whether the bytes are still needed after the visit, as by a detached edit in line."""
 
     @asynccontextmanager
-    async def attend(self, edit_request: EditRequest) -> AsyncIterator[FakeVisit]:
+    async def attend(self, edit_request: EditRequest) -> AsyncIterator[FakeWaiter]:
         if self.refusal is not None:
             raise self.refusal
         self.edit_requests.append(edit_request)
@@ -138,7 +139,7 @@ class FakeDesk:
     @asynccontextmanager
     async def collect(
         self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
-    ) -> AsyncIterator[FakeVisit]:
+    ) -> AsyncIterator[FakeWaiter]:
         self._find(tenant, edit_id)
         yield self.waiter
 
@@ -153,45 +154,45 @@ class FakeDesk:
 
 @dataclass
 class Recorder:
-    """The observer and the log, as a list of what they were told."""
+    """The observer and the access log, as lists of their calls."""
 
-    said: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
     lines: list[AccessRecord] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     inflight: int = 0
 
     def http_request_started(self, route: str) -> None:
-        self.said.append(("started", route))
+        self.events.append(("started", route))
 
     def http_request_ended(self, *what: Any) -> None:
-        self.said.append(("ended", *what))
+        self.events.append(("ended", *what))
 
     def http_late_error(self, code: int, tenant: str) -> None:
-        self.said.append(("late error", code, tenant))
+        self.events.append(("late error", code, tenant))
 
     def client_disconnected(self, phase: str) -> None:
-        self.said.append(("disconnected", phase))
+        self.events.append(("disconnected", phase))
 
     def client_retry(self, attempt: int) -> None:
-        self.said.append(("retry", attempt))
+        self.events.append(("retry", attempt))
 
     def queue_rejected(self, tenant: str, reason: str) -> None:
         self.rejected.append((tenant, reason))
 
     def client_patience(self, seconds: float) -> None:
-        self.said.append(("patience", seconds))
+        self.events.append(("patience", seconds))
 
     def gateway_overhead(self, route: str, seconds: float) -> None:
-        self.said.append(("overhead", route, seconds))
+        self.events.append(("overhead", route, seconds))
 
     def inflight_bytes(self, change: int) -> None:
         self.inflight += change
 
-    def log_line(self, record: AccessRecord) -> None:
+    def write(self, record: AccessRecord) -> None:
         self.lines.append(record)
 
-    def told(self, what: str) -> list[tuple[Any, ...]]:
-        return [entry for entry in self.said if entry[0] == what]
+    def of(self, what: str) -> list[tuple[Any, ...]]:
+        return [entry for entry in self.events if entry[0] == what]
 
 
 async def passes(pictures: Sequence[Picture], tenant: Tenant) -> tuple[Picture, ...]:
@@ -204,13 +205,19 @@ async def lies_on(kept: MaskSource) -> Size:
     return Size(1024, 1024)
 
 
+def limits_of(**changes: float) -> Limits:
+    """Return generous limits of a body, but for *changes*."""
+    limits = {"max_body_bytes": 160 * 2**20, "body_seconds": 300.0, "idle_body_seconds": 30.0}
+    return Limits(**{**limits, **changes})  # type: ignore[arg-type]  # by name
+
+
 @dataclass
-class House:
-    """One gateway's door, with everything behind it in reach."""
+class EdgeHarness:
+    """The edge of one gateway, with fakes behind it."""
 
     tenant: Tenant = ACME
     edits: Catalog = EDITS
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=limits_of)
     most_bytes: int = 2**24
     measure: Callable[[bytes], Size | None] = lambda _: None
     open_tenant: Tenant | None = None
@@ -220,7 +227,7 @@ class House:
     def __post_init__(self) -> None:
         self.clock = FakeClock()
         self.seen = Recorder()
-        self.service = FakeDesk()
+        self.service = FakeEditService()
         self.readiness = Readiness()
         self.budget = MemoryBudget(self.most_bytes, self.seen.inflight_bytes)
         self.check = passes
@@ -233,7 +240,9 @@ class House:
         keyring = Keyring(
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
-        edits, generations = (self._door(keyring, catalog) for catalog in (self.edits, GENERATIONS))
+        edits, generations = (
+            self._edits(keyring, catalog) for catalog in (self.edits, GENERATIONS)
+        )
         pages = routes(
             edits,
             generations,
@@ -241,15 +250,17 @@ class House:
             Ops(self.readiness, self.registry),
             self.seen,
         )
-        log = Middleware(AccessLogMiddleware, clock=self.clock, observer=self.seen, log=self.seen)
+        log = Middleware(
+            AccessLogMiddleware, clock=self.clock, observer=self.seen, log=self.seen.write
+        )
         cors = [Middleware(Cors, origins=self.origins)] if self.origins else []
         self.app = Starlette(
             routes=pages, middleware=[*cors, log], exception_handlers=exception_handlers()
         )
         self.app.router.redirect_slashes = False
 
-    def _door(self, keyring: Keyring, catalog: Catalog) -> Edits:
-        reception = RequestReader(
+    def _edits(self, keyring: Keyring, catalog: Catalog) -> Edits:
+        reader = RequestReader(
             imaging=FakeImaging(self),
             limits=self.limits,
             catalog=catalog,
@@ -260,8 +271,8 @@ class House:
         return Edits(
             keyring=keyring,
             readiness=self.readiness,
-            reception=reception,
-            service=self.service,
+            reader=reader,
+            service=cast("EditService", self.service),
             budget=self.budget,
             measure=self.measure,
             heartbeat_seconds=self.heartbeat_seconds,
@@ -278,7 +289,7 @@ class House:
 class FakeImaging(Imaging):
     """Does what its harness says, and notes how long each call was ready to wait."""
 
-    def __init__(self, harness: "House") -> None:
+    def __init__(self, harness: "EdgeHarness") -> None:
         self._harness = harness
 
     async def check(
@@ -328,7 +339,7 @@ class Marks:
         await self._app(scope, receive, send)
 
 
-class Wire:
+class FakeConnection:
     """A connection by hand: *script* is received, what is sent is kept."""
 
     def __init__(self, *script: Message) -> None:

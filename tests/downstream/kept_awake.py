@@ -17,9 +17,9 @@ from tests.downstream.harness import (
     FORM,
     KEY,
     TOLD,
-    FakeVisit,
-    House,
-    Wire,
+    EdgeHarness,
+    FakeConnection,
+    FakeWaiter,
     request_of,
 )
 
@@ -27,28 +27,32 @@ STREAM = {**FORM, "stream": "true"}
 BLANK = replace(ACME, keep_alive=KeepAlive.WHITESPACE)
 
 
-def ending(
-    house: House, outcome: EditResult | GatewayError, *, after: float = 0.0, told: EditStatus = TOLD
-) -> FakeVisit:
+def end_with(
+    harness: EdgeHarness,
+    outcome: EditResult | GatewayError,
+    *,
+    after: float = 0.0,
+    told: EditStatus = TOLD,
+) -> FakeWaiter:
     async def ends() -> EditResult:
         await asyncio.sleep(after)
         if isinstance(outcome, GatewayError):
             raise outcome
         return outcome
 
-    house.service.waiter = FakeVisit(ends, told=told)
-    return house.service.waiter
+    harness.service.waiter = FakeWaiter(ends, told=told)
+    return harness.service.waiter
 
 
 async def send(
-    house: House,
+    harness: EdgeHarness,
     form: Mapping[str, str] = STREAM,
-    wire: Wire | None = None,
+    wire: FakeConnection | None = None,
     *,
     headers: Mapping[str, str] | None = None,
-) -> Wire:
+) -> FakeConnection:
     """POST an edit over a connection by hand."""
-    wire = wire or Wire()
+    wire = wire or FakeConnection()
     request = httpx.Request(
         "POST",
         "http://gateway/v1/images/edits",
@@ -58,7 +62,7 @@ async def send(
     )
     scope, messages = request_of(request)
     wire.script += messages
-    await house.app(scope, wire.receive, wire.send)
+    await harness.app(scope, wire.receive, wire.send)
     return wire
 
 

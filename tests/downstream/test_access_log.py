@@ -6,9 +6,18 @@ from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import fields_of, record_of
+from gateway.downstream.access_record import log_fields, record_of
 from gateway.edits.request import EditStatus
-from tests.downstream.harness import FILES, FORM, KEY, FakeClock, House, Marks, Recorder, Wire
+from tests.downstream.harness import (
+    FILES,
+    FORM,
+    KEY,
+    EdgeHarness,
+    FakeClock,
+    FakeConnection,
+    Marks,
+    Recorder,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -26,31 +35,31 @@ pytestmark = pytest.mark.anyio
 )
 async def test_request_id(given: str, kept: bool) -> None:
     """A harmless id of the client's is kept; else there is a new one of OpenAI's form."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.get("/healthz", headers={"x-request-id": given})
 
     told = reply.headers["x-request-id"]
-    assert told == house.seen.lines[0].request_id
+    assert told == harness.seen.lines[0].request_id
     assert told == given if kept else re.fullmatch("req_[0-9a-f]{32}", told)
 
 
 async def test_one_line_for_each_request() -> None:
     """A line tells who, what, how long and how much, and no secret."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits?x=1", data=FORM, files=FILES)
 
-    (line,) = house.seen.lines
+    (line,) = harness.seen.lines
     assert (line.method, line.path, line.route) == ("POST", "/v1/images/edits", "/v1/images/edits")
     assert (line.tenant, line.status, line.outcome) == ("acme", 200, "ok")
-    assert line.told is not None
+    assert line.edit is not None
     assert line.body_in == int(reply.request.headers["content-length"])
     assert line.body_out == len(reply.content)
     assert line.body_ended
-    assert house.seen.told("ended") == [
+    assert harness.seen.of("ended") == [
         ("ended", line.route, "POST", 200, "acme", 0.0, line.body_in, line.body_out)
     ]
     assert KEY not in repr(line)
@@ -59,7 +68,7 @@ async def test_one_line_for_each_request() -> None:
 
 async def test_a_bug_before_the_first_byte() -> None:
     """A bug is 500 with the request id and nothing else; the line tells where it is."""
-    house = House()
+    harness = EdgeHarness()
 
     async def breaks(pictures: Any, tenant: Any) -> Any:
         try:
@@ -67,11 +76,11 @@ async def test_a_bug_before_the_first_byte() -> None:
         except KeyError as exc:
             raise ValueError(FORM["prompt"]) from exc
 
-    house.check = breaks
-    async with house.client() as client:
+    harness.check = breaks
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", data=FORM, files=FILES)
 
-    (line,) = house.seen.lines
+    (line,) = harness.seen.lines
     assert (reply.status_code, line.outcome) == (500, "internal_error")
     assert reply.json() == {
         "error": {
@@ -92,13 +101,13 @@ async def test_a_bug_before_the_first_byte() -> None:
 async def test_a_bug_in_the_middle_of_an_answer() -> None:
     """What has begun is not answered a second time; it stays without an end."""
     seen = Recorder()
-    wire = Wire()
+    wire = FakeConnection()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError
 
-    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)
+    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen.write)
     await log(
         {"type": "http", "method": "GET", "path": "/", "headers": []}, wire.receive, wire.send
     )
@@ -120,9 +129,9 @@ async def test_time_and_headers() -> None:
         await clock.sleep(1)
         await send({"type": "http.response.body"})
 
-    wire = Wire()
+    wire = FakeConnection()
     scope = {"type": "http", "method": "GET", "path": "/x" * 200, "headers": []}
-    await AccessLogMiddleware(app, clock=clock, observer=seen, log=seen)(
+    await AccessLogMiddleware(app, clock=clock, observer=seen, log=seen.write)(
         scope, wire.receive, wire.send
     )
 
@@ -139,13 +148,13 @@ async def test_no_page_no_count() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError
 
-    wire = Wire()
+    wire = FakeConnection()
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)
+    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen.write)
     await log(scope, wire.receive, wire.send)
 
     assert wire.sent[0]["status"] == 500
-    assert seen.said == []
+    assert seen.events == []
     assert seen.lines[0].outcome == "internal_error"
 
 
@@ -160,7 +169,7 @@ async def test_other_protocols_pass() -> None:
     async def nothing(*_: Any) -> Message:
         raise AssertionError
 
-    await AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)(
+    await AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen.write)(
         {"type": "lifespan"},
         nothing,
         nothing,  # type: ignore[arg-type]  # never called
@@ -191,10 +200,10 @@ async def test_edits_refused_before_their_submit(
     async def app(scope: Scope, _: Receive, __: Send) -> None:
         line = record_of(scope)
         line.route, line.outcome, line.tenant = route, outcome, "acme"
-        line.told = None if status is None else EditStatus("edit_1", "beijing", status=status)
+        line.edit = None if status is None else EditStatus("edit_1", "beijing", status=status)
 
-    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen)
-    wire = Wire()
+    log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen.write)
+    wire = FakeConnection()
     await log(
         {"type": "http", "method": method, "path": "/", "headers": []}, wire.receive, wire.send
     )
@@ -204,14 +213,14 @@ async def test_edits_refused_before_their_submit(
 
 async def test_two_nodes_count_one_request() -> None:
     """The node that a client came to counts the request; both have a line of it."""
-    house = House()
-    house.app.user_middleware.append(Middleware(Marks, via="node-b"))
+    harness = EdgeHarness()
+    harness.app.user_middleware.append(Middleware(Marks, via="node-b"))
 
-    async with house.client() as client:
+    async with harness.client() as client:
         await client.post("/v1/images/edits", data=FORM, files=FILES)
 
-    assert house.seen.told("started") == house.seen.told("ended") == []
-    assert fields_of(house.seen.lines[0])["via"] == "node-b"
+    assert harness.seen.of("started") == harness.seen.of("ended") == []
+    assert log_fields(harness.seen.lines[0])["via"] == "node-b"
 
 
 @pytest.mark.parametrize(
@@ -225,11 +234,11 @@ async def test_two_nodes_count_one_rejection(
     marks: dict[str, str], counted: list[tuple[str, str]]
 ) -> None:
     """Who has refused an edit counts it; the node that passes the refusal on does not."""
-    house = House()
-    house.app.user_middleware.append(Middleware(Marks, **marks))
-    house.readiness.draining = True
+    harness = EdgeHarness()
+    harness.app.user_middleware.append(Middleware(Marks, **marks))
+    harness.readiness.draining = True
 
-    async with house.client() as client:
+    async with harness.client() as client:
         await client.post("/v1/images/edits", data=FORM, files=FILES)
 
-    assert house.seen.rejected == counted
+    assert harness.seen.rejected == counted

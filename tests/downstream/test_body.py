@@ -5,8 +5,10 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import BodyTooSlow, RequestTooLarge
-from gateway.downstream.body import ClientLeft, Limits, announced, read_body
+from gateway.downstream.body import Limits, announced, read_body
+from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.memory_budget import MemoryBudget
+from tests.downstream.harness import limits_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +43,7 @@ async def poured(*script: Message | float, limits: Limits) -> list[bytes]:
 
 async def test_pieces_come_as_they_are() -> None:
     """The pieces are handed on in order, empty ones left out, until the last."""
-    pieces = await poured(piece(b"a"), piece(b""), piece(b"bc", more=False), limits=Limits())
+    pieces = await poured(piece(b"a"), piece(b""), piece(b"bc", more=False), limits=limits_of())
 
     assert pieces == [b"a", b"bc"]
 
@@ -57,7 +59,7 @@ async def test_a_large_piece() -> None:
 
     content = bytes(range(256)) * 1280
     with MemoryBudget(2**20, lambda _: None).reserve() as reservation:
-        await read_body(playing(piece(content, more=False)), into, Limits(), reservation)
+        await read_body(playing(piece(content, more=False)), into, limits_of(), reservation)
 
     assert [len(some) for some in slices] == [65_536] * 5
     assert b"".join(slices) == content
@@ -67,11 +69,11 @@ async def test_a_large_piece() -> None:
 @pytest.mark.parametrize(
     ("script", "limits"),
     [
-        pytest.param([piece(b"a")], Limits(idle_body_seconds=0.01), id="silence"),
-        pytest.param([], Limits(idle_body_seconds=0.01), id="nothing-at-all"),
+        pytest.param([piece(b"a")], limits_of(idle_body_seconds=0.01), id="silence"),
+        pytest.param([], limits_of(idle_body_seconds=0.01), id="nothing-at-all"),
         pytest.param(
             [piece(b"a"), 0.02, piece(b"b"), 0.02, piece(b"c"), 0.02, piece(b"d", more=False)],
-            Limits(body_seconds=0.03),
+            limits_of(body_seconds=0.03),
             id="drop-by-drop",
         ),
     ],
@@ -85,13 +87,13 @@ async def test_too_slow(script: list[Message | float], limits: Limits) -> None:
 async def test_too_large_on_the_way() -> None:
     """A chunked body is refused once it is over the limit."""
     with pytest.raises(RequestTooLarge, match=r"limit \(4\) exceeded"):
-        await poured(piece(b"abc"), piece(b"de"), limits=Limits(max_body_bytes=4))
+        await poured(piece(b"abc"), piece(b"de"), limits=limits_of(max_body_bytes=4))
 
 
 async def test_customer_leaves() -> None:
     """A client who hangs up while sending is no fault of anybody."""
     with pytest.raises(ClientLeft):
-        await poured(piece(b"a"), {"type": "http.disconnect"}, limits=Limits())
+        await poured(piece(b"a"), {"type": "http.disconnect"}, limits=limits_of())
 
 
 @pytest.mark.parametrize(

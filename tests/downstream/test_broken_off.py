@@ -10,8 +10,8 @@ from gateway.domain.edit import Picture
 from gateway.domain.errors import InternalError
 from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
-from tests.downstream.calls import by_hand, ending
-from tests.downstream.harness import FORM, FakeVisit, House, Wire, answer, passes
+from tests.downstream.calls import end_with, send_raw
+from tests.downstream.harness import FORM, EdgeHarness, FakeConnection, FakeWaiter, answer, passes
 
 pytestmark = pytest.mark.anyio
 
@@ -27,30 +27,30 @@ pytestmark = pytest.mark.anyio
 )
 async def test_customer_leaves_while_waiting(status: str, place: str) -> None:
     """A hang-up ends the wait at once, is counted by its phase, and nothing is answered."""
-    house = House()
-    wire = Wire()
+    harness = EdgeHarness()
+    wire = FakeConnection()
 
     async def ends() -> EditResult:
         wire.hang_up.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    house.service.waiter = FakeVisit(ends, told=EditStatus("edit_1", "beijing", status=status))
-    await by_hand(house, wire)
+    harness.service.waiter = FakeWaiter(ends, told=EditStatus("edit_1", "beijing", status=status))
+    await send_raw(harness, wire)
 
-    assert house.seen.told("disconnected") == [("disconnected", place)]
-    assert house.service.waiter.cancelled
-    assert house.service.left == 1
+    assert harness.seen.of("disconnected") == [("disconnected", place)]
+    assert harness.service.waiter.cancelled
+    assert harness.service.left == 1
     assert wire.sent == []
-    assert house.seen.told("ended")[0][3] == 499
-    assert house.seen.lines[0].outcome == "customer_left"
-    assert house.seen.inflight == 0
+    assert harness.seen.of("ended")[0][3] == 499
+    assert harness.seen.lines[0].outcome == "customer_left"
+    assert harness.seen.inflight == 0
 
 
 async def test_customer_leaves_while_a_decoding_thread_is_waited_for() -> None:
     """A hang-up ends the wait for a thread at once: no picture of that client is decoded."""
-    house = House()
-    wire = Wire()
+    harness = EdgeHarness()
+    wire = FakeConnection()
     ended: list[str] = []
 
     async def waits(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
@@ -61,27 +61,27 @@ async def test_customer_leaves_while_a_decoding_thread_is_waited_for() -> None:
             ended.append("wait")
         raise AssertionError
 
-    house.check = waits
-    await by_hand(house, wire)
+    harness.check = waits
+    await send_raw(harness, wire)
 
     assert ended == ["wait"]
-    assert house.service.edit_requests == []
-    assert house.seen.told("disconnected") == [("disconnected", "reading")]
-    assert house.seen.inflight == 0
+    assert harness.service.edit_requests == []
+    assert harness.seen.of("disconnected") == [("disconnected", "reading")]
+    assert harness.seen.inflight == 0
 
 
 async def test_customer_leaves_while_reading() -> None:
     """A hang-up in the middle of the body never comes to the service."""
-    house = House()
+    harness = EdgeHarness()
     script: list[Message] = [
         {"type": "http.request", "body": b"--x", "more_body": True},
         {"type": "http.disconnect"},
     ]
 
-    await by_hand(house, wire := Wire(), script=script)
+    await send_raw(harness, wire := FakeConnection(), script=script)
 
-    assert house.seen.told("disconnected") == [("disconnected", "reading")]
-    assert (house.service.edit_requests, wire.sent, house.seen.inflight) == ([], [], 0)
+    assert harness.seen.of("disconnected") == [("disconnected", "reading")]
+    assert (harness.service.edit_requests, wire.sent, harness.seen.inflight) == ([], [], 0)
 
 
 @pytest.mark.parametrize(
@@ -94,34 +94,34 @@ async def test_customer_leaves_while_reading() -> None:
 )
 async def test_customer_leaves_while_writing(nth: int, waits: bool, sent: int) -> None:
     """A picture whose bytes did not all reach the socket is not delivered."""
-    house = House()
-    wire = Wire()
-    ending(house, answer())
+    harness = EdgeHarness()
+    wire = FakeConnection()
+    end_with(harness, answer())
 
     def cut(message: Message) -> None:
         if len(wire.sent) >= nth:
             wire.hang_up.set()
 
     wire.on_send, wire.waits = cut, waits
-    await by_hand(house, wire)
+    await send_raw(harness, wire)
 
-    assert not house.service.waiter.was_delivered
-    assert house.seen.told("disconnected") == [("disconnected", "writing")]
+    assert not harness.service.waiter.was_delivered
+    assert harness.seen.of("disconnected") == [("disconnected", "writing")]
     assert len(wire.sent) == sent
     assert wire.sent[-1]["more_body"]
-    assert house.service.left == 1
+    assert harness.service.left == 1
 
 
 async def test_the_end_comes_after_delivered() -> None:
     """Delivered is said between the last byte and the end of the message."""
-    house = House()
-    wire = Wire()
+    harness = EdgeHarness()
+    wire = FakeConnection()
     order: list[Any] = []
-    ending(house, answer())
-    waiter = house.service.waiter
+    end_with(harness, answer())
+    waiter = harness.service.waiter
     wire.on_send = lambda m: order.append((m.get("more_body"), waiter.was_delivered))
 
-    await by_hand(house, wire)
+    await send_raw(harness, wire)
 
     assert order[-2:] == [(True, False), (False, True)]
     assert wire.sent[-2]["body"] == b""
@@ -130,34 +130,34 @@ async def test_the_end_comes_after_delivered() -> None:
 
 async def test_a_bug_after_the_first_byte() -> None:
     """Once an answer has begun, a bug cuts it: no end of message, a line with its place."""
-    house = House()
-    wire = Wire()
-    ending(house, answer())
+    harness = EdgeHarness()
+    wire = FakeConnection()
+    end_with(harness, answer())
 
     async def breaks() -> None:
         raise ValueError(FORM["prompt"])
 
-    house.service.waiter.delivered = breaks  # type: ignore[method-assign]  # a visit with a bug
-    await by_hand(house, wire)
+    harness.service.waiter.delivered = breaks  # type: ignore[method-assign]  # a visit with a bug
+    await send_raw(harness, wire)
 
     assert wire.sent[-1]["more_body"]
-    assert house.seen.lines[0].outcome == InternalError.code
-    assert "ValueError" in house.seen.lines[0].bug
-    assert FORM["prompt"] not in house.seen.lines[0].bug
+    assert harness.seen.lines[0].outcome == InternalError.code
+    assert "ValueError" in harness.seen.lines[0].bug
+    assert FORM["prompt"] not in harness.seen.lines[0].bug
 
 
 async def test_customer_leaves_while_pictures_are_checked() -> None:
     """One who left after the last byte of the body begins no edit: its retry may be there first."""
-    house = House()
-    wire = Wire()
+    harness = EdgeHarness()
+    wire = FakeConnection()
 
     async def slow(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         wire.hang_up.set()
         return await passes(pictures, tenant)
 
-    house.check = slow
-    await by_hand(house, wire)
+    harness.check = slow
+    await send_raw(harness, wire)
 
-    assert house.service.edit_requests == []
-    assert house.seen.told("disconnected") == [("disconnected", "reading")]
-    assert house.seen.inflight == 0
+    assert harness.service.edit_requests == []
+    assert harness.seen.of("disconnected") == [("disconnected", "reading")]
+    assert harness.seen.inflight == 0

@@ -15,9 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.downstream.body import ClientLeft
 from gateway.downstream.connection import Connection
-from gateway.downstream.disconnect import DisconnectWatch
+from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
 from tests.fast_time import FAST_TIME
 from tests.harness import eventually
 

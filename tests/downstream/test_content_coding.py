@@ -9,8 +9,8 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import InvalidRequest, UnsupportedCoding
-from gateway.downstream.body import MOST_PIECE_BYTES, Limits, decoded
-from tests.downstream.harness import FILES, FORM, PNG, House
+from gateway.downstream.body import MOST_PIECE_BYTES, decoded
+from tests.downstream.harness import FILES, FORM, PNG, EdgeHarness, limits_of
 
 pytestmark = pytest.mark.anyio
 
@@ -118,24 +118,24 @@ def test_other_codings(coding: str) -> None:
 @pytest.mark.parametrize(("coding", "code"), CODINGS)
 async def test_an_edit(coding: str, code: Callable[[bytes], bytes]) -> None:
     """A compressed form and compressed JSON make the edit that they say."""
-    house = House()
+    harness = EdgeHarness()
     form = httpx.Request("POST", "http://gateway", data=FORM, files=FILES)
-    async with house.client() as client:
+    async with harness.client() as client:
         for body, kind in ((form.read(), form.headers["content-type"]), (JSON, "application/json")):
             headers = {"content-type": kind, "content-encoding": coding}
             reply = await client.post(EDITS, content=code(body), headers=headers)
             assert reply.status_code == 200, reply.text
 
-    assert [edit_request.edit.prompt for edit_request in house.service.edit_requests] == [
+    assert [edit_request.edit.prompt for edit_request in harness.service.edit_requests] == [
         "a hat",
         "a hat",
     ]
-    assert [pictures[0].content for pictures in house.service.pictures] == [PNG, PNG]
+    assert [pictures[0].content for pictures in harness.service.pictures] == [PNG, PNG]
 
 
 async def test_another_coding_by_http() -> None:
     """The refusal is 415 in the envelope, and tells what would be read."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         headers = {"content-type": "application/json", "content-encoding": "br"}
         reply = await client.post(EDITS, content=JSON, headers=headers)
 
@@ -148,12 +148,12 @@ async def test_another_coding_by_http() -> None:
 
 async def test_a_bomb() -> None:
     """The limits hold for what comes out: a small body that becomes a large one is 413."""
-    house = House(limits=Limits(max_body_bytes=100_000))
+    harness = EdgeHarness(limits=limits_of(max_body_bytes=100_000))
     bomb = gzip.compress(bytes(50_000_000))
-    async with house.client() as client:
+    async with harness.client() as client:
         headers = {"content-type": "application/json", "content-encoding": "gzip"}
         reply = await client.post(EDITS, content=bomb, headers=headers)
 
     assert len(bomb) < 100_000
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
-    assert house.budget.held == 0
+    assert harness.budget.held == 0

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from gateway.downstream.cors import Cors
-from tests.downstream.harness import FILES, FORM, House
+from tests.downstream.harness import FILES, FORM, EdgeHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -16,10 +16,10 @@ PREFLIGHT = {
 
 
 async def edit_request(
-    house: House, method: str, origin: str | None, **more: Any
+    harness: EdgeHarness, method: str, origin: str | None, **more: Any
 ) -> httpx.Response:
     headers = {**more.pop("headers", {}), **({} if origin is None else {"origin": origin})}
-    async with house.client(key=more.pop("key", None)) as client:
+    async with harness.client(key=more.pop("key", None)) as client:
         return await client.request(method, EDITS, headers=headers, **more)
 
 
@@ -42,9 +42,9 @@ def cors(reply: httpx.Response) -> dict[str, str]:
 )
 async def test_preflight(origins: tuple[str, ...], origin: str, allowed: str, vary: bool) -> None:
     """A browser of an allowed origin is told, without a key, that it may send what it means to."""
-    house = House(origins=origins)
+    harness = EdgeHarness(origins=origins)
 
-    reply = await edit_request(house, "OPTIONS", origin, headers=PREFLIGHT)
+    reply = await edit_request(harness, "OPTIONS", origin, headers=PREFLIGHT)
 
     assert (reply.status_code, reply.content) == (204, b"")
     told = cors(reply)
@@ -70,9 +70,9 @@ async def test_preflight(origins: tuple[str, ...], origin: str, allowed: str, va
 )
 async def test_other_origins(origin: str | None, headers: dict[str, str]) -> None:
     """Other origins get nothing, and no cache takes that answer for an allowed one's."""
-    house = House(origins=("https://a.example",))
+    harness = EdgeHarness(origins=("https://a.example",))
 
-    reply = await edit_request(house, "OPTIONS", origin, headers=headers)
+    reply = await edit_request(harness, "OPTIONS", origin, headers=headers)
 
     assert cors(reply) == {}
     assert reply.headers["vary"] == "Origin"
@@ -80,14 +80,14 @@ async def test_other_origins(origin: str | None, headers: dict[str, str]) -> Non
 
 async def test_an_edit_and_a_refusal() -> None:
     """A script may read every answer with its headers, refusals and bugs included."""
-    house = House(origins=("https://a.example",))
+    harness = EdgeHarness(origins=("https://a.example",))
 
-    refused = await edit_request(house, "POST", "https://a.example", data=FORM, files=FILES)
-    async with house.client() as client:
+    refused = await edit_request(harness, "POST", "https://a.example", data=FORM, files=FILES)
+    async with harness.client() as client:
         taken = await client.post(
             EDITS, data=FORM, files=FILES, headers={"origin": "https://a.example"}
         )
-        house.service.refusal = ValueError("a bug")
+        harness.service.refusal = ValueError("a bug")
         broken = await client.post(
             EDITS, data=FORM, files=FILES, headers={"origin": "https://a.example"}
         )

@@ -29,10 +29,10 @@ def gateway(dashboard: dict[str, Any], **more: Any) -> Gateway:
 
 
 def visitor(
-    house: Gateway, *, peer: str = "127.0.0.1", host: str = "127.0.0.1:8080", **headers: str
+    harness: Gateway, *, peer: str = "127.0.0.1", host: str = "127.0.0.1:8080", **headers: str
 ) -> httpx.AsyncClient:
     told = {name.replace("_", "-"): value for name, value in headers.items()}
-    transport = httpx.ASGITransport(house.app, client=(peer, 1234))
+    transport = httpx.ASGITransport(harness.app, client=(peer, 1234))
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=told)
 
 
@@ -86,9 +86,9 @@ async def test_off(path: str) -> None:
 @pytest.mark.parametrize("path", [*_PATHS, "/dashboard.js", "/elements.js"])
 async def test_another_machine(path: str) -> None:
     """Without a token, who comes from elsewhere or by another name is refused in the envelope."""
-    house = gateway({"on": True})
+    harness = gateway({"on": True})
     for who in ({"peer": "192.0.2.7"}, {"host": "rebound.example"}, {"via": "1.1 proxy"}):
-        async with visitor(house, **who) as http:
+        async with visitor(harness, **who) as http:
             answer = await http.get(f"/dashboard{path}")
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
@@ -105,8 +105,8 @@ def test_off_it_costs_no_import() -> None:
 
 async def test_cors_does_not_open_it() -> None:
     """Where any page's script may call the API, none may look at the dashboard."""
-    house = gateway({"on": True}, server={"cors_origins": ["*"]})
-    async with visitor(house, origin="https://evil.example") as http:
+    harness = gateway({"on": True}, server={"cors_origins": ["*"]})
+    async with visitor(harness, origin="https://evil.example") as http:
         answer = await http.get("/dashboard/snapshot")
 
     assert answer.status_code == 403
@@ -129,8 +129,8 @@ async def test_without_the_token(path: str) -> None:
 
 async def test_signing_in() -> None:
     """The right token is changed for a cookie that no script reads and no other site sends."""
-    house = gateway(_WITH_TOKEN)
-    async with visitor(house, peer="192.0.2.7", host="ops.example") as http:
+    harness = gateway(_WITH_TOKEN)
+    async with visitor(harness, peer="192.0.2.7", host="ops.example") as http:
         wrong = await http.post("/dashboard", data={"token": f"{TOKEN}x"})
         none = await http.post("/dashboard")
         right = await http.post("/dashboard", data={"token": f" {TOKEN} "})
@@ -175,10 +175,10 @@ async def test_a_long_form() -> None:
 
 async def test_the_token_as_bearer() -> None:
     """Programs send the token as a bearer; a client's key does not open it."""
-    house = gateway(_WITH_TOKEN)
-    async with visitor(house, authorization=f"Bearer {TOKEN}") as http:
+    harness = gateway(_WITH_TOKEN)
+    async with visitor(harness, authorization=f"Bearer {TOKEN}") as http:
         state = await http.get("/dashboard/snapshot")
-    async with visitor(house, authorization="Bearer wk-acme") as http:
+    async with visitor(harness, authorization="Bearer wk-acme") as http:
         client = await http.get("/dashboard/snapshot")
 
     assert state.json()["edits"]["tenants"]["rows"][0]["name"] == "acme"
@@ -187,8 +187,8 @@ async def test_the_token_as_bearer() -> None:
 
 async def test_the_state() -> None:
     """One state tells the version, the bytes, the service and what was answered, and no secret."""
-    house = gateway({"on": True})
-    async with visitor(house) as http:
+    harness = gateway({"on": True})
+    async with visitor(harness) as http:
         state = await http.get("/dashboard/snapshot")
         config = await http.get("/dashboard/config")
         head = await http.head("/dashboard/events")
@@ -206,11 +206,11 @@ async def test_the_state() -> None:
 
 async def test_a_thumbnail() -> None:
     """Switched on, the small picture of an edit is an answer of its own."""
-    house = gateway({"on": True, "thumbnails": True})
-    assert isinstance(house.dashboard, Dashboard)
-    assert house.dashboard.thumbnails is not None
-    house.dashboard.thumbnails._by_id["edit_1"] = b"small"
-    async with visitor(house) as http:
+    harness = gateway({"on": True, "thumbnails": True})
+    assert isinstance(harness.dashboard, Dashboard)
+    assert harness.dashboard.thumbnails is not None
+    harness.dashboard.thumbnails._by_id["edit_1"] = b"small"
+    async with visitor(harness) as http:
         picture = await http.get("/dashboard/thumbnails/edit_1")
         state = await http.get("/dashboard/snapshot")
 
@@ -220,11 +220,11 @@ async def test_a_thumbnail() -> None:
 
 async def test_too_many_watch() -> None:
     """The seventeenth viewer is told so, and to come again."""
-    house = gateway({"on": True})
-    assert isinstance(house.dashboard, Dashboard)
+    harness = gateway({"on": True})
+    assert isinstance(harness.dashboard, Dashboard)
     loop = asyncio.get_running_loop()
-    house.dashboard.viewers._endings = {loop.create_future() for _ in range(MOST_VIEWERS)}
-    async with visitor(house) as http:
+    harness.dashboard.viewers._endings = {loop.create_future() for _ in range(MOST_VIEWERS)}
+    async with visitor(harness) as http:
         answer = await http.get("/dashboard/events")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
@@ -233,7 +233,7 @@ async def test_too_many_watch() -> None:
 
 async def test_the_stream_of_the_app() -> None:
     """The stream begins with a state, and ends whole when the process sends everybody home."""
-    house, sent = gateway({"on": True}), list[Message]()
+    harness, sent = gateway({"on": True}), list[Message]()
     gone = asyncio.Event()
 
     async def receive() -> Message:
@@ -243,8 +243,8 @@ async def test_the_stream_of_the_app() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
         if b'data: {"now"' in message.get("body", b""):
-            house.drain(60.0)
-            house.turn_away()
+            harness.drain(60.0)
+            harness.turn_away()
 
     scope: dict[str, Any] = {
         "type": "http",
@@ -254,7 +254,7 @@ async def test_the_stream_of_the_app() -> None:
         "headers": [(b"host", b"localhost")],
         "client": ("127.0.0.1", 1),
     }
-    await house.app(scope, receive, send)
+    await harness.app(scope, receive, send)
 
     assert dict(sent[0]["headers"])[b"content-type"] == b"text/event-stream"
     assert sent[-2]["body"] == b"event: end\ndata: {}\n\n"

@@ -121,4 +121,4 @@ def test_a_session_ends() -> None:
 
 def test_without_a_token_no_token_fits() -> None:
     """Where none is set, the form opens nothing."""
-    assert not DashboardAccess(None, FakeClock()).fits("")
+    assert not DashboardAccess(None, FakeClock()).is_token("")

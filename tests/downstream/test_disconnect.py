@@ -3,16 +3,15 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from gateway.downstream.body import ClientLeft
-from gateway.downstream.disconnect import DisconnectWatch
-from tests.downstream.harness import Wire
+from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
+from tests.downstream.harness import FakeConnection
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_work_ends_first() -> None:
     """What the work brings comes through, and the watch ends with the block."""
-    wire = Wire({"type": "http.request"})
+    wire = FakeConnection({"type": "http.request"})
 
     async def work() -> int:
         await asyncio.sleep(0)
@@ -27,7 +26,7 @@ async def test_work_ends_first() -> None:
 
 async def test_left_before_the_work() -> None:
     """For a client who has left no work is begun."""
-    wire = Wire({"type": "http.disconnect"})
+    wire = FakeConnection({"type": "http.disconnect"})
 
     async def work() -> None:
         raise AssertionError
@@ -40,7 +39,7 @@ async def test_left_before_the_work() -> None:
 
 async def test_left_during_the_work() -> None:
     """A hang-up cancels the work, whose own tidying up may still take its time."""
-    wire = Wire()
+    wire = FakeConnection()
     tidied = False
 
     async def work() -> None:
@@ -61,7 +60,7 @@ async def test_left_during_the_work() -> None:
 
 async def test_left_after_the_work() -> None:
     """A hang-up between the work and the end of the block is seen and harms nothing."""
-    wire = Wire()
+    wire = FakeConnection()
 
     async def work() -> None:
         pass
@@ -77,7 +76,7 @@ async def test_left_after_the_work() -> None:
 @pytest.mark.parametrize("error", [ValueError("x"), TimeoutError()])
 async def test_errors_come_as_they_are(error: Exception) -> None:
     """What the work raises is in no group, and its own timeout is no hang-up."""
-    wire = Wire()
+    wire = FakeConnection()
 
     async def work() -> Message:
         raise error

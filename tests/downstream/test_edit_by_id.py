@@ -4,8 +4,8 @@ import pytest
 
 from gateway.domain.errors import UpstreamFailed
 from gateway.edits.request import EditStatus
-from tests.downstream.calls import EDITS, ending
-from tests.downstream.harness import TOLD, House, answer
+from tests.downstream.calls import EDITS, end_with
+from tests.downstream.harness import TOLD, EdgeHarness, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -15,28 +15,28 @@ ENDED = EditStatus(edit_id="edit_1", region="beijing", status="succeeded", creat
 
 async def test_get_an_ended_edit() -> None:
     """An edit that has ended is answered by its id as it would have been by POST."""
-    house = House()
-    ending(house, answer())
-    house.service.waiter.told = ENDED
+    harness = EdgeHarness()
+    end_with(harness, answer())
+    harness.service.waiter.told = ENDED
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.get(f"{EDITS}/edit_1")
 
     assert reply.status_code == 200
     assert reply.json()["data"] == [{"b64_json": "b25l"}]
-    assert house.service.waiter.was_delivered
+    assert harness.service.waiter.was_delivered
 
 
 async def test_get_a_running_edit() -> None:
     """An edit that runs is told of with 202."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.get("/images/edits/edit_1/")
 
     assert (reply.status_code, reply.json()["status"]) == (202, "running")
-    assert house.seen.lines[0].told == TOLD
-    assert not house.service.waiter.was_delivered
+    assert harness.seen.lines[0].edit == TOLD
+    assert not harness.service.waiter.was_delivered
 
 
 @pytest.mark.parametrize(
@@ -45,23 +45,23 @@ async def test_get_a_running_edit() -> None:
 )
 async def test_head_of_an_edit(told: EditStatus, status: int) -> None:
     """HEAD tells how far an edit is; it brings no picture and delivers none."""
-    house = House()
-    house.service.waiter.told = told
+    harness = EdgeHarness()
+    harness.service.waiter.told = told
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.head(f"{EDITS}/edit_1")
 
     assert (reply.status_code, reply.headers["x-wan-edit-id"]) == (status, "edit_1")
-    assert not house.service.waiter.was_delivered
+    assert not harness.service.waiter.was_delivered
 
 
 async def test_head_of_a_failed_edit() -> None:
     """HEAD of an edit that failed has the status that GET has."""
-    house = House()
-    ending(house, UpstreamFailed("Theirs."))
-    house.service.waiter.told = EditStatus("edit_1", "beijing", status="failed")
+    harness = EdgeHarness()
+    end_with(harness, UpstreamFailed("Theirs."))
+    harness.service.waiter.told = EditStatus("edit_1", "beijing", status="failed")
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.head(f"{EDITS}/edit_1")
 
     assert reply.status_code == 500
@@ -70,9 +70,9 @@ async def test_head_of_a_failed_edit() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 async def test_unknown_edit(method: str) -> None:
     """Nobody's edit, and another tenant's, is 404."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.request(method, f"{EDITS}/edit_2")
 
     assert reply.status_code == 404
@@ -85,10 +85,10 @@ async def test_unknown_edit(method: str) -> None:
 )
 async def test_delete(told: EditStatus, status: int) -> None:
     """An edit called off is told of as it is then."""
-    house = House()
-    house.service.waiter.told = told
+    harness = EdgeHarness()
+    harness.service.waiter.told = told
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.delete(f"{EDITS}/edit_1")
 
     assert (reply.status_code, reply.json()["status"]) == (status, told.status)

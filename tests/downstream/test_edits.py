@@ -10,17 +10,17 @@ from starlette.middleware import Middleware
 from gateway.domain.edit import OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
-from tests.downstream.calls import EDITS, ending, post
-from tests.downstream.harness import ACME, FORM, PNG, FakeVisit, House, Marks, answer
+from tests.downstream.calls import EDITS, end_with, post
+from tests.downstream.harness import ACME, FORM, PNG, EdgeHarness, FakeWaiter, Marks, answer
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_an_edit() -> None:
     """A picture comes back as base64 with what is known of its edit, and counts as delivered."""
-    house = House(measure=lambda _: Size(1024, 1024))
+    harness = EdgeHarness(measure=lambda _: Size(1024, 1024))
 
-    reply = await post(house)
+    reply = await post(harness)
 
     assert reply.status_code == 200
     assert reply.json() == {
@@ -41,15 +41,15 @@ async def test_an_edit() -> None:
         "openai-processing-ms": "0",
         "openai-version": "2020-10-01",
     }
-    assert house.service.waiter.was_delivered
+    assert harness.service.waiter.was_delivered
 
 
 async def test_what_the_desk_is_asked() -> None:
     """The service gets the edit, its checked pictures, and how long this client waits."""
-    house = House()
+    harness = EdgeHarness()
 
     await post(
-        house,
+        harness,
         headers={
             "x-stainless-retry-count": "1",
             "x-stainless-read-timeout": "100",
@@ -57,82 +57,86 @@ async def test_what_the_desk_is_asked() -> None:
         },
     )
 
-    edit_request = house.service.edit_requests[0]
+    edit_request = harness.service.edit_requests[0]
     assert (edit_request.tenant, edit_request.edit.prompt, edit_request.edit.model) == (
         ACME,
         "a hat",
         "wan2.5-i2i-preview",
     )
-    assert house.service.pictures == [(Picture(content=PNG, media_type="image/png"),)]
+    assert harness.service.pictures == [(Picture(content=PNG, media_type="image/png"),)]
     assert (edit_request.retry_count, edit_request.idempotency_key, edit_request.patience) == (
         1,
         "mine",
         98.0,
     )
     assert len(edit_request.digest) == 66
-    assert house.seen.told("retry") == [("retry", 1)]
-    assert house.seen.told("patience") == [("patience", 100.0)]
+    assert harness.seen.of("retry") == [("retry", 1)]
+    assert harness.seen.of("patience") == [("patience", 100.0)]
 
 
 async def test_of_another_node() -> None:
     """What its client has waited there is off its patience, and the edit has its name of there."""
-    house = House()
-    house.app.user_middleware.append(Middleware(Marks, edit_id="edit_7", repeats=True, waited=40.0))
+    harness = EdgeHarness()
+    harness.app.user_middleware.append(
+        Middleware(Marks, edit_id="edit_7", repeats=True, waited=40.0)
+    )
 
-    await post(house, headers={"x-stainless-read-timeout": "100"})
+    await post(harness, headers={"x-stainless-read-timeout": "100"})
 
-    edit_request = house.service.edit_requests[0]
+    edit_request = harness.service.edit_requests[0]
     assert (edit_request.edit_id, edit_request.repeats) == ("edit_7", True)
     assert edit_request.patience == 58.0
 
 
 async def test_pictures_are_not_kept_by_the_door() -> None:
     """Once the service has an edit, the door holds neither its pictures nor, later, its bytes."""
-    house = House()
+    harness = EdgeHarness()
     held: list[tuple[int, int]] = []
 
     async def ends() -> EditResult:
-        held.append((len(house.service.edit_requests[0].pictures), house.seen.inflight > len(PNG)))
+        held.append(
+            (len(harness.service.edit_requests[0].pictures), harness.seen.inflight > len(PNG))
+        )
         return answer()
 
-    house.service.waiter = FakeVisit(ends)
-    await post(house)
+    harness.service.waiter = FakeWaiter(ends)
+    await post(harness)
 
     assert held == [(0, True)]
-    assert house.seen.inflight == 0
+    assert harness.seen.inflight == 0
 
 
 async def test_bytes_are_counted_as_long_as_they_are_held() -> None:
     """Bytes that the service still needs stay in the budget when the client goes."""
-    house = House()
-    house.service.keeps = True
+    harness = EdgeHarness()
+    harness.service.keeps = True
 
-    await post(house, headers={"prefer": "respond-async"})
-    held = house.seen.inflight
-    house.service.edit_requests[0].release()
+    await post(harness, headers={"prefer": "respond-async"})
+    held = harness.seen.inflight
+    harness.service.edit_requests[0].release()
 
     assert held > len(PNG)
-    assert house.seen.inflight == 0
+    assert harness.seen.inflight == 0
 
 
 async def test_content_is_the_bytes_as_sent() -> None:
     """A file, raw text and a data URL of it are one content, whatever is made of them here."""
     digests, formerly = set(), []
     for made in (PNG, b"redrawn"):
-        house = House()
+        harness = EdgeHarness()
 
         async def check(
             pictures: Sequence[Picture], tenant: Tenant, made: bytes = made
         ) -> tuple[Picture, ...]:
             return tuple(Picture(content=made) for _ in pictures)
 
-        house.check = check
+        harness.check = check
         url = "data:image/png;base64," + base64.b64encode(PNG).decode()
-        await post(house)
-        await post(house, data={**FORM, "image": url}, files=None)
-        await post(house, data=None, files=None, json={**FORM, "images": [{"image_url": url}]})
-        digests |= {edit_request.digest for edit_request in house.service.edit_requests}
-        formerly.append(house.service.edit_requests[0].earlier_digests)
+        await post(harness)
+        await post(harness, data={**FORM, "image": url}, files=None)
+        await post(harness, data=None, files=None, json={**FORM, "images": [{"image_url": url}]})
+        digests |= {edit_request.digest for edit_request in harness.service.edit_requests}
+        formerly.append(harness.service.edit_requests[0].earlier_digests)
 
     assert len(digests) == 1
     assert [len(digests) for digests in formerly] == [1, 2]
@@ -141,7 +145,7 @@ async def test_content_is_the_bytes_as_sent() -> None:
 
 async def test_urls_and_pictures_in_order() -> None:
     """URLs in a JSON body go on unread, in their places among the checked pictures."""
-    house = House()
+    harness = EdgeHarness()
     data_url = "data:image/png;base64," + base64.b64encode(PNG).decode()
     images = [
         {"image_url": "https://a.example/1.png"},
@@ -149,9 +153,9 @@ async def test_urls_and_pictures_in_order() -> None:
         {"image_url": "https://a.example/3.png"},
     ]
 
-    await post(house, data=None, files=None, json={"prompt": "a hat", "images": images})
+    await post(harness, data=None, files=None, json={"prompt": "a hat", "images": images})
 
-    (pictures,) = house.service.pictures
+    (pictures,) = harness.service.pictures
     assert [picture.url or picture.content for picture in pictures] == [
         "https://a.example/1.png",
         PNG,
@@ -210,10 +214,10 @@ async def test_urls_and_pictures_in_order() -> None:
 )
 async def test_answers(given: EditResult, headers: dict[str, str], body: dict[str, Any]) -> None:
     """Each kind of good end has its headers and its body, and no header without a value."""
-    house = House()
-    ending(house, given)
+    harness = EdgeHarness()
+    end_with(harness, given)
 
-    reply = await post(house)
+    reply = await post(harness)
 
     told = {
         "x-wan-ignored-params",
@@ -233,10 +237,10 @@ async def test_answers(given: EditResult, headers: dict[str, str], body: dict[st
 
 async def test_pictures_of_different_sizes() -> None:
     """A size is told only where it is true of every picture."""
-    house = House(measure=lambda picture: Size(picture[0], 1))
-    ending(house, answer(pictures=(b"a", b"b"), requested=2))
+    harness = EdgeHarness(measure=lambda picture: Size(picture[0], 1))
+    end_with(harness, answer(pictures=(b"a", b"b"), requested=2))
 
-    reply = await post(house)
+    reply = await post(harness)
 
     assert "size" not in reply.json()
 
@@ -252,18 +256,18 @@ async def test_pictures_of_different_sizes() -> None:
 )
 async def test_retry_count(headers: dict[str, str], count: int) -> None:
     """The mark of a blind repeat is a small number; nonsense is none."""
-    house = House()
+    harness = EdgeHarness()
 
-    await post(house, headers=headers)
+    await post(harness, headers=headers)
 
-    assert house.service.edit_requests[0].retry_count == count
+    assert harness.service.edit_requests[0].retry_count == count
 
 
 async def test_respond_async() -> None:
     """Who prefers not to wait gets the way back at once, and the edit goes on."""
-    house = House()
+    harness = EdgeHarness()
 
-    reply = await post(house, headers={"prefer": "wait=5, Respond-Async; x=1"})
+    reply = await post(harness, headers={"prefer": "wait=5, Respond-Async; x=1"})
 
     assert reply.status_code == 202
     assert reply.json() == {
@@ -275,24 +279,24 @@ async def test_respond_async() -> None:
     assert reply.headers["location"] == "/v1/images/edits/edit_1"
     assert reply.headers["preference-applied"] == "respond-async"
     assert reply.headers["x-wan-edit-id"] == "edit_1"
-    assert house.service.edit_requests[0].promise
-    assert not house.service.waiter.was_delivered
+    assert harness.service.edit_requests[0].promise
+    assert not harness.service.waiter.was_delivered
 
 
 async def test_overhead() -> None:
     """Our own share is what passes between the body and the service, and before the first byte."""
-    house = House()
+    harness = EdgeHarness()
 
     async def slow(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
-        await house.clock.sleep(0.5)
+        await harness.clock.sleep(0.5)
         return (Picture(content=PNG, adjusted=("alpha_flattened",)),)
 
     async def ends() -> EditResult:
-        await house.clock.sleep(40)
+        await harness.clock.sleep(40)
         return answer()
 
-    house.check, house.service.waiter = slow, FakeVisit(ends)
-    await post(house)
+    harness.check, harness.service.waiter = slow, FakeWaiter(ends)
+    await post(harness)
 
-    assert house.seen.told("overhead") == [("overhead", EDITS, 0.5)]
-    assert house.service.edit_requests[0].edit.adjusted == ("1:alpha_flattened",)
+    assert harness.seen.of("overhead") == [("overhead", EDITS, 0.5)]
+    assert harness.service.edit_requests[0].edit.adjusted == ("1:alpha_flattened",)

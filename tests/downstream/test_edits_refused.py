@@ -7,9 +7,8 @@ import pytest
 from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, KeyReused, RateLimited, StillRunning, UpstreamFailed
 from gateway.domain.tenant import Tenant
-from gateway.downstream.body import Limits
-from tests.downstream.calls import by_hand, ending, post
-from tests.downstream.harness import FORM, House, Wire
+from tests.downstream.calls import end_with, post, send_raw
+from tests.downstream.harness import FORM, EdgeHarness, FakeConnection, limits_of
 
 pytestmark = pytest.mark.anyio
 
@@ -34,29 +33,29 @@ pytestmark = pytest.mark.anyio
 )
 async def test_bad_ends(error: Any, status: int, headers: dict[str, str]) -> None:
     """A bad end is refused with what is known of the edit, and is not delivered."""
-    house = House()
+    harness = EdgeHarness()
     error.edit_id = "edit_1"
-    ending(house, error)
+    end_with(harness, error)
 
-    reply = await post(house)
+    reply = await post(harness)
 
     assert reply.status_code == status
     assert reply.json()["error"]["edit_id"] == "edit_1"
     assert {name: reply.headers[name] for name in headers} == headers
     assert reply.headers["x-wan-edit-id"] == "edit_1"
     assert reply.headers["x-wan-task-id"] == "task-1, task-2"
-    assert house.seen.lines[0].outcome == error.code
-    assert house.seen.lines[0].upstream_code == (error.upstream_code or "")
-    assert not house.service.waiter.was_delivered
-    assert house.service.left == 1
+    assert harness.seen.lines[0].outcome == error.code
+    assert harness.seen.lines[0].upstream_code == (error.upstream_code or "")
+    assert not harness.service.waiter.was_delivered
+    assert harness.service.left == 1
 
 
 async def test_refused_at_the_desk() -> None:
     """What the service refuses before there is an edit has no edit's headers."""
-    house = House()
-    house.service.refusal = KeyReused("This key came with other content.")
+    harness = EdgeHarness()
+    harness.service.refusal = KeyReused("This key came with other content.")
 
-    reply = await post(house)
+    reply = await post(harness)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "idempotency_key_reused")
     assert "x-wan-edit-id" not in reply.headers
@@ -64,16 +63,16 @@ async def test_refused_at_the_desk() -> None:
 
 async def test_picture_against_a_rule() -> None:
     """What the check of pictures refuses reaches the client, and no service."""
-    house = House()
+    harness = EdgeHarness()
 
     async def refuses(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         raise InvalidImage("Image 1 is too small.", param="image")
 
-    house.check = refuses
-    reply = await post(house)
+    harness.check = refuses
+    reply = await post(harness)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_image_file")
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []
 
 
 @pytest.mark.parametrize(
@@ -100,23 +99,23 @@ async def test_refused_before_the_desk(
     changes: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     """What can be refused for nothing is refused before the service hears of it."""
-    house = House()
+    harness = EdgeHarness()
 
-    reply = await post(house, **changes)
+    reply = await post(harness, **changes)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
-    assert house.service.edit_requests == []
-    assert house.seen.inflight == 0
+    assert harness.service.edit_requests == []
+    assert harness.seen.inflight == 0
 
 
 async def test_draining() -> None:
     """While draining new edits are refused, and marked retries may still join theirs."""
-    house = House()
-    house.readiness.draining = True
+    harness = EdgeHarness()
+    harness.readiness.draining = True
 
-    new = await post(house)
-    retried = await post(house, headers={"x-stainless-retry-count": "1"})
+    new = await post(harness)
+    retried = await post(harness, headers={"x-stainless-retry-count": "1"})
 
     assert (new.status_code, new.json()["error"]["code"]) == (503, "server_is_draining")
     assert new.headers["retry-after-ms"] == "1000"
@@ -125,24 +124,24 @@ async def test_draining() -> None:
 
 async def test_too_large_by_content_length() -> None:
     """A body that is announced too large is refused before a byte of it is read."""
-    house = House(limits=Limits(max_body_bytes=100))
-    wire = Wire()
+    harness = EdgeHarness(limits=limits_of(max_body_bytes=100))
+    wire = FakeConnection()
     unread: list[int] = []
     wire.on_send = lambda _: unread.append(len(wire.script))
 
-    await by_hand(house, wire)
+    await send_raw(harness, wire)
 
     assert unread[0] == 1
     assert (wire.sent[0]["status"], wire.headers["connection"]) == (413, "close")
-    assert house.seen.lines[0].outcome == "request_too_large"
+    assert harness.seen.lines[0].outcome == "request_too_large"
 
 
 async def test_no_memory_by_content_length() -> None:
     """A body for which there is no memory is refused before a byte of it is read."""
-    house = House(most_bytes=100)
-    wire = Wire()
+    harness = EdgeHarness(most_bytes=100)
+    wire = FakeConnection()
 
-    await by_hand(house, wire)
+    await send_raw(harness, wire)
 
     assert wire.sent[0]["status"] == 503
     assert wire.script != []

@@ -9,7 +9,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidRequest
-from gateway.downstream.body import Limits
 from gateway.translate.openai_pictures import holds_picture
 from tests.downstream.bodies import (
     BODIES,
@@ -22,7 +21,7 @@ from tests.downstream.bodies import (
     part,
     read,
 )
-from tests.downstream.harness import FILES, FORM, PNG
+from tests.downstream.harness import FILES, FORM, PNG, limits_of
 
 pytestmark = pytest.mark.anyio
 
@@ -327,7 +326,7 @@ async def test_long_data_url() -> None:
     """A picture as text may be longer than other texts."""
     text = b"data:image/png;base64," + b"iVBO" * 2000
 
-    form = await read(*multipart(part("image", text)), limits=Limits(max_text_bytes=4096))
+    form = await read(*multipart(part("image", text)), limits=limits_of(max_text_bytes=4096))
 
     assert len(form.pictures[0].content) == 6000
 

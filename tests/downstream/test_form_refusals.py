@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError, InvalidRequest
-from gateway.downstream.body import Limits
 from tests.downstream.bodies import IMAGE, body_of, captured, json, multipart, part, read
-from tests.downstream.harness import FILES, FORM, PNG
+from tests.downstream.harness import FILES, FORM, PNG, limits_of
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +114,7 @@ async def test_refusals(
     headers: dict[str, str], body: bytes, status: int, code: str, param: str | None
 ) -> None:
     """Each way in which a body can be wrong has its status, its code and its field."""
-    limits = Limits(max_body_bytes=30_000, max_text_bytes=4096)
+    limits = limits_of(max_body_bytes=30_000, max_text_bytes=4096)
 
     with pytest.raises(GatewayError) as caught:
         await read(headers, body, limits=limits)
@@ -254,7 +253,7 @@ async def test_refusals_that_name_their_cause(
 
 async def test_texts_together() -> None:
     """All texts of a form together have the limit of one, so that many are no way around it."""
-    limits = Limits(max_text_bytes=1000)
+    limits = limits_of(max_text_bytes=1000)
 
     with pytest.raises(GatewayError, match="over 1000 bytes at 'b'") as caught:
         await read(*multipart(part("a", b"x" * 600), part("b", b"x" * 600)), limits=limits)

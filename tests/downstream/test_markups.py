@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.tenant import MarkupRule, Tenant
-from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
+from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, EdgeHarness, passes
 
 pytestmark = pytest.mark.anyio
 
@@ -32,18 +32,18 @@ AS_JSON = {"images": [{"image_url": "data:image/png;base64," + b64encode(PNG).de
 )
 async def test_it_is_laid_over_the_first_picture(request_: dict[str, Any]) -> None:
     """What goes up shows it, and the answer says so."""
-    house = House()
+    harness = EdgeHarness()
     checked: list[Any] = []
 
     async def seen(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
         checked.extend(it.content for it in pictures)
         return await passes(pictures, tenant)
 
-    house.check = seen
-    async with house.client() as client:
+    harness.check = seen
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", **request_)
 
-    (edit_request,) = house.service.edit_requests
+    (edit_request,) = harness.service.edit_requests
     assert reply.status_code == 200
     assert checked == [PNG + b" under " + MARKUP]
     assert edit_request.edit.adjusted == ("1:markup_laid_over",)
@@ -52,15 +52,15 @@ async def test_it_is_laid_over_the_first_picture(request_: dict[str, Any]) -> No
 
 async def test_it_is_content() -> None:
     """The same edit with it, and with another, is another edit; as a mask it is a third one."""
-    house = House()
+    harness = EdgeHarness()
     other_markup = ("m.png", b"\x89PNG other")
     others: tuple[dict[str, Any], ...]
     others = ({"markup": PART}, {"markup": other_markup}, {"mask": PART}, {})
-    async with house.client() as client:
+    async with harness.client() as client:
         for other in others:
             await client.post("/v1/images/edits", data=FORM, files={**FILES, **other})
 
-    assert len({edit_request.digest for edit_request in house.service.edit_requests}) == 4
+    assert len({edit_request.digest for edit_request in harness.service.edit_requests}) == 4
 
 
 @pytest.mark.parametrize(
@@ -88,34 +88,34 @@ async def test_it_is_content() -> None:
 )
 async def test_what_it_cannot_be_had_with(request_: dict[str, Any], says: str) -> None:
     """It is named, before anything is paid."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", **request_)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "markup")
     assert says in error["message"]
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []
 
 
 async def test_a_tenant_without_markups() -> None:
     """With `markup = "refuse"` each is refused, and not looked at."""
-    house = House(tenant=replace(ACME, markup=MarkupRule.REFUSE))
+    harness = EdgeHarness(tenant=replace(ACME, markup=MarkupRule.REFUSE))
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", data=FORM, files={**FILES, "markup": PART})
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "markup")
-    assert house.waits == []
+    assert harness.waits == []
 
 
 async def test_a_generation_takes_none() -> None:
     """There is not a picture that it could lie on."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/generations", json={**FORM, "markup": URL})
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "markup")
@@ -123,10 +123,10 @@ async def test_a_generation_takes_none() -> None:
 
 async def test_not_over_a_picture_that_is_its_own_mask() -> None:
     """Under dall-e-2 transparent parts are a mask, and the two exclude each other."""
-    house = House(edits=replace(EDITS, models={**MODELS, "dall-e-2": "wan2.5-i2i-preview"}))
-    house.clear.add(PNG)
+    harness = EdgeHarness(edits=replace(EDITS, models={**MODELS, "dall-e-2": "wan2.5-i2i-preview"}))
+    harness.clear.add(PNG)
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post(
             "/v1/images/edits",
             data={**FORM, "model": "dall-e-2"},
@@ -134,4 +134,4 @@ async def test_not_over_a_picture_that_is_its_own_mask() -> None:
         )
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "markup")
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []

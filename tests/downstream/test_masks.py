@@ -10,7 +10,7 @@ import pytest
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import InvalidImage
 from gateway.domain.tenant import MaskRule, Tenant
-from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, House, passes
+from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, EdgeHarness, passes
 
 pytestmark = pytest.mark.anyio
 
@@ -40,12 +40,12 @@ DATA_URLS = {
 )
 async def test_a_mask_comes_with_the_bytes_as_they_were_sent(request_: dict[str, Any]) -> None:
     """The edit knows its original and mask, and is made and answered at the original's size."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", **request_)
 
-    (edit_request,) = house.service.edit_requests
+    (edit_request,) = harness.service.edit_requests
     assert reply.status_code == 200
     assert edit_request.mask_source == MaskSource(original=PNG, mask=MASK)
     assert edit_request.edit.size == Size(1024, 1024)
@@ -54,26 +54,26 @@ async def test_a_mask_comes_with_the_bytes_as_they_were_sent(request_: dict[str,
 
 async def test_a_mask_is_content() -> None:
     """The same edit with a mask, and with another, is another edit."""
-    house = House()
+    harness = EdgeHarness()
     other = {**FILES, "mask": ("m.png", b"\x89PNG other")}
     all_files: list[Any] = [FILES, FORMED["files"], other]
 
-    async with house.client() as client:
+    async with harness.client() as client:
         for files in all_files:
             await client.post("/v1/images/edits", data=FORM, files=files)
 
-    assert len({edit_request.digest for edit_request in house.service.edit_requests}) == 3
+    assert len({edit_request.digest for edit_request in harness.service.edit_requests}) == 3
 
 
 async def test_without_a_mask_nothing_is_kept() -> None:
     """An edit without a mask needs none of its bytes again."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         await client.post("/v1/images/edits", data=FORM, files=FILES)
 
-    assert house.service.edit_requests[0].mask_source is None
-    assert house.service.edit_requests[0].edit.output.passes_through
+    assert harness.service.edit_requests[0].mask_source is None
+    assert harness.service.edit_requests[0].edit.output.passes_through
 
 
 @pytest.mark.parametrize(
@@ -98,22 +98,22 @@ async def test_without_a_mask_nothing_is_kept() -> None:
 )
 async def test_masks_that_are_refused(request_: dict[str, Any], says: str) -> None:
     """What a mask cannot be had with is named, before anything is paid."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", **request_)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "mask")
     assert says in error["message"]
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []
 
 
 async def test_a_tenant_without_masks() -> None:
     """With `mask = "refuse"` each mask is refused, and not looked at."""
-    house = House(tenant=replace(ACME, mask=MaskRule.REFUSE))
+    harness = EdgeHarness(tenant=replace(ACME, mask=MaskRule.REFUSE))
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", **FORMED)
 
     error = reply.json()["error"]
@@ -123,43 +123,43 @@ async def test_a_tenant_without_masks() -> None:
 
 async def test_a_mask_that_does_not_fit() -> None:
     """What is wrong with a mask is told as it was found."""
-    house = House()
+    harness = EdgeHarness()
 
     async def does_not(kept: MaskSource) -> Size:
         raise InvalidImage("Invalid mask: it is 1x1.", param="mask")
 
-    house.check_mask = does_not
+    harness.check_mask = does_not
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post("/v1/images/edits", **FORMED)
 
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == "invalid_image_file"
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []
 
 
 DALLE = {**MODELS, "dall-e-2": "wan2.5-i2i-preview"}
 
 
-def with_dalle(tenant: Tenant = ACME) -> House:
+def with_dalle(tenant: Tenant = ACME) -> EdgeHarness:
     """A door that takes OpenAI's older name, and a picture that is transparent somewhere."""
-    house = House(tenant=tenant, edits=replace(EDITS, models=DALLE))
-    house.clear.add(PNG)
-    return house
+    harness = EdgeHarness(tenant=tenant, edits=replace(EDITS, models=DALLE))
+    harness.clear.add(PNG)
+    return harness
 
 
-async def edited(house: House, **fields: str) -> httpx.Response:
-    async with house.client() as client:
+async def edited(harness: EdgeHarness, **fields: str) -> httpx.Response:
+    async with harness.client() as client:
         return await client.post("/v1/images/edits", data={**FORM, **fields}, files=FILES)
 
 
 async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
     """OpenAI's contract for that model: without a mask the picture's own transparency is it."""
-    house = with_dalle()
+    harness = with_dalle()
 
-    await edited(house, model="dall-e-2")
+    await edited(harness, model="dall-e-2")
 
-    (edit_request,) = house.service.edit_requests
+    (edit_request,) = harness.service.edit_requests
     assert edit_request.mask_source == MaskSource(original=PNG, mask=PNG)
     assert edit_request.edit.output.composite
 
@@ -167,44 +167,44 @@ async def test_under_dall_e_2_the_transparent_parts_are_the_mask() -> None:
 @pytest.mark.parametrize("model", ["gpt-image-1", "wan2.5-i2i-preview"])
 async def test_under_other_models_they_are_not(model: str) -> None:
     """Their whole picture is edited, as at OpenAI."""
-    house = with_dalle()
+    harness = with_dalle()
 
-    await edited(house, model=model)
+    await edited(harness, model=model)
 
-    assert house.service.edit_requests[0].mask_source is None
+    assert harness.service.edit_requests[0].mask_source is None
 
 
 async def test_under_dall_e_2_a_mask_of_its_own_goes_first() -> None:
     """The picture's transparency counts only where no mask was sent."""
-    house = with_dalle()
+    harness = with_dalle()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         await client.post(
             "/v1/images/edits", data={**FORM, "model": "dall-e-2"}, files=FORMED["files"]
         )
 
-    assert house.service.edit_requests[0].mask_source == MaskSource(original=PNG, mask=MASK)
+    assert harness.service.edit_requests[0].mask_source == MaskSource(original=PNG, mask=MASK)
 
 
 async def test_under_dall_e_2_an_opaque_picture_is_edited_whole() -> None:
     """Nothing in it says where."""
-    house = with_dalle()
-    house.clear.clear()
+    harness = with_dalle()
+    harness.clear.clear()
 
-    await edited(house, model="dall-e-2")
+    await edited(harness, model="dall-e-2")
 
-    assert house.service.edit_requests[0].mask_source is None
+    assert harness.service.edit_requests[0].mask_source is None
 
 
 async def test_under_dall_e_2_a_picture_by_url_is_not_read() -> None:
     """It goes on as it is, like all of them."""
-    house = with_dalle()
+    harness = with_dalle()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         fields = {**FORM, "model": "dall-e-2", "image": "https://a.b/c.png"}
         await client.post("/v1/images/edits", data=fields, files={"note": (None, "")})
 
-    assert house.service.edit_requests[0].mask_source is None
+    assert harness.service.edit_requests[0].mask_source is None
 
 
 @pytest.mark.parametrize(
@@ -220,28 +220,28 @@ async def test_under_dall_e_2_what_cannot_be_done_is_said(
     tenant: Tenant, fields: dict[str, str], says: str
 ) -> None:
     """The picture is never flattened and edited all over in silence."""
-    house = with_dalle(tenant)
+    harness = with_dalle(tenant)
 
-    reply = await edited(house, model="dall-e-2", **fields)
+    reply = await edited(harness, model="dall-e-2", **fields)
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "image")
     assert says in error["message"]
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []
 
 
 async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
     """The time in line for decoding is part of the client's own patience."""
-    house = with_dalle()
+    harness = with_dalle()
 
     async def slowly(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
-        await house.clock.sleep(20.0)
+        await harness.clock.sleep(20.0)
         return await passes(pictures, tenant)
 
-    house.check = slowly
+    harness.check = slowly
     headers = {"x-stainless-read-timeout": "60"}
-    async with house.client() as client:
+    async with harness.client() as client:
         await client.post("/v1/images/edits", **FORMED, headers=headers)
 
-    assert house.waits == [58.0, 38.0]
-    assert house.service.edit_requests[0].patience == 38.0
+    assert harness.waits == [58.0, 38.0]
+    assert harness.service.edit_requests[0].patience == 38.0

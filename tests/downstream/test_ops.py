@@ -8,20 +8,22 @@ from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.ops import Ops, Readiness
 from gateway.downstream.responses import exception_handlers
 from gateway.downstream.routes import metrics_routes
-from tests.downstream.harness import House
+from tests.downstream.harness import EdgeHarness
 
 pytestmark = pytest.mark.anyio
 
 _TOKEN = "canary-of-the-scraper"
 
 
-def _scraper(house: House, token: str | None) -> httpx.AsyncClient:
+def _scraper(harness: EdgeHarness, token: str | None) -> httpx.AsyncClient:
     """A client of the metrics' own port."""
     registry = CollectorRegistry()
     Counter("cats", "Seen.", registry=registry).inc()
-    log = Middleware(AccessLogMiddleware, clock=house.clock, observer=house.seen, log=house.seen)
+    log = Middleware(
+        AccessLogMiddleware, clock=harness.clock, observer=harness.seen, log=harness.seen.write
+    )
     app = Starlette(
-        routes=metrics_routes(Ops(Readiness(), registry, token), house.seen),
+        routes=metrics_routes(Ops(Readiness(), registry, token), harness.seen),
         middleware=[log],
         exception_handlers=exception_handlers(),
     )
@@ -43,7 +45,7 @@ def _scraper(house: House, token: str | None) -> httpx.AsyncClient:
 )
 async def test_without_the_token(told: dict[str, str]) -> None:
     """Who does not present the token gets 401 in the envelope, which does not tell the token."""
-    async with _scraper(House(), _TOKEN) as scraper:
+    async with _scraper(EdgeHarness(), _TOKEN) as scraper:
         reply = await scraper.get("/metrics", headers=told)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
@@ -55,7 +57,7 @@ async def test_without_the_token(told: dict[str, str]) -> None:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 async def test_with_the_token(scheme: str) -> None:
     """The token opens the page, with and without a slash at its end."""
-    async with _scraper(House(), _TOKEN) as scraper:
+    async with _scraper(EdgeHarness(), _TOKEN) as scraper:
         scraper.headers["authorization"] = f"{scheme} {_TOKEN}"
         replies = [await scraper.get("/metrics"), await scraper.get("/metrics/")]
 
@@ -70,7 +72,7 @@ async def test_with_the_token(scheme: str) -> None:
 )
 async def test_an_odd_wish(accept: str) -> None:
     """A version that is not a number is the scraper's mistake, not a bug of ours."""
-    async with _scraper(House(), None) as scraper:
+    async with _scraper(EdgeHarness(), None) as scraper:
         reply = await scraper.get("/metrics", headers={"accept": accept})
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_value")
@@ -78,7 +80,7 @@ async def test_an_odd_wish(accept: str) -> None:
 
 async def test_nothing_else_is_there() -> None:
     """On the metrics' own port an edit, a model and the readiness are unknown paths."""
-    async with _scraper(House(), None) as scraper:
+    async with _scraper(EdgeHarness(), None) as scraper:
         replies = [
             await scraper.get("/metrics"),
             await scraper.head("/metrics"),

@@ -9,9 +9,16 @@ from starlette.types import Message
 
 from gateway.domain.errors import NotFound
 from gateway.downstream import responses
-from gateway.downstream.access_record import AccessRecord, attach
-from gateway.downstream.body import Limits
-from tests.downstream.harness import FILES, FORM, KEY, House, Wire, request_of
+from gateway.downstream.access_record import begin_record
+from tests.downstream.harness import (
+    FILES,
+    FORM,
+    KEY,
+    EdgeHarness,
+    FakeConnection,
+    limits_of,
+    request_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -29,13 +36,13 @@ def edit(*, chunks: int) -> tuple[dict[str, Any], list[Message]]:
 
 async def test_too_large_waits_for_the_rest() -> None:
     """The refusal goes out whole, then the rest of the body is thrown away, then it ends."""
-    house = House(limits=Limits(max_body_bytes=100))
+    harness = EdgeHarness(limits=limits_of(max_body_bytes=100))
     scope, messages = edit(chunks=5)
-    wire = Wire(*messages)
+    wire = FakeConnection(*messages)
     left: list[int] = []
     wire.on_send = lambda _: left.append(len(wire.script))
 
-    await house.app(scope, wire.receive, wire.send)
+    await harness.app(scope, wire.receive, wire.send)
 
     assert (wire.sent[0]["status"], wire.headers["connection"]) == (413, "close")
     assert left == [4, 4, 0]
@@ -46,11 +53,11 @@ async def test_too_large_waits_for_the_rest() -> None:
 async def test_too_large_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who neither sends the rest nor hangs up is cut off after a while."""
     monkeypatch.setattr(responses, "_LINGER_SECONDS", 0.01)
-    house = House(limits=Limits(max_body_bytes=100))
+    harness = EdgeHarness(limits=limits_of(max_body_bytes=100))
     scope, messages = edit(chunks=5)
-    wire = Wire(*messages[:2])
+    wire = FakeConnection(*messages[:2])
 
-    await house.app(scope, wire.receive, wire.send)
+    await harness.app(scope, wire.receive, wire.send)
 
     assert wire.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
@@ -58,15 +65,15 @@ async def test_too_large_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPat
 async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that stays away is 408 on a connection that ends, and may be sent again."""
     monkeypatch.setattr(responses, "_LINGER_SECONDS", 0.01)
-    house = House(limits=Limits(idle_body_seconds=0.01))
+    harness = EdgeHarness(limits=limits_of(idle_body_seconds=0.01))
     scope, messages = edit(chunks=5)
-    wire = Wire(*messages[:2])
+    wire = FakeConnection(*messages[:2])
 
-    await house.app(scope, wire.receive, wire.send)
+    await harness.app(scope, wire.receive, wire.send)
 
     assert (wire.sent[0]["status"], wire.headers["connection"]) == (408, "close")
     assert wire.headers["x-should-retry"] == "true"
-    assert house.seen.inflight == 0
+    assert harness.seen.inflight == 0
 
 
 @pytest.mark.parametrize(
@@ -74,10 +81,10 @@ async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_what_starlette_refuses(status: int, code: str) -> None:
     """Starlette's own refusals come in the same envelope."""
-    scope = {"type": "http", "method": "GET", "path": "/x", "headers": []}
-    attach(scope, AccessRecord(request_id="r", method="GET", path="/x", started=0.0))
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/x", "headers": []}
+    begin_record(scope, 0.0)
 
-    reply = await responses.refuse_as_http(Request(scope), HTTPException(status))
+    reply = await responses.http_error_response(Request(scope), HTTPException(status))
 
     assert f'"code":"{code}"'.encode() in bytes(reply.body)
 
@@ -85,8 +92,8 @@ async def test_what_starlette_refuses(status: int, code: str) -> None:
 @pytest.mark.parametrize(
     ("handler", "error"),
     [
-        pytest.param(responses.refuse, HTTPException(404), id="gateway"),
-        pytest.param(responses.refuse_as_http, NotFound("x"), id="http"),
+        pytest.param(responses.error_response, HTTPException(404), id="gateway"),
+        pytest.param(responses.http_error_response, NotFound("x"), id="http"),
     ],
 )
 def test_not_theirs(handler: Any, error: Exception) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from prometheus_client import Counter
 
-from tests.downstream.harness import FILES, FORM, KEY, House
+from tests.downstream.harness import FILES, FORM, KEY, EdgeHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.anyio
 )
 async def test_edits_are_served_without_redirects(path: str) -> None:
     """A base URL without /v1, Azure's, and a slash at the end lead to the same page at once."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post(path, data=FORM, files=FILES)
 
     assert reply.status_code == 200
-    assert house.seen.told("started") == [("started", "/v1/images/edits")]
+    assert harness.seen.of("started") == [("started", "/v1/images/edits")]
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ async def test_nothing_here(
     method: str, path: str, status: int, says: str | None, allow: str | None
 ) -> None:
     """Unknown paths and wrong methods are refused in OpenAI's envelope, and name no new label."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.request(method, path)
 
     assert reply.status_code == status
@@ -67,7 +67,7 @@ async def test_nothing_here(
     if says:
         assert reply.json()["error"]["message"] == says
         assert reply.json()["error"]["type"] == "invalid_request_error"
-    (ended,) = house.seen.told("ended")
+    (ended,) = harness.seen.of("ended")
     assert ended[1] in {"_other", "/v1/images/edits", "/v1/images/edits/{edit_id}", "/healthz"}
     assert ended[2] in {"GET", "POST", "HEAD", "_OTHER"}
 
@@ -84,7 +84,7 @@ async def test_nothing_here(
 )
 async def test_a_base_url_set_wrong(path: str) -> None:
     """Who set the whole endpoint as the base URL is told what to set."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         reply = await client.post(path, data=FORM, files=FILES)
 
     error = reply.json()["error"]
@@ -102,14 +102,14 @@ async def test_a_base_url_set_wrong(path: str) -> None:
 )
 async def test_variations(path: str) -> None:
     """What OpenAI retired is gone here too, in the envelope and for good."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as client:
+    async with harness.client() as client:
         reply = await client.post(path, data=FORM, files=FILES)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (410, "gone")
     assert reply.headers["x-should-retry"] == "false"
-    assert house.seen.told("ended")[0][1] == "/v1/images/variations"
+    assert harness.seen.of("ended")[0][1] == "/v1/images/variations"
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ async def test_variations(path: str) -> None:
 )
 async def test_azure_deployment(deployment: str, model: str | None, taken: bool) -> None:
     """The form's model goes first where there is such; then what the path names; else 400."""
-    house = House()
+    harness = EdgeHarness()
     form = {"prompt": "a hat"} | ({"model": model} if model else {})
 
-    async with house.client(key=None) as client:
+    async with harness.client(key=None) as client:
         reply = await client.post(
             f"/openai/deployments/{deployment}/images/edits?api-version=2025-04-01-preview",
             data=form,
@@ -137,7 +137,7 @@ async def test_azure_deployment(deployment: str, model: str | None, taken: bool)
 
     if taken:
         assert reply.status_code == 200
-        assert house.service.edit_requests[0].edit.model == "wan2.5-i2i-preview"
+        assert harness.service.edit_requests[0].edit.model == "wan2.5-i2i-preview"
     else:
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, "model")
         assert f"'{model or deployment}' does not exist" in reply.json()["error"]["message"]
@@ -153,7 +153,7 @@ async def test_azure_deployment(deployment: str, model: str | None, taken: bool)
 )
 async def test_options(path: str, allow: str) -> None:
     """OPTIONS tells what a path takes, without a key."""
-    async with House().client(key=None) as client:
+    async with EdgeHarness().client(key=None) as client:
         reply = await client.options(path)
 
     assert (reply.status_code, reply.headers["allow"], reply.content) == (204, allow, b"")
@@ -162,7 +162,7 @@ async def test_options(path: str, allow: str) -> None:
 
 async def test_options_of_nothing() -> None:
     """An unknown path takes nothing."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         reply = await client.options("/v1/foo")
 
     assert reply.status_code == 404
@@ -171,7 +171,7 @@ async def test_options_of_nothing() -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-image-1", "/healthz", "/readyz"])
 async def test_head(path: str) -> None:
     """HEAD is answered wherever GET is, with its headers."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         head = await client.head(path)
         get = await client.get(path)
 
@@ -187,7 +187,7 @@ def model(name: str) -> dict[str, Any]:
 )
 async def test_models(path: str) -> None:
     """The list holds DashScope's name and its aliases."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         reply = await client.get(path)
 
     assert reply.json() == {
@@ -200,7 +200,7 @@ async def test_models(path: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/models/gpt-image-1", "/models/gpt-image-1/"])
 async def test_model(path: str) -> None:
     """One model is the bare object."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         reply = await client.get(path)
 
     assert reply.json() == model("gpt-image-1")
@@ -208,7 +208,7 @@ async def test_model(path: str) -> None:
 
 async def test_a_model_that_comes_later() -> None:
     """A name that is taken without being listed exists, too."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         reply = await client.get("/v1/models/gpt-image-9")
 
     assert reply.json() == model("gpt-image-9")
@@ -217,7 +217,7 @@ async def test_a_model_that_comes_later() -> None:
 @pytest.mark.parametrize("name", ["dall-e-9", "a%2Fb%20c", "a/b%20c"])
 async def test_unknown_model(name: str) -> None:
     """An unknown name, whatever slashes it has, is OpenAI's 404 and not an unknown path."""
-    async with House().client() as client:
+    async with EdgeHarness().client() as client:
         reply = await client.get(f"/v1/models/{name}")
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
@@ -226,23 +226,23 @@ async def test_unknown_model(name: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-image-1", "/v1/images/edits/1"])
 async def test_no_key(path: str) -> None:
     """Without a key nothing of OpenAI's API answers."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client(key=None) as client:
+    async with harness.client(key=None) as client:
         reply = await client.get(path)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
     assert reply.headers["www-authenticate"] == "Bearer"
-    assert house.seen.told("ended")[0][4] == "_unknown"
+    assert harness.seen.of("ended")[0][4] == "_unknown"
 
 
 async def test_health_and_readiness() -> None:
     """Draining ends readiness, not life; nobody needs a key to ask."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client(key=None) as client:
+    async with harness.client(key=None) as client:
         ready = await client.get("/readyz")
-        house.readiness.draining = True
+        harness.readiness.draining = True
         draining = await client.get("/readyz")
         health = await client.get("/healthz")
 
@@ -265,10 +265,10 @@ async def test_health_and_readiness() -> None:
 )
 async def test_metrics(accept: str, content_type: str, end: bytes) -> None:
     """The exposition comes in the format that the scraper asks for."""
-    house = House()
-    Counter("cats", "Seen.", registry=house.registry).inc()
+    harness = EdgeHarness()
+    Counter("cats", "Seen.", registry=harness.registry).inc()
 
-    async with house.client(key=None) as client:
+    async with harness.client(key=None) as client:
         reply = await client.get("/metrics", headers={"accept": accept})
 
     assert reply.headers["content-type"].startswith(content_type)
@@ -289,12 +289,12 @@ async def test_metrics(accept: str, content_type: str, end: bytes) -> None:
 )
 async def test_every_path_of_generations(path: str) -> None:
     """A generation is made at each of them; all count as one route, and no picture is asked for."""
-    house = House()
+    harness = EdgeHarness()
 
-    async with house.client() as http:
+    async with harness.client() as http:
         answered = await http.post(path, json={"prompt": "a hat", "model": "gpt-image-1"})
 
     assert answered.status_code == 200
-    assert house.seen.told("started") == [("started", "/v1/images/generations")]
-    (edit_request,) = house.service.edit_requests
-    assert (edit_request.edit.model, house.service.pictures) == ("wan2.5-t2i-preview", [()])
+    assert harness.seen.of("started") == [("started", "/v1/images/generations")]
+    (edit_request,) = harness.service.edit_requests
+    assert (edit_request.edit.model, harness.service.pictures) == ("wan2.5-t2i-preview", [()])

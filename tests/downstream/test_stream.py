@@ -13,8 +13,8 @@ from gateway.domain.clock import Phases
 from gateway.domain.edit import Size
 from gateway.domain.errors import ContentRefused, GatewayError, StillRunning
 from gateway.edits.request import EditResult
-from tests.downstream.harness import TOLD, House, Wire, answer
-from tests.downstream.kept_awake import STREAM, ending, events, send
+from tests.downstream.harness import TOLD, EdgeHarness, FakeConnection, answer
+from tests.downstream.kept_awake import STREAM, end_with, events, send
 from tests.warp import WARP
 
 pytestmark = pytest.mark.anyio
@@ -27,10 +27,10 @@ def anyio_backend() -> tuple[str, Mapping[str, Any]]:
 
 async def test_a_stream() -> None:
     """Each picture is an event with every field of the schema, and the last byte is delivered."""
-    house = House(measure=lambda picture: Size(3, 5) if picture == b"one" else None)
-    waiter = ending(house, answer(pictures=(b"one", b"two"), requested=2, ignored=("user",)))
+    harness = EdgeHarness(measure=lambda picture: Size(3, 5) if picture == b"one" else None)
+    waiter = end_with(harness, answer(pictures=(b"one", b"two"), requested=2, ignored=("user",)))
 
-    wire = await send(house)
+    wire = await send(harness)
 
     whole = {
         "type": "image_edit.completed",
@@ -66,11 +66,11 @@ async def test_a_stream() -> None:
 
 async def test_heartbeats_of_a_stream() -> None:
     """The head goes out with the first beat; what is known only later stands in comments."""
-    house = House()
+    harness = EdgeHarness()
     told = replace(TOLD, task_ids=(), status="waiting")
-    waiter = ending(house, answer(requested=2), after=17.0, told=told)
+    waiter = end_with(harness, answer(requested=2), after=17.0, told=told)
 
-    wire = await send(house, {**STREAM, "quality": "high"})
+    wire = await send(harness, {**STREAM, "quality": "high"})
 
     beats, after = wire.body.rsplit(b": keep-alive\n\n", 1)
     assert (beats + b": keep-alive\n\n") == b": keep-alive\n\n" * 3
@@ -84,28 +84,28 @@ async def test_heartbeats_of_a_stream() -> None:
     ]
     assert len(events(wire.body)) == 1
     assert (waiter.was_delivered, waiter.extended) == (True, 540.0)
-    assert house.seen.lines[0].outcome == "ok"
+    assert harness.seen.lines[0].outcome == "ok"
 
 
 async def test_a_stream_of_urls() -> None:
     """Events have no place for a URL: asked for both, the field to change is named."""
-    house = House()
+    harness = EdgeHarness()
 
-    wire = await send(house, {**STREAM, "response_format": "url"})
+    wire = await send(harness, {**STREAM, "response_format": "url"})
 
     assert wire.sent[0]["status"] == 400
     assert json.loads(wire.body)["error"]["param"] == "response_format"
-    assert house.service.edit_requests == []
+    assert harness.service.edit_requests == []
 
 
 async def test_an_error_in_a_stream() -> None:
     """After the head an error is an event that SDKs raise; log and metric tell what it was."""
-    house = House()
+    harness = EdgeHarness()
     error = StillRunning("Not yet.", retry_after=3.5)
     error.edit_id = "edit_1"
-    waiter = ending(house, error, after=6.0)
+    waiter = end_with(harness, error, after=6.0)
 
-    wire = await send(house)
+    wire = await send(harness)
 
     assert events(wire.body) == [
         (
@@ -125,9 +125,9 @@ async def test_an_error_in_a_stream() -> None:
     assert b": retry-after-ms: 3500\n" in wire.body
     assert wire.sent[0]["status"] == 200
     assert not wire.sent[-1]["more_body"]
-    assert house.seen.told("late error") == [("late error", 503, "acme")]
-    (line,) = house.seen.lines
-    assert (line.status, line.outcome, line.told) == (200, "still_running", TOLD)
+    assert harness.seen.of("late error") == [("late error", 503, "acme")]
+    (line,) = harness.seen.lines
+    assert (line.status, line.outcome, line.edit) == (200, "still_running", TOLD)
     assert not waiter.was_delivered
 
 
@@ -141,8 +141,8 @@ async def test_an_error_in_a_stream() -> None:
 )
 async def test_customer_leaves_a_stream(outcome: EditResult | GatewayError, place: str) -> None:
     """Who leaves in the middle has got nothing: the edit stays to be had by a retry."""
-    house, wire = House(), Wire()
-    waiter = ending(house, outcome, after=12.0)
+    harness, wire = EdgeHarness(), FakeConnection()
+    waiter = end_with(harness, outcome, after=12.0)
 
     def cut(message: Message) -> None:
         said = message.get("body", b"")
@@ -150,21 +150,21 @@ async def test_customer_leaves_a_stream(outcome: EditResult | GatewayError, plac
             wire.hang_up.set()
 
     wire.on_send, wire.waits = cut, True
-    await send(house, STREAM, wire)
+    await send(harness, STREAM, wire)
 
     assert not waiter.was_delivered
-    assert house.service.left == 1
-    assert house.seen.told("disconnected") == [("disconnected", place)]
-    assert house.seen.lines[0].outcome == "customer_left"
+    assert harness.service.left == 1
+    assert harness.seen.of("disconnected") == [("disconnected", place)]
+    assert harness.seen.lines[0].outcome == "customer_left"
     assert wire.sent[-1]["more_body"]
 
 
 async def test_a_stream_is_waited_for() -> None:
     """Whoever asks for a stream waits for it, whatever else it prefers."""
-    house = House()
-    ending(house, answer())
+    harness = EdgeHarness()
+    end_with(harness, answer())
 
-    wire = await send(house, headers={"prefer": "respond-async"})
+    wire = await send(harness, headers={"prefer": "respond-async"})
 
     assert (wire.sent[0]["status"], len(events(wire.body))) == (200, 1)
     assert "preference-applied" not in wire.headers
@@ -172,11 +172,11 @@ async def test_a_stream_is_waited_for() -> None:
 
 async def test_phases_of_a_late_error() -> None:
     """The time of telling an error in a stream is told as such."""
-    house = House()
-    ending(house, ContentRefused("No."), after=6.0)
+    harness = EdgeHarness()
+    end_with(harness, ContentRefused("No."), after=6.0)
 
-    await send(house)
+    await send(harness)
 
-    phases = house.seen.lines[0].phases
+    phases = harness.seen.lines[0].phases
     assert isinstance(phases, Phases)
     assert phases.phase == "respond"

@@ -6,12 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.clock import Phases
-from gateway.domain.edit import Picture
-from gateway.downstream.viewers import MOST_THUMBNAILS, Thumbnails, WatchedService
-from tests.downstream.harness import ACME, TOLD, FakeDesk
-from tests.fakes import an_ask
-from tests.warp import WARP, WarpClock
+from gateway.downstream.viewers import MOST_THUMBNAILS, Thumbnails
+from tests.warp import WARP
 
 pytestmark = pytest.mark.anyio
 
@@ -47,35 +43,17 @@ async def at_work(thumbnails: Thumbnails) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def attend(service: WatchedService, content: bytes) -> None:
-    edit_request = an_ask(WarpClock(), ACME)
-    edit_request.pictures = (Picture(content=content, media_type="image/png"),) if content else ()
-    async with service.attend(edit_request) as waiter:
-        assert waiter.told is TOLD
-
-
-async def test_a_generation_has_none() -> None:
-    """What is made from a prompt alone is attended all the same, and nothing is shrunk."""
-    shrinker = Shrinker()
-    thumbnails = shrinker.thumbnails()
-
-    async with at_work(thumbnails):
-        await attend(WatchedService(FakeDesk(), thumbnails), b"")
-
-    assert shrinker.seen == []
-
-
 async def test_a_picture_of_an_edit() -> None:
     """While somebody watches, the first picture of an edit is shrunk and kept by its id."""
     shrinker = Shrinker()
     thumbnails = shrinker.thumbnails()
 
     async with at_work(thumbnails):
-        await attend(WatchedService(FakeDesk(), thumbnails), b"picture")
-    await attend(WatchedService(FakeDesk(), thumbnails), b"again")
+        thumbnails.offer("edit_1", b"picture")
+    thumbnails.offer("edit_1", b"again")
 
     assert thumbnails.of("edit_1") == b"pic"
-    assert thumbnails.known() == ("edit_1",)
+    assert thumbnails.edit_ids() == ("edit_1",)
     assert thumbnails.of("edit_2") is None
     assert shrinker.seen == [b"picture"]
 
@@ -84,7 +62,7 @@ async def test_a_picture_of_an_edit() -> None:
     ("watched", "content"),
     [
         pytest.param(False, b"picture", id="nobody watches"),
-        pytest.param(True, b"", id="a URL"),
+        pytest.param(True, b"", id="a URL or a generation"),
         pytest.param(True, bytes(4_000_001), id="too large"),
         pytest.param(True, b"bad", id="not readable"),
     ],
@@ -95,9 +73,9 @@ async def test_no_picture(watched: bool, content: bytes) -> None:
     thumbnails = shrinker.thumbnails()
 
     async with at_work(thumbnails):
-        await attend(WatchedService(FakeDesk(), thumbnails), content)
+        thumbnails.offer("edit_1", content)
 
-    assert thumbnails.known() == ()
+    assert thumbnails.edit_ids() == ()
     assert shrinker.seen == ([b"bad"] if content == b"bad" else [])
 
 
@@ -107,9 +85,7 @@ async def test_a_burst_is_cut() -> None:
     thumbnails = shrinker.thumbnails()
 
     for number in range(30):
-        if thumbnails.wanted(b"picture"):
-            thumbnails.offer(f"edit_{number}", b"picture")
-    thumbnails.offer("edit_99", b"picture")
+        thumbnails.offer(f"edit_{number}", b"picture")
     async with at_work(thumbnails):
         pass
 
@@ -133,14 +109,5 @@ async def test_few_are_kept(length: int, kept: int) -> None:
             thumbnails.offer(f"edit_{number}", b"picture")
             await asyncio.sleep(0.2)
 
-    assert len(thumbnails.known()) == kept
-    assert ("edit_149" in thumbnails.known()) == bool(kept)
-
-
-async def test_the_rest_of_the_desk() -> None:
-    """Looking an edit up and calling it off go to the service as they are."""
-    service = WatchedService(FakeDesk(), Shrinker().thumbnails())
-
-    async with service.collect(ACME, "edit_1", patience=1.0, phases=Phases(started=0.0)) as waiter:
-        assert waiter.told is TOLD
-    assert await service.withdraw(ACME, "edit_1") is TOLD
+    assert len(thumbnails.edit_ids()) == kept
+    assert ("edit_149" in thumbnails.edit_ids()) == bool(kept)

@@ -6,8 +6,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import Overloaded
-from gateway.downstream.body import ClientLeft
-from gateway.downstream.disconnect import DisconnectWatch
+from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
 from gateway.downstream.viewers import HEARTBEAT_SECONDS, MOST_VIEWERS, Viewers
 from tests.warp import WARP, WarpClock
 
@@ -43,7 +42,7 @@ class Viewer:
     async def watch(self) -> None:
         async with DisconnectWatch(self._receive) as client:
             try:
-                await self._stage.viewers.show(self._send, client)
+                await self._stage.viewers.stream(self._send, client)
             except ClientLeft:
                 self.left = True
 
