@@ -1,4 +1,4 @@
-"""``wan-gateway key``: a key for a client, of which the config keeps only the hash."""
+"""``wan-gateway key``: make a key for a client; the config holds only its hash."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _RANDOM_BYTES = 32  # 43 characters; too many to guess, so a plain hash keeps it
 def run(args: Namespace, _environ: Mapping[str, str]) -> int:
     """Print a new key once, and the line for the config."""
     if args.tenant is not None and not NAME.fullmatch(args.tenant):
-        raise ConfigError("--tenant: is not a name; use up to 63 of a-z, 0-9, _ and -")
+        raise ConfigError("--tenant: is not a valid name; use up to 63 of a-z, 0-9, _ and -")
     key = f"wk-{token_urlsafe(_RANDOM_BYTES)}"
     print("For the client, shown only once:\n")
     print(f"  {key}\n")

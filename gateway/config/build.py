@@ -1,4 +1,4 @@
-"""From the tables of a config to Config: the rules that hold across tables live here."""
+"""Tables → Config: the checks that need more than one key, and the objects that result."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     Check *values*, the tables of a config, and join them.
 
     Raises:
-        ConfigError: the first thing that is wrong.
+        ConfigError: the first error that was found.
     """
     root = Table(source, "", values)
     root.only(_TABLES)
@@ -106,10 +106,10 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
 
 def refuse_open_to_the_network(config: Config) -> None:
     """
-    Keep a tenant without keys on loopback: whoever reaches it spends the operator's money.
+    Refuse a tenant without keys off loopback: anyone could spend the operator's money.
 
     Raises:
-        ConfigError: anyone on the network could.
+        ConfigError: the host is not a loopback address.
     """
     if config.open_tenant is None or is_loopback(config.server.host):
         return
@@ -130,37 +130,37 @@ def _server(root: Table) -> Server:
 
 def read_dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
     """Read ``[dashboard]``, with its token."""
-    said = read(DashboardTable, table)
-    if not said.on:
+    values = read(DashboardTable, table)
+    if not values.on:
         return Dashboard()
-    token = None if said.token is None else secret(table, "token", said.token, environ)
+    token = None if values.token is None else secret(table, "token", values.token, environ)
     if token is not None and len(token) < _SHORTEST_TOKEN:
         what = f"it has fewer than {_SHORTEST_TOKEN} characters and could be guessed"
         raise table.wrong("token", what, 'make one by "openssl rand -hex 24"')
-    return Dashboard(on=True, token=token, thumbnails=said.thumbnails)
+    return Dashboard(on=True, token=token, thumbnails=values.thumbnails)
 
 
 def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[Metrics, str | None]:
     """Return where metrics are read, and what a scraper has to present."""
-    said = read(Metrics, table)
-    if said.host is not None and not said.port:
-        raise table.wrong("host", "there is not a port of its own", "set port, or remove host")
-    return said, None if said.token is None else secret(table, "token", said.token, environ)
+    values = read(Metrics, table)
+    if values.host is not None and not values.port:
+        raise table.wrong("host", "needs metrics.port", "set port, or remove host")
+    return values, None if values.token is None else secret(table, "token", values.token, environ)
 
 
 def _traces(table: Table, environ: Mapping[str, str]) -> tuple[Traces, Mapping[str, str]]:
     """Return where traces go and how many, and the headers that go with them."""
     plain = {key: value for key, value in table.values.items() if key != "headers"}
-    said = read(Traces, Table(table.source, table.path, plain))
+    values = read(Traces, Table(table.source, table.path, plain))
     given = table.table("headers")
     headers = {name: _header(given, name, environ) for name in given.values}
-    if said.endpoint is None:
-        return said, MappingProxyType(headers)
-    said = replace(said, endpoint=_collector_url(table, said.endpoint, environ))
+    if values.endpoint is None:
+        return values, MappingProxyType(headers)
+    values = replace(values, endpoint=_collector_url(table, values.endpoint, environ))
     if not _can_export_traces():
-        what = "needs what is not installed"
+        what = "needs a package that is not installed"
         raise table.wrong("endpoint", what, "run pip install 'wan-gateway[otel]', or remove it")
-    return said, MappingProxyType(headers)
+    return values, MappingProxyType(headers)
 
 
 def _header(table: Table, name: str, environ: Mapping[str, str]) -> str:
@@ -191,16 +191,16 @@ def _regions(table: Table) -> dict[str, Region]:
 
 
 def _region(name: str, table: Table) -> Region:
-    said = read(RegionTable, table)
-    base_url = said.base_url or BASE_URLS.get(name)
+    values = read(RegionTable, table)
+    base_url = values.base_url or BASE_URLS.get(name)
     if base_url is None:
         raise table.wrong("base_url", "is missing", f"only {one_of(BASE_URLS)} have one built in")
     url = urlsplit(base_url)
     if _is_alibabas(url.hostname) and url.path != _NATIVE:
         what = f"{shown(url.path)} is not the native API of DashScope"
         raise table.wrong("base_url", what, f'use "{url.scheme}://{url.netloc}{_NATIVE}"')
-    hosts = said.result_hosts or _result_hosts(base_url)
-    return Region(name, base_url, hosts, said.previous)
+    hosts = values.result_hosts or _result_hosts(base_url)
+    return Region(name, base_url, hosts, values.previous)
 
 
 def _is_alibabas(host: str | None) -> bool:
@@ -208,7 +208,7 @@ def _is_alibabas(host: str | None) -> bool:
 
 
 def _result_hosts(base_url: str) -> tuple[str, ...]:
-    """Aliyun's storage; and a sandbox, which serves its results itself."""
+    """Return Aliyun's storage, and the host of a sandbox, which serves its results itself."""
     url = urlsplit(base_url)
     own = () if _is_alibabas(url.hostname) else (url.netloc,)
     return (f"*.{_ALIYUN}", *own)
@@ -220,10 +220,10 @@ def _upstreams(
     if not table.values:
         raise table.wrong("", "is empty", "add [upstreams.NAME] with a region and a key")
     tables = table.tables()
-    said = {name: read(UpstreamTable, one) for name, one in tables.items()}
+    values = {name: read(UpstreamTable, one) for name, one in tables.items()}
     for name, one in tables.items():
-        _known_region(one, said[name].region, regions)
-    accounts = _with_tables(_accounts(tables, said), of_accounts)
+        _known_region(one, values[name].region, regions)
+    accounts = _with_tables(_accounts(tables, values), of_accounts)
     return {
         name: Upstream(
             name=name,
@@ -231,7 +231,7 @@ def _upstreams(
             account=accounts[one.account or name],
             key=secret(tables[name], "key", one.key, environ),
         )
-        for name, one in said.items()
+        for name, one in values.items()
     }
 
 
@@ -240,16 +240,18 @@ def _known_region(table: Table, region: str, regions: Iterable[str]) -> None:
         raise table.wrong("region", f"{shown(region)} is not a region", f"use {one_of(regions)}")
 
 
-def _accounts(tables: Mapping[str, Table], said: Mapping[str, UpstreamTable]) -> dict[str, Account]:
-    """Join what the upstreams of one account say of its limits: once, or alike."""
+def _accounts(
+    tables: Mapping[str, Table], values: Mapping[str, UpstreamTable]
+) -> dict[str, Account]:
+    """Collect the limits of each account from its upstreams, which must not differ."""
     first_of: dict[str, str] = {}
     limits: dict[str, dict[str, tuple[str, float]]] = {}
-    for name, one in said.items():
+    for name, one in values.items():
         account = one.account or name
         first = first_of.setdefault(account, name)
-        if one.region != said[first].region:
-            what = f"{shown(account)} is in {said[first].region} by upstreams.{first}"
-            remedy = f'name it apart by region, such as "{account}-{one.region}"'
+        if one.region != values[first].region:
+            what = f"{shown(account)} is in {values[first].region} by upstreams.{first}"
+            remedy = f'use another name in each region, such as "{account}-{one.region}"'
             raise tables[name].wrong("account", what, remedy)
         stated = limits.setdefault(account, {})
         for limit in _LIMITS:
@@ -259,15 +261,15 @@ def _accounts(tables: Mapping[str, Table], said: Mapping[str, UpstreamTable]) ->
             by, agreed = stated.setdefault(limit, (name, value))
             if agreed != value:
                 what = f"got {value:g}, but upstreams.{by} of the same account says {agreed:g}"
-                raise tables[name].wrong(limit, what, "say it once, or alike")
+                raise tables[name].wrong(limit, what, "state it once, or the same value")
     return {
-        account: _account(account, said[first].region, limits[account])
+        account: _account(account, values[first].region, limits[account])
         for account, first in first_of.items()
     }
 
 
 def _with_tables(accounts: dict[str, Account], table: Table) -> dict[str, Account]:
-    """Add what ``[accounts.NAME]`` says."""
+    """Add the keys of ``[accounts.NAME]``."""
     for name, one in table.tables().items():
         if name not in accounts:
             raise one.wrong("", "is not an account of an upstream", f"use {one_of(accounts)}")
@@ -289,27 +291,27 @@ def _tenants(
     tenant_by_key: dict[bytes, str] = {}
     open_tenant: str | None = None
     for name, one in table.tables().items():
-        said = read(TenantTable, one)
-        region = said.region or _first_region(said, upstreams)
+        values = read(TenantTable, one)
+        region = values.region or _first_region(values, upstreams)
         _known_region(one, region, regions)
-        tenants[name] = _tenant(name, one, said, region, upstreams)
-        if said.open:
-            open_tenant = _only_open(one, name, said, open_tenant)
-        elif not said.keys:
+        tenants[name] = _tenant(name, one, values, region, upstreams)
+        if values.open:
+            open_tenant = _only_open(one, name, values, open_tenant)
+        elif not values.keys:
             remedy = f'"wan-gateway key --tenant {name}" prints the line'
             raise one.wrong("keys", "is missing", remedy)
-        _claim(one, name, said.keys, tenant_by_key)
+        _claim(one, name, values.keys, tenant_by_key)
     return tenants, tenant_by_key, open_tenant
 
 
-def _first_region(said: TenantTable, upstreams: Mapping[str, Upstream]) -> str:
-    """Return the region of a tenant that names none."""
-    own = [upstreams[name] for name in said.upstreams or () if name in upstreams]
+def _first_region(values: TenantTable, upstreams: Mapping[str, Upstream]) -> str:
+    """Return the region of a tenant without the key ``region``."""
+    own = [upstreams[name] for name in values.upstreams or () if name in upstreams]
     return next(iter([*own, *upstreams.values()])).region.name
 
 
-def _only_open(table: Table, name: str, said: TenantTable, other: str | None) -> str:
-    if said.keys:
+def _only_open(table: Table, name: str, values: TenantTable, other: str | None) -> str:
+    if values.keys:
         raise table.wrong("open", "an open tenant takes any key", "remove keys, or open")
     if other is not None:
         raise table.wrong("open", f"tenants.{other} is open too", "give one of them keys")
@@ -325,22 +327,22 @@ def _claim(table: Table, name: str, keys: Iterable[bytes], tenant_by_key: dict[b
 
 
 def _tenant(
-    name: str, table: Table, said: TenantTable, region: str, upstreams: Mapping[str, Upstream]
+    name: str, table: Table, values: TenantTable, region: str, upstreams: Mapping[str, Upstream]
 ) -> Tenant:
-    own = _own_upstreams(table, said, region, upstreams)
-    shared = {field.name for field in fields(Tenant)} & {field.name for field in fields(said)}
-    as_said = {key: getattr(said, key) for key in shared - {"region", "upstreams"}}
+    own = _own_upstreams(table, values, region, upstreams)
+    shared = {field.name for field in fields(Tenant)} & {field.name for field in fields(values)}
+    as_said = {key: getattr(values, key) for key in shared - {"region", "upstreams"}}
     return Tenant(name=name, region=region, upstreams=own, **as_said)
 
 
 def _own_upstreams(
-    table: Table, said: TenantTable, region: str, upstreams: Mapping[str, Upstream]
+    table: Table, values: TenantTable, region: str, upstreams: Mapping[str, Upstream]
 ) -> tuple[Upstream, ...]:
     local = {name: up for name, up in upstreams.items() if up.region.name == region}
     if not local:
         remedy = f'add [upstreams.NAME] with region = "{region}"'
         raise table.wrong("region", f"no upstream is in {region}", remedy)
-    for name in said.upstreams or ():
+    for name in values.upstreams or ():
         if name not in upstreams:
             raise table.wrong(
                 "upstreams", f"{shown(name)} is not an upstream", f"use {one_of(local)}"
@@ -348,4 +350,4 @@ def _own_upstreams(
         if name not in local:
             what = f"{name} is in {upstreams[name].region.name}, the tenant in {region}"
             raise table.wrong("upstreams", what, f"use {one_of(local)}")
-    return tuple(local[name] for name in said.upstreams or local)
+    return tuple(local[name] for name in values.upstreams or local)

@@ -1,4 +1,4 @@
-"""What a config means, in words, for ``wan-gateway check``: without any key."""
+"""Explain a config in words, for ``wan-gateway check``; no key is shown."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -126,7 +126,7 @@ def _tenant(config: Config, tenant: Tenant) -> str:
     if tenant.cut_off_seconds:
         says.append(f"answered before its proxy cuts at {tenant.cut_off_seconds:g} s")
     if tenant.keep_alive is KeepAlive.WHITESPACE:
-        says.append("kept awake by blanks while a task runs")
+        says.append("blanks are sent while a task runs")
     return f"tenant {tenant.name}: {'; '.join(says)}"
 
 
@@ -135,7 +135,7 @@ def _keeps(tenant: Tenant) -> bool:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Yield what is allowed and probably not meant, one line each."""
+    """Yield what is allowed and probably not intended, one line each."""
     if config.state.path == "memory":
         yield 'with state.path = "memory" a restart forgets edits that were paid for'
     for name in _used_regions(config):

@@ -1,4 +1,4 @@
-"""Where a config comes from: a TOML file, or the environment alone."""
+"""Load a config from a TOML file, or from the environment alone."""
 
 import tomllib
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def load_config_to_run(file: Path | None, environ: Mapping[str, str]) -> Config:
 
 def load_place(file: Path | None) -> tuple[Server, State]:
     """
-    Read where a gateway listens and keeps its ledger, for who has none of its keys.
+    Read only where a gateway listens and keeps its ledger, which needs none of its keys.
 
     Raises:
         ConfigError: one line, as for load_config.
@@ -64,7 +64,7 @@ def load_place(file: Path | None) -> tuple[Server, State]:
 
 def load_watch(file: Path, environ: Mapping[str, str]) -> tuple[Server, Dashboard]:
     """
-    Read where a gateway listens and who may look at it, for who has none of its other keys.
+    Read only where a gateway listens and its dashboard, which needs no other key.
 
     Raises:
         ConfigError: one line, as for load_config.
@@ -92,7 +92,7 @@ def config_from_environ(environ: Mapping[str, str]) -> Config:
     values = {
         "regions": {region: {"base_url": base_url} if base_url else {}},
         "upstreams": {"default": {"region": region, "key": "env:DASHSCOPE_API_KEY"}},
-        "tenants": {"default": {"region": region} | _customers(table)},
+        "tenants": {"default": {"region": region} | _clients(table)},
     }
     return build(_ENVIRONMENT, values, environ)
 
@@ -131,8 +131,8 @@ def _variable(table: Table, name: str, rule: Rule) -> Any:
     return take(table, name, rule) if table.values.get(name) else None
 
 
-def _customers(table: Table) -> dict[str, Any]:
-    """Who may call. An empty key is a slip, not a wish to be open."""
+def _clients(table: Table) -> dict[str, Any]:
+    """Return who may call. An empty key is a mistake, not a wish to be open."""
     key = table.values.get("WAN_GATEWAY_KEY")
     if key is None:
         return {"open": True}

@@ -144,7 +144,7 @@ def read_prices(table: Table, regions: Iterable[str]) -> Mapping[tuple[str, str]
             raise table.wrong(region, f"{shown(region)} is not a region", f"use {one_of(known)}")
         one.only(MODELS)
         for model in one.values:
-            said = take(one, model, PriceRule())
+            values = take(one, model, PriceRule())
             currency = CURRENCIES.get(region, "CNY")
-            prices[region, model] = said if isinstance(said, Price) else Price(said, currency)
+            prices[region, model] = values if isinstance(values, Price) else Price(values, currency)
     return MappingProxyType(prices)

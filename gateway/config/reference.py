@@ -67,7 +67,7 @@ _ALIASES = ConfigKey(
     one_of(MODELS),
     "OpenAI's names of image models",
     "",
-    "Another name that customers may ask for.",
+    "Another name that clients may request.",
 )
 
 
@@ -85,7 +85,7 @@ _PRICES = ConfigKey(
     PriceRule().takes,
     "DashScope's list price, where it is known",
     "",
-    "Of a picture that the model of this name makes there, for the estimate of cost.",
+    "The price of a picture by this model in this region, for the cost estimate.",
 )
 
 

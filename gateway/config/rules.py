@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class Unfit(Exception):
-    """A value breaks its rule; the text is the middle of a complaint."""
+    """A value breaks its rule; the text is the middle of the error."""
 
 
 class Rule(Protocol):

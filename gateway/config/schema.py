@@ -1,8 +1,9 @@
 """
-Every key of a config file, one frozen dataclass for each table; the README mirrors it.
+Every key of a config file, one frozen dataclass for each table.
 
-A field is a key: its type is what the program gets, its default what an absent key
-means, and its Key what an operator may write. An absent default makes it required.
+A field is a key: its type is what the program gets, its default what an absent key means, and
+its Key what an operator may write. A field without a default is required. A test compares
+docs/reference/config.md with this file.
 """
 
 from collections.abc import Mapping
@@ -57,16 +58,16 @@ class Server:
     host: Annotated[str, Key(Text(), "The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Key(Whole(0, 65535), "The port; 0 takes a free one.")] = 8080
     max_wait_seconds: Annotated[
-        float, Key(Number(0), "The longest that a customer is kept waiting.", "seconds")
+        float, Key(Number(0), "The longest time that a client is kept waiting.", "seconds")
     ] = 540
     drain_seconds: Annotated[
-        float, Key(Number(0, or_least=True), "How long SIGTERM lets edits run on.", "seconds")
+        float, Key(Number(0, or_least=True), "How long edits may go on after SIGTERM.", "seconds")
     ] = 150
     max_body_bytes: Annotated[
         int, Key(Whole(1024), "The largest request; a larger one is 413.", "bytes")
     ] = 64 * _MIB
     max_bytes_in_flight: Annotated[
-        int, Key(Whole(1024), "Of all requests together; beyond it: 503.", "bytes")
+        int, Key(Whole(1024), "The bodies of all requests together; beyond it: 503.", "bytes")
     ] = 512 * _MIB
     inline_bytes: Annotated[
         int, Key(Whole(0), "The pictures of a larger submit are uploaded first.", "bytes")
@@ -76,10 +77,10 @@ class Server:
         float, Key(Number(0), "The longest silence within a body.", "seconds")
     ] = 20
     heartbeat_seconds: Annotated[
-        float, Key(Number(0), "How often a customer who is kept awake hears of us.", "seconds")
+        float, Key(Number(0), "The interval of heartbeats to a client that waits.", "seconds")
     ] = 5
     cors_origins: Annotated[
-        tuple[str, ...], Key(Origins(), "Web pages whose scripts may call; empty: none.")
+        tuple[str, ...], Key(Origins(), "Origins of web pages whose scripts may call; empty: none.")
     ] = ()
 
 
@@ -108,9 +109,7 @@ class ClusterTable:
             "Where the other nodes reach this one.",
         ),
     ]
-    secret: Annotated[
-        str, Key(KeyReference(), "Where the secret is kept by which nodes know each other.")
-    ]
+    secret: Annotated[str, Key(KeyReference(), "Where the secret is kept that the nodes share.")]
     lease_seconds: Annotated[
         float,
         Key(
@@ -149,10 +148,10 @@ class Metrics:
     """``[metrics]``"""
 
     port: Annotated[
-        int, Key(Whole(0, 65535), "Of its own for /metrics; 0: on server.port with the rest.")
+        int, Key(Whole(0, 65535), "A port of its own for /metrics; 0: it is on server.port.")
     ] = 0
     host: Annotated[
-        str | None, Key(Text(), "The address of that port.", default="that of server")
+        str | None, Key(Text(), "The address to listen on there.", default="that of server")
     ] = None
     token: Annotated[
         str | None,
@@ -176,7 +175,7 @@ class Traces:
         float | None,
         Key(
             Share(),
-            "Share of the edits that are traced, where the customer's own trace does not tell.",
+            "Share of edits that are traced, unless the client's own trace decides.",
             default="what OTEL_TRACES_SAMPLER says, or 1",
         ),
     ] = None
@@ -192,7 +191,7 @@ class DashboardTable:
         Key(
             KeyReference(),
             "Where the token that opens it is kept; required behind a proxy.",
-            default="none: only this machine may look",
+            default="none: loopback only",
         ),
     ] = None
     thumbnails: Annotated[
@@ -233,7 +232,7 @@ class RegionTable:
         tuple[str, ...] | None,
         Key(
             Hosts(),
-            "Whence results may be downloaded.",
+            "Hosts from which results may be downloaded.",
             default='["*.aliyuncs.com"], and the host of another base_url',
         ),
     ] = None
@@ -261,7 +260,7 @@ class UpstreamTable:
         float | None,
         Key(
             Number(0),
-            "Of the account.",
+            "Submits to the account.",
             "per second",
             default=f"{_ACCOUNT.submits_per_second:g}",
         ),
@@ -270,7 +269,7 @@ class UpstreamTable:
         int | None,
         Key(
             Whole(1),
-            "That the account runs at once.",
+            "Tasks that the account runs at once.",
             "tasks",
             default=f"{_ACCOUNT.running_tasks:g}",
         ),
@@ -279,7 +278,7 @@ class UpstreamTable:
         float | None,
         Key(
             Number(0),
-            "Of the account: fetch, list, cancel.",
+            "Fetch, list and cancel calls of the account.",
             "per second",
             default=f"{_ACCOUNT.polls_per_second:g}",
         ),
@@ -288,7 +287,7 @@ class UpstreamTable:
         int | None,
         Key(
             Whole(0),
-            "Submitted beyond running_tasks, so no slot idles.",
+            "Tasks submitted beyond running_tasks, so that no slot is idle.",
             "tasks",
             default=f"{_ACCOUNT.pending_ahead:g}",
         ),
@@ -301,7 +300,10 @@ class AccountTable:
 
     shared: Annotated[
         bool,
-        Key(Flag(), "true: others make tasks on it, so a lost answer is not looked up by prompt."),
+        Key(
+            Flag(),
+            "true: others use it, too, so a lost submit is not looked up by its prompt.",
+        ),
     ] = False
 
 
@@ -319,7 +321,7 @@ class TenantTable:
     ] = None
     keys: Annotated[
         tuple[bytes, ...],
-        Key(Hashes(), "Of the customer's keys.", default="none: required unless open"),
+        Key(Hashes(), "Hashes of the client's keys.", default="none: required unless open"),
     ] = ()
     open: Annotated[bool, Key(Flag(), "Take any key or none; on loopback only.")] = False
     upstreams: Annotated[
@@ -344,7 +346,11 @@ class TenantTable:
     strict: Annotated[bool, Key(Flag(), "true: an unknown field is 400.")] = _TENANT.strict
     cut_off_seconds: Annotated[
         float,
-        Key(Number(0, or_least=True), "When the proxy in front cuts; 0: never.", "seconds"),
+        Key(
+            Number(0, or_least=True),
+            "When a proxy in front cuts the connection; 0: never.",
+            "seconds",
+        ),
     ] = _TENANT.cut_off_seconds
     keep_alive: Annotated[
         KeepAlive,
@@ -357,12 +363,13 @@ class TenantTable:
         EqualEdits,
         Key(
             Choice(tuple(EqualEdits)),
-            "join: equal requests in flight are one edit; for proxies that hold on.",
+            "join: equal requests in flight are one edit, for proxies that stay connected when "
+            "their client is gone.",
         ),
     ] = _TENANT.equal_edits
-    weight: Annotated[int, Key(Whole(1), "Its share of a crowded account.")] = _TENANT.weight
+    weight: Annotated[int, Key(Whole(1), "Its share of a busy account.")] = _TENANT.weight
     max_waiting: Annotated[
-        int, Key(Whole(0), "In line; one more is refused with 429.", "edits")
+        int, Key(Whole(0), "Edits in the queue; one more is refused with 429.", "edits")
     ] = _TENANT.max_waiting
     max_running: Annotated[int, Key(Whole(0), "At once; 0: as many as the account.", "tasks")] = (
         _TENANT.max_running
@@ -371,7 +378,7 @@ class TenantTable:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that a config says, checked as a whole."""
+    """A whole config, checked."""
 
     source: str
     """The file it came from, or ``environment``."""
@@ -381,11 +388,11 @@ class Config:
     dashboard: Dashboard
     metrics: Metrics
     metrics_token: str | None = field(repr=False)
-    """What a scraper has to present; ``None``: nothing."""
+    """The bearer token that a scraper has to send; ``None``: none."""
     traces: Traces
     traces_headers: Mapping[str, str] = field(repr=False)
     catalogs: Mapping[Operation, Catalog]
-    """Which models clients may ask for, by what is to be done."""
+    """Which models clients may request, by operation."""
     regions: Mapping[str, Region]
     accounts: Mapping[str, Account]
     """By name; an account is in one region."""
@@ -394,13 +401,13 @@ class Config:
     tenant_by_key: Mapping[bytes, str] = field(repr=False)
     """The raw sha256 of a client's key (32 bytes) → its tenant's name."""
     open_tenant: str | None
-    """Who gets the edits of unknown keys; only ever set on loopback."""
+    """The tenant of requests without a known key; only on loopback."""
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
-    """Of a picture, by region and model."""
+    """The price of a picture, by region and model."""
     cluster: Cluster | None = None
     """Of several nodes; ``None``: this one is alone."""
     abandon: bool = False
-    """``serve --abandon``: start though open edits cannot be followed any more."""
+    """``serve --abandon``: start although open edits cannot be followed any more."""
 
     @property
     def shows_tenants(self) -> bool:

@@ -1,4 +1,4 @@
-"""From ``env:NAME`` or ``file:PATH`` to the upstream key itself, which no complaint ever shows."""
+"""Read a key from ``env:NAME`` or ``file:PATH``; no error message shows it (P13)."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.config.table import Table, shown
 
-# What may stand in a header: anything else would break a request or smuggle one.
+# What a header may hold: anything else would break the request, or inject another header.
 _KEY = re.compile(rb"[!-~]+")
 _WORDS = re.compile(rb"[!-~]+( [!-~]+)*")
 
@@ -38,7 +38,7 @@ def secret(
     if not value:
         raise table.wrong(name, f"{origin} is empty", "put the key there")
     if not (_WORDS if blanks else _KEY).fullmatch(value):
-        raise table.wrong(name, f"{origin} holds no key", "put one word of ASCII there")
+        raise table.wrong(name, f"{origin} has no key in it", "put one word of ASCII there")
     return value.decode("ascii")
 
 

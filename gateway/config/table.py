@@ -1,4 +1,4 @@
-"""A TOML table that knows its file and key path, so that every complaint can name them."""
+"""A TOML table that knows its file and key path, so that every error can name them."""
 
 import json
 import re
@@ -18,7 +18,7 @@ class ConfigError(Exception):
 
 
 def shown(value: object) -> str:
-    """Spell *value* for a complaint: short, on one line, and nothing that looks like a key."""
+    """Write *value* for an error: short, on one line, and nothing that looks like a key."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -50,7 +50,7 @@ def one_of(options: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of a config, with the place it stands at."""
+    """One table of a config, with its file and its path there."""
 
     source: str
     """The file, or ``environment``."""
@@ -59,7 +59,7 @@ class Table:
     values: Mapping[str, Any] = field(repr=False)
 
     def wrong(self, key: str, what: str, remedy: str) -> ConfigError:
-        """Return the complaint about *key*; an empty one means the table itself."""
+        """Return the error about *key*; an empty *key* means the table itself."""
         place = ".".join(part for part in (self.path, key and spelled(key)) if part)
         return ConfigError(f"{self.source}: {place}: {what}; {remedy}")
 
@@ -76,11 +76,11 @@ class Table:
         for name in self.values:
             if not NAME.fullmatch(name):
                 remedy = "use up to 63 of a-z, 0-9, _ and -, a letter or digit first"
-                raise self.wrong(name, "is not a name", remedy)
+                raise self.wrong(name, "is not a valid name", remedy)
         return {name: self.table(name) for name in self.values}
 
     def only(self, known: Iterable[str]) -> None:
-        """Refuse any key not *known*: a misspelt one must not be a silent default."""
+        """Refuse any key that is not *known*: a misspelt key must not silently have its default."""
         names = tuple(known)
         for key in self.values:
             if key not in names:

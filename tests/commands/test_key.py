@@ -52,5 +52,5 @@ def test_a_tenant_that_no_config_would_take(capsys: pytest.CaptureFixture[str]) 
 
     assert code == 2
     assert capsys.readouterr().err == (
-        "--tenant: is not a name; use up to 63 of a-z, 0-9, _ and -\n"
+        "--tenant: is not a valid name; use up to 63 of a-z, 0-9, _ and -\n"
     )

@@ -51,7 +51,7 @@ def test_environment_names_region_base_url_and_customers_key() -> None:
         ),
         pytest.param(
             {"DASHSCOPE_API_KEY": "sk-canary two"},
-            "upstreams.default.key: the environment variable DASHSCOPE_API_KEY holds no key; "
+            "upstreams.default.key: the environment variable DASHSCOPE_API_KEY has no key in it; "
             "put one word of ASCII there",
             id="odd-key",
         ),

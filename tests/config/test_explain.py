@@ -111,7 +111,7 @@ TWO = "".join(
         ),
         pytest.param(
             BEIJING + OPEN + 'keep_alive = "whitespace"',
-            "as many as the account may run; kept awake by blanks while a task runs",
+            "as many as the account may run; blanks are sent while a task runs",
             id="keep-alive",
         ),
         pytest.param('[server]\nhost = "::1"\n' + BEIJING + OPEN, "on [::1]:8080", id="ipv6"),

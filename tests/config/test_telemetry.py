@@ -68,7 +68,7 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[metrics]\nhost = "::"',
-            "metrics.host: there is not a port of its own; set port, or remove host",
+            "metrics.host: needs metrics.port; set port, or remove host",
             id="host-without-port",
         ),
         pytest.param(
@@ -78,7 +78,7 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[metrics]\ntoken = "env:AUTH"',
-            "metrics.token: the environment variable AUTH holds no key; "
+            "metrics.token: the environment variable AUTH has no key in it; "
             "put one word of ASCII there",
             id="token-of-two-words",
         ),
@@ -134,7 +134,7 @@ def test_the_collector_by_a_variable(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[traces.headers]\nauthorization = "env:HAN"',
-            "traces.headers.authorization: the environment variable HAN holds no key; "
+            "traces.headers.authorization: the environment variable HAN has no key in it; "
             "put one word of ASCII there",
             id="header-no-ascii",
         ),
@@ -206,7 +206,7 @@ sys.exit(main(["check", "--config", sys.argv[1]], {"K": "sk-canary"}))
         pytest.param(
             '[traces]\nendpoint = "http://c:4318"',
             2,
-            "traces.endpoint: needs what is not installed; "
+            "traces.endpoint: needs a package that is not installed; "
             "run pip install 'wan-gateway[otel]', or remove it\n",
             id="asked-for",
         ),

@@ -155,7 +155,7 @@ WRONG_SETTINGS = [
     ),
     pytest.param(
         '[regions."Bei Jing"]',
-        ': regions."Bei Jing": is not a name; '
+        ': regions."Bei Jing": is not a valid name; '
         "use up to 63 of a-z, 0-9, _ and -, a letter or digit first",
         id="name",
     ),

@@ -50,13 +50,13 @@ WRONG_TENANTS = [
     ),
     pytest.param(
         '[upstreams.main]\nregion = "beijing"\nkey = "env:TWO"',
-        ": upstreams.main.key: the environment variable TWO holds no key; "
+        ": upstreams.main.key: the environment variable TWO has no key in it; "
         "put one word of ASCII there",
         id="variable-two-words",
     ),
     pytest.param(
         '[upstreams.main]\nregion = "beijing"\nkey = "env:HAN"',
-        ": upstreams.main.key: the environment variable HAN holds no key; "
+        ": upstreams.main.key: the environment variable HAN has no key in it; "
         "put one word of ASCII there",
         id="variable-not-ascii",
     ),
@@ -85,14 +85,14 @@ WRONG_TENANTS = [
     pytest.param(
         up("account = 'one'\nrunning_tasks = 5") + up("account = 'one'\nrunning_tasks = 3", "b"),
         ": upstreams.b.running_tasks: got 3, but upstreams.main of the same account says 5; "
-        "say it once, or alike",
+        "state it once, or the same value",
         id="limits-disagree",
     ),
     pytest.param(
         up("account = 'one'")
         + '[upstreams.b]\nregion = "singapore"\nkey = "env:K"\naccount = "one"\n',
         ': upstreams.b.account: "one" is in beijing by upstreams.main; '
-        'name it apart by region, such as "one-singapore"',
+        'use another name in each region, such as "one-singapore"',
         id="account-in-two-regions",
     ),
     pytest.param(
