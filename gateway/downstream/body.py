@@ -11,7 +11,7 @@ from gateway.domain.errors import BodyTooSlow, InvalidRequest, RequestTooLarge, 
 from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.memory_budget import Reservation
 
-_SLICE = 65_536  # what is made to cost takes some 20 ms for so much
+_SLICE = 65_536  # bytes; the most expensive bodies take some 20 ms to parse so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def announced(headers: Mapping[str, str]) -> int:
 
 def refuse_too_large(n: int, limits: Limits) -> None:
     """
-    Refuse a body of *n* bytes by Content-Length before a byte of it is read, or on the way.
+    Refuse a body of *n* bytes, by its Content-Length or while it arrives.
 
     Raises:
         RequestTooLarge: it is over the limit.
@@ -56,12 +56,12 @@ async def read_body(
     receive: Receive, into: Callable[[bytes], None], limits: Limits, reservation: Reservation
 ) -> None:
     """
-    Hand the body to *into* as it comes, to its end, in pieces of 64 KiB at most.
+    Call *into* with each piece of the body, of 64 KiB at most, until the body ends.
 
     Raises:
-        RequestTooLarge: more bytes came than the limits allow.
-        BodyTooSlow: silence, or the whole, took too long.
-        Overloaded: the budget has no room for what comes.
+        RequestTooLarge: the body is over its limit.
+        BodyTooSlow: a pause or the whole body took too long.
+        Overloaded: the memory budget has no room for it.
         ClientLeft: the client disconnected first.
     """
     loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ async def read_body(
 
 
 async def _in_slices(piece: bytes, into: Callable[[bytes], None]) -> None:
-    """Hand on *piece*, which may be 320 KiB; others have a turn in between."""
+    """Call *into* with slices of *piece*, which may be 320 KiB; other tasks run in between."""
     into(piece[:_SLICE])
     for start in range(_SLICE, len(piece), _SLICE):
         await asyncio.sleep(0)
@@ -94,25 +94,25 @@ async def _in_slices(piece: bytes, into: Callable[[bytes], None]) -> None:
 
 
 MOST_PIECE_BYTES = 65_536
-"""Of one piece after decompression: whoever counts them stops a bomb at its limit."""
+"""Of one decompressed piece, so that the limit of a body stops a decompression bomb."""
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 def decoded(receive: Receive, headers: Mapping[str, str]) -> Receive:
     """
-    Return a ``receive`` that hands out the body as it was before it was compressed.
+    Return a ``receive`` that returns the body decompressed (RFC 9110 8.4).
 
     Raises:
-        UnsupportedCoding: by something else than gzip or deflate, or more than once.
+        UnsupportedCoding: the body is compressed by another coding, or more than once.
     """
-    told = headers.get("content-encoding", "")
-    codings = [it for it in map(str.strip, told.lower().split(",")) if it not in {"", "identity"}]
+    header = headers.get("content-encoding", "")
+    codings = [it for it in map(str.strip, header.lower().split(",")) if it not in {"", "identity"}]
     if not codings:
         return receive
     if len(codings) > 1 or codings[0] not in _WINDOW_BITS:
         raise UnsupportedCoding(
-            f"The header 'Content-Encoding: {told[:100]}' names what cannot be read here. Send the"
-            " body without it, or compressed once by gzip or deflate."
+            f"The header 'Content-Encoding: {header[:100]}' names what cannot be read here. Send"
+            " the body without it, or compressed once by gzip or deflate."
         )
     return _Decoded(receive, _WINDOW_BITS[codings[0]])
 
@@ -121,7 +121,7 @@ class _Decoded:
     """
     A ``receive`` that decompresses.
 
-    Its messages may raise InvalidRequest: the body is not what the header says, or cut short.
+    It may raise InvalidRequest: the body is not in the coding of the header, or cut short.
     """
 
     def __init__(self, receive: Receive, window_bits: int) -> None:
@@ -129,16 +129,16 @@ class _Decoded:
         self._window_bits = window_bits
         self._stream = zlib.decompressobj(window_bits)
         self._rest = b""
-        """What came and is not decompressed yet."""
+        """Received, and not decompressed yet."""
         self._full = False
-        """Whether the last piece was cut off, so that there may be more without more input."""
+        """Whether the last piece had its full size, so that more may follow without more input."""
         self._began = False
         self._ended = False
 
     async def __call__(self) -> Message:
         while True:
             if self._rest or self._full:
-                await asyncio.sleep(0)  # others have a turn, however much comes out of little
+                await asyncio.sleep(0)  # lets other tasks run: little input may become much
                 if piece := self._next_piece():
                     return {"type": "http.request", "body": piece, "more_body": True}
             elif self._ended:

@@ -1,8 +1,10 @@
 """
-uvicorn's HTTP, with what it leaves out.
+uvicorn's HTTP/1.1 protocol, with what it leaves out.
 
-An honest "sent"; limits on a head; framing that no two parties can read differently; an end
-for connections on which nothing happens; answers for clients that have finished sending.
+A send that returns only when the socket has the bytes (D29); limits on heads; framing that no
+two parties can read differently (P18); timeouts for idle connections; responses for clients
+that have closed their sending side. Errors of this level are written here, since there is no
+request yet that an app could respond to.
 """
 
 import asyncio
@@ -19,25 +21,22 @@ from gateway.translate.openai_error import error_body
 
 MOST_HEAD_BYTES = 65_536  # as OpenAI asks for (openai.md 1)
 MOST_HEADERS = 256
-HEAD_SECONDS = 20.0
-WRITE_STALL_SECONDS = 150.0
-"""A client that takes no byte for so long is cut off; deliveries give up a little earlier."""
 LINGER_SECONDS = 2.0
-"""How long a client that was refused may go on sending, to read the refusal in peace."""
+"""How long a refused client may go on sending, so that it can read the refusal."""
 PROBE_SECONDS = 0.01
-"""How soon a client that has finished sending is looked for again."""
+"""How soon it is checked again whether a client that finished sending is still there."""
 MOST_PIPELINED = 16
-"""Requests of one connection that wait for their turn; no client of ours sends a second one."""
+"""Requests of one connection that wait for their turn; known clients send only one."""
 
-_AROUND = 4  # bytes of a header line beside its name and value
+_HEADER_OVERHEAD = 4  # bytes of a header line beside its name and value
 _ALLOW = b"allow: DELETE, GET, HEAD, OPTIONS, POST\r\n"
 _VERSIONS = frozenset({"1.0", "1.1"})
 _CODINGS: dict[str, list[list[bytes]]] = {"1.0": [[]], "1.1": [[], [b"chunked"]]}
-"""Of the transfer: more could be read differently by whatever stands before us."""
+"""Transfer codings: others could be read differently by a proxy in front."""
 
 
 class _Refusal(Exception):
-    """Raised in the parser's callbacks: this request gets no further."""
+    """Raised in the parser's callbacks: this request is refused."""
 
     def __init__(self, status: bytes, error: GatewayError, headers: bytes = b"") -> None:
         self.status = status
@@ -57,28 +56,35 @@ class Connection(HttpToolsProtocol):
     head, the keep-alive timer between requests, or the app, which answers what was asked.
     """
 
+    head_seconds = 20.0
+    """How long a head may take to arrive."""
+    write_stall_seconds = 150.0
+    """A client that takes no byte for so long is cut off; replies give up a little earlier."""
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)
         self._owed: deque[RequestResponseCycle] = deque()
         """Requests whose answers are not complete, in the order in which they came."""
         self._newest: RequestResponseCycle | None = None
-        self._deaf = False
-        """Whether what still comes is not read: no further request is taken."""
+        self._stopped_reading = False
+        """Whether what still arrives is ignored: no further request is accepted."""
         self._in_head = True
         self._line_bytes = 0
         """Of the lines of this head, or of the trailers, that are complete."""
         self._silent_bytes = 0
-        """That came since the parser last told of a head, a piece of a body or an end."""
+        """Received since the parser last reported a head, a piece of a body or an end."""
         self._refusal: _Refusal | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._probing: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
-        self._late: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._too_late)
+        self._late: asyncio.TimerHandle | None = self.loop.call_later(
+            self.head_seconds, self._too_late
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
-        self._deaf = True
+        self._stopped_reading = True
         _cancel(self._stalled, self._probing, self.timeout_keep_alive_task)
         # uvicorn tells only the newest request.
         for cycle in self._owed:
@@ -89,8 +95,8 @@ class Connection(HttpToolsProtocol):
     # ------------------------------------------------------------ what comes in
 
     def data_received(self, data: bytes) -> None:
-        """Parse; other than uvicorn's, this leaves the keep-alive timer alone."""
-        if self._deaf:
+        """Parse *data*; unlike uvicorn's, this leaves the keep-alive timer alone."""
+        if self._stopped_reading:
             return
         self._silent_bytes += len(data)
         try:
@@ -127,8 +133,8 @@ class Connection(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes an answer
-        """Return whether the connection stays: who has finished sending may still read."""
-        self._deaf = True
+        """Return whether the connection stays open: who has finished sending may still read."""
+        self._stopped_reading = True
         self._end_head()
         self._drop_broken()
         if not self._owed or _pauses(self._owed[0]):
@@ -145,14 +151,14 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._line_bytes = 0
         if self._late is None:
-            self._late = self.loop.call_later(HEAD_SECONDS, self._too_late)
+            self._late = self.loop.call_later(self.head_seconds, self._too_late)
 
     def on_url(self, url: bytes) -> None:
         self._count_line(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_line(len(name) + len(value) + _AROUND)
+        self._count_line(len(name) + len(value) + _HEADER_OVERHEAD)
         if self._in_head:  # else it is a trailer, which must not become a header
             super().on_header(name, value)
             if len(self.headers) > MOST_HEADERS:
@@ -180,7 +186,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         self.cycle.more_body = False  # which uvicorn leaves as it was, once there was an answer
         if not self.cycle.keep_alive:
-            self._deaf = True
+            self._stopped_reading = True
         elif self.cycle.response_complete:
             # The rest of a refused body: the next request has its whole time from here.
             self._unset_keepalive_if_required()
@@ -199,7 +205,7 @@ class Connection(HttpToolsProtocol):
         raise refusal
 
     def _refusal_of_head(self) -> _Refusal | None:
-        """Return why a head is not taken that the parser takes, if there is a reason."""
+        """Return why a head is refused that the parser accepts; ``None``: it is not."""
         version = self.parser.get_http_version()
         if self.parser.get_method() == b"CONNECT":
             error: GatewayError = MethodNotAllowed("CONNECT is not served: this is not a proxy.")
@@ -211,7 +217,7 @@ class Connection(HttpToolsProtocol):
             return _Refusal(b"400 Bad Request", _invalid("bad 'Transfer-Encoding'"))
         if len(self._of("host")) > 1:
             return _Refusal(b"400 Bad Request", _invalid("more than one 'Host'"))
-        if self._deaf or len(self._owed) >= MOST_PIPELINED:
+        if self._stopped_reading or len(self._owed) >= MOST_PIPELINED:
             return _Refusal(b"400 Bad Request", _invalid("too many requests on one connection"))
         return None
 
@@ -233,19 +239,19 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(WRITE_STALL_SECONDS, self.transport.abort)
+        self._stalled = self.loop.call_later(self.write_stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         _cancel(self._stalled)
         super().resume_writing()
 
     def _refuse(self, refusal: _Refusal) -> None:
-        """Answer what cannot be parsed, once nothing else is owed, and take nothing more."""
-        self._deaf = True
+        """Respond to what cannot be parsed, unless responses are owed, and read nothing more."""
+        self._stopped_reading = True
         self._end_head()
         started = self._drop_broken()
         if self._owed:
-            # A refusal now would be taken for the answer to an earlier request.
+            # A refusal now would be read as the response to an earlier request.
             self._owed[-1].keep_alive = False
             return
         if not started and not self.transport.is_closing():
@@ -290,7 +296,7 @@ class Connection(HttpToolsProtocol):
     def _too_late(self) -> None:
         self._late = None
         if self._owed:  # what was asked before is answered first
-            self._late = self.loop.call_later(HEAD_SECONDS, self._too_late)
+            self._late = self.loop.call_later(self.head_seconds, self._too_late)
         else:
             self.transport.close()
 

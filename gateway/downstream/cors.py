@@ -1,11 +1,11 @@
-"""ASGI middleware: lets the scripts of some web pages call, and read what an answer tells."""
+"""ASGI middleware: CORS, so that scripts of the configured web pages may call."""
 
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_TOLD = (
+_EXPOSED_HEADERS = (
     "idempotent-replayed",
     "location",
     "openai-processing-ms",
@@ -23,21 +23,21 @@ _TOLD = (
     "x-wan-task-id",
     "x-wan-upstream-request-id",
 )
-_EXPOSED = ", ".join(_TOLD).encode()
+_EXPOSED = ", ".join(_EXPOSED_HEADERS).encode()
 _METHODS = b"DELETE, GET, HEAD, OPTIONS, POST"
 _MAX_AGE = b"7200"  # browsers keep a preflight no longer
 
 
 class Cors:
     """
-    Adds to every answer, refusals included, what browsers want to see.
+    Adds the headers of CORS to every response, errors included.
 
-    A preflight goes its way to the page, which answers OPTIONS without a key. Keys travel in
-    a header of their own, not in cookies: no credentials are ever allowed.
+    Preflights are passed on: the route responds to OPTIONS without a key. Keys are sent in a
+    header of their own, not in cookies, so credentials are never allowed.
 
     Args:
-        app: What is within.
-        origins: Exact ones, or ``*`` for any.
+        app: The next ASGI app.
+        origins: Exact origins, or ``*`` for any.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
@@ -51,16 +51,16 @@ class Cors:
             return
         more = self._headers(scope["method"], Headers(scope=scope))
 
-        async def tell(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
-        await self._app(scope, receive, tell)
+        await self._app(scope, receive, send_with_headers)
 
-    def _headers(self, method: str, asked: Headers) -> list[tuple[bytes, bytes]]:
+    def _headers(self, method: str, request: Headers) -> list[tuple[bytes, bytes]]:
         more = [] if self._any else [(b"vary", b"Origin")]
-        origin = asked.get("origin", "")
+        origin = request.get("origin", "")
         if not origin or not (self._any or origin in self._origins):
             return more
         allowed = b"*" if self._any else origin.encode("latin-1")
@@ -68,8 +68,8 @@ class Cors:
             (b"access-control-allow-origin", allowed),
             (b"access-control-expose-headers", _EXPOSED),
         ]
-        if method == "OPTIONS" and "access-control-request-method" in asked:
-            wanted = asked.get("access-control-request-headers", "")
+        if method == "OPTIONS" and "access-control-request-method" in request:
+            wanted = request.get("access-control-request-headers", "")
             more += [
                 (b"access-control-allow-methods", _METHODS),
                 # As asked: SDKs send a dozen of their own, and * would not cover the key.

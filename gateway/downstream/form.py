@@ -31,8 +31,7 @@ from gateway.translate.openai_pictures import (
 )
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
-_CHARSET_PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
-_Received = Sequence[tuple[str, str | PictureText]]
+_CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECASE)
 
 
 async def read_form(
@@ -53,17 +52,18 @@ async def read_form(
         most_of: How many pictures the model takes that the fields ask for.
 
     Raises:
-        InvalidRequest: of a kind we do not read, broken, cut short; pictures missing or wrong.
-        RequestTooLarge, BodyTooSlow, Overloaded, CustomerLeft: see body.pour.
+        InvalidRequest: the content type is unknown, the body is broken or cut short, or
+            pictures are missing or wrong.
+        RequestTooLarge, BodyTooSlow, Overloaded, ClientLeft: see read_body.
     """
     content_type = headers.get("content-type", "")
-    charset = _parameter(_CHARSET_PARAMETER, content_type) or ""
+    charset = _parameter(_CHARSET, content_type) or ""
     form: MultipartForm | UrlencodedForm
     match content_type.partition(";")[0].strip().lower():
         case "multipart/form-data":
             form = MultipartForm(_boundary(content_type), limits, charset)
         case "application/x-www-form-urlencoded":
-            # aiohttp's FormData without a file: the refusal shall say what is missing.
+            # aiohttp's FormData without a file: the error is to say what is missing.
             form = UrlencodedForm(limits, charset)
         case kind if kind == "application/json" or kind.endswith("+json"):
             json = _Json(limits, charset)
@@ -72,7 +72,7 @@ async def read_form(
         case _:
             raise _unsupported(content_type)
     await read_body(receive, form.feed, limits, reservation)
-    return _form(form.end(), most_of)
+    return _sort_fields(form.end(), most_of)
 
 
 class _Json:
@@ -98,10 +98,10 @@ class _Json:
         return self._scan
 
     def _unreadable(self, why: str) -> InvalidRequest:
-        said = self._charset[:40] or "UTF-16 or UTF-32"
+        charset = self._charset[:40] or "UTF-16 or UTF-32"
         return InvalidRequest(
             "We could not parse the JSON body of your request: it says that its charset is"
-            f" '{said}', {why}. Send it in UTF-8.",
+            f" '{charset}', {why}. Send it in UTF-8.",
             code="invalid_request_body",
         )
 
@@ -131,8 +131,8 @@ def _parameter(name: re.Pattern[str], content_type: str) -> str | None:
     return None if match is None else match[1] or match[2] or ""
 
 
-def _form(received: _Received, most_of: MostOf) -> Form:
-    """Sort what came into texts, pictures, mask and markup; empty text counts as absent."""
+def _sort_fields(received: Sequence[tuple[str, str | PictureText]], most_of: MostOf) -> Form:
+    """Sort fields into texts, pictures, mask and markup; an empty text counts as absent."""
     given = [(name, value) for name, value in received if not _is_absent(value)]
     fields = tuple((name, value) for name, value in given if isinstance(value, str))
     most = most_of(fields)
@@ -160,7 +160,7 @@ _CHARSET_FIELD = "_charset_"
 
 
 class TextField:
-    """A text whose charset may be told by a field that comes later."""
+    """A text whose charset may be named by a field that comes later."""
 
     def __init__(self, name: str, charset: str, fields: "Fields") -> None:
         self.name = name
@@ -179,7 +179,7 @@ class TextField:
 
 class Fields:
     """
-    Collects fields in the order received.
+    Collects the fields of one body in the order received.
 
     Args:
         limits: ``max_text_bytes`` is what all texts together may be.
@@ -205,7 +205,7 @@ class Fields:
             )
 
     def add(self, name: str, value: TextField | PictureText) -> None:
-        """Take a field that is complete."""
+        """Add a field that is complete."""
         if isinstance(value, PictureText):
             value.end()
         elif name == _CHARSET_FIELD:
@@ -229,7 +229,6 @@ class Fields:
 
 
 _EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
-_PART_CHARSET = re.compile(r";\s*charset\s*=\s*(\"[^\"]*\"|[^;\s]*)", re.IGNORECASE)
 _OF_FILES = ("image/", "multipart/", "application/octet-stream")
 _LONGEST_BOUNDARY = 250  # RFC 2046 allows 70
 _TRANSFER: dict[str, type[Decoder]] = {
@@ -242,8 +241,8 @@ _TRANSFER: dict[str, type[Decoder]] = {
 }
 
 
-class _NoField:
-    """A file in a field that takes none: refused by its name, and not kept."""
+class _UnknownFile:
+    """A file in a field that takes none: it is not kept, and refused by its name at the end."""
 
     size = 0
 
@@ -253,13 +252,13 @@ class _NoField:
 
 @dataclass(slots=True)
 class _Part:
-    """The part that is being received."""
+    """The part of a multipart body that is being received."""
 
     name: str
-    into: TextField | PictureText | _NoField
+    into: TextField | PictureText | _UnknownFile
     decoder: Decoder
     chosen: bool
-    """False for ``filename=""``: a browser's form without a file."""
+    """False for ``filename=""``, which browsers send for a form without a file."""
     size: int = 0
 
 
@@ -273,7 +272,7 @@ class MultipartForm:
         charset: Of texts that declare none, unless a field ``_charset_`` says otherwise.
 
     Raises:
-        InvalidRequest: no body can have such a boundary.
+        InvalidRequest: the boundary is not valid.
     """
 
     def __init__(self, boundary: str, limits: Limits, charset: str = "") -> None:
@@ -283,8 +282,8 @@ class MultipartForm:
                 code="invalid_request_body",
             )
         with _refusing():
-            # latin-1 reads every header: file names come in UTF-8, and from some desks in
-            # GBK, and are of no use to us.
+            # latin-1 decodes every header: file names come in UTF-8 or, from some systems, in
+            # GBK, and are not used.
             self._parser: Any = PushMultipartParser(  # half of it is annotated
                 boundary.encode("latin-1", "replace"),
                 max_header_size=limits.max_header_bytes,
@@ -301,7 +300,7 @@ class MultipartForm:
         Take the next piece of the body.
 
         Raises:
-            InvalidRequest: this is not multipart body.
+            InvalidRequest: this is not a multipart body.
             RequestTooLarge: a limit is passed.
         """
         with _refusing():
@@ -320,7 +319,7 @@ class MultipartForm:
         Return the fields in the order received, once the body has ended.
 
         Raises:
-            InvalidRequest: it was cut short, or a field is not what it says it is.
+            InvalidRequest: it was cut short, or a field is not in the encoding that it declares.
         """
         with _refusing():
             self._parser.close()
@@ -335,14 +334,15 @@ class MultipartForm:
             _EXTENDED_FILE_NAME.search(headers.get("Content-Disposition", ""))
         )
         content_type = segment.content_type or "text/plain"
-        into: TextField | PictureText | _NoField
+        into: TextField | PictureText | _UnknownFile
         if is_picture(name):
             # (None, bytes, "image/png") in Python's SDK sends a picture without any file name.
             into = PictureText(is_file=named or not content_type.startswith("text/"))
         elif (named or content_type.startswith(_OF_FILES)) and name not in NAMES:
-            into = _NoField()
+            into = _UnknownFile()
         else:
-            into = self._fields.text(name, charset=_charset(headers.get("Content-Type", "")))
+            charset = _parameter(_CHARSET, headers.get("Content-Type", ""))
+            into = self._fields.text(name, charset or "")
         decoder = _decoder(headers.get("Content-Transfer-Encoding", ""), name)
         return _Part(name, into, decoder, chosen=segment.filename != "")
 
@@ -358,7 +358,7 @@ class MultipartForm:
             )
         if not part.size and not part.chosen:
             return
-        if isinstance(part.into, _NoField):
+        if isinstance(part.into, _UnknownFile):
             self._unknown_file = self._unknown_file or part.name or "?"
         else:
             self._fields.add(part.name, part.into)
@@ -374,11 +374,6 @@ def _utf8(latin1: str, what: str) -> str:
         ) from None
 
 
-def _charset(content_type: str) -> str:
-    match = _PART_CHARSET.search(content_type)
-    return match[1].strip('"') if match else ""
-
-
 def _decoder(encoding: str, name: str) -> Decoder:
     kind = _TRANSFER.get(encoding.strip().lower())
     if kind is None:
@@ -392,7 +387,7 @@ def _decoder(encoding: str, name: str) -> Decoder:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """End the parser's exceptions here."""
+    """Turn the parser's exceptions into ours (D28)."""
     try:
         yield
     except ParserLimitReached as exc:
@@ -444,7 +439,7 @@ class UrlencodedForm:
         Return the fields in the order received, once the body has ended.
 
         Raises:
-            InvalidRequest: a field is not what it says it is.
+            InvalidRequest: a field is not in the encoding that it declares.
         """
         self._close()
         return self._fields.received()
@@ -459,7 +454,7 @@ class UrlencodedForm:
                 return
             self._value = self._open()
         if isinstance(self._value, TextField):
-            some = some.replace(b"+", b" ")  # in base64 it is a + that nobody encoded
+            some = some.replace(b"+", b" ")  # in base64 it is a plus sign that was not encoded
         self._value.feed(self._percents.feed(some))
 
     def _open(self) -> TextField | PictureText:

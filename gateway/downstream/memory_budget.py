@@ -1,4 +1,4 @@
-"""How many bytes of requests and answers this process holds at once, and for whom."""
+"""A budget for the bytes of requests and results that this process holds at once."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from gateway.domain.errors import Overloaded
 
-_RETRY_AFTER = 1.0  # bytes go as soon as their task is submitted, which takes about a second
-_A_PICTURE = 8 * 2**20
-_OF_THE_REST = 3
-"""How many times what would stay free a tenant may hold: alone, three quarters of the budget."""
+_RETRY_AFTER = 1.0  # bytes are freed once their task is submitted, in about a second
+_RESULT_BYTES = 8 * 2**20
+_SHARE = 3
+"""A tenant may hold so many times what stays free: alone, three quarters of the budget."""
 
 
 class MemoryBudget:
     """
-    A process-wide budget; over it, new bodies are refused before the machine suffers.
+    The process's budget of bytes; new bodies over it are refused (P18).
 
-    What counts is what has come, not what was announced. Of several tenants, none can hold
-    all of it: each may hold three times what it leaves free, so that there is always room
-    for the next one, and a single body as long as there is room at all.
+    Bytes count once they were received, not when they were announced. Of several tenants none
+    can hold all of it: each may hold three times what it leaves free, so that there is always
+    room for the next one. A tenant's only body needs no more than room.
 
     Args:
         limit: The most bytes at once.
-        changed: Told each change in bytes, for a gauge.
+        changed: Called with each change in bytes, for a gauge.
         shared: Whether there is more than one tenant.
     """
 
@@ -45,11 +45,11 @@ class MemoryBudget:
     @contextmanager
     def reserve(self, tenant: str = "", announced: int = 0) -> Iterator["Reservation"]:
         """
-        Hold what comes until the block's end or, once it is handed over, until its release.
+        Reserve until the end of the block or, once it is handed over, until its release.
 
         Args:
-            tenant: For whom.
-            announced: How much is said to come: refused now if there is no room for it now.
+            tenant: Whose bytes they are.
+            announced: Bytes that will follow: refused now if there is no room for them now.
 
         Raises:
             Overloaded: there is no room.
@@ -63,7 +63,7 @@ class MemoryBudget:
                 reservation.release()
 
     def room(self, tenant: str) -> "Reservation":
-        """Return memory for the pictures of an answer to *tenant*; nothing is taken yet."""
+        """Return a reservation for the pictures of a result of *tenant*; it holds nothing yet."""
         return Reservation(self, tenant)
 
     def check(self, reservation: "Reservation", n: int) -> None:
@@ -71,7 +71,7 @@ class MemoryBudget:
         free = self._limit - self._held - n
         of_tenant = self._of_tenant[reservation.tenant]
         several = self._shared and of_tenant > reservation.held
-        if n > 0 and (free < 0 or (several and of_tenant + n > _OF_THE_REST * free)):
+        if n > 0 and (free < 0 or (several and of_tenant + n > _SHARE * free)):
             raise Overloaded(
                 "Our servers are currently overloaded. Please try again later.",
                 retry_after=_RETRY_AFTER,
@@ -88,20 +88,20 @@ class MemoryBudget:
 
 @dataclass(slots=True)
 class Reservation:
-    """One request's part of the budget."""
+    """The bytes of the budget that one request holds."""
 
     budget: MemoryBudget
     tenant: str = ""
     held: int = 0
     handed_over: bool = False
-    """Whether somebody else holds the bytes now, and will release them."""
+    """Whether the edit holds the bytes now, and will release them."""
 
     def grow_to(self, n: int) -> None:
         """
         Hold at least *n* bytes.
 
         Raises:
-            Overloaded: they are not to be had; what is held stays held.
+            Overloaded: there is no room; what is held stays held.
         """
         if n > self.held:
             self.budget.check(self, n - self.held)
@@ -109,8 +109,8 @@ class Reservation:
             self.held = n
 
     def begin(self) -> bool:
-        """Take what a picture of an answer may need, if there is room; return whether there was."""
-        n = min(_A_PICTURE, self.budget.limit // 16)
+        """Hold what a picture of a result may need; return whether there was room."""
+        n = min(_RESULT_BYTES, self.budget.limit // 16)
         try:
             self.grow_to(n)
         except Overloaded:
@@ -118,16 +118,16 @@ class Reservation:
         return True
 
     def hold(self, n: int) -> None:
-        """Hold *n* bytes, room or not: they are there, and were paid for."""
+        """Hold *n* bytes, room or not: they are in memory already, and were paid for."""
         self.budget.change(self, n - self.held)
         self.held = n
 
     def shrink_to(self, n: int) -> None:
-        """Give back all but *n* bytes: the rest is not in memory any more."""
+        """Release all but *n* bytes: the rest is not in memory any more."""
         if n < self.held:
             self.budget.change(self, n - self.held)
             self.held = n
 
     def release(self) -> None:
-        """Give everything back; harmless to repeat."""
+        """Release everything; harmless to repeat."""
         self.shrink_to(0)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -77,36 +78,43 @@ def _plain(name: str) -> str:
     return "".join(c if " " < c < "\x7f" and c != "," else "?" for c in name[:64])
 
 
-_LINGER_SECONDS = 5.0
-
-
-def exception_handlers() -> Mapping[Any, ExceptionHandler]:
+def exception_handlers(linger_seconds: float = 5.0) -> Mapping[Any, ExceptionHandler]:
     """
     Return what Starlette's constructor takes.
+
+    Args:
+        linger_seconds: How long what still arrives is read and dropped, after a response to
+            a request whose rest is not wanted.
 
     Bugs are not among them: Starlette would raise those again after the response, and uvicorn
     would log a traceback with whatever its message quotes. See AccessLogMiddleware.
     """
-    return {GatewayError: error_response, HTTPException: http_error_response}
+    return {
+        GatewayError: partial(error_response, linger_seconds=linger_seconds),
+        HTTPException: partial(http_error_response, linger_seconds=linger_seconds),
+    }
 
 
-async def error_response(request: Request, exc: Exception) -> Response:
+async def error_response(request: Request, exc: Exception, linger_seconds: float = 0.0) -> Response:
     """Return the response of a GatewayError."""
     if not isinstance(exc, GatewayError):
         raise exc
     record = record_of(request.scope)
     record.note_error(exc)
-    return _response(record, exc, failure_headers(record, exc))
+    return _response(record, exc, failure_headers(record, exc), linger_seconds)
 
 
-async def http_error_response(request: Request, exc: Exception) -> Response:
+async def http_error_response(
+    request: Request, exc: Exception, linger_seconds: float = 0.0
+) -> Response:
     """Return the response of what Starlette itself refuses: an unknown path, a wrong method."""
     if not isinstance(exc, HTTPException):
         raise exc
     record = record_of(request.scope)
     error = _gateway_error(exc, request.method, record.path)
     record.outcome = error.code
-    return _response(record, error, {**(exc.headers or {}), **failure_headers(record, error)})
+    headers = {**(exc.headers or {}), **failure_headers(record, error)}
+    return _response(record, error, headers, linger_seconds)
 
 
 def bug_response(record: AccessRecord) -> Response:
@@ -157,14 +165,16 @@ def failure_headers(record: AccessRecord, error: GatewayError) -> dict[str, str]
     return headers
 
 
-def _response(record: AccessRecord, error: GatewayError, headers: Mapping[str, str]) -> Response:
-    kind = _LastResponse if isinstance(error, RequestTooLarge | BodyTooSlow) else Response
-    return kind(
-        error_body(error, record.request_id),
-        status_code=error.status,
-        headers=headers,
-        media_type="application/json",
-    )
+def _response(
+    record: AccessRecord,
+    error: GatewayError,
+    headers: Mapping[str, str],
+    linger_seconds: float = 0.0,
+) -> Response:
+    body = error_body(error, record.request_id)
+    if isinstance(error, RequestTooLarge | BodyTooSlow):
+        return _LastResponse(body, error.status, headers, linger_seconds)
+    return Response(body, error.status, headers, media_type="application/json")
 
 
 class _LastResponse(Response):
@@ -175,12 +185,18 @@ class _LastResponse(Response):
     the whole response goes out first, and what still arrives is read and dropped for a while.
     """
 
+    def __init__(
+        self, body: bytes, status: int, headers: Mapping[str, str], linger_seconds: float
+    ) -> None:
+        super().__init__(body, status, headers, media_type="application/json")
+        self._linger_seconds = linger_seconds
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*self.raw_headers, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with suppress(TimeoutError):  # the client had its time to read
-            async with asyncio.timeout(_LINGER_SECONDS):
+            async with asyncio.timeout(self._linger_seconds):
                 while not record_of(scope).body_ended:
                     await receive()
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -223,6 +223,7 @@ class EdgeHarness:
     open_tenant: Tenant | None = None
     heartbeat_seconds: float = 5.0
     origins: tuple[str, ...] = ()
+    linger_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -255,7 +256,9 @@ class EdgeHarness:
         )
         cors = [Middleware(Cors, origins=self.origins)] if self.origins else []
         self.app = Starlette(
-            routes=pages, middleware=[*cors, log], exception_handlers=exception_handlers()
+            routes=pages,
+            middleware=[*cors, log],
+            exception_handlers=exception_handlers(self.linger_seconds),
         )
         self.app.router.redirect_slashes = False
 

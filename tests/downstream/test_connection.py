@@ -124,7 +124,7 @@ async def _served(**settings: Any) -> AsyncIterator[Served]:
         ]
     )
     config = uvicorn.Config(
-        app, http=Connection, lifespan="off", log_config=None, ws="none", **settings
+        app, lifespan="off", log_config=None, ws="none", **{"http": Connection, **settings}
     )
     server = uvicorn.Server(config)
     config.load()
@@ -378,16 +378,18 @@ async def test_a_chunk_extension_that_never_ends() -> None:
 
 # In time that stands still while the machine does: the first head shall come within it.
 @pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
-async def test_a_head_that_comes_too_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_head_that_comes_too_slowly() -> None:
     """Whoever does not finish a head in time is hung up on, the second head as the first."""
-    monkeypatch.setattr("gateway.downstream.connection.HEAD_SECONDS", 4.0)
 
-    async with _served() as served:
+    class Impatient(Connection):
+        head_seconds = 4.0
+
+    async with _served(http=Impatient) as served:
         served.writer.write(POST + b"content-length: 2\r\n\r\nab")
         first = await served.reader.readuntil(b"\r\n\r\n2")
         served.writer.write(b"POST / HTTP/1.1\r\n")
         rest = await served.reader.read()
-    async with _served() as served:
+    async with _served(http=Impatient) as served:
         nothing = await served.reader.read()
 
     assert first.startswith(b"HTTP/1.1 200")
@@ -395,11 +397,13 @@ async def test_a_head_that_comes_too_slowly(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
-async def test_half_a_head_behind_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_half_a_head_behind_a_request() -> None:
     """A head that does not come to its end does not cut the answer that is still being made."""
-    monkeypatch.setattr("gateway.downstream.connection.HEAD_SECONDS", 1.0)
 
-    async with _served() as served:
+    class Impatient(Connection):
+        head_seconds = 1.0
+
+    async with _served(http=Impatient) as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\nGET /half")
         await served.until_asked()
         await asyncio.sleep(3)
@@ -458,11 +462,13 @@ async def test_who_says_nothing_more(path: bytes, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", [FAST_TIME], ids=["fast"])
-async def test_who_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_reads_nothing() -> None:
     """A client that takes no byte of its answer is cut off."""
-    monkeypatch.setattr("gateway.downstream.connection.WRITE_STALL_SECONDS", 4.0)
 
-    async with _served(timeout_keep_alive=1) as served:
+    class Impatient(Connection):
+        write_stall_seconds = 4.0
+
+    async with _served(http=Impatient, timeout_keep_alive=1) as served:
         served.writer.write(b"GET /huge HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         served.reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's
         await asyncio.sleep(12)

@@ -36,7 +36,7 @@ def edit(*, chunks: int) -> tuple[dict[str, Any], list[Message]]:
 
 async def test_too_large_waits_for_the_rest() -> None:
     """The refusal goes out whole, then the rest of the body is thrown away, then it ends."""
-    harness = EdgeHarness(limits=limits_of(max_body_bytes=100))
+    harness = EdgeHarness(limits=limits_of(max_body_bytes=100), linger_seconds=0.01)
     scope, messages = edit(chunks=5)
     wire = FakeConnection(*messages)
     left: list[int] = []
@@ -50,10 +50,9 @@ async def test_too_large_waits_for_the_rest() -> None:
     assert int(wire.headers["content-length"]) == len(wire.body)
 
 
-async def test_too_large_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_large_waits_no_longer_than_that() -> None:
     """Who neither sends the rest nor hangs up is cut off after a while."""
-    monkeypatch.setattr(responses, "_LINGER_SECONDS", 0.01)
-    harness = EdgeHarness(limits=limits_of(max_body_bytes=100))
+    harness = EdgeHarness(limits=limits_of(max_body_bytes=100), linger_seconds=0.01)
     scope, messages = edit(chunks=5)
     wire = FakeConnection(*messages[:2])
 
@@ -62,10 +61,9 @@ async def test_too_large_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPat
     assert wire.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_slow() -> None:
     """A body that stays away is 408 on a connection that ends, and may be sent again."""
-    monkeypatch.setattr(responses, "_LINGER_SECONDS", 0.01)
-    harness = EdgeHarness(limits=limits_of(idle_body_seconds=0.01))
+    harness = EdgeHarness(limits=limits_of(idle_body_seconds=0.01), linger_seconds=0.01)
     scope, messages = edit(chunks=5)
     wire = FakeConnection(*messages[:2])
 
