@@ -1,1 +1,1 @@
-"""The door in: OpenAI's HTTP, served by Starlette."""
+"""The edge: OpenAI's HTTP API, served by Starlette."""

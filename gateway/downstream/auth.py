@@ -75,8 +75,8 @@ class Keyring:
         """
         key = _api_key(headers)
         digest = sha256(key.encode("latin-1", "replace")).digest()
-        known, tenant = self._tenant_by_digest.get(digest, (b"", None))
-        if tenant is not None and hmac.compare_digest(known, digest):
+        stored, tenant = self._tenant_by_digest.get(digest, (b"", None))
+        if tenant is not None and hmac.compare_digest(stored, digest):
             return tenant
         if self._open_tenant is not None:
             self._refuse_pages(headers)

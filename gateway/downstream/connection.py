@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
     socket, which is what "delivered" means.
 
     At every moment one of three things ends the connection if nothing happens: the timer of a
-    head, the keep-alive timer between requests, or the app, which answers what was asked.
+    head, the keep-alive timer between requests, or the app, which responds.
     """
 
     head_seconds = 20.0
@@ -295,7 +295,7 @@ class Connection(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         self._late = None
-        if self._owed:  # what was asked before is answered first
+        if self._owed:  # earlier requests get their responses first
             self._late = self.loop.call_later(self.head_seconds, self._too_late)
         else:
             self.transport.close()
@@ -320,7 +320,7 @@ class Connection(HttpToolsProtocol):
         if self._is_peer_gone(age):
             self.transport.abort()
             return
-        # Often at first, when it matters; a client that stays is asked ever less.
+        # Often at first, when it matters; less and less while the client stays.
         wait = min(max(PROBE_SECONDS, age / 10), 1.0)
         self._probing = self.loop.call_later(wait, self._check_peer)
 

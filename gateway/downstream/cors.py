@@ -72,7 +72,7 @@ class Cors:
             wanted = request.get("access-control-request-headers", "")
             more += [
                 (b"access-control-allow-methods", _METHODS),
-                # As asked: SDKs send a dozen of their own, and * would not cover the key.
+                # As requested: SDKs send a dozen of their own, and * would not cover the key.
                 (b"access-control-allow-headers", wanted.encode("latin-1")),
                 (b"access-control-max-age", _MAX_AGE),
             ]

@@ -58,7 +58,7 @@ class ReplyCut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InBase64:
-    """A picture within a body; it is encoded while it is sent."""
+    """A picture within a body; it is encoded while it is sent (D68)."""
 
     picture: bytes | Incoming
 
@@ -157,7 +157,7 @@ class JsonReply:
 
     async def _send_heartbeats(self, ended: "asyncio.Future[None]") -> None:
         """
-        Send the head once the edit is far enough, then a heartbeat now and then.
+        Send the head once the edit is far enough, then heartbeats at an interval (D62).
 
         The head goes out with the first heartbeat and not before, so that whatever fails until
         then still has its own status, which SDKs retry by.
@@ -228,7 +228,7 @@ class JsonReply:
                 async for piece in part.pieces():
                     await self._send_piece(piece)
         # uvicorn waits for an empty buffer before it takes the next message, so that after this
-        # one the kernel has all bytes (the connection sets the high-water mark to 0).
+        # one the kernel has all bytes: the connection sets the high-water mark to 0 (D29).
         await self._send_piece(b"")
         await asyncio.sleep(0)  # lets the watch see a disconnect that ended this wait
         if self.client.left:
@@ -277,7 +277,7 @@ class JsonReply:
 
 
 class PaddedJsonReply(JsonReply):
-    """JSON behind newlines, which parsers skip; an error after them has status 200 (P6)."""
+    """JSON behind newlines, which parsers skip; an error after them has status 200 (D66)."""
 
     headers = MappingProxyType({"content-type": "application/json", **_UNBUFFERED})
     heartbeat = b"\n"

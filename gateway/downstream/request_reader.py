@@ -183,7 +183,7 @@ class RequestReader:
 
     async def _mask_in_picture(self, edit: Edit, received: Received) -> MaskSource | None:
         """
-        Return the first picture as its own mask, if the model that was asked for works so.
+        Return the first picture as its own mask, if the requested model works so (D59).
 
         Raises:
             InvalidRequest: it does, but the tenant refuses masks, or the answer is to be a URL.
@@ -219,7 +219,7 @@ async def _earlier_digests(
     pictures: tuple[Picture, ...],
     other_marks: Mapping[str, bytes],
 ) -> frozenset[str]:
-    """Return the digests that version 1 made, which took pictures as they go upstream."""
+    """Return the digests that version 1 made, which hashed pictures as they go upstream (D99)."""
     fitted = [
         mark if picture.content is sent.content else await mark_in_turns(picture.content)
         for sent, mark, picture in zip(form.pictures, marks, pictures, strict=True)

@@ -224,6 +224,7 @@ class EdgeHarness:
     heartbeat_seconds: float = 5.0
     origins: tuple[str, ...] = ()
     linger_seconds: float = 5.0
+    on_created: Callable[[str, bytes], None] | None = None
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -279,6 +280,7 @@ class EdgeHarness:
             budget=self.budget,
             measure=self.measure,
             heartbeat_seconds=self.heartbeat_seconds,
+            on_created=self.on_created,
             clock=self.clock,
             observer=self.seen,
         )

@@ -88,6 +88,17 @@ async def test_of_another_node() -> None:
     assert edit_request.patience == 58.0
 
 
+async def test_the_dashboard_hears_of_each_edit() -> None:
+    """Whoever wants to show edits gets the id and the first picture of each, as it was checked."""
+    created: list[tuple[str, bytes]] = []
+    harness = EdgeHarness(on_created=lambda edit_id, picture: created.append((edit_id, picture)))
+
+    await post(harness)
+    await post(harness, "/v1/images/generations", data=None, files=None, json={"prompt": "a cat"})
+
+    assert created == [("edit_1", PNG), ("edit_1", b"")]
+
+
 async def test_pictures_are_not_kept_by_the_door() -> None:
     """Once the service has an edit, the door holds neither its pictures nor, later, its bytes."""
     harness = EdgeHarness()
