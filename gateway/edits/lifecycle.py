@@ -18,6 +18,7 @@ All times are monotonic seconds unless a docstring says otherwise.
 import math
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
+from typing import Any
 
 from gateway.domain.errors import (
     Draining,
@@ -52,6 +53,10 @@ class Stage(StrEnum):
 
 _ORDER = (Stage.WAITING, Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
 _MAY_BE_PAID = (Stage.SUBMITTING, Stage.UNCERTAIN, Stage.RUNNING)
+
+
+class LifecycleError(Exception):
+    """An event that the state of a part does not allow: a bug, treated as one (D70)."""
 
 
 class Delivery(Enum):
@@ -327,6 +332,8 @@ class EditLife:
 
     def left(self, now: float) -> Effects:
         """Count a client out; the last one starts the grace."""
+        if not self._connected:
+            raise LifecycleError("No client is connected.")
         self._connected -= 1
         self._left_at = now
         if self._connected or self.ended:
@@ -358,15 +365,10 @@ class EditLife:
             self._expect(math.inf if self.keyed else now + max(retry_after, RETRY_SECONDS))
 
     def grace_over(self) -> Effects:
-        """Nobody is expected any more: drop what waits, cancel what queues upstream."""
-        self._abandoned = True
-        self._goes_on = False
-        cancels = [
-            CancelTask(index)
-            for index, part in enumerate(self._parts)
-            if part.stage is Stage.RUNNING and not part.ended
-        ]
-        return (*self._drop_waiting(), *cancels)
+        """No client is expected any more: drop what waits, cancel what queues upstream."""
+        if self._connected:
+            raise LifecycleError("A client is connected.")
+        return self._abandon()
 
     def withdrawn(self) -> Effects:
         """Its client cancelled it: what can end at no cost ends, whoever else waits."""
@@ -374,7 +376,7 @@ class EditLife:
             return ()
         recorded = self._promised and not self.submitted
         self._promised = False
-        effects = self.grace_over()
+        effects = self._abandon()
         return (*effects, Effect.DROP_RECORD) if recorded else effects
 
     def gone_stale(self) -> Effects:
@@ -444,10 +446,16 @@ class EditLife:
             now: The time.
             at: The same by upstream's clock, in epoch seconds.
         """
-        part = self._parts[index]
-        assert part.stage is Stage.WAITING
-        assert not part.dropped
-        self._change(index, stage=Stage.SUBMITTING, upstream=upstream, intended=now, intended_at=at)
+        if self._parts[index].dropped or self._parts[index].ended:
+            raise LifecycleError("An intent of a part that will not be submitted.")
+        self._move(
+            index,
+            Stage.SUBMITTING,
+            allowed=(Stage.WAITING,),
+            upstream=upstream,
+            intended=now,
+            intended_at=at,
+        )
 
     def intent_written(self) -> None:
         """The ledger has the intent: bytes may leave."""
@@ -459,35 +467,42 @@ class EditLife:
 
     def answering(self, index: int, now: float) -> None:
         """A synchronous submit is being sent: its pictures are made at once."""
-        self._change(index, stage=Stage.RUNNING, since=now)
+        self._move(index, Stage.RUNNING, allowed=(Stage.SUBMITTING,), since=now)
 
     def uncertain(self, index: int) -> None:
         """The answer to its submit was lost, or is not to be believed."""
-        self._change(index, stage=Stage.UNCERTAIN)
+        self._has_no_task(index)
+        self._move(index, Stage.UNCERTAIN, allowed=(Stage.SUBMITTING, Stage.RUNNING))
 
     def voided(self, index: int) -> None:
         """It is certain that its submit made no task."""
-        self._change(index, stage=Stage.WAITING, task_id=None)
+        self._has_no_task(index)
+        self._move(index, Stage.WAITING, allowed=_MAY_BE_PAID)
 
     def accepted(
         self, index: int, task_id: str, *, request_id: str = "", task: Task | None = None
     ) -> None:
         """It has its task; of a synchronous submit, the ended one."""
         part = self._parts[index]
-        self._change(
+        if part.ended or part.task_id not in (None, task_id):
+            raise LifecycleError("The part has another task, or has ended.")
+        self._move(
             index,
-            stage=Stage.RUNNING,
+            Stage.RUNNING,
+            allowed=_MAY_BE_PAID,
             task_id=task_id,
-            request_id=request_id or part.request_id,
-            task=task or part.task,
+            request_id=request_id,
+            task=task,
         )
 
     def followed(self, index: int, now: float) -> None:
         """This process follows its task from now on."""
-        self._change(index, stage=Stage.RUNNING, since=now)
+        self._move(index, Stage.RUNNING, allowed=(Stage.RUNNING,), since=now)
 
     def part_ended(self, index: int, task: Task) -> None:
         """Its task has ended."""
+        if self._parts[index].task_id is None:
+            raise LifecycleError("A part without a task cannot end.")
         self._change(index, task=task)
 
     def part_failed(self, index: int, error: GatewayError) -> None:
@@ -518,6 +533,8 @@ class EditLife:
 
     def closed(self, error: GatewayError | None = None) -> Effects:
         """It has ended, and the ledger knows, or will."""
+        if self.ended:
+            raise LifecycleError("It has ended already.")
         self._stage = Stage.SUCCEEDED if error is None else Stage.FAILED
         self._error = error
         return (Effect.RELEASE, Effect.WAKE)
@@ -530,16 +547,40 @@ class EditLife:
                 self._delivery = Delivery.TOLD_IN_DOUBT
 
     def handed_over(self) -> None:
-        """The last byte of its answer was handed to a client's socket."""
+        """The last byte of its answer was handed to a client's socket (D29)."""
+        if self._stage is not Stage.SUCCEEDED:
+            raise LifecycleError("It has no answer.")
         self._delivery = Delivery.DELIVERED
 
     # ------------------------------------------------------------ within this file
 
-    def _change(self, index: int, **changes: object) -> None:
-        self._parts[index] = replace(self._parts[index], **changes)  # type: ignore[arg-type]  # typed by each caller's event
-        if "stage" in changes:
-            stages = (part.stage for part in self._parts)
-            self._stage = max(stages, key=_ORDER.index)
+    def _abandon(self) -> Effects:
+        self._abandoned = True
+        self._goes_on = False
+        cancels = [
+            CancelTask(index)
+            for index, part in enumerate(self._parts)
+            if part.stage is Stage.RUNNING and not part.ended and not self._one_shot
+        ]
+        return (*self._drop_waiting(), *cancels)
+
+    def _move(
+        self, index: int, stage: Stage, *, allowed: tuple[Stage, ...], **changes: Any
+    ) -> None:
+        """Bring a part to *stage*; the edit is as far as its furthest part."""
+        part = self._parts[index]
+        if part.stage not in allowed:
+            raise LifecycleError(f"A part that is {part.stage} cannot become {stage}.")
+        self._parts[index] = replace(part, stage=stage, **changes)
+        self._stage = max((part.stage for part in self._parts), key=_ORDER.index)
+
+    def _has_no_task(self, index: int) -> None:
+        """Make sure that a part which has its task is never submitted again."""
+        if self._parts[index].task_id is not None or self._parts[index].ended:
+            raise LifecycleError("The part has its task, or has ended.")
+
+    def _change(self, index: int, **changes: Any) -> None:
+        self._parts[index] = replace(self._parts[index], **changes)
 
     def _drop_waiting(self) -> tuple[DropPart, ...]:
         """Drop the parts that wait; one that was refused in this moment is left to its error."""

@@ -88,7 +88,7 @@ class EditRunner:
         """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
         upstream = run.life.upstream
         assert upstream is not None
-        await self.strategy_of(active).cancel(self._accounts[upstream.account], active, run)
+        await self._with_tasks.cancel(self._accounts[upstream.account], active, run)
 
     def refuse_if_full(self, tenant: Tenant) -> None:
         """

@@ -325,7 +325,7 @@ class EditService:
                 left -= 1
                 if left and active.life.submitted:
                     await self._ports.clock.sleep(1.0)
-                else:
+                elif not active.life.ended:
                     await self._runner.end_after_bug(active, error)
         if active.life.failed_unbilled:
             self._index.remove(active)

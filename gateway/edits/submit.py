@@ -91,10 +91,6 @@ class SubmitStrategy(Protocol):
         """Bring a part that has its task to the task's end."""
         ...
 
-    async def cancel(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
-        """Cancel its task if it still queues upstream, at no cost."""
-        ...
-
     async def results(
         self, account: AccountState, active: ActiveEdit, run: PartRun, *, fresh: bool
     ) -> tuple[ResultImage, ...]:

@@ -166,6 +166,7 @@ class WithTasks:
         )
 
     async def cancel(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
+        """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
         watch = run.watch
         if watch is None:
             return  # it is being written down; follow() cancels it then

@@ -117,9 +117,6 @@ class WithoutTasks:
             account.durations.learn(active.kind, seconds)
         await self._part_ledger.end(active, run, task, seconds=seconds)
 
-    async def cancel(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
-        """Nothing: what is sent is made at once."""
-
     async def results(
         self,
         account: AccountState,  # noqa: ARG002 - as the other strategy

@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--seed", required=True)
-    parser.add_argument("--customers", type=int, required=True)
+    parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--notes", type=Path, required=True)
     asked = parser.parse_args(argv)
     crowd = Crowd(asked.url, asked.seed)

@@ -232,7 +232,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--customers", type=int, default=24, help="in each of two processes")
+    parser.add_argument("--clients", type=int, default=24, help="in each of two processes")
     parser.add_argument("--keep", type=Path, help="keep ledger, log and notes in this directory")
     parser.add_argument("--without", nargs="*", default=(), metavar="EVENT", help="leave these out")
     asked = parser.parse_args(argv)

@@ -219,7 +219,7 @@ def start_customers(
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.chaos.customers", "--url", url),
-                *("--seed", f"{seed}.{number}", "--customers", str(each)),
+                *("--seed", f"{seed}.{number}", "--clients", str(each)),
                 *("--notes", str(folder / f"notes-{number}.jsonl")),
             ],
             cwd=_ROOT,

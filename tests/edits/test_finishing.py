@@ -30,7 +30,7 @@ async def test_nothing_is_done_unasked() -> None:
         answer = await buy(service, house.request())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
-    assert house.mask_sources.calls == ["kept"]
+    assert house.mask_sources.calls == ["list_ids"]
 
 
 @pytest.mark.parametrize("n", [1, 3, 6])

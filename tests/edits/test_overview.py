@@ -164,6 +164,7 @@ async def test_an_edit_of_another_process() -> None:
     """One that was taken over and has no marks yet tells since when it was asked for."""
     clock = WarpClock()
     active = ActiveEdit.begin("edit_1", an_ask(clock), created=clock.epoch() - 40.0)
+    active.life.intended(0, an_upstream(), now=0.0, at=0.0)
     active.life.uncertain(0)
 
     seen = overview([active.tenant], [], [active], clock)
@@ -214,7 +215,7 @@ def _crowd(clock: WarpClock, stage: Stage, n: int) -> list[ActiveEdit]:
     ]
     for active in crowd:
         if stage is Stage.RUNNING:
-            active.life.followed(0, clock.now())
+            active.life.intended(0, an_upstream(), now=0.0, at=0.0)
         elif stage is Stage.SUCCEEDED:
             active.end()
     return crowd

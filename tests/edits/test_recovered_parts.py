@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.record import EditState, TaskState
-from tests.edits.house import House, buy, whole
+from tests.edits.house import House, buy, refusal, whole
 from tests.edits.records import a_record, a_task
 from tests.fakes import Run
 from tests.recording_observer import RecordingObserver
@@ -114,3 +114,20 @@ async def test_a_part_that_broke_is_not_waited_for() -> None:
 
     assert house.ledger.records[0].state is EditState.SUCCEEDED
     assert (len(house.bugs), house.world.count("submit")) == (1, 0)
+
+
+async def test_a_part_that_was_lost_is_lost_after_each_restart() -> None:
+    """A process that finds it written as lost ends the edit in doubt for the next one, too."""
+    house = House()
+    lost = replace(a_task(house, TaskState.ENDED), outcome="lost")
+    house.ledger.put(a_record(EditState.OPEN, lost))
+    codes = []
+    for _ in range(2):
+        async with house.service() as service:
+            await house.clock.sleep(10.0)
+            codes.append((await refusal(buy(service, house.request()))).code)
+            state = house.ledger.records[0].state
+
+    assert codes == ["upstream_task_lost", "upstream_task_lost"]
+    assert state is EditState.FAILED
+    assert house.world.count("submit") == 0

@@ -5,8 +5,15 @@ import asyncio
 import pytest
 
 from gateway.domain.clock import Phase, Phases
-from gateway.domain.errors import Draining, NotFound, StillRunning, TaskLost, UpstreamUnavailable
-from gateway.domain.record import EditState
+from gateway.domain.errors import (
+    Draining,
+    LedgerUnavailable,
+    NotFound,
+    StillRunning,
+    TaskLost,
+    UpstreamUnavailable,
+)
+from gateway.domain.record import EditState, TaskState
 from tests.edits.house import NARROW, House, buy, narrow_house, refusal, stay
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 
@@ -217,3 +224,17 @@ async def test_a_key_that_is_refused_while_its_task_runs() -> None:
     asked = [call.upstream for call in house.world.calls if call.operation == "fetch"]
     assert asked[0] == "one"
     assert asked[-1] == "two"
+
+
+async def test_closing_waits_for_its_tasks() -> None:
+    """What is owed to the ledger is tried once more before the service has closed."""
+    house = House()
+    house.world.run = Run(0.0, 60.0)
+    house.ledger.faults["accept"] = [LedgerUnavailable("full")]
+    async with house.service() as service, service.attend(house.request()):
+        while house.ledger.faults["accept"]:
+            await house.clock.sleep(0.01)
+        before = house.ledger.records[0].tasks[0].state
+
+    assert before is TaskState.SUBMITTING
+    assert house.ledger.records[0].tasks[0].state is TaskState.ACCEPTED

@@ -47,3 +47,16 @@ async def test_what_can_be_had_by_a_retry() -> None:
         served = service.recoverable, service.oldest_recoverable
 
     assert (running, left, served) == ((0, 0.0), (1, 35.0), (0, 0.0))
+
+
+async def test_a_running_edit_without_clients_is_not_busy() -> None:
+    """A drain waits for connected clients, not for tasks that the next process can follow."""
+    house = House()
+    house.world.run = Run(0.0, 60.0)
+    async with house.service() as service:
+        async with service.attend(house.request()):
+            await house.clock.sleep(1.0)
+            connected = service.busy
+        left = service.busy
+
+    assert (connected, left) == (1, 0)
