@@ -2,14 +2,14 @@
 The story of an edit: admit → route → submit → poll → collect, joined, left and recovered.
 
 asyncio only: no sockets, no wire format, no metrics library. The door in uses one
-object, gateway.edits.service.Desk:
+object, gateway.edits.service.EditService:
 
-    async with service.attend(ask) as visit:      # joins or begins; the client is connected
-        answer = await visit.answer()          # until the deadline; raises GatewayError
+    async with service.attend(request) as waiter: # joins or begins; the client is connected
+        answer = await waiter.answer()         # until the deadline; raises GatewayError
         ...                                    # send it
-        await visit.delivered()                # the last byte was handed to the socket
+        await waiter.delivered()               # the last byte was handed to the socket
 
-Leaving the block without delivered() is the client's leaving. visit.told is always
+Leaving the block without delivered() is the client's leaving. waiter.told is always
 there for headers. service.collect(tenant, edit_id) gives such a block for a known edit, or
 raises NotFound; service.withdraw(tenant, edit_id) cancels what can be cancelled.
 """

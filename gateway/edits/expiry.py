@@ -64,7 +64,7 @@ class Expiry:
             return True  # until it can tell
 
     def _give_up_the_stale(self) -> None:
-        """Give up promised edits that waited in line for a day: their bytes lie on the disk."""
+        """Give up promised edits that were queued for a day: their pictures are on the disk."""
         old = self._ports.clock.now() - KEPT_SECONDS
         for active in self._index:
             life = active.life

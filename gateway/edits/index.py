@@ -48,7 +48,7 @@ class EditIndex:
         return [e for e in self if e.life.stage is Stage.SUCCEEDED and not e.life.connected]
 
     def oldest_waits(self, now: float) -> dict[str, float]:
-        """Return by region the seconds that its oldest edit in line has waited, at epoch *now*."""
+        """Return by region the seconds that its oldest queued edit has waited, at epoch *now*."""
         oldest: dict[str, float] = {}
         for active in self:
             if active.life.stage is Stage.WAITING:
@@ -80,7 +80,7 @@ class EditIndex:
 
     async def match(self, request: EditRequest) -> ActiveEdit | None:
         """
-        Return the edit that *ask* joins or replays, or ``None``: it is a new one.
+        Return the edit that *request* joins or replays, or ``None``: it is a new one.
 
         Raises:
             KeyReused: the ``Idempotency-Key`` was used for other content.

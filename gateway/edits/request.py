@@ -93,7 +93,7 @@ class EditResult:
     told: EditStatus
     form: OutputOptions
     pictures: tuple[bytes | Incoming, ...] = field(repr=False)
-    """In order; empty when *urls* are asked for. The visit closes them."""
+    """In order; empty when *urls* are asked for. The waiter closes them."""
     urls: tuple[str, ...] = field(repr=False)
     requested: int
     ignored: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ _CARRIES = 3  # tries to carry an edit on whose way we broke
 
 
 class EditService:
-    """The one object that the door in talks to. Use as an async context manager."""
+    """The one object that gateway.downstream uses. An async context manager."""
 
     draining = False  # refuses new edits; the running ones go on
 
@@ -145,7 +145,7 @@ class EditService:
         return max((self._ports.clock.epoch() - at for at in created), default=0.0)
 
     def oldest_waits(self) -> dict[str, float]:
-        """Return for each region the seconds that its oldest edit in line has waited."""
+        """Return for each region the seconds that its oldest queued edit has waited."""
         none = {tenant.region: 0.0 for tenant in self._tenants.values()}
         return none | self._index.oldest_waits(self._ports.clock.epoch())
 
@@ -168,7 +168,7 @@ class EditService:
     @asynccontextmanager
     async def attend(self, request: EditRequest) -> AsyncIterator[Waiter]:
         """
-        Join the edit that *ask* repeats, or begin it; the client is connected inside.
+        Join the edit that *request* repeats, or begin it; the client is connected inside.
 
         Raises:
             GatewayError: refused before anything was submitted.

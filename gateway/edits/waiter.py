@@ -1,4 +1,4 @@
-"""One client's stay with an edit: from joining to the last byte, or to leaving."""
+"""One client that waits for an edit: from joining to the last byte, or to leaving."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +22,7 @@ from gateway.edits.request import EditResult, EditStatus, Incoming
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A connected client. Use within ``async with service.attend(ask) as visit``."""
+    """A connected client. Use within ``async with service.attend(request) as waiter``."""
 
     active: ActiveEdit
     deadline: float
@@ -103,7 +103,7 @@ class Waiter:
         return phases.spent(now)
 
     def extend(self, patience: float) -> None:
-        """Let this client wait *patience* seconds since it came: it hears of us meanwhile."""
+        """Extend the deadline to *patience* seconds after arrival: heartbeats keep the client."""
         self.deadline = self.since + patience
         if self._timer is not None and not self._timer.expired():
             self._timer.reschedule(asyncio.get_running_loop().time() + self._rest())
