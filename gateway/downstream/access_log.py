@@ -16,6 +16,8 @@ CLIENT_LEFT = 499
 
 _REJECTIONS = {Draining.code: "draining", Overloaded.code: "bytes"}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+NODE_OUTCOME = b"x-wan-node-outcome"
+"""For the log of the node that a request came through; it does not go on to the client."""
 _SERVER_TIMING = b"server-timing"
 
 
@@ -120,6 +122,8 @@ class _Wire:
             (b"openai-processing-ms", str(round(1000 * spent)).encode("ascii")),
             (b"openai-version", b"2020-10-01"),
         ]
+        if record.via:
+            headers.append((NODE_OUTCOME, record.outcome.encode("ascii")))
         if all(name != _SERVER_TIMING for name, _ in sent):
             phases = record.phases or Phases(started=record.started)
             headers.append((_SERVER_TIMING, server_timing(phases.spent(now)).encode("ascii")))

@@ -108,7 +108,7 @@ def log_fields(record: AccessRecord) -> dict[str, Any]:
         "retry_count": record.retry_count or None,
         "via": record.via,
         "owner": record.owner,
-        "edit_id": edit.edit_id if edit else None,
+        "edit_id": edit.edit_id if edit else (record.edit_id or None) if record.owner else None,
         "trace_id": edit.trace_id if edit else None,
         "region": edit.region if edit else None,
         "task_ids": list(edit.task_ids) if edit else None,

@@ -48,6 +48,14 @@ class EditRequest:
     """Called with how many bytes stay in memory when the pictures lie on the disk."""
 
 
+class ShardMoved(Exception):
+    """
+    Another node owns the tenant's edits from now on, and goes on with this one.
+
+    No answer tells of it: the front door sends the request there (gateway.cluster).
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class EditStatus:
     """What is known of an edit for the headers, whether it ended well, ill or not yet."""

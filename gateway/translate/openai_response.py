@@ -133,7 +133,12 @@ def completed_frames(
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """Return what SDKs raise as APIError: an event whose data has an ``error`` inside."""
-    said = {"type": "error", "error": error_object(error, request_id)}
+    return error_event_of(error_object(error, request_id))
+
+
+def error_event_of(error: Mapping[str, str | None]) -> bytes:
+    """Return the same of the inner object of OpenAI's envelope."""
+    said = {"type": "error", "error": error}
     return b"event: error\ndata: " + orjson.dumps(said) + b"\n\n"
 
 
