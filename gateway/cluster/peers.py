@@ -8,7 +8,6 @@ from urllib.parse import quote_from_bytes
 
 import aiohttp
 import yarl
-from multidict import CIMultiDict
 
 from gateway.cluster.shards import Peer
 
@@ -85,7 +84,7 @@ class PeerClient:
             answer = await self._session.request(
                 method,
                 url,
-                headers=CIMultiDict(headers),
+                headers=headers,
                 data=None if body is None else _pieces(body),
                 allow_redirects=False,
             )
