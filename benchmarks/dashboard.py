@@ -28,9 +28,9 @@ from gateway.downstream.ports import AccessLog
 from gateway.downstream.viewers import RecentReplies, Viewers
 from gateway.edits.account import build_accounts
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.overview import overview
 from gateway.edits.ports import DashScope
 from gateway.edits.request import EditRequest
+from gateway.edits.snapshot import take_snapshot
 
 _REGION = Region("beijing", "https://beijing.test", ())
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
@@ -51,7 +51,7 @@ class Crowd:
         self.active_edits = [self._errand(i) for i in range(n)]
 
     def snapshot(self) -> Snapshot:
-        return overview(self._tenants, self._accounts.values(), self.active_edits, self._clock)
+        return take_snapshot(self._tenants, self._accounts.values(), self.active_edits, self._clock)
 
     def change(self) -> None:
         for active in self.active_edits[:1]:

@@ -1,9 +1,8 @@
 """
-What goes on in this process at one moment, for those who watch it.
+The state of this process at one moment, for the dashboard and ``wan-gateway top``.
 
-It says who, how far and how much, never what: no prompt, picture, URL or key. Instants are
-seconds of the process's monotonic clock, so that nothing differs between two snapshots
-between which nothing happened but time.
+It has no prompt, picture, URL or key. Times are seconds of the process's monotonic clock, so
+that two snapshots between which nothing happened are equal.
 """
 
 from dataclasses import dataclass
@@ -14,76 +13,76 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Capped(Generic[_T]):
-    """The first of many: a crowd must not make a snapshot large."""
+    """The first of *total* rows: a snapshot has a bounded size."""
 
     rows: tuple[_T, ...]
     total: int
 
 
 @dataclass(frozen=True, slots=True)
-class EditSeen:
+class EditSummary:
     """One edit that has not been delivered."""
 
     edit_id: str
     tenant: str
     region: str
     accounts: tuple[str, ...]
-    """That it was submitted to; none while it waits."""
+    """The accounts that it was submitted to; none while it waits."""
     model: str
     pictures: int
     stage: str
     clients: int
-    """That are connected to it now."""
+    """Connected to it now."""
     since: float
     phases: tuple[tuple[str, float], ...]
-    """Each phase that it went through, and when that began; the last one goes on."""
+    """Each phase that it entered, and when; the last one has not ended."""
     tasks: tuple[str, ...]
     polls: int
     """Fetches of its tasks so far."""
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """Calls of one kind to one account."""
+class CallRate:
+    """The rate limit of one kind of calls to one account."""
 
     per_second: float
     used: float
-    """Share of it that the last second used, 0 to 1."""
+    """The share that the last second used, 0 to 1."""
     factor: float
-    """Share of it that may be used now: less than 1 after a throttling."""
+    """The share that may be used now, less than 1 after a throttling."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeySeen:
+class KeySummary:
     """One upstream."""
 
     name: str
     state: str
-    """``works``; ``rests``: left alone until then; ``doubted``: the next edit tries it last."""
+    """``works``; ``rests``: suspended until then; ``doubted``: the next edit tries it last."""
     reason: str = ""
-    """DashScope's code, or ours."""
+    """The code of the error that suspended it, DashScope's or ours."""
     until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class AccountSeen:
+class AccountSummary:
     name: str
     region: str
     taken: int
-    """Turns that are given out: tasks that run or queue upstream, or are being submitted."""
+    """Slots in use: tasks that run, are pending upstream, or are being submitted."""
     running_tasks: int
     pending_ahead: int
     waiting: int
-    """Parts of edits in its line."""
+    """Parts of edits in its queue."""
     typical: float
-    """Seconds that a task of it takes, as far as is known."""
-    submits: Budget
-    polls: Budget
-    keys: tuple[KeySeen, ...]
+    """Seconds that a task takes, as far as is known."""
+    submits: CallRate
+    polls: CallRate
+    keys: tuple[KeySummary, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TenantSeen:
+class TenantSummary:
     name: str
     region: str
     running: int
@@ -93,13 +92,13 @@ class TenantSeen:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the service knows."""
+    """All edits, accounts and tenants, the first of each."""
 
-    running: Capped[EditSeen]
+    running: Capped[EditSummary]
     """Submitted, or being submitted or delivered."""
-    waiting: Capped[EditSeen]
-    """In line: nothing was paid."""
-    kept: Capped[EditSeen]
-    """Their pictures are made, and nobody is connected to fetch them."""
-    accounts: Capped[AccountSeen]
-    tenants: Capped[TenantSeen]
+    waiting: Capped[EditSummary]
+    """In the queue; nothing was paid."""
+    kept: Capped[EditSummary]
+    """Their pictures are made, and no client is connected to fetch them."""
+    accounts: Capped[AccountSummary]
+    tenants: Capped[TenantSummary]

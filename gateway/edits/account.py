@@ -1,4 +1,4 @@
-"""All that the edits of one Alibaba account share: limits, line, poller, resting keys, prompts."""
+"""What the edits of one Alibaba account share: limits, queue, poller, and suspended keys."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -7,33 +7,45 @@ from dataclasses import dataclass
 from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError, UpstreamUnreachable, error_type
 from gateway.domain.tenant import Account, Tenant, Upstream
-from gateway.edits.advice import advice, is_no_answer_of_dashscopes, is_not_understood
+from gateway.edits.advice import advice, is_foreign_answer, is_unexpected_refusal
 from gateway.edits.fair_queue import FairQueue, Ticket
 from gateway.edits.ports import DashScope, Observer, Tell, say_nothing
 from gateway.polling.limiter import RateLimiter
 from gateway.polling.loop import Poller
 from gateway.polling.schedule import Durations
 
-_UNREACHABLE_REST = 5.0
-_REFUSED_REST = 60.0  # a refused key, arrears, quota: an operator fixes it, not time
+_UNREACHABLE_SECONDS = 5.0
+_REFUSED_SECONDS = 60.0  # a refused key, arrears, quota: an operator has to act
 _PROBE_SECONDS = 30.0
-_MOST_COMPLAINTS = 5  # different reasons; a region that makes up codes does not fill the log
-_MOST_CODES = 20
+# Warnings of different reasons, so that a region that invents codes does not fill the log.
+_WARNINGS_MAX = 5
+_REFUSALS_MAX = 20
 
 
 @dataclass(slots=True)
 class Suspension:
-    """Why an upstream is left alone, and until when (monotonic)."""
+    """An upstream that other upstreams go before, until a monotonic time."""
 
     upstream: Upstream
     until: float
     reason: str
     probed: bool
-    """Whether a list call, which is free, tells when it works again: so for a refused key."""
+    """Whether a list call, which is free, shows that it works again: for a refused key only."""
 
 
 class AccountState:
-    """An account in one region: every edit that it pays for goes through here."""
+    """
+    An account in one region, which every edit that it pays for goes through.
+
+    Args:
+        account: Its limits.
+        upstreams: All configured keys of it.
+        dashscope: Lists tasks, to probe a refused key.
+        clock: Monotonic and calendar time.
+        observer: Counts.
+        durations: How long its tasks take.
+        tell: Warns the operator.
+    """
 
     def __init__(
         self,
@@ -57,10 +69,10 @@ class AccountState:
         self.queue = FairQueue(account.running_tasks + account.pending_ahead)
         self.suspensions: dict[str, Suspension] = {}
         self._tell = tell
-        self._complaints: dict[str, set[str]] = {}
-        """What the operator was told of each upstream since it last worked."""
-        self._misunderstood: set[str] = set()
-        """Codes of single refusals that the operator was told of."""
+        self._warned: dict[str, set[str]] = {}
+        """By upstream: the reasons that the operator was warned of since it last worked."""
+        self._refusals: set[str] = set()
+        """Codes of refused submits that the operator was warned of."""
         self.poller = Poller(
             account,
             limiter=self.call_limiter,
@@ -72,11 +84,11 @@ class AccountState:
         )
 
     def hold_prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
-        """Hold the only open submit of this prompt (P5), for a part that has no turn in line."""
+        """Hold the only open submit of this prompt (P5), for a part without a ticket."""
         return self.queue.prompts.hold(digest)
 
     def upstreams_of(self, tenant: Tenant) -> list[Upstream]:
-        """Return the tenant's upstreams of this account, in its order, the resting ones last."""
+        """Return the tenant's upstreams of this account, in its order, suspended ones last."""
         own = [u for u in tenant.upstreams if u.account == self.limits]
         return sorted(own, key=self.is_suspended)
 
@@ -85,10 +97,10 @@ class AccountState:
         return suspension is not None and suspension.until > self.clock.now()
 
     def suspend(self, upstream: Upstream, error: GatewayError, model: str = "") -> None:
-        """Leave *upstream* alone for a while: others are tried first."""
-        self._complain(upstream, error, model)
+        """Try other upstreams before *upstream* for a while, and warn the operator."""
+        self._warn(upstream, error, model)
         unreachable = isinstance(error, UpstreamUnreachable)
-        seconds = _UNREACHABLE_REST if unreachable else _REFUSED_REST
+        seconds = _UNREACHABLE_SECONDS if unreachable else _REFUSED_SECONDS
         reason = error.upstream_code or error.code
         self.suspensions[upstream.name] = Suspension(
             upstream, self.clock.now() + seconds, reason, error_type(error) == "auth"
@@ -97,33 +109,33 @@ class AccountState:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=False)
 
     def record_refusal(self, upstream: Upstream, error: GatewayError, model: str) -> None:
-        """Take note of a submit that went wrong; what the operator has to fix is told, once."""
-        if is_no_answer_of_dashscopes(error):
-            self._complain(upstream, error, model)
-        elif is_not_understood(error):
-            said = advice(error, upstream, model)
-            if said["reason"] not in self._misunderstood and len(self._misunderstood) < _MOST_CODES:
-                self._misunderstood.add(said["reason"])
-                self._tell("upstream_refused_a_submit", **said)
+        """Warn the operator, once, of a submit that failed if an operator has to act on it."""
+        if is_foreign_answer(error):
+            self._warn(upstream, error, model)
+        elif is_unexpected_refusal(error):
+            fields = advice(error, upstream, model)
+            if fields["reason"] not in self._refusals and len(self._refusals) < _REFUSALS_MAX:
+                self._refusals.add(fields["reason"])
+                self._tell("upstream_refused_a_submit", **fields)
 
     def record_success(self, upstream: Upstream) -> None:
-        """Take note that *upstream* accepted a submit."""
+        """Record that *upstream* accepted a submit: it is not suspended any more."""
         if self.suspensions.pop(upstream.name, None) is not None:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
-        if self._complaints.pop(upstream.name, None) is not None:
+        if self._warned.pop(upstream.name, None) is not None:
             region = upstream.region.name
             self._tell("upstream_works_again", upstream=upstream.name, region=region)
 
-    def _complain(self, upstream: Upstream, error: GatewayError, model: str) -> None:
-        said = advice(error, upstream, model)
-        told = self._complaints.setdefault(upstream.name, set())
-        if said["reason"] not in told and len(told) < _MOST_COMPLAINTS:
-            told.add(said["reason"])
-            self._tell("upstream_does_not_work", **said)
+    def _warn(self, upstream: Upstream, error: GatewayError, model: str) -> None:
+        fields = advice(error, upstream, model)
+        warned = self._warned.setdefault(upstream.name, set())
+        if fields["reason"] not in warned and len(warned) < _WARNINGS_MAX:
+            warned.add(fields["reason"])
+            self._tell("upstream_does_not_work", **fields)
 
     def failover_for(self, upstream: Upstream, error: GatewayError) -> Upstream:
         """
-        Return whom to ask about a task of *upstream*, whose key was refused.
+        Suspend *upstream*, whose key was refused, and return the one to use for its tasks.
 
         Only keys of one account see each other's tasks (dashscope.md 4.1).
         """
@@ -133,7 +145,7 @@ class AccountState:
 
     async def probe(self) -> None:
         """
-        Find out, for ever and for nothing, whether a refused key is taken again.
+        Find out, until cancelled, whether a refused key is accepted again; costs nothing.
 
         If it is, the next edit tries it. Only a submit shows that it works.
         """
@@ -154,12 +166,13 @@ class AccountState:
 
     def expected_wait(self, tenant: Tenant, ticket: Ticket | None = None) -> float:
         """
-        Return the seconds until it is the turn of *place*, or of one who joins the line now.
+        Return the seconds until *ticket*, or a new one, probably gets its slot.
 
-        As often as a task of the account ends a turn comes, however many of them wait upstream.
+        A slot becomes free as often as a task of the account ends, however many of them are
+        pending upstream.
         """
-        own, turns = self.queue.slots_until(tenant, ticket)
-        rounds = max(own / (tenant.max_running or 1), turns / self.limits.running_tasks)
+        own, slots = self.queue.slots_until(tenant, ticket)
+        rounds = max(own / (tenant.max_running or 1), slots / self.limits.running_tasks)
         return max(1.0, rounds * self.durations.typical())
 
 
@@ -174,7 +187,7 @@ def build_accounts(
     observer: Observer,
     tell: Tell = say_nothing,
 ) -> Accounts:
-    """Return a account for each account of *upstreams*."""
+    """Return the state of each account of *upstreams*."""
     of_account: dict[Account, list[Upstream]] = {}
     for upstream in upstreams:
         of_account.setdefault(upstream.account, []).append(upstream)
@@ -198,7 +211,7 @@ def route(accounts: Accounts, tenant: Tenant) -> list[AccountState]:
     Return the accounts of the tenant's upstreams in the order to try them.
 
     Those with a working upstream first; among them, in the tenant's order, those with a
-    free slot, then the shortest line for its slots.
+    free slot, then the shortest queue for its slots.
     """
     own = [accounts[account] for account in dict.fromkeys(u.account for u in tenant.upstreams)]
 

@@ -1,4 +1,4 @@
-"""What an operator is told when an upstream does not do its work: which, why, and what to do."""
+"""The operator's warning about an upstream that refuses its work: which, why, what to do."""
 
 from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamFailed, error_type
 from gateway.domain.tenant import Upstream
@@ -6,11 +6,11 @@ from gateway.domain.tenant import Upstream
 _RENEW = "put a valid key of this region where upstreams.{upstream}.key points, and start again"
 _PAY = "pay the bill of the account, or have its quota raised, at Alibaba"
 _OPEN = "open the model {model} for the account (and its workspace) at Alibaba"
-_PLACE = (
+_ADDRESS = (
     "see that regions.{region}.base_url is the native API of the key's region (…/api/v1), and "
     "that the model {model} is opened for the account"
 )
-_WAY = (
+_REACH = (
     "look at regions.{region}.base_url, DNS, the firewall, and the proxy that HTTPS_PROXY or "
     "ALL_PROXY names"
 )
@@ -18,16 +18,16 @@ _REPORT = "look the code up in docs/dashscope-errors.md; if it is not there, rep
 _BY_CODE = (
     ("model.accessdenied", _OPEN),
     ("accessdenied", _OPEN),
-    ("http4", _PLACE),
-    ("http3", _PLACE),
-    ("unsupportedoperation", _PLACE),
+    ("http4", _ADDRESS),
+    ("http3", _ADDRESS),
+    ("unsupportedoperation", _ADDRESS),
 )
-_LOST_PATIENCE = ("HTTP 408", "HTTP 499")
+_TIMEOUTS = ("HTTP 408", "HTTP 499")
 _BY_TYPE = {
     "auth": _RENEW,
     "quota": _PAY,
-    "region_mismatch": _PLACE,
-    "network": _WAY,
+    "region_mismatch": _ADDRESS,
+    "network": _REACH,
 }
 
 
@@ -48,13 +48,13 @@ def advice(error: GatewayError, upstream: Upstream, model: str) -> dict[str, str
     }
 
 
-def is_no_answer_of_dashscopes(error: GatewayError) -> bool:
-    """Say whether somebody else answered a submit: a wrong address, or a proxy's page."""
+def is_foreign_answer(error: GatewayError) -> bool:
+    """Return whether something other than DashScope answered a submit: a proxy, or a wrong URL."""
     code = error.upstream_code or ""
-    strange = code.startswith(("HTTP 3", "HTTP 4")) and code not in _LOST_PATIENCE
-    return isinstance(error, SubmitUncertain) and strange
+    foreign = code.startswith(("HTTP 3", "HTTP 4")) and code not in _TIMEOUTS
+    return isinstance(error, SubmitUncertain) and foreign
 
 
-def is_not_understood(error: GatewayError) -> bool:
-    """Say whether a submit was refused for a reason that is neither the client's nor passes."""
+def is_unexpected_refusal(error: GatewayError) -> bool:
+    """Return whether a submit was refused for good, and not because of its content."""
     return isinstance(error, UpstreamFailed) and not error.retry

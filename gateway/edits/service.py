@@ -21,13 +21,13 @@ from gateway.edits.expiry import Expiry
 from gateway.edits.forecast import Forecast
 from gateway.edits.index import EditIndex
 from gateway.edits.lifecycle import CancelTask, Effect, Effects, draining
-from gateway.edits.overview import overview
 from gateway.edits.ports import Ports, Spool
 from gateway.edits.postprocess import Postprocessing
 from gateway.edits.promise import PromiseKeeper
 from gateway.edits.request import EditRequest, EditStatus, new_edit_id
 from gateway.edits.restore import restore_edit
 from gateway.edits.runner import EditRunner
+from gateway.edits.snapshot import take_snapshot
 from gateway.edits.takeover import PUT_BACK, Takeover
 from gateway.edits.waiter import Waiter
 
@@ -151,7 +151,7 @@ class EditService:
 
     def snapshot(self) -> Snapshot:
         """Return what goes on, for those who watch; bounded, however many edits there are."""
-        return overview(
+        return take_snapshot(
             self._tenants.values(), self._accounts.values(), self._index, self._ports.clock
         )
 

@@ -1,40 +1,39 @@
-"""When to look at a task next: learned from how long such tasks took."""
+"""When to fetch a task next, learned from how long such tasks took."""
 
 import math
 from bisect import bisect_right, insort
 from collections import deque
 from dataclasses import dataclass, field
 
-_FEW = 8  # below so many known durations of a kind, all kinds together tell more
-_KEPT = 256  # so many ends back is what is known: enough to see a shape, few enough to follow it
-_SMOOTH = 0.15  # of the spread of what is known, to both sides, is looked at as one
-# Ends expected within 15 % of a task's age though no known duration foretells them: when
-_DOUBT = 0.03  # longer ones are known, and
-_BLIND = 0.1  # when none are.
+_SAMPLE_MIN = 8  # with fewer known durations of a kind, those of all kinds are used
+_SAMPLE_MAX = 256  # enough durations to show a shape, few enough to follow its changes
+_SMOOTHING = 0.15  # of the spread of the known durations, on both sides of an age
+_PRIOR = 0.03  # ends expected per 15 % of age beyond what the known durations show
+_PRIOR_UNKNOWN = 0.1  # the same where no longer duration is known
 _KAPPA = 0.018  # seconds of lag that one fetch is worth, by benchmarks/polling.py
-_SHORTEST = 0.2
-_LONGEST = 20.0
+_PAUSE_MIN = 0.2
+_PAUSE_MAX = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Tasks that take about as long as each other."""
+    """A kind of tasks, which take about as long as each other."""
 
     model: str
     n: int
     megapixels: int
-    """The size asked for, rounded; -1 when DashScope chooses."""
+    """The requested size, rounded; -1 if DashScope chooses it."""
 
 
 @dataclass(slots=True)
 class _Sample:
     """The last durations, in order of arrival and of length."""
 
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLE_MAX))
     sorted: list[float] = field(default_factory=list)
 
     def add(self, seconds: float) -> None:
-        if len(self.recent) == _KEPT:
+        if len(self.recent) == _SAMPLE_MAX:
             self.sorted.pop(bisect_right(self.sorted, self.recent[0]) - 1)
         self.recent.append(seconds)
         insort(self.sorted, seconds)
@@ -42,9 +41,11 @@ class _Sample:
 
 class Durations:
     """
-    How long an account's last tasks ran, in seconds, the time in upstream's line left out.
+    How long an account's last tasks ran, in seconds, without the time that they were PENDING.
 
-    Until it has seen enough of a kind itself, *elsewhere* tells: its region's other accounts.
+    Args:
+        elsewhere: The durations of all accounts of the region, used for a kind of which this
+            account has too few.
     """
 
     def __init__(self, elsewhere: "Durations | None" = None) -> None:
@@ -59,16 +60,16 @@ class Durations:
             self._elsewhere.learn(kind, seconds)
 
     def known(self, kind: Kind) -> list[float]:
-        """Return the durations to go by, sorted; empty while too few are known."""
+        """Return the known durations of a kind, sorted; empty while there are too few."""
         own = self._of_kind.get(kind)
-        if own is not None and len(own.sorted) >= _FEW:
+        if own is not None and len(own.sorted) >= _SAMPLE_MIN:
             return own.sorted
         if self._elsewhere is not None:
             return self._elsewhere.known(kind)
-        return self._of_all.sorted if len(self._of_all.sorted) >= _FEW else []
+        return self._of_all.sorted if len(self._of_all.sorted) >= _SAMPLE_MIN else []
 
     def typical(self) -> float:
-        """Return the mean of all, or a careful guess."""
+        """Return the mean of all durations, or 45 s while none is known."""
         known = self._of_all.sorted
         if known:
             return sum(known) / len(known)
@@ -77,41 +78,41 @@ class Durations:
 
 def hazard(known: list[float], age: float) -> float:
     """
-    Return how many ends a second are to be expected of a task that has run *age* seconds.
+    Return the ends per second to expect of a task that has run for *age* seconds.
 
-    It is the number of known durations around *age*, by the length of that stretch, over
-    the number of those beyond. A little is added for what is not known: it keeps an eye open
-    where nothing ended so far, and is all there is before the first ends are known.
+    It is the density of known durations near *age*, over the number of those beyond. A small
+    prior is added for ends where none were seen so far; before the first durations are known
+    it is all there is.
     """
     beyond = len(known) - bisect_right(known, age)
-    density = (_DOUBT if beyond else _BLIND) / max(1.0, _SMOOTH * age)
+    density = (_PRIOR if beyond else _PRIOR_UNKNOWN) / max(1.0, _SMOOTHING * age)
     if known and age >= known[0]:
         spread = known[len(known) * 9 // 10] - known[len(known) // 10]
-        reach = max(0.25, _SMOOTH * spread)
-        around = bisect_right(known, age + reach) - bisect_right(known, age - reach)
-        # Nothing is known before the first and after the last, so that is no part of the stretch.
+        reach = max(0.25, _SMOOTHING * spread)
+        near = bisect_right(known, age + reach) - bisect_right(known, age - reach)
+        # Nothing is known before the first and after the last, so that part does not count.
         stretch = min(age + reach, known[-1]) - max(age - reach, known[0])
-        density += around / max(reach, stretch)
+        density += near / max(reach, stretch)
     return density / (beyond + 0.5)
 
 
 def pause(known: list[float], age: float) -> float:
     """
-    Return the seconds to wait before fetching a task again that has run *age* seconds.
+    Return the seconds to wait before a task that has run for *age* seconds is fetched again.
 
-    A fetch costs a call, a late one costs lag: with ends expected at the rate h, a pause
-    of sqrt(2k/h) makes lag + k calls least, for a call worth k seconds of lag. Where few
-    ends are expected yet, it ends where the next known duration does, and not behind it.
+    A fetch costs a call, a late one costs lag. With ends expected at the rate h, a pause of
+    sqrt(2k/h) minimizes lag + k calls, for a call that is worth k seconds of lag. Where few
+    ends are expected yet, it reaches only a little beyond the next known duration.
     """
     wait = _best(known, age)
     next_end = until_known_end(known, age)
     if next_end < wait:
         wait = min(wait, next_end + _best(known, age + next_end))
-    return min(_LONGEST, max(_SHORTEST, wait))
+    return min(_PAUSE_MAX, max(_PAUSE_MIN, wait))
 
 
 def until_known_end(known: list[float], age: float) -> float:
-    """Return the seconds until a task of *age* is as old as the next of *known*; or infinity."""
+    """Return the seconds until a task of *age* reaches the next of *known*, or infinity."""
     later = bisect_right(known, age)
     return known[later] - age if later < len(known) else math.inf
 
@@ -122,9 +123,9 @@ def _best(known: list[float], age: float) -> float:
 
 def remaining(known: list[float], age: float, share: float) -> float:
     """
-    Return the seconds within which *share* of such tasks of *age* seconds have ended.
+    Return the seconds within which *share* of the tasks of *age* seconds will have ended.
 
-    Without knowledge, and beyond it: what has lasted so long lasts as long again, at least 15 s.
+    Beyond the known durations a task is taken to last as long again, and at least 15 s.
     """
     later = bisect_right(known, age)
     left = len(known) - later

@@ -14,7 +14,7 @@ ONE, TWO = an_upstream("one"), an_upstream("two")
 FAR = an_upstream("far", an_account("far"))
 
 
-def a_lane(name: str = "acct") -> AccountState:
+def account_state(name: str = "acct") -> AccountState:
     clock = WarpClock()
     return AccountState(
         an_account(name),
@@ -25,7 +25,7 @@ def a_lane(name: str = "acct") -> AccountState:
 
 
 @asynccontextmanager
-async def queued(account: AccountState, *places: Ticket) -> AsyncIterator[None]:
+async def tickets_queued(account: AccountState, *places: Ticket) -> AsyncIterator[None]:
     """Let *places* wait in the account's line; whose turn it is keeps its slot."""
 
     async def wait(ticket: Ticket) -> None:

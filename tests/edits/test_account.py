@@ -15,7 +15,7 @@ from gateway.domain.errors import (
 )
 from gateway.edits.account import AccountState, route
 from gateway.polling.schedule import Kind
-from tests.edits.accounts import FAR, ONE, TWO, a_lane, queued
+from tests.edits.accounts import FAR, ONE, TWO, account_state, tickets_queued
 from tests.fakes import FakeDashScope, a_tenant, an_account
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
@@ -27,24 +27,24 @@ pytestmark = pytest.mark.anyio
     ("error", "seconds"),
     [(UpstreamUnreachable("down"), 5.0), (UpstreamUnavailable("key"), 60.0)],
 )
-async def test_resting_upstreams_come_last(
+async def test_suspended_upstreams_come_last(
     error: UpstreamUnreachable | UpstreamUnavailable, seconds: float
 ) -> None:
-    """An upstream that failed is tried after the others, until its rest is over."""
-    account, tenant = a_lane(), a_tenant("acme", ONE, TWO, FAR)
+    """An upstream that failed is tried after the others, until its suspension is over."""
+    account, tenant = account_state(), a_tenant("acme", ONE, TWO, FAR)
     account.suspend(ONE, error)
 
-    resting = account.upstreams_of(tenant)
+    suspended = account.upstreams_of(tenant)
     await account.clock.sleep(seconds + 0.1)
-    rested = account.upstreams_of(tenant)
+    later = account.upstreams_of(tenant)
 
-    assert resting == [TWO, ONE]
-    assert rested == [ONE, TWO]
+    assert suspended == [TWO, ONE]
+    assert later == [ONE, TWO]
 
 
-async def test_the_shortest_line_is_tried_first() -> None:
-    """Working before resting, free before crowded, short before long."""
-    near, far = a_lane(), a_lane("far")
+async def test_the_shortest_queue_is_tried_first() -> None:
+    """Working before suspended, free before crowded, short before long."""
+    near, far = account_state(), account_state("far")
     accounts = {ONE.account: near, FAR.account: far}
     tenant = a_tenant("acme", ONE, FAR)
     orders = [route(accounts, tenant)]
@@ -58,11 +58,13 @@ async def test_the_shortest_line_is_tried_first() -> None:
     assert orders == [[near, far], [far, near], [near, far]]
 
 
-async def test_the_wait_that_is_told() -> None:
-    """Turns until one's own, by the pace at which tasks end: 45 s by 5 while nothing is known."""
-    account, big, small = a_lane(), a_tenant("big"), a_tenant("small")
+async def test_expected_wait() -> None:
+    """Slots to wait for, by the rate at which tasks end: 45 s by 5 while nothing is known."""
+    account, big, small = account_state(), a_tenant("big"), a_tenant("small")
     waits = [account.expected_wait(big)]
-    async with queued(account, *(account.queue.issue_ticket(big, 1) for _ in range(6 + 20))):
+    async with tickets_queued(
+        account, *(account.queue.issue_ticket(big, 1) for _ in range(6 + 20))
+    ):
         waits += [account.expected_wait(big), account.expected_wait(small)]
         account.durations.learn(Kind("wan", 1, -1), 20.0)
         waits.append(account.expected_wait(big))
@@ -70,10 +72,10 @@ async def test_the_wait_that_is_told() -> None:
     assert waits == [1.0, 21 * 45.0 / 5, 45.0 / 5, 21 * 20.0 / 5]
 
 
-async def test_the_wait_that_is_told_to_one_with_a_limit() -> None:
+async def test_expected_wait_of_a_tenant_with_a_limit() -> None:
     """Slots that a tenant may not use do not shorten its wait."""
-    account, few = a_lane(), a_tenant("few", max_running=2)
-    async with queued(account, *(account.queue.issue_ticket(few, 1) for _ in range(2 + 3))):
+    account, few = account_state(), a_tenant("few", max_running=2)
+    async with tickets_queued(account, *(account.queue.issue_ticket(few, 1) for _ in range(2 + 3))):
         free, wait = account.queue.free, account.expected_wait(few)
 
     assert (free, wait) == (4, 4 * 45.0 / 2)
@@ -93,15 +95,15 @@ async def test_a_refused_key_is_probed_and_tried_again() -> None:
     async with asyncio.TaskGroup() as group:
         probing = group.create_task(account.probe())
         await clock.sleep(35.0)
-        still = [rest.reason for rest in account.suspensions.values()]
+        still = [one.reason for one in account.suspensions.values()]
         account.suspensions["one"].until = clock.now() + 60.0
         await clock.sleep(30.0)
-        rests = account.is_suspended(ONE)
+        suspended_then = account.is_suspended(ONE)
         await clock.sleep(60.0)
         probing.cancel()
 
     assert still == ["AccessDenied"]
-    assert not rests
+    assert not suspended_then
     assert world.count("tasks") == 2
 
 
@@ -124,8 +126,8 @@ async def test_only_a_submit_shows_that_a_key_works() -> None:
     assert observer.of("upstream_key")[-1][-1]
 
 
-class Told:
-    """Who keeps what the operator is told."""
+class RecordedWarnings:
+    """Keeps the operator's warnings."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, str | float]]] = []
@@ -134,7 +136,7 @@ class Told:
         self.lines.append((event, said))
 
 
-def a_telling_lane(told: Told) -> AccountState:
+def telling_account(warnings: RecordedWarnings) -> AccountState:
     clock = WarpClock()
     return AccountState(
         an_account(),
@@ -142,7 +144,7 @@ def a_telling_lane(told: Told) -> AccountState:
         dashscope=FakeDashScope(clock),
         clock=clock,
         observer=RecordingObserver(),
-        tell=told,
+        tell=warnings,
     )
 
 
@@ -167,10 +169,10 @@ def a_telling_lane(told: Told) -> AccountState:
         ),
     ],
 )
-async def test_the_operator_is_told_once(error: GatewayError, remedy: str) -> None:
+async def test_the_operator_is_warned_once(error: GatewayError, remedy: str) -> None:
     """One warning says which key, why, and what to do; one more when it works again."""
-    told = Told()
-    account = a_telling_lane(told)
+    warnings = RecordedWarnings()
+    account = telling_account(warnings)
     error.upstream_message = "DashScope's own words."
     for _ in range(3):
         account.suspend(ONE, error, "wan")
@@ -178,7 +180,7 @@ async def test_the_operator_is_told_once(error: GatewayError, remedy: str) -> No
     for _ in range(2):
         account.record_success(ONE)
 
-    (event, said), again = told.lines
+    (event, said), again = warnings.lines
     assert event == "upstream_does_not_work"
     assert (said["upstream"], said["reason"]) == ("one", error.upstream_code)
     assert said["upstream_says"] == "DashScope's own words."
@@ -186,16 +188,16 @@ async def test_the_operator_is_told_once(error: GatewayError, remedy: str) -> No
     assert again == ("upstream_works_again", {"upstream": "one", "region": "beijing"})
 
 
-async def test_every_reason_is_told_but_not_without_end() -> None:
-    """A key that is refused for another reason is told again; codes that are made up are not."""
-    told = Told()
-    account = a_telling_lane(told)
+async def test_every_reason_is_warned_of_but_not_without_end() -> None:
+    """Another reason is another warning, but invented codes do not fill the log."""
+    warnings = RecordedWarnings()
+    account = telling_account(warnings)
     for number in range(40):
         account.suspend(ONE, UpstreamUnavailable("m", upstream_code=f"Arrearage.{number}"))
         refused = UpstreamFailed("m", upstream_code=f"Odd.{number % 30}", retry=False)
         account.record_refusal(ONE, refused, "wan")
 
-    events = [event for event, _ in told.lines]
+    events = [event for event, _ in warnings.lines]
     assert events.count("upstream_does_not_work") == 5
     assert events.count("upstream_refused_a_submit") == 20
 
@@ -213,18 +215,18 @@ async def test_every_reason_is_told_but_not_without_end() -> None:
     ],
 )
 async def test_what_concerns_the_operator(error: GatewayError, event: str | None) -> None:
-    """A wrong address and what is not understood are told; what clients send is their affair."""
-    told = Told()
-    account = a_telling_lane(told)
+    """A wrong address or an unexpected refusal is warned of; a client's bad request is not."""
+    warnings = RecordedWarnings()
+    account = telling_account(warnings)
     account.record_refusal(ONE, error, "wan")
 
-    assert [it for it, _ in told.lines] == ([] if event is None else [event])
+    assert [it for it, _ in warnings.lines] == ([] if event is None else [event])
     assert not account.is_suspended(ONE)
 
 
 async def test_arrears_are_not_probed() -> None:
     """A list call would not tell whether the account may submit again."""
-    account = a_lane()
+    account = account_state()
     account.suspend(ONE, UpstreamUnavailable("pay", upstream_code="Arrearage"))
 
     async with asyncio.TaskGroup() as group:

@@ -31,9 +31,9 @@ async def test_a_short_edit_beside_a_crowd_of_gets_and_cancels() -> None:
         async with asyncio.TaskGroup() as group:
             gets = [group.create_task(collect(house, service, busy, edit_id)) for _ in range(300)]
             await house.clock.sleep(0.1)
-            parent_trace = house.clock.now()
+            began = house.clock.now()
             await buy(service, house.request("short", tenant=other))
-            took = house.clock.now() - parent_trace
+            took = house.clock.now() - began
             for get in gets:
                 get.cancel()
 
@@ -51,9 +51,9 @@ async def test_gets_are_fair_among_tenants() -> None:
         async with asyncio.TaskGroup() as group:
             gets = [group.create_task(collect(house, service, busy, of_busy)) for _ in range(300)]
             await house.clock.sleep(0.1)
-            parent_trace = house.clock.now()
+            began = house.clock.now()
             await collect(house, service, other, of_other)
-            took = house.clock.now() - parent_trace
+            took = house.clock.now() - began
             for get in gets:
                 get.cancel()
 
@@ -70,10 +70,10 @@ async def test_a_doubtful_submit_beside_a_crowd_of_gets() -> None:
         async with asyncio.TaskGroup() as group:
             gets = [group.create_task(collect(house, service, busy, edit_id)) for _ in range(300)]
             await house.clock.sleep(0.1)
-            parent_trace = house.clock.now()
+            began = house.clock.now()
             house.world.submits.append(Submit(CUT))
             await buy(service, house.request("doubtful", tenant=other))
-            took = house.clock.now() - parent_trace
+            took = house.clock.now() - began
             for get in gets:
                 get.cancel()
 
@@ -94,9 +94,9 @@ async def test_cancels_are_not_urgent() -> None:
             group.create_task(service.withdraw(busy, active.edit_id))
         await house.clock.sleep(0.1)
         house.world.run = Run(0.0, 2.0)
-        parent_trace = house.clock.now()
+        began = house.clock.now()
         await buy(service, house.request("short", tenant=other))
-        took = house.clock.now() - parent_trace
+        took = house.clock.now() - began
 
     assert waiting.done()
     assert len(house.world.paid) == 1

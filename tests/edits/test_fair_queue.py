@@ -1,4 +1,4 @@
-"""gateway.edits.fair_queue: whose turn it is, when it comes, and who waits for whom."""
+"""gateway.edits.fair_queue: which ticket gets the next slot, and when it will."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ BIG, SMALL = a_tenant("big"), a_tenant("small")
 
 
 async def run_all(queue: FairQueue, work: list[Tenant], *, cost: int = 1) -> list[str]:
-    """Let every edit come at once and run for a second; return the tenants in order of turns."""
+    """Queue every edit at once, each to run for a second; return the tenants in order of slots."""
     clock = WarpClock()
     order: list[str] = []
 
@@ -32,23 +32,23 @@ async def run_all(queue: FairQueue, work: list[Tenant], *, cost: int = 1) -> lis
     return order
 
 
-async def test_a_crowd_moves_another_tenant_by_one_turn() -> None:
-    """A tenant with a hundred edits in line delays another's single edit by at most one turn."""
+async def test_a_crowd_delays_another_tenant_by_one_slot() -> None:
+    """A tenant with a hundred waiting edits delays another's edit by at most one slot."""
     order = await run_all(FairQueue(1), [BIG] * 100 + [SMALL])
 
     assert order.index("small") <= 1
     assert order.count("big") == 100
 
 
-async def test_turns_alternate() -> None:
-    """Two tenants of equal weight take turns while both wait."""
+async def test_slots_alternate() -> None:
+    """Two tenants of equal weight get slots alternately while both wait."""
     order = await run_all(FairQueue(1), [BIG] * 50 + [SMALL] * 10)
 
     assert Counter(order[:20]) == {"big": 10, "small": 10}
 
 
-async def test_one_who_was_away_has_saved_nothing_up() -> None:
-    """A tenant that comes late does not get all the turns that it missed."""
+async def test_idle_time_earns_nothing() -> None:
+    """A tenant that comes late does not get the slots that it did not ask for."""
     queue, clock = FairQueue(1), WarpClock()
     order: list[str] = []
 
@@ -75,7 +75,7 @@ async def test_one_who_was_away_has_saved_nothing_up() -> None:
     ],
 )
 async def test_weights(weight: int, cost: int, expected: dict[str, int]) -> None:
-    """Turns are shared out by weight."""
+    """Slots are shared by weight."""
     heavy = a_tenant("heavy", weight=weight)
 
     order = await run_all(FairQueue(1), [BIG] * 40 + [heavy] * 40, cost=cost)
@@ -84,7 +84,7 @@ async def test_weights(weight: int, cost: int, expected: dict[str, int]) -> None
 
 
 async def test_costs() -> None:
-    """A tenant whose edits cost four has a fourth of the turns."""
+    """A tenant whose edits cost four gets a fourth of the slots."""
     queue, order, clock = FairQueue(1), list[str](), WarpClock()
 
     async def one(ticket: Ticket) -> None:
@@ -100,7 +100,7 @@ async def test_costs() -> None:
     assert Counter(order[:20]) == {"big": 4, "small": 16}
 
 
-async def test_one_who_comes_goes_before_its_equals() -> None:
+async def test_a_new_tenant_goes_before_its_equals() -> None:
     """In a round of many crowds a tenant with nothing running does not wait for the round."""
     queue, order, clock = FairQueue(1), list[str](), WarpClock()
     crowds = [a_tenant(f"crowd {number}") for number in range(5)]
@@ -119,8 +119,8 @@ async def test_one_who_comes_goes_before_its_equals() -> None:
     assert order.index("small") == 7
 
 
-async def test_turns_until() -> None:
-    """Turns are foretold as they then come: by cost, weight and arrival."""
+async def test_slots_until() -> None:
+    """The wait for a slot is predicted as it then comes: by cost, weight and arrival."""
     queue, heavy, clock = FairQueue(1), a_tenant("heavy", weight=2), WarpClock()
     order: list[Ticket] = []
 
@@ -130,18 +130,18 @@ async def test_turns_until() -> None:
             await clock.sleep(1.0)
 
     works = [(BIG, 1)] * 5 + [(SMALL, 4)] * 3 + [(heavy, 1)] * 8
-    places = [queue.issue_ticket(tenant, cost) for tenant, cost in works]
+    tickets = [queue.issue_ticket(tenant, cost) for tenant, cost in works]
     newcomer = a_tenant("newcomer")
     async with asyncio.TaskGroup() as group:
-        for ticket in places:
+        for ticket in tickets:
             group.create_task(one(ticket))
         await clock.sleep(0.5)
-        told = {ticket: queue.slots_until(ticket.tenant, ticket)[1] for ticket in places[1:]}
-        comes_now = queue.slots_until(newcomer)
+        predicted = {ticket: queue.slots_until(ticket.tenant, ticket)[1] for ticket in tickets[1:]}
+        new_ticket = queue.slots_until(newcomer)
 
-    assert order[0] is places[0]
-    assert all(abs(told[ticket] - order.index(ticket)) <= 1 for ticket in places[1:])
-    assert comes_now == (0, 1)
+    assert order[0] is tickets[0]
+    assert all(abs(predicted[ticket] - order.index(ticket)) <= 1 for ticket in tickets[1:])
+    assert new_ticket == (0, 1)
 
 
 async def test_max_running() -> None:
@@ -167,7 +167,7 @@ async def test_max_running() -> None:
 
 
 async def test_max_waiting() -> None:
-    """One edit more than may wait is refused; a slot that is free is no waiting."""
+    """One edit more than may wait is refused; one that gets a slot at once does not wait."""
     shy = a_tenant("shy", max_waiting=1)
     queue = FairQueue(1)
     async with queue.slot(queue.issue_ticket(shy, 1)), asyncio.TaskGroup() as group:
@@ -183,59 +183,59 @@ async def test_max_waiting() -> None:
             queue.issue_ticket(shy, 1)
         waiter.cancel()
 
-    assert queue.waiting == queue.waiting_of(shy) == 0
+    assert queue.waiting == 0
     assert queue.free == 1
 
 
-async def test_away_and_back() -> None:
-    """Others pass one whose client is away; back again it stands where it stood."""
+async def test_paused_and_reactivated() -> None:
+    """Others pass a paused ticket, which then continues from its old place."""
     queue, order, clock = FairQueue(1), list[str](), WarpClock()
-    places = {name: queue.issue_ticket(BIG, 1) for name in ("first", "second", "third", "fourth")}
+    tickets = {name: queue.issue_ticket(BIG, 1) for name in ("first", "second", "third", "fourth")}
 
     async def one(name: str) -> None:
-        async with queue.slot(places[name]):
+        async with queue.slot(tickets[name]):
             order.append(name)
             await clock.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
-        for name in places:
+        for name in tickets:
             group.create_task(one(name))
         await clock.sleep(0.5)
-        places["second"].paused = True
+        tickets["second"].paused = True
         await clock.sleep(1.0)
-        queue.reactivate(places["second"])
-        queue.reactivate(places["second"])
+        queue.reactivate(tickets["second"])
+        queue.reactivate(tickets["second"])
 
     assert order == ["first", "third", "second", "fourth"]
-    queue.reactivate(places["second"])
+    queue.reactivate(tickets["second"])
     assert queue.free == 1
 
 
-async def test_coming_back_again_and_again() -> None:
-    """However often a client comes and goes, its place is one entry, and waits are told right."""
+async def test_paused_again_and_again() -> None:
+    """However often a ticket is paused, it has one entry in the heap, and predictions are right."""
     queue, clock = FairQueue(1), WarpClock()
-    places = [queue.issue_ticket(BIG, 1) for _ in range(3)]
+    tickets = [queue.issue_ticket(BIG, 1) for _ in range(3)]
 
     async def one(ticket: Ticket) -> None:
         async with queue.slot(ticket):
             await clock.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
-        for ticket in places:
+        for ticket in tickets:
             group.create_task(one(ticket))
         await clock.sleep(0.5)
         for _ in range(1000):
-            places[1].paused = True
-            queue.reactivate(places[1])
-        entries = len(queue._queues[BIG.name].places)
-        turns = queue.slots_until(BIG, places[2])
+            tickets[1].paused = True
+            queue.reactivate(tickets[1])
+        entries = len(queue._queues[BIG.name].tickets)
+        turns = queue.slots_until(BIG, tickets[2])
 
     assert entries == 2
     assert turns == (0, 2)
 
 
-async def test_only_the_absent_wait() -> None:
-    """A free slot stays free for who is away, and is its own the moment it comes back."""
+async def test_only_paused_tickets_wait() -> None:
+    """A paused ticket takes no free slot, and gets it the moment it is reactivated."""
     queue, clock = FairQueue(1), WarpClock()
     ticket = queue.issue_ticket(BIG, 1)
     ticket.paused = True
@@ -253,7 +253,7 @@ async def test_only_the_absent_wait() -> None:
     assert turn.result() == 1005.0
 
 
-async def test_taken_over() -> None:
+async def test_slots_of_a_process_before() -> None:
     """Tasks of a process before use up slots, even more than there are."""
     queue = FairQueue(1)
     queue.take_slot(BIG)
@@ -267,8 +267,8 @@ async def test_taken_over() -> None:
     assert frees == [0, 0, 1]
 
 
-async def test_cancelled_at_the_moment_of_its_turn() -> None:
-    """A slot that is given to one who is leaving goes on to the next."""
+async def test_cancelled_when_its_slot_is_granted() -> None:
+    """A slot that is granted to a ticket that is cancelled in this moment goes to the next."""
     queue = FairQueue(1)
     async with asyncio.TaskGroup() as group:
         first = queue.slot(queue.issue_ticket(BIG, 1))

@@ -1,4 +1,4 @@
-"""Whatever a crowd does to the line, in any order: each gets its turn, and no slot is lost."""
+"""Whatever many edits do to the queue, in any order: each gets a slot, and no slot is lost."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from tests.warp import WarpLoop
 
 
 class Crowd(RuleBasedStateMachine):
-    """Edits come, go away, come back, run, end and are cancelled in any order."""
+    """Edits join, are paused, reactivated, run, end and are cancelled in any order."""
 
     SLOTS = 3
 
@@ -29,7 +29,7 @@ class Crowd(RuleBasedStateMachine):
         ]
         self.edits: list[tuple[Ticket, asyncio.Task[None], asyncio.Event]] = []
         self.running: list[Tenant] = []
-        self.settling: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self.resolving: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
 
     def _settle(self) -> None:
         async def some_turns() -> None:
@@ -43,7 +43,7 @@ class Crowd(RuleBasedStateMachine):
         cost=st.integers(1, 4),
         prompt=st.sampled_from([None, "cat", "dog"]),
     )
-    def come(self, tenant: int, cost: int, prompt: str | None) -> None:
+    def join(self, tenant: int, cost: int, prompt: str | None) -> None:
         ticket, end = self.queue.issue_ticket(self.tenants[tenant], cost, prompt), asyncio.Event()
 
         async def one() -> None:
@@ -65,15 +65,15 @@ class Crowd(RuleBasedStateMachine):
                 self._settle()
 
     @rule(which=st.integers(0, 30))
-    def know_the_task(self, which: int) -> None:
+    def accept(self, which: int) -> None:
         if self.edits:
             self.queue.release_prompt(self.edits[which % len(self.edits)][0])
             self._settle()
 
     @rule(prompt=st.sampled_from(["cat", "dog"]))
-    def settle_another(self, prompt: str) -> None:
-        """A part of another process holds its prompt, without a turn; or gives it back."""
-        held = self.settling.pop(prompt, None)
+    def resolve_another(self, prompt: str) -> None:
+        """A part of another process holds its prompt, without a slot; or releases it."""
+        held = self.resolving.pop(prompt, None)
         if held is None:
             end = asyncio.Event()
 
@@ -81,7 +81,7 @@ class Crowd(RuleBasedStateMachine):
                 async with self.queue.prompts.hold(prompt):
                     await end.wait()
 
-            self.settling[prompt] = (self.loop.create_task(one()), end)
+            self.resolving[prompt] = (self.loop.create_task(one()), end)
         else:
             held[1].set()
         self._settle()
@@ -92,18 +92,18 @@ class Crowd(RuleBasedStateMachine):
             self.edits[which % len(self.edits)][1].cancel()
             self._settle()
 
-    @rule(which=st.integers(0, 30), away=st.booleans())
-    def go_or_come_back(self, which: int, *, away: bool) -> None:
+    @rule(which=st.integers(0, 30), paused=st.booleans())
+    def pause_or_reactivate(self, which: int, *, paused: bool) -> None:
         if self.edits:
             ticket = self.edits[which % len(self.edits)][0]
-            if away:
+            if paused:
                 ticket.paused = True
             else:
                 self.queue.reactivate(ticket)
             self._settle()
 
     @invariant()
-    def no_slot_is_lost_or_given_twice(self) -> None:
+    def no_slot_is_lost_or_granted_twice(self) -> None:
         self._settle()
         live = [(p, t) for p, t, _ in self.edits if not t.done()]
         assert self.queue.free + len(self.running) == self.SLOTS
@@ -116,18 +116,18 @@ class Crowd(RuleBasedStateMachine):
         if self.queue.free:
             ready = [p for p, _ in live if p.queued and not p.paused]
             ready = [p for p in ready if not self.queue.prompts.held(p.prompt)]
-            assert all(p.tenant.max_running for p in ready), "somebody waits beside a free slot"
+            assert all(p.tenant.max_running for p in ready), "a ticket waits beside a free slot"
 
     @invariant()
     def a_prompt_has_one_open_submit(self) -> None:
         holding = [ticket.prompt for ticket, _, _ in self.edits if ticket.holds_prompt]
         assert len(holding) == len(set(holding))
         assert all(self.queue.prompts.held(prompt) for prompt in holding)
-        if not self.settling and not holding:
+        if not self.resolving and not holding:
             assert not any(self.queue.prompts.held(prompt) for prompt in ("cat", "dog"))
 
     def teardown(self) -> None:
-        for held, _ in self.settling.values():
+        for held, _ in self.resolving.values():
             held.cancel()
         for _, task, _ in self.edits:
             task.cancel()

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.edits.forecast import expected_wait
-from tests.edits.accounts import FAR, ONE, a_lane, queued
+from tests.edits.accounts import FAR, ONE, account_state, tickets_queued
 from tests.edits.house import House, buy, refusal
 from tests.fakes import Run, a_tenant
 
@@ -15,11 +15,11 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_wait_of_those_in_line() -> None:
     """An edit waits for the last of its parts; one that is not in line, for the shortest line."""
-    near, far = a_lane(), a_lane("far")
+    near, far = account_state(), account_state("far")
     accounts = {ONE.account: near, FAR.account: far}
     tenant = a_tenant("acme", ONE, FAR)
     places = [near.queue.issue_ticket(tenant, 1) for _ in range(6 + 4)]
-    async with queued(near, *places):
+    async with tickets_queued(near, *places):
         waits = [expected_wait(accounts, tenant, some) for some in (places[6:8], places[9:], [])]
 
     assert waits == [2 * 9.0, 4 * 9.0, 1.0]

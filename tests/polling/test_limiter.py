@@ -1,3 +1,5 @@
+"""gateway.polling.limiter: never too many calls a second, urgent ones first, none starved."""
+
 import asyncio
 import itertools
 
@@ -11,16 +13,16 @@ from tests.warp import WarpClock, WarpLoop
 pytestmark = pytest.mark.anyio
 
 
-async def take(
+async def acquire_all(
     limiter: RateLimiter, clock: WarpClock, after: list[float], throttled: set[int]
 ) -> list[float]:
-    """Ask for a turn after each of the pauses, all at once; return when they were given."""
-    taken: list[float] = []
+    """Acquire after each of the pauses, without waiting for each other; return when each went."""
+    sent: list[float] = []
 
     async def one(number: int, wait: float) -> None:
         await clock.sleep(wait)
         await limiter.acquire()
-        taken.append(clock.now())
+        sent.append(clock.now())
         if number in throttled:
             limiter.slow_down()
 
@@ -29,11 +31,11 @@ async def take(
         for number, pause in enumerate(after):
             at += pause
             group.create_task(one(number, at))
-    return taken
+    return sent
 
 
-def most_within(taken: list[float], seconds: float) -> int:
-    return max(sum(1 for at in taken if first <= at < first + seconds) for first in taken)
+def most_within(sent: list[float], seconds: float) -> int:
+    return max(sum(1 for at in sent if first <= at < first + seconds) for first in sent)
 
 
 @given(
@@ -44,30 +46,30 @@ def most_within(taken: list[float], seconds: float) -> int:
 def test_never_more_than_so_many_in_any_second(
     per_second: int, after: list[float], throttled: set[int]
 ) -> None:
-    """Whatever the arrivals and throttlings, no second holds more turns than allowed."""
+    """Whatever the arrivals and throttlings, no second has more calls than allowed."""
 
     async def story() -> list[float]:
         clock = WarpClock()
-        return await take(RateLimiter(per_second, clock), clock, after, throttled)
+        return await acquire_all(RateLimiter(per_second, clock), clock, after, throttled)
 
     with asyncio.Runner(loop_factory=WarpLoop) as runner:
-        taken = runner.run(story())
+        sent = runner.run(story())
 
-    assert len(taken) == len(after)
-    assert most_within(taken, 1.0) <= per_second
+    assert len(sent) == len(after)
+    assert most_within(sent, 1.0) <= per_second
 
 
 async def test_less_than_one_a_second() -> None:
     """Half a call a second is one every two seconds and a little."""
     clock = WarpClock()
 
-    taken = await take(RateLimiter(0.5, clock), clock, [0.0] * 3, set())
+    sent = await acquire_all(RateLimiter(0.5, clock), clock, [0.0] * 3, set())
 
-    assert [b - a for a, b in itertools.pairwise(taken)] == pytest.approx([2.16, 2.16])
+    assert [b - a for a, b in itertools.pairwise(sent)] == pytest.approx([2.16, 2.16])
 
 
-async def test_turns_are_given_in_order_of_asking() -> None:
-    """Who asked first goes first."""
+async def test_calls_go_in_order() -> None:
+    """The call that came first goes first."""
     clock = WarpClock()
     limiter = RateLimiter(1, clock)
     order: list[int] = []
@@ -108,26 +110,26 @@ async def test_throttled_calls_are_spaced_out() -> None:
     await limiter.acquire()
     limiter.slow_down()
 
-    taken = await take(limiter, clock, [0.0] * 2, set())
+    sent = await acquire_all(limiter, clock, [0.0] * 2, set())
 
-    assert taken[0] - 1000.0 == pytest.approx(2 * 1.08 / 5, rel=0.03)
-    assert taken[1] - taken[0] == pytest.approx(2 * 1.08 / 5, rel=0.03)
+    assert sent[0] - 1000.0 == pytest.approx(2 * 1.08 / 5, rel=0.03)
+    assert sent[1] - sent[0] == pytest.approx(2 * 1.08 / 5, rel=0.03)
 
 
 async def test_throttled_after_a_burst() -> None:
-    """A throttling does not forget the turns that were given before it."""
+    """A throttling does not forget the calls that left before it."""
     clock = WarpClock()
     limiter = RateLimiter(5, clock)
-    await take(limiter, clock, [0.0] * 5, set())
+    await acquire_all(limiter, clock, [0.0] * 5, set())
     limiter.slow_down()
 
-    (at,) = await take(limiter, clock, [0.0], set())
+    (at,) = await acquire_all(limiter, clock, [0.0], set())
 
     assert at == pytest.approx(1001.08)
 
 
-async def test_a_waiter_that_leaves_takes_no_turn() -> None:
-    """Cancelling who waits for a turn costs the others nothing."""
+async def test_a_cancelled_call_takes_no_budget() -> None:
+    """Cancelling a call that waits costs the others nothing."""
     clock = WarpClock()
     limiter = RateLimiter(1, clock)
     await limiter.acquire()
@@ -142,7 +144,7 @@ async def test_a_waiter_that_leaves_takes_no_turn() -> None:
 
 
 async def test_used() -> None:
-    """The share of the budget that the last second used falls back to nothing."""
+    """The share of the limit that the last second used falls back to nothing."""
     clock = WarpClock()
     limiter = RateLimiter(4, clock)
     shares = [limiter.used]
@@ -158,7 +160,7 @@ async def test_used() -> None:
 
 
 async def test_an_unused_pace_may_be_throttled() -> None:
-    """A 429 before the first turn delays nothing by itself."""
+    """A 429 before the first call delays nothing by itself."""
     limiter = RateLimiter(4, WarpClock())
 
     limiter.slow_down()
@@ -189,8 +191,8 @@ async def test_a_crowd_of_others_leaves_room_for_urgent_calls() -> None:
     assert clock.now() == pytest.approx(1000.0 + 29 * 1.08)
 
 
-async def test_urgent_calls_do_not_starve_the_others() -> None:
-    """Of ten turns that urgent calls could use, one is another's."""
+async def test_urgent_calls_do_not_starve_others() -> None:
+    """Of ten calls, one is not urgent if any such waits."""
     clock = WarpClock()
     limiter, order = RateLimiter(10, clock), list[str]()
 
@@ -211,7 +213,7 @@ async def test_urgent_calls_do_not_starve_the_others() -> None:
 
 
 async def test_flows_take_turns() -> None:
-    """A hundred calls of one tenant delay another's call by one turn."""
+    """A hundred calls of one flow delay another's call by one call."""
     clock = WarpClock()
     limiter, order = RateLimiter(2, clock), list[str]()
 
@@ -232,8 +234,8 @@ async def test_flows_take_turns() -> None:
     assert order.count("big") < 10
 
 
-async def test_calls_that_are_given_up_take_no_turn() -> None:
-    """A turn goes to the first that still waits, urgent or not."""
+async def test_of_cancelled_calls_none_is_let_go() -> None:
+    """The first call that still waits goes next, urgent or not."""
     clock = WarpClock()
     limiter = RateLimiter(1, clock)
     await limiter.acquire()
@@ -249,7 +251,7 @@ async def test_calls_that_are_given_up_take_no_turn() -> None:
 
 
 async def test_the_others_alone() -> None:
-    """With nobody beside them the others keep to their half."""
+    """Calls that are not urgent keep to their half though no urgent ones wait."""
     clock = WarpClock()
     limiter = RateLimiter(4, clock)
 
@@ -260,8 +262,8 @@ async def test_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("urgent", [True, False])
-async def test_all_that_waited_are_gone(*, urgent: bool) -> None:
-    """When nobody is left to wait, no turn is taken."""
+async def test_all_waiting_calls_are_cancelled(*, urgent: bool) -> None:
+    """When no call is left to wait, none is counted."""
     clock = WarpClock()
     limiter = RateLimiter(1, clock)
     await limiter.acquire()

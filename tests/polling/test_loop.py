@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_one_task() -> None:
-    """A task is seen through its states, its end soon after it came."""
+    """A task is followed through its states, and its end is found soon after it came."""
     async with running_poller() as harness:
         task, late = await harness.follow(Run(2.0, 20.0))
 
@@ -23,7 +23,7 @@ async def test_one_task() -> None:
     assert harness.calls <= 60
 
 
-async def test_failures_tell_how_long_tasks_take() -> None:
+async def test_failed_tasks_are_learned_from() -> None:
     """A task that fails has ended too: when such ends come is learned from all of them."""
     async with running_poller() as harness:
         for _ in range(8):
@@ -33,7 +33,7 @@ async def test_failures_tell_how_long_tasks_take() -> None:
 
 
 async def test_learned() -> None:
-    """Once it is known how long tasks take, fewer looks see the end sooner."""
+    """Once durations are known, fewer fetches find the end sooner."""
     async with running_poller() as harness:
         for seconds in range(20, 40):
             harness.durations.learn(KIND, float(seconds))
@@ -51,8 +51,8 @@ async def test_learned() -> None:
         pytest.param([GatewayError("nonsense")] * 30, id="nonsense, long"),
     ],
 )
-async def test_a_failed_look_never_loses_a_task(errors: list[GatewayError]) -> None:
-    """Whatever a look ends with, the task is looked at again and its end is seen."""
+async def test_a_failed_fetch_never_loses_a_task(errors: list[GatewayError]) -> None:
+    """Whatever a fetch ends with, the task is fetched again and its end is found."""
     async with running_poller() as harness:
         harness.dashscope.fail("fetch", *errors)
         task, late = await harness.follow(Run(0.0, 30.0))
@@ -74,7 +74,7 @@ async def test_unknown_because_new() -> None:
 
 @pytest.mark.parametrize("age", [0.0, 60.0])
 async def test_unknown_for_good(age: float) -> None:
-    """A task that stays unknown is lost: an old one at the second look, a new one at the third."""
+    """A task that stays unknown is lost: an old one at the second fetch, a new one at the third."""
     async with running_poller() as harness:
         watch = harness.watch(task_id="task-none", age=age)
         task = await harness.end_of(watch)

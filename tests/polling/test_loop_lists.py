@@ -17,7 +17,7 @@ NARROW = an_account(polls_per_second=10, running_tasks=5)
 
 
 class SlowFetch(FakeDashScope):
-    """What a fetch finds takes a second to come home."""
+    """The answer to a fetch takes a second."""
 
     async def fetch(self, *given: Any, **named: Any) -> Task:
         task = await super().fetch(*given, **named)
@@ -67,7 +67,7 @@ async def follow(
     return [lag for _, lag in ended]
 
 
-async def test_many_are_looked_at_together() -> None:
+async def test_many_are_listed() -> None:
     """Thirty running tasks cost fewer calls than one a task and second, and no end is late."""
     async with running_poller(WIDE) as harness:
         lates = await follow(harness, 30, Run(1.0, 20.0))
@@ -79,7 +79,7 @@ async def test_many_are_looked_at_together() -> None:
 
 @pytest.mark.parametrize("seconds", [0.3, 2.0, 20.0])
 async def test_tasks_that_begin_and_end_together(seconds: float) -> None:
-    """Though nothing was to be expected a moment ago, the next crowd's ends are not leapt over."""
+    """Though no end was expected a moment ago, the ends of the next tasks are not skipped."""
     lates = []
     async with running_poller(WIDE) as harness:
         for _ in range(6):
@@ -89,8 +89,8 @@ async def test_tasks_that_begin_and_end_together(seconds: float) -> None:
     assert max(lates[16:]) < 1.0
 
 
-async def test_a_task_that_comes_after_a_look_was_planned() -> None:
-    """Who joins young tasks shortly before its own end does not wait for their next look."""
+async def test_a_task_that_joins_after_a_list_was_planned() -> None:
+    """A task that joins young ones shortly before its own end does not wait for their next list."""
     async with running_poller(WIDE) as harness:
         for number in range(40):
             harness.durations.learn(KIND, 20.0 + 0.05 * number)
@@ -104,7 +104,7 @@ async def test_a_task_that_comes_after_a_look_was_planned() -> None:
 
 
 async def test_a_list_that_cannot_be_read() -> None:
-    """Rows that are counted but not readable are no sign of ends: fetches do the work."""
+    """Rows that are counted but cannot be read prove no ends: fetches do the work."""
     async with running_poller(WIDE, dashscope=UnreadList) as harness:
         lates = await follow(harness, 10, Run(0.0, 20.0))
 
@@ -135,7 +135,7 @@ async def test_a_throttled_list() -> None:
 
 
 async def test_a_slow_list() -> None:
-    """A list that takes longer than it can help is given up after three tries: fetches do."""
+    """A list that is too slow is given up after three tries, and fetches do the work."""
     async with running_poller(WIDE, dashscope=SlowList) as harness:
         lates = await follow(harness, 10, Run(0.0, 25.0), spread=0.1)
 
@@ -154,7 +154,7 @@ async def test_more_pages_than_it_is_worth() -> None:
 
 
 async def test_two_pages() -> None:
-    """A list of two pages is read to its end: nobody on the second is taken for ended."""
+    """A list of two pages is read whole: no task on the second is taken for ended."""
     async with running_poller(WIDE) as harness:
         harness.dashscope.page_limit = 16
         lates = await follow(harness, 30, Run(0.0, 25.0))
@@ -164,7 +164,7 @@ async def test_two_pages() -> None:
 
 
 async def test_a_list_that_hides_ends() -> None:
-    """What a list never gives free is fetched all the same, and then the list is left alone."""
+    """A task that the list never drops is fetched all the same, and then the list is suspended."""
     async with running_poller(WIDE, dashscope=StuckList) as harness:
         first = await follow(harness, 10, Run(0.0, 25.0), spread=0.1)
         asked = harness.dashscope.count("tasks")
@@ -176,7 +176,7 @@ async def test_a_list_that_hides_ends() -> None:
 
 
 async def test_a_list_that_lags() -> None:
-    """A list that is three seconds old is found out after some ends, and fetches are sooner."""
+    """A list that is three seconds old is suspended after some ends, and fetches are sooner."""
     async with running_poller(WIDE, dashscope=LateList) as harness:
         first = await follow(harness, 8, Run(0.0, 20.0))
         asked = harness.dashscope.count("tasks")
@@ -188,8 +188,8 @@ async def test_a_list_that_lags() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 5])
-async def test_those_behind_move_up(slots: int) -> None:
-    """With more tasks than may run, the last is seen to its end as soon as the first."""
+async def test_pending_tasks_are_promoted(slots: int) -> None:
+    """With more tasks than may run, the last end is found as soon as the first."""
     account = an_account(polls_per_second=10, running_tasks=slots)
     async with running_poller(account, running_limit=slots) as harness:
         lates = await follow(harness, 2 * slots, Run(0.5, 20.0))
@@ -198,8 +198,8 @@ async def test_those_behind_move_up(slots: int) -> None:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-async def test_those_behind_that_run_all_the_same(*, listed: bool) -> None:
-    """Where upstream runs more than we were told, the list or a later look finds it out."""
+async def test_pending_tasks_that_run_all_the_same(*, listed: bool) -> None:
+    """Where upstream runs more than the config says, the list or a later fetch finds it out."""
     async with running_poller(NARROW) as harness:
         if not listed:
             harness.dashscope.page_limit = 1  # a list that does not pay

@@ -1,8 +1,10 @@
+"""gateway.polling.schedule: pauses and estimates from the durations that were seen."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.polling.schedule import _KEPT, Durations, Kind, hazard, pause, remaining
+from gateway.polling.schedule import _SAMPLE_MAX, Durations, Kind, hazard, pause, remaining
 
 KIND = Kind("wan", 1, -1)
 OTHER = Kind("wan", 4, -1)
@@ -15,14 +17,14 @@ def learned(*seconds: float, kind: Kind = KIND) -> Durations:
     return durations
 
 
-def test_few_are_not_gone_by() -> None:
-    """Below eight known durations there is nothing to go by."""
+def test_few_are_not_used() -> None:
+    """Fewer than eight durations are not used."""
     assert learned(*range(7)).known(KIND) == []
     assert learned(*range(8)).known(KIND) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_others_serve_until_the_kind_is_known() -> None:
-    """A kind without a sample of its own goes by all that are known."""
+    """A kind with too few durations of its own uses those of all kinds."""
     durations = learned(*[20.0] * 10)
     durations.learn(OTHER, 60.0)
 
@@ -33,7 +35,7 @@ def test_others_serve_until_the_kind_is_known() -> None:
 
 
 def test_other_accounts_serve_until_an_account_knows_the_kind() -> None:
-    """An account goes by what its region's others have seen until it has seen enough itself."""
+    """An account uses those of its region's other accounts until it has enough itself."""
     region = Durations()
     one, two = Durations(region), Durations(region)
     two.learn(OTHER, 70.0)
@@ -51,22 +53,22 @@ def test_other_accounts_serve_until_an_account_knows_the_kind() -> None:
 
 
 def test_old_durations_are_forgotten() -> None:
-    """Only the last so many count."""
-    durations = learned(*[5.0, 90.0] * 3, *[30.0] * (_KEPT - 1))
+    """Only the last durations count."""
+    durations = learned(*[5.0, 90.0] * 3, *[30.0] * (_SAMPLE_MAX - 1))
 
-    assert durations.known(KIND) == [30.0] * (_KEPT - 1) + [90.0]
+    assert durations.known(KIND) == [30.0] * (_SAMPLE_MAX - 1) + [90.0]
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [((), 45.0), ((10.0,), 10.0), ((30.0, 10.0, 50.0), 30.0)]
 )
 def test_typical(seconds: tuple[float, ...], expected: float) -> None:
-    """The mean of all, or a careful guess."""
+    """The mean of all durations, or 45 s."""
     assert learned(*seconds).typical() == expected
 
 
-def test_looks_are_dense_where_an_end_is_likely() -> None:
-    """Just before the usual end a task is looked at more often than long before or after."""
+def test_pauses_are_short_where_an_end_is_likely() -> None:
+    """Just before the usual end a task is fetched more often than long before or after."""
     known = [20.0 + number / 10 for number in range(50)]
 
     assert pause(known, 20.0) < pause(known, 1.0)
@@ -84,7 +86,7 @@ def test_the_edges_of_what_is_known_are_sharp() -> None:
     assert hazard(known, 85.0) == pytest.approx(1 / 5, rel=0.1)
 
 
-def test_unknown_tasks_are_looked_at_less_as_they_age() -> None:
+def test_pauses_grow_with_age_while_nothing_is_known() -> None:
     """Before any durations are known the pause grows with the age."""
     pauses = [pause([], age) for age in (0.0, 10.0, 50.0, 200.0, 3600.0)]
 
@@ -94,7 +96,7 @@ def test_unknown_tasks_are_looked_at_less_as_they_age() -> None:
 
 @given(known=st.lists(st.floats(0.1, 1e4), max_size=50).map(sorted), age=st.floats(0.0, 1e4))
 def test_bounds(known: list[float], age: float) -> None:
-    """Whatever was learned: a look within 20 s, never a storm of looks, never a wild guess."""
+    """Whatever was learned, pauses are 0.2 to 20 s, and estimates are positive."""
     assert 0.2 <= pause(known, age) <= 20.0
     assert hazard(known, age) >= 0.0
     for share in (0.5, 0.95):
@@ -114,12 +116,12 @@ def test_bounds(known: list[float], age: float) -> None:
     ],
 )
 def test_remaining(known: list[float], age: float, share: float, expected: float) -> None:
-    """How long the rest probably takes."""
+    """The time that a task probably still takes."""
     assert remaining(known, age, share) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("age", [0.0, 0.2, 0.5])
-def test_known_ends_are_not_leapt_over(age: float) -> None:
+def test_known_ends_are_not_skipped(age: float) -> None:
     """Before short tasks are due to end the pause does not reach far behind their ends."""
     known = [0.3 + 0.01 * number for number in range(60)]
 

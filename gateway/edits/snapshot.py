@@ -1,4 +1,4 @@
-"""A bounded snapshot of what is going on: no await, no change."""
+"""Take a snapshot of the running edits and accounts, of bounded size."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock, Phase
 from gateway.domain.snapshot import (
-    AccountSeen,
-    Budget,
+    AccountSummary,
+    CallRate,
     Capped,
-    EditSeen,
-    KeySeen,
+    EditSummary,
+    KeySummary,
     Snapshot,
-    TenantSeen,
+    TenantSummary,
 )
 from gateway.domain.task import TaskStatus
 from gateway.domain.tenant import Tenant
@@ -31,24 +31,23 @@ MOST_TENANTS = 60
 
 @dataclass(slots=True)
 class _Groups:
-    """The edits by what is to be shown of them, in order of arrival."""
+    """The edits in the three groups of a snapshot, in order of arrival."""
 
     running: list[ActiveEdit] = field(default_factory=list)
     waiting: list[ActiveEdit] = field(default_factory=list)
     kept: list[ActiveEdit] = field(default_factory=list)
 
 
-def overview(
+def take_snapshot(
     tenants: Iterable[Tenant],
     accounts: Iterable[AccountState],
     active_edits: Iterable[ActiveEdit],
     clock: Clock,
 ) -> Snapshot:
     """
-    Look at everything once.
+    Return a snapshot of now. It changes nothing.
 
-    However many edits there are, each costs one look at its stage; only the first of each
-    group are described.
+    Of each group of edits only the first are described, however many there are.
     """
     groups = _Groups()
     for active in active_edits:
@@ -68,28 +67,28 @@ def overview(
     )
 
 
-def _edits(active_edits: Sequence[ActiveEdit], most: int, clock: Clock) -> Capped[EditSeen]:
+def _edits(active_edits: Sequence[ActiveEdit], most: int, clock: Clock) -> Capped[EditSummary]:
     return Capped(tuple(_edit(active, clock) for active in active_edits[:most]), len(active_edits))
 
 
-def _edit(active: ActiveEdit, clock: Clock) -> EditSeen:
-    told = active.told
+def _edit(active: ActiveEdit, clock: Clock) -> EditSummary:
+    status = active.told
     phases = tuple((phase.value, round(at, 3)) for at, phase in _marks(active))
-    # One that another process began has no marks before it is followed here. Whole seconds,
-    # since the calendar and the monotonic clock drift apart by less from look to look.
-    asked = float(round(clock.now() - (clock.epoch() - active.created)))
-    return EditSeen(
-        edit_id=told.edit_id,
+    # An edit of another process has no phases before it is followed here. Whole seconds: the
+    # calendar and the monotonic clock drift, and a snapshot changes only when an edit does.
+    created = float(round(clock.now() - (clock.epoch() - active.created)))
+    return EditSummary(
+        edit_id=status.edit_id,
         tenant=active.tenant.name,
-        region=told.region,
-        accounts=told.accounts,
+        region=status.region,
+        accounts=status.accounts,
         model=active.edit.model,
         pictures=active.edit.n,
         stage=_stage(active),
         clients=active.life.connected,
-        since=phases[0][1] if phases else asked,
+        since=phases[0][1] if phases else created,
         phases=phases,
-        tasks=told.task_ids,
+        tasks=status.task_ids,
         polls=sum(watch.polls for watch in _watches(active)),
     )
 
@@ -107,10 +106,10 @@ def _watches(active: ActiveEdit) -> list[Watch]:
 
 def _marks(active: ActiveEdit) -> Sequence[tuple[float, Phase]]:
     """
-    Return when *edit* entered each phase, as far as is known.
+    Return when an edit entered each phase, as far as is known.
 
-    Until a task has ended, gateway.edits writes its time upstream as one wait; what the looks
-    at it saw splits that. One that nobody has looked at yet is taken to run.
+    Until a task has ended, its timeline has its time upstream as one wait, which is split
+    here by what polls have shown. A task that was not polled yet is taken to run.
     """
     marks = active.timeline.marks
     watches = _watches(active)
@@ -127,12 +126,12 @@ def _marks(active: ActiveEdit) -> Sequence[tuple[float, Phase]]:
 
 
 def _is_pending(watch: Watch) -> bool:
-    """Say whether the last look saw it wait upstream, by itself or in the list."""
+    """Return whether the last poll showed the task as PENDING, and no list as running."""
     return watch.status is TaskStatus.PENDING and watch.polls > 0 and not watch.listed_at
 
 
-def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSeen]:
-    """Describe the accounts; one with a key at rest comes first, then the busiest."""
+def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSummary]:
+    """Describe the accounts; one with a suspended key comes first, then the busiest."""
 
     def order(account: AccountState) -> tuple[bool, int]:
         return not account.suspensions, account.queue.free - account.queue.waiting
@@ -143,9 +142,9 @@ def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSeen]:
     return Capped(tuple(_account(account, now) for account in first), len(accounts))
 
 
-def _account(account: AccountState, now: float) -> AccountSeen:
+def _account(account: AccountState, now: float) -> AccountSummary:
     limits = account.limits
-    return AccountSeen(
+    return AccountSummary(
         name=limits.name,
         region=limits.region,
         taken=limits.running_tasks + limits.pending_ahead - account.queue.free,
@@ -153,31 +152,31 @@ def _account(account: AccountState, now: float) -> AccountSeen:
         pending_ahead=limits.pending_ahead,
         waiting=account.queue.waiting,
         typical=round(account.durations.typical(), 1),
-        submits=_budget(limits.submits_per_second, account.submit_limiter),
-        polls=_budget(limits.polls_per_second, account.call_limiter),
+        submits=_rate(limits.submits_per_second, account.submit_limiter),
+        polls=_rate(limits.polls_per_second, account.call_limiter),
         keys=tuple(_key(account, upstream.name, now) for upstream in account.upstreams),
     )
 
 
-def _budget(per_second: float, limiter: RateLimiter) -> Budget:
-    return Budget(per_second, round(limiter.used, 3), round(limiter.factor, 2))
+def _rate(per_second: float, limiter: RateLimiter) -> CallRate:
+    return CallRate(per_second, round(limiter.used, 3), round(limiter.factor, 2))
 
 
-def _key(account: AccountState, name: str, now: float) -> KeySeen:
+def _key(account: AccountState, name: str, now: float) -> KeySummary:
     suspension = account.suspensions.get(name)
     if suspension is None:
-        return KeySeen(name, "works")
+        return KeySummary(name, "works")
     state = "rests" if suspension.until > now else "doubted"
-    return KeySeen(name, state, suspension.reason, round(suspension.until, 1))
+    return KeySummary(name, state, suspension.reason, round(suspension.until, 1))
 
 
-def _tenants(tenants: list[Tenant], groups: _Groups) -> Capped[TenantSeen]:
+def _tenants(tenants: list[Tenant], groups: _Groups) -> Capped[TenantSummary]:
     """Count the edits of each tenant; the busiest come first."""
     # Also of tenants that are gone from the config.
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for ticket, active_edits in enumerate((groups.running, groups.waiting, groups.kept)):
+    for group, active_edits in enumerate((groups.running, groups.waiting, groups.kept)):
         for active in active_edits:
-            counts[active.tenant.name][ticket] += 1
+            counts[active.tenant.name][group] += 1
     busiest = sorted(tenants, key=lambda tenant: -sum(counts[tenant.name]))[:MOST_TENANTS]
-    seen = (TenantSeen(one.name, one.region, *counts[one.name]) for one in busiest)
+    seen = (TenantSummary(one.name, one.region, *counts[one.name]) for one in busiest)
     return Capped(tuple(seen), len(tenants))

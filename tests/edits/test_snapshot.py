@@ -5,20 +5,20 @@ import pytest
 
 from gateway.domain.clock import Phase
 from gateway.domain.errors import SubmitUncertain, Throttled, UpstreamUnavailable
-from gateway.domain.snapshot import EditSeen, KeySeen, Snapshot
+from gateway.domain.snapshot import EditSummary, KeySummary, Snapshot
 from gateway.domain.task import TaskStatus
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.lifecycle import Stage
-from gateway.edits.overview import (
+from gateway.edits.snapshot import (
     MOST_ACCOUNTS,
     MOST_KEPT,
     MOST_RUNNING,
     MOST_TENANTS,
     MOST_WAITING,
-    overview,
+    take_snapshot,
 )
 from gateway.edits.timeline import Timeline
-from tests.edits.accounts import a_lane
+from tests.edits.accounts import account_state
 from tests.edits.house import House, buy
 from tests.fakes import Run, Submit, a_tenant, an_account, an_ask, an_upstream
 from tests.warp import WarpClock
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 PROMPT = "canary-prompt"
 
 
-def phases(edit: EditSeen) -> list[str]:
+def phases(edit: EditSummary) -> list[str]:
     return [name for name, _ in edit.phases]
 
 
@@ -42,7 +42,7 @@ async def test_nothing_goes_on() -> None:
     assert [one.name for one in seen.tenants.rows] == ["acme", "studio"]
     (account,) = seen.accounts.rows
     assert (account.taken, account.running_tasks, account.waiting) == (0, 5, 0)
-    assert account.keys == (KeySeen("main", "works"),)
+    assert account.keys == (KeySummary("main", "works"),)
     assert (account.submits.per_second, account.submits.used, account.submits.factor) == (5, 0, 1)
 
 
@@ -167,7 +167,7 @@ async def test_an_edit_of_another_process() -> None:
     active.life.intended(0, an_upstream(), now=0.0, at=0.0)
     active.life.uncertain(0)
 
-    seen = overview([active.tenant], [], [active], clock)
+    seen = take_snapshot([active.tenant], [], [active], clock)
 
     (edit,) = seen.running.rows
     assert (edit.stage, edit.phases) == ("uncertain", ())
@@ -230,7 +230,7 @@ async def test_a_crowd_is_cut() -> None:
         *_crowd(clock, Stage.SUCCEEDED, 100),
     ]
 
-    seen = overview([crowd[0].tenant], [], crowd, clock)
+    seen = take_snapshot([crowd[0].tenant], [], crowd, clock)
 
     assert (len(seen.waiting.rows), seen.waiting.total) == (MOST_WAITING, 9_000)
     assert (len(seen.running.rows), seen.running.total) == (MOST_RUNNING, 900)
@@ -244,10 +244,10 @@ async def test_many_tenants_and_accounts_are_cut() -> None:
     clock = WarpClock()
     tenants = [a_tenant(f"t{i}") for i in range(200)]
     active = ActiveEdit.begin("edit_1", an_ask(clock, tenants[150]), created=clock.epoch())
-    accounts = [a_lane(f"a{i}") for i in range(100)]
+    accounts = [account_state(f"a{i}") for i in range(100)]
     accounts[99].suspend(an_upstream("last", an_account("a99")), UpstreamUnavailable("no"))
 
-    seen: Snapshot = overview(tenants, accounts, [active], clock)
+    seen: Snapshot = take_snapshot(tenants, accounts, [active], clock)
 
     assert (len(seen.tenants.rows), seen.tenants.total) == (MOST_TENANTS, 200)
     assert seen.tenants.rows[0].name == "t150"
