@@ -16,7 +16,7 @@ from starlette.routing import Route
 from gateway.sandbox.config import read_latency
 from gateway.sandbox.faults import read_fault
 from gateway.sandbox.region import SimulatedRegion
-from gateway.sandbox.tasks import SimulatedTask
+from gateway.sandbox.tasks import SandboxTask
 
 
 def admin_routes(region: SimulatedRegion) -> list[Route]:
@@ -94,7 +94,7 @@ class _Admin:
         return {"kind": latency.kind, **asdict(latency)}
 
 
-def _row(task: SimulatedTask, now: float, epoch_offset: float) -> dict[str, Any]:
+def _row(task: SandboxTask, now: float, epoch_offset: float) -> dict[str, Any]:
     ended = task.ended
     return {
         "task_id": task.id,

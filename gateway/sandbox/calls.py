@@ -11,7 +11,7 @@ from gateway.sandbox.injection import respond_with_fault
 from gateway.sandbox.limits import Caller, Kind
 from gateway.sandbox.region import SimulatedRegion
 from gateway.sandbox.responses import Refusal, refuse
-from gateway.sandbox.tasks import SimulatedTask
+from gateway.sandbox.tasks import SandboxTask
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -36,7 +36,7 @@ class ApiCall:
         self.region.rates.count(caller.account, kind, self.region.now())
         return caller
 
-    def task(self, caller: Caller) -> SimulatedTask | None:
+    def task(self, caller: Caller) -> SandboxTask | None:
         """Return the task that the path names, if *caller* may see it."""
         return self.region.find(self.request.path_params["task_id"], caller.account)
 
@@ -47,7 +47,7 @@ class ApiCall:
             self.region.counts[f"{self.on}.faulted"] += 1
         return action
 
-    def fault_for_task(self, task: SimulatedTask | None) -> Action | None:
+    def fault_for_task(self, task: SandboxTask | None) -> Action | None:
         """Do the same as `fault`, for a call about *task*."""
         if task is None:
             return self.fault()

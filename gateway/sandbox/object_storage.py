@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from gateway.sandbox.responses import OssRefusal, Refusal
-from gateway.sandbox.tasks import SimulatedTask, wire_time
+from gateway.sandbox.tasks import SandboxTask, wire_time
 
 
 class Signer:
@@ -68,7 +68,7 @@ class Signer:
             )
 
 
-def result_path(task: SimulatedTask, index: int, ended_epoch: float) -> str:
+def result_path(task: SandboxTask, index: int, ended_epoch: float) -> str:
     """Return the path of a result: ``/results/1d/4c/20250923/0385dc79/{task id}-{index}.png``."""
     digest = sha256(task.id.encode()).hexdigest()
     day = wire_time(ended_epoch)[:10].replace("-", "")

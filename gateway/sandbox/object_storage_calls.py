@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gateway.sandbox.calls import ApiCall
 from gateway.sandbox.region import SimulatedRegion
 from gateway.sandbox.responses import OssRefusal, Refusal, reply
-from gateway.sandbox.tasks import SimulatedTask
+from gateway.sandbox.tasks import SandboxTask
 
 UPLOAD_PATH = "/oss/uploads"
 
@@ -114,7 +114,7 @@ async def download(call: ApiCall) -> Response:
     return await call.respond(call.fault_for_task(task), work)
 
 
-def _result(region: SimulatedRegion, path: str) -> tuple[SimulatedTask, int]:
+def _result(region: SimulatedRegion, path: str) -> tuple[SandboxTask, int]:
     # The signature is valid, so `result_path` made this path.
     task_id, _, index = path.rpartition("/")[2].removesuffix(".png").rpartition("-")
     task = region.tasks.find(task_id, region.advance())
@@ -123,7 +123,7 @@ def _result(region: SimulatedRegion, path: str) -> tuple[SimulatedTask, int]:
     return task, int(index)
 
 
-def _etag(task: SimulatedTask, index: int) -> str:
+def _etag(task: SandboxTask, index: int) -> str:
     digest = md5(f"{task.id}-{index}".encode(), usedforsecurity=False).hexdigest()
     return f'"{digest.upper()}"'
 

@@ -16,7 +16,7 @@ from anyio import CapacityLimiter, to_thread
 from cachetools import LRUCache
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from gateway.sandbox.tasks import InputPicture, SimulatedTask, Size, SubmitRequest
+from gateway.sandbox.tasks import InputPicture, SandboxTask, Size, SubmitRequest
 
 _THREADS = 2
 #: A canned picture leaves this many bytes for its labels.
@@ -38,7 +38,7 @@ class Pictures:
         self._png_by_result: LRUCache[tuple[str, int], bytes] = LRUCache(cache_bytes, len)
         self._canned_by_size: LRUCache[Size, bytes] = LRUCache(8)
 
-    async def png(self, task: SimulatedTask, index: int) -> bytes:
+    async def png(self, task: SandboxTask, index: int) -> bytes:
         """Return a result as a labelled PNG."""
         if self._plain_bytes is not None:
             return label(self._canned(task.request.result_size), _labels(task, index))
@@ -99,7 +99,7 @@ def _encode(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _labels(task: SimulatedTask, index: int) -> dict[str, str]:
+def _labels(task: SandboxTask, index: int) -> dict[str, str]:
     digests = [picture.sha256 for picture in task.request.images]
     labels = {
         "sandbox-task": task.id,

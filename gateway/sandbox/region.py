@@ -11,7 +11,7 @@ from gateway.sandbox.faults import End, FaultInjector
 from gateway.sandbox.limits import AccountRates, ApiKeys, Caller
 from gateway.sandbox.object_storage import Signer, UploadStore, result_path
 from gateway.sandbox.pictures import Pictures
-from gateway.sandbox.tasks import SimulatedTask, SubmitRequest, TaskStore
+from gateway.sandbox.tasks import SandboxTask, SubmitRequest, TaskStore
 
 
 class SimulatedRegion:
@@ -76,10 +76,10 @@ class SimulatedRegion:
 
     def create_task(
         self, caller: Caller, request: SubmitRequest, end: End, request_id: str, delay: float = 0.0
-    ) -> SimulatedTask:
+    ) -> SandboxTask:
         """Create a task that arrives *delay* seconds from now."""
         seconds = self.latency.draw(self._latency_random) / self.config.speed
-        task = SimulatedTask(
+        task = SandboxTask(
             id=str(uuid4()),
             request_id=request_id,
             number=self.tasks.created,
@@ -93,14 +93,14 @@ class SimulatedRegion:
         self.tasks.add(task)
         return task
 
-    def find(self, task_id: str, account: str) -> SimulatedTask | None:
+    def find(self, task_id: str, account: str) -> SandboxTask | None:
         """Return a task that *account* may ask about."""
         task = self.tasks.find(task_id, self.advance())
         if task is None or task.account != account or task.synchronous:
             return None
         return task
 
-    def result_urls(self, task: SimulatedTask, now: float, base: str) -> list[str]:
+    def result_urls(self, task: SandboxTask, now: float, base: str) -> list[str]:
         """Return a signed URL for each image of a task that has succeeded by *now*, else none."""
         if task.status(now) != "SUCCEEDED" or task.ended is None:
             return []

@@ -30,7 +30,7 @@ from gateway.sandbox.faults import Action, End, Late, end_from_prompt
 from gateway.sandbox.limits import Caller
 from gateway.sandbox.models import SYNCHRONOUS_PATH, rules_of
 from gateway.sandbox.responses import Refusal, message_of, refuse, reply, status_of
-from gateway.sandbox.tasks import SimulatedTask, SubmitRequest
+from gateway.sandbox.tasks import SandboxTask, SubmitRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class CheckedSubmit:
     end: End
     action: Action | None
 
-    def create_task(self, call: ApiCall) -> SimulatedTask:
+    def create_task(self, call: ApiCall) -> SandboxTask:
         """Create its task, now or after the delay that the fault names."""
         delay = self.action.seconds if isinstance(self.action, Late) else 0.0
         return call.region.create_task(self.caller, self.request, self.end, call.request_id, delay)
@@ -184,7 +184,7 @@ def _synchronous_end(end: End) -> End:
     return end if end.status == "SUCCEEDED" else replace(end, status="FAILED")
 
 
-def _result(call: ApiCall, task: SimulatedTask) -> Response:
+def _result(call: ApiCall, task: SandboxTask) -> Response:
     region = call.region
     end = task.end
     # A sleep may end slightly early by this clock.

@@ -13,7 +13,7 @@ from gateway.sandbox.config import DAY, ListOptions
 from gateway.sandbox.faults import End, Forget
 from gateway.sandbox.models import rules_of
 from gateway.sandbox.responses import Refusal, message_of, reply
-from gateway.sandbox.tasks import BEIJING, SimulatedTask, Status, wire_time
+from gateway.sandbox.tasks import BEIJING, SandboxTask, Status, wire_time
 
 _TIME_FORMAT = "%Y%m%d%H%M%S"
 
@@ -29,7 +29,7 @@ async def query(call: ApiCall) -> Response:
     return await call.respond(action, work)
 
 
-def _query_body(call: ApiCall, task: SimulatedTask | None) -> dict[str, object]:
+def _query_body(call: ApiCall, task: SandboxTask | None) -> dict[str, object]:
     region = call.region
     if task is None:
         task_id = call.request.path_params["task_id"]
@@ -79,7 +79,7 @@ async def cancel(call: ApiCall) -> Response:
 
 
 def query_body(
-    task: SimulatedTask, now: float, epoch_offset: float, urls: list[str]
+    task: SandboxTask, now: float, epoch_offset: float, urls: list[str]
 ) -> dict[str, Any]:
     """
     Build the response to a query, without its ``request_id`` (reference section 3.3).
@@ -118,7 +118,7 @@ def query_body(
     return {"output": output, "usage": {"image_count": task.request.n - failed}}
 
 
-def _messages_body(task: SimulatedTask, output: dict[str, Any], urls: list[str]) -> dict[str, Any]:
+def _messages_body(task: SandboxTask, output: dict[str, Any], urls: list[str]) -> dict[str, Any]:
     """Build the newer form (section 9): no prompt, no metrics, failed pictures left out."""
     good = [url for index, url in enumerate(urls) if index not in task.failures]
     output["finished"] = True
@@ -135,7 +135,7 @@ def _messages_body(task: SimulatedTask, output: dict[str, Any], urls: list[str])
     return {"output": output, "usage": {**usage, **tokens}}
 
 
-def _result(task: SimulatedTask, index: int, url: str) -> dict[str, str]:
+def _result(task: SandboxTask, index: int, url: str) -> dict[str, str]:
     if index in task.failures:
         return _failure(task.end)
     fields = {"orig_prompt": task.request.prompt}
@@ -188,7 +188,7 @@ def read_list_query(query: Mapping[str, str], epoch: float, max_page_size: int) 
 
 
 def list_body(
-    tasks: Iterable[SimulatedTask],
+    tasks: Iterable[SandboxTask],
     query: ListQuery,
     listing: ListOptions,
     now: float,
@@ -213,7 +213,7 @@ def list_body(
     }
 
 
-def _matches(task: SimulatedTask, query: ListQuery, at: float, epoch_offset: float) -> bool:
+def _matches(task: SandboxTask, query: ListQuery, at: float, epoch_offset: float) -> bool:
     status = task.status(at)
     return (
         query.start <= epoch_offset + task.submitted <= query.end
@@ -223,7 +223,7 @@ def _matches(task: SimulatedTask, query: ListQuery, at: float, epoch_offset: flo
     )
 
 
-def _row(task: SimulatedTask, at: float, epoch_offset: float, region: str) -> dict[str, Any]:
+def _row(task: SandboxTask, at: float, epoch_offset: float, region: str) -> dict[str, Any]:
     submitted = round((epoch_offset + task.submitted) * 1000)
     account = str(int(sha256(task.account.encode()).hexdigest()[:12], 16))
     model = task.request.model

@@ -81,7 +81,7 @@ BEIJING = timezone(timedelta(hours=8))
 
 
 @dataclass(slots=True, eq=False)
-class SimulatedTask:
+class SandboxTask:
     """
     One paid task. Times are seconds of the region's clock; None: not yet.
 
@@ -162,17 +162,17 @@ class TaskQueue:
 
     def __init__(self, slots: float) -> None:
         self._slots = slots
-        self._arriving: list[tuple[float, int, SimulatedTask]] = []
-        self._waiting: deque[SimulatedTask] = deque()
+        self._arriving: list[tuple[float, int, SandboxTask]] = []
+        self._waiting: deque[SandboxTask] = deque()
         self._running: list[tuple[float, int]] = []
 
-    def add(self, task: SimulatedTask) -> None:
+    def add(self, task: SandboxTask) -> None:
         """Add *task*, which arrives at its submit time; that may be in the future."""
         heappush(self._arriving, (task.submitted, task.number, task))
 
-    def advance(self, now: float) -> list[SimulatedTask]:
+    def advance(self, now: float) -> list[SandboxTask]:
         """Compute all arrivals, starts and ends up to *now*; return the tasks that arrived."""
-        arrived: list[SimulatedTask] = []
+        arrived: list[SandboxTask] = []
         while True:
             arrival = self._arriving[0][0] if self._arriving else now + 1
             end = self._running[0][0] if self._running else now + 1
@@ -187,7 +187,7 @@ class TaskQueue:
                 self._waiting.append(task)
                 self._start_waiting(arrival)
 
-    def cancel(self, task: SimulatedTask, now: float) -> bool:
+    def cancel(self, task: SandboxTask, now: float) -> bool:
         """Cancel *task* if it is still waiting; return whether it was."""
         if task not in self._waiting:
             return False
@@ -218,10 +218,10 @@ class TaskStore:
         self._slots = slots
         self._kept_seconds = kept_seconds
         self._queues: dict[tuple[str, str], TaskQueue] = {}
-        self._tasks: dict[str, SimulatedTask] = {}
+        self._tasks: dict[str, SandboxTask] = {}
         self.created = 0
 
-    def add(self, task: SimulatedTask) -> None:
+    def add(self, task: SandboxTask) -> None:
         """Add *task*; it can be found from its submit time on."""
         self.created += 1
         self._queue(task).add(task)
@@ -232,12 +232,12 @@ class TaskStore:
             for task in queue.advance(now):
                 self._tasks[task.id] = task
 
-    def find(self, task_id: str, now: float) -> SimulatedTask | None:
+    def find(self, task_id: str, now: float) -> SandboxTask | None:
         """Return a task that has arrived and has not expired."""
         task = self._tasks.get(task_id)
         return None if task is None or self._expired(task, now) else task
 
-    def listable(self, now: float) -> Iterator[SimulatedTask]:
+    def listable(self, now: float) -> Iterator[SandboxTask]:
         """Yield every task that a list call may show: not synchronous, not expired."""
         return (
             task
@@ -245,16 +245,16 @@ class TaskStore:
             if not task.synchronous and not self._expired(task, now)
         )
 
-    def cancel(self, task: SimulatedTask, now: float) -> bool:
+    def cancel(self, task: SandboxTask, now: float) -> bool:
         return self._queue(task).cancel(task, now)
 
-    def all(self) -> list[SimulatedTask]:
+    def all(self) -> list[SandboxTask]:
         """Return every task that has arrived, the expired ones too."""
         return list(self._tasks.values())
 
-    def _queue(self, task: SimulatedTask) -> TaskQueue:
+    def _queue(self, task: SandboxTask) -> TaskQueue:
         slots = math.inf if task.synchronous else self._slots
         return self._queues.setdefault((task.account, task.request.model), TaskQueue(slots))
 
-    def _expired(self, task: SimulatedTask, now: float) -> bool:
+    def _expired(self, task: SandboxTask, now: float) -> bool:
         return task.ended is not None and now >= task.ended + self._kept_seconds

@@ -133,7 +133,7 @@ def _should_retry(answer: Any) -> str:
     return str(answer.headers.get("x-should-retry", ""))
 
 
-class Call:
+class ClientCall:
     """A request that was sent whole over a socket of its own; `close` hangs up with a reset."""
 
     def __init__(self, wish: Wish, url: str) -> None:

@@ -19,7 +19,7 @@ from tests.chaos.notes import Note, clock, write_notes
 from tests.chaos.wishes import HELD, Wish, pictures, wishes
 
 
-class Crowd:
+class ChaosClients:
     """
     Clients of one gateway, one thread each.
 
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--notes", type=Path, required=True)
     asked = parser.parse_args(argv)
-    crowd = Crowd(asked.url, asked.seed)
+    crowd = ChaosClients(asked.url, asked.seed)
     living = threading.Thread(target=crowd.run, args=(asked.clients,))
     print("ready", flush=True)  # noqa: T201 - read by our parent, which says when and how long
     sys.stdin.readline()

@@ -12,7 +12,7 @@ from random import Random
 import httpx
 from PIL import Image
 
-from tests.chaos.calls import Call
+from tests.chaos.calls import ClientCall
 from tests.chaos.notes import Note, write_notes
 from tests.chaos.region import account_of, upstream_keys
 from tests.chaos.wishes import EDIT, ON_SHARED_ACCOUNT, Wish, template, wishes
@@ -80,14 +80,14 @@ class Leavers:
             if wish.tenant in {"acme", "globex"} and wish.name[-1].isdigit()
         )
         self.notes = [Note(_leaving(wish)) for wish in islice(some, _LEAVERS)]
-        self._calls: list[Call] = []
+        self._calls: list[ClientCall] = []
         self._stack = ExitStack()
 
     def edit_request(self) -> None:
         """Send every request, and stay on the line."""
         for note in self.notes:
             with suppress(OSError):
-                call = self._stack.enter_context(closing(Call(note.wish, self._url)))
+                call = self._stack.enter_context(closing(ClientCall(note.wish, self._url)))
                 self._calls.append(call)
 
     def leave(self) -> None:

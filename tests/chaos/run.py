@@ -23,7 +23,7 @@ from tests.chaos.notes import Note, clock, read_notes
 from tests.chaos.others import ASKED_IN_A_DRAIN, Leavers, Stranger, strangers_picture
 from tests.chaos.weather import Skies, asleep
 from tests.chaos.wishes import ON_SHARED_ACCOUNT, REGION_BY_TENANT
-from tests.chaos.world import GatewayProcess, pause, regions, start_customers, tell
+from tests.chaos.world import ChaosGateway, pause, regions, start_customers, tell
 
 _SETTLE_SECONDS = 240.0
 _DAY = 86_400.0
@@ -81,15 +81,15 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChaosResult:
     verdict: Verdict
     text: str
 
 
-def run(plan: Plan, folder: Path) -> Outcome:
+def run(plan: Plan, folder: Path) -> ChaosResult:
     """Let it storm, let it settle, count; *folder* keeps the ledger, the log and the notes."""
     with regions(plan.seed) as urls, closing(Skies(urls)) as skies:
-        gateway = GatewayProcess(folder, urls)
+        gateway = ChaosGateway(folder, urls)
         stranger = Stranger(urls[REGION_BY_TENANT[ON_SHARED_ACCOUNT]], plan.seed)
         if "stranger" not in plan.without:
             stranger.start()
@@ -119,7 +119,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
             gateway.stop()
 
 
-def _storm(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies, began: float) -> int:
+def _storm(plan: Plan, folder: Path, gateway: ChaosGateway, skies: Skies, began: float) -> int:
     """Play the plan, and write down in ``events.log`` what happened when."""
     dice = Random(f"{plan.seed}:storm")
     log = (folder / "events.log").open("w", buffering=1)
@@ -157,7 +157,7 @@ def _storm(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies, bega
     return jumps
 
 
-def _drain(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies) -> None:
+def _drain(plan: Plan, folder: Path, gateway: ChaosGateway, skies: Skies) -> None:
     """Drain while many hang up that are in line."""
     skies.clear()  # what is late or tried again would be no finding
     leavers = Leavers(gateway.url, f"{plan.seed}-{gateway.drains}", folder)
@@ -175,11 +175,11 @@ def _drain(plan: Plan, folder: Path, gateway: GatewayProcess, skies: Skies) -> N
 def _counted(
     plan: Plan,
     folder: Path,
-    gateway: GatewayProcess,
+    gateway: ChaosGateway,
     skies: Skies,
     jumps: int,
     lasted: tuple[float, float],
-) -> Outcome:
+) -> ChaosResult:
     notes: list[Note] = [
         note for file in sorted(folder.glob("notes-*.jsonl")) for note in read_notes(file)
     ]
@@ -219,7 +219,7 @@ def _counted(
     text = "\n".join([table(head), shown(verdict), "", table(calls)])
     if verdict.twice:
         text += "\n\n" + claims.told(notes, verdict.twice)
-    return Outcome(verdict, text)
+    return ChaosResult(verdict, text)
 
 
 def _around(dice: Random, number: int, of: int, seconds: float) -> float:

@@ -28,7 +28,7 @@ _FALLS = 10
 _START_SECONDS = 60.0
 
 
-class GatewayProcess:
+class ChaosGateway:
     """The real program on a config and a ledger; `kill` and `drain` start the next one at once."""
 
     def __init__(self, folder: Path, region_urls: dict[str, str]) -> None:

@@ -57,7 +57,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_library(
-    shared_gateway: ThreadedHarness, behind: str, programs: Path, picture: Path, mask: Path
+    shared_gateway: ThreadedHarness, nginx_url: str, programs: Path, picture: Path, mask: Path
 ) -> None:
     """image_edit edits, takes lists, masks and n, and raises a refusal with its sentence."""
     one, several, masked = "litellm", "litellm: several", "litellm: mask"
@@ -70,7 +70,7 @@ def test_the_library(
     ]
 
     told = run(
-        programs / "python", "litellm_edits.py", base_url=f"{behind}/v1", key=KEY, edits=edits
+        programs / "python", "litellm_edits.py", base_url=f"{nginx_url}/v1", key=KEY, edits=edits
     )
 
     assert [len(answer.get("pictures", ())) for answer in told] == [1, 2, 1, 0, 0]
@@ -106,14 +106,14 @@ def joining() -> Iterator[ThreadedHarness]:
 @pytest.fixture(scope="module")
 def proxy(
     shared_gateway: ThreadedHarness,
-    behind: str,
+    nginx_url: str,
     joining: ThreadedHarness,
     programs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Proxy]:
     """LiteLLM's proxy; its model gpt-image-1 is the gateway, gpt-image-2 that behind nginx."""
     folder = tmp_path_factory.mktemp("litellm")
-    models = {"gpt-image-1": shared_gateway.url, "gpt-image-2": behind, "joining": joining.url}
+    models = {"gpt-image-1": shared_gateway.url, "gpt-image-2": nginx_url, "joining": joining.url}
     entries = [
         f"""
   - model_name: {name}

@@ -16,7 +16,9 @@ pytestmark = [
 _SERVER = "openai-image-gen-edit"
 
 
-def test_its_tools(shared_gateway: ThreadedHarness, behind: str, picture: Path, mask: Path) -> None:
+def test_its_tools(
+    shared_gateway: ThreadedHarness, nginx_url: str, picture: Path, mask: Path
+) -> None:
     """It edits, edits under a mask and generates; a refusal is an error with the reason."""
     programs = environment("mcp", f"{_SERVER}==0.1.8", "mcp[cli]<2")
     prompts = [f"mcp {number}" for number in range(3)]
@@ -32,7 +34,7 @@ def test_its_tools(shared_gateway: ThreadedHarness, behind: str, picture: Path, 
         programs / "python",
         "mcp_edit.py",
         server=_SERVER,
-        base_url=f"{behind}/v1",
+        base_url=f"{nginx_url}/v1",
         key=KEY,
         calls=calls,
     )

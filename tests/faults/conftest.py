@@ -1,11 +1,3 @@
-from collections.abc import Mapping
-from typing import Any
+from tests.fixtures import anyio_backend
 
-import pytest
-
-from tests.fast_time import FAST_TIME
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, Mapping[str, Any]]:
-    return FAST_TIME
+__all__ = ["anyio_backend"]

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from gateway.sandbox import read_labels
 from gateway.sandbox.faults import End
 from gateway.sandbox.pictures import Pictures, effect_for, render
-from gateway.sandbox.tasks import InputPicture, SimulatedTask, SubmitRequest
+from gateway.sandbox.tasks import InputPicture, SandboxTask, SubmitRequest
 from tests.sandbox.region_client import picture
 
 pytestmark = pytest.mark.anyio
@@ -20,8 +20,8 @@ URL = InputPicture("url", sha256(b"https://x").hexdigest(), (1024, 1024))
 ORDER = SubmitRequest("m", "sepia", images=(URL, SENT), n=2, size=(800, 800))
 
 
-def task(request: SubmitRequest = ORDER) -> SimulatedTask:
-    return SimulatedTask("t-1", "r", 0, "a", "a/0", request, 0, 1, End())
+def task(request: SubmitRequest = ORDER) -> SandboxTask:
+    return SandboxTask("t-1", "r", 0, "a", "a/0", request, 0, 1, End())
 
 
 def opened(png: bytes) -> Image.Image:

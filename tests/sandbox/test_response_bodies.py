@@ -8,7 +8,7 @@ from gateway.sandbox.config import DAY, ListOptions
 from gateway.sandbox.faults import End
 from gateway.sandbox.responses import Refusal, message_of
 from gateway.sandbox.task_calls import ListQuery, list_body, query_body, read_list_query
-from gateway.sandbox.tasks import SimulatedTask, SubmitRequest, wire_time
+from gateway.sandbox.tasks import SandboxTask, SubmitRequest, wire_time
 from tests.sandbox.region_client import EPOCH
 
 URLS = ["http://x/0", "http://x/1"]
@@ -27,9 +27,9 @@ def metrics(total: int, good: int, bad: int) -> dict[str, Any]:
     return {"task_metrics": {"TOTAL": total, "SUCCEEDED": good, "FAILED": bad}}
 
 
-def task(end: End = End(), *, started: float | None = 0.025, **fields: Any) -> SimulatedTask:  # noqa: B008 - frozen
+def task(end: End = End(), *, started: float | None = 0.025, **fields: Any) -> SandboxTask:  # noqa: B008 - frozen
     request = SubmitRequest("m", "p", n=2, **fields)
-    return SimulatedTask("t", "r", 0, "a", "a/0", request, 0.0, 72.631, end, started=started)
+    return SandboxTask("t", "r", 0, "a", "a/0", request, 0.0, 72.631, end, started=started)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def task(end: End = End(), *, started: float | None = 0.025, **fields: Any) -> S
     ],
 )
 def test_query_body(
-    subject: SimulatedTask, now: float, output: dict[str, Any], usage: int | None
+    subject: SandboxTask, now: float, output: dict[str, Any], usage: int | None
 ) -> None:
     """Each state has the documented fields, and no other."""
     body = query_body(subject, now, EPOCH, URLS)
@@ -209,11 +209,11 @@ def test_page_size_is_capped() -> None:
     assert (list_query().page, list_query().page_size) == (1, 10)
 
 
-def tasks() -> list[SimulatedTask]:
+def tasks() -> list[SandboxTask]:
     rows = []
     for number in range(5):
         request = SubmitRequest("m1" if number % 2 else "m2", "p", n=1)
-        each = SimulatedTask(f"t{number}", "r", number, "a", "a/0", request, number, 1, End())
+        each = SandboxTask(f"t{number}", "r", number, "a", "a/0", request, number, 1, End())
         each.started = 3.5 if number == 4 else float(number)
         rows.append(each)
     return rows

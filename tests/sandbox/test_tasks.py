@@ -3,12 +3,12 @@
 import pytest
 
 from gateway.sandbox.faults import End
-from gateway.sandbox.tasks import SimulatedTask, SubmitRequest, TaskQueue
+from gateway.sandbox.tasks import SandboxTask, SubmitRequest, TaskQueue
 
 
-def task(number: int, submitted: float, seconds: float) -> SimulatedTask:
+def task(number: int, submitted: float, seconds: float) -> SandboxTask:
     request = SubmitRequest("m", "p", n=1)
-    return SimulatedTask(f"t{number}", "r", number, "a", "a/0", request, submitted, seconds, End())
+    return SandboxTask(f"t{number}", "r", number, "a", "a/0", request, submitted, seconds, End())
 
 
 def test_runs_at_most_so_many_in_order() -> None:

@@ -1,10 +1,3 @@
-from typing import Any
+from tests.fixtures import anyio_backend
 
-import pytest
-
-from tests.fast_time import FAST_TIME
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return FAST_TIME
+__all__ = ["anyio_backend"]
