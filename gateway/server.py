@@ -1,4 +1,4 @@
-"""Serve the gateway with uvicorn, and drain it before it stops (P16)."""
+"""Serve the gateway with uvicorn, and drain it before it stops (D55) (P16)."""
 
 import asyncio
 import logging

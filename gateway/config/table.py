@@ -1,4 +1,4 @@
-"""A TOML table that knows its file and key path, so that every error can name them."""
+"""A TOML table that knows its file and key path, so that every error can name them (D44)."""
 
 import json
 import re

@@ -31,6 +31,7 @@ GatewayError                 status  type                         code          
 
 (1) or the code that the instance names. (2) yes after a CANCELED task: it cost nothing.
 (3) no for a model without tasks: nobody can find out. (4) no once it can never be had.
+No error has status 502 or 504 (D15).
 """
 
 from copy import copy

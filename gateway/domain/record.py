@@ -1,4 +1,4 @@
-"""What the ledger keeps of an edit: enough to finish it, answer for it and not pay twice."""
+"""What the ledger keeps of an edit: enough to finish it, and digests in place of content (D11)."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

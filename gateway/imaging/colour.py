@@ -1,4 +1,4 @@
-"""Colours: which of them a picture's numbers mean, and the same in sRGB."""
+"""Colour profiles: which colours a picture's numbers mean, and the same in sRGB (D100)."""
 
 from functools import lru_cache
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""What decoding costs in memory, told by a picture's head; a picture that costs too much."""
+"""What decoding a picture costs in memory, computed from its head (D101)."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a picture is, told by its own bytes; reads the head only and decodes nothing."""
+"""What a picture is, by its own bytes; reads the head only and decodes nothing."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -202,7 +202,7 @@ def is_decoded(content: bytes, inspected: Inspected) -> bool:
 
 def verify(content: bytes, inspected: Inspected) -> None:
     """
-    Decode *content*, or enough of it to know that it is whole, and forget the pixels.
+    Decode *content*, or enough of it to know that it is whole (D69), and forget the pixels.
 
     A large one-pass JPEG is decoded in its first part and walked through to its end: its
     coded data has no checksum, so that a decoder finds no more in the middle than a

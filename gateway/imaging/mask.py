@@ -1,4 +1,4 @@
-"""OpenAI's mask, which DashScope does not know: the original is kept wherever it says so."""
+"""OpenAI's mask, which DashScope does not know: it is applied to the result (D59)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

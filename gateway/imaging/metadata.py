@@ -1,4 +1,4 @@
-"""What a file says beside its picture; read to turn it upright, and to say that it is."""
+"""A picture's metadata: its Exif orientation, and whether there is any to strip (D90)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The thread that owns the database; calls that queue up meanwhile share one commit."""
+"""The thread that owns the database; calls that queue up meanwhile share one commit (D41)."""
 
 import asyncio
 import sqlite3

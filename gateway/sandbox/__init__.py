@@ -1,4 +1,4 @@
-"""A simulated DashScope region: an ASGI app of its own."""
+"""A simulated DashScope region: an ASGI app that shares no code with the gateway (D53)."""
 
 from gateway.sandbox.app import create_sandbox
 from gateway.sandbox.config import (

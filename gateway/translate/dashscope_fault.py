@@ -1,4 +1,4 @@
-"""DashScope's error code and message → GatewayError, with a stated default."""
+"""DashScope's error code and message → GatewayError, with a stated default (D17)."""
 
 import re
 from collections.abc import Callable, Mapping

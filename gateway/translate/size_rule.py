@@ -62,7 +62,7 @@ def is_scalable(size: Size, sizes: Sizes) -> bool:
 
 def nearest_legal(size: Size, sizes: Sizes) -> Size:
     """
-    Return the legal size that comes closest; a legal size is itself.
+    Return the legal size that comes closest (D58); a legal size is itself.
 
     First the same ratio, as nearly as whole pixels allow, or the utmost one; then the fewest
     pixels or the most, whichever is nearer.

@@ -1,4 +1,4 @@
-"""One client per region, key and purpose, so that no key meets another's connection."""
+"""One client per region, key and purpose, so that no key meets another's connection (D26)."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""Result pictures: fetched from allowed hosts without a key, resumed where a transfer broke off."""
+"""Result pictures: fetched without a key from allowed hosts (D27), resumed after a break."""
 
 import asyncio
 import re

@@ -1,5 +1,5 @@
 """
-What the end of a submit proves about money: refused, accepted, never sent, or uncertain.
+What the end of a submit proves about money: refused, accepted, never sent, or uncertain (D1).
 
     what came back                                a task exists (1) raised
     ------------------------------------------    --------------    --------------------
@@ -147,7 +147,7 @@ def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:
     """
     Return what an exception in place of an answer proves.
 
-    Two witnesses must agree that nothing was sent: the transport's word, and the body,
+    Two witnesses must agree that nothing was sent (D2): the transport's word, and the body,
     of which no piece was asked for. Transports have been seen to call a connection that
     broke in mid-request a ConnectTimeout.
     """

@@ -1,5 +1,5 @@
 """
-httpx's API carried by aiohttp: a fifth of plain httpx's CPU, and honest about money.
+httpx's API carried by aiohttp: a fifth of plain httpx's CPU, and honest about money (D24).
 
 Written here because the transports at hand blur what a submit must know. Two rules:
 

@@ -1,5 +1,5 @@
 """
-Big pictures on their way up, before the submit that names them: it costs no money.
+Uploads of big pictures, before the submit that names them (D74): they cost no money.
 
 An upload that fails is no end of an edit: the picture goes inline then. Each failure is
 counted as a retry of the operation ``upload``: network (no answer), status (refused) or
