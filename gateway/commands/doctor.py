@@ -5,7 +5,6 @@ import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +13,7 @@ from gateway.config import Config, load_config_to_run
 from gateway.config.proxies import proxy_variable
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Region, Upstream
+from gateway.upstream.submission import body_of
 from gateway.upstream.transport import AiohttpTransport
 
 _PATIENCE = 10.0
@@ -133,21 +133,13 @@ def _verdict(answer: httpx.Response) -> str:
     # DashScope's gateway also hides faults in a 200 (dashscope.md 2.2).
     if answer.status_code != httpx.codes.OK or code:
         return f"answered {answer.status_code}{suffix}"
-    if "request_id" in _body(answer):
+    if "request_id" in body_of(answer):
         return "ok"
     return "answered 200, but not as DashScope does: look at base_url, and at what stands between"
 
 
-def _body(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
 def _code(answer: httpx.Response) -> str:
-    code = str(_body(answer).get("code") or "")
+    code = str(body_of(answer).get("code") or "")
     return code if _CODE.fullmatch(code) else ""
 
 

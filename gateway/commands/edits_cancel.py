@@ -37,7 +37,7 @@ _LOOK_SECONDS = 0.1  # until the gateway has written what it did
 
 
 class _Uncounted:
-    """Answers gateway.upstream.ports.UpstreamCalls."""
+    """Answers gateway.upstream.calls.UpstreamCalls."""
 
     def upstream_call(self, region: str, operation: str, code: str, seconds: float) -> None: ...
     def upstream_retried(self, region: str, operation: str, reason: str) -> None: ...

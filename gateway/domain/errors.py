@@ -37,17 +37,20 @@ No error has status 502 or 504 (D15).
 from copy import copy
 from typing import ClassVar, Self
 
+MOST_RETRY_SECONDS = 60
+"""Above it some of OpenAI's SDKs back off as they like, and others do not retry at all."""
+
 
 class GatewayError(Exception):
     """
-    A refusal with its place in OpenAI's envelope.
+    A failure, with its fields in OpenAI's error envelope.
 
     Args:
         message: One sentence for the client: what is wrong and what to do.
         param: The OpenAI field to change, if one is at fault.
         code: Overrides the class's code.
         retry: Whether the SDK should repeat the call; overrides the class's.
-        retry_after: Seconds after which a repeat makes sense, 0 to 60.
+        retry_after: Seconds after which a retry makes sense, 0 to MOST_RETRY_SECONDS.
         upstream_code: DashScope's own code, for the log line and the operator.
         upstream_request_id: DashScope's request id, the same.
     """

@@ -2,7 +2,7 @@
 Every metric of the gateway: declared once, and counted by one method for each event.
 
 Implements gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver and
-gateway.upstream.ports.UpstreamCalls. No method raises, waits or reads anything outside.
+gateway.upstream.calls.UpstreamCalls. No method raises, waits or reads anything outside.
 docs/metrics.md is written from these declarations; to add a metric, declare it in
 ``Metrics.__init__`` and count it in a method.
 """

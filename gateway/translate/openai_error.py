@@ -4,9 +4,7 @@ import math
 
 import orjson
 
-from gateway.domain.errors import GatewayError, InternalError
-
-MOST_SECONDS = 60  # above it some SDKs back off as they like, others do not retry at all
+from gateway.domain.errors import MOST_RETRY_SECONDS, GatewayError, InternalError
 
 
 def error_body(error: GatewayError, request_id: str) -> bytes:
@@ -19,8 +17,7 @@ def error_object(error: GatewayError, request_id: str) -> dict[str, str | None]:
     Return the inner object of OpenAI's envelope.
 
     ``message``, ``type``, ``param`` and ``code`` are always there (openai.md 4.1);
-    ``edit_id`` is, where an edit is known. A bug of ours tells the request id and nothing
-    else.
+    ``edit_id`` only where the edit is known. A bug shows the request id and nothing else.
     """
     message = error.message
     if error.code == InternalError.code:
@@ -28,8 +25,8 @@ def error_object(error: GatewayError, request_id: str) -> dict[str, str | None]:
             "The server had an error while processing your request."
             f" Quote the request id {request_id} when you ask about it."
         )
-    said = {"message": message, "type": error.type, "param": error.param, "code": error.code}
-    return said if error.edit_id is None else {**said, "edit_id": error.edit_id}
+    envelope = {"message": message, "type": error.type, "param": error.param, "code": error.code}
+    return envelope if error.edit_id is None else {**envelope, "edit_id": error.edit_id}
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:
@@ -42,7 +39,7 @@ def error_headers(error: GatewayError) -> dict[str, str]:
     """
     headers = {"x-should-retry": "true" if error.retry else "false"}
     if error.retry and error.retry_after is not None:
-        seconds = min(max(error.retry_after, 0.001), MOST_SECONDS)
+        seconds = min(max(error.retry_after, 0.001), MOST_RETRY_SECONDS)
         headers["retry-after"] = str(math.ceil(seconds))
         headers["retry-after-ms"] = str(math.ceil(round(seconds * 1000, 3)))
     return headers

@@ -1,1 +1,1 @@
-"""The door out: DashScope's HTTP, carried by httpx."""
+"""Calls to DashScope over HTTP."""

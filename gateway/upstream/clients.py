@@ -1,4 +1,4 @@
-"""One client per region, key and purpose, so that no key meets another's connection (D26)."""
+"""HTTP clients: one per region, key and purpose, so that no two keys share a connection (D26)."""
 
 import asyncio
 import ssl
@@ -14,29 +14,29 @@ import httpx
 
 from gateway import __version__
 from gateway.domain.tenant import Upstream
-from gateway.upstream.decoding import read
+from gateway.upstream.decoding import read_body
 
 MOST_BYTES = 2**20
-"""Of an answer that is no stream: a page of the task list, the largest there is, has 50 KB."""
+"""Of a response that is not streamed; the largest, a page of the task list, has 50 KB."""
 
 Content: TypeAlias = bytes | httpx.AsyncByteStream | None
 
-_OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
+_CODING_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 class Client:
     """
-    Carries the requests of one region, key and purpose.
+    Sends the requests of one region, key and purpose.
 
-    ``httpx.AsyncClient`` looks for cookies, redirects, auth and hooks with every call, and
-    merges what never changes: as much CPU as carrying the call takes (docs/performance.md).
-    None of these may happen here, so what is left is building and sending.
+    ``httpx.AsyncClient`` handles cookies, redirects, auth and hooks with every call, which
+    takes as much CPU as the call itself (docs/performance.md). None of these may happen here,
+    so this class only builds and sends (D24).
 
     Args:
-        transport: Carries them; closed with this.
-        base_url: Before a path that begins with a slash.
-        headers: Of every request; the key is among them, so they are in no repr.
-        timeout: In seconds, as the transport understands it.
+        transport: Sends the requests; closed with this client.
+        base_url: Prefix of a path that begins with a slash.
+        headers: Of every request; they contain the key, so they are in no repr.
+        timeout: In seconds, as the transport reads it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         extensions: Mapping[str, Any] | None = None,
     ) -> httpx.Request:
-        """Return a request to *url*, or to that path of the region."""
+        """Return a request to *url*, or to that path below the base URL."""
         return httpx.Request(
             method,
             self._base_url + url if url.startswith("/") else url,
@@ -75,20 +75,22 @@ class Client:
 
     async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
         """
-        Return the answer, read to its end unless it is a *stream*, which is to be closed.
+        Return the response, read to its end; with *stream* unread, and the caller closes it.
 
         Raises:
-            httpx.TransportError: there is none, it broke off, or it is too long.
+            httpx.TransportError: no response, one that broke off, or one that is too long.
         """
         answer = await self._transport.handle_async_request(request)
         answer.request = request
         if stream:
             return answer
         try:
-            body = await read(answer, MOST_BYTES)
+            body = await read_body(answer, MOST_BYTES)
         finally:
             await answer.aclose()
-        headers = [header for header in answer.headers.raw if header[0].lower() not in _OF_THE_WIRE]
+        headers = [
+            header for header in answer.headers.raw if header[0].lower() not in _CODING_HEADERS
+        ]
         return httpx.Response(answer.status_code, headers=headers, content=body, request=request)
 
     async def aclose(self) -> None:
@@ -101,44 +103,44 @@ class Purpose(StrEnum):
     """Fetch, list, cancel."""
     SUBMIT = "submit"
     SUBMIT_AND_WAIT = "submit and wait"
-    """To a model without tasks, which answers when it has made the pictures."""
+    """To a model without tasks, which responds when the pictures are made (D87)."""
     DOWNLOAD = "download"
-    """Carries no key: results home, pictures up to object storage."""
+    """Without a key: results from, and pictures to, object storage."""
 
 
 Transports = Callable[[Purpose], httpx.AsyncBaseTransport]
 
 
 @dataclass(frozen=True, slots=True)
-class _Habits:
+class _Timeouts:
     read: float
-    """Seconds of silence until a call is given up, once its body has gone out."""
+    """Seconds of silence until a call is given up, once its body is sent."""
     keep_alive: float
-    """Seconds that an idle connection may be used again."""
+    """Seconds for which an idle connection may be used again."""
     unacknowledged: float | None = None
-    """Seconds after which the system gives a connection up whose bytes nobody acknowledges."""
+    """Seconds after which the kernel drops a connection whose bytes are not acknowledged."""
 
 
-# Bytes of a submit that were lost on their way must not arrive long after it was given up.
+# Bytes of a submit that got lost must not arrive long after the submit was given up.
 _UNACKNOWLEDGED = 15.0
 _CONNECT = 5.0  # seconds for name, TCP, TLS and proxy together
-_HABITS = {
-    Purpose.CALL: _Habits(read=10, keep_alive=15),
-    # A POST on a connection that the server is just closing is an uncertain submit:
-    # one that idled for 2 s is not used again.
-    Purpose.SUBMIT: _Habits(read=60, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
+_TIMEOUTS = {
+    Purpose.CALL: _Timeouts(read=10, keep_alive=15),
+    # A POST on a connection that the server is just closing is an uncertain submit, so an
+    # idle connection is not used again for long.
+    Purpose.SUBMIT: _Timeouts(read=60, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
     # The vendor's own SDK waits so long (dashscope.md 10); a picture takes 15 s to 3 min.
-    Purpose.SUBMIT_AND_WAIT: _Habits(read=300, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
-    Purpose.DOWNLOAD: _Habits(read=30, keep_alive=15),
+    Purpose.SUBMIT_AND_WAIT: _Timeouts(read=300, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
+    Purpose.DOWNLOAD: _Timeouts(read=30, keep_alive=15),
 }
 
 
 class Clients:
     """
-    The clients, made when first asked for, closed together.
+    All clients: created on first use, closed together.
 
     Args:
-        transports: How bytes travel for a purpose; a test hands in its own.
+        transports: Returns the transport for a purpose; tests pass their own.
     """
 
     def __init__(self, transports: Transports | None = None) -> None:
@@ -146,11 +148,11 @@ class Clients:
         self._client_by_use: dict[tuple[str, str, str, Purpose], Client] = {}
 
     def of(self, upstream: Upstream, purpose: Purpose) -> Client:
-        """Return the client that carries *purpose* for the region and key of *upstream*."""
+        """Return the client for *purpose*, and the region and key of *upstream*."""
         region = upstream.region
         use = (region.name, region.base_url, upstream.key, purpose)
         if use not in self._client_by_use:
-            self._client_by_use[use] = self._made(upstream, purpose)
+            self._client_by_use[use] = self._new_client(upstream, purpose)
         return self._client_by_use[use]
 
     async def __aenter__(self) -> Self:
@@ -166,10 +168,10 @@ class Clients:
             await client.aclose()
         self._client_by_use.clear()
 
-    def _made(self, upstream: Upstream, purpose: Purpose) -> Client:
+    def _new_client(self, upstream: Upstream, purpose: Purpose) -> Client:
         headers = {"User-Agent": f"wan-gateway/{__version__}"}
         if purpose is Purpose.DOWNLOAD:
-            # Result storage needs no key and must not see one; bytes as they lie there.
+            # Result storage needs no key and must not see one; the bytes come as they are stored.
             headers["Accept-Encoding"] = "identity"
             base_url = ""
         else:
@@ -179,25 +181,25 @@ class Clients:
             self._transports(purpose),
             base_url=base_url,
             headers=headers,
-            timeout=httpx.Timeout(_HABITS[purpose].read, connect=_CONNECT),
+            timeout=httpx.Timeout(_TIMEOUTS[purpose].read, connect=_CONNECT),
         )
 
     async def warm_up(self) -> None:
-        """Import the transport beside the loop, so that the first edit need not."""
+        """Import the transport in a thread, so that the first edit does not wait for it."""
         await asyncio.to_thread(import_module, "gateway.upstream.transport")
 
     def _aiohttp(self, purpose: Purpose) -> httpx.AsyncBaseTransport:
-        from gateway.upstream.transport import (  # noqa: PLC0415 - to be ready takes no aiohttp
+        from gateway.upstream.transport import (  # noqa: PLC0415 - readiness does not wait for aiohttp
             AiohttpTransport,
         )
 
         return AiohttpTransport(
-            keep_alive=_HABITS[purpose].keep_alive,
+            keep_alive=_TIMEOUTS[purpose].keep_alive,
             ssl_context=lambda: self._ssl_context,
-            unacknowledged=_HABITS[purpose].unacknowledged,
+            unacknowledged=_TIMEOUTS[purpose].unacknowledged,
         )
 
     @cached_property
     def _ssl_context(self) -> ssl.SSLContext:
-        # Some 20 ms and 1 MB: once for all. Honours SSL_CERT_FILE and SSL_CERT_DIR.
+        # Takes some 20 ms and 1 MB, so it is made once. Honours SSL_CERT_FILE and SSL_CERT_DIR.
         return httpx.create_ssl_context()

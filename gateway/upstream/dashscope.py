@@ -1,4 +1,4 @@
-"""DashScope's task calls over HTTP; no httpx exception and no status leaves this room."""
+"""DashScope's calls over HTTP; no httpx exception and no HTTP status leaves this module."""
 
 import asyncio
 import math
@@ -25,31 +25,34 @@ from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_request import SubmitBody, list_query, submit_body
 from gateway.translate.dashscope_task import read_page, read_task
+from gateway.upstream.calls import CALL_LIMITS, CallLimits, UpstreamCalls, counted_call
 from gateway.upstream.clients import Clients, Purpose
-from gateway.upstream.downloads import Incoming, Results
-from gateway.upstream.ports import UpstreamCalls
+from gateway.upstream.downloads import Downloads, Incoming
 from gateway.upstream.server_clock import ServerClock
-from gateway.upstream.submission import Outgoing, body_of, broken, refusal, request_id_of, settled
+from gateway.upstream.submission import (
+    Outgoing,
+    body_of,
+    outcome_of,
+    outcome_of_error,
+    refusal,
+    request_id_of,
+)
 from gateway.upstream.uploads import Uploads
 
 _TASKS = "/tasks"
-# The read timeout starts when the body has gone out; a line slower than this, or one that
-# stands still, is given up as well.
-_SUBMIT_PATIENCE = {Purpose.SUBMIT: 90.0, Purpose.SUBMIT_AND_WAIT: 330.0}  # seconds
-_SLOWEST_UPLOAD = 64 * 1024  # bytes a second
-_CALL_PATIENCE = 15.0  # seconds for a fetch, list or cancel from first to last byte
 
 
 class DashScopeApi:
     """
-    Answers gateway.edits.ports.DashScope.
+    Implements gateway.edits.ports.DashScope.
 
     Args:
-        clients: Carry the calls; closed by their owner.
+        clients: Send the calls; closed by their owner.
         clock: Times the calls and paces the downloads.
-        calls: Told of every call.
-        inline_bytes: The largest submit that holds its pictures; those of a larger one go
-            up first.
+        calls: Counts every call.
+        inline_bytes: The largest submit that contains its pictures; those of a larger one
+            are uploaded first.
+        limits: Of the calls; tests pass shorter ones.
     """
 
     def __init__(
@@ -58,43 +61,52 @@ class DashScopeApi:
         clock: Clock,
         calls: UpstreamCalls,
         inline_bytes: float = math.inf,
+        limits: CallLimits = CALL_LIMITS,
     ) -> None:
         self._clients = clients
         self._clock = clock
         self._calls = calls
         self._inline_bytes = inline_bytes
-        self._results = Results(clients, clock, calls)
-        self._uploads = Uploads(clients, clock, calls)
+        self._limits = limits
+        self._downloads = Downloads(clients, clock, calls, limits)
+        self._uploads = Uploads(clients, clock, calls, limits)
         self._server_clock_by_region: dict[str, ServerClock] = defaultdict(ServerClock)
-        self._heard: set[str] = set()
+        self._answered: set[str] = set()
 
     async def upload(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> tuple[Picture, ...]:
-        """Bring *pictures* up if the submit would be too large with them; it costs nothing."""
+        """Upload *pictures* if the submit would be too large with them inline; it is free."""
         if submit_body(edit, part, pictures).length <= self._inline_bytes:
             return pictures
-        return await self._uploads.lift(upstream, edit.model, pictures)
+        return await self._uploads.upload_all(upstream, edit.model, pictures)
 
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
-        """Send it once; gateway.upstream.submission tells what each end proves."""
+        """Submit *part* once; gateway.upstream.submission says what each outcome proves."""
         model = MODELS[edit.model]
         body = submit_body(edit, part, pictures)
         outgoing = Outgoing(body, self._clock)
-        purpose = Purpose.SUBMIT if model.has_tasks else Purpose.SUBMIT_AND_WAIT
-        patience = _SUBMIT_PATIENCE[purpose] + body.length / _SLOWEST_UPLOAD
+        # The read timeout of a client starts when the body is sent. These seconds bound the whole
+        # submit, so that a slow or stalled connection is given up as well.
+        if model.has_tasks:
+            purpose = Purpose.SUBMIT
+            timeout = self._limits.submit
+        else:
+            purpose = Purpose.SUBMIT_AND_WAIT
+            timeout = self._limits.submit_and_wait
+        timeout += body.length / self._limits.bytes_per_second
         request = self._clients.of(upstream, purpose).build_request(
             "POST", model.path, content=outgoing, headers=_submit_headers(model, body, pictures)
         )
         try:
-            answer = await self._send(upstream, purpose, "submit", request, patience)
+            answer = await self._send(upstream, purpose, "submit", request, timeout)
         except Exception as exc:
-            # Whatever broke, foreseen or not: a byte may have gone out.
-            raise broken(exc, outgoing) from exc
+            # Whatever the exception is: a byte may have been sent.
+            raise outcome_of_error(exc, outgoing) from exc
         try:
-            return _settled(answer, model, pictures)
+            return _outcome_of(answer, model, pictures)
         except GatewayError as error:
             redact_prompt(error, edit.texts)
             if isinstance(error, SubmitUncertain) and error.refusal is not None:
@@ -105,19 +117,19 @@ class DashScopeApi:
         path = f"{_TASKS}/{quote(task_id, safe='')}"
         task = read_task(await self._call(upstream, "poll", "GET", path))
         if task.task_id not in ("", task_id):
-            raise UpstreamFailed("The upstream's answer tells of another task.")
+            raise UpstreamFailed("The upstream answered about another task.")
         return task
 
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:
         path = f"{_TASKS}/{quote(task_id, safe='')}/cancel"
         try:
-            said = await self._call(upstream, "cancel", "POST", path)
+            body = await self._call(upstream, "cancel", "POST", path)
         except GatewayError as exc:
-            # dashscope.md 4.3: it runs or has ended.
+            # It runs or has ended: dashscope.md 4.3.
             if exc.upstream_code == "UnsupportedOperation":
                 return False
             raise
-        if not said["request_id"]:  # all that DashScope answers; a portal's page does not
+        if not body["request_id"]:  # DashScope sends nothing else; a captive portal sends none
             raise UpstreamFailed("The upstream's answer is not DashScope's.")
         return True
 
@@ -135,17 +147,17 @@ class DashScopeApi:
         return read_page(await self._call(upstream, "list", "GET", _TASKS, query))
 
     async def open(self, upstream: Upstream, url: str) -> Incoming:
-        return await self._results.open(upstream, url)
+        return await self._downloads.open(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
-        return await self._results.download(upstream, url)
+        return await self._downloads.download(upstream, url)
 
     def clock_known(self, region: str) -> bool:
-        """Return whether *region* has answered; one that tells no time has answered as well."""
-        return region in self._heard
+        """Return whether *region* has answered, with a ``Date`` header or without (D71)."""
+        return region in self._answered
 
     def clock_offset(self, region: str) -> float:
-        """Return how many seconds the clock of *region* is ahead of ours; 0 until it is known."""
+        """Return by how many seconds the clock of *region* is ahead of ours; 0 until known."""
         zero = self._clock.epoch() - self._clock.now()
         return self._server_clock_by_region[region].offset(zero)
 
@@ -158,15 +170,15 @@ class DashScopeApi:
         query: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
         """
-        Return the JSON object of a call that costs nothing and may be repeated.
+        Return the JSON object of a call that is free and may be repeated.
 
         Raises:
-            GatewayError: no answer, or one that is no success.
+            GatewayError: there is no response, or it is not a success.
         """
         client = self._clients.of(upstream, Purpose.CALL)
         request = client.build_request(method, path, params=query)
         try:
-            answer = await self._send(upstream, Purpose.CALL, operation, request, _CALL_PATIENCE)
+            answer = await self._send(upstream, Purpose.CALL, operation, request, self._limits.call)
         except (httpx.HTTPError, TimeoutError) as exc:
             raise UpstreamUnreachable(
                 "The upstream cannot be reached.", upstream_code=type(exc).__name__
@@ -190,33 +202,27 @@ class DashScopeApi:
         purpose: Purpose,
         operation: str,
         request: httpx.Request,
-        patience: float,
+        timeout: float,
     ) -> httpx.Response:
-        """Send *request* within *patience* seconds, count it, and learn upstream's time."""
-        began = self._clock.now()
-        code = "error"
-        try:
-            async with asyncio.timeout(patience):
+        """Send *request* within *timeout* seconds, count it, and learn upstream's time."""
+        with counted_call(self._calls, self._clock, upstream.region.name, operation) as call:
+            async with asyncio.timeout(timeout):
                 answer = await self._clients.of(upstream, purpose).send(request)
-            code = str(answer.status_code)
-        finally:
-            self._calls.upstream_call(
-                upstream.region.name, operation, code, self._clock.now() - began
-            )
-        self._heard.add(upstream.region.name)
+            call.code = str(answer.status_code)
+        self._answered.add(upstream.region.name)
         clock = self._server_clock_by_region[upstream.region.name]
-        clock.learn(answer, asked=began, answered=self._clock.now())
+        clock.learn(answer, requested=call.began, answered=self._clock.now())
         return answer
 
 
 def _is_clients(picture: Picture) -> bool:
-    """Whether DashScope fetches *picture* from where its client says that it is."""
+    """Return whether DashScope fetches *picture* from a URL that the client sent."""
     return picture.url.startswith(("https://", "http://"))
 
 
-def _settled(answer: httpx.Response, model: Model, pictures: tuple[Picture, ...]) -> Accepted:
+def _outcome_of(answer: httpx.Response, model: Model, pictures: tuple[Picture, ...]) -> Accepted:
     try:
-        return settled(answer, model)
+        return outcome_of(answer, model)
     except UpstreamUnavailable as exc:
         if exc.upstream_code == "InvalidParameter" and any(map(_is_clients, pictures)):
             raise InvalidImage(
@@ -232,7 +238,7 @@ def _submit_headers(
     model: Model, body: SubmitBody, pictures: tuple[Picture, ...]
 ) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Content-Length": str(body.length)}
-    if model.has_tasks:  # each kind is refused in the other's way (dashscope.md 9)
+    if model.has_tasks:  # each kind of model refuses the other kind of call (dashscope.md 9)
         headers["X-DashScope-Async"] = "enable"
     if any(picture.url.startswith("oss://") for picture in pictures):
         headers["X-DashScope-OssResourceResolve"] = "enable"

@@ -1,4 +1,4 @@
-"""The body of an answer, decompressed in bounded pieces and never beyond a limit."""
+"""Response bodies, decompressed in bounded pieces and up to a limit."""
 
 import zlib
 from collections.abc import AsyncGenerator, Iterator
@@ -7,19 +7,19 @@ from contextlib import aclosing
 import httpx
 
 _PIECE = 2**18
-"""Bytes that are decompressed at once: a thousand times as much may lie behind a few."""
+"""Bytes that are decompressed at once: the ratio may be a thousand."""
 _ZLIB_OR_GZIP = 47
 _RAW_DEFLATE = -15
 _HEAD = 2
 """Bytes that tell these from each other."""
 
 
-async def decoded(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+async def decode(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     """
-    Yield the body of *answer* as it comes; whoever reads it counts.
+    Yield the body of *answer* as it arrives; the caller counts it.
 
     Raises:
-        httpx.TransportError: it broke off, or is compressed in a way that was not offered.
+        httpx.TransportError: it broke off, or has a coding that was not offered.
     """
     assert isinstance(answer.stream, httpx.AsyncByteStream)
     encoding = answer.headers.get("content-encoding", "identity").strip().lower()
@@ -34,10 +34,10 @@ async def decoded(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
         if not inflate.ended:
             raise httpx.RemoteProtocolError("The compressed body was cut short.")
     else:
-        raise httpx.RemoteProtocolError("The body is compressed in a way that was not offered.")
+        raise httpx.RemoteProtocolError("The body has a coding that was not offered.")
 
 
-async def read(answer: httpx.Response, most_bytes: int) -> bytes:
+async def read_body(answer: httpx.Response, most_bytes: int) -> bytes:
     """
     Return the whole body of *answer*.
 
@@ -45,7 +45,7 @@ async def read(answer: httpx.Response, most_bytes: int) -> bytes:
         httpx.TransportError: it broke off, cannot be read, or is longer than *most_bytes*.
     """
     body = bytearray()
-    async with aclosing(decoded(answer)) as pieces:
+    async with aclosing(decode(answer)) as pieces:
         async for piece in pieces:
             body += piece
             if len(body) > most_bytes:
@@ -54,7 +54,7 @@ async def read(answer: httpx.Response, most_bytes: int) -> bytes:
 
 
 class _Inflate:
-    """gzip, or deflate with or without zlib's head: servers mean either by that name."""
+    """gzip, or deflate with or without a zlib header: servers send either under that name."""
 
     def __init__(self) -> None:
         self._zlib: zlib._Decompress | None = None

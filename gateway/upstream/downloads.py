@@ -11,10 +11,10 @@ import httpx
 from gateway.domain.clock import Clock
 from gateway.domain.errors import ResultUnavailable
 from gateway.domain.tenant import Upstream
+from gateway.upstream.calls import CallLimits, UpstreamCalls, counted_call
 from gateway.upstream.clients import Clients, Purpose
-from gateway.upstream.decoding import decoded
-from gateway.upstream.ports import UpstreamCalls
-from gateway.upstream.result_url import allowed
+from gateway.upstream.decoding import decode
+from gateway.upstream.result_url import check_result_url
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -22,13 +22,13 @@ _JPEG = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
 
 HEAD_BYTES = 32
-"""Enough to tell form and, of a PNG, size."""
-# Bytes behind the end mark are odd but harmless: a paid picture is not lost for them.
+"""Enough to recognise the format and, of a PNG, read the size."""
+# Bytes after the end marker are odd but harmless: a paid picture is not refused for them.
 TAIL_BYTES = 1024
 
 
 def fault_of_head(head: bytes) -> str | None:
-    """Return what is wrong with a picture that begins with *head*; ``None`` if nothing is yet."""
+    """Return what is wrong with a picture that begins with *head*; ``None`` if nothing is."""
     webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     if head.startswith((_PNG, _JPEG)) or webp:
         return None
@@ -46,52 +46,52 @@ def fault_of_end(head: bytes, tail: bytes, length: int) -> str | None:
     return None
 
 
-MOST_BYTES = 64 * 2**20
-"""No picture of a DashScope task comes near it; it keeps a wrong URL from eating the memory."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15})")
 _LENGTH = re.compile(r"\d{1,15}")
-_PATIENCE = 60.0  # seconds that storage may let us wait in all, and
-_SLOWEST = 64 * 1024  # bytes that buy another one
 _BUSY = (408, 429, 500, 502, 503, 504)
 
-EditRequest = Callable[[dict[str, str]], Awaitable[httpx.Response]]
-"""GET the picture with these headers; the answer's body is not read yet."""
-Broke = Callable[[str, str], Awaitable[None]]
-"""Told what broke, and its kind (network, status, content); waits, or raises if it was enough."""
+Fetch = Callable[[dict[str, str]], Awaitable[httpx.Response]]
+"""GET the picture with these headers; the body is not read yet."""
+OnBreak = Callable[[str, str], Awaitable[None]]
+"""Called with what broke, and network, status or content; waits for the next try, or raises."""
 
 _T = TypeVar("_T")
 
 
-class Broken(Exception):
-    """This try failed; another may not."""
+class TransferBroken(Exception):
+    """This try failed; another may succeed."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """network, status or content: for the tally."""
+        """network, status or content: the metric's label."""
 
 
 class Incoming:
     """
-    One picture. ``length`` and ``head`` are known before its bytes are read, once.
+    One picture while it is downloaded. ``length`` and ``head`` are set by begin().
 
-    A GET changes nothing at the storage, so a break is fixed by another, from where the
-    last one ended if the server can, else from the first byte, past what was handed on.
-    However often that happens, storage has so many seconds in all until the last byte.
+    A GET is safe to repeat: after a break another one continues from where the last ended if
+    the server supports ranges, else from the first byte, skipping what was yielded before.
+    The total wait for storage is bounded, however often it breaks.
 
     Args:
-        ask: Sends the GET.
-        broke: Decides whether there is another try.
-        clock: Times the waits for storage; those for the client do not count.
-        host: Whose storage it is, for the operator.
+        fetch: Sends the GET.
+        on_break: Decides whether there is another try.
+        clock: Times the waits for storage; waits for the client do not count.
+        host: Of the storage, for the operator.
+        limits: How long it may take, and how large it may be.
     """
 
-    def __init__(self, edit_request: EditRequest, broke: Broke, clock: Clock, host: str) -> None:
-        self._ask = edit_request
-        self._broke = broke
+    def __init__(
+        self, fetch: Fetch, on_break: OnBreak, clock: Clock, host: str, limits: CallLimits
+    ) -> None:
+        self._fetch = fetch
+        self._on_break = on_break
         self._clock = clock
         self._host = host
-        self._patience = _PATIENCE
+        self._limits = limits
+        self._remaining = limits.download
         self._answer: httpx.Response | None = None
         self._chunks: AsyncGenerator[bytes, None] | None = None
         self._skip = 0
@@ -103,22 +103,22 @@ class Incoming:
         self.length = 0
         """Bytes."""
         self.head = b""
-        """The first bytes: enough to tell form and size."""
+        """The first bytes: enough to recognise format and size."""
 
     async def begin(self) -> None:
         """
-        Get the head of the picture.
+        Fetch the head of the picture.
 
         Raises:
-            ResultUnavailable: it is not there, or not to be had.
+            ResultUnavailable: it does not exist, or cannot be downloaded.
         """
         while True:
             try:
                 await self._open()
                 await self._read_head()
-            except Broken as broken:
+            except TransferBroken as broken:
                 await self._drop()
-                await self._broke(str(broken), broken.reason)
+                await self._on_break(str(broken), broken.reason)
             else:
                 return
 
@@ -127,7 +127,7 @@ class Incoming:
         Yield the picture.
 
         Raises:
-            ResultUnavailable: it cannot be had to its end, or its end is not a picture's.
+            ResultUnavailable: it cannot be downloaded whole, or is not a whole picture.
         """
         yield self._take(self.head if self._whole is None else self._whole)
         while self._received < self.length:
@@ -135,9 +135,9 @@ class Incoming:
                 if self._chunks is None:
                     await self._open()
                 chunk = await self._next()
-            except Broken as broken:
+            except TransferBroken as broken:
                 await self._drop()
-                await self._broke(str(broken), broken.reason)
+                await self._on_break(str(broken), broken.reason)
             else:
                 yield self._take(chunk)
         if wrong := fault_of_end(self.head, self._tail, self.length):
@@ -147,22 +147,22 @@ class Incoming:
         await self._drop()
 
     async def _open(self) -> None:
-        """Ask for what is missing; find out what the answer begins with."""
+        """Request what is missing, and find out where the response begins."""
         try:
-            self._answer = await self._in_time(self._ask(self._wanted()))
+            self._answer = await self._in_time(self._fetch(self._range_headers()))
         except httpx.TransportError as exc:
-            raise Broken(type(exc).__name__, "network") from exc
+            raise TransferBroken(type(exc).__name__, "network") from exc
         self._skip = self._begins_at(self._answer)
-        self._chunks = decoded(self._answer)
+        self._chunks = decode(self._answer)
 
-    def _wanted(self) -> dict[str, str]:
+    def _range_headers(self) -> dict[str, str]:
         if not self._received or not self._resumable:
             return {}
-        asked = {"Range": f"bytes={self._received}-"}
-        return asked | {"If-Range": self._tag} if self._tag else asked
+        headers = {"Range": f"bytes={self._received}-"}
+        return headers | {"If-Range": self._tag} if self._tag else headers
 
     def _begins_at(self, answer: httpx.Response) -> int:
-        """Return how many bytes of *answer* were handed on before."""
+        """Return how many bytes of *answer* were yielded before, and are skipped."""
         match answer.status_code:
             case 200 if not self._received:
                 self._note(answer)
@@ -174,45 +174,46 @@ class Incoming:
                 if parts and (int(parts[1]), int(parts[2])) == (self._received, self.length):
                     return 0
                 self._resumable = False
-                raise Broken("the server resumed elsewhere", "status")
+                raise TransferBroken("the server resumed elsewhere", "status")
             case 200 | 416:
                 self._resumable = False
-                raise Broken("the picture has changed", "status")
+                raise TransferBroken("the picture has changed", "status")
             case status if status in _BUSY:
-                raise Broken(f"HTTP {status}", "status")
+                raise TransferBroken(f"HTTP {status}", "status")
             case status:
-                # Redirects too: result storage has no reason to send us elsewhere.
+                # Redirects too: result storage has no reason to redirect.
                 raise unavailable(f"HTTP {status}", self._host, for_good=True)
 
     def _note(self, answer: httpx.Response) -> None:
         self.length = _length_of(answer)
-        if self.length > MOST_BYTES:
+        if self.length > self._limits.picture_bytes:
             raise self._too_large()
         self._resumable = answer.headers.get("accept-ranges") == "bytes"
         tag = answer.headers.get("etag", "")
         self._tag = "" if tag.startswith("W/") else tag
 
     async def _read_head(self) -> None:
-        """Read on until the form of the picture is told; all of it if its length is not known."""
+        """Read until the format is known; the whole picture if its length is not known."""
         head = bytearray()
-        known = self.length
-        while not known or len(head) < min(known, HEAD_BYTES):
+        length = self.length
+        while not length or len(head) < min(length, HEAD_BYTES):
             chunk = await self._next()
             if not chunk:
                 break
             head += chunk
-            if len(head) > MOST_BYTES:
+            if len(head) > self._limits.picture_bytes:
                 raise self._too_large()
         self.head = bytes(head)
         wrong = fault_of_head(self.head)
-        if not known:
+        if not length:
             wrong = wrong or fault_of_end(self.head, self.head, len(self.head))
-            self._whole, self.length = self.head, len(self.head)
+            self._whole = self.head
+            self.length = len(self.head)
         if wrong:
-            raise Broken(wrong, "content")
+            raise TransferBroken(wrong, "content")
 
     async def _next(self) -> bytes:
-        """Return the next bytes that were not handed on yet; none at the answer's end."""
+        """Return the next bytes that were not yielded yet; empty at the end of the response."""
         try:
             while (chunk := await self._chunk()) and self._skip:
                 skipped = min(self._skip, len(chunk))
@@ -220,32 +221,32 @@ class Incoming:
                 if chunk := chunk[skipped:]:
                     break
         except httpx.TransportError as exc:
-            raise Broken(type(exc).__name__, "network") from exc
+            raise TransferBroken(type(exc).__name__, "network") from exc
         if not chunk and self.length and self._whole is None and not self._at_end():
-            raise Broken("it was cut short", "network")
+            raise TransferBroken("it was cut short", "network")
         return chunk
 
     async def _chunk(self) -> bytes:
         assert self._chunks is not None
         chunk = await self._in_time(anext(self._chunks, b""))
-        self._patience += len(chunk) / _SLOWEST
+        self._remaining += len(chunk) / self._limits.bytes_per_second
         return chunk
 
     async def _in_time(self, work: Awaitable[_T]) -> _T:
         """
-        Wait for storage, as long as it has seconds left.
+        Await storage, within the seconds that are left.
 
         Raises:
-            ResultUnavailable: it has none.
+            ResultUnavailable: none are left.
         """
         began = self._clock.now()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._remaining):
                 done = await work
         except TimeoutError as exc:
             raise self._too_slow() from exc
-        self._patience -= self._clock.now() - began
-        if self._patience < 0:
+        self._remaining -= self._clock.now() - began
+        if self._remaining < 0:
             raise self._too_slow()
         return done
 
@@ -278,7 +279,7 @@ class Incoming:
 
 
 def unavailable(why: str, host: str, *, for_good: bool) -> ResultUnavailable:
-    """Return the refusal of a picture; *for_good* means that another try will find the same."""
+    """Return the error for a picture; *for_good* means that a retry cannot succeed."""
     return ResultUnavailable(
         f"The picture was made, but cannot be downloaded: {why}.",
         retry=not for_good,
@@ -287,69 +288,67 @@ def unavailable(why: str, host: str, *, for_good: bool) -> ResultUnavailable:
 
 
 def _length_of(answer: httpx.Response) -> int:
-    """Return the Content-Length; 0 if it tells nothing of the picture's own bytes."""
+    """Return the Content-Length; 0 if it is missing or not that of the picture's own bytes."""
     if "content-encoding" in answer.headers:
         return 0
-    told = answer.headers.get("content-length", "")
-    return int(told) if _LENGTH.fullmatch(told) else 0
+    value = answer.headers.get("content-length", "")
+    return int(value) if _LENGTH.fullmatch(value) else 0
 
 
 _PAUSES = (0.25, 0.5, 1.0, 2.0)  # seconds before each further try
 
 
-class Results:
-    """Where finished pictures lie."""
+class Downloads:
+    """Downloads result pictures; for the arguments see DashScopeApi."""
 
-    def __init__(self, clients: Clients, clock: Clock, calls: UpstreamCalls) -> None:
+    def __init__(
+        self, clients: Clients, clock: Clock, calls: UpstreamCalls, limits: CallLimits
+    ) -> None:
         self._clients = clients
         self._clock = clock
         self._calls = calls
+        self._limits = limits
 
     async def open(self, upstream: Upstream, url: str) -> Incoming:
         """
-        Return the picture behind *url*, which is never logged nor part of an error.
+        Return the picture at *url*, which is never logged nor part of an error.
 
-        It is to be closed. A break is fixed up to four times, here and while it is read.
+        The caller closes it. Up to four breaks are retried, here and while it is read.
 
         Raises:
-            ResultUnavailable: not allowed, not there, or broken five times. ``retry`` is
-                False where this URL will have no other end.
+            ResultUnavailable: the URL is not allowed, there is no picture, or the transfer
+                broke five times. ``retry`` is False if a retry cannot succeed.
         """
-        place = allowed(url, upstream.region.result_hosts)
+        target = check_result_url(url, upstream.region.result_hosts)
         region = upstream.region.name
         client = self._clients.of(upstream, Purpose.DOWNLOAD)
         pauses = iter(_PAUSES)
 
-        async def edit_request(headers: dict[str, str]) -> httpx.Response:
-            began = self._clock.now()
-            code = "error"
-            try:
-                request = client.build_request(
-                    "GET", place.url, headers=headers, extensions={"target": place.target}
-                )
+        async def fetch(headers: dict[str, str]) -> httpx.Response:
+            request = client.build_request(
+                "GET", target.url, headers=headers, extensions={"target": target.target}
+            )
+            with counted_call(self._calls, self._clock, region, "download") as call:
                 answer = await client.send(request, stream=True)
-                code = str(answer.status_code)
-                return answer
-            finally:
-                seconds = self._clock.now() - began
-                self._calls.upstream_call(region, "download", code, seconds)
+                call.code = str(answer.status_code)
+            return answer
 
-        async def broke(message: str, reason: str) -> None:
+        async def on_break(message: str, reason: str) -> None:
             if (pause := next(pauses, None)) is None:
-                raise unavailable(message, place.host, for_good=reason == "content")
+                raise unavailable(message, target.host, for_good=reason == "content")
             self._calls.upstream_retried(region, "download", reason)
             await self._clock.sleep(pause)
 
-        incoming = Incoming(edit_request, broke, self._clock, place.host)
+        incoming = Incoming(fetch, on_break, self._clock, target.host, self._limits)
         try:
             await incoming.begin()
-        except BaseException:  # refused, or nobody waits any more: its connection is not kept
+        except BaseException:  # refused or cancelled: the connection is not kept
             await incoming.close()
             raise
         return incoming
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
-        """Return the picture behind *url* whole; see open."""
+        """Return the whole picture at *url*; see open."""
         async with self._opened(upstream, url) as incoming:
             return b"".join([chunk async for chunk in incoming.chunks()])
 

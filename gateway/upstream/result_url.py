@@ -1,4 +1,4 @@
-"""Which result URLs may be fetched: a pure rule over hosts, and the bytes that go on the wire."""
+"""Which result URLs may be fetched: a pure rule over hosts, and the target as it goes out."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gateway.domain.errors import ResultUnavailable
 
-# Printable ASCII only; no userinfo, no IPv6, no backslash: what parsers disagree about is refused.
+# Printable ASCII only; no userinfo, IPv6 or backslash: whatever parsers disagree about is refused.
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<target>[/?][!\"$-~]*)?"
@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 
 @dataclass(frozen=True, slots=True)
 class ResultUrl:
-    """An allowed URL in two halves; only *origin* may be shown to anybody."""
+    """A URL that may be fetched, in two halves; only *origin* may be shown."""
 
     origin: str
     """``https://host`` or ``https://host:port``."""
@@ -37,7 +37,7 @@ class ResultUrl:
         return self.origin + self.target.decode("ascii")
 
 
-def allowed(url: str, hosts: Iterable[str]) -> ResultUrl:
+def check_result_url(url: str, hosts: Iterable[str]) -> ResultUrl:
     """
     Split *url* for the wire if its host is one of *hosts*.
 
@@ -52,13 +52,13 @@ def allowed(url: str, hosts: Iterable[str]) -> ResultUrl:
     """
     parts = _URL.fullmatch(url)
     if parts is None or len(url) > _LONGEST or int(parts["port"] or 0) > 65535:
-        raise _refused("its address is not a plain http or https URL", "")
+        raise _refusal("its address is not a plain http or https URL", "")
     scheme = parts["scheme"]
     host = parts["host"].lower()
     own = _DEFAULT_PORT[scheme]
     port = parts["port"] or own
     if not any(_matches(host, port, pattern.lower(), own) for pattern in hosts):
-        raise _refused("its host and port are not in result_hosts", f"{scheme}://{host}:{port}")
+        raise _refusal("its host and port are not in result_hosts", f"{scheme}://{host}:{port}")
     authority = host if parts["port"] is None else f"{host}:{port}"
     target = parts["target"] or "/"
     # An empty path with a query has no slash of its own.
@@ -76,8 +76,8 @@ def _matches(host: str, port: str, pattern: str, own_port: str) -> bool:
     return _ADDRESS.fullmatch(host) is None and re.fullmatch(shape, host) is not None
 
 
-def _refused(why: str, where: str) -> ResultUnavailable:
-    # The same URL will be refused again: a repeat is no use.
+def _refusal(why: str, where: str) -> ResultUnavailable:
+    # The same URL will be refused again: a retry is useless.
     return ResultUnavailable(
         f"The picture was made, but {why}; the operator of this gateway has to look into it.",
         retry=False,

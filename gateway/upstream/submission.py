@@ -1,7 +1,7 @@
 """
 What the end of a submit proves about money: refused, accepted, never sent, or uncertain (D1).
 
-    what came back                                a task exists (1) raised
+    response                                      a task exists (1) raised
     ------------------------------------------    --------------    --------------------
     no connection, and no piece was asked for     no                UpstreamUnreachable
     anything that broke after that, or we did     perhaps           SubmitUncertain
@@ -10,15 +10,15 @@ What the end of a submit proves about money: refused, accepted, never sent, or u
       without tasks
     2xx with the code of a refusal (2)            no                as dashscope_fault
     2xx with another code, or with neither        perhaps           SubmitUncertain
-    408, 499: somebody in between lost patience   perhaps           SubmitUncertain
+    408, 499: a proxy in between timed out        perhaps           SubmitUncertain
     other 4xx in DashScope's own words (2)        no                as dashscope_fault
-    other 4xx: somebody in between answered       perhaps           SubmitUncertain (3)
+    other 4xx: a proxy in between answered        perhaps           SubmitUncertain (3)
     3xx, the same                                 perhaps           SubmitUncertain (3)
     5xx                                           perhaps           SubmitUncertain
 
-(1) or, of a model without tasks, pictures that are paid for.
-(2) gateway.upstream.submission.is_dashscopes.
-(3) with what it means if no task was made: repeated, it would be refused as well.
+(1) or, with a model without tasks, pictures that are paid for (D87).
+(2) gateway.upstream.submission.is_from_dashscope.
+(3) with the refusal that the client gets if no task was made: a repeat would be refused too.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -29,6 +29,7 @@ import orjson
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import (
+    MOST_RETRY_SECONDS,
     GatewayError,
     InvalidRequest,
     RateLimited,
@@ -42,29 +43,27 @@ from gateway.translate.dashscope_fault import code_of, fault, is_documented, pla
 from gateway.translate.dashscope_request import SubmitBody
 from gateway.translate.dashscope_task import read_accepted, read_answer
 
-_LONGEST_PAUSE = 60.0  # seconds; the bound of GatewayError.retry_after
-
 
 def body_of(answer: httpx.Response) -> Mapping[str, Any]:
-    """Return the JSON object of *answer*; empty for anything else, such as a proxy's page."""
+    """Return the JSON object of *answer*; empty for anything else, such as a proxy's HTML."""
     try:
-        said = orjson.loads(answer.content)
+        body = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
 def request_id_of(answer: httpx.Response, body: Mapping[str, Any]) -> str:
-    """Return DashScope's request id, of the body or else of the header; empty if none."""
+    """Return DashScope's request id, from the body or else the header; empty if there is none."""
     return code_of(body, "request_id") or plain(answer.headers.get("x-request-id", ""))
 
 
-def is_dashscopes(body: Mapping[str, Any]) -> bool:
+def is_from_dashscope(body: Mapping[str, Any]) -> bool:
     """
-    Say whether *body* is a refusal by DashScope itself, and not by somebody in between.
+    Return whether *body* is a refusal by DashScope itself, not by a proxy in between.
 
-    A firewall, a proxy or a captive portal may answer after it has passed a submit on. Only
-    DashScope's own form is believed: a code with its request id, or a documented code with a
+    A firewall, a proxy or a captive portal may respond after it has forwarded a submit. Only
+    DashScope's own form is believed: a code with a request id, or a documented code with a
     message (dashscope.md 2.2).
     """
     code = text_of(body, "code")
@@ -74,12 +73,12 @@ def is_dashscopes(body: Mapping[str, Any]) -> bool:
 
 
 def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
-    """Return what *answer*, which brings no success, means to the client."""
+    """Return the client's error for *answer*, which is not a success."""
     error = fault(
         code_of(body, "code"),
         text_of(body, "message"),
         request_id=request_id_of(answer, body),
-        # A 2xx says nothing of whose fault it is: an unlisted code is then upstream's own.
+        # A 2xx does not tell whose fault it is: an unlisted code then counts as upstream's.
         http_status=None if answer.is_success else answer.status_code,
     )
     if error.retry and (pause := _pause(answer)) is not None:
@@ -90,66 +89,66 @@ def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
 def _pause(answer: httpx.Response) -> float | None:
     # Not documented; the vendor's own SDK honours both (dashscope.md 2.2).
     for name, per_second in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        said = answer.headers.get(name, "")
-        if said.isdecimal():
-            return min(float(said) / per_second, _LONGEST_PAUSE)
+        value = answer.headers.get(name, "")
+        if value.isdecimal():
+            return min(float(value) / per_second, MOST_RETRY_SECONDS)
     return None
 
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-_INTENT_SECONDS = 30.0  # between the intent and a submit's first piece, and between two pieces
-_LOST_PATIENCE = (408, 499)
+_MOST_GAP_SECONDS = 30.0  # from the intent to the first piece of a submit, and between two pieces
+_PROXY_TIMEOUTS = (408, 499)
 # With a 2xx only these are believed to be refusals: InternalError and its kind may have
 # come after the task was made.
 _CLEAR_REFUSALS = (InvalidRequest, UpstreamUnavailable, RateLimited)
 
 
 class IntentExpiredError(Exception):
-    """Nobody asked for the rest of a submit in time: it is not sent any more."""
+    """The transport took the next piece of a submit too late; the rest is not sent."""
 
 
 class Outgoing(httpx.AsyncByteStream):
     """
-    A submit's body on its way; it remembers whether any of it was asked for.
+    The body of a submit while it is sent; *asked_for* tells whether any of it was (D2).
 
-    A process or a machine that stood still in the middle of it does not send the rest when it
-    wakes up: it would make a task that is looked for in the wrong time, or by nobody. Two
-    clocks tell, since a paused machine stops one of them.
+    If the process or the machine is suspended in mid-request, the rest is not sent when it
+    resumes: the task would be made outside the window in which it is looked for. Both clocks
+    are compared, since a suspended machine stops one of them.
     """
 
     def __init__(self, body: SubmitBody, clock: Clock) -> None:
         self.asked_for = False
         self._body = body
         self._clock = clock
-        self._asked = (clock.now(), clock.epoch())
+        self._last_piece = (clock.now(), clock.epoch())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.asked_for = True
         for piece in self._body.pieces():
-            self._still_wanted()
+            self._check_gap()
             yield piece
 
-    def _still_wanted(self) -> None:
+    def _check_gap(self) -> None:
         """
         Note that a piece leaves now.
 
         Raises:
-            IntentExpiredError: the one before left too long ago.
+            IntentExpiredError: the piece before it left too long ago.
         """
-        before = self._asked
-        self._asked = (self._clock.now(), self._clock.epoch())
-        passed = (now - then for now, then in zip(self._asked, before, strict=True))
-        if max(passed) > _INTENT_SECONDS:
+        before = self._last_piece
+        self._last_piece = (self._clock.now(), self._clock.epoch())
+        passed = (now - then for now, then in zip(self._last_piece, before, strict=True))
+        if max(passed) > _MOST_GAP_SECONDS:
             raise IntentExpiredError
 
 
-def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:
+def outcome_of_error(exc: Exception, outgoing: Outgoing) -> GatewayError:
     """
-    Return what an exception in place of an answer proves.
+    Return what an exception in place of a response proves.
 
-    Two witnesses must agree that nothing was sent (D2): the transport's word, and the body,
-    of which no piece was asked for. Transports have been seen to call a connection that
-    broke in mid-request a ConnectTimeout.
+    Nothing was sent only if both the transport and the body say so (D2): the transport never
+    had a connection, and it asked for no piece of the body. Transports have been seen to
+    report a connection that broke in mid-request as a ConnectTimeout.
     """
     if isinstance(exc, _NO_CONNECTION) and not outgoing.asked_for:
         return UpstreamUnreachable(
@@ -159,22 +158,22 @@ def broken(exc: Exception, outgoing: Outgoing) -> GatewayError:
     return _uncertain(type(exc).__name__)
 
 
-def settled(answer: httpx.Response, model: Model) -> Accepted:
+def outcome_of(answer: httpx.Response, model: Model) -> Accepted:
     """
-    Return the task that *answer* tells of, or what a *model* without tasks made.
+    Return the task that *answer* names, or the pictures that a *model* without tasks made.
 
     Raises:
-        SubmitUncertain: it does not say whether a task was made.
-        GatewayError: any other: none was made.
+        SubmitUncertain: *answer* does not prove whether a task was made (D1).
+        GatewayError: any other class: no task was made.
     """
     status = answer.status_code
     body = body_of(answer)
     if answer.is_success:
-        return _accepted(answer, model)
+        return _accepted(answer, body, model)
     code = code_of(body, "code") or f"HTTP {status}"
-    if answer.is_client_error and status not in _LOST_PATIENCE:
+    if answer.is_client_error and status not in _PROXY_TIMEOUTS:
         refused = refusal(answer, body)
-        if is_dashscopes(body):
+        if is_from_dashscope(body):
             raise refused
         raise _uncertain(code, request_id_of(answer, body), refused)
     if answer.is_redirect:
@@ -187,8 +186,7 @@ def settled(answer: httpx.Response, model: Model) -> Accepted:
     raise _uncertain(code, request_id_of(answer, body))
 
 
-def _accepted(answer: httpx.Response, model: Model) -> Accepted:
-    body = body_of(answer)
+def _accepted(answer: httpx.Response, body: Mapping[str, Any], model: Model) -> Accepted:
     request_id = request_id_of(answer, body)
     read = read_accepted if model.has_tasks else read_answer
     accepted = read({**body, "request_id": request_id})
@@ -196,9 +194,9 @@ def _accepted(answer: httpx.Response, model: Model) -> Accepted:
         return accepted
     code = body.get("code")
     if isinstance(code, str) and code:
-        said = refusal(answer, body)
-        if isinstance(said, _CLEAR_REFUSALS) and is_dashscopes(body):
-            raise said
+        refused = refusal(answer, body)
+        if isinstance(refused, _CLEAR_REFUSALS) and is_from_dashscope(body):
+            raise refused
         raise _uncertain(code, request_id)
     raise _uncertain("no task id" if model.has_tasks else "no pictures", request_id)
 

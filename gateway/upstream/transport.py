@@ -1,14 +1,14 @@
 """
-httpx's API carried by aiohttp: a fifth of plain httpx's CPU, and honest about money (D24).
+httpx requests sent by aiohttp: a fifth of the CPU, and exact about what was sent (D24).
 
-Written here because the transports at hand blur what a submit must know. Two rules:
+Existing transports blur what a submit must know. Two rules:
 
-1. ConnectError and ConnectTimeout are raised only while no connection was there, so that
-   not one byte of the request can have left. Whatever breaks later is another error.
+1. ConnectError and ConnectTimeout are raised only if there was no connection, so that not
+   one byte of the request can have left. Whatever breaks later is another error.
 2. The target goes out byte for byte when ``extensions["target"]`` gives it: a signed URL
    does not survive being decoded and encoded again.
 
-Nothing is read from netrc: it would put a password into a download.
+netrc is not read: it would put a password into a download.
 """
 
 import socket
@@ -24,9 +24,9 @@ import yarl
 
 ProxyOf = Callable[[httpx.URL], str | None]
 
-_KEEP_ALIVE_SECONDS = 45  # below what routers and balancers forget after
-_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: what has not left the machine is thrown away
-_READ_BUFFER = 2**18  # bytes; fewer turns of the loop for a picture of some MB
+_KEEP_ALIVE_SECONDS = 45  # below the idle timeouts of routers and load balancers
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # SO_LINGER: on close, discard what is not sent
+_READ_BUFFER = 2**18  # bytes; fewer iterations of the loop for a picture of some MB
 
 
 def environment_proxy(url: httpx.URL) -> str | None:
@@ -42,13 +42,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     One connection pool.
 
     Args:
-        keep_alive: Seconds that an idle connection may be used again.
+        keep_alive: Seconds for which an idle connection may be used again.
         ssl_context: Called at the first https request.
-        proxy_of: Which proxy leads to a URL; asked once per origin.
-        unacknowledged: Seconds after which the system gives a connection up whose bytes nobody
-            has acknowledged, and sends none of them again; ``None``: its own, a quarter of an
-            hour. With it, nothing that is still in the system's buffers leaves once a request
-            was given up, or the process was killed: a slow line may hold a whole submit.
+        proxy_of: Returns the proxy for a URL; called once per origin.
+        unacknowledged: Seconds after which the kernel drops a connection whose bytes are not
+            acknowledged; ``None``: its default, about 15 minutes. If set, whatever is still in
+            the kernel's buffers when a request is given up, or the process is killed, is
+            discarded: on a slow connection that may be a whole submit.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        patience = request.extensions.get("timeout", {})
+        timeouts = request.extensions.get("timeout", {})
         try:
-            answer = await self._opened().request(
+            answer = await self._open_session().request(
                 request.method,
                 _whole_url(request),
                 headers=request.headers.multi_items(),
@@ -77,26 +77,26 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 allow_redirects=False,
                 ssl=self._ssl_context() if request.url.scheme == "https" else True,
                 timeout=aiohttp.ClientTimeout(
-                    # Names, TCP, TLS and proxy together; each attempt's own limit is no help.
-                    connect=patience.get("connect"),
-                    sock_read=patience.get("read"),
+                    # DNS, TCP, TLS and proxy together; a limit per attempt would not bound them.
+                    connect=timeouts.get("connect"),
+                    sock_read=timeouts.get("read"),
                 ),
                 **self._proxy(request.url),
             )
         except (aiohttp.ClientError, OSError) as exc:
-            # Not chained: aiohttp's texts hold whole URLs, with their signatures.
-            raise _in_httpx(exc) from None
+            # Not chained: aiohttp's messages contain whole URLs, with their signatures.
+            raise _httpx_error(exc) from None
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
-        # Late: it binds to the loop that runs.
+    def _open_session(self) -> aiohttp.ClientSession:
+        # Created late: it binds to the running loop.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # No limit of connections: the account's budgets are the limit.
+                # No limit of connections: the limits of the accounts bound them.
                 connector=_Connector(
                     limit=0, keepalive_timeout=self._keep_alive, socket_factory=self._socket
                 ),
@@ -107,19 +107,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return self._session
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        """Return a socket that nobody in between forgets while a picture is made in silence."""
+        """Return a socket with TCP keep-alive, so that no NAT drops it during a long wait."""
         family, kind, protocol, *_ = address
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection = socket.socket(family, kind, protocol)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):  # not on every system by that name
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_SECONDS)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_SECONDS)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_SECONDS)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_SECONDS)
         if self._unacknowledged is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             milliseconds = round(self._unacknowledged * 1000)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         if self._unacknowledged is not None:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        return made
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        return connection
 
     def _proxy(self, url: httpx.URL) -> dict[str, Any]:
         origin = (url.scheme, url.netloc)
@@ -130,12 +130,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 class _Connector(aiohttp.TCPConnector):
     """
-    A pool that never uses a connection again on which something came while it was idle.
+    A pool that does not reuse a connection on which bytes arrived while it was idle.
 
-    aiohttp would take it for the answer to the next request: another's task, or a refusal of
-    a submit that went through. And it sends nothing more of a request that was given up,
-    where aiohttp goes on until its buffer is empty. The methods are private there;
-    tests/upstream holds that they are the ones that are called.
+    aiohttp would take them for the response to the next request: the task of another edit, or
+    a refusal of a submit that succeeded. Nothing more of an abandoned request is sent either,
+    where aiohttp would empty its buffer first. These methods are private in aiohttp;
+    tests/upstream checks that they are called.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:
@@ -160,10 +160,10 @@ class _Stream(httpx.AsyncByteStream):
             async for chunk in self._answer.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, OSError) as exc:
-            raise _in_httpx(exc) from None
+            raise _httpx_error(exc) from None
 
     async def aclose(self) -> None:
-        # A connection whose answer was read to its end is back in the pool by now.
+        # A connection whose response was read to its end is back in the pool by now.
         self._answer.close()
 
 
@@ -176,8 +176,7 @@ def _whole_url(request: httpx.Request) -> yarl.URL:
 def _body(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
     if isinstance(request.stream, httpx.ByteStream):
         return b"".join(request.stream) or None
-    # AsyncClient has refused every stream of another kind.
-    return request.stream  # type: ignore[return-value]  # typed for both kinds of client
+    return request.stream  # type: ignore[return-value]  # typed for sync and async
 
 
 def _proxy_arguments(proxy: str | None) -> dict[str, Any]:
@@ -186,23 +185,23 @@ def _proxy_arguments(proxy: str | None) -> dict[str, Any]:
     url = yarl.URL(proxy if "://" in proxy else f"http://{proxy}")
     if not url.user:
         return {"proxy": url}
-    # aiohttp makes Proxy-Authorization of it, for the proxy alone.
+    # aiohttp sends it as Proxy-Authorization, to the proxy alone.
     auth = aiohttp.encode_basic_auth(url.user, url.password or "")
     return {"proxy": url.with_user(None), "proxy_headers": {"Authorization": auth}}
 
 
-def _in_httpx(exc: Exception) -> httpx.TransportError:
-    """Return httpx's word for aiohttp's; the message names a kind, never a URL."""
-    said = type(exc).__name__
+def _httpx_error(exc: Exception) -> httpx.TransportError:
+    """Return httpx's exception for aiohttp's; its message is a class name, never a URL."""
+    name = type(exc).__name__
     match exc:
         case aiohttp.ConnectionTimeoutError():
-            return httpx.ConnectTimeout(said)
+            return httpx.ConnectTimeout(name)
         case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
-            # No name, no route, refused, bad certificate, or the proxy said no to CONNECT.
-            return httpx.ConnectError(said)
+            # DNS, routing, refused, bad certificate, or the proxy refused CONNECT.
+            return httpx.ConnectError(name)
         case TimeoutError():
-            return httpx.ReadTimeout(said)
+            return httpx.ReadTimeout(name)
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError(said)
+            return httpx.RemoteProtocolError(name)
         case _:
-            return httpx.ReadError(said)
+            return httpx.ReadError(name)

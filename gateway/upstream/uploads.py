@@ -1,9 +1,9 @@
 """
-Uploads of big pictures, before the submit that names them (D74): they cost no money.
+Uploads of large pictures to DashScope's object storage, before the submit; they are free (D74).
 
-An upload that fails is no end of an edit: the picture goes inline then. Each failure is
-counted as a retry of the operation ``upload``: network (no answer), status (refused) or
-content (an answer that is no use, such as a host that is not DashScope's).
+If an upload fails, the picture is sent inline. Each failure is counted as a retry of the
+operation ``upload``: network (no response), status (refused) or content (an unusable
+response, such as a host that is not DashScope's).
 """
 
 import asyncio
@@ -22,33 +22,32 @@ from gateway.domain.errors import ResultUnavailable
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Upstream
 from gateway.translate.dashscope_upload import UploadForm, UploadPolicy, read_policy, upload_form
+from gateway.upstream.calls import CallLimits, UpstreamCalls, counted_call
 from gateway.upstream.clients import Client, Clients, Purpose
-from gateway.upstream.ports import UpstreamCalls
-from gateway.upstream.result_url import ResultUrl, allowed
+from gateway.upstream.result_url import ResultUrl, check_result_url
 from gateway.upstream.submission import body_of
 
-_PATIENCE = 60.0  # seconds for one picture, its policy included
 _POLICIES = 256
 
-_Right = tuple[str, str, str, str]
-"""Whose storage a policy opens: region, base URL, key and model."""
+_Scope = tuple[str, str, str, str]
+"""What a policy is valid for: region, base URL, key and model."""
 
 
 @dataclass(slots=True)
-class _Known:
-    """What became of one picture; it is forgotten with the picture."""
+class _Uploaded:
+    """
+    The URLs of one picture; dropped when the picture is.
+
+    It must not refer to the picture, or neither would ever be freed.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    url_by_right: dict[_Right, str] = field(default_factory=dict)
-    """
-    Empty where the upload failed: an edit does not wait for that twice.
-
-    Nothing here may hold the picture, or neither would ever be forgotten.
-    """
+    url_by_scope: dict[_Scope, str] = field(default_factory=dict)
+    """An empty URL means that the upload failed: it is not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedPolicy:
     policy: UploadPolicy
     until: float
 
@@ -61,94 +60,99 @@ class _Failed(Exception):
 
 
 class Uploads:
-    """Object storage that DashScope reads from; see DashScopeApi for the arguments."""
+    """DashScope's object storage; for the arguments see DashScopeApi."""
 
-    def __init__(self, clients: Clients, clock: Clock, calls: UpstreamCalls) -> None:
+    def __init__(
+        self, clients: Clients, clock: Clock, calls: UpstreamCalls, limits: CallLimits
+    ) -> None:
         self._clients = clients
         self._clock = clock
         self._calls = calls
-        self._known_by_id: dict[int, _Known] = {}
-        self._asking: defaultdict[_Right, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._policies: TLRUCache[_Right, _Held] = TLRUCache(
-            _POLICIES, ttu=lambda _, held, __: held.until, timer=clock.now
+        self._limits = limits
+        self._uploaded_by_id: dict[int, _Uploaded] = {}
+        self._policy_locks: defaultdict[_Scope, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._policies: TLRUCache[_Scope, _CachedPolicy] = TLRUCache(
+            _POLICIES, ttu=lambda _, cached, __: cached.until, timer=clock.now
         )
 
-    async def lift(
+    async def upload_all(
         self, upstream: Upstream, model: str, pictures: tuple[Picture, ...]
     ) -> tuple[Picture, ...]:
         """
-        Return *pictures* by ``oss://`` URLs; one that cannot be brought up as it was.
+        Return *pictures* as ``oss://`` URLs; one that cannot be uploaded is returned unchanged.
 
-        An edit has three at most, which go up at once. A picture goes up once for the same
-        key and model, however often it is asked for. Raises nothing.
+        They are uploaded at the same time, and each once for a key and model, however often
+        it is asked for. Raises nothing.
         """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._lift(upstream, model, each)) for each in pictures]
+            tasks = [
+                group.create_task(self._upload_once(upstream, model, each)) for each in pictures
+            ]
         return tuple(task.result() for task in tasks)
 
-    async def _lift(self, upstream: Upstream, model: str, picture: Picture) -> Picture:
+    async def _upload_once(self, upstream: Upstream, model: str, picture: Picture) -> Picture:
         if picture.url:
             return picture
         region = upstream.region
-        right = (region.name, region.base_url, upstream.key, model)
-        known = self._known(picture)
-        async with known.lock:
-            if right not in known.url_by_right:
-                known.url_by_right[right] = await self._tried(upstream, right, picture)
-            url = known.url_by_right[right]
+        scope = (region.name, region.base_url, upstream.key, model)
+        uploaded = self._uploaded(picture)
+        async with uploaded.lock:
+            if scope not in uploaded.url_by_scope:
+                uploaded.url_by_scope[scope] = await self._try_upload(upstream, scope, picture)
+            url = uploaded.url_by_scope[scope]
             return Picture(url=url) if url else picture
 
-    def _known(self, picture: Picture) -> _Known:
-        if (known := self._known_by_id.get(id(picture))) is None:
-            known = self._known_by_id[id(picture)] = _Known()
-            end = weakref.finalize(picture, self._known_by_id.pop, id(picture), None)
+    def _uploaded(self, picture: Picture) -> _Uploaded:
+        if (uploaded := self._uploaded_by_id.get(id(picture))) is None:
+            uploaded = self._uploaded_by_id[id(picture)] = _Uploaded()
+            end = weakref.finalize(picture, self._uploaded_by_id.pop, id(picture), None)
             end.atexit = False
-        return known
+        return uploaded
 
-    async def _tried(self, upstream: Upstream, right: _Right, picture: Picture) -> str:
-        """Return the picture's URL; empty if it is not to be had."""
+    async def _try_upload(self, upstream: Upstream, scope: _Scope, picture: Picture) -> str:
+        """Return the picture's URL; empty if the upload failed."""
         try:
-            async with asyncio.timeout(_PATIENCE):
-                return await self._upload(upstream, right, picture)
+            async with asyncio.timeout(self._limits.upload):
+                return await self._upload(upstream, scope, picture)
         except _Failed as failed:
             reason = failed.reason
         except (httpx.HTTPError, TimeoutError):
             reason = "network"
-        except Exception:  # noqa: BLE001 - whatever broke here, the edit can go on without
+        except Exception:  # noqa: BLE001 - whatever failed, the picture is sent inline
             reason = "content"
         self._calls.upstream_retried(upstream.region.name, "upload", reason)
         return ""
 
-    async def _upload(self, upstream: Upstream, right: _Right, picture: Picture) -> str:
-        policy, fresh = await self._policy(upstream, right)
+    async def _upload(self, upstream: Upstream, scope: _Scope, picture: Picture) -> str:
+        policy, fresh = await self._policy(upstream, scope)
         try:
             return await self._post(upstream, policy, picture)
         except _Failed as failed:
             if fresh or failed.status != 403:
                 raise
-        # Storage's clock is not ours: it may think the policy too old.
+        # By the storage's own clock the policy may have expired.
         self._calls.upstream_retried(upstream.region.name, "upload", "status")
-        self._forget(right, policy)
-        policy, _ = await self._policy(upstream, right)
+        self._forget(scope, policy)
+        policy, _ = await self._policy(upstream, scope)
         return await self._post(upstream, policy, picture)
 
-    async def _policy(self, upstream: Upstream, right: _Right) -> tuple[UploadPolicy, bool]:
-        """Return a policy that outlives this upload, and whether it was just handed out."""
-        async with self._asking[right]:
-            if (held := self._policies.get(right)) is not None:
-                return held.policy, False
-            asked = self._clock.now()
-            policy = await self._ask(upstream, right[-1])
-            until = asked + policy.seconds - _PATIENCE
-            self._policies[right] = _Held(policy, until)
+    async def _policy(self, upstream: Upstream, scope: _Scope) -> tuple[UploadPolicy, bool]:
+        """Return a policy that outlives this upload, and whether it is a new one."""
+        async with self._policy_locks[scope]:
+            if (cached := self._policies.get(scope)) is not None:
+                return cached.policy, False
+            requested = self._clock.now()
+            policy = await self._request_policy(upstream, scope[-1])
+            until = requested + policy.seconds - self._limits.upload
+            self._policies[scope] = _CachedPolicy(policy, until)
             return policy, True
 
-    def _forget(self, right: _Right, policy: UploadPolicy) -> None:
-        held = self._policies.get(right)
-        if held is not None and held.policy is policy:
-            del self._policies[right]
+    def _forget(self, scope: _Scope, policy: UploadPolicy) -> None:
+        cached = self._policies.get(scope)
+        if cached is not None and cached.policy is policy:
+            del self._policies[scope]
 
-    async def _ask(self, upstream: Upstream, model: str) -> UploadPolicy:
+    async def _request_policy(self, upstream: Upstream, model: str) -> UploadPolicy:
         client = self._clients.of(upstream, Purpose.CALL)
         query = {"action": "getPolicy", "model": model}
         answer = await self._send(
@@ -162,7 +166,7 @@ class Uploads:
         return policy
 
     async def _post(self, upstream: Upstream, policy: UploadPolicy, picture: Picture) -> str:
-        place = _place(policy, upstream)
+        target = _storage_url(policy, upstream)
         form = upload_form(
             policy,
             picture.content,
@@ -170,13 +174,13 @@ class Uploads:
             unique=uuid4().hex,
             boundary=uuid4().hex,
         )
-        client = self._clients.of(upstream, Purpose.DOWNLOAD)  # it has no key to lose
+        client = self._clients.of(upstream, Purpose.DOWNLOAD)  # it carries no key
         request = client.build_request(
             "POST",
-            place.url,
-            content=_Outgoing(form),
+            target.url,
+            content=_FormStream(form),
             headers={"Content-Type": form.content_type, "Content-Length": str(form.length)},
-            extensions={"target": place.target},
+            extensions={"target": target.target},
         )
         answer = await self._send(upstream, client, request)
         if answer.status_code != 200:
@@ -186,19 +190,13 @@ class Uploads:
     async def _send(
         self, upstream: Upstream, client: Client, request: httpx.Request
     ) -> httpx.Response:
-        """Send *request*, and count it."""
-        began = self._clock.now()
-        code = "error"
-        try:
+        with counted_call(self._calls, self._clock, upstream.region.name, "upload") as call:
             answer = await client.send(request)
-            code = str(answer.status_code)
-        finally:
-            seconds = self._clock.now() - began
-            self._calls.upstream_call(upstream.region.name, "upload", code, seconds)
+            call.code = str(answer.status_code)
         return answer
 
 
-class _Outgoing(httpx.AsyncByteStream):
+class _FormStream(httpx.AsyncByteStream):
     def __init__(self, form: UploadForm) -> None:
         self._form = form
 
@@ -207,12 +205,12 @@ class _Outgoing(httpx.AsyncByteStream):
             yield piece
 
 
-def _place(policy: UploadPolicy, upstream: Upstream) -> ResultUrl:
-    """Return where to post to: DashScope's own storage, by https unless it is this machine."""
+def _storage_url(policy: UploadPolicy, upstream: Upstream) -> ResultUrl:
+    """Return where to post to: DashScope's own storage, by https unless on loopback."""
     try:
-        place = allowed(policy.host, upstream.region.result_hosts)
+        url = check_result_url(policy.host, upstream.region.result_hosts)
     except ResultUnavailable as exc:
         raise _Failed("content") from exc
-    if not place.origin.startswith("https://") and not is_loopback(httpx.URL(place.origin).host):
+    if not url.origin.startswith("https://") and not is_loopback(httpx.URL(url.origin).host):
         raise _Failed("content")
-    return place
+    return url

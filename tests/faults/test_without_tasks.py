@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,8 +10,8 @@ import pytest
 
 from gateway.sandbox import Answer, Constant, Drop, End, Fault, Hang
 from gateway.sandbox.faults import Cut
-from gateway.upstream import dashscope
-from gateway.upstream.clients import Purpose
+from gateway.upstream.calls import CallLimits
+from gateway.upstream.dashscope import DashScopeApi
 from tests.harness import (
     PLAIN,
     Harness,
@@ -97,7 +98,8 @@ async def test_an_answer_that_is_lost(
     action: Any, made: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can tell what became of it, so the end is final and nothing is sent again."""
-    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT_AND_WAIT, 30.0)
+    hasty = partial(DashScopeApi, limits=CallLimits(submit_and_wait=30.0))
+    monkeypatch.setattr("gateway.app.DashScopeApi", hasty)
     async with a_house(Fault("submit", action, count=1)) as harness:
         lost = await edit(harness)
         again = [await edit(harness), await edit(harness, headers=RETRY)]

@@ -19,7 +19,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-class Line:
+class QueueHarness:
     """Jobs that take a turn and keep it until they are told to end."""
 
     def __init__(self, turns: Turns, group: asyncio.TaskGroup) -> None:
@@ -49,7 +49,7 @@ class Line:
 async def order(turns: Turns, first: Sequence[str], then: Sequence[str], end: Sequence[str]) -> str:
     """Return who began in which order when *end* end one after another."""
     async with asyncio.TaskGroup() as group:
-        line = Line(turns, group)
+        line = QueueHarness(turns, group)
         line.come(*first)
         await settle()
         line.come(*then)
@@ -93,7 +93,7 @@ async def test_large_pictures_share_the_memory() -> None:
     turns = Turns(threads=3, memory=MEMORY, waiting=99)
 
     async with asyncio.TaskGroup() as group:
-        line = Line(turns, group)
+        line = QueueHarness(turns, group)
         line.come("a1", "b1", cost=LARGE)
         await settle()
         line.come("c1", cost=2 * SMALL)

@@ -13,11 +13,11 @@ from gateway.upstream.clients import Client
 pytestmark = pytest.mark.anyio
 
 
-class Storage(httpx.AsyncBaseTransport):
+class ScriptedTransport(httpx.AsyncBaseTransport):
     """Answers with a body that may break off, and remembers."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
-        self.body = Body(pieces)
+        self.body = ScriptedBody(pieces)
         self.closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -27,7 +27,7 @@ class Storage(httpx.AsyncBaseTransport):
         self.closed = True
 
 
-class Body(httpx.AsyncByteStream):
+class ScriptedBody(httpx.AsyncByteStream):
     def __init__(self, pieces: tuple[bytes | Exception, ...]) -> None:
         self._pieces = pieces
         self.closed = False
@@ -61,7 +61,7 @@ def a_client(storage: httpx.AsyncBaseTransport) -> Client:
 )
 def test_where_a_request_goes(url: str, params: dict[str, str] | None, expected: str) -> None:
     """A path is the region's, any other URL its own; nothing that was given gets lost."""
-    request = a_client(Storage()).build_request(
+    request = a_client(ScriptedTransport()).build_request(
         "POST", url, params=params, content=b"abc", headers={"X-More": "m"}, extensions={"t": 1}
     )
 
@@ -77,7 +77,7 @@ def test_where_a_request_goes(url: str, params: dict[str, str] | None, expected:
 
 async def test_an_answer_is_read_and_no_redirect_followed() -> None:
     """An answer comes whole, and as it is: where it sends us, we do not go."""
-    client = a_client(Storage(b"who", b"le"))
+    client = a_client(ScriptedTransport(b"who", b"le"))
 
     answer = await client.send(client.build_request("GET", "/tasks"))
 
@@ -87,7 +87,7 @@ async def test_an_answer_is_read_and_no_redirect_followed() -> None:
 
 async def test_a_stream_is_the_callers_to_read() -> None:
     """A streamed answer is handed on unread."""
-    storage = Storage(b"pie", b"ces")
+    storage = ScriptedTransport(b"pie", b"ces")
     client = a_client(storage)
 
     answer = await client.send(client.build_request("GET", "/tasks"), stream=True)
@@ -98,7 +98,7 @@ async def test_a_stream_is_the_callers_to_read() -> None:
 
 async def test_a_broken_answer_keeps_no_connection() -> None:
     """An answer that breaks off is closed before anybody hears of it."""
-    storage = Storage(b"pie", httpx.ReadError("cut"))
+    storage = ScriptedTransport(b"pie", httpx.ReadError("cut"))
     client = a_client(storage)
 
     with pytest.raises(httpx.ReadError):
@@ -109,7 +109,7 @@ async def test_a_broken_answer_keeps_no_connection() -> None:
 
 async def test_closing_closes_the_transport() -> None:
     """The connections end with their client."""
-    storage = Storage()
+    storage = ScriptedTransport()
 
     await a_client(storage).aclose()
 
@@ -126,7 +126,7 @@ async def test_closing_closes_the_transport() -> None:
 )
 async def test_a_long_answer_is_cut_off(encoding: str, piece: bytes) -> None:
     """Of an answer over 1 MiB, as it is or decompressed, no more is read."""
-    storage = Answers(*[piece] * 3, encoding=encoding)
+    storage = FixedTransport(*[piece] * 3, encoding=encoding)
 
     tracemalloc.start()
     with pytest.raises(httpx.RemoteProtocolError, match="too long"):
@@ -150,7 +150,7 @@ async def test_a_long_answer_is_cut_off(encoding: str, piece: bytes) -> None:
 )
 async def test_a_compressed_answer_is_read(encoding: str, content: bytes) -> None:
     """gzip and deflate are understood, in pieces of any size."""
-    storage = Answers(*[content[i : i + 1] for i in range(len(content))], encoding=encoding)
+    storage = FixedTransport(*[content[i : i + 1] for i in range(len(content))], encoding=encoding)
 
     answer = await a_client(storage).send(httpx.Request("GET", "http://region.test/"))
 
@@ -170,7 +170,7 @@ async def test_a_compressed_answer_is_read(encoding: str, content: bytes) -> Non
 )
 async def test_an_answer_that_cannot_be_decompressed(encoding: str, content: bytes) -> None:
     """It broke off, as far as anybody can tell."""
-    storage = Answers(content, encoding=encoding)
+    storage = FixedTransport(content, encoding=encoding)
 
     with pytest.raises(httpx.RemoteProtocolError):
         await a_client(storage).send(httpx.Request("GET", "http://region.test/"))
@@ -178,11 +178,11 @@ async def test_an_answer_that_cannot_be_decompressed(encoding: str, content: byt
     assert storage.body.closed
 
 
-class Answers(httpx.AsyncBaseTransport):
+class FixedTransport(httpx.AsyncBaseTransport):
     """Answers with a body in pieces, encoded as it says."""
 
     def __init__(self, *pieces: bytes, encoding: str) -> None:
-        self.body = Body(pieces)
+        self.body = ScriptedBody(pieces)
         self._encoding = encoding
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -20,6 +20,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.task import TaskStatus
+from gateway.upstream.calls import CallLimits
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 from tests.upstream.wire import EDIT, PART, PICTURES, PNG, HandClock, Tally, upstream
@@ -30,7 +31,7 @@ _RUNNING = {"request_id": "r-1", "output": {"task_id": "t-1", "task_status": "RU
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-class World:
+class ScriptedDashScope:
     """An API over a scripted upstream, with what it saw and counted."""
 
     def __init__(self, *script: httpx.Response | Exception, clock: HandClock | None = None) -> None:
@@ -50,11 +51,13 @@ class World:
 
 async def test_submit_request() -> None:
     """A submit goes to the image2image path, async, with key and exact length, once."""
-    world = World(httpx.Response(200, json={"output": {"task_id": "t-1"}, "request_id": "r-1"}))
+    scripted = ScriptedDashScope(
+        httpx.Response(200, json={"output": {"task_id": "t-1"}, "request_id": "r-1"})
+    )
 
-    accepted = await world.api.submit(upstream(), EDIT, PART, PICTURES)
+    accepted = await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
 
-    (request,) = world.seen
+    (request,) = scripted.seen
     assert (accepted.task_id, accepted.request_id) == ("t-1", "r-1")
     assert request.method == "POST"
     assert (
@@ -66,17 +69,17 @@ async def test_submit_request() -> None:
     assert int(request.headers["content-length"]) == len(request.content)
     assert "transfer-encoding" not in request.headers
     assert json.loads(request.content)["input"]["prompt"] == "add a hat"
-    assert world.tally.calls == [("beijing", "submit", "200")]
+    assert scripted.tally.calls == [("beijing", "submit", "200")]
 
 
 async def test_broken_submit_is_uncertain_and_counted() -> None:
     """What breaks after the body was asked for is uncertain, and counts as an error."""
-    world = World(httpx.ReadTimeout(""))
+    scripted = ScriptedDashScope(httpx.ReadTimeout(""))
 
     with pytest.raises(SubmitUncertain):
-        await world.api.submit(upstream(), EDIT, PART, PICTURES)
+        await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
 
-    assert world.tally.calls == [("beijing", "submit", "error")]
+    assert scripted.tally.calls == [("beijing", "submit", "error")]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +97,10 @@ async def test_an_url_error(picture: Picture, kind: type[GatewayError]) -> None:
         "message": "url error, please check url！",
         "request_id": "r",
     }
-    world = World(httpx.Response(400, json=said))
+    scripted = ScriptedDashScope(httpx.Response(400, json=said))
 
     with pytest.raises(kind) as refused:
-        await world.api.submit(upstream(), EDIT, PART, (picture,))
+        await scripted.api.submit(upstream(), EDIT, PART, (picture,))
 
     assert refused.value.upstream_code == "InvalidParameter"
 
@@ -109,10 +112,10 @@ async def test_what_dashscope_says_of_a_key() -> None:
         "message": "Access denied, your sk-abc is overdue",
         "request_id": "r",
     }
-    world = World(httpx.Response(400, json=said))
+    scripted = ScriptedDashScope(httpx.Response(400, json=said))
 
     with pytest.raises(UpstreamUnavailable) as refused:
-        await world.api.submit(upstream(), EDIT, PART, PICTURES)
+        await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
 
     assert refused.value.upstream_message == "Access denied, your [key] is overdue."
     assert "overdue" not in refused.value.message
@@ -120,60 +123,62 @@ async def test_what_dashscope_says_of_a_key() -> None:
 
 async def test_a_body_that_cannot_be_made_is_no_submit() -> None:
     """A fault before the first call is itself: nothing was sent, nothing is uncertain."""
-    world = World()
+    scripted = ScriptedDashScope()
 
     with pytest.raises(AttributeError):
-        await world.api.submit(upstream(), Size(1, 1), PART, PICTURES)  # type: ignore[arg-type]  # the fault
+        await scripted.api.submit(upstream(), Size(1, 1), PART, PICTURES)  # type: ignore[arg-type]  # the fault
 
-    assert world.tally.calls == []
+    assert scripted.tally.calls == []
 
 
 async def test_fetch() -> None:
     """A fetch asks for one task by its id, quoted, and reads it."""
     output = {"task_id": "t-1/../x", "task_status": "RUNNING"}
-    world = World(httpx.Response(200, json={"output": output}))
+    scripted = ScriptedDashScope(httpx.Response(200, json={"output": output}))
 
-    task = await world.api.fetch(upstream(), "t-1/../x")
+    task = await scripted.api.fetch(upstream(), "t-1/../x")
 
     assert task.status is TaskStatus.RUNNING
-    assert world.seen[0].url.raw_path == b"/api/v1/tasks/t-1%2F..%2Fx"
-    assert world.tally.calls == [("beijing", "poll", "200")]
+    assert scripted.seen[0].url.raw_path == b"/api/v1/tasks/t-1%2F..%2Fx"
+    assert scripted.tally.calls == [("beijing", "poll", "200")]
 
 
 async def test_an_answer_about_another_task() -> None:
     """What tells of another task than was asked for tells nothing of this one."""
-    world = World(httpx.Response(200, json=_RUNNING))
+    scripted = ScriptedDashScope(httpx.Response(200, json=_RUNNING))
 
     with pytest.raises(UpstreamFailed, match="another task"):
-        await world.api.fetch(upstream(), "t-2")
+        await scripted.api.fetch(upstream(), "t-2")
 
 
 async def test_request_id_of_the_header_is_kept() -> None:
     """A body without a request id borrows the header's."""
     said = {"output": {"task_id": "t-1", "task_status": "PENDING"}}
-    world = World(httpx.Response(200, json=said, headers={"x-request-id": "r-head"}))
+    scripted = ScriptedDashScope(httpx.Response(200, json=said, headers={"x-request-id": "r-head"}))
 
-    assert (await world.api.fetch(upstream(), "t-1")).request_id == "r-head"
+    assert (await scripted.api.fetch(upstream(), "t-1")).request_id == "r-head"
 
 
 async def test_tasks() -> None:
     """A list call carries window, page and status, and reads the rows."""
     rows = [{"task_id": "t-1", "status": "SUCCEEDED", "gmt_create": 1745568428109}]
-    world = World(httpx.Response(200, json={"total": 1, "total_page": 1, "data": rows}))
+    scripted = ScriptedDashScope(
+        httpx.Response(200, json={"total": 1, "total_page": 1, "data": rows})
+    )
 
-    page = await world.api.tasks(
+    page = await scripted.api.tasks(
         upstream(), since=0, until=60, status=TaskStatus.RUNNING, page=2, page_size=50
     )
 
     assert [row.task_id for row in page.rows] == ["t-1"]
-    assert dict(world.seen[0].url.params) == {
+    assert dict(scripted.seen[0].url.params) == {
         "start_time": "19700101080000",
         "end_time": "19700101080100",
         "page_no": "2",
         "page_size": "50",
         "status": "RUNNING",
     }
-    assert world.tally.calls == [("beijing", "list", "200")]
+    assert scripted.tally.calls == [("beijing", "list", "200")]
 
 
 @pytest.mark.parametrize(
@@ -185,13 +190,13 @@ async def test_tasks() -> None:
 )
 async def test_cancel(status: int, body: dict[str, str], *, cancelled: bool) -> None:
     """Only a PENDING task can be cancelled; the answer says whether it was one."""
-    world = World(httpx.Response(status, json=body))
+    scripted = ScriptedDashScope(httpx.Response(status, json=body))
 
-    assert await world.api.cancel(upstream(), "t-1") is cancelled
+    assert await scripted.api.cancel(upstream(), "t-1") is cancelled
 
-    assert world.seen[0].url.path == "/api/v1/tasks/t-1/cancel"
-    assert world.seen[0].content == b""
-    assert world.tally.calls == [("beijing", "cancel", str(status))]
+    assert scripted.seen[0].url.path == "/api/v1/tasks/t-1/cancel"
+    assert scripted.seen[0].content == b""
+    assert scripted.tally.calls == [("beijing", "cancel", str(status))]
 
 
 @pytest.mark.parametrize(
@@ -200,18 +205,18 @@ async def test_cancel(status: int, body: dict[str, str], *, cancelled: bool) -> 
 )
 async def test_cancel_that_somebody_else_answers(answer: httpx.Response) -> None:
     """Only DashScope's own answer says that a task costs nothing any more."""
-    world = World(answer)
+    scripted = ScriptedDashScope(answer)
 
     with pytest.raises(UpstreamFailed):
-        await world.api.cancel(upstream(), "t-1")
+        await scripted.api.cancel(upstream(), "t-1")
 
 
 async def test_cancel_that_was_refused_otherwise() -> None:
     """A cancel that a bad key stops says nothing about the task."""
-    world = World(httpx.Response(401, json={"code": "InvalidApiKey"}))
+    scripted = ScriptedDashScope(httpx.Response(401, json={"code": "InvalidApiKey"}))
 
     with pytest.raises(UpstreamUnavailable):
-        await world.api.cancel(upstream(), "t-1")
+        await scripted.api.cancel(upstream(), "t-1")
 
 
 @pytest.mark.parametrize(
@@ -248,18 +253,17 @@ async def test_fetch_faults(
     answer: httpx.Response | Exception, error: type[GatewayError], code: str | None
 ) -> None:
     """Whatever comes in place of a task is a refusal that names upstream's code."""
-    world = World(answer)
+    scripted = ScriptedDashScope(answer)
 
     with pytest.raises(error) as caught:
-        await world.api.fetch(upstream(), "t-1")
+        await scripted.api.fetch(upstream(), "t-1")
 
     assert type(caught.value) is error
     assert caught.value.upstream_code == code
 
 
-async def test_call_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_call_timeout() -> None:
     """An answer that trickles for ever is given up as a whole."""
-    monkeypatch.setattr("gateway.upstream.dashscope._CALL_PATIENCE", 0.01)
 
     async def never(_: httpx.Request) -> httpx.Response:
         await asyncio.sleep(30)
@@ -267,7 +271,7 @@ async def test_call_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tally = Tally()
     async with Clients(lambda _: httpx.MockTransport(never)) as clients:
-        api = DashScopeApi(clients, HandClock(), tally)
+        api = DashScopeApi(clients, HandClock(), tally, limits=CallLimits(call=0.01))
         with pytest.raises(UpstreamUnreachable):
             await api.fetch(upstream(), "t-1")
 
@@ -277,13 +281,13 @@ async def test_call_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("status", [200, 403, 500])
 async def test_any_answer_is_heard(status: int) -> None:
     """A refusal tells upstream's time as well; another region has not answered by that."""
-    world = World(httpx.Response(status, json=_RUNNING))
-    before = world.api.clock_known("beijing")
+    scripted = ScriptedDashScope(httpx.Response(status, json=_RUNNING))
+    before = scripted.api.clock_known("beijing")
 
     with suppress(GatewayError):
-        await world.api.fetch(upstream(), "t-1")
+        await scripted.api.fetch(upstream(), "t-1")
 
-    assert (before, world.api.clock_known("beijing"), world.api.clock_known("singapore")) == (
+    assert (before, scripted.api.clock_known("beijing"), scripted.api.clock_known("singapore")) == (
         False,
         True,
         False,
@@ -308,19 +312,21 @@ async def test_clock_offset_is_of_the_region() -> None:
     """Upstream's Date tells how far its clock is; another region's stays unknown."""
     clock = HandClock()
     date = formatdate(clock.epoch() + 30, usegmt=True)
-    world = World(httpx.Response(200, json=_RUNNING, headers={"date": date}), clock=clock)
+    scripted = ScriptedDashScope(
+        httpx.Response(200, json=_RUNNING, headers={"date": date}), clock=clock
+    )
 
-    await world.api.fetch(upstream(), "t-1")
+    await scripted.api.fetch(upstream(), "t-1")
 
-    assert world.api.clock_offset("beijing") == pytest.approx(30.0)
-    assert world.api.clock_offset("singapore") == 0
+    assert scripted.api.clock_offset("beijing") == pytest.approx(30.0)
+    assert scripted.api.clock_offset("singapore") == 0
 
 
 async def test_download() -> None:
     """A picture is brought home through the same door."""
-    world = World(httpx.Response(200, content=PNG))
+    scripted = ScriptedDashScope(httpx.Response(200, content=PNG))
 
-    assert await world.api.download(upstream(), "https://a.aliyuncs.com/x.png") == PNG
+    assert await scripted.api.download(upstream(), "https://a.aliyuncs.com/x.png") == PNG
 
 
 @pytest.mark.parametrize(
@@ -341,10 +347,10 @@ async def test_no_secret_is_logged_or_raised(
     """Key, prompt and signature are in no error and, with httpx quiet, in no log line."""
     caplog.set_level(logging.DEBUG)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    world = World(*[httpx.Response(500, json={"code": "InternalError"})] * 5)
+    scripted = ScriptedDashScope(*[httpx.Response(500, json={"code": "InternalError"})] * 5)
 
     with pytest.raises(GatewayError) as caught:
-        await call(world.api)
+        await call(scripted.api)
 
     said = f"{caught.value!r} {caught.value.upstream_code} {caplog.text}"
     assert "canary" not in said
@@ -356,10 +362,10 @@ async def test_no_secret_is_logged_or_raised(
 async def test_a_refusal_that_quotes_the_prompt(status: int, request_id: str) -> None:
     """No error of a submit holds the client's prompt, whoever quoted it."""
     said = {"code": "Refused", "message": f"Bad: {EDIT.prompt}", "request_id": request_id}
-    world = World(httpx.Response(status, json=said))
+    scripted = ScriptedDashScope(httpx.Response(status, json=said))
 
     with pytest.raises(GatewayError) as caught:
-        await world.api.submit(upstream(), EDIT, PART, PICTURES)
+        await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
 
     error = getattr(caught.value, "refusal", None) or caught.value
     assert EDIT.prompt not in f"{error} {error.message} {error.upstream_message}"

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from gateway.domain.errors import ResultUnavailable
-from gateway.upstream import downloads
+from gateway.upstream.calls import CALL_LIMITS, CallLimits
 from gateway.upstream.clients import Clients
-from gateway.upstream.downloads import Results
+from gateway.upstream.downloads import Downloads
 from tests.upstream.wire import (
     PNG,
     HandClock,
@@ -51,15 +51,17 @@ def _rest(start: int, total: int | None = None) -> httpx.Response:
     return httpx.Response(206, headers=said, content=PNG[start:])
 
 
-class World:
+class ScriptedStorage:
     """A storage that plays a script."""
 
-    def __init__(self, *script: httpx.Response | Exception) -> None:
+    def __init__(
+        self, *script: httpx.Response | Exception, limits: CallLimits = CALL_LIMITS
+    ) -> None:
         self.script = list(script)
         self.seen: list[httpx.Request] = []
         self.tally, self.clock = Tally(), HandClock()
         clients = Clients(lambda _: httpx.MockTransport(self._handle))
-        self.results = Results(clients, self.clock, self.tally)
+        self.downloads = Downloads(clients, self.clock, self.tally, limits)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
@@ -69,7 +71,7 @@ class World:
         return step
 
     async def download(self, url: str = _URL) -> bytes:
-        return await self.results.download(upstream(), url)
+        return await self.downloads.download(upstream(), url)
 
     @property
     def ranges(self) -> list[str | None]:
@@ -78,13 +80,13 @@ class World:
 
 async def test_download() -> None:
     """One GET without a key brings the picture as it is."""
-    world = World(httpx.Response(200, content=PNG))
+    storage = ScriptedStorage(httpx.Response(200, content=PNG))
 
-    assert await world.download() == PNG
+    assert await storage.download() == PNG
 
-    assert "authorization" not in world.seen[0].headers
-    assert world.tally.calls == [("beijing", "download", "200")]
-    assert world.clock.slept == []
+    assert "authorization" not in storage.seen[0].headers
+    assert storage.tally.calls == [("beijing", "download", "200")]
+    assert storage.clock.slept == []
 
 
 async def test_signed_url_is_untouched_on_the_wire() -> None:
@@ -100,8 +102,8 @@ async def test_signed_url_is_untouched_on_the_wire() -> None:
         return picture
 
     async with listening(serve) as received, Clients() as clients:
-        storage = Results(clients, HandClock(), Tally())
-        content = await storage.download(upstream(), received.base_url + target)
+        downloads = Downloads(clients, HandClock(), Tally(), CALL_LIMITS)
+        content = await downloads.download(upstream(), received.base_url + target)
 
     assert content == PNG
     assert received.bytes.startswith(b"GET " + target.encode() + b" HTTP/1.1\r\n")
@@ -132,8 +134,8 @@ async def test_resumed_over_a_real_socket() -> None:
         return picture
 
     async with listening(serve) as received, Clients() as clients:
-        storage = Results(clients, HandClock(), Tally())
-        content = await storage.download(upstream(), received.base_url + "/a.png")
+        downloads = Downloads(clients, HandClock(), Tally(), CALL_LIMITS)
+        content = await downloads.download(upstream(), received.base_url + "/a.png")
 
     assert content == PNG
     assert (
@@ -205,17 +207,17 @@ async def test_tried_again(
     script: list[httpx.Response | Exception], ranges: list[str | None]
 ) -> None:
     """A broken download goes on where it stopped if that is safe, else begins again."""
-    world = World(*script)
+    storage = ScriptedStorage(*script)
 
-    assert await world.download() == PNG
+    assert await storage.download() == PNG
 
-    assert world.ranges == ranges
-    assert len(world.tally.retries) == len(ranges) - 1
+    assert storage.ranges == ranges
+    assert len(storage.tally.retries) == len(ranges) - 1
 
 
 async def test_compressed_all_the_same() -> None:
     """Storage that compresses unasked is understood; its length counts other bytes."""
-    world = World(
+    storage = ScriptedStorage(
         httpx.Response(
             200,
             headers={"content-encoding": "gzip", "accept-ranges": "bytes"},
@@ -223,13 +225,13 @@ async def test_compressed_all_the_same() -> None:
         )
     )
 
-    assert await world.download() == PNG
+    assert await storage.download() == PNG
 
 
 async def test_resume_is_of_the_same_version() -> None:
     """A strong ETag goes along as If-Range; a weak one cannot name bytes."""
-    strong = World(_cut(PNG[:40], _RANGES), _rest(40))
-    weak = World(_cut(PNG[:40], {"accept-ranges": "bytes", "etag": 'W/"v1"'}), _rest(40))
+    strong = ScriptedStorage(_cut(PNG[:40], _RANGES), _rest(40))
+    weak = ScriptedStorage(_cut(PNG[:40], {"accept-ranges": "bytes", "etag": 'W/"v1"'}), _rest(40))
 
     await strong.download()
     await weak.download()
@@ -240,14 +242,14 @@ async def test_resume_is_of_the_same_version() -> None:
 
 async def test_given_up_after_five_tries() -> None:
     """Four repeats with growing pauses, then the picture is unavailable."""
-    world = World(*[httpx.Response(503)] * 5)
+    storage = ScriptedStorage(*[httpx.Response(503)] * 5)
 
     with pytest.raises(ResultUnavailable) as caught:
-        await world.download()
+        await storage.download()
 
-    assert world.clock.slept == [0.25, 0.5, 1.0, 2.0]
-    assert world.tally.calls == [("beijing", "download", "503")] * 5
-    assert world.tally.retries == [("beijing", "download", "status")] * 4
+    assert storage.clock.slept == [0.25, 0.5, 1.0, 2.0]
+    assert storage.tally.calls == [("beijing", "download", "503")] * 5
+    assert storage.tally.retries == [("beijing", "download", "status")] * 4
     assert "Signature" not in caught.value.message
 
 
@@ -261,36 +263,40 @@ async def test_given_up_after_five_tries() -> None:
 )
 async def test_final(status: int) -> None:
     """What is not there will not come; a redirect is not followed."""
-    world = World(httpx.Response(status, headers={"location": "https://a.aliyuncs.com/x"}))
+    storage = ScriptedStorage(
+        httpx.Response(status, headers={"location": "https://a.aliyuncs.com/x"})
+    )
 
     with pytest.raises(ResultUnavailable, match=f"HTTP {status}") as caught:
-        await world.download()
+        await storage.download()
 
     assert not caught.value.retry
     assert caught.value.upstream_code == (
         f"dashscope-result-bj.oss-cn-beijing.aliyuncs.com: HTTP {status}"
     )
-    assert len(world.seen) == 1
-    assert world.tally.calls == [("beijing", "download", str(status))]
+    assert len(storage.seen) == 1
+    assert storage.tally.calls == [("beijing", "download", str(status))]
 
 
 async def test_elsewhere_is_never_asked() -> None:
     """A host outside result_hosts gets no request at all."""
-    world = World()
+    storage = ScriptedStorage()
 
     with pytest.raises(ResultUnavailable):
-        await world.download("https://evil.com/x")
+        await storage.download("https://evil.com/x")
 
-    assert world.seen == []
+    assert storage.seen == []
 
 
-async def test_size_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+_SMALL = CallLimits(picture_bytes=len(PNG) - 1)
+
+
+async def test_size_cap() -> None:
     """A body over the cap is cut off and not tried again."""
-    monkeypatch.setattr(downloads, "MOST_BYTES", len(PNG) - 1)
-    world = World(httpx.Response(200, content=PNG))
+    storage = ScriptedStorage(httpx.Response(200, content=PNG), limits=_SMALL)
 
     with pytest.raises(ResultUnavailable, match="64 MiB"):
-        await world.download()
+        await storage.download()
 
 
 class _Slow(httpx.AsyncByteStream):
@@ -310,10 +316,10 @@ class _Slow(httpx.AsyncByteStream):
 async def test_refused_it_is_closed() -> None:
     """An answer that is not a picture gives its connection back at once."""
     body = _Slow()
-    world = World(httpx.Response(403, stream=body))
+    storage = ScriptedStorage(httpx.Response(403, stream=body))
 
     with pytest.raises(ResultUnavailable):
-        await world.results.open(upstream(), _URL)
+        await storage.downloads.open(upstream(), _URL)
 
     assert body.closed
 
@@ -321,11 +327,11 @@ async def test_refused_it_is_closed() -> None:
 async def test_given_up_it_is_closed() -> None:
     """When nobody waits any more for the head of a picture its connection is given back."""
     body = _Slow()
-    world = World(httpx.Response(200, headers={"content-length": "9000"}, stream=body))
+    storage = ScriptedStorage(httpx.Response(200, headers={"content-length": "9000"}, stream=body))
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await world.results.open(upstream(), _URL)
+            await storage.downloads.open(upstream(), _URL)
 
     assert body.closed
 
@@ -341,10 +347,10 @@ async def test_given_up_it_is_closed() -> None:
 )
 async def test_a_file_that_is_no_picture_is_for_good(content: bytes, why: str) -> None:
     """A file that comes whole and is no whole picture is told as such, with its host."""
-    world = World(*[httpx.Response(200, content=content) for _ in range(5)])
+    storage = ScriptedStorage(*[httpx.Response(200, content=content) for _ in range(5)])
 
     with pytest.raises(ResultUnavailable, match=why) as caught:
-        await world.download()
+        await storage.download()
 
     assert not caught.value.retry
     assert str(caught.value.upstream_code).startswith("dashscope-result-bj.")
@@ -361,7 +367,7 @@ async def test_a_file_that_is_no_picture_is_for_good(content: bytes, why: str) -
 async def test_what_may_pass_is_not_for_good(failures: list[httpx.Response | Exception]) -> None:
     """Five failures of a passing kind leave it open whether the picture can be had."""
     with pytest.raises(ResultUnavailable) as caught:
-        await World(*failures).download()
+        await ScriptedStorage(*failures).download()
 
     assert caught.value.retry
 
@@ -369,13 +375,13 @@ async def test_what_may_pass_is_not_for_good(failures: list[httpx.Response | Exc
 async def test_a_range_of_absurd_numbers() -> None:
     """A Content-Range of five thousand digits is another range than was asked for."""
     absurd = {"content-range": f"bytes {'9' * 5000}-{'9' * 5000}/{'9' * 5000}"}
-    world = World(
+    storage = ScriptedStorage(
         _cut(PNG[:40], _RANGES),
         httpx.Response(206, headers=absurd),
         httpx.Response(200, content=PNG),
     )
 
-    assert await world.download() == PNG
+    assert await storage.download() == PNG
 
 
 @pytest.mark.parametrize(
@@ -393,12 +399,12 @@ async def test_compressed_in_vain(headers: dict[str, str], content: bytes) -> No
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield content
 
-    world = World(
+    storage = ScriptedStorage(
         httpx.Response(200, headers=headers, stream=Raw()), httpx.Response(200, content=PNG)
     )
 
-    assert await world.download() == PNG
-    assert world.tally.retries == [("beijing", "download", "network")]
+    assert await storage.download() == PNG
+    assert storage.tally.retries == [("beijing", "download", "network")]
 
 
 class _Trickle(httpx.AsyncByteStream):
@@ -416,50 +422,48 @@ class _Trickle(httpx.AsyncByteStream):
 @pytest.mark.parametrize("length", [{"content-length": str(len(PNG))}, {}])
 async def test_a_trickle_is_given_up(length: dict[str, str]) -> None:
     """Storage has a minute, and one second more for each 64 KiB, until the last byte."""
-    world = World()
-    world.script.append(httpx.Response(200, headers=length, stream=_Trickle(world.clock)))
+    storage = ScriptedStorage()
+    storage.script.append(httpx.Response(200, headers=length, stream=_Trickle(storage.clock)))
 
     with pytest.raises(ResultUnavailable, match="too slowly") as caught:
-        await world.download()
+        await storage.download()
 
     assert caught.value.retry
-    assert world.clock.time < 1000.0 + 4 * 29.0
+    assert storage.clock.time < 1000.0 + 4 * 29.0
 
 
 async def test_a_slow_reader_takes_nothing_of_the_time() -> None:
     """A client that reads for an hour gets its picture: only waits for storage count."""
-    world = World(httpx.Response(200, content=PNG))
-    picture = await world.results.open(upstream(), _URL)
+    storage = ScriptedStorage(httpx.Response(200, content=PNG))
+    picture = await storage.downloads.open(upstream(), _URL)
 
     content = b""
     async for chunk in picture.chunks():
-        world.clock.time += 3600.0
+        storage.clock.time += 3600.0
         content += chunk
 
     assert content == PNG
 
 
-async def test_size_cap_without_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_size_cap_without_a_length() -> None:
     """A body that does not tell its length is cut off at the cap, for good."""
-    monkeypatch.setattr(downloads, "MOST_BYTES", len(PNG) - 1)
 
     class Endless(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
                 yield PNG
 
-    world = World(httpx.Response(200, stream=Endless()))
+    storage = ScriptedStorage(httpx.Response(200, stream=Endless()), limits=_SMALL)
 
     with pytest.raises(ResultUnavailable, match="64 MiB") as caught:
-        await world.download()
+        await storage.download()
 
     assert not caught.value.retry
 
 
-async def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_is_given_up() -> None:
     """Storage that says nothing at all does not hold a download beyond its time."""
-    monkeypatch.setattr(downloads, "_PATIENCE", 0.01)
-    world = World(httpx.Response(200, stream=_Slow()))
+    storage = ScriptedStorage(httpx.Response(200, stream=_Slow()), limits=CallLimits(download=0.01))
 
     with pytest.raises(ResultUnavailable, match="too slowly"):
-        await world.download()
+        await storage.download()

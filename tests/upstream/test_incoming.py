@@ -6,13 +6,14 @@ import httpx
 import pytest
 
 from gateway.domain.errors import ResultUnavailable
+from gateway.upstream.calls import CALL_LIMITS
 from gateway.upstream.downloads import Incoming
 from tests.upstream.wire import PNG, HandClock
 
 pytestmark = pytest.mark.anyio
 
 
-class Storage:
+class PartialStorage:
     """Plays a script of answers; three breaks are enough."""
 
     def __init__(self, *script: httpx.Response | Exception) -> None:
@@ -34,7 +35,7 @@ class Storage:
             raise ResultUnavailable(message)
 
     async def incoming(self) -> Incoming:
-        picture = Incoming(self.edit_request, self.noted, self.clock, "oss.test")
+        picture = Incoming(self.edit_request, self.noted, self.clock, "oss.test", CALL_LIMITS)
         await picture.begin()
         return picture
 
@@ -50,7 +51,7 @@ def _said(length: int, content: bytes = PNG) -> httpx.Response:
 
 async def test_length_and_head_come_first() -> None:
     """Before a byte is handed on the length is known, and enough to tell form and size."""
-    storage = Storage(_said(len(PNG)))
+    storage = PartialStorage(_said(len(PNG)))
 
     picture = await storage.incoming()
 
@@ -68,7 +69,7 @@ async def test_length_that_nobody_tells() -> None:
         yield PNG[:60]
         yield PNG[60:]
 
-    storage = Storage(httpx.Response(200, content=body()))
+    storage = PartialStorage(httpx.Response(200, content=body()))
 
     picture = await storage.incoming()
 
@@ -85,7 +86,7 @@ async def test_length_that_nobody_tells() -> None:
 )
 async def test_broken_at_its_end(length: int, content: bytes, says: str) -> None:
     """What is found only at the end is told then: the answer that carried it must be cut."""
-    storage = Storage(_said(length, content))
+    storage = PartialStorage(_said(length, content))
     picture = await storage.incoming()
 
     with pytest.raises(ResultUnavailable, match=says):
@@ -94,7 +95,7 @@ async def test_broken_at_its_end(length: int, content: bytes, says: str) -> None
 
 async def test_what_was_handed_on_is_not_handed_on_again() -> None:
     """A server that ignores the range sends all again; only what is missing goes on."""
-    storage = Storage(_said(len(PNG), PNG[:100]), _said(len(PNG)))
+    storage = PartialStorage(_said(len(PNG), PNG[:100]), _said(len(PNG)))
     picture = await storage.incoming()
 
     chunks = [chunk async for chunk in picture.chunks()]
@@ -106,7 +107,7 @@ async def test_what_was_handed_on_is_not_handed_on_again() -> None:
 
 async def test_another_picture_is_not_mixed_in() -> None:
     """After a break, a picture of another length is never joined to what was handed on."""
-    storage = Storage(_said(len(PNG), PNG[:100]), *[_said(len(PNG) + 1) for _ in range(4)])
+    storage = PartialStorage(_said(len(PNG), PNG[:100]), *[_said(len(PNG) + 1) for _ in range(4)])
     picture = await storage.incoming()
 
     with pytest.raises(ResultUnavailable, match="has changed"):

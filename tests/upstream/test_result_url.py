@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.domain.errors import ResultUnavailable
-from gateway.upstream.result_url import allowed
+from gateway.upstream.result_url import check_result_url
 
 _HOSTS = ("*.aliyuncs.com", "127.0.0.1:8001", "localhost:*", "dash*.oss-*.example.org", "*.Big.COM")
 
@@ -35,7 +35,7 @@ _HOSTS = ("*.aliyuncs.com", "127.0.0.1:8001", "localhost:*", "dash*.oss-*.exampl
 )
 def test_allowed(url: str, origin: str, target: bytes) -> None:
     """A host that a pattern covers is taken, and the target is untouched."""
-    place = allowed(url, _HOSTS)
+    place = check_result_url(url, _HOSTS)
 
     assert (place.origin, place.target) == (origin, target)
     assert place.url == origin + target.decode()
@@ -76,7 +76,7 @@ def test_allowed(url: str, origin: str, target: bytes) -> None:
 def test_refused(url: str) -> None:
     """Whatever leads elsewhere or is read differently by two parsers is not fetched."""
     with pytest.raises(ResultUnavailable) as caught:
-        allowed(url, _HOSTS)
+        check_result_url(url, _HOSTS)
 
     assert not caught.value.retry
 
@@ -85,13 +85,13 @@ def test_refused(url: str) -> None:
 def test_a_star_takes_no_address(host: str) -> None:
     """Even ``*`` means names: an address must be written out."""
     with pytest.raises(ResultUnavailable):
-        allowed(f"http://{host}/x", ("*",))
+        check_result_url(f"http://{host}/x", ("*",))
 
 
 def test_signature_is_shown_nowhere() -> None:
     """Neither the refusal nor the place tell the query."""
-    place = allowed("https://a.aliyuncs.com/x?Signature=canary", _HOSTS)
+    place = check_result_url("https://a.aliyuncs.com/x?Signature=canary", _HOSTS)
     with pytest.raises(ResultUnavailable) as caught:
-        allowed("https://evil.com/x?Signature=canary", _HOSTS)
+        check_result_url("https://evil.com/x?Signature=canary", _HOSTS)
 
     assert "canary" not in f"{place!r} {caught.value!r} {caught.value.message}"

@@ -15,7 +15,7 @@ def _said(seconds: float) -> httpx.Response:
 def _learned(clock: ServerClock, shift: float, answers: int = 30, start: float = _NOW) -> None:
     for nth in range(answers):
         now = start + nth * 1.37
-        clock.learn(_said(now + shift), asked=now - 0.05, answered=now + 0.05)
+        clock.learn(_said(now + shift), requested=now - 0.05, answered=now + 0.05)
 
 
 @pytest.mark.parametrize("shift", [7.3, -40.6, 3600.0])
@@ -68,7 +68,7 @@ def test_what_teaches_nothing(answer: httpx.Response) -> None:
     """An answer without a date teaches nothing."""
     clock = ServerClock()
 
-    clock.learn(answer, asked=_NOW, answered=_NOW)
+    clock.learn(answer, requested=_NOW, answered=_NOW)
 
     assert clock.offset(0) == 0
 
@@ -78,6 +78,6 @@ def test_a_date_that_is_no_time(date: str) -> None:
     """A Date that no query could be made of is not believed."""
     clock = ServerClock()
 
-    clock.learn(httpx.Response(200, headers={"date": date}), asked=1.0, answered=2.0)
+    clock.learn(httpx.Response(200, headers={"date": date}), requested=1.0, answered=2.0)
 
     assert clock.offset(1_750_000_000.0) == 0.0

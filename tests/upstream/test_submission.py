@@ -19,7 +19,7 @@ from gateway.domain.errors import (
 from gateway.domain.models import MODELS, Model
 from gateway.domain.task import ResultImage
 from gateway.translate.dashscope_request import submit_body
-from gateway.upstream.submission import Outgoing, broken, settled
+from gateway.upstream.submission import Outgoing, outcome_of, outcome_of_error
 from tests.upstream.wire import EDIT, PART, PICTURES, HandClock
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,7 @@ def test_what_dashscope_says(
     body = {"code": code, "message": "No.", "request_id": "r-1"}
 
     with pytest.raises(error) as caught:
-        settled(httpx.Response(status, json=body), model)
+        outcome_of(httpx.Response(status, json=body), model)
 
     assert type(caught.value) is error
 
@@ -108,7 +108,7 @@ def test_what_others_say(
     answer = httpx.Response(status, **page) if body is not None else httpx.Response(status)
 
     with pytest.raises(SubmitUncertain) as caught:
-        settled(answer, model)
+        outcome_of(answer, model)
 
     assert type(caught.value.refusal) is (refused or type(None))
 
@@ -118,7 +118,9 @@ def test_a_task_id_is_believed(code: str) -> None:
     """A 2xx that names a task has made one, whatever else it says."""
     said = {"output": {"task_id": "t-1"}, "code": code}
 
-    accepted = settled(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITH_TASKS)
+    accepted = outcome_of(
+        httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITH_TASKS
+    )
 
     assert (accepted.task_id, accepted.request_id) == ("t-1", "r-9")
 
@@ -129,7 +131,7 @@ def test_pictures_instead_of_a_task() -> None:
     choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": content}}
     said = {"output": {"choices": [choice]}, "usage": {"image_count": 2}}
 
-    accepted = settled(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITHOUT)
+    accepted = outcome_of(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITHOUT)
 
     assert (accepted.task_id, accepted.request_id) == ("request-r-9", "r-9")
     assert accepted.task is not None
@@ -147,12 +149,12 @@ def test_pictures_instead_of_a_task() -> None:
 def test_the_other_kinds_answer_is_none(said: object, model: Model) -> None:
     """What was made, if anything, cannot be told."""
     with pytest.raises(SubmitUncertain):
-        settled(httpx.Response(200, json=said), model)
+        outcome_of(httpx.Response(200, json=said), model)
 
 
 def test_an_answer_without_pictures() -> None:
     """It made nothing and cost nothing, but would most likely do so again."""
-    accepted = settled(httpx.Response(200, json={"output": {"choices": []}}), WITHOUT)
+    accepted = outcome_of(httpx.Response(200, json={"output": {"choices": []}}), WITHOUT)
 
     assert accepted.task_id == "request-unknown"
     assert accepted.task is not None
@@ -166,7 +168,7 @@ async def test_uncertain_tells_the_operator_why() -> None:
     said = {"code": "InternalError", "request_id": "r-5"}
 
     with pytest.raises(SubmitUncertain) as caught:
-        settled(httpx.Response(500, json=said), WITH_TASKS)
+        outcome_of(httpx.Response(500, json=said), WITH_TASKS)
 
     assert (caught.value.upstream_code, caught.value.upstream_request_id) == (
         "InternalError",
@@ -194,7 +196,7 @@ async def test_two_witnesses(exc: Exception, error: type[GatewayError], *, asked
     if asked_for:
         await anext(_pieces(outgoing))
 
-    assert type(broken(exc, outgoing)) is error
+    assert type(outcome_of_error(exc, outgoing)) is error
 
 
 async def _pieces(outgoing: Outgoing) -> AsyncIterator[bytes]:

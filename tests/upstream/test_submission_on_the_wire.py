@@ -11,7 +11,7 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.errors import RequestTooLarge, SubmitUncertain, UpstreamUnreachable
-from gateway.upstream import dashscope
+from gateway.upstream.calls import CALL_LIMITS, CallLimits
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.dashscope import DashScopeApi
 from gateway.upstream.transport import AiohttpTransport
@@ -116,9 +116,14 @@ def _no_tls() -> ssl.SSLContext:
     raise AssertionError
 
 
-async def _submit(base_url: str, pictures: tuple[Picture, ...] = PICTURES) -> object:
+_HASTY = CallLimits(submit=0.3, bytes_per_second=2**40)
+
+
+async def _submit(
+    base_url: str, pictures: tuple[Picture, ...] = PICTURES, *, limits: CallLimits = CALL_LIMITS
+) -> object:
     async with Clients(_soon) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), limits=limits)
         return await api.submit(upstream(base_url), EDIT, PART, pictures)
 
 
@@ -298,14 +303,12 @@ def _refuses_tunnel(received: Received) -> Serve:
     return serve
 
 
-async def test_upload_that_stands_still_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_upload_that_stands_still_is_uncertain() -> None:
     """A peer that stops reading in mid-body does not hold a submit for ever."""
-    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT, 0.3)
-    monkeypatch.setattr("gateway.upstream.dashscope._SLOWEST_UPLOAD", 2**40)
 
     async with listening(_reads_nothing) as received:
         with pytest.raises(SubmitUncertain):
-            await _submit(received.base_url, _LONG_PICTURE * 5)
+            await _submit(received.base_url, _LONG_PICTURE * 5, limits=_HASTY)
 
 
 async def test_connection_that_the_server_just_closed_is_not_used_again() -> None:
@@ -350,16 +353,12 @@ async def test_answer_before_the_body_is_read() -> None:
 
 
 @pytest.mark.parametrize("size", [300_000, 1_500_000, 4_000_000])
-async def test_nothing_leaves_after_a_submit_was_given_up(
-    monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+async def test_nothing_leaves_after_a_submit_was_given_up(size: int) -> None:
     """
     What still lies in our buffers then never reaches upstream, however slowly that reads.
 
     Otherwise a whole submit could arrive minutes after the task list was searched for it.
     """
-    monkeypatch.setitem(dashscope._SUBMIT_PATIENCE, Purpose.SUBMIT, 0.3)
-    monkeypatch.setattr("gateway.upstream.dashscope._SLOWEST_UPLOAD", 2**40)
     given_up, over = asyncio.Event(), asyncio.Event()
     received = 0
 
@@ -377,7 +376,7 @@ async def test_nothing_leaves_after_a_submit_was_given_up(
     line.bind(("127.0.0.1", 0))
     picture = Picture(content=b"x" * size, media_type="image/png")
     async with await asyncio.start_server(serve, sock=line, limit=8192), Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), limits=_HASTY)
         base_url = f"http://127.0.0.1:{line.getsockname()[1]}"
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(base_url), EDIT, PART, (picture,))

@@ -13,7 +13,7 @@ import pytest
 from gateway.domain.edit import Picture
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.tenant import Upstream
-from gateway.upstream import uploads
+from gateway.upstream.calls import CallLimits
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 from tests.upstream.wire import (
@@ -53,7 +53,7 @@ def _policy(host: str = _HOST, **more: Any) -> dict[str, Any]:
     return {"request_id": "r-0", "data": data | more}
 
 
-class _World:
+class ScriptedUploads:
     """An API over three scripted doors; what is not scripted succeeds."""
 
     def __init__(
@@ -104,70 +104,70 @@ async def _submit(api: DashScopeApi, at: Upstream, *pictures: Picture) -> None:
 
 async def test_goes_up_first() -> None:
     """A picture goes up with the policy of its model, without a key; the submit names it."""
-    world = _World()
+    scripted = ScriptedUploads()
 
-    await world.submit()
+    await scripted.submit()
 
-    ((_, asked), (_, posted), (_, submitted)) = world.seen
-    assert world.doors == ["policy", "post", "submit"]
+    ((_, asked), (_, posted), (_, submitted)) = scripted.seen
+    assert scripted.doors == ["policy", "post", "submit"]
     assert dict(asked.url.params) == {"action": "getPolicy", "model": EDIT.model}
     assert asked.headers["authorization"] == f"Bearer {_KEY.decode()}"
     assert str(posted.url) == f"{_HOST}/"
     assert "authorization" not in posted.headers
     assert int(posted.headers["content-length"]) == len(posted.content)
     assert submitted.headers["x-dashscope-ossresourceresolve"] == "enable"
-    (url,) = world.images()
+    (url,) = scripted.images()
     assert url.startswith("oss://dashscope-instant/x/")
     assert url.endswith(".jpeg")
     assert url.removeprefix("oss://").encode() in posted.content
-    assert world.tally.calls[:2] == [("beijing", "upload", "200")] * 2
-    assert world.tally.retries == []
+    assert scripted.tally.calls[:2] == [("beijing", "upload", "200")] * 2
+    assert scripted.tally.retries == []
 
 
 async def test_small_stays_inline() -> None:
     """What is under the limit goes inline, and says nothing of uploads."""
-    world = _World()
+    scripted = ScriptedUploads()
 
-    await world.submit(Picture(content=b"\xff\xd8", media_type="image/jpeg"))
+    await scripted.submit(Picture(content=b"\xff\xd8", media_type="image/jpeg"))
 
-    assert world.doors == ["submit"]
-    assert "x-dashscope-ossresourceresolve" not in world.requests("submit")[0].headers
+    assert scripted.doors == ["submit"]
+    assert "x-dashscope-ossresourceresolve" not in scripted.requests("submit")[0].headers
 
 
 async def test_several() -> None:
     """The pictures of an edit share one policy and have names of their own; URLs stay."""
-    world = _World()
+    scripted = ScriptedUploads()
     link = Picture(url="https://pictures.test/a.png")
 
-    await world.submit(_picture(), link, replace(_picture(), media_type="image/png"))
+    await scripted.submit(_picture(), link, replace(_picture(), media_type="image/png"))
 
-    first, second, third = world.images()
-    assert sorted(world.doors) == ["policy", "post", "post", "submit"]
+    first, second, third = scripted.images()
+    assert sorted(scripted.doors) == ["policy", "post", "post", "submit"]
     assert (first[-5:], second, third[-4:]) == (".jpeg", link.url, ".png")
     assert first[:-5] != third[:-4]
 
 
 async def test_reused_by_the_same_edit() -> None:
     """Another part and another try name the picture that is up; another key brings it up again."""
-    world, picture = _World(), _picture()
+    scripted, picture = ScriptedUploads(), _picture()
 
-    await asyncio.gather(world.submit(picture), world.submit(picture))
-    await world.submit(picture, at=upstream(key="sk-other"))
+    await asyncio.gather(scripted.submit(picture), scripted.submit(picture))
+    await scripted.submit(picture, at=upstream(key="sk-other"))
 
-    assert world.doors.count("policy") == world.doors.count("post") == 2
-    assert world.images(0) == world.images(1) != world.images(2)
+    assert scripted.doors.count("policy") == scripted.doors.count("post") == 2
+    assert scripted.images(0) == scripted.images(1) != scripted.images(2)
 
 
 @pytest.mark.parametrize("policies", [[], [httpx.Response(401)]], ids=["up", "refused"])
 async def test_forgotten_with_the_picture(policies: list[Reply]) -> None:
     """Nothing is kept of a picture that is gone, least of all the picture."""
-    world = _World(policies, [])
+    scripted = ScriptedUploads(policies, [])
 
-    await world.submit()
-    world.seen.clear()
+    await scripted.submit()
+    scripted.seen.clear()
     gc.collect()
 
-    assert world.api._uploads._known_by_id == {}
+    assert scripted.api._uploads._uploaded_by_id == {}
 
 
 @pytest.mark.parametrize(
@@ -181,37 +181,39 @@ async def test_forgotten_with_the_picture(policies: list[Reply]) -> None:
 async def test_policy_is_kept_while_valid(seconds: int | None, later: float, asked: int) -> None:
     """A policy serves other edits as long as it outlives their uploads."""
     told = _policy(expire_in_seconds=seconds)
-    world = _World([httpx.Response(200, json=told) for _ in range(2)])
+    scripted = ScriptedUploads([httpx.Response(200, json=told) for _ in range(2)])
 
-    await world.submit()
-    world.clock.time += later
-    await world.submit()
+    await scripted.submit()
+    scripted.clock.time += later
+    await scripted.submit()
 
-    assert world.doors.count("policy") == asked
-    assert world.doors.count("post") == 2
+    assert scripted.doors.count("policy") == asked
+    assert scripted.doors.count("post") == 2
 
 
 async def test_storage_finds_the_policy_old() -> None:
     """A kept policy that storage refuses is replaced by a new one, once."""
-    world = _World(posts=[httpx.Response(200), httpx.Response(403)])
+    scripted = ScriptedUploads(posts=[httpx.Response(200), httpx.Response(403)])
 
-    await world.submit()
-    await world.submit()
+    await scripted.submit()
+    await scripted.submit()
 
-    assert world.doors == ["policy", "post", "submit", "post", "policy", "post", "submit"]
-    assert world.images()[0].startswith("oss://")
-    assert world.tally.retries == [("beijing", "upload", "status")]
+    assert scripted.doors == ["policy", "post", "submit", "post", "policy", "post", "submit"]
+    assert scripted.images()[0].startswith("oss://")
+    assert scripted.tally.retries == [("beijing", "upload", "status")]
 
 
 async def test_storage_refuses_two_at_once() -> None:
     """Two pictures whose kept policy is refused ask for one new policy together."""
-    world = _World(posts=[httpx.Response(200), httpx.Response(403), httpx.Response(403)])
+    scripted = ScriptedUploads(
+        posts=[httpx.Response(200), httpx.Response(403), httpx.Response(403)]
+    )
 
-    await world.submit()
-    await world.submit(_picture(), _picture())
+    await scripted.submit()
+    await scripted.submit(_picture(), _picture())
 
-    assert world.doors.count("policy") == 2
-    assert all(image.startswith("oss://") for image in world.images())
+    assert scripted.doors.count("policy") == 2
+    assert all(image.startswith("oss://") for image in scripted.images())
 
 
 def _ok(body: Any) -> httpx.Response:
@@ -236,35 +238,35 @@ def _ok(body: Any) -> httpx.Response:
 )
 async def test_inline_then(policies: list[Reply], posts: list[Reply], reason: str) -> None:
     """Whatever refuses or breaks an upload, the picture goes inline, and each part at once."""
-    world, picture = _World(policies, posts), _picture()
+    scripted, picture = ScriptedUploads(policies, posts), _picture()
 
-    await world.submit(picture)
-    tried = world.doors.count("policy") + world.doors.count("post")
-    await world.submit(picture)
+    await scripted.submit(picture)
+    tried = scripted.doors.count("policy") + scripted.doors.count("post")
+    await scripted.submit(picture)
 
-    assert [image[: len(_INLINE)] for image in world.images()] == [_INLINE]
-    assert "x-dashscope-ossresourceresolve" not in world.requests("submit")[0].headers
-    assert world.tally.retries == [("beijing", "upload", reason)]
-    assert world.doors.count("policy") + world.doors.count("post") == tried
-    assert world.doors.count("submit") == 2
+    assert [image[: len(_INLINE)] for image in scripted.images()] == [_INLINE]
+    assert "x-dashscope-ossresourceresolve" not in scripted.requests("submit")[0].headers
+    assert scripted.tally.retries == [("beijing", "upload", reason)]
+    assert scripted.doors.count("policy") + scripted.doors.count("post") == tried
+    assert scripted.doors.count("submit") == 2
 
 
-async def test_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_slow() -> None:
     """An upload that does not end is given up, and the picture goes inline."""
-    monkeypatch.setattr(uploads, "_PATIENCE", 0.05)
-    world = _World()
+    scripted = ScriptedUploads()
 
     async def never(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/uploads"):
             await asyncio.sleep(30)
-        return await _World._answer(world, request)
+        return await ScriptedUploads._answer(scripted, request)
 
     clients = Clients(lambda _: httpx.MockTransport(never))
-    api = DashScopeApi(clients, world.clock, world.tally, inline_bytes=0)
+    limits = CallLimits(upload=0.05)
+    api = DashScopeApi(clients, scripted.clock, scripted.tally, inline_bytes=0, limits=limits)
     await _submit(api, upstream(), _picture())
 
-    assert world.doors == ["submit"]
-    assert ("beijing", "upload", "network") in world.tally.retries
+    assert scripted.doors == ["submit"]
+    assert ("beijing", "upload", "network") in scripted.tally.retries
 
 
 async def test_unreachable_means_what_it_meant() -> None:
@@ -312,10 +314,10 @@ async def test_on_the_wire() -> None:
 async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """No signature, policy or URL of an upload reaches a log, whether it works or not."""
     caplog.set_level(logging.DEBUG)
-    world = _World(posts=[httpx.Response(200), httpx.ReadError("canary-signature")])
+    scripted = ScriptedUploads(posts=[httpx.Response(200), httpx.ReadError("canary-signature")])
 
-    await world.submit()
-    await world.submit()
+    await scripted.submit()
+    await scripted.submit()
 
     assert "canary" not in caplog.text
     assert "oss://" not in caplog.text
