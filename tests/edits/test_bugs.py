@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.domain.errors import ContentRefused
+from gateway.edits.active_edit import ActiveEdit
 from tests.edits.house import House, buy, refusal
 from tests.fakes import Submit
 from tests.recording_observer import RecordingObserver
@@ -87,3 +88,22 @@ async def test_a_refused_part_is_not_tried_again_after_a_bug() -> None:
     assert (answer.delivered, answer.requested) == (4, 8)
     assert len(house.bugs) == 1
     assert house.observer.of("recovered") == [("task_followed",)]
+
+
+async def test_a_bug_after_the_end_changes_nothing() -> None:
+    """What breaks once an edit has ended is reported; its clients keep the end that it had."""
+    house = House()
+    house.world.submits.append(Submit(ContentRefused("no"), makes=False))
+    async with house.service() as service:
+        run = service._runner.run
+
+        async def break_at_the_end(active: ActiveEdit) -> None:
+            await run(active)
+            raise RuntimeError("bug")
+
+        service._runner.run = break_at_the_end  # type: ignore[method-assign]  # a bug in the last line
+        refused = await refusal(buy(service, house.request()))
+        await house.clock.sleep(1.0)
+
+    assert isinstance(refused, ContentRefused)
+    assert len(house.bugs) == 1
