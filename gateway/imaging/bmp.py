@@ -1,4 +1,4 @@
-"""BMP seen from outside: where its picture ends, and the colour profile that it may have."""
+"""BMP without decoding: where its picture ends, and the colour profile that it may have."""
 
 _V5_BYTES = 124
 _EMBEDDED = b"DEBM"

@@ -15,16 +15,16 @@ _GRAY_MODES = frozenset({"1", "L", "LA"})
 
 def differs(profile: bytes, mode: str) -> bool:
     """Tell whether a picture of *mode* looks other than sRGB's colours would, by its *profile*."""
-    return mode == "CMYK" or _usable(profile, mode) is not None
+    return mode == "CMYK" or _transform_to_srgb(profile, mode) is not None
 
 
-def in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """
     Return *picture*, which has no transparency, as RGB with its colours in sRGB.
 
     A *profile* that is broken, or meant for another kind of picture, says nothing.
     """
-    transform = _usable(profile, picture.mode)
+    transform = _transform_to_srgb(profile, picture.mode)
     if transform is None:
         return _rgb(picture)
     picture = (
@@ -33,7 +33,7 @@ def in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     return ImageCms.applyTransform(picture, transform) or picture
 
 
-def _usable(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return what brings a picture of *mode* to sRGB; ``None`` if it means sRGB as it is."""
     if not profile:
         return None
@@ -68,8 +68,8 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 def _changes(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Tell whether *transform* changes colours so that somebody may see it."""
     sample = _ramp() if mode == "L" else _cube()
-    seen = ImageCms.applyTransform(sample, transform) or sample
-    bands = ImageChops.difference(_rgb(sample), seen).split()
+    inspected = ImageCms.applyTransform(sample, transform) or sample
+    bands = ImageChops.difference(_rgb(sample), inspected).split()
     return any(sum(band.histogram()[_UNSEEN + 1 :]) for band in bands)
 
 

@@ -22,7 +22,7 @@ _PER_PIXEL: Mapping[str, int] = {
 }
 _PER_COEFFICIENT = 2
 SMALLEST = Size(1, 1)
-"""What is wanted of a picture that is only looked through."""
+"""The wanted size of a picture that is only decoded to verify it."""
 _SCALES = (1, 2, 4, 8)
 """A JPEG can be decoded at one of these fractions, at a fraction of the cost."""
 

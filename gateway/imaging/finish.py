@@ -1,4 +1,4 @@
-"""The way out: DashScope's pictures in the size and format that the client asked for."""
+"""Result pictures in the size and format that the client asked for, and thumbnails of them."""
 
 from PIL import Image, ImageOps
 
@@ -8,18 +8,19 @@ from gateway.imaging.cost import cost_of
 from gateway.imaging.fit import WHITE
 from gateway.imaging.formats import PNG, format_of
 from gateway.imaging.inspect import inspect, pixels_of
-from gateway.imaging.mask import composite, masked_cost
-from gateway.imaging.opening import check_cost, opened, reading
-from gateway.imaging.pixels import as_jpeg, as_png, as_webp, flattened, with_alpha
+from gateway.imaging.mask import composite, mask_cost
+from gateway.imaging.opening import check_cost, decoder_errors, open_picture
+from gateway.imaging.pixels import as_jpeg, as_png, as_webp, flatten, to_rgba
 
 _BEST = 100  # OpenAI's default of output_compression (openai.md 2.1)
 
 
 def is_finished(head: bytes, form: OutputOptions) -> bool:
     """
-    Tell by the first bytes of DashScope's picture whether it is what *form* asks for.
+    Return whether DashScope's picture, by its first bytes, is what *form* asks for.
 
-    Only a PNG passes byte for byte: whatever else comes is encoded as the answer says.
+    Only a PNG is passed on byte for byte; everything else is encoded in the format that the
+    response names.
     """
     if not form.passes_through or format_of(head) is not PNG:
         return False
@@ -28,66 +29,66 @@ def is_finished(head: bytes, form: OutputOptions) -> bool:
 
 def finishing_cost(content: bytes, kept: MaskSource | None) -> int:
     """
-    Return the bytes that it takes to finish *content*.
+    Return the bytes of memory that finish_picture takes for *content*.
 
     Raises:
-        ResultUnavailable: it, or what is kept for it, cannot be read.
+        ResultUnavailable: it, or the source of its mask, cannot be read.
     """
-    with reading(ResultUnavailable, "The upstream's picture cannot be read."):
-        seen = inspect(content)
-        beside = masked_cost(kept.mask, kept.original) if kept is not None else 0
-        return cost_of(seen, seen.size) + beside
+    with decoder_errors(ResultUnavailable, "The upstream's picture cannot be read."):
+        inspected = inspect(content)
+        beside = mask_cost(kept.mask, kept.original) if kept is not None else 0
+        return cost_of(inspected, inspected.size) + beside
 
 
-def finished(content: bytes, form: OutputOptions, kept: MaskSource | None) -> bytes:
+def finish_picture(content: bytes, form: OutputOptions, kept: MaskSource | None) -> bytes:
     """
-    Return DashScope's picture as *form* says; the same object if it is that already.
+    Return DashScope's picture as *form* says; the same object if nothing is to be done.
 
-    It is scaled, then laid into the original where *kept* has a mask, then encoded: all on
-    one decoding, in sRGB. Nothing is distorted: where the ratio differs, the middle is kept.
+    It is decoded once, scaled (D58), composited with the original where *kept* has a mask
+    (D59), and encoded, in sRGB. If the ratio differs, the picture is cropped, not distorted.
 
     Raises:
         ResultUnavailable: *content* cannot be read.
     """
     if is_finished(content, form):
         return content
-    made = _scaled(_read(content), form.scale_to)
+    result = _scale(_decode(content), form.scale_to)
     if kept is not None:
-        with reading(ResultUnavailable, "What the mask keeps cannot be read."):
-            made = composite(kept.original, made, kept.mask)
-    return _encoded(made, form)
+        with decoder_errors(ResultUnavailable, "What the mask keeps cannot be read."):
+            result = composite(kept.original, result, kept.mask)
+    return _encode(result, form)
 
 
-def _scaled(picture: Image.Image, size: Size | None) -> Image.Image:
+def _scale(picture: Image.Image, size: Size | None) -> Image.Image:
     if size is None or picture.size == (size.width, size.height):
         return picture
     return ImageOps.fit(picture, (size.width, size.height), Image.Resampling.LANCZOS)
 
 
-def _encoded(picture: Image.Image, form: OutputOptions) -> bytes:
+def _encode(picture: Image.Image, form: OutputOptions) -> bytes:
     quality = _BEST if form.compression is None else form.compression
     match form.output_format:
         case "jpeg":
-            return as_jpeg(flattened(picture, WHITE), quality)
+            return as_jpeg(flatten(picture, WHITE), quality)
         case "webp":
             return as_webp(picture, quality)
         case _:
             return as_png(picture)
 
 
-def _read(content: bytes) -> Image.Image:
+def _decode(content: bytes) -> Image.Image:
     """Return the picture in sRGB, with its transparency if it has any."""
-    with reading(ResultUnavailable, "The upstream's picture cannot be read."):
-        seen = inspect(content)
-        with opened(content, seen.format) as picture:
+    with decoder_errors(ResultUnavailable, "The upstream's picture cannot be read."):
+        inspected = inspect(content)
+        with open_picture(content, inspected.format) as picture:
             picture.load()
-            if seen.has_alpha:
-                return with_alpha(picture, seen.profile)
-            return flattened(picture, WHITE, seen.profile)
+            if inspected.has_alpha:
+                return to_rgba(picture, inspected.profile)
+            return flatten(picture, WHITE, inspected.profile)
 
 
 SIDE = 56
-"""Pixels: a row shows half of it, so that it is sharp on a fine screen."""
+"""Pixels; a row shows it at half size, for screens of high density."""
 _QUALITY = 70
 
 
@@ -98,12 +99,12 @@ def thumbnail(content: bytes) -> bytes:
     Raises:
         InvalidImage: it cannot be read.
     """
-    known = format_of(content)
-    if known is None:
-        raise InvalidImage("it is of no known format")
-    check_cost(content, known.name)
-    with opened(content, known.name) as picture, reading():
+    format_ = format_of(content)
+    if format_ is None:
+        raise InvalidImage("its format is not known")
+    check_cost(content, format_.name)
+    with open_picture(content, format_.name) as picture, decoder_errors():
         picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # lets a JPEG be decoded at an eighth
         upright = ImageOps.exif_transpose(picture)
-        small = ImageOps.fit(flattened(upright, WHITE), (SIDE, SIDE))
+        small = ImageOps.fit(flatten(upright, WHITE), (SIDE, SIDE))
         return as_webp(small, _QUALITY)

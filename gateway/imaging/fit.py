@@ -1,4 +1,4 @@
-"""A client's picture brought into DashScope's rules; one that fits already is left alone."""
+"""Client pictures fitted to DashScope's rules; one that fits already is left unchanged."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +13,11 @@ from gateway.imaging.cost import scale_of
 from gateway.imaging.formats import BMP, JPEG, PNG, WEBP
 from gateway.imaging.inspect import Inspected
 from gateway.imaging.metadata import upright
-from gateway.imaging.opening import check_cost, opened, reading
-from gateway.imaging.pixels import Colour, as_jpeg, flattened, turned
+from gateway.imaging.opening import check_cost, decoder_errors, open_picture
+from gateway.imaging.pixels import Colour, as_jpeg, flatten, turn_upright
 
-TAKEN = (JPEG, PNG, BMP, WEBP)
+ACCEPTED = (JPEG, PNG, BMP, WEBP)
+_ACCEPTED = frozenset(accepted.name for accepted in ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Rule:
     name: str
     text: str
 
-    def said(self, inputs: Inputs) -> str:
+    def text_for(self, inputs: Inputs) -> str:
         """Return its words for pictures of a model with these *inputs*."""
         return self.text.format(inputs)
 
@@ -39,7 +40,7 @@ ALPHA = Rule("alpha", "must have no transparency (alpha channel)")
 TURNED = Rule("turned", "must be stored upright, not turned by Exif orientation")
 
 _BROKEN: tuple[tuple[Rule, Callable[[Inspected, int, Inputs], bool]], ...] = (
-    (FORMAT, lambda picture, *_: picture.format not in {taken.name for taken in TAKEN}),
+    (FORMAT, lambda picture, *_: picture.format not in _ACCEPTED),
     (TOO_SMALL, lambda picture, _, limits: picture.shortest_side < limits.shortest_side),
     (TOO_LARGE, lambda picture, _, limits: picture.longest_side > limits.longest_side),
     (TOO_HEAVY, lambda _, length, limits: length > limits.most_bytes),
@@ -48,18 +49,17 @@ _BROKEN: tuple[tuple[Rule, Callable[[Inspected, int, Inputs], bool]], ...] = (
 )
 
 
-def broken_rules(inspected: Inspected, length: int, inputs: Inputs) -> list[Rule]:
+def violated_rules(inspected: Inspected, length: int, inputs: Inputs) -> list[Rule]:
     """Return the rules that a picture of *length* bytes breaks, in the order above."""
     return [rule for rule, broken in _BROKEN if broken(inspected, length, inputs)]
 
 
 WHITE: Colour = (255, 255, 255)
 _STRIPPED: Mapping[str, Callable[[bytes], bytes]] = {
-    "JPEG": jpeg.stripped,
-    "PNG": png.stripped,
-    "WEBP": webp.stripped,
+    "JPEG": jpeg.strip_metadata,
+    "PNG": png.strip_metadata,
+    "WEBP": webp.strip_metadata,
 }
-_TAKEN = frozenset(taken.name for taken in TAKEN)
 _PLAIN_MODES = frozenset({"RGB", "RGBA"})
 _MODE_NAMES = {
     "1": "gray",
@@ -73,25 +73,25 @@ _MODE_NAMES = {
     "LA;16": "16bit",
 }
 _QUALITIES = (95, 90, 85, 80)
-"""95 first: what is re-encoded should look the same, at a fourteenth of PNG's cost."""
+"""95 first: it should look the same, and costs a fourteenth of PNG's time."""
 _SMALLER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a picture is to become."""
+    """What a picture is fitted to."""
 
     inputs: Inputs
     """The model's rules."""
     keep_metadata: bool = False
-    """Exif, with its GPS position, goes on; its orientation is told as it has become."""
+    """Whether Exif, with its GPS position, is sent on (D90); its orientation is updated."""
     background: Colour = WHITE
-    """What shows where the picture was transparent."""
+    """Replaces what was transparent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How big a picture is to be drawn, and on what canvas; mostly these are the same."""
+    """The size that a picture is scaled to, and of its canvas; mostly the same."""
 
     drawn: Size
     canvas: Size
@@ -101,8 +101,8 @@ def frame_of(size: Size, inputs: Inputs) -> Frame:
     """
     Return the frame nearest to *size* whose sides are all within those of *inputs*.
 
-    The ratio is kept. Beyond the longest side to the shortest no size has both sides
-    within: such a picture is drawn as large as may be, up to its own size, and padded.
+    The ratio is kept. If it is above that of the longest to the shortest side, no size fits:
+    the picture is then scaled to the longest side, but not enlarged, and padded.
     """
     shortest = inputs.shortest_side
     longest = inputs.longest_side
@@ -114,15 +114,15 @@ def frame_of(size: Size, inputs: Inputs) -> Frame:
         scale = shortest / short
     else:
         scale = min(1.0, longest / long)
-    drawn = _scaled(size, scale)
+    drawn = _scale_size(size, scale)
     canvas = Size(max(drawn.width, shortest), max(drawn.height, shortest))
     return Frame(drawn, canvas)
 
 
 def keeps_pixels(inspected: Inspected, inputs: Inputs) -> bool:
-    """Tell whether the pixels can stay as they are, whatever the file's length."""
+    """Return whether the pixels can stay as they are, whatever the file's length."""
     return (
-        inspected.format in _TAKEN
+        inspected.format in _ACCEPTED
         and inspected.mode == "RGB"
         and not inspected.has_alpha
         and inspected.orientation == 1
@@ -134,28 +134,27 @@ def keeps_pixels(inspected: Inspected, inputs: Inputs) -> bool:
 
 def fit(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     """
-    Return *content* as DashScope takes it: the same object where nothing is wrong.
+    Return *content* as DashScope accepts it: the same object if nothing has to be done.
 
-    Where only metadata is too much, it is cut out and the coded pixels stay byte for byte;
-    then and where nothing is done, nothing is decoded. Everything else is re-encoded as
-    JPEG: first frame, upright, sRGB, transparency on a background.
+    Metadata alone is cut out without decoding, and the coded pixels stay byte for byte.
+    Everything else is re-encoded as JPEG: first frame, upright, sRGB, on a background.
 
     Raises:
-        InvalidImage: while re-encoding it turned out to be damaged; the reason alone.
+        InvalidImage: it turned out to be damaged; the reason alone.
     """
-    return without_drawing(content, inspected, aim) or drawn_anew(content, inspected, aim)
+    return fit_without_decoding(content, inspected, aim) or reencode(content, inspected, aim)
 
 
-def without_drawing(content: bytes, inspected: Inspected, aim: Aim) -> Picture | None:
-    """Return *content*, at most without metadata, if that fits; nothing is decoded."""
+def fit_without_decoding(content: bytes, inspected: Inspected, aim: Aim) -> Picture | None:
+    """Return *content*, perhaps without its metadata, if that fits; nothing is decoded."""
     if not keeps_pixels(inspected, aim.inputs):
         return None
-    fitted = as_it_is(content, inspected, aim)
+    fitted = pass_through(content, inspected, aim)
     return fitted if len(fitted.content) <= aim.inputs.most_bytes else None
 
 
-def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
-    """Return *content* byte for byte, but for what is not to be sent on."""
+def pass_through(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
+    """Return *content* byte for byte, except for metadata and bytes after the end."""
     done: tuple[str, ...] = ()
     if inspected.rest:
         content = content[: -inspected.rest]
@@ -168,39 +167,41 @@ def as_it_is(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     )
 
 
-def drawn_anew(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
+def reencode(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     """
-    Return *content* as a new JPEG; all of it is decoded on the way.
+    Return *content* as a new JPEG, from a full decoding.
 
     Raises:
         InvalidImage: as fit.
     """
     frame = frame_of(inspected.upright, aim.inputs)
     most_bytes = aim.inputs.most_bytes
-    plain = _plain(content, inspected, frame.drawn, aim.background)
+    plain = _decode_plain(content, inspected, frame.drawn, aim.background)
     exif = upright(inspected.exif) if aim.keep_metadata else b""
     encode = partial(as_jpeg, exif=exif)
-    light = _light(_framed(plain, frame, aim.background), encode, most_bytes)
+    light = _encode_within(_frame(plain, frame, aim.background), encode, most_bytes)
     heavy = len(content) > most_bytes or light.tries > 1
-    done = _done(inspected, frame, light.size, heavy=heavy, silent=not exif)
+    done = _adjustments(inspected, frame, light.size, heavy=heavy, silent=not exif)
     return Picture(
         content=light.content, media_type=JPEG.media_type, size=light.size, adjusted=done
     )
 
 
-def _plain(content: bytes, inspected: Inspected, drawn: Size, background: Colour) -> Image.Image:
-    """Return the picture upright in sRGB, not smaller than *drawn* without need."""
+def _decode_plain(
+    content: bytes, inspected: Inspected, drawn: Size, background: Colour
+) -> Image.Image:
+    """Return the picture upright in sRGB, if possible at least as large as *drawn*."""
     check_cost(content, inspected.format)
-    scale = scale_of(inspected, inspected.lying(drawn))
-    with opened(content, inspected.format) as source, reading():
-        # A JPEG may be decoded small at once; other formats take no notice.
+    scale = scale_of(inspected, inspected.as_stored(drawn))
+    with open_picture(content, inspected.format) as source, decoder_errors():
+        # A JPEG can be decoded at a fraction; other formats ignore this.
         source.draft(None, (source.width // scale, source.height // scale))
         source.load()
-        picture = flattened(source, background, inspected.profile)
-    return turned(picture, inspected.orientation)
+        picture = flatten(source, background, inspected.profile)
+    return turn_upright(picture, inspected.orientation)
 
 
-def _framed(picture: Image.Image, frame: Frame, background: Colour) -> Image.Image:
+def _frame(picture: Image.Image, frame: Frame, background: Colour) -> Image.Image:
     drawn = (frame.drawn.width, frame.drawn.height)
     if picture.size != drawn:
         picture = picture.resize(drawn, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -214,35 +215,35 @@ def _framed(picture: Image.Image, frame: Frame, background: Colour) -> Image.Ima
 
 
 @dataclass(frozen=True, slots=True)
-class _Light:
-    """A JPEG that is not too heavy, and how many tries it took."""
+class _Encoded:
+    """A JPEG within the limit of bytes, and how many tries it took."""
 
     content: bytes = field(repr=False)
     size: Size
     tries: int
 
 
-def _light(
+def _encode_within(
     picture: Image.Image, encode: Callable[[Image.Image, int], bytes], most_bytes: int
-) -> _Light:
+) -> _Encoded:
     for tries, quality in enumerate(_QUALITIES, start=1):
-        made = encode(picture, quality)
-        if len(made) <= most_bytes:
-            return _Light(made, Size(*picture.size), tries)
-    while len(made) > most_bytes:
-        smaller = _scaled(Size(*picture.size), _SMALLER)
+        encoded = encode(picture, quality)
+        if len(encoded) <= most_bytes:
+            return _Encoded(encoded, Size(*picture.size), tries)
+    while len(encoded) > most_bytes:
+        smaller = _scale_size(Size(*picture.size), _SMALLER)
         picture = picture.resize((smaller.width, smaller.height), Image.Resampling.LANCZOS)
-        made = encode(picture, _QUALITIES[-1])
-    return _Light(made, Size(*picture.size), len(_QUALITIES) + 1)
+        encoded = encode(picture, _QUALITIES[-1])
+    return _Encoded(encoded, Size(*picture.size), len(_QUALITIES) + 1)
 
 
-def _done(
-    inspected: Inspected, frame: Frame, made: Size, *, heavy: bool, silent: bool
+def _adjustments(
+    inspected: Inspected, frame: Frame, result: Size, *, heavy: bool, silent: bool
 ) -> tuple[str, ...]:
     mode = _MODE_NAMES.get(inspected.mode, inspected.mode.lower())
-    told = (
-        (f"converted:{inspected.format.lower()}", inspected.format not in _TAKEN),
-        (f"converted:{mode}", inspected.format in _TAKEN and inspected.mode not in _PLAIN_MODES),
+    notes = (
+        (f"converted:{inspected.format.lower()}", inspected.format not in _ACCEPTED),
+        (f"converted:{mode}", inspected.format in _ACCEPTED and inspected.mode not in _PLAIN_MODES),
         ("first_frame", inspected.frames > 1),
         ("alpha_flattened", inspected.has_alpha),
         ("colours:srgb", inspected.foreign_colours),
@@ -250,12 +251,12 @@ def _done(
         (f"scaled:{inspected.upright}->{frame.drawn}", inspected.upright != frame.drawn),
         (f"padded:{frame.drawn}->{frame.canvas}", frame.drawn != frame.canvas),
         ("reencoded", heavy),
-        (f"scaled:{frame.canvas}->{made}", frame.canvas != made),
+        (f"scaled:{frame.canvas}->{result}", frame.canvas != result),
         ("rest_removed", inspected.rest > 0),
         ("metadata_removed", inspected.has_metadata and silent),
     )
-    return tuple(note for note, true in told if true)
+    return tuple(note for note, true in notes if true)
 
 
-def _scaled(size: Size, scale: float) -> Size:
+def _scale_size(size: Size, scale: float) -> Size:
     return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))

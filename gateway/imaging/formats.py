@@ -39,9 +39,9 @@ _MOST_BRANDS_BYTES = 256
 
 def format_of(content: bytes) -> Format | None:
     """Return the format that the first bytes of *content* tell, None for any other."""
-    for start, known in _BY_START:
+    for start, format_ in _BY_START:
         if content.startswith(start):
-            return known
+            return format_
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return WEBP
     if content[4:8] == b"ftyp":

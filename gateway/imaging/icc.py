@@ -101,9 +101,9 @@ def _colorants(primaries: Primaries) -> list[_Vector]:
     ends = [_xyz(primaries[at], primaries[at + 1]) for at in (2, 4, 6)]
     shares = _times(_inverse(_transposed(ends)), white)
     lit = [[part * share for part in end] for end, share in zip(ends, shares, strict=True)]
-    seen = _times(_BRADFORD, white)
+    inspected = _times(_BRADFORD, white)
     wanted = _times(_BRADFORD, _D50)
-    scales = [there / here for here, there in zip(seen, wanted, strict=True)]
+    scales = [there / here for here, there in zip(inspected, wanted, strict=True)]
 
     def adapted(colour: _Vector) -> _Vector:
         cones = _times(_BRADFORD, colour)

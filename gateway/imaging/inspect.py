@@ -1,4 +1,4 @@
-"""What a picture is, by its own bytes; reads the head only and decodes nothing."""
+"""What a picture is, by its head alone, and whether the file is whole (D69)."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from gateway.domain.errors import InvalidImage
 from gateway.imaging import avif, bmp, colour, icc, jpeg, png, webp
 from gateway.imaging.formats import HEIF, PNG, Format, format_of, heif_readable
 from gateway.imaging.metadata import Metadata, is_adobe_rgb, orientation
-from gateway.imaging.opening import check_cost, check_size, opened, reading
+from gateway.imaging.opening import check_cost, check_size, decoder_errors, open_picture
 
 _READABLE = "JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF"
 _INSTALL = "the gateway's operator can install 'wan-gateway[heic]'"
@@ -77,7 +77,7 @@ class Inspected:
             return self.size
         return Size(self.size.height, self.size.width)
 
-    def lying(self, upright: Size) -> Size:
+    def as_stored(self, upright: Size) -> Size:
         """Return the size of an *upright* picture as it is before Exif turns it."""
         return upright if self.orientation < 5 else Size(upright.height, upright.width)
 
@@ -98,29 +98,29 @@ def inspect(content: bytes) -> Inspected:
         InvalidImage: not a picture that we read, or over 100 million pixels. The message
             is the reason alone, ``it has no bytes``: who knows its number adds that.
     """
-    known = _format(content)
-    if known.name == "WEBP" and (canvas := webp.canvas(content)):
+    format_ = _format(content)
+    if format_.name == "WEBP" and (canvas := webp.canvas(content)):
         check_size(canvas)
-    read = _METADATA.get(known.name)
+    read = _METADATA.get(format_.name)
     # Before Pillow, which unpacks what it finds.
     found = read(content) if read else Metadata()
-    with opened(content, known.name) as picture:
-        exif = found.exif or _exif_beside(known, picture)
+    with open_picture(content, format_.name) as picture:
+        exif = found.exif or _exif_beside(format_, picture)
         profile = _profile(found, exif, picture)
         return Inspected(
-            format=known.name,
-            media_type=known.media_type,
+            format=format_.name,
+            media_type=format_.media_type,
             size=Size(*picture.size),
-            mode=_mode(content, known, picture),
+            mode=_mode(content, format_, picture),
             has_alpha=picture.has_transparency_data,
-            orientation=1 if known.name in _TURNS_ITSELF else orientation(exif),
+            orientation=1 if format_.name in _TURNS_ITSELF else orientation(exif),
             has_metadata=found.present,
-            frames=_frames(found, known, picture),
+            frames=_frames(found, format_, picture),
             exif=exif,
             rest=found.rest,
             profile=profile,
             foreign_colours=colour.differs(profile, picture.mode),
-            one_pass=known.name != "JPEG" or jpeg.is_single_pass(content),
+            one_pass=format_.name != "JPEG" or jpeg.is_single_pass(content),
             coded_pixels=found.coded_pixels,
         )
 
@@ -128,28 +128,28 @@ def inspect(content: bytes) -> Inspected:
 def _format(content: bytes) -> Format:
     if not content:
         raise InvalidImage("it has no bytes")
-    known = format_of(content)
-    if known is None:
+    format_ = format_of(content)
+    if format_ is None:
         raise InvalidImage(f"its bytes are not a {_READABLE} picture")
-    if known is HEIF and not heif_readable():
+    if format_ is HEIF and not heif_readable():
         raise InvalidImage(f"HEIC cannot be read here; {_INSTALL}, or send {_READABLE}")
-    return known
+    return format_
 
 
-def _mode(content: bytes, known: Format, picture: Image.Image) -> str:
+def _mode(content: bytes, format_: Format, picture: Image.Image) -> str:
     # Pillow hands out 8 bits of 16 where there is more than gray, and does not say so.
-    deep = known is PNG and content[_PNG_DEPTH] == 16 and not picture.mode.startswith("I")
+    deep = format_ is PNG and content[_PNG_DEPTH] == 16 and not picture.mode.startswith("I")
     return f"{picture.mode};16" if deep else picture.mode
 
 
-def _frames(found: Metadata, known: Format, picture: Image.Image) -> int:
-    told: int = getattr(picture, "n_frames", 1) if known.name in _FRAMES_IN_HEAD else 1
-    return max(found.frames, told)
+def _frames(found: Metadata, format_: Format, picture: Image.Image) -> int:
+    pillow_frames: int = getattr(picture, "n_frames", 1) if format_.name in _FRAMES_IN_HEAD else 1
+    return max(found.frames, pillow_frames)
 
 
-def _exif_beside(known: Format, picture: Image.Image) -> bytes:
+def _exif_beside(format_: Format, picture: Image.Image) -> bytes:
     """Return the Exif block of a format whose files are not read here."""
-    if known.name in _READ_HERE:
+    if format_.name in _READ_HERE:
         return b""
     return picture.info.get("exif") or b""
 
@@ -192,7 +192,7 @@ _MOST_DECODED = 16_000_000
 """Pixels of a PNG: so many may stand in few bytes."""
 
 
-def is_decoded(content: bytes, inspected: Inspected) -> bool:
+def needs_decoding(content: bytes, inspected: Inspected) -> bool:
     """Tell whether verify makes pixels of *content*; else it reads it as it is coded."""
     if inspected.format != "PNG":
         return True
@@ -212,12 +212,12 @@ def verify(content: bytes, inspected: Inspected) -> None:
         InvalidImage: with the reason alone.
     """
     check_cost(content, inspected.format)
-    if not is_decoded(content, inspected):
+    if not needs_decoding(content, inspected):
         png.check_coding(content)
         return
     if len(content) > _WHOLE_BYTES and inspected.format == "JPEG" and inspected.one_pass:
         content = jpeg.first_part(content, _FIRST_BYTES)
-    with opened(content, inspected.format) as picture, reading():
+    with open_picture(content, inspected.format) as picture, decoder_errors():
         # Luminance alone; other formats take no notice.
         picture.draft("L", (picture.width // _SHRINK, picture.height // _SHRINK))
         picture.load()

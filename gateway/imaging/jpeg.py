@@ -1,4 +1,4 @@
-"""JPEG seen from outside: its segments, and the file without those that no decoder needs."""
+"""JPEG without decoding: its segments, and the file without those that no decoder needs."""
 
 import re
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def end(content: bytes) -> int:
     return _end(content, list(_behind(content, _first_scan(_head(content)))))
 
 
-def stripped(content: bytes) -> bytes:
+def strip_metadata(content: bytes) -> bytes:
     """
     Return the same picture without metadata; its coded data stays byte for byte.
 

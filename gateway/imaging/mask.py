@@ -1,4 +1,4 @@
-"""OpenAI's mask, which DashScope does not know: it is applied to the result (D59)."""
+"""OpenAI's masks, applied to the result (D59), and markups, drawn over the input."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from gateway.domain.errors import InvalidImage
 from gateway.imaging.cost import MEMORY, check_pixels, cost_of, scale_of
 from gateway.imaging.fit import WHITE
 from gateway.imaging.inspect import Inspected, inspect
-from gateway.imaging.opening import check_cost, opened, reading
-from gateway.imaging.pixels import alpha, as_jpeg, as_png, flattened, turned, with_alpha
+from gateway.imaging.opening import check_cost, decoder_errors, open_picture
+from gateway.imaging.pixels import alpha, as_jpeg, as_png, flatten, to_rgba, turn_upright
 
 _OPAQUE = 255
 _ERODE = ImageFilter.MinFilter(3)
@@ -19,10 +19,10 @@ _ERODE = ImageFilter.MinFilter(3)
 
 def check_mask(mask: bytes, original: bytes) -> Size:
     """
-    Find what is wrong with *mask* before anything is paid: it is decoded wholly.
+    Check *mask* before anything is paid; it is decoded whole.
 
     It must be as large as *original* as a person sees it, have an alpha channel, and be
-    fully transparent somewhere: else nothing could come of the edit.
+    fully transparent somewhere: otherwise nothing would be edited.
 
     Returns:
         The size of *original* as a person sees it.
@@ -30,11 +30,11 @@ def check_mask(mask: bytes, original: bytes) -> Size:
     Raises:
         InvalidImage: with a whole sentence; ``param`` is ``mask``.
     """
-    seen = inspect(original)
-    wanted = seen.upright
-    check_pixels(seen)
+    inspected = inspect(original)
+    wanted = inspected.upright
+    check_pixels(inspected)
     try:
-        reason = _reason_against(mask, wanted)
+        reason = _mask_fault(mask, wanted)
     except InvalidImage as exc:
         reason = exc.message
     if reason:
@@ -43,14 +43,14 @@ def check_mask(mask: bytes, original: bytes) -> Size:
     return wanted
 
 
-def _reason_against(mask: bytes, wanted: Size) -> str:
-    seen = inspect(mask)
-    check_pixels(seen)
-    if not seen.has_alpha:
+def _mask_fault(mask: bytes, wanted: Size) -> str:
+    inspected = inspect(mask)
+    check_pixels(inspected)
+    if not inspected.has_alpha:
         return "it has no transparency (alpha channel)"
-    if seen.upright != wanted:
-        return f"it is {seen.upright}, but the image is {wanted}"
-    if _editable(mask).getbbox() is None:
+    if inspected.upright != wanted:
+        return f"it is {inspected.upright}, but the image is {wanted}"
+    if _editable_region(mask).getbbox() is None:
         return "it is nowhere fully transparent, so nothing would be edited"
     return ""
 
@@ -71,31 +71,33 @@ def composite(original: bytes, result: Image.Image, mask: bytes, feather: int = 
     Raises:
         InvalidImage: *original* or *mask* is damaged.
     """
-    edited = flattened(result, WHITE)
-    kept = decoded_upright(original, Size(*edited.size))
+    edited = flatten(result, WHITE)
+    kept = decode_upright(original, Size(*edited.size))
     if kept.size != edited.size:
         kept = kept.resize(edited.size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    region = _faded(_wholly_inside(_editable(mask), edited.size), feather)
+    region = _fade(_resize_inside(_editable_region(mask), edited.size), feather)
     if kept.mode == "RGB":
         return Image.composite(edited, kept, region)
-    return _mixed(edited.convert("RGBA"), kept, region)
+    return _mix(edited.convert("RGBA"), kept, region)
 
 
-def _mixed(edited: Image.Image, kept: Image.Image, region: Image.Image) -> Image.Image:
-    """Mix by *region* what is transparent, too: the less of a colour shows, the less it counts."""
+def _mix(edited: Image.Image, kept: Image.Image, region: Image.Image) -> Image.Image:
+    """Composite with transparency: colours are weighted by their alpha."""
     mixed = Image.composite(edited.convert("RGBa"), kept.convert("RGBa"), region)
     touched = region.point([0] + [_OPAQUE] * _OPAQUE)
     return Image.composite(mixed.convert("RGBA"), kept, touched)
 
 
-def masked_cost(mask: bytes, original: bytes) -> int:
+def mask_cost(mask: bytes, original: bytes) -> int:
     """
     Return the bytes that it takes to decode the two, one after the other.
 
     Raises:
         InvalidImage: the head of one is damaged; the reason alone.
     """
-    return max(cost_of(seen, seen.size) for seen in (inspect(mask), inspect(original)))
+    return max(
+        cost_of(inspected, inspected.size) for inspected in (inspect(mask), inspect(original))
+    )
 
 
 def has_clear_parts(content: bytes) -> bool:
@@ -105,26 +107,26 @@ def has_clear_parts(content: bytes) -> bool:
     Raises:
         InvalidImage: it is damaged, or costs too much to decode; the reason alone.
     """
-    return _editable(content).getbbox() is not None
+    return _editable_region(content).getbbox() is not None
 
 
-def _editable(mask: bytes) -> Image.Image:
+def _editable_region(mask: bytes) -> Image.Image:
     """Return 255 where *mask* is fully transparent, else 0."""
-    with _decoded(mask) as (picture, seen):
+    with _decoded(mask) as (picture, inspected):
         clear = alpha(picture).point([_OPAQUE] + [0] * _OPAQUE)
-    return turned(clear, seen.orientation)
+    return turn_upright(clear, inspected.orientation)
 
 
-def _wholly_inside(region: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _resize_inside(region: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return *region* at *size*, without pixels that lie in it only in part."""
     if region.size == size:
         return region
-    # Bilinear looks at a little more than a pixel covers: what is still full is inside.
+    # Bilinear reads a little beyond each pixel: what is still opaque lies wholly inside.
     return region.resize(size, Image.Resampling.BILINEAR).point([0] * _OPAQUE + [_OPAQUE])
 
 
-def _faded(region: Image.Image, feather: int) -> Image.Image:
-    """Return *region* with a border of *feather* pixels, inside it, that gets ever fainter."""
+def _fade(region: Image.Image, feather: int) -> Image.Image:
+    """Return *region* fading out over *feather* pixels at its inner border."""
     steps = max(0, feather) + 1
     faded = Image.new("L", region.size)
     for step in range(1, steps + 1):
@@ -134,38 +136,38 @@ def _faded(region: Image.Image, feather: int) -> Image.Image:
     return faded
 
 
-def decoded_upright(content: bytes, wanted: Size) -> Image.Image:
+def decode_upright(content: bytes, wanted: Size) -> Image.Image:
     """
     Return the picture as a person sees it, in sRGB: RGBA if it has transparency.
 
     It may be smaller than it was, though not than *wanted*.
     """
-    with _decoded(content, wanted) as (picture, seen):
-        if seen.has_alpha:
-            plain = with_alpha(picture, seen.profile)
+    with _decoded(content, wanted) as (picture, inspected):
+        if inspected.has_alpha:
+            plain = to_rgba(picture, inspected.profile)
         else:
-            plain = flattened(picture, WHITE, seen.profile)
-    return turned(plain, seen.orientation)
+            plain = flatten(picture, WHITE, inspected.profile)
+    return turn_upright(plain, inspected.orientation)
 
 
 @contextmanager
 def _decoded(content: bytes, wanted: Size | None = None) -> Iterator[tuple[Image.Image, Inspected]]:
-    seen = inspect(content)
-    check_pixels(seen)
-    check_cost(content, seen.format)
-    scale = scale_of(seen, seen.size if wanted is None else seen.lying(wanted))
-    with opened(content, seen.format) as picture, reading():
+    inspected = inspect(content)
+    check_pixels(inspected)
+    check_cost(content, inspected.format)
+    scale = scale_of(inspected, inspected.size if wanted is None else inspected.as_stored(wanted))
+    with open_picture(content, inspected.format) as picture, decoder_errors():
         picture.draft(None, (picture.width // scale, picture.height // scale))
         picture.load()
-        yield picture, seen
+        yield picture, inspected
 
 
 _QUALITY = 95
 
 
-def laying_cost(original: bytes, markup: bytes) -> int:
+def lay_over_cost(original: bytes, markup: bytes) -> int:
     """
-    Return the bytes that it takes to decode the two side by side.
+    Return the bytes of memory that decoding the two at once takes.
 
     A markup must be as large as *original* as a person sees it, and have an alpha channel.
 
@@ -186,18 +188,18 @@ def laying_cost(original: bytes, markup: bytes) -> int:
     return cost
 
 
-def laid_over(original: bytes, markup: bytes) -> bytes:
+def lay_over(original: bytes, markup: bytes) -> bytes:
     """
     Return *original* upright in sRGB with *markup* drawn over it.
 
     Raises:
-        InvalidImage: as laying_cost, which is asked before; and for a markup that is opaque.
+        InvalidImage: as lay_over_cost, which is called first; also for a markup that is opaque.
     """
     size = inspect(original).upright
     with _named("image"):
-        below = decoded_upright(original, size)
+        below = decode_upright(original, size)
     with _named("markup"):
-        above = decoded_upright(markup, size)
+        above = decode_upright(markup, size)
         if alpha(above).getextrema()[0] == _OPAQUE:
             raise InvalidImage("it is nowhere transparent, so it would cover the image")
     if below.mode == "RGB":
@@ -208,7 +210,7 @@ def laid_over(original: bytes, markup: bytes) -> bytes:
 
 @contextmanager
 def _named(param: str) -> Iterator[None]:
-    """Say of which of the two it is that something is wrong."""
+    """Name the picture of the two that an InvalidImage is about."""
     try:
         yield
     except InvalidImage as exc:

@@ -41,7 +41,7 @@ def orientation(exif: bytes) -> int:
     Return the Exif orientation, 1 to 8, of a block that begins with a TIFF header.
 
     ``Exif\0\0`` before the header is passed over. A block that is broken or says nothing
-    means 1, upright: damage in a note is no reason to refuse the picture.
+    means 1, upright: damaged metadata is not a reason to refuse the picture.
     """
     exif = exif.removeprefix(_EXIF)
     order = _ORDERS.get(exif[:2])

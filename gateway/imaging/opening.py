@@ -1,11 +1,11 @@
-"""Pillow behind a door: foreign bytes in, a picture or InvalidImage out, within our limits."""
+"""Opening pictures with Pillow within our limits; every failure is an InvalidImage."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
-# Named, so that each format is there from the start and Pillow need not search for it.
+# Imported by name, so that Pillow does not have to search for its plugins.
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -23,9 +23,9 @@ from gateway.imaging import avif, jpeg, png
 
 MOST_PIXELS = 100_000_000
 
-# Pillow's own limit warns at 89 and refuses at 179 million; ours refuses, before any decoding.
+# Pillow's own limit warns at 89 and refuses at 179 million; ours refuses before decoding.
 Image.MAX_IMAGE_PIXELS = None
-# A damaged note beside a good picture is nothing that an operator has to see.
+# Damaged metadata beside a good picture does not concern the operator.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 PLUGINS = (
@@ -46,12 +46,12 @@ _MOST_OF_A_TILE = 4_194_304
 
 
 @contextmanager
-def reading(error: type[GatewayError] = InvalidImage, message: str = "") -> Iterator[None]:
+def decoder_errors(error: type[GatewayError] = InvalidImage, message: str = "") -> Iterator[None]:
     """
-    Turn whatever a decoder raises over foreign bytes into *error*.
+    Raise *error* for whatever a decoder raises.
 
-    Pillow's decoders have no closed list of what they raise: ValueError, struct.error,
-    IndexError, MemoryError … each means the same here. So keep the block small.
+    Pillow's decoders may raise ValueError, struct.error, IndexError, MemoryError and others;
+    all mean the same here. Keep the block small.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def reading(error: type[GatewayError] = InvalidImage, message: str = "") -> Iter
 
 
 @contextmanager
-def opened(content: bytes, name: str) -> Iterator[Image.Image]:
+def open_picture(content: bytes, name: str) -> Iterator[Image.Image]:
     """
     Open *content* as the format *name*; its pixels are not decoded yet.
 
@@ -71,7 +71,7 @@ def opened(content: bytes, name: str) -> Iterator[Image.Image]:
     """
     if name == "AVIF":
         content = avif.first_picture(content)
-    with reading():
+    with decoder_errors():
         picture = Image.open(BytesIO(content), formats=(name,))
     with picture:
         check_size(Size(*picture.size))
@@ -82,7 +82,7 @@ def opened(content: bytes, name: str) -> Iterator[Image.Image]:
 
 def _check_tiles(picture: TiffImagePlugin.TiffImageFile) -> None:
     """Refuse a tile far larger than the picture: its decoder makes room for all of it."""
-    with reading():
+    with decoder_errors():
         tile = int(picture.tag_v2.get(_TILE_WIDTH, 0)) * int(picture.tag_v2.get(_TILE_LENGTH, 0))
     if tile > max(2 * picture.width * picture.height, _MOST_OF_A_TILE):
         raise InvalidImage("its tiles are far larger than the picture")

@@ -1,4 +1,4 @@
-"""Pixels made plain: RGB of 8 bits, upright, without transparency."""
+"""Pixels: made upright, flat and RGB of 8 bits, and encoded."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -24,27 +24,27 @@ _STRIP = 256
 """Rows."""
 
 
-def turned(picture: Image.Image, orientation: int) -> Image.Image:
+def turn_upright(picture: Image.Image, orientation: int) -> Image.Image:
     """Return *picture* upright; *orientation* is Exif's, 1 to 8."""
     turn = _TURNS.get(orientation)
     return picture if turn is None else picture.transpose(turn)
 
 
-def flattened(picture: Image.Image, background: Colour, profile: bytes = b"") -> Image.Image:
+def flatten(picture: Image.Image, background: Colour, profile: bytes = b"") -> Image.Image:
     """
     Return *picture* as RGB in sRGB, its transparent parts showing *background*.
 
     *profile* is the ICC profile of its colours; empty where they are sRGB's.
 
     Raises:
-        InvalidImage: its numbers are floats, whose white nobody knows.
+        InvalidImage: its numbers are floats, whose white is not defined.
     """
     plain = picture.mode == "RGB" and not picture.has_transparency_data
     if plain and not colour.differs(profile, "RGB"):
         return picture
 
     def flat(strip: Image.Image) -> Image.Image:
-        rgb = colour.in_srgb(_eight_bits(strip), profile)
+        rgb = colour.to_srgb(_eight_bits(strip), profile)
         if not strip.has_transparency_data:
             return rgb
         canvas = Image.new("RGB", strip.size, background)
@@ -54,11 +54,11 @@ def flattened(picture: Image.Image, background: Colour, profile: bytes = b"") ->
     return _by_strips(picture, "RGB", flat)
 
 
-def with_alpha(picture: Image.Image, profile: bytes = b"") -> Image.Image:
+def to_rgba(picture: Image.Image, profile: bytes = b"") -> Image.Image:
     """Return *picture* as RGBA in sRGB, as transparent as it is."""
 
     def clear(strip: Image.Image) -> Image.Image:
-        rgb = colour.in_srgb(_eight_bits(strip), profile)
+        rgb = colour.to_srgb(_eight_bits(strip), profile)
         return Image.merge("RGBA", (*rgb.split(), _alpha(strip)))
 
     return _by_strips(picture, "RGBA", clear)
@@ -98,7 +98,7 @@ def _alpha_of_sixteen_bits(gray: Image.Image, clear: int) -> Image.Image:
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Return *picture* in 8 bits and without transparency, its colours as they are."""
     if picture.mode in _SIXTEEN_BITS:
-        # Pillow would cut values off at 255, and make nearly everything white.
+        # Pillow would clip values at 255, which makes nearly everything white.
         return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     if picture.mode == "F":
         raise InvalidImage("its pixels are floating-point numbers; send 8 or 16 bits")

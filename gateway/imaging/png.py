@@ -1,4 +1,4 @@
-"""PNG seen from outside: its chunks, and the file without those that no decoder needs."""
+"""PNG without decoding: its chunks, and the file without those that no decoder needs."""
 
 import struct
 import zlib
@@ -81,7 +81,7 @@ def _profile_of_numbers(gamma: bytes, primaries: bytes) -> bytes:
         return icc.profile_of(icc.SRGB, curve)
 
 
-def stripped(content: bytes) -> bytes:
+def strip_metadata(content: bytes) -> bytes:
     """Return the same picture without metadata."""
     kept = (content[part.start : part.end] for part in _chunks(content) if part.name in _NEEDED)
     return b"".join((content[:_SIGNATURE_BYTES], *kept))
@@ -100,8 +100,11 @@ def check_sums(content: bytes) -> None:
         name = chunk.name
         if chunk.end > len(content):
             break
-        told = int.from_bytes(view[chunk.end - 4 : chunk.end], "big")
-        if chunk.name in _CRITICAL and zlib.crc32(view[chunk.start + 4 : chunk.end - 4]) != told:
+        checksum = int.from_bytes(view[chunk.end - 4 : chunk.end], "big")
+        if (
+            chunk.name in _CRITICAL
+            and zlib.crc32(view[chunk.start + 4 : chunk.end - 4]) != checksum
+        ):
             raise InvalidImage("it is damaged: a checksum is wrong")
     if name != b"IEND" or chunk.end > len(content):
         raise InvalidImage("it is cut short")

@@ -1,4 +1,4 @@
-"""WEBP seen from outside: its canvas, its chunks, and the file without metadata."""
+"""WEBP without decoding: its canvas, its chunks, and the file without metadata."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -68,7 +68,7 @@ def _end(content: bytes) -> int:
     return min(len(content), length + length % 2)
 
 
-def stripped(content: bytes) -> bytes:
+def strip_metadata(content: bytes) -> bytes:
     """Return the same picture without Exif, XMP and private chunks."""
     kept = [
         _without_flags(content[chunk.start : chunk.end])

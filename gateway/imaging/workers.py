@@ -1,4 +1,4 @@
-"""Pictures off the event loop: a few threads, bounded waits, and the number of the culprit."""
+"""Picture work in a few threads, with bounded waits; errors name the picture by number."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -13,41 +13,41 @@ from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
 from gateway.imaging.cost import MEMORY, SMALLEST, check_pixels, cost_of
-from gateway.imaging.finish import finished, finishing_cost, is_finished, thumbnail
+from gateway.imaging.finish import finish_picture, finishing_cost, is_finished, thumbnail
 from gateway.imaging.fit import (
     Aim,
-    as_it_is,
-    broken_rules,
-    drawn_anew,
+    fit_without_decoding,
     frame_of,
     keeps_pixels,
-    without_drawing,
+    pass_through,
+    reencode,
+    violated_rules,
 )
 from gateway.imaging.formats import JPEG, format_of
-from gateway.imaging.inspect import Inspected, inspect, is_decoded, verify
-from gateway.imaging.mask import check_mask, has_clear_parts, laid_over, laying_cost, masked_cost
-from gateway.imaging.turns import SMALL, Stand, Turns
+from gateway.imaging.inspect import Inspected, inspect, needs_decoding, verify
+from gateway.imaging.mask import check_mask, has_clear_parts, lay_over, lay_over_cost, mask_cost
+from gateway.imaging.slots import SMALL, DecodeSlots, SlotClaim
 
 _Result = TypeVar("_Result")
 
 _IMAGE = "Invalid image file or mode for image {}"  # OpenAI's words (openai.md 4)
 _INLINE_BYTES = 64_000
-_LOOKS = 20  # at a decoder, over the time that it may take
+_CHECKS = 20  # waits that the seconds of one picture are divided into
 _INLINE_PIXELS = 1_100_000
-"""A JPEG up to both is decoded in under a millisecond: less than a thread costs to ask."""
+"""A JPEG up to both is decoded in under a millisecond: faster than a thread is reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    What decoding may take.
+    What decoding may use.
 
     Attributes:
-        threads: Pictures at once; one more for a tenant that has none.
+        threads: Pictures at a time; one more for a tenant that has none.
         memory: Bytes for all large pictures together.
-        waiting: Pictures of one tenant that may stand in line.
-        decode: Seconds for one picture; a thread cannot be stopped, so it only stops being
-            waited for.
+        waiting: Pictures of one tenant that may wait.
+        decode: Seconds for one picture; then the wait ends, though the thread cannot be
+            stopped.
     """
 
     threads: int = 2
@@ -58,20 +58,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is to be done to each picture of an edit, and for whom."""
+    """What to do to each picture of an edit, and for which tenant."""
 
     aim: Aim
     fit: bool
-    stand: Stand
+    claim: SlotClaim
 
 
 class Imaging:
-    """Pillow's work, done in threads; Pillow lets go of the interpreter while it decodes."""
+    """Runs Pillow in threads, since it releases the interpreter lock while it decodes (D101)."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.threads + 1, thread_name_prefix="imaging")
-        self._turns = Turns(limits.threads, limits.memory, limits.waiting)
+        self._slots = DecodeSlots(limits.threads, limits.memory, limits.waiting)
 
     async def check(
         self,
@@ -81,56 +81,56 @@ class Imaging:
         patience: float | None = None,
     ) -> tuple[Picture, ...]:
         """
-        Decode each picture, and bring it into the rules of *inputs* if *tenant* has ``fit``.
+        Decode each picture, and fit it to the rules of *inputs* if *tenant* has ``fit``.
 
-        One after another, so that a client holds one thread and the first bad picture is
-        the one that is named. A picture by URL is passed on unread, and counts.
+        One after another, so that a client uses one thread and the error names the first bad
+        picture. A picture by URL is passed on unread, and counts.
 
         Raises:
             InvalidImage: names the picture, counted from 1, and the reason or rule.
             Overloaded: no thread came free within *patience* seconds.
         """
-        stand = Stand.of(tenant.name, patience)
+        claim = SlotClaim.of(tenant.name, patience)
         aim = Aim(inputs, tenant.metadata is MetadataRule.KEEP)
-        job = _Job(aim, tenant.fit, stand)
+        job = _Job(aim, tenant.fit, claim)
         checked = []
         for number, picture in enumerate(pictures, start=1):
             if picture.url:
                 checked.append(picture)
                 continue
-            with _naming(_IMAGE.format(number)):
-                checked.append(await self._fitted(picture.content, job))
+            with _named_picture(_IMAGE.format(number)):
+                checked.append(await self._check_one(picture.content, job))
         return tuple(checked)
 
     async def check_mask(
         self, kept: MaskSource, tenant: Tenant, patience: float | None = None
     ) -> Size:
         """As gateway.imaging.mask.check_mask; raises Overloaded as check does."""
-        stand = Stand.of(tenant.name, patience)
-        with _naming("Invalid mask", "mask"):
-            cost = await self._run(lambda: masked_cost(kept.mask, kept.original), stand, SMALL)
-            return await self._run(lambda: check_mask(kept.mask, kept.original), stand, cost)
+        claim = SlotClaim.of(tenant.name, patience)
+        with _named_picture("Invalid mask", "mask"):
+            cost = await self._run(lambda: mask_cost(kept.mask, kept.original), claim, SMALL)
+            return await self._run(lambda: check_mask(kept.mask, kept.original), claim, cost)
 
     async def has_clear_parts(
         self, content: bytes, tenant: Tenant, patience: float | None = None
     ) -> bool:
         """As gateway.imaging.mask.has_clear_parts; raises Overloaded as check does."""
-        stand = Stand.of(tenant.name, patience)
-        with _naming(_IMAGE.format(1)):
-            seen = await self._run(lambda: inspect(content), stand, SMALL)
-            if not seen.has_alpha:
+        claim = SlotClaim.of(tenant.name, patience)
+        with _named_picture(_IMAGE.format(1)):
+            inspected = await self._run(lambda: inspect(content), claim, SMALL)
+            if not inspected.has_alpha:
                 return False
-            cost = cost_of(seen, seen.size)
-            return await self._run(lambda: has_clear_parts(content), stand, cost)
+            cost = cost_of(inspected, inspected.size)
+            return await self._run(lambda: has_clear_parts(content), claim, cost)
 
     async def lay_over(
         self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
     ) -> bytes:
         """As gateway.imaging.mask.laid_over; raises Overloaded as check does."""
-        stand = Stand.of(tenant.name, patience)
-        with _naming("Invalid markup", "markup"):
-            cost = await self._run(lambda: laying_cost(original, markup), stand, SMALL)
-            return await self._run(lambda: laid_over(original, markup), stand, cost)
+        claim = SlotClaim.of(tenant.name, patience)
+        with _named_picture("Invalid markup", "markup"):
+            cost = await self._run(lambda: lay_over_cost(original, markup), claim, SMALL)
+            return await self._run(lambda: lay_over(original, markup), claim, cost)
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         """As gateway.imaging.finish.is_finished."""
@@ -142,24 +142,24 @@ class Imaging:
         """
         As gateway.imaging.finish.finished.
 
-        It waits for a thread as long as it takes and is never refused: this is paid for.
+        It waits for a thread without a limit and is never refused: the picture is paid for.
         """
         if is_finished(picture, form):
             return picture
-        stand = Stand(tenant)
-        cost = await self._in_turn(lambda: finishing_cost(picture, kept), stand, SMALL)
+        claim = SlotClaim(tenant)
+        cost = await self._run_to_end(lambda: finishing_cost(picture, kept), claim, SMALL)
         cost = min(cost, self._limits.memory)
-        return await self._in_turn(lambda: finished(picture, form, kept), stand, cost)
+        return await self._run_to_end(lambda: finish_picture(picture, form, kept), claim, cost)
 
     async def thumbnail(self, content: bytes) -> bytes | None:
-        """As gateway.imaging.finish.thumbnail; None without room at once, or if it cannot be."""
-        if self._turns.busy:
+        """As gateway.imaging.finish.thumbnail; None if all threads are busy, or on an error."""
+        if self._slots.busy:
             return None
-        stand = Stand.of("", 0.0)
+        claim = SlotClaim.of("", 0.0)
         try:
-            seen = await self._run(lambda: inspect(content), stand, SMALL)
-            cost = cost_of(seen, SMALLEST)
-            return await self._run(lambda: thumbnail(content), stand, cost)
+            inspected = await self._run(lambda: inspect(content), claim, SMALL)
+            cost = cost_of(inspected, SMALLEST)
+            return await self._run(lambda: thumbnail(content), claim, cost)
         except GatewayError:
             return None
 
@@ -170,64 +170,66 @@ class Imaging:
         await self.close()
 
     async def close(self) -> None:
-        """Let running work end in its thread; what waits is forgotten."""
+        """Let running work end in its thread; drop what waits."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _fitted(self, content: bytes, job: _Job) -> Picture:
+    async def _check_one(self, content: bytes, job: _Job) -> Picture:
         if _is_light(content):
             inspected = inspect(content)
             if _is_quick(inspected, job.aim.inputs):
                 return _check(content, inspected, job)
-        inspected = await self._run(lambda: inspect(content), job.stand, SMALL)
+        inspected = await self._run(lambda: inspect(content), job.claim, SMALL)
         cost = _cost(content, inspected, job)
-        return await self._run(lambda: _check(content, inspected, job), job.stand, cost)
+        return await self._run(lambda: _check(content, inspected, job), job.claim, cost)
 
-    async def _run(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
-        cost = min(cost, self._limits.memory)  # what takes more is refused by the work itself
-        running = await self._begun(work, stand, cost)
-        # Many short waits: a process that was stopped meanwhile has missed one of them, and
-        # the picture is not to blame.
-        for _ in range(_LOOKS):
-            done, _ = await asyncio.wait([running], timeout=self._limits.decode / _LOOKS)
+    async def _run(self, work: Callable[[], _Result], claim: SlotClaim, cost: int) -> _Result:
+        cost = min(cost, self._limits.memory)  # the work itself refuses what takes more
+        running = await self._start(work, claim, cost)
+        # Many short waits: a process that was suspended misses one of them only, and the
+        # picture is not refused for it.
+        for _ in range(_CHECKS):
+            done, _ = await asyncio.wait([running], timeout=self._limits.decode / _CHECKS)
             if done:
                 return running.result()
         raise InvalidImage("it takes too long to decode")
 
-    async def _in_turn(self, work: Callable[[], _Result], stand: Stand, cost: int) -> _Result:
-        return await asyncio.shield(await self._begun(work, stand, cost))
+    async def _run_to_end(
+        self, work: Callable[[], _Result], claim: SlotClaim, cost: int
+    ) -> _Result:
+        return await asyncio.shield(await self._start(work, claim, cost))
 
-    async def _begun(
-        self, work: Callable[[], _Result], stand: Stand, cost: int
+    async def _start(
+        self, work: Callable[[], _Result], claim: SlotClaim, cost: int
     ) -> asyncio.Future[_Result]:
-        """Wait for a turn, then begin; it runs to its end whoever waits for it."""
-        await self._turns.take(stand, cost)
+        """Wait for a slot, then start *work*, which runs to its end even if cancelled."""
+        await self._slots.take(claim, cost)
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
 
         def ended(done: asyncio.Future[_Result]) -> None:
             # The thread is free when the work ends, not when its client leaves.
-            self._turns.give_back(stand.tenant, cost)
+            self._slots.release(claim.tenant, cost)
             with suppress(asyncio.CancelledError):
-                done.exception()  # perhaps nobody is there any more to hear of it
+                done.exception()  # the caller may have been cancelled
 
         running.add_done_callback(ended)
         return running
 
 
 def _cost(content: bytes, inspected: Inspected, job: _Job) -> int:
-    """Return the bytes that it takes to check *content*; InvalidImage if it is not to be."""
-    _refuse_if_broken(content, inspected, job)
+    """Return the bytes of memory that checking takes; raises InvalidImage for a refusal."""
+    _check_rules(content, inspected, job)
     inputs = job.aim.inputs
-    if _passes(content, inspected, job):
-        if not is_decoded(content, inspected):
+    if _passes_through(content, inspected, job):
+        if not needs_decoding(content, inspected):
             return 0
         check_pixels(inspected)
         return cost_of(inspected, SMALLEST)
     check_pixels(inspected)
-    return cost_of(inspected, inspected.lying(frame_of(inspected.upright, inputs).drawn))
+    return cost_of(inspected, inspected.as_stored(frame_of(inspected.upright, inputs).drawn))
 
 
-def _passes(content: bytes, inspected: Inspected, job: _Job) -> bool:
-    """Tell whether the picture goes on without being re-encoded."""
+def _passes_through(content: bytes, inspected: Inspected, job: _Job) -> bool:
+    """Return whether the picture is sent on without being re-encoded."""
     if not job.fit:
         return not inspected.foreign_colours
     inputs = job.aim.inputs
@@ -235,23 +237,23 @@ def _passes(content: bytes, inspected: Inspected, job: _Job) -> bool:
 
 
 def _check(content: bytes, inspected: Inspected, job: _Job) -> Picture:
-    """Return *content* as it may go upstream, all of it decoded; InvalidImage if it may not."""
-    _refuse_if_broken(content, inspected, job)
+    """Return *content* as it may go upstream, verified; raises InvalidImage if it may not."""
+    _check_rules(content, inspected, job)
     aim = job.aim
     if not job.fit and not inspected.foreign_colours:
         verify(content, inspected)
-        return as_it_is(content, inspected, aim)
-    if fitted := without_drawing(content, inspected, aim):
+        return pass_through(content, inspected, aim)
+    if fitted := fit_without_decoding(content, inspected, aim):
         verify(content, inspected)
         return fitted
-    return drawn_anew(content, inspected, aim)
+    return reencode(content, inspected, aim)
 
 
-def _refuse_if_broken(content: bytes, inspected: Inspected, job: _Job) -> None:
-    """Refuse a picture against the rules of the model, where it may not be fitted."""
+def _check_rules(content: bytes, inspected: Inspected, job: _Job) -> None:
+    """Refuse a picture that breaks the model's rules if the tenant has no ``fit``."""
     inputs = job.aim.inputs
-    if not job.fit and (rules := broken_rules(inspected, len(content), inputs)):
-        raise InvalidImage("it " + ", and ".join(rule.said(inputs) for rule in rules))
+    if not job.fit and (rules := violated_rules(inspected, len(content), inputs)):
+        raise InvalidImage("it " + ", and ".join(rule.text_for(inputs) for rule in rules))
 
 
 def _is_light(content: bytes) -> bool:
@@ -269,8 +271,8 @@ def _is_quick(inspected: Inspected, inputs: Inputs) -> bool:
 
 
 @contextmanager
-def _naming(what: str, param: str = "image") -> Iterator[None]:
-    """Say of which picture it is that something is wrong, unless that is said."""
+def _named_picture(what: str, param: str = "image") -> Iterator[None]:
+    """Name the picture in an InvalidImage, unless it is named already."""
     try:
         yield
     except InvalidImage as exc:

@@ -24,8 +24,10 @@ def position(picture: bytes) -> dict[int, object]:
 @pytest.mark.parametrize(
     ("said", "sent", "told"),
     [
-        pytest.param({}, jpeg.stripped(GPS), "1:metadata_removed", id="by-default"),
-        pytest.param({"metadata": "strip"}, jpeg.stripped(GPS), "1:metadata_removed", id="strip"),
+        pytest.param({}, jpeg.strip_metadata(GPS), "1:metadata_removed", id="by-default"),
+        pytest.param(
+            {"metadata": "strip"}, jpeg.strip_metadata(GPS), "1:metadata_removed", id="strip"
+        ),
         pytest.param({"metadata": "keep"}, GPS, None, id="keep"),
     ],
 )

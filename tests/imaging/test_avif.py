@@ -85,7 +85,7 @@ def file_of(
     return box(b"ftyp", b"avif", bytes(4), b"avifmif1") + meta + behind
 
 
-def lying(content: bytes, side: int) -> bytes:
+def as_stored(content: bytes, side: int) -> bytes:
     """The same file with another size in its boxes."""
     at = content.index(b"ispe") + 8
     return content[:at] + 2 * side.to_bytes(4, "big") + content[at + 8 :]
@@ -245,7 +245,7 @@ def test_a_picture_that_lies_of_its_size() -> None:
     """What a decoder would make counts, not what the box in front says."""
     honest = saved(drawn(1200, 900), "AVIF", speed=10)
 
-    inspected = inspect(lying(honest, 16))
+    inspected = inspect(as_stored(honest, 16))
 
     assert inspected.size == Size(16, 16)
     assert inspected.coded_pixels == 1200 * 900 // 2

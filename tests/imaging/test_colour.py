@@ -8,7 +8,7 @@ from PIL import Image
 
 from gateway.domain.edit import MaskSource, OutputOptions
 from gateway.imaging import colour, icc
-from gateway.imaging.finish import finished
+from gateway.imaging.finish import finish_picture
 from gateway.imaging.formats import heif_readable
 from gateway.imaging.inspect import inspect
 from gateway.imaging.workers import Imaging
@@ -222,7 +222,7 @@ def test_a_mask_is_composed_in_one_space(kind: str, made: str, output_format: st
     result = saved(patches(), "PNG", icc_profile=MADE[made])
     form = OutputOptions(output_format=output_format, composite=True)
 
-    now = colours(finished(result, form, MaskSource(original, hole)))
+    now = colours(finish_picture(result, form, MaskSource(original, hole)))
 
     for place, patch in enumerate(PATCHES):
         space = "Display P3" if place < 2 else SPACES[made]
@@ -236,7 +236,9 @@ def test_a_mask_over_an_iphones_photograph() -> None:
     original = saved(patches(), "HEIF", quality=95, icc_profile=DISPLAY_P3)
     hole = saved(mask((480, 400), (240, 0, 479, 399)))
 
-    made = finished(saved(patches()), OutputOptions(composite=True), MaskSource(original, hole))
+    made = finish_picture(
+        saved(patches()), OutputOptions(composite=True), MaskSource(original, hole)
+    )
 
     now = colours(made)
     for place in (0, 1):
@@ -250,8 +252,8 @@ def test_profiles_from_numbers() -> None:
         (icc.profile_of_codes(12, 13), "Display P3"),
         (icc.adobe_rgb(), "Adobe RGB"),
     ):
-        seen = colour.in_srgb(patches(), profile)
-        now = [seen.getpixel((place * 120 + 60, 200)) for place in range(4)]
+        inspected = colour.to_srgb(patches(), profile)
+        now = [inspected.getpixel((place * 120 + 60, 200)) for place in range(4)]
         for patch, pixel in zip(PATCHES, now, strict=True):
             assert delta_e(lab_of(patch, space), lab_of(pixel)) < 1.0  # type: ignore[arg-type]
 
@@ -267,8 +269,8 @@ def test_the_white_of_an_hdr_picture(transfer: int, white: int) -> None:
     profile = icc.profile_of_codes(9, transfer)
 
     for level in {white, 255}:
-        seen = colour.in_srgb(drawn(1, 1, (level,) * 3), profile)
-        assert min(seen.getpixel((0, 0))) >= 253  # type: ignore[arg-type]
+        inspected = colour.to_srgb(drawn(1, 1, (level,) * 3), profile)
+        assert min(inspected.getpixel((0, 0))) >= 253  # type: ignore[arg-type]
 
 
 def test_a_profile_that_is_too_long_is_not_opened() -> None:

@@ -18,7 +18,7 @@ from tests.imaging.pictures import drawn, saved
 SIDE = 2000
 _MEASURE = """
 import sys
-from gateway.imaging.fit import Aim, drawn_anew
+from gateway.imaging.fit import Aim, reencode
 from gateway.imaging.inspect import inspect
 from tests.imaging.pictures import INPUTS, read, saved, drawn
 import gateway.imaging.pixels
@@ -29,9 +29,9 @@ def peak():
 
 content = open(sys.argv[1], "rb").read()
 small = open(sys.argv[2], "rb").read()
-drawn_anew(small, inspect(small), Aim(INPUTS))
+reencode(small, inspect(small), Aim(INPUTS))
 before = peak()
-drawn_anew(content, inspect(content), Aim(INPUTS))
+reencode(content, inspect(content), Aim(INPUTS))
 print(peak() - before)
 """
 

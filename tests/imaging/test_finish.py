@@ -7,13 +7,13 @@ from PIL import Image
 
 from gateway.domain.edit import MaskSource, OutputOptions, Size
 from gateway.domain.errors import ResultUnavailable
-from gateway.imaging.finish import finished
+from gateway.imaging.finish import finish_picture
 from tests.imaging.pictures import drawn, mask, noise, read, saved
 
 BLUE = (10, 20, 220)
 
 
-def opened(content: bytes) -> Image.Image:
+def open_picture(content: bytes) -> Image.Image:
     with Image.open(BytesIO(content)) as picture:
         picture.load()
         return picture
@@ -25,7 +25,7 @@ def scaled_to(size: Size) -> OutputOptions:
 
 def test_exactly_the_size_that_was_asked_for() -> None:
     """The result is a PNG of that size."""
-    made = opened(finished(saved(drawn(768, 768)), scaled_to(Size(512, 512)), None))
+    made = open_picture(finish_picture(saved(drawn(768, 768)), scaled_to(Size(512, 512)), None))
 
     assert (made.format, made.size) == ("PNG", (512, 512))
     assert made.getpixel((10, 10)) == (200, 60, 40)
@@ -36,7 +36,7 @@ def test_what_is_right_already_is_left_alone(form: OutputOptions) -> None:
     """A PNG of that size already is the same object."""
     content = read("rgb.png")
 
-    assert finished(content, form, None) is content
+    assert finish_picture(content, form, None) is content
 
 
 def test_nothing_is_distorted() -> None:
@@ -44,7 +44,7 @@ def test_nothing_is_distorted() -> None:
     picture = drawn(900, 600, (0, 0, 0))
     picture.paste((255, 255, 255), (150, 0, 750, 600))
 
-    made = opened(finished(saved(picture), scaled_to(Size(300, 300)), None))
+    made = open_picture(finish_picture(saved(picture), scaled_to(Size(300, 300)), None))
 
     assert made.crop((8, 0, 292, 300)).getextrema() == ((255, 255),) * 3
 
@@ -53,7 +53,9 @@ def test_nothing_is_distorted() -> None:
 @pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "icc.jpg"])
 def test_formats(output_format: str, name: str) -> None:
     """The picture comes out in the format that was asked for, of the same size."""
-    made = opened(finished(read(name), OutputOptions(output_format=output_format), None))
+    made = open_picture(
+        finish_picture(read(name), OutputOptions(output_format=output_format), None)
+    )
 
     assert (made.format or "").lower() == output_format
     assert made.size == (480, 400)
@@ -67,7 +69,7 @@ def test_compression_is_quality(output_format: str) -> None:
         for quality in (0, 20, 100, None)
     ]
 
-    lengths = [len(finished(read("photo.avif"), form, None)) for form in forms]
+    lengths = [len(finish_picture(read("photo.avif"), form, None)) for form in forms]
 
     assert lengths[0] < lengths[1] < lengths[2] == lengths[3]
 
@@ -78,7 +80,7 @@ def test_a_masked_result_of_another_size() -> None:
     kept = MaskSource(saved(original), saved(mask((120, 100), (30, 30, 80, 70))))
     form = OutputOptions(scale_to=Size(120, 100), composite=True)
 
-    made = opened(finished(saved(drawn(850, 708, BLUE)), form, kept))
+    made = open_picture(finish_picture(saved(drawn(850, 708, BLUE)), form, kept))
 
     assert (made.format, made.size) == ("PNG", (120, 100))
     assert made.getpixel((50, 50)) == BLUE
@@ -92,4 +94,4 @@ def test_a_masked_result_of_another_size() -> None:
 def test_an_upstreams_broken_picture(name: str, form: OutputOptions) -> None:
     """What cannot be read is the upstream's fault, and no fault of the client's."""
     with pytest.raises(ResultUnavailable, match="The upstream's picture"):
-        finished(read(name), form, None)
+        finish_picture(read(name), form, None)

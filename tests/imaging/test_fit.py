@@ -10,7 +10,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from gateway.domain.edit import Picture, Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.fit import Aim, Frame, broken_rules, drawn_anew, fit, frame_of
+from gateway.imaging.fit import Aim, Frame, fit, frame_of, reencode, violated_rules
 from gateway.imaging.inspect import inspect
 from tests.imaging.pictures import INPUTS, drawn, pixels, read, saved
 
@@ -65,7 +65,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     return max(ImageStat.Stat(ImageChops.difference(one, other)).mean)
 
 
-def opened(content: bytes) -> Image.Image:
+def open_picture(content: bytes) -> Image.Image:
     with Image.open(BytesIO(content)) as picture:
         return picture.convert("RGB")
 
@@ -97,7 +97,7 @@ def test_metadata_goes_without_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_what_does_not_fit_is_drawn_anew(name: str) -> None:
+def test_what_does_not_fit_is_reencode(name: str) -> None:
     """Each other file becomes a JPEG that breaks no rule, and what was done is told."""
     size, adjusted = DRAWN[name]
 
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_drawn_anew(name: str) -> None:
     now = inspect(made.content)
     assert (made.size, made.adjusted, made.media_type) == (size, adjusted, "image/jpeg")
     assert (now.size, now.mode, now.format, now.has_metadata) == (size, "RGB", "JPEG", False)
-    assert broken_rules(now, len(made.content), INPUTS) == []
+    assert violated_rules(now, len(made.content), INPUTS) == []
     assert fitted(made.content).content is made.content
 
 
@@ -120,7 +120,7 @@ def test_it_looks_the_same(name: str) -> None:
     wanted = Image.new("RGB", clear.size, (255, 255, 255))
     wanted.paste(clear, mask=clear.getchannel("A"))
 
-    made = opened(fitted(read(name)).content)
+    made = open_picture(fitted(read(name)).content)
 
     assert difference(made, wanted) < 2
 
@@ -139,7 +139,7 @@ def test_every_turn_is_applied(orientation: int) -> None:
 
     wanted = plain.transpose(Image.Transpose(turns[orientation]))
     assert "rotated" in made.adjusted
-    assert difference(opened(made.content), wanted) < 2
+    assert difference(open_picture(made.content), wanted) < 2
 
 
 def test_background_shows_through() -> None:
@@ -148,14 +148,14 @@ def test_background_shows_through() -> None:
 
     made = fitted(content, Aim(INPUTS, background=(10, 200, 30)))
 
-    pixel = opened(made.content).getpixel((200, 200))
+    pixel = open_picture(made.content).getpixel((200, 200))
     assert isinstance(pixel, tuple)
     assert all(abs(a - b) < 3 for a, b in zip(pixel, (10, 200, 30), strict=True))
 
 
 def test_padding_is_even_and_of_the_background() -> None:
     """A sliver stands in the middle of its canvas."""
-    made = opened(fitted(saved(drawn(1000, 50), "PNG")).content)
+    made = open_picture(fitted(saved(drawn(1000, 50), "PNG")).content)
 
     assert made.size == (1000, 384)
     assert made.getpixel((500, 5)) == (255, 255, 255)
@@ -165,7 +165,7 @@ def test_padding_is_even_and_of_the_background() -> None:
 
 def test_sixteen_bit_gray_keeps_its_shades() -> None:
     """Sixteen bits are scaled to eight, not cut off."""
-    made = opened(fitted(read("gray16.png")).content).convert("L")
+    made = open_picture(fitted(read("gray16.png")).content).convert("L")
 
     shades = [made.getpixel((x, 200)) for x in (0, 120, 240, 360, 479)]
 
@@ -275,7 +275,7 @@ def test_drawing_anew_can_be_asked_for() -> None:
     """A picture that fits comes out as JPEG of the same size, with nothing to tell."""
     content = read("rgb.png")
 
-    made = drawn_anew(content, inspect(content), Aim(INPUTS))
+    made = reencode(content, inspect(content), Aim(INPUTS))
 
     assert (made.size, made.adjusted) == (L, ())
 
@@ -293,11 +293,11 @@ def test_kept_metadata_of_a_turned_picture(name: str) -> None:
     assert pixels(made.content) == pixels(fitted(content).content)
 
 
-def test_kept_metadata_of_a_picture_that_is_drawn_anew() -> None:
+def test_kept_metadata_of_a_picture_that_is_reencode() -> None:
     """Where the pixels cannot stay, the GPS position goes on all the same."""
     content = read("exif_gps.jpg")
 
-    made = drawn_anew(content, inspect(content), Aim(INPUTS, keep_metadata=True))
+    made = reencode(content, inspect(content), Aim(INPUTS, keep_metadata=True))
 
     with Image.open(BytesIO(made.content)) as picture, Image.open(BytesIO(content)) as source:
         position = picture.getexif().get_ifd(ExifTags.IFD.GPSInfo)
@@ -311,4 +311,4 @@ def test_heic() -> None:
 
     assert (made.media_type, made.size) == ("image/jpeg", L)
     assert made.adjusted == ("converted:heif",)
-    assert difference(opened(made.content), opened(read("plain.jpg"))) < 10
+    assert difference(open_picture(made.content), open_picture(read("plain.jpg"))) < 10

@@ -13,7 +13,7 @@ from gateway.imaging.fit import (
     TOO_SMALL,
     TURNED,
     Rule,
-    broken_rules,
+    violated_rules,
 )
 from gateway.imaging.inspect import Inspected
 from tests.imaging.pictures import INPUTS
@@ -49,4 +49,4 @@ GOOD = Inspected("PNG", "image/png", Size(1024, 768), "RGB", has_alpha=False)
 )
 def test_broken_rules(inspected: Inspected, length: int, rules: list[Rule]) -> None:
     """Each rule is broken beyond its limit and not at it."""
-    assert broken_rules(inspected, length, INPUTS) == rules
+    assert violated_rules(inspected, length, INPUTS) == rules

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.fit import Aim, broken_rules, fit
+from gateway.imaging.fit import Aim, fit, violated_rules
 from gateway.imaging.formats import heif_readable
 from gateway.imaging.inspect import inspect, verify
 from gateway.imaging.mask import check_mask
@@ -65,7 +65,7 @@ def checked(content: bytes) -> None:
     made = fit(content, inspected, Aim(INPUTS))
     if made.content is not content:
         assert len(made.content) <= INPUTS.most_bytes
-        assert broken_rules(inspect(made.content), len(made.content), INPUTS) == []
+        assert violated_rules(inspect(made.content), len(made.content), INPUTS) == []
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
@@ -98,9 +98,9 @@ def test_a_heic_that_lies_of_its_size() -> None:
         pytest.skip("pillow-heif is not installed")
     content = saved(drawn(640, 480), "HEIF")
     at = content.index(b"ispe") + 8
-    lying = content[:at] + 2 * (16).to_bytes(4, "big") + content[at + 8 :]
+    as_stored = content[:at] + 2 * (16).to_bytes(4, "big") + content[at + 8 :]
 
     with pytest.raises(InvalidImage) as caught:
-        verify(lying, inspect(lying))
+        verify(as_stored, inspect(as_stored))
 
     assert "limit exceeded" in str(caught.value.__cause__)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage
-from gateway.imaging import inspect as room
+from gateway.imaging import inspect as module
 from gateway.imaging.formats import heif_readable
 from gateway.imaging.inspect import Inspected, inspect, pixels_of
 from tests.imaging.pictures import NAMES, drawn, read, saved
@@ -98,7 +98,7 @@ def test_broken_head(name: str) -> None:
 
 def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pillow-heif an iPhone's photograph is refused with what to do."""
-    monkeypatch.setattr(room, "heif_readable", lambda: False)
+    monkeypatch.setattr(module, "heif_readable", lambda: False)
 
     with pytest.raises(InvalidImage, match=r"install 'wan-gateway\[heic\]', or send JPEG, PNG"):
         inspect(read("photo.heic"))
@@ -129,9 +129,9 @@ def test_sixteen_bits_with_transparency() -> None:
 
 def test_upright_size() -> None:
     """From orientation 5 on, width and height change places."""
-    lying, upright = inspect(read("exif_6.jpg")), inspect(read("exif_3.jpg"))
+    as_stored, upright = inspect(read("exif_6.jpg")), inspect(read("exif_3.jpg"))
 
-    assert (lying.size, lying.upright) == (L, P)
+    assert (as_stored.size, as_stored.upright) == (L, P)
     assert (upright.size, upright.upright) == (L, L)
 
 

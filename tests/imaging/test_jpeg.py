@@ -32,7 +32,7 @@ def test_what_no_decoder_needs_is_removed(marker: int, data: bytes) -> None:
     """A segment that may tell about the client is seen and cut out, and nothing else."""
     content = with_segment(marker, data)
 
-    found, clean = jpeg.metadata(content), jpeg.stripped(content)
+    found, clean = jpeg.metadata(content), jpeg.strip_metadata(content)
 
     assert found.present
     assert clean == PLAIN
@@ -50,7 +50,7 @@ def test_what_colours_need_stays(marker: int, data: bytes) -> None:
     """A segment that changes how pixels look is not metadata."""
     content = with_segment(marker, data)
 
-    found, clean = jpeg.metadata(content), jpeg.stripped(content)
+    found, clean = jpeg.metadata(content), jpeg.strip_metadata(content)
 
     assert not found.present
     assert clean == content
@@ -111,8 +111,8 @@ def test_notes_behind_the_first_scan_are_removed(name: str, place: Callable[[byt
     noted = content[:at] + NOTES + content[at:]
 
     assert jpeg.metadata(noted).present
-    assert jpeg.stripped(noted).replace(NOTES[-9:], b"") == content
-    assert b"Ada" not in jpeg.stripped(noted)
+    assert jpeg.strip_metadata(noted).replace(NOTES[-9:], b"") == content
+    assert b"Ada" not in jpeg.strip_metadata(noted)
     assert not jpeg.metadata(content).present
 
 
@@ -135,13 +135,13 @@ def test_endless_segments_behind_the_first_scan_are_refused() -> None:
 
 def test_a_missing_end_keeps_everything() -> None:
     """A file without an end marker is kept to its last byte."""
-    assert jpeg.stripped(PLAIN[:-2]) == PLAIN[:-2]
+    assert jpeg.strip_metadata(PLAIN[:-2]) == PLAIN[:-2]
     assert jpeg.metadata(PLAIN[:-2]).rest == 0
 
 
 def test_a_file_of_nothing_but_a_start_stays() -> None:
     """Where no segment is found, nothing is cut."""
-    assert jpeg.stripped(b"\xff\xd8\xff\xd9") == b"\xff\xd8\xff\xd9"
+    assert jpeg.strip_metadata(b"\xff\xd8\xff\xd9") == b"\xff\xd8\xff\xd9"
 
 
 def test_fill_bytes_before_a_marker_are_passed_over() -> None:
@@ -155,7 +155,7 @@ def test_pixels_stay_when_metadata_goes() -> None:
     """Without Exif, XMP and comment the picture decodes to the same pixels."""
     content = read("exif_gps.jpg")
 
-    clean = jpeg.stripped(content)
+    clean = jpeg.strip_metadata(content)
 
     assert b"Ada" not in clean
     assert b"ICC_PROFILE" in clean

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.mask import laid_over, laying_cost
+from gateway.imaging.mask import lay_over, lay_over_cost
 from gateway.imaging.workers import Imaging
 from tests.imaging.pictures import FITS, drawn, mask, read, saved
 
@@ -20,7 +20,7 @@ def guide(size: tuple[int, int] = (480, 400)) -> Image.Image:
     return picture
 
 
-def opened(content: bytes) -> Image.Image:
+def open_picture(content: bytes) -> Image.Image:
     with Image.open(BytesIO(content)) as picture:
         picture.load()
         return picture
@@ -31,7 +31,9 @@ async def test_the_guide_is_seen_in_the_picture() -> None:
     """What is drawn covers the picture; what is transparent does not."""
     imaging = Imaging()
 
-    made = opened(await imaging.lay_over(saved(drawn(480, 400, RED), "JPEG"), saved(guide()), FITS))
+    made = open_picture(
+        await imaging.lay_over(saved(drawn(480, 400, RED), "JPEG"), saved(guide()), FITS)
+    )
 
     await imaging.close()
     assert (made.format, made.size) == ("JPEG", (480, 400))
@@ -41,16 +43,16 @@ async def test_the_guide_is_seen_in_the_picture() -> None:
 
 def test_an_original_with_transparency_keeps_it() -> None:
     """Until the model's rules say what becomes of that."""
-    made = opened(laid_over(read("rgba.png"), saved(guide())))
+    made = open_picture(lay_over(read("rgba.png"), saved(guide())))
 
     assert made.mode == "RGBA"
-    assert made.getpixel((240, 250)) == opened(read("rgba.png")).getpixel((240, 250))
+    assert made.getpixel((240, 250)) == open_picture(read("rgba.png")).getpixel((240, 250))
     assert made.getpixel((150, 150)) == (*GREEN, 255)
 
 
 def test_a_turned_original_stands_upright() -> None:
     """The guide lies on the picture as a person sees it."""
-    made = opened(laid_over(read("exif_6.jpg"), saved(guide((400, 480)))))
+    made = open_picture(lay_over(read("exif_6.jpg"), saved(guide((400, 480)))))
 
     assert made.size == (400, 480)
     assert made.getpixel((150, 150)) == pytest.approx(GREEN, abs=6)
@@ -95,5 +97,5 @@ def test_what_is_refused(original: bytes, markup: bytes, param: str, says: str) 
 
 
 def _both(original: bytes, markup: bytes) -> bytes:
-    laying_cost(original, markup)
-    return laid_over(original, markup)
+    lay_over_cost(original, markup)
+    return lay_over(original, markup)

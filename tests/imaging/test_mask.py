@@ -125,8 +125,8 @@ def test_a_turned_original_stands_upright() -> None:
     """An original with Exif orientation is kept as a person sees it."""
     original = read("exif_6.png")
     hole = saved(mask((400, 480), (100, 100, 200, 200)))
-    with Image.open(BytesIO(original)) as lying:
-        upright = lying.convert("RGB").transpose(Image.Transpose.ROTATE_270)
+    with Image.open(BytesIO(original)) as as_stored:
+        upright = as_stored.convert("RGB").transpose(Image.Transpose.ROTATE_270)
 
     made = mixed(original, drawn(400, 480), hole)
 

@@ -39,10 +39,10 @@ def test_orientation(exif: bytes, turn: int) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_upright(order: str) -> None:
     """A block keeps all that it says but the orientation, behind the prefix of a JPEG."""
-    said = block(order, (0x010F, 9), (0x0112, 6), (0x0128, 2))
+    exif = block(order, (0x010F, 9), (0x0112, 6), (0x0128, 2))
 
-    assert upright(said) == b"Exif\x00\x00" + block(order, (0x010F, 9), (0x0112, 1), (0x0128, 2))
-    assert upright(b"Exif\x00\x00" + said) == upright(said)
+    assert upright(exif) == b"Exif\x00\x00" + block(order, (0x010F, 9), (0x0112, 1), (0x0128, 2))
+    assert upright(b"Exif\x00\x00" + exif) == upright(exif)
 
 
 def test_upright_where_nothing_is_told() -> None:

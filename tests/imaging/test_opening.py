@@ -7,14 +7,14 @@ import pytest
 from gateway.domain.edit import Size
 from gateway.domain.errors import InvalidImage, ResultUnavailable
 from gateway.imaging.inspect import inspect
-from gateway.imaging.opening import check_cost, check_size, opened, reading
+from gateway.imaging.opening import check_cost, check_size, decoder_errors, open_picture
 from tests.imaging.pictures import read
 
 
 @pytest.mark.parametrize("raised", [ValueError, IndexError, MemoryError, SyntaxError, KeyError])
 def test_whatever_a_decoder_raises_is_an_invalid_image(raised: type[Exception]) -> None:
     """A decoder's exception comes out as InvalidImage, its cause kept."""
-    with pytest.raises(InvalidImage, match="damaged or cut short") as caught, reading():
+    with pytest.raises(InvalidImage, match="damaged or cut short") as caught, decoder_errors():
         raise raised
 
     assert isinstance(caught.value.__cause__, raised)
@@ -22,7 +22,7 @@ def test_whatever_a_decoder_raises_is_an_invalid_image(raised: type[Exception]) 
 
 def test_a_reason_is_kept() -> None:
     """A refusal from inside goes through as it is."""
-    with pytest.raises(InvalidImage, match="too odd"), reading():
+    with pytest.raises(InvalidImage, match="too odd"), decoder_errors():
         raise InvalidImage("too odd")
 
 
@@ -30,7 +30,7 @@ def test_the_upstreams_picture_is_not_the_customers_fault() -> None:
     """The same damage in a result becomes the error that was named."""
     with (
         pytest.raises(ResultUnavailable, match="theirs"),
-        reading(ResultUnavailable, "theirs"),
+        decoder_errors(ResultUnavailable, "theirs"),
     ):
         raise InvalidImage("damaged")
 
@@ -55,7 +55,7 @@ def test_hundred_million_pixels_pass() -> None:
 
 def test_only_the_named_format_is_tried() -> None:
     """A picture is not opened by another decoder than its signature's."""
-    with pytest.raises(InvalidImage), opened(read("rgb.png"), "JPEG"):
+    with pytest.raises(InvalidImage), open_picture(read("rgb.png"), "JPEG"):
         pass
 
 

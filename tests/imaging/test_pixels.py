@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gateway.domain.errors import InvalidImage
-from gateway.imaging.pixels import alpha, flattened, turned, with_alpha
+from gateway.imaging.pixels import alpha, flatten, to_rgba, turn_upright
 from tests.imaging.pictures import saved
 from tests.imaging.profiles import DISPLAY_P3
 
@@ -32,7 +32,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 )
 def test_flattened(mode: str, colour: Any, rgb: tuple[int, int, int]) -> None:
     """Every mode becomes RGB of 8 bits."""
-    made = flattened(Image.new(mode, (4, 4), colour), WHITE)
+    made = flatten(Image.new(mode, (4, 4), colour), WHITE)
 
     assert made.mode == "RGB"
     assert made.getpixel((1, 1)) == rgb
@@ -42,8 +42,8 @@ def test_rgb_is_not_copied() -> None:
     """What is RGB already is the same object: a copy would cost its memory again."""
     picture = Image.new("RGB", (4, 4))
 
-    assert flattened(picture, WHITE) is picture
-    assert turned(picture, 1) is picture
+    assert flatten(picture, WHITE) is picture
+    assert turn_upright(picture, 1) is picture
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_a_useless_profile_is_passed_over(profile: bytes) -> None:
     """Where the profile cannot be used, the plain conversion is."""
     picture = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
 
-    assert flattened(picture, WHITE, profile).getpixel((1, 1)) == (255, 0, 0)
+    assert flatten(picture, WHITE, profile).getpixel((1, 1)) == (255, 0, 0)
 
 
 def test_a_profile_of_another_kind_says_nothing() -> None:
     """A screen's profile in a picture of four inks does not change it."""
     picture = Image.new("CMYK", (4, 4), (0, 195, 215, 55))
 
-    made = flattened(picture, WHITE, DISPLAY_P3)
+    made = flatten(picture, WHITE, DISPLAY_P3)
 
     assert made.tobytes() == picture.convert("RGB").tobytes()
 
@@ -73,14 +73,14 @@ def test_a_transparent_gray_of_16_bits() -> None:
         BytesIO(saved(Image.frombytes("I;16", (4, 1), values), transparency=0x6D00))
     ) as picture:
         assert alpha(picture).tobytes() == b"\xff\x00\xff\xff"
-        assert flattened(picture, WHITE).getpixel((1, 0)) == WHITE
-        assert with_alpha(picture).getpixel((0, 0)) == (108, 108, 108, 255)
+        assert flatten(picture, WHITE).getpixel((1, 0)) == WHITE
+        assert to_rgba(picture).getpixel((0, 0)) == (108, 108, 108, 255)
 
 
 def test_floating_point_numbers_are_refused() -> None:
     """Whether 1.0 is white or nearly black is not told, and nobody pays for a black picture."""
     with pytest.raises(InvalidImage, match="floating-point"):
-        flattened(Image.new("F", (4, 4), 0.5), WHITE)
+        flatten(Image.new("F", (4, 4), 0.5), WHITE)
 
 
 @pytest.mark.parametrize("height", [255, 256, 257, 600])
@@ -88,7 +88,7 @@ def test_strips_meet_without_a_seam(height: int) -> None:
     """What is made strip by strip is the whole picture."""
     picture = Image.linear_gradient("L").resize((8, height))
 
-    assert flattened(picture, WHITE).tobytes() == picture.convert("RGB").tobytes()
+    assert flatten(picture, WHITE).tobytes() == picture.convert("RGB").tobytes()
 
 
 def test_transparency_stays_where_it_is_wanted() -> None:
@@ -96,7 +96,7 @@ def test_transparency_stays_where_it_is_wanted() -> None:
     picture = Image.effect_noise((20, 300), 80).convert("RGB")
     picture.putalpha(Image.linear_gradient("L").resize((20, 300)))
 
-    made = with_alpha(picture)
+    made = to_rgba(picture)
 
     assert made.mode == "RGBA"
     assert made.tobytes() == picture.tobytes()

@@ -27,7 +27,7 @@ def test_what_no_decoder_needs_is_removed(name: bytes) -> None:
     """Exif, texts, times and private chunks are seen and cut out, and nothing else."""
     content = with_chunk(name, b"Author\x00Ada Example")
 
-    found, clean = png.metadata(content), png.stripped(content)
+    found, clean = png.metadata(content), png.strip_metadata(content)
 
     assert found.present
     assert clean == PLAIN
@@ -38,7 +38,7 @@ def test_what_colours_need_stays(name: bytes) -> None:
     """A chunk that changes how pixels look is not metadata."""
     content = with_chunk(name, b"data")
 
-    found, clean = png.metadata(content), png.stripped(content)
+    found, clean = png.metadata(content), png.strip_metadata(content)
 
     assert not found.present
     assert clean == content
@@ -70,7 +70,7 @@ def test_pixels_stay_when_metadata_goes() -> None:
     """Without its notes the picture decodes to the same pixels."""
     content = read("notes.png")
 
-    clean = png.stripped(content)
+    clean = png.strip_metadata(content)
 
     assert b"Ada" not in clean
     assert pixels(clean) == pixels(content)
@@ -95,7 +95,7 @@ def test_cut_short_is_found() -> None:
 
 def test_a_missing_end_is_no_harm_here() -> None:
     """The walk over the chunks ends with the file."""
-    assert png.stripped(PLAIN[:-12]) == PLAIN[:-12]
+    assert png.strip_metadata(PLAIN[:-12]) == PLAIN[:-12]
 
 
 def test_endless_chunks_are_refused() -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.finish import SIDE, thumbnail
-from gateway.imaging.turns import Stand
+from gateway.imaging.slots import SlotClaim
 from gateway.imaging.workers import Imaging, Limits
 from tests.imaging.pictures import drawn, read, saved
 
@@ -36,7 +36,7 @@ async def test_made_by_a_free_thread_or_not_at_all() -> None:
 
     assert await imaging.thumbnail(read("rgb.png"))
     assert await imaging.thumbnail(b"no picture") is None
-    await imaging._turns.take(Stand("acme"), 0)
+    await imaging._slots.take(SlotClaim("acme"), 0)
     assert await imaging.thumbnail(read("rgb.png")) is None
     await imaging.close()
 
@@ -48,6 +48,6 @@ async def test_a_large_one_has_its_share_of_memory_or_is_not_made() -> None:
     large = saved(drawn(2700, 2700))
 
     assert await imaging.thumbnail(large)
-    await imaging._turns.take(Stand("acme"), Limits().memory)
+    await imaging._slots.take(SlotClaim("acme"), Limits().memory)
     assert await imaging.thumbnail(large) is None
     assert await imaging.thumbnail(read("rgb.png"))

@@ -12,9 +12,9 @@ from gateway.domain.errors import InvalidImage, Overloaded, ResultUnavailable
 from gateway.domain.models import MODELS
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
-from gateway.imaging import workers as room
+from gateway.imaging import workers as module
 from gateway.imaging.inspect import Inspected
-from gateway.imaging.turns import Stand
+from gateway.imaging.slots import SlotClaim
 from gateway.imaging.workers import Imaging, Limits
 from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved, sent
 
@@ -51,7 +51,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     made = Gate()
-    monkeypatch.setattr(room, "verify", made)
+    monkeypatch.setattr(module, "verify", made)
     return made
 
 
@@ -95,7 +95,7 @@ async def test_without_fit_only_metadata_goes(imaging: Imaging) -> None:
 
     checked = await imaging.check(sent(content, plain), AS_IS, INPUTS)
 
-    assert checked[0].content == jpeg.stripped(content) != content
+    assert checked[0].content == jpeg.strip_metadata(content) != content
     assert checked[1].content is plain
     assert [picture.adjusted for picture in checked] == [("metadata_removed",), ()]
 
@@ -280,7 +280,7 @@ async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
         asked = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
         asked.cancel()
-    taken = imaging._turns.busy
+    taken = imaging._slots.busy
     gate.open.set()
 
     await imaging.check(sent(LARGE), FITS, INPUTS)
@@ -342,7 +342,7 @@ async def test_nothing_behind_the_end_goes_up(
     assert checked == replace(whole, adjusted=("rest_removed", *whole.adjusted))
 
 
-async def test_what_is_drawn_anew_leaves_it_behind_too(imaging: Imaging) -> None:
+async def test_what_is_reencode_leaves_it_behind_too(imaging: Imaging) -> None:
     """And says so."""
     checked = await imaging.check(sent(read("small.jpg") + REST), FITS, INPUTS)
 
@@ -387,7 +387,7 @@ async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: Gate) -> None:
     """It passes while all threads are taken; one of another size or form does not."""
     imaging = Imaging(Limits(threads=1))
     content = read("rgb.png")
-    await imaging._turns.take(Stand("acme"), 0)
+    await imaging._slots.take(SlotClaim("acme"), 0)
 
     passed = await imaging.finish(content, OutputOptions(scale_to=Size(480, 400)), None, "acme")
 

@@ -1,4 +1,4 @@
-"""Who decodes next: a few threads and a bounded memory, shared fairly among tenants."""
+"""Slots for decoding: threads and memory, shared fairly among tenants."""
 
 import asyncio
 from collections import Counter, deque
@@ -9,21 +9,20 @@ from typing import Self
 from gateway.domain.errors import Overloaded
 
 SMALL = 64 * 1024 * 1024
-"""Bytes. A job that needs no more is counted by its thread alone, so that it never waits for
-a large one to let go of its memory."""
+"""Bytes. A job that needs no more takes a thread only, and never waits for memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
-    """Who stands in line, and until when it waits there."""
+class SlotClaim:
+    """Which tenant waits for a slot, and until when."""
 
     tenant: str
     until: float | None = None
-    """By the loop's clock; ``None`` waits as long as it takes and is never refused."""
+    """By the loop's clock; ``None`` waits without a limit and is never refused."""
 
     @classmethod
     def of(cls, tenant: str, patience: float | None) -> Self:
-        """Return one that waits *patience* seconds from now on, in all of its turns together."""
+        """Return a claim that waits up to *patience* seconds in all, from now."""
         return cls(tenant, None if patience is None else _now() + patience)
 
 
@@ -42,18 +41,18 @@ class _Waiter:
         return self.cost > SMALL
 
 
-class Turns:
+class DecodeSlots:
     """
     Threads and memory for decoding.
 
-    The next turn goes to the tenant that has the fewest jobs running, then to the one whose
-    last turn is longest ago. Beyond *threads* there is one more thread for a tenant that has
-    no job running: another tenant's slow pictures do not hold it up.
+    The next slot goes to the tenant with the fewest running jobs, then to the one whose last
+    slot was longest ago. Beyond *threads* there is one more thread for a tenant that has no
+    job running, so that another tenant's slow pictures do not delay it.
 
     Args:
-        threads: Jobs at once.
+        threads: Jobs at a time.
         memory: Bytes that all large jobs may need together.
-        waiting: Jobs of one tenant that may wait for a turn.
+        waiting: Jobs of one tenant that may wait for a slot.
     """
 
     def __init__(self, threads: int, memory: int, waiting: int) -> None:
@@ -63,28 +62,28 @@ class Turns:
         self._running: Counter[str] = Counter()
         self._queues: dict[str, deque[_Waiter]] = {}
         self._last_turn: dict[str, int] = {}
-        self._turns = 0
+        self._slots = 0
 
     @property
     def busy(self) -> bool:
-        """Whether a job would have to wait, or take the thread that is kept for others."""
+        """Whether a job would have to wait, or to take the spare thread."""
         return self._running.total() >= self._threads
 
-    async def take(self, stand: Stand, cost: int) -> None:
+    async def take(self, claim: SlotClaim, cost: int) -> None:
         """
-        Wait for a thread and for *cost* bytes, at most all there are; to be given back.
+        Wait for a thread and *cost* bytes of memory; release() returns them.
 
         Raises:
-            Overloaded: too many jobs of this tenant wait, or it waits no longer.
+            Overloaded: too many jobs of this tenant wait, or the claim has expired.
         """
-        queue = self._queues.setdefault(stand.tenant, deque())
-        if stand.until is not None and len(queue) >= self._waiting:
+        queue = self._queues.setdefault(claim.tenant, deque())
+        if claim.until is not None and len(queue) >= self._waiting:
             raise Overloaded("Too many pictures are being read; try again.", retry_after=1)
-        waiter = _Waiter(stand.tenant, cost, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(claim.tenant, cost, asyncio.get_running_loop().create_future())
         queue.append(waiter)
-        self._give()
+        self._grant()
         try:
-            async with asyncio.timeout_at(stand.until):
+            async with asyncio.timeout_at(claim.until):
                 await waiter.turn
         except TimeoutError as exc:
             self._withdraw(waiter)
@@ -94,34 +93,34 @@ class Turns:
             self._withdraw(waiter)
             raise
 
-    def give_back(self, tenant: str, cost: int) -> None:
-        """End the turn of a job of *tenant* that took *cost* bytes."""
+    def release(self, tenant: str, cost: int) -> None:
+        """Release the slot of a job of *tenant* that took *cost* bytes."""
         self._running[tenant] -= 1
         if cost > SMALL:
             self._free_memory += cost
-        self._give()
+        self._grant()
 
     def _withdraw(self, waiter: _Waiter) -> None:
-        """Take *waiter* out of the line; a turn that it was given meanwhile goes on."""
+        """Remove *waiter* from its queue; a slot that it was granted meanwhile is released."""
         if waiter.turn.done() and not waiter.turn.cancelled():
-            self.give_back(waiter.tenant, waiter.cost)
+            self.release(waiter.tenant, waiter.cost)
         else:
             self._queues[waiter.tenant].remove(waiter)
-            self._give()
+            self._grant()
 
-    def _give(self) -> None:
-        """Give turns as long as there is room for one."""
+    def _grant(self) -> None:
+        """Grant slots as long as there is room."""
         while (waiter := self._next()) is not None:
             self._queues[waiter.tenant].remove(waiter)
-            self._turns += 1
-            self._last_turn[waiter.tenant] = self._turns
+            self._slots += 1
+            self._last_turn[waiter.tenant] = self._slots
             self._running[waiter.tenant] += 1
             if waiter.is_large:
                 self._free_memory -= waiter.cost
             waiter.turn.set_result(None)
 
     def _next(self) -> _Waiter | None:
-        """Return who has the next turn; a large job never overtakes another one."""
+        """Return the next waiter; a large job never overtakes another large one."""
         large_waits = False
         for waiter in sorted(self._first_of_each_tenant(), key=lambda it: self._rank(it.tenant)):
             if not self._has_thread(waiter.tenant):
@@ -135,7 +134,7 @@ class Turns:
 
     def _first_of_each_tenant(self) -> Iterator[_Waiter]:
         for queue in self._queues.values():
-            # Who was cancelled stands here until its task runs again, and takes no turn.
+            # A cancelled waiter stays in the queue until its task runs again; it gets no slot.
             present = (waiter for waiter in queue if not waiter.turn.done())
             if (first := next(present, None)) is not None:
                 yield first

@@ -1,4 +1,4 @@
-"""gateway.imaging.turns."""
+"""gateway.imaging.slots."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.domain.errors import Overloaded
-from gateway.imaging.turns import SMALL, Stand, Turns
+from gateway.imaging.slots import SMALL, DecodeSlots, SlotClaim
 
 pytestmark = pytest.mark.anyio
 
@@ -22,8 +22,8 @@ async def settle() -> None:
 class QueueHarness:
     """Jobs that take a turn and keep it until they are told to end."""
 
-    def __init__(self, turns: Turns, group: asyncio.TaskGroup) -> None:
-        self._turns = turns
+    def __init__(self, turns: DecodeSlots, group: asyncio.TaskGroup) -> None:
+        self._slots = turns
         self._group = group
         self._ends: dict[str, asyncio.Event] = {}
         self.began: list[str] = []
@@ -40,13 +40,15 @@ class QueueHarness:
             await settle()
 
     async def _job(self, name: str, cost: int) -> None:
-        await self._turns.take(Stand(name[0]), cost)
+        await self._slots.take(SlotClaim(name[0]), cost)
         self.began.append(name)
         await self._ends[name].wait()
-        self._turns.give_back(name[0], cost)
+        self._slots.release(name[0], cost)
 
 
-async def order(turns: Turns, first: Sequence[str], then: Sequence[str], end: Sequence[str]) -> str:
+async def order(
+    turns: DecodeSlots, first: Sequence[str], then: Sequence[str], end: Sequence[str]
+) -> str:
     """Return who began in which order when *end* end one after another."""
     async with asyncio.TaskGroup() as group:
         line = QueueHarness(turns, group)
@@ -63,7 +65,7 @@ async def order(turns: Turns, first: Sequence[str], then: Sequence[str], end: Se
 
 async def test_a_tenant_s_many_pictures_do_not_hold_up_another() -> None:
     """One that has nothing running gets a thread at once, beyond those that one tenant can fill."""
-    turns = Turns(threads=2, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=2, memory=MEMORY, waiting=99)
 
     began = await order(turns, ["a1", "a2", "a3", "a4"], ["b1", "c1"], [])
 
@@ -72,7 +74,7 @@ async def test_a_tenant_s_many_pictures_do_not_hold_up_another() -> None:
 
 async def test_turns_go_round() -> None:
     """The next turn goes to who has the least running, then to who has waited longest for one."""
-    turns = Turns(threads=2, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=2, memory=MEMORY, waiting=99)
 
     began = await order(
         turns, ["a1", "a2"], ["a3", "a4", "b1", "b2", "c1"], ["a1", "a2", "b1", "c1", "a3"]
@@ -83,14 +85,14 @@ async def test_turns_go_round() -> None:
 
 async def test_one_tenant_alone_has_all_threads_but_the_spare() -> None:
     """It is never given the one that stands ready for others."""
-    turns = Turns(threads=3, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=3, memory=MEMORY, waiting=99)
 
     assert await order(turns, ["a1", "a2", "a3", "a4"], [], []) == "a1 a2 a3"
 
 
 async def test_large_pictures_share_the_memory() -> None:
     """Two that do not fit together come one after the other; a small one does not wait for them."""
-    turns = Turns(threads=3, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=3, memory=MEMORY, waiting=99)
 
     async with asyncio.TaskGroup() as group:
         line = QueueHarness(turns, group)
@@ -110,17 +112,17 @@ async def test_large_pictures_share_the_memory() -> None:
 
 async def test_too_many_of_one_tenant() -> None:
     """They are refused at once; another tenant's are not, nor what was paid for."""
-    turns = Turns(threads=1, memory=MEMORY, waiting=1)
-    await turns.take(Stand("a"), 0)
-    await turns.take(Stand("b"), 0)
+    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=1)
+    await turns.take(SlotClaim("a"), 0)
+    await turns.take(SlotClaim("b"), 0)
 
     async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(turns.take(Stand.of("a", 60.0), 0))]
+        waiting = [group.create_task(turns.take(SlotClaim.of("a", 60.0), 0))]
         await settle()
         with pytest.raises(Overloaded) as caught:
-            await turns.take(Stand.of("a", 60.0), 0)
-        waiting.append(group.create_task(turns.take(Stand.of("b", 60.0), 0)))
-        waiting.append(group.create_task(turns.take(Stand("a"), 0)))
+            await turns.take(SlotClaim.of("a", 60.0), 0)
+        waiting.append(group.create_task(turns.take(SlotClaim.of("b", 60.0), 0)))
+        waiting.append(group.create_task(turns.take(SlotClaim("a"), 0)))
         await settle()
         ended = [task.done() for task in waiting]
         for task in waiting:
@@ -132,13 +134,13 @@ async def test_too_many_of_one_tenant() -> None:
 
 async def test_patience_that_is_over() -> None:
     """Who waits no longer is refused, and the next turn goes to the one behind."""
-    turns = Turns(threads=1, memory=MEMORY, waiting=9)
-    await turns.take(Stand("a"), 0)
+    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=9)
+    await turns.take(SlotClaim("a"), 0)
 
     with pytest.raises(Overloaded) as caught:
-        await turns.take(Stand.of("a", 0.0), 0)
-    turns.give_back("a", 0)
-    await turns.take(Stand("a"), 0)
+        await turns.take(SlotClaim.of("a", 0.0), 0)
+    turns.release("a", 0)
+    await turns.take(SlotClaim("a"), 0)
 
     assert caught.value.retry_after == 5
     assert turns.busy
@@ -146,14 +148,14 @@ async def test_patience_that_is_over() -> None:
 
 async def test_a_turn_given_while_leaving_goes_on() -> None:
     """Who leaves in the moment of its turn holds no thread, nor memory."""
-    turns = Turns(threads=1, memory=MEMORY, waiting=9)
-    await turns.take(Stand("a"), LARGE)
+    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=9)
+    await turns.take(SlotClaim("a"), LARGE)
 
     async with asyncio.TaskGroup() as group:
-        leaving = group.create_task(turns.take(Stand("a"), LARGE))
-        behind = group.create_task(turns.take(Stand("a"), LARGE))
+        leaving = group.create_task(turns.take(SlotClaim("a"), LARGE))
+        behind = group.create_task(turns.take(SlotClaim("a"), LARGE))
         await settle()
-        turns.give_back("a", LARGE)
+        turns.release("a", LARGE)
         leaving.cancel()
 
     assert leaving.cancelled()
@@ -162,12 +164,12 @@ async def test_a_turn_given_while_leaving_goes_on() -> None:
 
 async def test_a_large_one_that_leaves_lets_others_by() -> None:
     """What waited behind it for memory has its turn."""
-    turns = Turns(threads=3, memory=MEMORY, waiting=9)
-    await turns.take(Stand("a"), LARGE)
+    turns = DecodeSlots(threads=3, memory=MEMORY, waiting=9)
+    await turns.take(SlotClaim("a"), LARGE)
 
     async with asyncio.TaskGroup() as group:
-        leaving = group.create_task(turns.take(Stand("b"), LARGE))
-        behind = group.create_task(turns.take(Stand("c"), 2 * SMALL))
+        leaving = group.create_task(turns.take(SlotClaim("b"), LARGE))
+        behind = group.create_task(turns.take(SlotClaim("c"), 2 * SMALL))
         await settle()
         waited = not behind.done()
         leaving.cancel()
@@ -177,17 +179,17 @@ async def test_a_large_one_that_leaves_lets_others_by() -> None:
 
 async def test_a_turn_that_comes_free_while_one_leaves() -> None:
     """Who has been cancelled, but has not run since, is given no turn that others wait for."""
-    turns = Turns(threads=1, memory=MEMORY, waiting=9)
-    await turns.take(Stand("a"), LARGE)
+    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=9)
+    await turns.take(SlotClaim("a"), LARGE)
 
     async with asyncio.TaskGroup() as group:
-        leaving = group.create_task(turns.take(Stand("a"), LARGE))
-        behind = group.create_task(turns.take(Stand("a"), LARGE))
+        leaving = group.create_task(turns.take(SlotClaim("a"), LARGE))
+        behind = group.create_task(turns.take(SlotClaim("a"), LARGE))
         await settle()
         leaving.cancel()
-        turns.give_back("a", LARGE)
+        turns.release("a", LARGE)
 
     assert leaving.cancelled()
     assert not behind.cancelled()
-    turns.give_back("a", LARGE)
+    turns.release("a", LARGE)
     assert not turns.busy
