@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.config import ConfigError
-from gateway.observe.printable import printable_lines
+from gateway.observe.redact import printable_lines
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:

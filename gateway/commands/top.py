@@ -20,7 +20,7 @@ from gateway.config.secret import secret
 from gateway.config.table import Table
 from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.loopback import is_loopback
-from gateway.observe.printable import printable
+from gateway.observe.redact import printable
 
 _RETRY_SECONDS = 2.0
 _TIMEOUT = httpx.Timeout(5.0, read=25.0)

@@ -1,8 +1,8 @@
 """
-What an edit's trace is told on its way. Nobody writes these; gateway.observe.traces writes its own.
+No-op trace interface; gateway.observe.traces subclasses it when tracing is on.
 
-Objects that do nothing rather than protocols: no place on the way of an edit asks whether it
-is traced, and one that is not pays some empty calls. Nothing here may raise.
+Classes rather than protocols, so that no code asks whether an edit is traced: one that is not
+costs some empty calls. No method may raise.
 """
 
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from gateway.domain.tenant import Tenant, Upstream
 
 
 class Trace:
-    """One edit, or one client's stay at it. The parts of an edit go side by side."""
+    """The trace of one edit, or of one client that joined it. Parts run side by side."""
 
     id = ""
-    """W3C's trace id, 32 hex digits; empty where nothing is written."""
+    """W3C trace id, 32 hex digits; empty if there is no trace."""
 
     def queued(self, part: int) -> None: ...
     def submitting(self, part: int, upstream: Upstream) -> None: ...
     def uncertain(self, part: int) -> None:
-        """The submit broke off; from here on it is looked for in the task list."""
+        """The submit's response was lost; it is now looked up in the task list."""
 
     def undone(self, part: int, error: GatewayError | None) -> None:
-        """The submit surely made no task."""
+        """The submit certainly made no task."""
 
     def accepted(self, part: int, upstream: Upstream, task_id: str, request_id: str) -> None: ...
-    def polled(self, part: int, said: str) -> None:
-        """One fetch came back: a task's status, or the code of what went wrong."""
+    def polled(self, part: int, status: str) -> None:
+        """One fetch returned: the task's status, or an error code."""
 
     def task_ended(
         self, part: int, outcome: str, made: int, polls: int, error: GatewayError | None
@@ -37,25 +37,25 @@ class Trace:
         """Outcomes: those of Observer.task_ended; *made* is how many pictures it made."""
 
     def ended(self, error: GatewayError | None) -> None:
-        """The edit has ended, whoever waits for it."""
+        """The edit has ended; clients may still wait for its response."""
 
     def downloading(self) -> None: ...
     def answering(self) -> None: ...
     def delivered(self) -> None:
-        """The last byte of the answer is the socket's."""
+        """The last byte of the response was handed to the socket."""
 
     def refused(self, error: GatewayError) -> None:
-        """The client was refused; the edit may go on."""
+        """The client got an error; the edit may go on."""
 
     def left(self) -> None:
-        """The client is no longer connected, served or not."""
+        """The client has disconnected, with or without a response."""
 
 
 UNTRACED = Trace()
 
 
 class Tracer:
-    """Begins traces. Use as an async context manager, which ends when all are written."""
+    """Starts traces. Use as an async context manager; leaving it flushes them."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,26 +63,26 @@ class Tracer:
     async def __aexit__(self, *exc: object) -> None: ...
 
     def parent_trace(self, headers: Mapping[str, str]) -> object:
-        """Return the client's own trace, by W3C's headers, for begin() and join()."""
+        """Read the client's own trace from W3C headers, for begin() and join()."""
 
     def begin(
         self, edit_id: str, tenant: Tenant, edit: Edit, *, parent_trace: object, since: float | None
     ) -> Trace:
         """
-        Begin the trace of an edit, which ends with it and with its first client's leaving.
+        Begin the trace of an edit; it ends once the edit has ended and its first client has left.
 
         Args:
-            edit_id: Ours.
-            tenant: Whose.
-            edit: What is asked.
+            edit_id: Our id of the edit.
+            tenant: Its tenant.
+            edit: What was requested.
             parent_trace: What parent_trace() returned.
-            since: Monotonic: when its client's request arrived; ``None``: it has none, for
-                it was begun by a process that is no more.
+            since: Monotonic time at which the client's request arrived; ``None`` for an edit
+                recovered from an earlier process, which has no client.
         """
         return UNTRACED
 
     def join(self, joined: Trace, edit_id: str, tenant: Tenant, *, parent_trace: object) -> Trace:
-        """Begin the trace of a client who joins an edit, whose trace is *joined*."""
+        """Begin the trace of a client that joins an edit, whose trace is *joined*."""
         return UNTRACED
 
 

@@ -1,1 +1,1 @@
-"""Every number and every log line."""
+"""Metrics, logs and traces."""

@@ -28,7 +28,7 @@ _M = TypeVar("_M", bound=MetricWrapperBase)
 
 @dataclass(slots=True)
 class Family(Generic[_M]):
-    """One family, with its series at hand: the look-up of prometheus_client takes a lock."""
+    """One family, with a cache of its series: prometheus_client's look-up takes a lock."""
 
     name: str
     """Without the prefix, and without the suffixes of its series."""
@@ -65,7 +65,7 @@ class Family(Generic[_M]):
             self.of(*values)
 
     def closed(self, label: str, value: str) -> str:
-        """Return *value* if it is in the set of *label*; else what stands for it."""
+        """Return *value* if it is in the set of *label*, else ``_other`` or ``_unknown``."""
         if value in self.labels[label]:
             return value
         if label == "tenant":

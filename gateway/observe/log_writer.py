@@ -1,4 +1,4 @@
-"""Log lines → a file descriptor, from a thread: a pipe that nobody reads stops nobody."""
+"""Writes log lines from a thread, so that a full pipe never blocks the gateway."""
 
 import errno
 import os
@@ -11,20 +11,20 @@ from typing import Self, TextIO
 import structlog
 
 MOST_BYTES = 4 * 2**20
-"""What waits to be written at most; lines beyond it are dropped and counted."""
-_PATIENCE_SECONDS = 2.0
-"""How long the end of the process waits for the last lines."""
+"""The most that may wait to be written; further lines are dropped and counted."""
+_CLOSE_SECONDS = 2.0
+"""How long ``close`` waits for the last lines."""
 
 
 class LogWriter:
     """
     A text stream for whole lines.
 
-    The thread writes to the descriptor itself: a buffer of sys.stdout's would be locked by a
-    write that does not return, and the interpreter's end would wait for that lock.
+    The thread writes to the descriptor itself: a write that blocks would hold the lock of
+    sys.stdout's buffer, and the interpreter would wait for that lock at exit.
 
     Args:
-        stream: Where the lines go; it must have a descriptor.
+        stream: Where the lines go; it must have a file descriptor.
         most_bytes: See MOST_BYTES.
         patience: Seconds that ``close`` waits.
     """
@@ -34,7 +34,7 @@ class LogWriter:
         stream: TextIO,
         *,
         most_bytes: int = MOST_BYTES,
-        patience: float = _PATIENCE_SECONDS,
+        patience: float = _CLOSE_SECONDS,
     ) -> None:
         self._fd = stream.fileno()
         self._terminal = stream.isatty()
@@ -43,12 +43,12 @@ class LogWriter:
         self._lines: list[bytes] = []
         self._held = 0
         self._dropped = 0
-        self._told = 0
-        """How many of the dropped lines a line told of."""
+        self._reported = 0
+        """How many of the dropped lines were reported in the log."""
         self._closed = False
         self._changed = threading.Condition()
         self._on_drop: Callable[[int], None] = lambda _: None
-        # A daemon: one that hangs in a write does not hold up the end of the process.
+        # A daemon: a write that blocks does not delay the end of the process.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def __enter__(self) -> Self:
@@ -64,14 +64,14 @@ class LogWriter:
         return self._terminal
 
     def count_drops(self, on_drop: Callable[[int], None]) -> None:
-        """Tell *on_drop* how many lines were dropped, now and from now on."""
+        """Call *on_drop* with the number of lines dropped so far, and again for later ones."""
         with self._changed:
             self._on_drop = on_drop
             dropped = self._dropped
         on_drop(dropped)
 
     def write(self, line: str) -> None:
-        """Take a line to write, or drop it if too many wait; never blocks, never raises."""
+        """Queue a line, or drop it if too many bytes wait; never blocks, never raises."""
         raw = line.encode("utf-8", "backslashreplace")
         with self._changed:
             fits = self._held + len(raw) <= self._most_bytes
@@ -86,7 +86,7 @@ class LogWriter:
         """Do nothing: the thread writes each line as soon as it can."""
 
     def close(self) -> None:
-        """Write what waits, for as long as that may take, and take nothing more to write."""
+        """Write what is queued, for at most *patience* seconds, and stop."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -104,13 +104,13 @@ class LogWriter:
                 self._write_all(b"".join(lines))
                 written = True
             except OSError:
-                # The reader has gone: whatever it was, the gateway serves on.
+                # The reader is gone; the gateway serves without a log.
                 self._drop(len(lines))
                 written = False
             with self._changed:
                 self._held -= sum(map(len, lines))
             if written:
-                self._tell()
+                self._report_drops()
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -120,7 +120,7 @@ class LogWriter:
             except OSError as error:
                 if error.errno != errno.EAGAIN:
                     raise
-                # Somebody who shares the descriptor made it non-blocking.
+                # Another process that shares the descriptor made it non-blocking.
                 select.select((), (self._fd,), ())
 
     def _drop(self, lines: int) -> None:
@@ -129,10 +129,10 @@ class LogWriter:
             on_drop = self._on_drop
         on_drop(lines)
 
-    def _tell(self) -> None:
-        """Log how many lines were dropped since it was last told: now there is room again."""
+    def _report_drops(self) -> None:
+        """Log how many lines were dropped since the last report; now there is room again."""
         with self._changed:
-            untold = self._dropped - self._told
-            self._told = self._dropped
-        if untold:
-            structlog.get_logger("gateway.log").warning("log_lines_dropped", lines=untold)
+            new = self._dropped - self._reported
+            self._reported = self._dropped
+        if new:
+            structlog.get_logger("gateway.log").warning("log_lines_dropped", lines=new)

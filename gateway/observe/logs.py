@@ -1,4 +1,4 @@
-"""Every log line: one JSON object each, or readable on a terminal; secrets are taken out."""
+"""Log lines: JSON objects, or readable text on a terminal; never with secrets."""
 
 import logging
 import sys
@@ -9,19 +9,18 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from gateway.observe.printable import printable, printable_json, printable_lines
-from gateway.observe.redact import redact
+from gateway.observe.redact import printable, printable_json, printable_lines, redact
 
 FORMATS = ("auto", "json", "text")
 """``auto``: text on a terminal, else JSON."""
 
-# Whatever our own level: httpx writes whole URLs at INFO, with their signatures.
+# Kept at WARNING: at INFO httpx logs whole URLs, with their signatures.
 _QUIET = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "asyncio", "aiohttp")
 _REQUEST = "gateway.request"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-_USUAL = frozenset({200, 503})
+_USUAL_STATUS = frozenset({200, 503})
 _LINES = frozenset({"exception", "stack", "bug"})
-"""What may have several."""
+"""Fields whose value may have several lines."""
 _SHARED: tuple[Processor, ...] = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -41,12 +40,12 @@ class Stream(Protocol):
 
 def configure_logs(level: str = "info", format: str = "auto", stream: Stream | None = None) -> None:  # noqa: A002 - the config's word
     """
-    Send every line of this process to *stream*, ours from *level* on, others' from WARNING on.
+    Send the log to *stream*: our lines from *level* on, those of libraries from WARNING on.
 
     Args:
         level: debug, info, warning or error.
         format: One of FORMATS.
-        stream: Standard output unless told.
+        stream: Default: standard output.
     """
     stream = stream or sys.stdout
     text = format == "text" or (format == "auto" and stream.isatty())
@@ -63,13 +62,13 @@ def configure_logs(level: str = "info", format: str = "auto", stream: Stream | N
             ],
         )
     )
-    _hush_others()
+    _quiet_libraries()
     logging.getLogger().addHandler(handler)
     logging.getLogger("gateway").setLevel(level.upper())
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            # Else arguments stand beside their text, where no pattern knows them.
+            # Otherwise arguments are not part of the text, and redaction would miss them.
             structlog.stdlib.PositionalArgumentsFormatter(),
             *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
@@ -80,7 +79,7 @@ def configure_logs(level: str = "info", format: str = "auto", stream: Stream | N
     )
 
 
-def _hush_others() -> None:
+def _quiet_libraries() -> None:
     for name in _QUIET:
         logger = logging.getLogger(name or None)
         logger.handlers.clear()
@@ -90,19 +89,19 @@ def _hush_others() -> None:
 
 def log_line(fields: Mapping[str, Any]) -> None:
     """
-    Write the one line of a request: what *fields* say, less what is empty.
+    Write the log line of a request, without empty *fields*.
 
-    A bug is an error; a probe or scrape that went as usual is of interest to nobody but DEBUG.
+    A bug is logged at ERROR, a probe or scrape with a usual status at DEBUG.
     """
-    said = {name: value for name, value in fields.items() if value not in (None, "", ())}
-    said.pop("event", None)
+    line = {name: value for name, value in fields.items() if value not in (None, "", ())}
+    line.pop("event", None)
     log = structlog.get_logger(_REQUEST)
-    if "bug" in said:
-        log.error("request", **said)
-    elif said.get("route") in _PROBES and said.get("code") in _USUAL:
-        log.debug("request", **said)
+    if "bug" in line:
+        log.error("request", **line)
+    elif line.get("route") in _PROBES and line.get("code") in _USUAL_STATUS:
+        log.debug("request", **line)
     else:
-        log.info("request", **said)
+        log.info("request", **line)
 
 
 def _json(_: object, __: str, event: EventDict) -> str:
@@ -110,7 +109,7 @@ def _json(_: object, __: str, event: EventDict) -> str:
 
 
 def _escape(_: object, __: str, event: EventDict) -> EventDict:
-    """Take what could steer a terminal out of every text; whatever else there is goes by repr."""
+    """Escape control characters in every text; the renderer writes other values by repr."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = (printable_lines if name in _LINES else printable)(value)

@@ -2,7 +2,7 @@
 Every metric of the gateway: declared once, and counted by one method for each event.
 
 Implements gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver and
-gateway.upstream.calls.UpstreamCalls. No method raises, waits or reads anything outside.
+gateway.upstream.calls.UpstreamCalls. No method raises, waits or does I/O.
 docs/metrics.md is written from these declarations; to add a metric, declare it in
 ``Metrics.__init__`` and count it in a method.
 """
@@ -472,7 +472,7 @@ class Metrics:
         )
 
     def edit_begun(self, tenant: str, region: str, model: str) -> None:
-        """Put what the end of this edit will count at 0, so that a rate sees the first one."""
+        """Start this edit's counters at 0, so that a rate sees the first increment."""
         edit = {"tenant": (tenant,), "region": (region,), "model": (model,)}
         self._tasks.start(**edit)
         self._images.start(**edit)

@@ -1,4 +1,8 @@
-"""What must not be read in a log is taken out here, whoever logs it and at whatever level."""
+"""
+Text that is safe to show: without secrets (P13), and without what could control a terminal.
+
+Every log line passes through here, whichever library wrote it and at whichever level.
+"""
 
 import re
 from collections.abc import Mapping, MutableMapping
@@ -22,7 +26,7 @@ _SECRET_TEXTS = (
     (re.compile(r"\bLTAI[A-Za-z0-9]{4,}"), f"LTAI{_HIDDEN}"),
     (re.compile(r"\bdata:[\w.+/-]*(?:;[\w=-]+)*,[\w+/=%-]*", re.IGNORECASE), f"data:{_HIDDEN}"),
 )
-# One look that nearly every text passes; each pattern above begins with one of these.
+# Nearly every text is cleared by this one search: each pattern above begins with one of these.
 _SUSPECT = re.compile(
     r"[sw]k-|bearer|basic|authorization|api-key|signature|ossaccesskeyid|security-token|ltai|data:",
     re.IGNORECASE,
@@ -40,7 +44,7 @@ _PUNCTUATION = str.maketrans("", "", "-_")
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Make *event* plain JSON without secrets; a processor of structlog's."""
+    """Make *event* plain JSON without secrets; a structlog processor."""
     return _mapping(event, 0)
 
 
@@ -49,7 +53,7 @@ def redacted(text: str) -> str:
     if _SUSPECT.search(text):
         for secret, shown in _SECRET_TEXTS:
             text = secret.sub(shown, text)
-    # A lone surrogate, such as a path may hold, is no JSON.
+    # A lone surrogate, as a path may hold, cannot be encoded.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -60,7 +64,7 @@ def _mapping(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _shown(name: str) -> str | None:
-    """Return a field's name as it may be written; ``None`` if the field may not be."""
+    """Return a field's name as it may be shown; ``None`` if the field is left out."""
     if name.translate(_PUNCTUATION).casefold() in _SECRET_FIELDS:
         return None
     return redacted(name)
@@ -82,3 +86,36 @@ def _plain(value: Any, depth: int) -> Any:
             return [_plain(entry, depth + 1) for entry in value]
         case _:
             return redacted(str(value))
+
+
+# ------------------------------------------------------------ control characters
+
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+"""C0 with ESC, DEL, and C1: in UTF-8 a terminal may take U+009B for ESC [."""
+_INVISIBLE = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+"""Line separators and changes of direction, by which a text can pass for another one."""
+_LINES = "\n\t"
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+_ESCAPES = {code: _escape(code) for code in (*_CONTROLS, *_INVISIBLE)}
+_ESCAPES_OF_LINES = {code: text for code, text in _ESCAPES.items() if chr(code) not in _LINES}
+_IN_JSON = {code: f"\\u{code:04x}" for code in (*_CONTROLS, *_INVISIBLE)}
+
+
+def printable(text: str) -> str:
+    """Return *text* with every control character written as an escape."""
+    return text.translate(_ESCAPES)
+
+
+def printable_lines(text: str) -> str:
+    """Return *text* likewise, but keep its line breaks and tabs, as a traceback needs."""
+    return text.translate(_ESCAPES_OF_LINES)
+
+
+def printable_json(text: str) -> str:
+    """Return compact JSON with such characters as JSON's own escapes; its meaning stays."""
+    return text.translate(_IN_JSON)

@@ -1,8 +1,8 @@
 """
-One edit, or one client's stay at it, as a span with its children.
+The trace of one edit, or of one client that joined it: a span with children.
 
-Nothing in a span is a prompt, a key or a URL of a picture: names of the config, ids, counts
-and codes.
+Spans hold names from the config, ids, counts and codes; never a prompt, a key or a picture's
+URL (P13).
 """
 
 from collections.abc import Callable
@@ -29,29 +29,29 @@ from gateway.observe.redact import redacted
 
 Attributes = dict[str, AttributeValue]
 
-_CUSTOMER = -1
-"""Whose children are those of no part: the download and the answer."""
+_CLIENT = -1
+"""Stands for a part number where the child belongs to the client: download and answer."""
 _LONGEST_CODE = 100
 _PORTS = {"http": 80, "https": 443}
 
 
 def at(zero: float, now: float) -> int:
-    """Return OpenTelemetry's time, in nanoseconds of the calendar, of a monotonic instant."""
+    """Convert monotonic seconds to OpenTelemetry's time: nanoseconds since the epoch."""
     return round((zero + now) * 1e9)
 
 
 class SpanTrace(Trace):
     """
-    Answers gateway.domain.trace.Trace with *span*.
+    Implements gateway.domain.trace.Trace with *span*.
 
-    It ends when nobody has to do with it any more: the edit, if it is carried, has ended and
-    the client, if there is one, has left.
+    The span ends when the edit, if this is its trace, has ended and the client, if there is
+    one, has left.
 
     Args:
-        spans: Begins the children.
-        span: Begun; ended here.
-        clock: Time.
-        zero: The calendar's time, in seconds, of *clock*'s 0.
+        spans: Starts the children.
+        span: Already started; ended here.
+        clock: Times the children.
+        zero: Seconds since the epoch at *clock*'s 0.
         on_end: Called once when *span* has ended.
     """
 
@@ -75,14 +75,14 @@ class SpanTrace(Trace):
         self._edit: Edit | None = None
         self._connected = True
         self._delivered = False
-        self._carried = False
-        self._made = 0
+        self._owns_edit = False
+        self._pictures = 0
         self._task_ids: list[str] = []
 
     def carries(self, edit: Edit, *, connected: bool) -> None:
-        """Make it the trace of *edit* itself; without *connected* it has no client yet."""
+        """Make this the trace of *edit* itself; without *connected* it has no client yet."""
         self._edit = edit
-        self._carried = True
+        self._owns_edit = True
         self._connected = connected
 
     # ------------------------------------------------------------ the edit
@@ -92,13 +92,13 @@ class SpanTrace(Trace):
 
     def submitting(self, part: int, upstream: Upstream) -> None:
         url = urlsplit(upstream.region.base_url)
-        place: Attributes = {
+        target: Attributes = {
             "server.address": url.hostname or "",
             "server.port": url.port or _PORTS[url.scheme],
             "wan_gateway.upstream": upstream.name,
             "wan_gateway.account": upstream.account.name,
         }
-        self._begin(part, "submit", place, SpanKind.CLIENT)
+        self._begin(part, "submit", target, SpanKind.CLIENT)
 
     def uncertain(self, part: int) -> None:
         self._event(part, "uncertain", {})
@@ -114,23 +114,25 @@ class SpanTrace(Trace):
         self._task_ids.append(task_id)
         self._begin(part, "poll", {**task, "wan_gateway.account": upstream.account.name})
 
-    def polled(self, part: int, said: str) -> None:
-        self._event(part, "poll", {"said": said})
+    def polled(self, part: int, status: str) -> None:
+        self._event(part, "poll", {"said": status})
 
     def task_ended(
         self, part: int, outcome: str, made: int, polls: int, error: GatewayError | None
     ) -> None:
-        self._made += made
+        self._pictures += made
         self._child(part).set_attributes(
             {"wan_gateway.outcome": outcome, "wan_gateway.polls": polls}
         )
         self._finish(part, error)
 
     def ended(self, error: GatewayError | None) -> None:
-        for part in [part for part in self._children if part != _CUSTOMER]:
+        for part in [part for part in self._children if part != _CLIENT]:
             self._finish(part, error)
-        asked = self._edit.n if self._edit else 0
-        outcome = "failed" if error else "partial" if 0 < self._made < asked else "succeeded"
+        requested = self._edit.n if self._edit else 0
+        outcome = "partial" if 0 < self._pictures < requested else "succeeded"
+        if error is not None:
+            outcome = "failed"
         self.span.set_attributes(
             {"wan_gateway.outcome": outcome, "dashscope.task_ids": self._task_ids}
         )
@@ -138,38 +140,38 @@ class SpanTrace(Trace):
             self.span.set_attribute("gen_ai.response.model", self._edit.model)
         if error is not None:
             _fail(self.span, error)
-        self._carried = False
+        self._owns_edit = False
         self._end_if_over()
 
     # ------------------------------------------------------------ its client
 
     def downloading(self) -> None:
-        self._begin(_CUSTOMER, "download", {}, SpanKind.CLIENT)
+        self._begin(_CLIENT, "download", {}, SpanKind.CLIENT)
 
     def answering(self) -> None:
-        self._begin(_CUSTOMER, "answer", {})
+        self._begin(_CLIENT, "answer", {})
 
     def delivered(self) -> None:
         self._delivered = True
 
     def refused(self, error: GatewayError) -> None:
-        self._finish(_CUSTOMER, error)
+        self._finish(_CLIENT, error)
         self.span.add_event("refused", {"wan_gateway.error_code": error.code}, self._now())
         if self._edit is None:
             _fail(self.span, error)
 
     def left(self) -> None:
-        self._finish(_CUSTOMER)
+        self._finish(_CLIENT)
         self.span.set_attribute("wan_gateway.delivered", self._delivered)
         self._connected = False
         self._end_if_over()
 
     def interrupt(self) -> None:
-        """The process ends: what goes on will do so in the next one, with a trace of its own."""
+        """End the span with the process; an edit that the next process resumes has a new trace."""
         for part in list(self._children):
             self._finish(part)
         self.span.set_attribute("wan_gateway.outcome", "interrupted")
-        self._connected = self._carried = False
+        self._connected = self._owns_edit = False
         self._end_if_over()
 
     # ------------------------------------------------------------ spans
@@ -178,14 +180,14 @@ class SpanTrace(Trace):
         return at(self._zero, self._clock.now())
 
     def _begin(
-        self, part: int, name: str, told: Attributes, kind: SpanKind = SpanKind.INTERNAL
+        self, part: int, name: str, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL
     ) -> None:
-        """Begin the next child of *part*, where the one before it ends."""
+        """Start the next child of *part*, and end the one before it."""
         self._finish(part)
-        if part != _CUSTOMER:
-            told = {**told, "wan_gateway.part": part}
+        if part != _CLIENT:
+            attributes = {**attributes, "wan_gateway.part": part}
         self._children[part] = self._spans.start_span(
-            name, context=self._above, kind=kind, attributes=told, start_time=self._now()
+            name, context=self._above, kind=kind, attributes=attributes, start_time=self._now()
         )
 
     def _finish(self, part: int, error: GatewayError | None = None) -> None:
@@ -194,27 +196,27 @@ class SpanTrace(Trace):
                 _fail(child, error)
             child.end(self._now())
 
-    def _event(self, part: int, name: str, told: Attributes) -> None:
-        self._child(part).add_event(name, told, self._now())
+    def _event(self, part: int, name: str, attributes: Attributes) -> None:
+        self._child(part).add_event(name, attributes, self._now())
 
     def _child(self, part: int) -> Span:
-        """Return what *part* is at; between two of its children, nothing that is written."""
+        """Return the open child of *part*; between two children, a span that records nothing."""
         return self._children.get(part, INVALID_SPAN)
 
     def _end_if_over(self) -> None:
-        if not self._connected and not self._carried:
+        if not self._connected and not self._owns_edit:
             self.span.end(self._now())
             self._on_end(self)
 
 
 def _fail(span: Span, error: GatewayError) -> None:
-    """Mark *span* as failed: by codes alone, for the words may quote what was sent."""
+    """Mark *span* as failed, by codes alone: the message may quote the request."""
     kind = error_type(error)
-    told: Attributes = {
+    attributes: Attributes = {
         "error.type": "_OTHER" if kind == "other" else kind,
         "wan_gateway.error_code": error.code,
     }
     if error.upstream_code:
-        told["dashscope.code"] = redacted(error.upstream_code)[:_LONGEST_CODE]
-    span.set_attributes(told)
+        attributes["dashscope.code"] = redacted(error.upstream_code)[:_LONGEST_CODE]
+    span.set_attributes(attributes)
     span.set_status(Status(StatusCode.ERROR, error.code))

@@ -1,7 +1,7 @@
 """
 Traces for OpenTelemetry: a span for each edit, sent to a collector in the background.
 
-Imported only where traces are asked for. docs/traces.md lists what a span tells.
+Imported only if the config asks for traces. docs/traces.md lists spans and attributes.
 """
 
 import logging
@@ -28,9 +28,9 @@ from gateway.observe.spans import Attributes, SpanTrace, at
 
 _OPERATION = "image_edit"  # the semantic conventions have no word for it yet
 _PATH = "/v1/traces"
-_MOST_EVENTS = 64  # of one span: the last looks at a task tell more than the first
+_MOST_EVENTS = 64  # of one span, the last ones: late polls say more than early ones
 _FLUSH_SECONDS = 5.0
-_LOOK_SECONDS = 0.05
+_FLUSH_POLL_SECONDS = 0.05
 _W3C = ("traceparent", "tracestate")
 
 
@@ -38,15 +38,15 @@ def tracer_to(
     endpoint: str, headers: Mapping[str, str], sample: float | None, clock: Clock
 ) -> "SpanTracer":
     """
-    Return what sends traces to a collector; what is not said here, OTEL_* variables say.
+    Return a tracer that exports to a collector; OTEL_* variables set what is left out here.
 
     Args:
-        endpoint: The collector's URL; OTLP's path is added unless it is there.
-        headers: For the collector.
-        sample: Share of the traces that begin here; ``None``: by OTEL_TRACES_SAMPLER.
+        endpoint: The collector's URL; OTLP's path is added if it is missing.
+        headers: Sent with each export.
+        sample: Share of new traces that is kept; ``None``: by OTEL_TRACES_SAMPLER.
         clock: Times the spans.
     """
-    # Its own words repeat with every batch; ours come when it begins, and when it is over.
+    # It would log every failed batch; LoggingExporter logs the first one, and the recovery.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     url = endpoint if endpoint.endswith(_PATH) else endpoint + _PATH
     named = {"service.name": "wan-gateway", "service.version": __version__}
@@ -57,11 +57,11 @@ def tracer_to(
         span_limits=SpanLimits(max_events=_MOST_EVENTS),
     )
     exporter = OTLPSpanExporter(url, headers=dict(headers) or None)
-    return SpanTracer(provider, Told(exporter), clock)
+    return SpanTracer(provider, LoggingExporter(exporter), clock)
 
 
-class Told(SpanExporter):
-    """Tells the log when *exporter* begins to fail, and when it works again."""
+class LoggingExporter(SpanExporter):
+    """Logs when *exporter* begins to fail, and when it works again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -84,12 +84,12 @@ class Told(SpanExporter):
 
 class SpanTracer(Tracer):
     """
-    Answers gateway.domain.trace.Tracer with spans.
+    Implements gateway.domain.trace.Tracer with OpenTelemetry's spans.
 
     Args:
         provider: Makes spans; shut down at the end.
-        exporter: Sends them, in a thread of its own, from a queue that has an end.
-        clock: Times the spans: those of a trace by one reading of the calendar.
+        exporter: Sends them, from a thread with a bounded queue.
+        clock: Times the spans; each trace reads the calendar once.
     """
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, clock: Clock) -> None:
@@ -104,10 +104,10 @@ class SpanTracer(Tracer):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """End what is open and send what is left, for at most 5 seconds."""
+        """End open spans and export the rest, for at most 5 seconds."""
         for trace in list(self._open):
             trace.interrupt()
-        # A thread of our own: one of the loop's would hold the process until it ends.
+        # A daemon thread: the event loop's executor would delay the end of the process.
         flush = Thread(target=self._provider.shutdown, daemon=True)
         flush.start()
         until = self._clock.now() + _FLUSH_SECONDS
@@ -115,7 +115,7 @@ class SpanTracer(Tracer):
             if self._clock.now() >= until:
                 structlog.get_logger("gateway.traces").warning("traces_not_flushed")
                 return
-            await self._clock.sleep(_LOOK_SECONDS)
+            await self._clock.sleep(_FLUSH_POLL_SECONDS)
 
     def parent_trace(self, headers: Mapping[str, str]) -> object:
         carrier = {name: value for name in _W3C if (value := headers.get(name))}
@@ -127,7 +127,7 @@ class SpanTracer(Tracer):
         self, edit_id: str, tenant: Tenant, edit: Edit, *, parent_trace: object, since: float | None
     ) -> Trace:
         now = self._clock.now()
-        asked: Attributes = {
+        attributes: Attributes = {
             "gen_ai.operation.name": _OPERATION,
             "gen_ai.provider.name": "alibaba.dashscope",
             "gen_ai.output.type": "image",
@@ -139,7 +139,7 @@ class SpanTracer(Tracer):
             f"{_OPERATION} {edit.model}",
             edit_id,
             tenant,
-            asked,
+            attributes,
             parent_trace=parent_trace,
             since=now if since is None else since,
         )
@@ -168,7 +168,7 @@ class SpanTracer(Tracer):
         since: float,
         links: Sequence[Link] = (),
     ) -> SpanTrace | None:
-        """Begin a span that no other of ours is above; ``None`` if it is not to be sampled."""
+        """Start a root span of ours; return ``None`` if it is not sampled."""
         zero = self._clock.epoch() - self._clock.now()
         span = self._spans.start_span(
             name,

@@ -4,9 +4,16 @@ import time
 import orjson
 import pytest
 
-from gateway.observe.redact import redact, redacted
+from gateway.observe.redact import (
+    printable,
+    printable_json,
+    printable_lines,
+    redact,
+    redacted,
+)
 
 _CANARY = "canary0123456789"
+_HOSTILE = "a\x1b[31m\x9b2J\x07\x00\x7f\r\n\tz\u202eb\u2028"
 
 
 @pytest.mark.parametrize(
@@ -14,7 +21,7 @@ _CANARY = "canary0123456789"
     [
         pytest.param(f"key sk-{_CANARY}", id="upstream-key"),
         pytest.param(f"key sk-ws-{_CANARY}", id="workspace-key"),
-        pytest.param(f"key wk-{_CANARY} refused", id="customer-key"),
+        pytest.param(f"key wk-{_CANARY} refused", id="client-key"),
         pytest.param(f"authorization: Bearer {_CANARY}", id="bearer"),
         pytest.param(f"bearer {_CANARY}", id="bearer-alone"),
         pytest.param(f"{{'api-key': '{_CANARY}'}}", id="api-key-header"),
@@ -51,7 +58,7 @@ def test_a_long_text_takes_no_time(text: str) -> None:
 
 
 def test_other_texts_stay() -> None:
-    """What is no secret is left as it was."""
+    """A text without a secret is returned unchanged."""
     text = "task-0385dc79 of wan2.5-i2i-preview took 42 s: disk-full, metadata: none"
 
     assert redacted(text) == text
@@ -65,9 +72,9 @@ def test_secret_fields_are_dropped_at_any_depth() -> None:
         "body": {"negative_prompt": _CANARY, "n": 1, "headers": [{"Authorization": _CANARY}]},
     }
 
-    said = redact(None, "", event)
+    shown = redact(None, "", event)
 
-    assert said == {"body": {"n": 1, "headers": [{}]}}
+    assert shown == {"body": {"n": 1, "headers": [{}]}}
 
 
 class _Odd:
@@ -76,7 +83,7 @@ class _Odd:
 
 
 def test_every_value_becomes_json() -> None:
-    """Whatever is handed in can be written, and nothing is shown that should not be."""
+    """Any value can be written as JSON, and none shows a secret."""
     deep: dict[str, object] = {}
     inner = deep
     for _ in range(10):
@@ -95,11 +102,39 @@ def test_every_value_becomes_json() -> None:
         5: "number",
     }
 
-    said = json.loads(orjson.dumps(redact(None, "", event)))  # type: ignore[arg-type]  # a key that is no text
+    shown = json.loads(orjson.dumps(redact(None, "", event)))  # type: ignore[arg-type]  # a key that is no text
 
-    assert said["bytes"] == "<6 bytes>"
-    assert said["big"] == str(2**70)
-    assert said["odd"] == "Bearer ***"
-    assert said["set"] == [1]
-    assert said["5"] == "number"
-    assert said["surrogate"] == "?"
+    assert shown["bytes"] == "<6 bytes>"
+    assert shown["big"] == str(2**70)
+    assert shown["odd"] == "Bearer ***"
+    assert shown["set"] == [1]
+    assert shown["5"] == "number"
+    assert shown["surrogate"] == "?"
+
+
+def test_nothing_steers_a_terminal() -> None:
+    """Controls of both sets, ends of lines and changes of direction are written as escapes."""
+    assert printable(_HOSTILE) == (
+        "a\\x1b[31m\\x9b2J\\x07\\x00\\x7f\\x0d\\x0a\\x09z\\u202eb\\u2028"
+    )
+
+
+def test_lines_stay_lines() -> None:
+    """A text of several lines keeps them, and its tabs."""
+    assert printable_lines("a\n\tb\x1b") == "a\n\tb\\x1b"
+
+
+@pytest.mark.parametrize("text", ["", "plain", "中文 é ñ 🎨", "a\u00a0b"])
+def test_what_people_write_stays(text: str) -> None:
+    """Every script is shown as it is."""
+    assert printable(text) == text
+
+
+def test_json_stays_the_same_json() -> None:
+    """In JSON the escapes are JSON's own."""
+    raw = json.dumps({"a": _HOSTILE}, ensure_ascii=False)
+
+    shown = printable_json(raw)
+
+    assert json.loads(shown) == {"a": _HOSTILE}
+    assert shown.isprintable()
