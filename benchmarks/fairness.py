@@ -147,7 +147,7 @@ class Street:
         except RateLimited:
             waits.refused += 1
             return
-        task = self._world.tasks_by_id[waiter.told.task_ids[0]]
+        task = self._world.tasks_by_id[waiter.status.task_ids[0]]
         waits.queue.append(task.submitted - asked)
         waits.start.append(task.scheduled - asked)
         if said is not None:

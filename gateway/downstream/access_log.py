@@ -84,7 +84,7 @@ def _rejection(record: AccessRecord) -> str | None:
         return None
     if record.outcome == RateLimited.code:
         # An edit that its tenant's limit refused has ended; this one still waits.
-        return "deadline" if record.edit is not None and record.edit.status == "waiting" else None
+        return "deadline" if record.edit is not None and record.edit.stage == "waiting" else None
     return _REJECTIONS.get(record.outcome)
 
 

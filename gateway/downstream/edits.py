@@ -86,12 +86,12 @@ class Edits:
                     reservation.handed_over = True
                     edit_request.pictures = ()
                     if self.on_created is not None:
-                        self.on_created(waiter.told.edit_id, first)
+                        self.on_created(waiter.status.edit_id, first)
                     del first
                     edit = edit_request.edit
                     if edit_request.promise:
-                        record.edit = waiter.told
-                        response = self._status(waiter.told, accepted=True)
+                        record.edit = waiter.status
+                        response = self._status(waiter.status, accepted=True)
                         await response(scope, receive, send)
                         return
                     reply = reply_form(edit.output, tenant)(
@@ -136,9 +136,9 @@ class Edits:
             phases=phases,
         )
         async with DisconnectWatch(receive) as client, found as waiter:
-            if waiter.told.status not in _ENDED:
-                record.edit = waiter.told
-                await self._status(waiter.told)(scope, receive, send)
+            if waiter.status.stage not in _ENDED:
+                record.edit = waiter.status
+                await self._status(waiter.status)(scope, receive, send)
                 return
             reply = JsonReply(
                 waiter=waiter,
@@ -165,10 +165,10 @@ class Edits:
             phases=record.phases,
         )
         async with found as waiter:
-            record.edit = waiter.told
-            if waiter.told.status == "failed":
+            record.edit = waiter.status
+            if waiter.status.stage == "failed":
                 await waiter.answer()
-            return self._status(waiter.told)
+            return self._status(waiter.status)
 
     async def delete(self, request: Request) -> ASGIApp:
         """Cancel an edit as far as that costs nothing; a running task goes on."""
@@ -185,8 +185,8 @@ class Edits:
             headers["preference-applied"] = "respond-async"
             headers["location"] = f"{_PATHS[operation]}/{status.edit_id}"
         return Response(
-            running_answer(status.edit_id, operation, status=status.status, created=status.created),
-            status_code=200 if status.status in _ENDED and not accepted else 202,
+            running_answer(status.edit_id, operation, status=status.stage, created=status.created),
+            status_code=200 if status.stage in _ENDED and not accepted else 202,
             headers=headers,
             media_type="application/json",
         )

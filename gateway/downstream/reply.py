@@ -137,7 +137,7 @@ class JsonReply:
             self.observer.client_disconnected(self._phase())
             raise
         finally:
-            self.record.edit = self.waiter.told
+            self.record.edit = self.waiter.status
 
     async def wait(self) -> EditResult:
         """Wait for the edit, with heartbeats where this form has any; see Waiter.answer."""
@@ -165,8 +165,8 @@ class JsonReply:
         while not (await asyncio.wait([ended], timeout=self.heartbeat_seconds))[0]:
             if self.client.left:
                 return
-            status = self.waiter.told
-            if self.head is None and status.status in self.starts_at:
+            status = self.waiter.status
+            if self.head is None and status.stage in self.starts_at:
                 self.waiter.extend(self.max_wait_seconds)
                 timing = {"server-timing": server_timing(self.waiter.spent())}
                 await self._send_head({**edit_headers(status), **self.request_headers, **timing})
@@ -176,7 +176,7 @@ class JsonReply:
     async def _send_result(self, result: EditResult) -> None:
         began = self.clock.now()
         self.phases.enter(Phase.RESPOND, began)
-        parts = self.body_of(result, result.told.created or int(self.clock.epoch()))
+        parts = self.body_of(result, result.status.created or int(self.clock.epoch()))
         headers = result_headers(result)
         if self.head is None and (length := self.length_of(parts)) is not None:
             headers["content-length"] = str(length)
@@ -195,7 +195,7 @@ class JsonReply:
     async def _send_error(self, error: GatewayError) -> None:
         """Send an error behind a head that said 200: only the log and a metric have its status."""
         record = self.record
-        record.edit = self.waiter.told
+        record.edit = self.waiter.status
         record.note_error(error)
         self.phases.enter(Phase.RESPOND, self.clock.now())
         self.observer.http_late_error(error.status, record.tenant)
@@ -247,7 +247,7 @@ class JsonReply:
         """Return where the edit is, as the metric of disconnects names it."""
         if self.phases.phase is Phase.RESPOND:
             return "writing"
-        return _PHASES.get(self.waiter.told.status, "polling")
+        return _PHASES.get(self.waiter.status.stage, "polling")
 
     # ------------------------------------------------------------ what the forms differ in
 

@@ -55,7 +55,7 @@ def request_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str
 
 def result_headers(result: EditResult) -> dict[str, str]:
     """Return all headers of a result: its edit's, its request's, and how many pictures it has."""
-    headers = edit_headers(result.told) | request_headers(result.ignored, result.adjusted)
+    headers = edit_headers(result.status) | request_headers(result.ignored, result.adjusted)
     if result.delivered < result.requested:
         headers["x-wan-images"] = f"requested={result.requested}, delivered={result.delivered}"
     if result.replayed:

@@ -9,7 +9,7 @@ object, gateway.edits.service.EditService:
         ...                                    # send it
         await waiter.delivered()               # the last byte was handed to the socket
 
-Leaving the block without delivered() is the client's leaving. waiter.told is always
+Leaving the block without delivered() is the client's leaving. waiter.status is always
 there for headers. service.collect(tenant, edit_id) gives such a block for a known edit, or
 raises NotFound; service.withdraw(tenant, edit_id) cancels what can be cancelled.
 """

@@ -173,7 +173,7 @@ class ActiveEdit:
         )
 
     @property
-    def told(self) -> EditStatus:
+    def status(self) -> EditStatus:
         stage = self.life.stage
         parts = self.life.parts
         return EditStatus(
@@ -181,7 +181,7 @@ class ActiveEdit:
             region=self.tenant.region,
             task_ids=tuple(part.task_id for part in parts if part.task_id),
             upstream_request_ids=tuple(part.request_id for part in parts if part.request_id),
-            status=Stage.SUBMITTING if stage is Stage.UNCERTAIN else stage,
+            stage=Stage.SUBMITTING if stage is Stage.UNCERTAIN else stage,
             created=int(self.created),
             trace_id=self.trace.id,
             accounts=tuple({part.upstream.account.name: 0 for part in parts if part.upstream}),

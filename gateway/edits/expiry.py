@@ -36,8 +36,8 @@ class Expiry:
         Clients that do not see that it is final have repeated it by then (D94).
         """
         for active in self._index:
-            told_at = active.life.told_at
-            ago = 0.0 if told_at is None else self._ports.clock.now() - told_at
+            reported_at = active.life.reported_at
+            ago = 0.0 if reported_at is None else self._ports.clock.now() - reported_at
             if ago >= RETRY_SECONDS:
                 self._index.remove(active)
                 await write_if_possible(self._ports.ledger.deliver(active.edit_id, ago=ago))

@@ -63,8 +63,8 @@ class Delivery(Enum):
     """What clients have of an edit that has ended."""
 
     OWED = "owed"
-    TOLD_IN_DOUBT = "told in doubt"
-    """A client was told that its pictures are in doubt, or lost."""
+    REPORTED = "reported"
+    """A client got the error that its pictures are in doubt, or lost."""
     DELIVERED = "delivered"
 
 
@@ -152,7 +152,7 @@ class EditLife:
         one_shot: Its model answers a submit with the pictures: an answer that is missed is lost.
         keyed: A client named it by an ``Idempotency-Key``.
         stage: How far it is.
-        restored: The ledger has a row of it, and another process told somebody that it goes on.
+        restored: The ledger has a row of it, and a client of another process may know it.
         replay: It had ended before a client of this process asked for it.
     """
 
@@ -185,7 +185,7 @@ class EditLife:
         self._held_up: GatewayError | None = None
         self._turned_away: GatewayError | None = None
         self._delivery = Delivery.DELIVERED if delivered else Delivery.OWED
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
 
     # ------------------------------------------------------------ what can be read
 
@@ -240,9 +240,9 @@ class EditLife:
         return self._delivery
 
     @property
-    def told_at(self) -> float | None:
-        """When a client was first told that its pictures are in doubt, or lost."""
-        return self._told_at
+    def reported_at(self) -> float | None:
+        """When a client first got the error that its pictures are in doubt, or lost."""
+        return self._reported_at
 
     @property
     def delivered(self) -> bool:
@@ -254,7 +254,7 @@ class EditLife:
 
     @property
     def unattended(self) -> bool:
-        """Whether no client is connected and nobody was told that it goes on."""
+        """Whether no client is connected, and none relies on its going on."""
         return not self._connected and not self._goes_on
 
     @property
@@ -301,7 +301,7 @@ class EditLife:
 
     @property
     def refusal(self) -> GatewayError | None:
-        """What its waiters are told in place of pictures."""
+        """The error that its waiters get in place of pictures."""
         if self._turned_away is not None and (self.given_up or not self.ended):
             return self._turned_away
         return self._error
@@ -351,9 +351,9 @@ class EditLife:
         self._expect(math.inf if for_ever else now + VISIT_SECONDS)
         return (Effect.START_GRACE,)
 
-    def told_to_return(self, now: float, retry_after: float) -> None:
+    def retry_advised(self, now: float, retry_after: float) -> None:
         """
-        A client was told to come back in *retry_after* seconds.
+        The deadline of a client passed; it was asked to retry after *retry_after* seconds.
 
         An edit that waits keeps its place, but others go first; one that was submitted goes on.
         One that named it by an ``Idempotency-Key`` may come as long as that is kept.
@@ -386,7 +386,7 @@ class EditLife:
 
     def turned_away(self) -> Effects:
         """
-        The process ends: its clients are told how to come back, to the next one.
+        The process ends: its clients get an error that says how to retry at the next one.
 
         What was not submitted is dropped, unless the next process can submit it.
         """
@@ -539,12 +539,12 @@ class EditLife:
         self._error = error
         return (Effect.RELEASE, Effect.WAKE)
 
-    def told_end(self, error: GatewayError, now: float) -> None:
-        """A client was told *error* as its end; one in doubt is remembered from the first time."""
-        if (error.maybe_billed or self.maybe_billed) and self._told_at is None:
-            self._told_at = now
+    def end_reported(self, error: GatewayError, now: float) -> None:
+        """A client got *error*; an end in doubt is remembered from the first time (D94)."""
+        if (error.maybe_billed or self.maybe_billed) and self._reported_at is None:
+            self._reported_at = now
             if self._delivery is Delivery.OWED:
-                self._delivery = Delivery.TOLD_IN_DOUBT
+                self._delivery = Delivery.REPORTED
 
     def handed_over(self) -> None:
         """The last byte of its answer was handed to a client's socket (D29)."""

@@ -64,7 +64,7 @@ class EditStatus:
     region: str
     task_ids: tuple[str, ...] = ()
     upstream_request_ids: tuple[str, ...] = ()
-    status: str = "waiting"
+    stage: str = "waiting"
     """waiting, submitting, running, succeeded, failed: for 202 answers."""
     created: int = 0
     """Seconds since the epoch."""
@@ -98,7 +98,7 @@ class Incoming(Protocol):
 class EditResult:
     """An edit that ended well: at least one picture."""
 
-    told: EditStatus
+    status: EditStatus
     form: OutputOptions
     pictures: tuple[bytes | Incoming, ...] = field(repr=False)
     """In order; empty when *urls* are asked for. The waiter closes them."""

@@ -209,7 +209,7 @@ class EditService:
         await self._perform(active, effects)
         if Effect.DROP_RECORD in effects:
             await self._ports.ledger.end_edit(active.edit_id, EditState.DROPPED)
-        return active.told
+        return active.status
 
     async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
         found = await self._index.match(request)

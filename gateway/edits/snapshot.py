@@ -72,7 +72,7 @@ def _edits(active_edits: Sequence[ActiveEdit], most: int, clock: Clock) -> Cappe
 
 
 def _edit(active: ActiveEdit, clock: Clock) -> EditSummary:
-    status = active.told
+    status = active.status
     phases = tuple((phase.value, round(at, 3)) for at, phase in _marks(active))
     # An edit of another process has no phases before it is followed here. Whole seconds: the
     # calendar and the monotonic clock drift, and a snapshot changes only when an edit does.

@@ -41,8 +41,8 @@ class Waiter:
     """Of the answer that is being waited for."""
 
     @property
-    def told(self) -> EditStatus:
-        return self.active.told
+    def status(self) -> EditStatus:
+        return self.active.status
 
     async def answer(self) -> EditResult:
         """
@@ -69,7 +69,7 @@ class Waiter:
             raise late from None
         except GatewayError as error:
             error.edit_id = active.edit_id
-            active.life.told_end(error, self.clock.now())
+            active.life.end_reported(error, self.clock.now())
             self.trace.refused(error)
             raise
         except asyncio.CancelledError:  # the client has left
@@ -83,7 +83,7 @@ class Waiter:
     def _answer(self, pictures: tuple[bytes | Incoming, ...], urls: tuple[str, ...]) -> EditResult:
         active = self.active
         return EditResult(
-            told=active.told,
+            status=active.status,
             form=active.edit.output,
             pictures=pictures,
             urls=urls,
@@ -161,6 +161,6 @@ class Waiter:
                 f"GET /v1/images/edits/{active.edit_id}, to get its picture.",
                 retry_after=rest,
             )
-        active.life.told_to_return(self.clock.now(), error.retry_after or rest)
+        active.life.retry_advised(self.clock.now(), error.retry_after or rest)
         error.edit_id = active.edit_id
         return error

@@ -44,7 +44,7 @@ TOLD = EditStatus(
     region="beijing",
     task_ids=("task-1", "task-2"),
     upstream_request_ids=("up-1",),
-    status="running",
+    stage="running",
     created=1_700_000_000,
 )
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -54,7 +54,7 @@ FILES = {"image": ("cat.png", PNG, "image/png")}
 
 def answer(**changes: Any) -> EditResult:
     whole: dict[str, Any] = {
-        "told": TOLD,
+        "status": TOLD,
         "form": OutputOptions(),
         "pictures": (b"one",),
         "urls": (),
@@ -84,7 +84,7 @@ class FakeWaiter:
     """Ends as its script says, and records what was done with it."""
 
     ends: Callable[[], Awaitable[EditResult]]
-    told: EditStatus = TOLD
+    status: EditStatus = TOLD
     was_delivered: bool = False
     cancelled: bool = False
     extended: float = 0.0
@@ -145,10 +145,10 @@ class FakeEditService:
 
     async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
         self._find(tenant, edit_id)
-        return self.waiter.told
+        return self.waiter.status
 
     def _find(self, tenant: Tenant, edit_id: str) -> None:
-        if (tenant.name, edit_id) != ("acme", self.waiter.told.edit_id):
+        if (tenant.name, edit_id) != ("acme", self.waiter.status.edit_id):
             raise NotFound("There is no such edit.")
 
 

@@ -32,7 +32,7 @@ def end_with(
     outcome: EditResult | GatewayError,
     *,
     after: float = 0.0,
-    told: EditStatus = TOLD,
+    status: EditStatus = TOLD,
 ) -> FakeWaiter:
     async def ends() -> EditResult:
         await asyncio.sleep(after)
@@ -40,7 +40,7 @@ def end_with(
             raise outcome
         return outcome
 
-    harness.service.waiter = FakeWaiter(ends, told=told)
+    harness.service.waiter = FakeWaiter(ends, status=status)
     return harness.service.waiter
 
 

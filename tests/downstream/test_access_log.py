@@ -200,7 +200,7 @@ async def test_edits_refused_before_their_submit(
     async def app(scope: Scope, _: Receive, __: Send) -> None:
         line = record_of(scope)
         line.route, line.outcome, line.tenant = route, outcome, "acme"
-        line.edit = None if status is None else EditStatus("edit_1", "beijing", status=status)
+        line.edit = None if status is None else EditStatus("edit_1", "beijing", stage=status)
 
     log = AccessLogMiddleware(app, clock=FakeClock(), observer=seen, log=seen.write)
     wire = FakeConnection()

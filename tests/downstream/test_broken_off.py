@@ -35,7 +35,7 @@ async def test_customer_leaves_while_waiting(status: str, place: str) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    harness.service.waiter = FakeWaiter(ends, told=EditStatus("edit_1", "beijing", status=status))
+    harness.service.waiter = FakeWaiter(ends, status=EditStatus("edit_1", "beijing", stage=status))
     await send_raw(harness, wire)
 
     assert harness.seen.of("disconnected") == [("disconnected", place)]

@@ -10,14 +10,14 @@ from tests.downstream.harness import TOLD, EdgeHarness, answer
 pytestmark = pytest.mark.anyio
 
 
-ENDED = EditStatus(edit_id="edit_1", region="beijing", status="succeeded", created=7)
+ENDED = EditStatus(edit_id="edit_1", region="beijing", stage="succeeded", created=7)
 
 
 async def test_get_an_ended_edit() -> None:
     """An edit that has ended is answered by its id as it would have been by POST."""
     harness = EdgeHarness()
     end_with(harness, answer())
-    harness.service.waiter.told = ENDED
+    harness.service.waiter.status = ENDED
 
     async with harness.client() as client:
         reply = await client.get(f"{EDITS}/edit_1")
@@ -46,7 +46,7 @@ async def test_get_a_running_edit() -> None:
 async def test_head_of_an_edit(told: EditStatus, status: int) -> None:
     """HEAD tells how far an edit is; it brings no picture and delivers none."""
     harness = EdgeHarness()
-    harness.service.waiter.told = told
+    harness.service.waiter.status = told
 
     async with harness.client() as client:
         reply = await client.head(f"{EDITS}/edit_1")
@@ -59,7 +59,7 @@ async def test_head_of_a_failed_edit() -> None:
     """HEAD of an edit that failed has the status that GET has."""
     harness = EdgeHarness()
     end_with(harness, UpstreamFailed("Theirs."))
-    harness.service.waiter.told = EditStatus("edit_1", "beijing", status="failed")
+    harness.service.waiter.status = EditStatus("edit_1", "beijing", stage="failed")
 
     async with harness.client() as client:
         reply = await client.head(f"{EDITS}/edit_1")
@@ -86,10 +86,10 @@ async def test_unknown_edit(method: str) -> None:
 async def test_delete(told: EditStatus, status: int) -> None:
     """An edit called off is told of as it is then."""
     harness = EdgeHarness()
-    harness.service.waiter.told = told
+    harness.service.waiter.status = told
 
     async with harness.client() as client:
         reply = await client.delete(f"{EDITS}/edit_1")
 
-    assert (reply.status_code, reply.json()["status"]) == (status, told.status)
+    assert (reply.status_code, reply.json()["status"]) == (status, told.stage)
     assert reply.headers["x-wan-edit-id"] == "edit_1"

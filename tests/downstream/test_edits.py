@@ -212,7 +212,7 @@ async def test_urls_and_pictures_in_order() -> None:
             id="urls-replayed",
         ),
         pytest.param(
-            answer(told=EditStatus(edit_id="edit_1", region="beijing")),
+            answer(status=EditStatus(edit_id="edit_1", region="beijing")),
             {"x-wan-edit-id": "edit_1", "x-wan-region": "beijing"},
             {
                 "created": 1_700_000_600,
@@ -240,7 +240,7 @@ async def test_answers(given: EditResult, headers: dict[str, str], body: dict[st
     told &= {*reply.headers}
     told |= {*headers}
     expected = (
-        headers if not given.told.task_ids else {**headers, "x-wan-task-id": "task-1, task-2"}
+        headers if not given.status.task_ids else {**headers, "x-wan-task-id": "task-1, task-2"}
     )
     assert {name: reply.headers.get(name) for name in told} == expected
     assert reply.json() == body

@@ -96,12 +96,12 @@ async def test_refused_before_the_first_beat() -> None:
 async def test_blanks() -> None:
     """Blanks go out once the task is accepted, then the JSON; its deadline is the server's."""
     harness = EdgeHarness(BLANK)
-    waiter = end_with(harness, answer(), after=17.0, told=replace(TOLD, status="waiting"))
+    waiter = end_with(harness, answer(), after=17.0, status=replace(TOLD, stage="waiting"))
 
     async def accepted() -> None:
         await asyncio.sleep(7.0)
         assert not wire.sent
-        waiter.told = TOLD
+        waiter.status = TOLD
 
     wire = FakeConnection()
     async with asyncio.TaskGroup() as group:

@@ -67,8 +67,8 @@ async def test_a_stream() -> None:
 async def test_heartbeats_of_a_stream() -> None:
     """The head goes out with the first beat; what is known only later stands in comments."""
     harness = EdgeHarness()
-    told = replace(TOLD, task_ids=(), status="waiting")
-    waiter = end_with(harness, answer(requested=2), after=17.0, told=told)
+    told = replace(TOLD, task_ids=(), stage="waiting")
+    waiter = end_with(harness, answer(requested=2), after=17.0, status=told)
 
     wire = await send(harness, {**STREAM, "quality": "high"})
 

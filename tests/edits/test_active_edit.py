@@ -33,4 +33,4 @@ async def test_an_uncertain_edit_is_shown_as_submitting() -> None:
     active.life.intended(0, an_upstream(), now=0.0, at=0.0)
     active.life.uncertain(0)
 
-    assert active.told.status == "submitting"
+    assert active.status.stage == "submitting"

@@ -244,7 +244,7 @@ async def test_a_task_that_forgets(script: list[Task], form: OutputOptions, *, h
     house.world = world = Forgetful(house.clock)
     world.script = []
     async with house.service() as service:
-        edit_id = (await buy(service, house.request(output=form))).told.edit_id
+        edit_id = (await buy(service, house.request(output=form))).status.edit_id
         world.script = list(script)
         phases = Phases(house.clock.now())
         async with service.collect(

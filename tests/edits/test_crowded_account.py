@@ -26,7 +26,7 @@ async def test_a_short_edit_beside_a_crowd_of_gets_and_cancels() -> None:
     busy, other = house.tenants
     house.world.run = Run(0.0, 1.0)
     async with house.service() as service:
-        edit_id = (await buy(service, house.request("delivered"))).told.edit_id
+        edit_id = (await buy(service, house.request("delivered"))).status.edit_id
         house.world.run = Run(0.0, 2.0)
         async with asyncio.TaskGroup() as group:
             gets = [group.create_task(collect(house, service, busy, edit_id)) for _ in range(300)]
@@ -46,8 +46,8 @@ async def test_gets_are_fair_among_tenants() -> None:
     busy, other = house.tenants
     house.world.run = Run(0.0, 1.0)
     async with house.service() as service:
-        of_busy = (await buy(service, house.request("one"))).told.edit_id
-        of_other = (await buy(service, house.request("two", tenant=other))).told.edit_id
+        of_busy = (await buy(service, house.request("one"))).status.edit_id
+        of_other = (await buy(service, house.request("two", tenant=other))).status.edit_id
         async with asyncio.TaskGroup() as group:
             gets = [group.create_task(collect(house, service, busy, of_busy)) for _ in range(300)]
             await house.clock.sleep(0.1)
@@ -66,7 +66,7 @@ async def test_a_doubtful_submit_beside_a_crowd_of_gets() -> None:
     busy, other = house.tenants
     house.world.run = Run(0.0, 1.0)
     async with house.service() as service:
-        edit_id = (await buy(service, house.request("delivered"))).told.edit_id
+        edit_id = (await buy(service, house.request("delivered"))).status.edit_id
         async with asyncio.TaskGroup() as group:
             gets = [group.create_task(collect(house, service, busy, edit_id)) for _ in range(300)]
             await house.clock.sleep(0.1)

@@ -30,7 +30,7 @@ async def test_still_running() -> None:
 
     assert at == pytest.approx(1005.0)
     assert isinstance(refused, StillRunning)
-    assert refused.edit_id == answer.told.edit_id
+    assert refused.edit_id == answer.status.edit_id
     assert refused.edit_id in refused.message
     assert 0 < (refused.retry_after or 0.0) <= 60.0
     assert house.world.count("submit") == 1
@@ -46,7 +46,7 @@ async def test_still_pending_is_not_cancelled_after_a_deadline() -> None:
         answer = await buy(service, house.request(retry_count=1))
 
     assert house.world.count("cancel") == 0
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 async def test_deadline_while_uncertain() -> None:
@@ -58,7 +58,7 @@ async def test_deadline_while_uncertain() -> None:
         answer = await buy(service, house.request(retry_count=1))
 
     assert isinstance(refused, SubmitUncertain)
-    assert refused.edit_id == answer.told.edit_id
+    assert refused.edit_id == answer.status.edit_id
     assert 0 < (refused.retry_after or 0.0) <= 10.0
     assert house.world.count("submit") == 1
 
@@ -109,7 +109,7 @@ async def test_deadline_in_download() -> None:
 
     assert isinstance(refused, ResultUnavailable)
     assert refused.retry
-    assert refused.edit_id == answer.told.edit_id
+    assert refused.edit_id == answer.status.edit_id
     assert refused.retry_after == 5.0
     assert house.world.count("submit") == 1
 

@@ -75,7 +75,7 @@ async def test_one_that_was_collected() -> None:
     async with house.service() as service:
         waiter = await stay(service, house.request(), 5.0)
         phases = Phases(house.clock.now())
-        edit_id = waiter.told.edit_id
+        edit_id = waiter.status.edit_id
         async with service.collect(
             house.tenants[0], edit_id, patience=99.0, phases=phases
         ) as collected:
@@ -83,7 +83,7 @@ async def test_one_that_was_collected() -> None:
             await collected.delivered()
         answer = await buy(service, house.request(retry_count=1))
 
-    assert answer.told.edit_id == edit_id
+    assert answer.status.edit_id == edit_id
     assert house.world.count("submit") == 1
 
 
@@ -123,7 +123,7 @@ async def test_one_that_is_not_delivered_comes_first() -> None:
         left = await stay(service, house.request(), 5.0)
         answer = await buy(service, house.request(retry_count=1))
 
-    assert answer.told.edit_id == left.told.edit_id
+    assert answer.status.edit_id == left.status.edit_id
     assert house.world.count("submit") == 2
 
 
@@ -134,7 +134,7 @@ async def test_two_marked_retries_at_once() -> None:
         one = group.create_task(buy(service, house.request(retry_count=1)))
         two = group.create_task(buy(service, house.request(retry_count=1)))
 
-    assert one.result().told.edit_id == two.result().told.edit_id
+    assert one.result().status.edit_id == two.result().status.edit_id
     assert house.world.count("submit") == 1
 
 

@@ -52,7 +52,7 @@ async def test_an_edit_in_line_is_no_orphan() -> None:
     house = House(a_tenant("acme", an_upstream(account=narrow)))
     async with house.service() as service, service.attend(house.request("first")):
         async with service.attend(masked(house)) as waiter:
-            edit_id = waiter.told.edit_id
+            edit_id = waiter.status.edit_id
             await house.mask_sources.put(edit_id, KEPT)
             await service._expiry._drop_orphans()
             known = await house.ledger.find(edit_id)

@@ -60,7 +60,7 @@ async def test_a_masked_edit(n: int) -> None:
             await waiter.delivered()
 
     assert (request.mask_source, held) == (None, None)
-    assert kept == [answer.told.edit_id]
+    assert kept == [answer.status.edit_id]
     assert all(picture.endswith(LAID) for picture in whole(answer))
 
 
@@ -129,7 +129,7 @@ async def test_what_was_done_is_told_after_a_restart() -> None:
     request = house.request(output=OutputOptions(output_format="jpeg", compression=0))
     request.edit = replace(request.edit, ignored=("user",), adjusted=("1:rotated",))
     async with house.service() as service:
-        edit_id = (await buy(service, request)).told.edit_id
+        edit_id = (await buy(service, request)).status.edit_id
     async with (
         house.service() as service,
         service.collect(
@@ -171,7 +171,7 @@ async def test_a_mask_source_that_is_gone() -> None:
     house = House()
     async with house.service() as service, service.attend(masked(house)) as waiter:
         await house.clock.sleep(3.0)
-        await house.mask_sources.drop(waiter.told.edit_id)
+        await house.mask_sources.drop(waiter.status.edit_id)
         refused = await refusal(waiter.answer())
 
     assert isinstance(refused, ResultUnavailable)

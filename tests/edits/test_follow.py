@@ -54,7 +54,7 @@ async def test_back_before_the_cancel_had_its_turn() -> None:
 
     assert waits > 0.0
     assert house.world.count("cancel") == 0
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 async def test_withdrawn_twice() -> None:
@@ -64,7 +64,7 @@ async def test_withdrawn_twice() -> None:
     tenant = house.tenants[0]
     async with house.service() as service, service.attend(house.request()) as waiter:
         await house.clock.sleep(1.0)
-        edit_id = waiter.told.edit_id
+        edit_id = waiter.status.edit_id
         async with asyncio.TaskGroup() as group:
             group.create_task(service.withdraw(tenant, edit_id))
             await house.clock.sleep(0.05)
@@ -72,7 +72,7 @@ async def test_withdrawn_twice() -> None:
         async with service.collect(
             tenant, edit_id, patience=1.0, phases=Phases(house.clock.now())
         ) as told:
-            status = told.told.status
+            status = told.status.stage
 
     assert status == "failed"
     assert house.world.count("cancel") == 1
@@ -88,9 +88,9 @@ async def test_a_task_that_never_ends(pending: float) -> None:
     house.world.run = Run(pending=pending, running=20 * _HOUR)
     async with house.service() as service:
         waiter = await stay(service, house.request(idempotency_key="k"), 2.0)
-        waiter.active.life.told_to_return(house.clock.now(), 1.0)
+        waiter.active.life.retry_advised(house.clock.now(), 1.0)
         await house.clock.sleep(pending + 2.9 * _HOUR)
-        before = waiter.told.status
+        before = waiter.status.stage
         await house.clock.sleep(0.3 * _HOUR)
         account = next(iter(service._accounts.values()))
         refused = await refusal(buy(service, house.request(idempotency_key="k")))
@@ -112,7 +112,7 @@ async def test_looks_that_fail_prove_nothing() -> None:
         waiter = await stay(service, house.request(), 600.0)
         house.world.fail("fetch", *[UpstreamUnreachable("No connection.")] * 3000)
         await house.clock.sleep(3.9 * _HOUR)
-        status = waiter.told.status
+        status = waiter.status.stage
         house.world.forgive("fetch")
         answer = await buy(service, house.request())
 

@@ -28,7 +28,7 @@ async def test_a_void_edit_is_none() -> None:
             await service.withdraw(house.tenants[0], "edit_1")
         answer = await buy(service, house.request(idempotency_key="k"))
 
-    assert answer.told.edit_id != "edit_1"
+    assert answer.status.edit_id != "edit_1"
     assert house.world.count("submit") == 1
 
 
@@ -39,14 +39,14 @@ async def test_two_edits_of_one_key() -> None:
     async with house.service() as service, service.attend(house.request("the busy one")):
         await house.clock.sleep(0.5)
         async with service.attend(house.request(idempotency_key="k")) as waiting:
-            await service.withdraw(house.tenants[0], waiting.told.edit_id)
+            await service.withdraw(house.tenants[0], waiting.status.edit_id)
             async with service.attend(house.request(idempotency_key="k")) as next_one:
                 await house.clock.sleep(1.0)
         again = await buy(service, house.request(idempotency_key="k"))
 
     assert waiting.active.life.ended
-    assert next_one.told.edit_id != waiting.told.edit_id
-    assert again.told.edit_id == next_one.told.edit_id
+    assert next_one.status.edit_id != waiting.status.edit_id
+    assert again.status.edit_id == next_one.status.edit_id
 
 
 async def test_delivered_when_it_was_forgotten_already() -> None:

@@ -31,7 +31,7 @@ async def test_leaving_the_line() -> None:
         after = account.queue.waiting
         await house.clock.sleep(100.0)
 
-    assert waiter.told.status == "failed"
+    assert waiter.status.stage == "failed"
     assert (before, after) == (1, 0)
     assert house.world.count("submit") == 1
     assert house.observer.in_line == 0
@@ -67,7 +67,7 @@ async def test_the_absent_are_passed_by() -> None:
         answer = await buy(service, house.request("present"))
         await house.clock.sleep(10.0)
 
-    assert answer.told.task_ids == ("task-2",)
+    assert answer.status.task_ids == ("task-2",)
     assert house.world.count("submit") == 2
 
 
@@ -98,7 +98,7 @@ async def test_coming_back_to_a_pending_task() -> None:
 
     assert house.world.count("cancel") == 0
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 async def test_after_a_cancel_the_retry_is_a_new_edit() -> None:
@@ -110,7 +110,7 @@ async def test_after_a_cancel_the_retry_is_a_new_edit() -> None:
         await house.clock.sleep(10.0)
         answer = await buy(service, house.request(retry_count=1))
 
-    assert answer.told.task_ids == ("task-2",)
+    assert answer.status.task_ids == ("task-2",)
     assert len(house.world.paid) == 1
 
 
@@ -120,11 +120,11 @@ async def test_leaving_a_running_task() -> None:
     async with house.service() as service:
         waiter = await stay(service, house.request(), 5.0)
         await house.clock.sleep(60.0)
-        told = waiter.told
+        told = waiter.status
         answer = await buy(service, house.request(retry_count=1))
 
-    assert told.status == "succeeded"
-    assert answer.told == told
+    assert told.stage == "succeeded"
+    assert answer.status == told
     assert house.world.count("submit") == 1
 
 
@@ -138,7 +138,7 @@ async def test_cancel_that_is_refused() -> None:
         await house.clock.sleep(60.0)
         answer = await buy(service, house.request())
 
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
     assert house.world.count("submit") == 1
 
 
@@ -153,7 +153,7 @@ async def test_leaving_during_a_long_submit() -> None:
         await house.clock.sleep(60.0)
 
     assert len(house.world.paid) == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
@@ -220,7 +220,7 @@ async def test_leaving_some_parts_in_line() -> None:
         answer = await buy(service, house.request(n=8))
 
     assert house.world.count("submit") == 1
-    assert waiter.told.status == "succeeded"
+    assert waiter.status.stage == "succeeded"
     assert answer.delivered == 4
     assert all(part.ended for part in waiter.active.life.parts)
 
@@ -237,7 +237,7 @@ async def test_leaving_the_line_while_draining() -> None:
         service.drain(600.0)
         await house.clock.sleep(60.0)
 
-    assert leaver.result().told.status == "failed"
+    assert leaver.result().status.stage == "failed"
     assert house.world.count("submit") == 1
 
 
@@ -304,7 +304,7 @@ async def test_given_up_while_another_account_refuses() -> None:
         waiter = await stay(service, house.request(), 1.0)
         await house.clock.sleep(60.0)
 
-    assert waiter.told.status == "failed"
+    assert waiter.status.stage == "failed"
     assert house.world.count("submit") == 1
 
 
@@ -339,7 +339,7 @@ async def test_a_running_task_is_never_given_up() -> None:
         await house.clock.sleep(3600.0)
         answer = await buy(service, house.request())
 
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
     assert len(house.world.ours) == 1
 
 

@@ -55,7 +55,7 @@ async def test_its_patience_ends(name: str) -> None:
     assert isinstance(refused, LedgerUnavailable)
     assert refused.retry
     assert waited == pytest.approx(30.0)
-    assert answer.told.edit_id == refused.edit_id
+    assert answer.status.edit_id == refused.edit_id
     assert len(house.world.paid) == 1
 
 
@@ -238,7 +238,7 @@ async def test_the_receipt_is_owed_as_well() -> None:
         await house.clock.sleep(30.0)
 
     assert answer.delivered == 1
-    assert await house.result_urls.get(answer.told.edit_id, 0)
+    assert await house.result_urls.get(answer.status.edit_id, 0)
 
 
 async def test_keyed_edits_are_not_paid_again() -> None:

@@ -41,7 +41,7 @@ async def accepted(
 ) -> str:
     """Hand an edit in as `Prefer: respond-async` does; return its id."""
     async with service.attend(house.request(prompt, promise=True, **changes)) as waiter:
-        return waiter.told.edit_id
+        return waiter.status.edit_id
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def test_one_that_waits_in_line_outlives_its_process() -> None:
     before = house.world.count("submit")
     async with house.service() as service:
         async with look(service, house, edit_id) as waiter:
-            status = waiter.told.status
+            status = waiter.status.stage
         answer = await had(service, house, edit_id)
 
     (made,) = [task for task in house.world.ours if task.prompt == "later"]
@@ -135,7 +135,7 @@ async def test_a_drain_leaves_it_to_the_next_process() -> None:
 
     assert busy_ones == 1
     assert holder.result().code == "still_running"
-    assert answer.told.edit_id == edit_id
+    assert answer.status.edit_id == edit_id
     assert len([task for task in house.world.ours if task.prompt == "later"]) == 1
 
 
@@ -150,7 +150,7 @@ async def test_its_key_and_its_content_find_it_after_a_restart() -> None:
     async with house.service() as service:
         by_content = await buy(service, house.request("later", picture=b"another"))
 
-    assert (by_key.told.edit_id, by_content.told.edit_id) == (keyed, plain)
+    assert (by_key.status.edit_id, by_content.status.edit_id) == (keyed, plain)
     assert len([task for task in house.world.ours if task.prompt == "later"]) == 2
 
 
@@ -338,7 +338,7 @@ async def test_a_refusal_upstream_is_told_by_get() -> None:
         new = await buy(service, house.request("later", idempotency_key="k"))
 
     assert now.code == later.code == "upstream_unavailable"
-    assert new.told.edit_id != edit_id
+    assert new.status.edit_id != edit_id
     assert house.promises.held == {}
 
 
@@ -554,7 +554,7 @@ async def test_a_tenant_that_moved_takes_its_waiting_edits_along() -> None:
     async with house.service() as service:
         answer = await had(service, house, edit_id)
 
-    assert answer.told.region == "singapore"
+    assert answer.status.region == "singapore"
     assert [record.region for record in house.ledger.records] == ["singapore"]
 
 
@@ -607,7 +607,7 @@ async def test_a_retry_brings_bytes_while_an_intent_is_settled() -> None:
         await house.clock.sleep(1.0)
         answer = await buy(service, house.request("later", retry_count=1))
 
-    assert answer.told.edit_id == edit_id
+    assert answer.status.edit_id == edit_id
     assert house.promises.held == {}
 
 

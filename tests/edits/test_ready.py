@@ -62,7 +62,7 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
     house, rooms = House(), Rooms()
     async with house.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
         request = masked(house, n=n) if mask else house.request(n=n, output=WEBP)
-        edit_id = (await buy(service, request)).told.edit_id
+        edit_id = (await buy(service, request)).status.edit_id
         house.mask_sources.calls.clear()
         before = house.world.count("download")
         async with asyncio.TaskGroup() as group:
@@ -85,7 +85,7 @@ async def test_one_after_another() -> None:
     """What nobody reads any more is not held: the next reader has it made again."""
     house, rooms = House(), Rooms()
     async with house.service(room_of=rooms.of) as service:
-        edit_id = (await buy(service, house.request(output=WEBP))).told.edit_id
+        edit_id = (await buy(service, house.request(output=WEBP))).status.edit_id
         async with AsyncExitStack() as stack:
             await read(house, service, edit_id, stack)
 

@@ -28,8 +28,8 @@ async def test_recovered_running() -> None:
         free = account.queue.free
         answer = await buy(service, house.request(retry_count=1))
 
-    assert answer.told.edit_id == "edit_1"
-    assert answer.told.task_ids == (task_id,)
+    assert answer.status.edit_id == "edit_1"
+    assert answer.status.task_ids == (task_id,)
     assert house.world.count("submit") == 0
     assert (free, account.queue.free) == (5, 6)
     assert house.observer.of("recovered") == [("task_followed",)]
@@ -46,7 +46,7 @@ async def test_recovered_submitting_with_a_task(comes_after: float) -> None:
         await house.clock.sleep(comes_after)
         answer = await buy(service, house.request())
 
-    assert answer.told.task_ids == (task_id,)
+    assert answer.status.task_ids == (task_id,)
     assert house.world.count("submit") == 0
     assert house.observer.of("recovered") == [("submit_resolved",)]
 
@@ -59,7 +59,7 @@ async def test_recovered_submitting_without_a_task() -> None:
         await house.clock.sleep(2.0)
         answer = await buy(service, house.request(retry_count=1))
 
-    assert answer.told.edit_id == "edit_1"
+    assert answer.status.edit_id == "edit_1"
     assert house.world.count("submit") == 1
     assert house.observer.of("recovered") == [("submit_void",)]
 
@@ -81,7 +81,7 @@ async def test_recovered_submitting_and_nobody_came() -> None:
     assert isinstance(refused, TaskLost)
     assert refused.retry
     assert dropped == []
-    assert answer.told.edit_id != "edit_1"
+    assert answer.status.edit_id != "edit_1"
     assert house.world.count("submit") == 1
 
 
@@ -95,7 +95,7 @@ async def test_recovered_undelivered() -> None:
     async with house.service() as service:
         answer = await buy(service, house.request())
 
-    assert answer.told.edit_id == "edit_1"
+    assert answer.status.edit_id == "edit_1"
     assert answer.pictures == (task_id.encode() + b"|a red cat||0",)
     assert house.ledger.records[0].delivered
 
@@ -153,7 +153,7 @@ async def test_recovered_in_a_region_that_its_tenant_has_left() -> None:
     async with house.service() as service:
         answer = await buy(service, house.request(retry_count=1))
 
-    assert answer.told.region == "beijing"
+    assert answer.status.region == "beijing"
     assert house.world.count("submit") == 0
 
 
@@ -176,7 +176,7 @@ async def test_an_edit_of_the_version_before(changes: dict[str, Any], formerly: 
     async with house.service() as service:
         answer = await buy(service, house.request(**changes, earlier_digests=frozenset(formerly)))
 
-    assert answer.told.task_ids == (task_id,)
+    assert answer.status.task_ids == (task_id,)
     assert house.world.count("submit") == 0
 
 

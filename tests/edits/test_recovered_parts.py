@@ -29,7 +29,7 @@ async def test_a_retry_brings_the_bytes() -> None:
         await house.clock.sleep(5.0)
         answer = await buy(service, house.request(n=6, retry_count=1))
 
-    assert answer.told.edit_id == "edit_1"
+    assert answer.status.edit_id == "edit_1"
     assert [picture[-1:] for picture in whole(answer)] == [b"0", b"1", b"2", b"3", b"0", b"1"]
     assert house.world.count("submit") == 1
 

@@ -17,7 +17,7 @@ async def test_begins_by_the_name_that_was_chosen() -> None:
     async with house.service() as service:
         answer = await buy(service, house.request(edit_id=EDIT_ID))
 
-    assert answer.told.edit_id == EDIT_ID
+    assert answer.status.edit_id == EDIT_ID
 
 
 async def test_a_repeat_joins_its_own_edit() -> None:
@@ -31,7 +31,7 @@ async def test_a_repeat_joins_its_own_edit() -> None:
         again = await buy(service, house.request(edit_id=EDIT_ID, repeats=True))
 
     assert again.pictures == first.result().pictures
-    assert again.told.edit_id == EDIT_ID
+    assert again.status.edit_id == EDIT_ID
     assert house.world.count("submit") == 3
     assert house.observer.of("duplicate_prevented") == []
 
@@ -42,7 +42,7 @@ async def test_a_repeat_of_what_never_began() -> None:
     async with house.service() as service:
         answer = await buy(service, house.request(edit_id=EDIT_ID, repeats=True))
 
-    assert answer.told.edit_id == EDIT_ID
+    assert answer.status.edit_id == EDIT_ID
     assert house.world.count("submit") == 1
 
 
@@ -54,5 +54,5 @@ async def test_a_repeat_to_the_next_process() -> None:
     async with house.service() as service:
         answer = await buy(service, house.request(edit_id=EDIT_ID, repeats=True))
 
-    assert answer.told.edit_id == EDIT_ID
+    assert answer.status.edit_id == EDIT_ID
     assert house.world.count("submit") == 1

@@ -48,7 +48,7 @@ async def test_none_made() -> None:
     first, second = (call.at for call in house.world.calls if call.operation == "submit")
     assert 5.0 <= second - (first + 0.1) < 8.0
     assert len(house.world.paid) == 1
-    assert answer.told.task_ids == (house.world.paid[0].task_id,)
+    assert answer.status.task_ids == (house.world.paid[0].task_id,)
     assert not house.observer.of("duplicate_prevented")
 
 
@@ -73,7 +73,7 @@ async def test_made_but_answer_lost(submit: Submit, offset: float) -> None:
     answer = await bought(house)
 
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
     assert answer.pictures == (b"task-1|a red cat|in|0",)
     assert house.observer.of("duplicate_prevented") == [("ambiguous_found",)]
     assert house.observer.states == {}
@@ -97,7 +97,7 @@ async def test_stranger_in_the_window(submit: Submit, run: Run, prompt: str) -> 
     answer = await bought(house)
 
     assert len(house.world.paid) == 1
-    assert stranger not in answer.told.task_ids
+    assert stranger not in answer.status.task_ids
     assert whole(answer)[0].startswith(house.world.paid[0].task_id.encode())
 
 
@@ -109,7 +109,7 @@ async def test_ours_failed() -> None:
     answer = await bought(house)
 
     assert house.world.count("submit") == 2
-    assert answer.told.task_ids == ("task-2",)
+    assert answer.status.task_ids == ("task-2",)
 
 
 async def test_two_of_the_same_prompt_cannot_be_told_apart() -> None:
@@ -171,7 +171,7 @@ async def test_list_refused_for_a_while(operation: str, error: GatewayError) -> 
     answer = await bought(house)
 
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 async def test_never_found_out() -> None:
@@ -195,7 +195,7 @@ async def test_ledger_refuses_for_a_while() -> None:
     answer = await bought(house)
 
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 async def test_many_pages() -> None:
@@ -234,7 +234,7 @@ async def test_a_task_that_the_list_calls_ended_too_early() -> None:
     answer = await bought(house)
 
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 class ShortList(FakeDashScope):
@@ -258,7 +258,7 @@ async def test_a_list_that_is_not_whole() -> None:
 
     assert house.world.count("tasks") > 8
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 class Odd(FakeDashScope):
@@ -370,7 +370,7 @@ async def test_ours_beside_a_near_miss() -> None:
 
     answer = await bought(house)
 
-    assert answer.told.task_ids == ("task-2",)
+    assert answer.status.task_ids == ("task-2",)
 
 
 async def test_what_was_there_before_is_not_ours() -> None:

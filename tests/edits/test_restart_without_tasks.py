@@ -53,7 +53,7 @@ async def test_a_restart_between_receipt_and_ledger() -> None:
     async with house.service() as service:
         answer = await buy(service, request(house, retry_count=1))
 
-    assert answer.told.edit_id == "edit_1"
+    assert answer.status.edit_id == "edit_1"
     assert house.world.count("submit") == 0
     assert house.observer.of("recovered") == [("submit_resolved",)]
 

@@ -46,7 +46,7 @@ async def test_unmarked_repeat_joins_when_nobody_is_connected() -> None:
         answer = await buy(service, house.request())
 
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
     assert house.observer.of("duplicate_prevented") == [("in_flight_joined",)]
 
 
@@ -92,7 +92,7 @@ async def test_each_retry_finds_its_own_edit() -> None:
             two = group.create_task(buy(service, house.request(retry_count=1)))
 
     assert house.world.count("submit") == 2
-    assert one.result().told.edit_id != two.result().told.edit_id
+    assert one.result().status.edit_id != two.result().status.edit_id
 
 
 async def test_ended_while_nobody_was_there() -> None:
@@ -104,7 +104,7 @@ async def test_ended_while_nobody_was_there() -> None:
         answer = await buy(service, house.request())
 
     assert house.world.count("submit") == 1
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
 
 
 async def test_key_joins_replays_and_conflicts() -> None:
@@ -146,7 +146,7 @@ async def test_failure_that_may_pass_is_not_replayed() -> None:
         answer = await buy(service, house.request(idempotency_key="k"))
 
     assert refused.code == "upstream_failed"
-    assert answer.told.task_ids == ("task-2",)
+    assert answer.status.task_ids == ("task-2",)
     assert not answer.replayed
 
 
@@ -172,5 +172,5 @@ async def test_refused_before_a_submit_is_not_kept() -> None:
         await refusal(buy(service, house.request(idempotency_key="k")))
         answer = await buy(service, house.request(idempotency_key="k"))
 
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
     assert len(house.ledger.records) == 1

@@ -32,7 +32,7 @@ async def test_ten_pictures() -> None:
     tasks = [picture.split(b"|")[0] for picture in whole(answer)]
     assert tasks == [b"task-1"] * 4 + [b"task-2"] * 4 + [b"task-3"] * 2
     assert (answer.requested, answer.delivered) == (10, 10)
-    assert answer.told.task_ids == ("task-1", "task-2", "task-3")
+    assert answer.status.task_ids == ("task-1", "task-2", "task-3")
 
 
 async def test_some_parts_fail() -> None:
@@ -125,7 +125,7 @@ async def test_pictures_gone() -> None:
     """A day later the picture is gone, and a retry will not help."""
     house = House()
     async with house.service() as service:
-        edit_id = (await buy(service, house.request())).told.edit_id
+        edit_id = (await buy(service, house.request())).status.edit_id
         house.world.tasks_by_id.clear()
         house.world.fail("fetch", UNREACHABLE)
         async with service.collect(

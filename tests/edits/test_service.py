@@ -30,9 +30,9 @@ async def test_one_edit() -> None:
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
     assert (answer.requested, answer.delivered, answer.replayed) == (1, 1, False)
-    assert answer.told.task_ids == ("task-1",)
-    assert answer.told.upstream_request_ids == ("req-task-1",)
-    assert answer.told.status == "succeeded"
+    assert answer.status.task_ids == ("task-1",)
+    assert answer.status.upstream_request_ids == ("req-task-1",)
+    assert answer.status.stage == "succeeded"
     assert house.world.count("submit") == 1
     assert sum(spent.values()) == pytest.approx(house.clock.now() - 1000.0)
     assert spent[Phase.UPSTREAM_PENDING] == pytest.approx(1.0)
@@ -76,7 +76,7 @@ async def test_promised_is_not_cancelled() -> None:
         await house.clock.sleep(100.0)
 
     assert house.world.count("cancel") == 0
-    assert waiter.told.status == "succeeded"
+    assert waiter.status.stage == "succeeded"
 
 
 async def test_collect_by_id() -> None:
@@ -85,11 +85,11 @@ async def test_collect_by_id() -> None:
     tenant = house.tenants[0]
     async with house.service() as service:
         waiter = await stay(service, house.request(), 5.0)
-        edit_id = waiter.told.edit_id
+        edit_id = waiter.status.edit_id
         async with service.collect(
             tenant, edit_id, patience=60.0, phases=Phases(house.clock.now())
         ) as running:
-            told = running.told
+            told = running.status
             answer = await running.answer()
             await running.delivered()
             await running.delivered()
@@ -98,7 +98,7 @@ async def test_collect_by_id() -> None:
         ) as again:
             second = await again.answer()
 
-    assert told.status == "running"
+    assert told.stage == "running"
     assert answer.pictures == second.pictures == (b"task-1|a red cat|in|0",)
     assert len(house.observer.of("pictures")) == 1
 
@@ -109,9 +109,9 @@ async def test_another_tenants_edit_is_none(*, delivered: bool) -> None:
     house = House(a_tenant(), a_tenant("other"))
     async with house.service() as service:
         if delivered:
-            edit_id = (await buy(service, house.request())).told.edit_id
+            edit_id = (await buy(service, house.request())).status.edit_id
         else:
-            edit_id = (await stay(service, house.request(), 5.0)).told.edit_id
+            edit_id = (await stay(service, house.request(), 5.0)).status.edit_id
 
         with pytest.raises(NotFound):
             await service.withdraw(house.tenants[1], edit_id)
@@ -138,7 +138,7 @@ async def test_withdraw_in_line_pending_and_running() -> None:
 
     assert isinstance(first.result(), TaskLost)
     assert isinstance(waiting.result(), TaskLost)
-    assert told.status == "running"
+    assert told.stage == "running"
     assert running.result().delivered == 1
     assert house.world.count("submit") == 2
 
@@ -148,9 +148,9 @@ async def test_withdraw_what_has_ended() -> None:
     house = House()
     async with house.service() as service:
         answer = await buy(service, house.request())
-        told = await service.withdraw(house.tenants[0], answer.told.edit_id)
+        told = await service.withdraw(house.tenants[0], answer.status.edit_id)
 
-    assert told.status == "succeeded"
+    assert told.stage == "succeeded"
     assert house.world.count("cancel") == 0
 
 
@@ -188,7 +188,7 @@ async def test_turned_away_with_the_way_back() -> None:
 
     assert isinstance(running.result(), StillRunning)
     assert isinstance(waiting.result(), Draining)
-    assert running.result().edit_id == answer.told.edit_id
+    assert running.result().edit_id == answer.status.edit_id
     assert house.world.count("submit") == 2
     assert other.delivered == 1
 

@@ -78,7 +78,7 @@ async def test_no_upstream_left(make: Callable[[], House]) -> None:
 
     assert isinstance(refused, UpstreamUnreachable)
     assert refused.edit_id
-    assert refused.edit_id != answer.told.edit_id
+    assert refused.edit_id != answer.status.edit_id
     assert [record.state for record in house.ledger.records] == [EditState.SUCCEEDED]
     assert house.observer.in_line == 0
 
@@ -122,7 +122,7 @@ async def test_throttled() -> None:
 
     at = [call.at for call in house.world.calls if call.operation == "submit"]
     waits = [later - earlier for earlier, later in itertools.pairwise(at)]
-    assert answer.told.task_ids == ("task-1",)
+    assert answer.status.task_ids == ("task-1",)
     assert len(at) == 6
     assert all(wait >= least for wait, least in zip(waits, (1, 2, 4, 8, 8), strict=True))
     assert account.submit_limiter.factor < 1.0

@@ -31,7 +31,7 @@ async def test_one_edit() -> None:
         spent = asked.phases.spent(house.clock.now())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
-    assert answer.told.task_ids == ("request-task-1",)
+    assert answer.status.task_ids == ("request-task-1",)
     assert [call.operation for call in house.world.calls] == ["submit", "download"]
     assert spent[Phase.UPSTREAM_RUNNING] == pytest.approx(15.0, rel=0.01)
     assert sum(spent.values()) == pytest.approx(house.clock.now() - 1000.0)
@@ -67,7 +67,7 @@ async def test_equal_prompts_go_side_by_side() -> None:
             buy(service, request(house)), buy(service, request(house))
         )
 
-    assert first.told.edit_id != second.told.edit_id
+    assert first.status.edit_id != second.status.edit_id
     assert len(house.world.paid) == 2
     assert house.clock.now() - 1000.0 < 20.0
 
