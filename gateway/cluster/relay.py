@@ -9,7 +9,12 @@ from starlette.types import Message, Send
 from gateway.domain.errors import GatewayError
 from gateway.downstream.reply import ReplyCut
 from gateway.translate.openai_error import error_body
-from gateway.translate.openai_response import HEARTBEAT, comments, error_event, error_event_of
+from gateway.translate.openai_response import (
+    HEARTBEAT,
+    error_event,
+    error_event_of,
+    header_comments,
+)
 
 _JSON = b"application/json"
 _EVENTS = b"text/event-stream"
@@ -205,7 +210,7 @@ class _Comments(_NoHeartbeats):
         self._line = b""
 
     def late(self, headers: Mapping[str, str]) -> bytes:
-        return comments(headers)
+        return header_comments(headers)
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         return error_event(error, request_id)

@@ -124,8 +124,8 @@ _OF_WANS = 4  # dashscope.md 1.3: parameters.n
 
 def most_of_a_task(model: str) -> int:
     """Return how many pictures a task of *model* makes at most; one that is gone made Wan's 4."""
-    known = MODELS.get(model)
-    return _OF_WANS if known is None else known.most_made
+    entry = MODELS.get(model)
+    return _OF_WANS if entry is None else entry.most_made
 
 
 def parts_of(edit: Edit) -> tuple[Part, ...]:
@@ -135,9 +135,9 @@ def parts_of(edit: Edit) -> tuple[Part, ...]:
     if edit.n % most:
         counts.append(edit.n % most)
     parts = []
-    made = 0
+    before = 0
     for index, n in enumerate(counts):
-        seed = None if edit.seed is None else (edit.seed + made) % (2**31)
+        seed = None if edit.seed is None else (edit.seed + before) % (2**31)
         parts.append(Part(index=index, n=n, seed=seed))
-        made += n
+        before += n
     return tuple(parts)

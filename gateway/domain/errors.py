@@ -286,8 +286,8 @@ def rebuild_error(
     kind: str | None, code: str | None, message: str | None, *, retry: bool
 ) -> GatewayError:
     """Rebuild an error that the ledger kept: *kind* is the name of its class."""
-    known = {cls.__name__: cls for cls in _below(GatewayError)}
-    cls = known.get(kind or "", InternalError)
+    classes = {cls.__name__: cls for cls in _below(GatewayError)}
+    cls = classes.get(kind or "", InternalError)
     return cls(message or "The edit failed.", code=code, retry=retry)
 
 

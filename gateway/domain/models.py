@@ -127,22 +127,22 @@ _VERSION = re.compile(r"\d+\.\d+")
 _KIND = re.compile(r"[a-z]+2[a-z]+")
 
 
-def may_name(said: str, model: str) -> bool:
+def may_name(name: str, model: str) -> bool:
     """
-    Say whether *said*, of a task, may mean *model*: its alias, a dated snapshot of it.
+    Say whether *name*, of a task, may mean *model*: its alias, a dated snapshot of it.
 
     It surely does not if it is another model of the table, or of another maker's line, version
     or kind (``i2i``, ``t2v``).
     """
-    said = said.casefold()
+    name = name.casefold()
     model = model.casefold()
-    if said == model or not said:
+    if name == model or not name:
         return True
-    if said in MODELS:
+    if name in MODELS:
         return False
-    said = _DATE.sub("", said)
+    name = _DATE.sub("", name)
     for part in (_LINE, _VERSION, _KIND):
-        theirs = part.search(said)
+        theirs = part.search(name)
         ours = part.search(model)
         if theirs and ours and theirs.group() != ours.group():
             return False

@@ -41,17 +41,17 @@ def redact_prompt(error: GatewayError, texts: Collection[str]) -> None:
         error.upstream_message = _cleaned(error.upstream_message, texts)
 
 
-def _cleaned(said: str, texts: Collection[str]) -> str:
+def _cleaned(quoting: str, texts: Collection[str]) -> str:
     if not texts:
         return WITHHELD
-    letters = list(_letters(said))
+    letters = list(_letters(quoting))
     theirs = "".join(letter for letter, _, _ in letters)
     hidden: set[int] = set()
     for text in texts:
         ours = "".join(letter for letter, _, _ in _letters(text))
-        hidden |= _runs(theirs, ours) | _whole(said, letters, theirs, ours)
-        hidden |= _in_quotes(said, letters, theirs, ours)
-    return _without(said, letters, hidden)
+        hidden |= _runs(theirs, ours) | _whole(quoting, letters, theirs, ours)
+        hidden |= _in_quotes(quoting, letters, theirs, ours)
+    return _without(quoting, letters, hidden)
 
 
 def _letters(text: str) -> Iterator[_Letter]:
@@ -84,23 +84,23 @@ def _runs(theirs: str, ours: str) -> set[int]:
     return {at + further for at in starts for further in range(long)}
 
 
-def _whole(said: str, letters: list[_Letter], theirs: str, ours: str) -> set[int]:
-    """Return the letters of a short text that stands in *said* as words of its own."""
+def _whole(quoting: str, letters: list[_Letter], theirs: str, ours: str) -> set[int]:
+    """Return the letters of a short text that stands in *quoting* as words of its own."""
     found: set[int] = set()
     at = theirs.find(ours) if len(ours) > 1 else -1
     while at >= 0:
         start = letters[at][1]
         end = letters[at + len(ours) - 1][2]
-        if not (said[:start][-1:].isalnum() or said[end:][:1].isalnum()):
+        if not (quoting[:start][-1:].isalnum() or quoting[end:][:1].isalnum()):
             found |= set(range(at, at + len(ours)))
         at = theirs.find(ours, at + 1)
     return found
 
 
-def _in_quotes(said: str, letters: list[_Letter], theirs: str, ours: str) -> set[int]:
-    """Return the letters of what *said* has in quotes and *ours* holds, however short."""
+def _in_quotes(quoting: str, letters: list[_Letter], theirs: str, ours: str) -> set[int]:
+    """Return the letters of what *quoting* has in quotes and *ours* holds, however short."""
     found: set[int] = set()
-    for quoted in _IN_QUOTES.finditer(said):
+    for quoted in _IN_QUOTES.finditer(quoting):
         inside = {
             at for at, (_, start, _) in enumerate(letters) if quoted.start() < start < quoted.end()
         }
@@ -109,13 +109,13 @@ def _in_quotes(said: str, letters: list[_Letter], theirs: str, ours: str) -> set
     return found
 
 
-def _without(said: str, letters: list[_Letter], hidden: set[int]) -> str:
-    """Return *said* with one mark in place of each run of *hidden* letters."""
+def _without(quoting: str, letters: list[_Letter], hidden: set[int]) -> str:
+    """Return *quoting* with one mark in place of each run of *hidden* letters."""
     kept = []
     copied = 0
     for at in sorted(hidden):
         if at - 1 not in hidden:
-            kept.append(said[copied : max(copied, letters[at][1])])
+            kept.append(quoting[copied : max(copied, letters[at][1])])
             kept.append(QUOTED)
         copied = letters[at][2]
-    return "".join([*kept, said[copied:]])
+    return "".join([*kept, quoting[copied:]])

@@ -13,17 +13,17 @@ from starlette.types import Receive
 from gateway.domain.errors import InvalidRequest, RequestTooLarge
 from gateway.downstream.body import Limits, read_body
 from gateway.downstream.memory_budget import Reservation
-from gateway.translate.charsets import ToUtf8, decoded
-from gateway.translate.encodings import AsItIs, Base64, Decoder, Percents, QuotedPrintable
+from gateway.translate.charsets import ToUtf8, decode_text
+from gateway.translate.encodings import Base64, Decoder, Identity, Percents, QuotedPrintable
 from gateway.translate.openai_fields import NAMES
 from gateway.translate.openai_json import JsonScan, read_json
 from gateway.translate.openai_pictures import (
     Form,
     MostOf,
     PictureText,
-    beside,
-    check_beside,
+    check_overlays,
     is_picture,
+    overlay_of,
     picture_order,
     plain_name,
     read_picture,
@@ -137,8 +137,8 @@ def _sort_fields(received: Sequence[tuple[str, str | PictureText]], most_of: Mos
     fields = tuple((name, value) for name, value in given if isinstance(value, str))
     most = most_of(fields)
     order = picture_order([name for name, _ in given], most)
-    over = [(param, value) for name, value in given if (param := beside(name))]
-    check_beside([param for param, _ in over], most=most)
+    over = [(param, value) for name, value in given if (param := overlay_of(name))]
+    check_overlays([param for param, _ in over], most=most)
     refs = {param: read_picture(value, which=f"the {param}", param=param) for param, value in over}
     return Form(
         fields=fields,
@@ -152,7 +152,7 @@ def _sort_fields(received: Sequence[tuple[str, str | PictureText]], most_of: Mos
 
 
 def _is_absent(value: str | PictureText) -> bool:
-    return value.absent if isinstance(value, PictureText) else not value
+    return value.is_empty if isinstance(value, PictureText) else not value
 
 
 _CHARSET_FIELD = "_charset_"
@@ -209,7 +209,7 @@ class Fields:
         if isinstance(value, PictureText):
             value.end()
         elif name == _CHARSET_FIELD:
-            self._charset = decoded(value.content, "ascii", name).strip()
+            self._charset = decode_text(value.content, "ascii", name).strip()
             return
         self._given.append((name, value))
 
@@ -223,7 +223,7 @@ class Fields:
         return [
             (name, value)
             if isinstance(value, PictureText)
-            else (name, decoded(value.content, value.charset or self._charset, name))
+            else (name, decode_text(value.content, value.charset or self._charset, name))
             for name, value in self._given
         ]
 
@@ -232,10 +232,10 @@ _EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
 _OF_FILES = ("image/", "multipart/", "application/octet-stream")
 _LONGEST_BOUNDARY = 250  # RFC 2046 allows 70
 _TRANSFER: dict[str, type[Decoder]] = {
-    "": AsItIs,
-    "7bit": AsItIs,
-    "8bit": AsItIs,
-    "binary": AsItIs,
+    "": Identity,
+    "7bit": Identity,
+    "8bit": Identity,
+    "binary": Identity,
     "base64": Base64,
     "quoted-printable": QuotedPrintable,
 }
@@ -460,7 +460,7 @@ class UrlencodedForm:
     def _open(self) -> TextField | PictureText:
         percents = Percents()
         raw = percents.feed(self._name.replace(b"+", b" ")) + percents.end()
-        name = plain_name(decoded(raw, "", "name of a field"))
+        name = plain_name(decode_text(raw, "", "name of a field"))
         self._decoded_name = name
         return PictureText() if is_picture(name) else self._fields.text(name)
 

@@ -30,14 +30,14 @@ from gateway.downstream.responses import (
 )
 from gateway.edits.request import EditResult, Incoming
 from gateway.edits.waiter import Waiter
-from gateway.translate.encodings import Encoder, encoded, encoded_length
+from gateway.translate.encodings import Encoder, base64_length, encode_base64
 from gateway.translate.openai_error import error_body
 from gateway.translate.openai_response import (
     HEARTBEAT,
     answer_frames,
-    comments,
     completed_frames,
     error_event,
+    header_comments,
     url_answer,
 )
 
@@ -65,8 +65,8 @@ class InBase64:
     @property
     def length(self) -> int:
         if isinstance(self.picture, bytes):
-            return encoded_length(len(self.picture))
-        return encoded_length(self.picture.length)
+            return base64_length(len(self.picture))
+        return base64_length(self.picture.length)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """
@@ -76,7 +76,7 @@ class InBase64:
             GatewayError: it cannot be downloaded to its end.
         """
         if isinstance(self.picture, bytes):
-            for piece in encoded(self.picture):
+            for piece in encode_base64(self.picture):
                 yield piece
             return
         encoder = Encoder()
@@ -306,7 +306,7 @@ class EventStreamReply(JsonReply):
         return error_event(error, request_id)
 
     def late_headers(self, headers: Mapping[str, str]) -> bytes:
-        return comments(headers)
+        return header_comments(headers)
 
 
 def reply_form(output: OutputOptions, tenant: Tenant) -> type[JsonReply]:

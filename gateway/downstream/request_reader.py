@@ -21,7 +21,7 @@ from gateway.edits.digest import digest_of, first_digest, mark_in_turns
 from gateway.edits.patience import SHORTEST, patience, sdk_patience
 from gateway.edits.request import EditRequest
 from gateway.imaging.workers import Imaging
-from gateway.translate.openai_mask import check_own_mask, is_own_mask, masked
+from gateway.translate.openai_mask import apply_mask, check_own_mask, is_own_mask
 from gateway.translate.openai_pictures import Form
 from gateway.translate.openai_request import edit_of, most_pictures
 
@@ -143,7 +143,7 @@ class RequestReader:
         if mask_source is not None:
             left = received.deadline - self.clock.now()
             original = await self.imaging.check_mask(mask_source, tenant, left)
-            edit = masked(edit, original, fit=tenant.fit)
+            edit = apply_mask(edit, original, fit=tenant.fit)
         edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
         earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
         now = self.clock.now()

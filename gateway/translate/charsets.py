@@ -7,7 +7,7 @@ from gateway.domain.errors import InvalidRequest
 
 _BOM = "\ufeff"
 _START_BYTES = 4
-_TOLD_BY_START = {"utf-8": "utf-8", "utf-16": "utf-16le", "utf-32": "utf-32le"}
+_DETECTED_BY_START = {"utf-8": "utf-8", "utf-16": "utf-16le", "utf-32": "utf-32le"}
 """Encodings that a text's first bytes tell, and what each is where they do not."""
 
 
@@ -46,7 +46,7 @@ def codec_of(charset: str) -> str | None:
     return _CODECS.get(charset.strip().strip("\"'").lower().replace("_", "-"))
 
 
-def decoded(content: bytes, charset: str, name: str) -> str:
+def decode_text(content: bytes, charset: str, name: str) -> str:
     """
     Return the text of a field, without a byte order mark.
 
@@ -58,12 +58,12 @@ def decoded(content: bytes, charset: str, name: str) -> str:
     Raises:
         InvalidRequest: it is not valid in that charset, or the charset is not known.
     """
-    said = charset or "UTF-8"
-    codec = codec_of(said)
+    label = charset or "UTF-8"
+    codec = codec_of(label)
     shown = name[:64]
     if codec is None:
         raise InvalidRequest(
-            f"The field '{shown}' says that its charset is '{said[:40]}', which is not known here."
+            f"The field '{shown}' says that its charset is '{label[:40]}', which is not known here."
             " Send it in UTF-8.",
             param=shown,
         )
@@ -71,7 +71,7 @@ def decoded(content: bytes, charset: str, name: str) -> str:
         return content.decode(codec).removeprefix(_BOM)
     except UnicodeDecodeError as exc:
         raise InvalidRequest(
-            f"The field '{shown}' is not valid {said[:40]} (at its byte {exc.start}). Send it in"
+            f"The field '{shown}' is not valid {label[:40]} (at its byte {exc.start}). Send it in"
             " UTF-8, or declare its charset in the part's Content-Type, such as"
             " 'text/plain; charset=gbk'.",
             param=shown,
@@ -112,8 +112,8 @@ class ToUtf8:
             return b""
         self._begun = True
         codec = self._codec
-        if codec in _TOLD_BY_START:
-            codec = _by_mark(self._start) or _TOLD_BY_START[codec]
+        if codec in _DETECTED_BY_START:
+            codec = _by_bom(self._start) or _DETECTED_BY_START[codec]
         if codec == "utf-8":
             codec = _by_zeros(self._start)
         if codec != "utf-8":
@@ -126,7 +126,7 @@ class ToUtf8:
         return self._decoder.decode(piece, last).encode()
 
 
-def _by_mark(start: bytes) -> str | None:
+def _by_bom(start: bytes) -> str | None:
     """Return the Unicode encoding that a byte order mark tells."""
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"

@@ -24,28 +24,28 @@ _NUMBER = re.compile(r"-?[0-9]{1,15}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
-def text_of(said: Mapping[str, Any], name: str) -> str:
+def text_of(body: Mapping[str, Any], name: str) -> str:
     """Return a text, or an empty one where there is none."""
-    value = said.get(name)
+    value = body.get(name)
     return value if isinstance(value, str) else ""
 
 
-def code_of(said: Mapping[str, Any], name: str) -> str:
+def code_of(body: Mapping[str, Any], name: str) -> str:
     """Return a code or an id for logs and headers: visible ASCII; a number as its digits."""
-    value = said.get(name)
+    value = body.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return plain(str(value))
+    return printable(str(value))
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Return at most 128 characters of *text* that may stand in a log and in a header."""
     return _UNPRINTABLE.sub("?", text[:LONGEST_CODE]).strip()
 
 
-def task_id_of(said: Mapping[str, Any]) -> str:
+def task_id_of(body: Mapping[str, Any]) -> str:
     """Return the task id as it came, since only so it can be asked for; empty if it is none."""
-    task_id = text_of(said, "task_id")
+    task_id = text_of(body, "task_id")
     return task_id if len(task_id) <= LONGEST_TASK_ID else ""
 
 
@@ -81,26 +81,26 @@ def throttled(_: str) -> GatewayError:
     return Throttled("The upstream takes no more requests at present; try again later.")
 
 
-def _content(said: str) -> GatewayError:
+def _content(reason: str) -> GatewayError:
     return ContentRefused(
-        f"Your request was rejected by the safety system: {said} Change the prompt or the images."
+        f"Your request was rejected by the safety system: {reason} Change the prompt or the images."
     )
 
 
-def _image(said: str) -> GatewayError:
-    return InvalidImage(f"An image was refused by the upstream: {said}", param="image")
+def _image(reason: str) -> GatewayError:
+    return InvalidImage(f"An image was refused by the upstream: {reason}", param="image")
 
 
-def _invalid(said: str) -> GatewayError:
-    return InvalidRequest(f"The upstream refused a parameter: {said}")
+def _invalid(reason: str) -> GatewayError:
+    return InvalidRequest(f"The upstream refused a parameter: {reason}")
 
 
-def _size(said: str) -> GatewayError:
-    return InvalidRequest(f"The upstream refused the size: {said}", param="size")
+def _size(reason: str) -> GatewayError:
+    return InvalidRequest(f"The upstream refused the size: {reason}", param="size")
 
 
-def _n(said: str) -> GatewayError:
-    return InvalidRequest(f"The upstream refused the number of pictures: {said}", param="n")
+def _n(reason: str) -> GatewayError:
+    return InvalidRequest(f"The upstream refused the number of pictures: {reason}", param="n")
 
 
 def too_large(_: str) -> GatewayError:
@@ -109,13 +109,13 @@ def too_large(_: str) -> GatewayError:
     )
 
 
-def failed(said: str) -> GatewayError:
-    return UpstreamFailed(f"The upstream failed: {said}")
+def failed(reason: str) -> GatewayError:
+    return UpstreamFailed(f"The upstream failed: {reason}")
 
 
-def refused_unknown(said: str) -> GatewayError:
+def refused_unknown(reason: str) -> GatewayError:
     """Say that no task was made, for a reason that is not in the table; it would come again."""
-    return UpstreamFailed(f"The upstream refused the request: {said}", retry=False)
+    return UpstreamFailed(f"The upstream refused the request: {reason}", retry=False)
 
 
 def gateway_at_fault(_: str) -> GatewayError:
@@ -279,14 +279,14 @@ def fault(
         request_id: DashScope's, for the log line.
         http_status: Of the answer that brought the code; ``None`` inside a task.
     """
-    code = plain(code)
-    said = _unwrapped(message)
-    make = _listed(code, said) or _unlisted(http_status)
-    shown = fit_to_show(said)
+    code = printable(code)
+    text = _unwrapped(message)
+    make = _find_row(code, text) or _unlisted(http_status)
+    shown = fit_to_show(text)
     error = make(shown or fit_to_show(code) or "No reason was given.")
     error.upstream_text = shown if shown in error.message else ""
     error.upstream_code = code or (f"HTTP {http_status}" if http_status else None)
-    error.upstream_request_id = plain(request_id) or None
+    error.upstream_request_id = printable(request_id) or None
     if make in _HIDING:
         error.upstream_message = shown or None
     return error
@@ -298,21 +298,21 @@ def is_documented(code: str) -> bool:
     return any(code == head or code.startswith(head + ".") for head, _ in _TABLE)
 
 
-def fit_to_show(said: str) -> str:
-    """Return *said* as one short sentence without keys, signatures and data URIs."""
-    said = _beginning(said)
+def fit_to_show(text: str) -> str:
+    """Return *text* as one short sentence without keys, signatures and data URIs."""
+    text = _beginning(text)
     for pattern, instead in _NOT_TO_SHOW:
-        said = pattern.sub(instead, said)
-    said = said.strip()
-    if len(said) > _LONGEST_SHOWN:
-        return said[:_LONGEST_SHOWN] + "…"
-    return said if not said or said.endswith((".", "!", "！", "。")) else said + "."
+        text = pattern.sub(instead, text)
+    text = text.strip()
+    if len(text) > _LONGEST_SHOWN:
+        return text[:_LONGEST_SHOWN] + "…"
+    return text if not text or text.endswith((".", "!", "！", "。")) else text + "."
 
 
-def _beginning(said: str) -> str:
-    """Return what is looked at of *said*, cut between words: half a key is not known as one."""
-    words = said[: _LONGEST_READ + 1].split()
-    if len(said) > _LONGEST_READ:
+def _beginning(text: str) -> str:
+    """Return what is looked at of *text*, cut between words: half a key is not known as one."""
+    words = text[: _LONGEST_READ + 1].split()
+    if len(text) > _LONGEST_READ:
         del words[-1:]
     return _CONTROLS.sub("", " ".join(words))
 
@@ -333,12 +333,12 @@ _PREFIX = re.compile(r"\s*(?:<\d+>\s*)?(?:\w+(?:\.\w+)+:\s*)?")
 """Some services repeat status and code before the message: ``<400> InternalError.Algo: …``."""
 
 
-def _listed(code: str, said: str) -> Make | None:
+def _find_row(code: str, message: str) -> Make | None:
     code = _folded(code)
-    said = said.casefold()
+    message = message.casefold()
     for head, row in _TABLE:
         covered = code == head or code.startswith(head + ".")
-        if covered and (not row.starts or said.startswith(row.starts)):
+        if covered and (not row.starts or message.startswith(row.starts)):
             return row.make
     return None
 
@@ -365,8 +365,8 @@ def _unwrapped(message: str) -> str:
         except orjson.JSONDecodeError:
             return message
         inner = inner.get("error", inner)
-        said = inner.get("message") if isinstance(inner, dict) else inner
-        message = said if isinstance(said, str) else ""
+        text = inner.get("message") if isinstance(inner, dict) else inner
+        message = text if isinstance(text, str) else ""
     return _PREFIX.sub("", message[: _LONGEST_READ + 1], count=1)
 
 

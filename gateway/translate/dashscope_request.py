@@ -1,7 +1,7 @@
-"""A submit's JSON that is made while it is sent, and the query of the task list."""
+"""Edit → the JSON of a submit, encoded while it is sent; and the query of the task list."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -10,7 +10,7 @@ import orjson
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.models import MODELS, Family
 from gateway.domain.task import TaskStatus
-from gateway.translate.encodings import encoded, encoded_length
+from gateway.translate.encodings import base64_length, encode_base64
 
 BEIJING = timezone(timedelta(hours=8))  # DashScope's times carry no offset (dashscope.md 3.2)
 
@@ -18,9 +18,9 @@ BEIJING = timezone(timedelta(hours=8))  # DashScope's times carry no offset (das
 @dataclass(frozen=True, slots=True)
 class SubmitBody:
     """
-    A submit's JSON, made piece by piece: pictures are encoded while they are sent.
+    The JSON of a submit; its pictures are encoded piece by piece while it is sent.
 
-    May be gone through more than once; each time it is the same.
+    It may be iterated more than once, with the same bytes each time.
     """
 
     length: int
@@ -28,21 +28,21 @@ class SubmitBody:
     _frames: tuple[bytes, ...] = field(repr=False)
     """The JSON before, between and after the pictures."""
     _contents: tuple[bytes, ...] = field(repr=False)
-    """Each goes in base64 behind the frame of the same place."""
+    """Each follows, in base64, the frame of the same index."""
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body, at most 256 KiB of a picture at a time."""
         for frame, content in zip(self._frames, self._contents, strict=False):
             yield frame
-            yield from encoded(content)
+            yield from encode_base64(content)
         yield self._frames[-1]
 
 
-def around(pieces: Iterable[bytes | Picture]) -> SubmitBody:
+def build_body(pieces: Iterable[bytes | Picture]) -> SubmitBody:
     """
     Return the body of *pieces* in order: JSON, and pictures that become strings in it.
 
-    A picture with bytes is a data URI, encoded while it is sent; any other is its URL.
+    A picture with content becomes a data URI; any other becomes its URL.
     """
     frames = [b""]
     contents = list[bytes]()
@@ -56,7 +56,7 @@ def around(pieces: Iterable[bytes | Picture]) -> SubmitBody:
             frames[-1] += orjson.dumps(f"data:{piece.media_type};base64,")[:-1]
             contents.append(piece.content)
             frames.append(b'"')
-    length = sum(map(len, frames)) + sum(encoded_length(len(content)) for content in contents)
+    length = sum(map(len, frames)) + sum(base64_length(len(content)) for content in contents)
     return SubmitBody(length, tuple(frames), tuple(contents))
 
 
@@ -98,26 +98,29 @@ def _beijing(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
 
 
-def synthesis_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
-    """
-    Translate the *part* of *edit*.
-
-    Returns:
-        ``{"model": str, "input": {"prompt": str, "images": [data URI or URL, ...],
-        "negative_prompt": str}, "parameters": {"n": int, "size": "W*H", "seed": int,
-        "watermark": bool, "prompt_extend": bool}}``. ``n`` is always there, since
-        DashScope's default is 4 and billed; all that the client left out is left out,
-        and ``images`` where a generation has none.
-
-    Source: Alibaba Model Studio, "Wan2.5 - general image editing", dashscope.md 1.3, and
-    "Wan text-to-image V2", docs/models.md.
-    """
-    return around(_synthesis_pieces(edit, part, pictures))
+def submit_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+    """Translate the *part* of *edit* into the body of its model's submit."""
+    if MODELS[edit.model].family is Family.SYNTHESIS:
+        return build_body(_synthesis_pieces(edit, part, pictures))
+    return build_body(_message_pieces(edit, part, pictures))
 
 
 def _synthesis_pieces(
     edit: Edit, part: Part, pictures: Sequence[Picture]
 ) -> Iterator[bytes | Picture]:
+    """
+    Yield the JSON of the older family, Family.SYNTHESIS.
+
+    Yields:
+        ``{"model": str, "input": {"prompt": str, "images": [data URI or URL, ...],
+        "negative_prompt": str}, "parameters": {"n": int, "size": "W*H", "seed": int,
+        "watermark": bool, "prompt_extend": bool}}``. ``n`` is always there, since
+        DashScope's default is 4 and billed; what the client left out is left out, and
+        ``images`` where a generation has none.
+
+    Source: Alibaba Model Studio, "Wan2.5 - general image editing", dashscope.md 1.3, and
+    "Wan text-to-image V2", docs/models.md.
+    """
     model = orjson.dumps(edit.model)
     prompt = orjson.dumps(edit.prompt)
     yield b'{"model":%b,"input":{"prompt":%b' % (model, prompt)
@@ -131,29 +134,24 @@ def _synthesis_pieces(
     yield b'},"parameters":%b}' % orjson.dumps(parameters_of(edit, part))
 
 
-def messages_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+def _message_pieces(
+    edit: Edit, part: Part, pictures: Sequence[Picture]
+) -> Iterator[bytes | Picture]:
     """
-    Translate the *part* of *edit*.
+    Yield the JSON of the newer families, Family.MESSAGES and Family.SYNCHRONOUS.
 
-    Returns:
+    Yields:
         ``{"model": str, "input": {"messages": [{"role": "user", "content": [{"text": str},
         {"image": data URI or URL}, ...]}]}, "parameters": {...}}``, the text last for a model
-        that answers without a task. The parameters are the older family's, and
-        ``negative_prompt``.
+        without tasks. The parameters are the older family's, and ``negative_prompt``.
 
     Source: Alibaba Model Studio, "Wan2.6 - image generation and editing" and "Qwen - image
     editing"; dashscope.md 9.
     """
-    return around(_message_pieces(edit, part, pictures))
-
-
-def _message_pieces(
-    edit: Edit, part: Part, pictures: Sequence[Picture]
-) -> Iterator[bytes | Picture]:
     yield b'{"model":%b,"input":{"messages":[{"role":"user","content":[' % orjson.dumps(edit.model)
     text: tuple[bytes | Picture, ...] = (b'{"text":', orjson.dumps(edit.prompt), b"}")
     entries = [(b'{"image":', picture, b"}") for picture in pictures]
-    # As each family's documents have it: Wan's with the text first, Qwen's with the text last.
+    # As in the documents of each family: Wan's have the text first, Qwen's have it last.
     last = MODELS[edit.model].family is Family.SYNCHRONOUS
     for place, entry in enumerate([*entries, text] if last else [text, *entries]):
         yield b"," if place else b""
@@ -162,16 +160,3 @@ def _message_pieces(
     if edit.negative_prompt is not None:
         parameters["negative_prompt"] = edit.negative_prompt
     yield b']}]},"parameters":%b}' % orjson.dumps(parameters)
-
-
-_Writer = Callable[[Edit, Part, Sequence[Picture]], SubmitBody]
-_WRITERS: Mapping[Family, _Writer] = {
-    Family.SYNTHESIS: synthesis_body,
-    Family.MESSAGES: messages_body,
-    Family.SYNCHRONOUS: messages_body,
-}
-
-
-def submit_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
-    """Translate the *part* of *edit* into the body of its model's submit."""
-    return _WRITERS[MODELS[edit.model].family](edit, part, pictures)

@@ -43,8 +43,8 @@ def read_task(body: object) -> Task:
         UpstreamFailed: the body has not the documented shape; nothing is known of the task.
         GatewayError: the fetch itself was refused.
     """
-    said = _unless_refused(body)
-    output = said.get("output")
+    answer = _check_refusal(body)
+    output = answer.get("output")
     if not isinstance(output, Mapping):
         raise UpstreamFailed("The upstream's answer tells of no task.")
     status = _status(output.get("task_status"))
@@ -62,7 +62,7 @@ def read_task(body: object) -> Task:
             ended=_epoch(output.get("end_time")),
         ),
         orig_prompt=_orig_prompt(output.get("results")),
-        request_id=code_of(said, "request_id"),
+        request_id=code_of(answer, "request_id"),
     )
 
 
@@ -101,15 +101,15 @@ def read_page(body: object) -> TaskPage:
         UpstreamFailed: there is no list in it; that is not the same as an empty list.
         GatewayError: the call was refused.
     """
-    said = _unless_refused(body)
-    data = said.get("data")
-    if data is None and count_of(said.get("total")) == 0:
+    answer = _check_refusal(body)
+    data = answer.get("data")
+    if data is None and count_of(answer.get("total")) == 0:
         data = []
     if not isinstance(data, Sequence) or isinstance(data, str):
         raise UpstreamFailed("The upstream's answer holds no list of tasks.")
     rows = tuple(row for entry in data if (row := _row(entry)) is not None)
-    total = count_of(said.get("total"))
-    pages = count_of(said.get("total_page"))
+    total = count_of(answer.get("total"))
+    pages = count_of(answer.get("total_page"))
     return TaskPage(
         rows=rows,
         total=len(data) if total is None else total,
@@ -117,7 +117,7 @@ def read_page(body: object) -> TaskPage:
     )
 
 
-def _unless_refused(body: object) -> Mapping[str, Any]:
+def _check_refusal(body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise UpstreamFailed("The upstream's answer is not a JSON object.")
     if code := code_of(body, "code"):
@@ -138,8 +138,8 @@ def _entries(output: Mapping[str, Any]) -> list[Any]:
 def _pictures_of(choice: Any) -> list[Any]:
     """Return an entry for each picture of a choice, or the choice itself, which has none."""
     match choice:
-        case {"message": {"content": [*said]}}:
-            images = [one["image"] for one in said if isinstance(one, dict) and "image" in one]
+        case {"message": {"content": [*parts]}}:
+            images = [part["image"] for part in parts if isinstance(part, dict) and "image" in part]
             return [{"url": image} for image in images] or [choice]
         case _:
             return [choice]
@@ -184,43 +184,43 @@ def _why_none(
             return None
 
 
-def _row(said: object) -> TaskRow | None:
-    if not isinstance(said, Mapping):
+def _row(entry: object) -> TaskRow | None:
+    if not isinstance(entry, Mapping):
         return None
-    task_id = task_id_of(said)
-    status = _status(said.get("status"))
-    made = _instant(said.get("gmt_create", said.get("start_time")))
-    if not task_id or status is None or made is None:
+    task_id = task_id_of(entry)
+    status = _status(entry.get("status"))
+    created = _instant(entry.get("gmt_create", entry.get("start_time")))
+    if not task_id or status is None or created is None:
         return None
     return TaskRow(
         task_id=task_id,
         status=status,
-        model=text_of(said, "model_name"),
-        created=made,
+        model=text_of(entry, "model_name"),
+        created=created,
     )
 
 
-def _status(said: object) -> TaskStatus | None:
-    if not isinstance(said, str) or not said:
+def _status(value: object) -> TaskStatus | None:
+    if not isinstance(value, str) or not value:
         return None
     try:
-        return TaskStatus(said)
+        return TaskStatus(value)
     except ValueError:
         return TaskStatus.RUNNING
 
 
-def _instant(said: object) -> float | None:
+def _instant(value: object) -> float | None:
     """Return epoch seconds of a row's time: milliseconds, unlike the single fetch's."""
-    milliseconds = number_of(said)
-    return _epoch(said) if milliseconds is None else milliseconds / 1000
+    milliseconds = number_of(value)
+    return _epoch(value) if milliseconds is None else milliseconds / 1000
 
 
-def _epoch(said: object) -> float | None:
+def _epoch(value: object) -> float | None:
     """Return epoch seconds of ``2025-09-23 22:14:10.800``, which is Beijing's time."""
-    if not isinstance(said, str):
+    if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=BEIJING)).timestamp()

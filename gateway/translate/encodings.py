@@ -11,7 +11,7 @@ import pybase64
 SLICE = 192 * 1024  # a multiple of 3: each slice encodes without padding, to 256 KiB
 
 
-def encoded_length(length: int) -> int:
+def base64_length(length: int) -> int:
     """Return how many characters *length* bytes become."""
     return (length + 2) // 3 * 4
 
@@ -35,7 +35,7 @@ class Encoder:
         return pybase64.b64encode(self._rest)
 
 
-def encoded(content: bytes | memoryview) -> Iterator[bytes]:
+def encode_base64(content: bytes | memoryview) -> Iterator[bytes]:
     """Yield *content* in base64, at most 256 KiB at a time; joined they are the whole."""
     view = memoryview(content)
     for start in range(0, len(view), SLICE):
@@ -63,7 +63,7 @@ class Decoder(Protocol):
         ...
 
 
-class AsItIs:
+class Identity:
     """The text stands for itself."""
 
     fault = ""

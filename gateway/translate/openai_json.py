@@ -16,12 +16,12 @@ from gateway.translate.openai_pictures import (
     Form,
     MostOf,
     PictureText,
-    beside,
-    check_beside,
     check_count,
+    check_overlays,
     holds_picture,
     is_image,
     is_picture,
+    overlay_of,
     place_of,
     plain_name,
     read_picture,
@@ -63,7 +63,7 @@ class JsonScan:
         self._cut = b""
         self._string_at = -1
         """Where in the text the string begins that is being read; -1 between strings."""
-        self._told = False
+        self._kind_known = False
         self._picture: PictureText | None = None
         self._escapes = JsonEscapes()
         self._pictures: dict[str, PictureText] = {}
@@ -116,7 +116,7 @@ class JsonScan:
         self._strings += 1
         self._add(b'"')
         self._string_at = len(self._text)
-        self._told = False
+        self._kind_known = False
         return end + 1
 
     def _in_string(self, piece: bytes, at: int) -> int:
@@ -134,21 +134,21 @@ class JsonScan:
 
     def _take(self, some: bytes) -> None:
         if self._picture is not None:
-            if not self._picture.broken:
+            if not self._picture.has_fault:
                 self._picture.feed(self._escapes.feed(some))
             return
         self._text += some
-        if not self._told and len(self._text) - self._string_at >= START_BYTES:
-            self._tell()
+        if not self._kind_known and len(self._text) - self._string_at >= START_BYTES:
+            self._detect_kind()
         self._check()
 
-    def _tell(self) -> None:
+    def _detect_kind(self) -> None:
         """Find out whether the string is a picture; its start lies in the text."""
-        self._told = True
-        said = self._escapes.feed(bytes(self._text[self._string_at :]))
-        if holds_picture(said):
+        self._kind_known = True
+        start = self._escapes.feed(bytes(self._text[self._string_at :]))
+        if holds_picture(start):
             self._picture = PictureText()
-            self._picture.feed(said)
+            self._picture.feed(start)
             del self._text[self._string_at :]
 
     def _close(self) -> None:
@@ -200,16 +200,16 @@ def read_json(scan: JsonScan, most_of: MostOf) -> Form:
         InvalidRequest: no JSON object, no picture or too many, a ``file_id``, a bad URL.
         InvalidImage: a data URL that cannot be decoded.
     """
-    said = [(plain_name(name), value) for name, value in _object(scan).items()]
-    images = sorted((member for member in said if is_image(member[0])), key=_place)
-    given = [one for name, value in images for one in _listed(name, value)]
-    over = [one for name, value in said if beside(name) for one in _listed(name, value)]
-    others = [(name, value) for name, value in said if not is_picture(name)]
+    members = [(plain_name(name), value) for name, value in _object(scan).items()]
+    images = sorted((member for member in members if is_image(member[0])), key=_place)
+    given = [one for name, value in images for one in _entries_of(name, value)]
+    over = [one for name, value in members if overlay_of(name) for one in _entries_of(name, value)]
+    others = [(name, value) for name, value in members if not is_picture(name)]
     fields = tuple(islice(_fields(others, given), _MOST_FIELDS + 1))
     param = given[0][0] if given else "images"
     most = most_of(fields)
     check_count(len(given), param=param, most=most)
-    check_beside([beside(name) for name, _ in over], most=most)
+    check_overlays([overlay_of(name) for name, _ in over], most=most)
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
     for name, text in fields:
@@ -222,12 +222,12 @@ def read_json(scan: JsonScan, most_of: MostOf) -> Form:
     refs = {
         param: _ref(entry, scan, which=f"the {param}", param=param)
         for name, entry in over
-        if (param := beside(name))
+        if (param := overlay_of(name))
     }
     return Form(fields, pictures, refs.get("mask"), refs.get("markup"))
 
 
-def parsed(scan: JsonScan) -> object:
+def parse_json(scan: JsonScan) -> object:
     """
     Return what *scan* has read.
 
@@ -236,18 +236,18 @@ def parsed(scan: JsonScan) -> object:
     """
     text = scan.text
     try:
-        said = orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
         raise _unreadable(f"not valid JSON: {exc.msg}") from None
-    if _members(said) < scan.members:
+    if _members(value) < scan.members:
         json.loads(text, object_pairs_hook=_refuse_duplicates)
-    return said
+    return value
 
 
-def _members(said: object) -> int:
-    """Return how many names there are in all objects of *said*."""
+def _members(value: object) -> int:
+    """Return how many names there are in all objects of *value*."""
     count = 0
-    left = [said]
+    left = [value]
     while left:
         match left.pop():
             case dict() as members:
@@ -269,7 +269,7 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
         names.add(name)
 
 
-def flattened(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
+def flatten(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield *value* as the text fields that OpenAI's SDKs would make of it in a form."""
     if depth > _DEEPEST:
         raise _unreadable("nested too deeply")
@@ -280,10 +280,10 @@ def flattened(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, s
             return
         case dict():
             for key, inner in value.items():
-                yield from flattened(f"{name}[{key}]", inner, depth + 1)
+                yield from flatten(f"{name}[{key}]", inner, depth + 1)
         case list():
             for inner in value:
-                yield from flattened(f"{name}[]", inner, depth + 1)
+                yield from flatten(f"{name}[]", inner, depth + 1)
         case _:
             yield name, _text(value)
 
@@ -292,13 +292,13 @@ def _fields(
     others: list[tuple[str, Any]], given: list[tuple[str, Any]]
 ) -> Iterator[tuple[str, str]]:
     for name, value in others:
-        yield from flattened(name, value)
+        yield from flatten(name, value)
     # What stands beside a picture's URL has no effect, so it is to be listed like the rest.
     for nth, (name, entry) in enumerate(given):
-        beside = entry.items() if isinstance(entry, dict) else ()
-        for key, value in beside:
+        extra = entry.items() if isinstance(entry, dict) else ()
+        for key, value in extra:
             if key not in _KEYS_OF_A_PICTURE:
-                yield from flattened(f"{name}[{nth}][{key}]", value)
+                yield from flatten(f"{name}[{nth}][{key}]", value)
 
 
 def _text(value: object) -> str:
@@ -312,10 +312,10 @@ def _text(value: object) -> str:
 
 
 def _object(scan: JsonScan) -> dict[str, Any]:
-    said = parsed(scan)
-    if not isinstance(said, dict):
+    members = parse_json(scan)
+    if not isinstance(members, dict):
         raise _unreadable("not a JSON object")
-    return said
+    return members
 
 
 def _place(member: tuple[str, object]) -> int:
@@ -329,8 +329,8 @@ def _unreadable(why: str) -> InvalidRequest:
     )
 
 
-def _listed(name: str, said: object) -> list[tuple[str, Any]]:
-    entries = said if isinstance(said, list) else [said]
+def _entries_of(name: str, value: object) -> list[tuple[str, Any]]:
+    entries = value if isinstance(value, list) else [value]
     return [(name, entry) for entry in entries if entry is not None]
 
 

@@ -47,17 +47,17 @@ def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> Non
         )
 
 
-def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
+def apply_mask(edit: Edit, original: Size, *, fit: bool) -> Edit:
     """
     Return *edit* as one that keeps what its mask protects.
 
-    Where no size is asked for, the result gets that of the original, so that each pixel
+    Where no size is requested for, the result gets that of the original, so that each pixel
     which is kept is the original's own; one that DashScope does not make is scaled.
 
     Args:
         edit: As edit_of returned it.
         original: The picture that the mask lies on, upright, in pixels.
-        fit: Whether sizes may be made by scaling; without it the original is scaled to the
+        fit: Whether sizes may be size by scaling; without it the original is scaled to the
             nearest legal size instead.
 
     Raises:
@@ -69,10 +69,10 @@ def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
             " response_format 'b64_json', or leave the mask out.",
             param="mask",
         )
-    asked = edit.output.scale_to or edit.size
-    if asked is not None:
-        _check_shape(asked, original)
-        return _composite(edit, scale_to=asked)
+    requested = edit.output.scale_to or edit.size
+    if requested is not None:
+        _check_shape(requested, original)
+        return _composite(edit, scale_to=requested)
     sizes = MODELS[edit.model].sizes
     if not size_rule.ratio_is_legal(original, sizes):
         raise InvalidRequest(
@@ -80,23 +80,23 @@ def masked(edit: Edit, original: Size, *, fit: bool) -> Edit:
             f" 1:{sizes.most_ratio} to {sizes.most_ratio}:1.",
             param="mask",
         )
-    made = size_rule.nearest_legal(original, sizes)
-    if made == original or not (fit and size_rule.is_scalable(original, sizes)):
-        return _composite(replace(edit, size=made), scale_to=made)
-    told = (*edit.adjusted, f"size:{made}->{original}")
-    return _composite(replace(edit, size=made, adjusted=told), scale_to=original)
+    size = size_rule.nearest_legal(original, sizes)
+    if size == original or not (fit and size_rule.is_scalable(original, sizes)):
+        return _composite(replace(edit, size=size), scale_to=size)
+    adjusted = (*edit.adjusted, f"size:{size}->{original}")
+    return _composite(replace(edit, size=size, adjusted=adjusted), scale_to=original)
 
 
 def _composite(edit: Edit, *, scale_to: Size) -> Edit:
     return replace(edit, output=replace(edit.output, scale_to=scale_to, composite=True))
 
 
-def _check_shape(asked: Size, original: Size) -> None:
+def _check_shape(requested: Size, original: Size) -> None:
     """Refuse what could only be answered by distorting the original."""
-    ratio = asked.width * original.height / (asked.height * original.width)
+    ratio = requested.width * original.height / (requested.height * original.width)
     if abs(ratio - 1) > _MOST_DISTORTION:
         raise InvalidRequest(
-            f"With a mask, 'size' must have the shape of the image: {asked} was asked for, the"
+            f"With a mask, 'size' must have the shape of the image: {requested} was requested, the"
             f" image is {original}. Leave 'size' out to get the image's own size.",
             param="size",
         )

@@ -19,7 +19,7 @@ _SPACE = b" \t\r\n\f\v"
 _BOM = b"\xef\xbb\xbf"
 _WEB = re.compile(rb"https?://[^\s/?#\x00-\x1f\x7f][^\s\x00-\x1f\x7f]*", re.IGNORECASE)
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-_TOLD_BY = 12
+_START_LENGTH = 12
 """Bytes of a picture, in 16 characters of base64."""
 _PICTURE_START = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0"
@@ -39,12 +39,12 @@ def is_data_url(start: bytes) -> bool:
 def is_raw_base64(start: bytes) -> bool:
     """Return whether *start* begins as a picture's base64 does, without ``data:`` before it."""
     try:
-        told = pybase64.b64decode(
+        head = pybase64.b64decode(
             start[:START_BYTES].translate(_TO_STANDARD, _SPACE)[:16], validate=True
         )
     except ValueError:
         return False
-    return len(told) == _TOLD_BY and _PICTURE_START.match(told) is not None
+    return len(head) == _START_LENGTH and _PICTURE_START.match(head) is not None
 
 
 def holds_picture(start: bytes) -> bool:
@@ -67,35 +67,35 @@ class PictureText:
         self._plain = BytesIO()
         self._base64: Base64 | None = None
         self._in_url = False
-        self._told = False
+        self._kind_known = False
         self._fault = ""
 
     def feed(self, piece: bytes) -> None:
-        if not self._told:
+        if not self._kind_known:
             self._start += piece
             if len(self._start) < START_BYTES:
                 return
-            piece = self._tell()
+            piece = self._detect_kind()
         self._take(piece)
 
     def end(self) -> None:
         """Say that this was all."""
-        if not self._told:
-            self._take(self._tell())
+        if not self._kind_known:
+            self._take(self._detect_kind())
         if self._base64 is not None:
             self._plain.write(self._base64.end())
             self._fault = self._fault or self._base64.fault
 
     @property
-    def broken(self) -> bool:
+    def has_fault(self) -> bool:
         """Whether a fault was found, so that the rest needs no look."""
         return bool(self._fault) or (self._base64 is not None and bool(self._base64.fault))
 
     @property
-    def absent(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it was left empty, and so is as if it were not there."""
-        told = self._in_url or self._base64 is not None or self._is_file
-        return not told and not self._plain.tell()
+        has_kind = self._in_url or self._base64 is not None or self._is_file
+        return not has_kind and not self._plain.tell()
 
     def content(self, which: str, param: str) -> tuple[bytes, str]:
         """
@@ -138,9 +138,9 @@ class PictureText:
         elif not self._fault:
             self._plain.write(piece)
 
-    def _tell(self) -> bytes:
+    def _detect_kind(self) -> bytes:
         """Find out what it is; return what of the start is still to be taken."""
-        self._told = True
+        self._kind_known = True
         start = self._start
         self._start = b""
         trimmed = _trimmed(start)
@@ -179,7 +179,7 @@ MostOf = Callable[[Sequence[tuple[str, str]]], int]
 
 # image, image[], image[0], images[1], images[][image_url]: what SDKs make of lists and objects.
 _IMAGE = re.compile(r"images?(?:\[(\d{0,9})\])?(?:\[(?:image_)?url\])?", re.ASCII)
-_BESIDE = re.compile(r"(mask|markup)(?:\[\d{0,9}\])?(?:\[(?:image_)?url\])?", re.ASCII)
+_OVERLAY = re.compile(r"(mask|markup)(?:\[\d{0,9}\])?(?:\[(?:image_)?url\])?", re.ASCII)
 _PERCENT = re.compile(r"%5[bd]", re.IGNORECASE)
 _FILE_ID = re.compile(r"(?:.*\[)?file_id\]?", re.DOTALL)
 _SAYS_PICTURE = re.compile(r"image|mask|picture|photo|markup", re.IGNORECASE)
@@ -217,17 +217,17 @@ def place_of(name: str) -> int:
     return int(match[1] or -1) if match else -1
 
 
-def beside(name: str) -> str:
+def overlay_of(name: str) -> str:
     """Return what a field of this *name* lays over the first picture: mask, markup or nothing."""
-    match = _BESIDE.fullmatch(name)
+    match = _OVERLAY.fullmatch(name)
     return match[1] if match else ""
 
 
 def is_picture(name: str) -> bool:
-    return is_image(name) or bool(beside(name))
+    return is_image(name) or bool(overlay_of(name))
 
 
-def check_beside(names: Sequence[str], *, most: int) -> None:
+def check_overlays(names: Sequence[str], *, most: int) -> None:
     """Refuse more than one mask or markup, and any where the model takes no picture."""
     for param in ("mask", "markup"):
         count = names.count(param)

@@ -10,7 +10,7 @@ from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import MODELS, Catalog, Model, Operation, Sizes
 from gateway.translate import size_rule
 from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT, Reader, shown, too_long
-from gateway.translate.openai_json import JsonScan, flattened, parsed
+from gateway.translate.openai_json import JsonScan, flatten, parse_json
 from gateway.translate.openai_pictures import (
     carries_picture,
     is_file_id,
@@ -57,36 +57,36 @@ def edit_of(
         UnknownModel: ``model`` is none that is offered.
     """
     values, ignored = _read(fields, FIELDS[catalog.operation], strict=strict)
-    name = _named(values.get("model"), deployment, catalog)
-    model = MODELS[_model(name or catalog.default, catalog)]
+    name = _requested_model(values.get("model"), deployment, catalog)
+    model = MODELS[_resolve_model(name or catalog.default, catalog)]
     _check_texts(values, model)
     return replace(_edit(values, model, ignored, fit=fit), model_asked=name or "")
 
 
 def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fit: bool) -> Edit:
     output = _output_options(values, model.sizes, fit=fit)
-    asked: Size | None = values.get("size")
-    made = None if asked is None else size_rule.nearest_legal(asked, model.sizes)
+    requested: Size | None = values.get("size")
+    size = None if requested is None else size_rule.nearest_legal(requested, model.sizes)
     return Edit(
         model=model.name,
         prompt=values["prompt"],
         n=values.get("n", 1),
         negative_prompt=values.get("negative_prompt"),
-        size=made,
+        size=size,
         seed=values.get("seed"),
         watermark=values.get("watermark"),
         prompt_extend=values.get("prompt_extend"),
         output=output,
         ignored=tuple(_without_effect(ignored, output)),
-        adjusted=() if made == asked else (f"size:{made}->{asked}",),
+        adjusted=() if size == requested else (f"size:{size}->{requested}",),
     )
 
 
 def most_pictures(fields: Iterable[tuple[str, str]], catalog: Catalog, deployment: str = "") -> int:
     """Return how many pictures the model takes that *fields* ask for, as edit_of will find it."""
-    said = (text.strip() for name, text in fields if _plain_name(name) == "model")
-    sent = next((name for name in said if name), None)
-    name = _named(sent, deployment, catalog) or catalog.default
+    names = (text.strip() for name, text in fields if _plain_name(name) == "model")
+    sent = next((name for name in names if name), None)
+    name = _requested_model(sent, deployment, catalog) or catalog.default
     return MODELS[catalog.model_of(name) or catalog.models[catalog.default]].inputs.most
 
 
@@ -105,19 +105,19 @@ def _check_texts(values: Mapping[str, Any], model: Model) -> None:
 
 def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:
     """Return what becomes of DashScope's pictures, which a URL can only show as they are."""
-    asked: Size | None = values.get("size")
+    requested: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
     response_format = values.get("response_format", ResponseFormat.B64_JSON)
     form = OutputOptions(
         response_format=response_format,
         output_format=output_format,
         compression=None if output_format == "png" else values.get("output_compression"),
-        scale_to=None if response_format is ResponseFormat.URL else asked,
+        scale_to=None if response_format is ResponseFormat.URL else requested,
         stream=values.get("stream", False),
     )
-    scaled = asked is not None and not size_rule.is_legal(asked, sizes)
-    if asked is not None and scaled:
-        _check_scaling(asked, sizes, fit=fit)
+    scaled = requested is not None and not size_rule.is_legal(requested, sizes)
+    if requested is not None and scaled:
+        _check_scaling(requested, sizes, fit=fit)
     if form.response_format is ResponseFormat.URL and form.stream:
         raise InvalidRequest(
             "A stream brings the pictures themselves: with 'stream' leave 'response_format' out"
@@ -135,16 +135,16 @@ def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> Ou
     return form
 
 
-def _check_scaling(asked: Size, sizes: Sizes, *, fit: bool) -> None:
+def _check_scaling(requested: Size, sizes: Sizes, *, fit: bool) -> None:
     if not fit:
-        nearest = size_rule.nearest_legal(asked, sizes)
-        rule = size_rule.rule(sizes)
+        nearest = size_rule.nearest_legal(requested, sizes)
+        rule = size_rule.describe_rule(sizes)
         raise InvalidRequest(
-            f"Invalid size '{asked}': {rule}. The nearest is {nearest}.", param="size"
+            f"Invalid size '{requested}': {rule}. The nearest is {nearest}.", param="size"
         )
-    if not size_rule.is_scalable(asked, sizes):
-        rule = size_rule.scaled_rule(sizes)
-        raise InvalidRequest(f"Invalid size '{asked}': {rule}.", param="size")
+    if not size_rule.is_scalable(requested, sizes):
+        rule = size_rule.describe_scaled_rule(sizes)
+        raise InvalidRequest(f"Invalid size '{requested}': {rule}.", param="size")
 
 
 def _without_effect(ignored: Iterable[str], answer: OutputOptions) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _read(
     """Return the values by field, and the ignored names in the order sent."""
     values: dict[str, Any] = {}
     ignored: dict[str, None] = {}
-    for sent, text in _spread(fields):
+    for sent, text in _each_field(fields):
         name = _plain_name(sent)
         if is_picture(sent):
             continue
@@ -188,7 +188,7 @@ def _read(
     return values, ignored
 
 
-def _spread(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _each_field(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the fields that are there, those inside a JSON text one by one."""
     for name, sent in fields:
         text = sent.removeprefix(_BOM)
@@ -200,29 +200,29 @@ def _spread(fields: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         if text.strip() in ("", "null"):
             continue
         if _plain_name(name) in _AS_JSON:
-            yield from _spread(_opened(name, text))
+            yield from _each_field(_expand_json(name, text))
         else:
             yield name, text
 
 
-def _opened(name: str, text: str) -> list[tuple[str, str]]:
+def _expand_json(name: str, text: str) -> list[tuple[str, str]]:
     raw = text.encode()
     scan = JsonScan(len(raw))
     scan.feed(raw)
     scan.end()
     try:
-        said = parsed(scan)
+        value = parse_json(scan)
     except InvalidRequest as exc:
         if exc.param is not None:
             raise
-        said = None
-    if not isinstance(said, dict):
+        value = None
+    if not isinstance(value, dict):
         raise InvalidRequest(
             f"Invalid value for '{name}': '{shown(text)}'. Expected a JSON object, or its"
             f" members as fields of their own such as '{name}[seed]'.",
             param=name,
         )
-    fields = list(flattened(name, said))
+    fields = list(flatten(name, value))
     for sent, value in fields:
         if scan.picture(value) is not None:
             raise refuse_picture(sent)
@@ -237,21 +237,21 @@ def _plain_name(sent: str) -> str:
     return name
 
 
-def _named(sent: str | None, deployment: str, catalog: Catalog) -> str | None:
+def _requested_model(sent: str | None, deployment: str, catalog: Catalog) -> str | None:
     """Return the form's model, or the path's where the form has none that exists."""
     if not deployment or (sent is not None and catalog.model_of(sent)):
         return sent
     return deployment if sent is None or catalog.model_of(deployment) else sent
 
 
-def _model(name: str, catalog: Catalog) -> str:
+def _resolve_model(name: str, catalog: Catalog) -> str:
     """Return DashScope's name, or refuse *name* with what to do instead."""
     if (model := catalog.model_of(name)) is not None:
         return model
-    said = f"The model '{shown(name)}' does not exist."
+    message = f"The model '{shown(name)}' does not exist."
     if name in catalog.elsewhere:
-        said = f"The model '{shown(name)}' {_DOES_INSTEAD[catalog.operation]}."
-    raise UnknownModel(f"{said} Use one of: {', '.join(catalog.models)}.", param="model")
+        message = f"The model '{shown(name)}' {_DOES_INSTEAD[catalog.operation]}."
+    raise UnknownModel(f"{message} Use one of: {', '.join(catalog.models)}.", param="model")
 
 
 def _refuse_unknown(sent: str, name: str, text: str, *, strict: bool) -> None:

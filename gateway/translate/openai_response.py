@@ -44,11 +44,11 @@ def url_answer(created: int, urls: Iterable[str]) -> bytes:
     agree on it.
     """
     data = [{"url": url} for url in urls]
-    said: dict[str, object] = {"created": created, "data": data}
+    body: dict[str, object] = {"created": created, "data": data}
     formats = {_FORMATS.get(_ending(row["url"])) for row in data}
-    if len(formats) == 1 and (known := formats.pop()):
-        said["output_format"] = known
-    return orjson.dumps(said)
+    if len(formats) == 1 and (format_ := formats.pop()):
+        body["output_format"] = format_
+    return orjson.dumps(body)
 
 
 def _ending(url: str) -> str:
@@ -58,8 +58,8 @@ def _ending(url: str) -> str:
 
 def running_answer(edit_id: str, operation: Operation, *, status: str, created: int) -> bytes:
     """Return the 202 of an edit that has not ended."""
-    said = {"id": edit_id, "object": _OBJECTS[operation], "status": status, "created": created}
-    return orjson.dumps(said)
+    body = {"id": edit_id, "object": _OBJECTS[operation], "status": status, "created": created}
+    return orjson.dumps(body)
 
 
 def models_answer(names: Iterable[str], *, created: int) -> bytes:
@@ -138,11 +138,11 @@ def error_event(error: GatewayError, request_id: str) -> bytes:
 
 def error_event_of(error: Mapping[str, str | None]) -> bytes:
     """Return the same of the inner object of OpenAI's envelope."""
-    said = {"type": "error", "error": error}
-    return b"event: error\ndata: " + orjson.dumps(said) + b"\n\n"
+    data = {"type": "error", "error": error}
+    return b"event: error\ndata: " + orjson.dumps(data) + b"\n\n"
 
 
-def comments(said: Mapping[str, str]) -> bytes:
+def header_comments(headers: Mapping[str, str]) -> bytes:
     """Return headers that are known too late for the head, as lines that every client skips."""
-    lines = "".join(f": {name}: {value}\n" for name, value in said.items())
-    return f"{lines}\n".encode() if said else b""
+    lines = "".join(f": {name}: {value}\n" for name, value in headers.items())
+    return f"{lines}\n".encode() if headers else b""

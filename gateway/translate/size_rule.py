@@ -16,20 +16,20 @@ _NEARBY_STEPS = 4
 """The same where a model goes by larger steps."""
 
 
-def rule(sizes: Sizes) -> str:
+def describe_rule(sizes: Sizes) -> str:
     """Return the rule for what DashScope makes, in words."""
-    said = (
+    text = (
         f"width x height must be {sizes.least_pixels} to {sizes.most_pixels} pixels,"
         f" and the ratio of the sides 1:{sizes.most_ratio} to {sizes.most_ratio}:1"
     )
     if sizes.step > 1:
-        said += f", both sides multiples of {sizes.step}"
+        text += f", both sides multiples of {sizes.step}"
     if sizes.shortest_side > 1:
-        said += f", no side under {sizes.shortest_side} or over {sizes.longest_side}"
-    return said
+        text += f", no side under {sizes.shortest_side} or over {sizes.longest_side}"
+    return text
 
 
-def scaled_rule(sizes: Sizes) -> str:
+def describe_scaled_rule(sizes: Sizes) -> str:
     """Return the rule for what is made by scaling, in words."""
     return (
         f"the ratio of the sides must be 1:{sizes.most_ratio} to {sizes.most_ratio}:1,"
@@ -75,8 +75,8 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
     step = sizes.step
     middle = round(sqrt(pixels / ratio) / step)
     nearby = _NEARBY if step == 1 else _NEARBY_STEPS
-    around = range(middle - nearby, middle + nearby + 1)
-    candidates = (Size(round(high * ratio) * step, high * step) for high in around)
+    heights = range(middle - nearby, middle + nearby + 1)
+    candidates = (Size(round(high * ratio) * step, high * step) for high in heights)
     return min(
         (near for near in candidates if is_legal(near, sizes)),
         key=lambda near: (

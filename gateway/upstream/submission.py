@@ -39,7 +39,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.models import Model
 from gateway.domain.task import Accepted
-from gateway.translate.dashscope_fault import code_of, fault, is_documented, plain, text_of
+from gateway.translate.dashscope_fault import code_of, fault, is_documented, printable, text_of
 from gateway.translate.dashscope_request import SubmitBody
 from gateway.translate.dashscope_task import read_accepted, read_answer
 
@@ -55,7 +55,7 @@ def body_of(answer: httpx.Response) -> Mapping[str, Any]:
 
 def request_id_of(answer: httpx.Response, body: Mapping[str, Any]) -> str:
     """Return DashScope's request id, from the body or else the header; empty if there is none."""
-    return code_of(body, "request_id") or plain(answer.headers.get("x-request-id", ""))
+    return code_of(body, "request_id") or printable(answer.headers.get("x-request-id", ""))
 
 
 def is_from_dashscope(body: Mapping[str, Any]) -> bool:
@@ -206,7 +206,7 @@ def _uncertain(
 ) -> SubmitUncertain:
     error = SubmitUncertain(
         "The upstream gave no clear answer; whether a task was made is being found out.",
-        upstream_code=plain(upstream_code),
+        upstream_code=printable(upstream_code),
         upstream_request_id=request_id or None,
     )
     error.refusal = refused

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.translate.encodings import SLICE, Encoder, encoded, encoded_length
+from gateway.translate.encodings import SLICE, Encoder, base64_length, encode_base64
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ def test_slices_join_without_a_seam(length: int) -> None:
     """Bytes of any length come back one for one, in pieces of 256 KiB at most."""
     content = bytes(n % 251 for n in range(length))
 
-    pieces = list(encoded(content))
+    pieces = list(encode_base64(content))
 
     assert base64.b64decode(b"".join(pieces)) == content
     assert max(map(len, pieces), default=0) <= 256 * 1024
-    assert sum(map(len, pieces)) == encoded_length(length)
+    assert sum(map(len, pieces)) == base64_length(length)
 
 
 @given(chunks=st.lists(st.binary(max_size=20), max_size=20))
@@ -36,4 +36,4 @@ def test_chunks_join_without_a_seam(chunks: list[bytes]) -> None:
     said = b"".join([*map(encoder.feed, chunks), encoder.end()])
 
     assert said == base64.b64encode(b"".join(chunks))
-    assert len(said) == encoded_length(sum(map(len, chunks)))
+    assert len(said) == base64_length(sum(map(len, chunks)))

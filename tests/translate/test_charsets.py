@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain.errors import InvalidRequest
-from gateway.translate.charsets import ToUtf8, codec_of, decoded
+from gateway.translate.charsets import ToUtf8, codec_of, decode_text
 
 CJK = "背景换成雪山"
 
@@ -29,7 +29,7 @@ CJK = "背景换成雪山"
 )
 def test_texts(charset: str, codec: str, text: str) -> None:
     """A text is read in the charset that it declares, without a byte order mark."""
-    assert decoded(text.encode(codec), charset, "prompt") == text
+    assert decode_text(text.encode(codec), charset, "prompt") == text
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_texts(charset: str, codec: str, text: str) -> None:
 def test_no_guesses(content: bytes, charset: str, said: str) -> None:
     """What is not valid in its charset is refused with what to do."""
     with pytest.raises(InvalidRequest, match=said) as refused:
-        decoded(content, charset, "prompt")
+        decode_text(content, charset, "prompt")
 
     assert refused.value.param == "prompt"
 

@@ -2,13 +2,13 @@ import json
 from typing import Any
 
 from gateway.domain.edit import Edit, Part, Picture, Size
-from gateway.translate.dashscope_request import messages_body
+from gateway.translate.dashscope_request import submit_body
 
 PNG = Picture(content=b"\x89PNG..", media_type="image/png")
 
 
 def sent(edit: Edit, part: Part, *pictures: Picture) -> Any:
-    body = messages_body(edit, part, pictures)
+    body = submit_body(edit, part, pictures)
     whole = b"".join(body.pieces())
     assert body.length == len(whole)
     return json.loads(whole)

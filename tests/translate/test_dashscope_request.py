@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.edit import Picture
 from gateway.domain.task import TaskStatus
-from gateway.translate.dashscope_request import around, list_query
-from gateway.translate.encodings import SLICE, encoded, encoded_length
+from gateway.translate.dashscope_request import build_body, list_query
+from gateway.translate.encodings import SLICE, base64_length, encode_base64
 
 PNG = Picture(content=b"\x89PNG..", media_type="image/png")
 
@@ -14,7 +14,7 @@ def test_a_big_picture_is_never_held_twice() -> None:
     """Pieces stay at 256 KiB, however big the picture is."""
     big = Picture(content=bytes(3 * SLICE + 1), media_type="image/png")
 
-    pieces = list(around([b"[", big, b"]"]).pieces())
+    pieces = list(build_body([b"[", big, b"]"]).pieces())
 
     assert max(map(len, pieces)) == SLICE // 3 * 4 == 256 * 1024
 
@@ -22,12 +22,12 @@ def test_a_big_picture_is_never_held_twice() -> None:
 @given(content=st.binary(max_size=64))
 def test_length_is_known_before_encoding(content: bytes) -> None:
     """The encoded length follows from the length alone."""
-    assert len(b"".join(encoded(content))) == encoded_length(len(content))
+    assert len(b"".join(encode_base64(content))) == base64_length(len(content))
 
 
 def test_the_body_keeps_its_content_to_itself() -> None:
     """Neither prompt nor picture shows in the repr of a body."""
-    body = around([b'["secret",', PNG, b"]"])
+    body = build_body([b'["secret",', PNG, b"]"])
 
     assert "secret" not in repr(body)
     assert "PNG" not in repr(body)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError, InvalidRequest, RequestTooLarge
-from gateway.translate.openai_json import JsonScan, parsed
+from gateway.translate.openai_json import JsonScan, parse_json
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -40,7 +40,7 @@ def test_what_is_no_picture_stays(value: object, cuts: list[int], ascii_: bool) 
     scan = scanned(raw, *cuts)
 
     assert scan.text == raw
-    assert parsed(scan) == value
+    assert parse_json(scan) == value
 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 300, 10**6])
@@ -57,7 +57,7 @@ def test_pictures_are_taken_out(said: str, step: int) -> None:
     """A picture's string is decoded on the way, and a mark stands for it."""
     raw = f'{{"a": "{said}", "b": ["x\\"y", "{said}"]}}'.encode()
     scan = scanned(raw, *range(step, len(raw), step))
-    value = parsed(scan)
+    value = parse_json(scan)
 
     assert isinstance(value, dict)
     assert len(scan.text) < 100
@@ -74,12 +74,12 @@ def test_a_broken_picture() -> None:
     """What is wrong in a picture is told by it, and the rest of it is passed over."""
     raw = b'{"a": "data:image/png;base64,' + rb"\"*\\" * 50_000 + b'"}'
     scan = scanned(raw, *range(1000, len(raw), 1000))
-    value = parsed(scan)
+    value = parse_json(scan)
 
     assert isinstance(value, dict)
     picture = scan.picture(value["a"])
     assert picture is not None
-    assert picture.broken
+    assert picture.has_fault
 
 
 def endless(scan: JsonScan, piece: bytes) -> None:
@@ -132,7 +132,7 @@ def test_no_end_in_sight(start: bytes, filler: bytes, kind: type[GatewayError]) 
 def test_a_name_twice(raw: bytes, name: str) -> None:
     """Of two members of one name, none is dropped in silence."""
     with pytest.raises(InvalidRequest, match=f"Duplicate parameter: '{name}'") as refused:
-        parsed(scanned(raw))
+        parse_json(scanned(raw))
 
     assert refused.value.param == name
 
@@ -141,4 +141,4 @@ def test_cut_short() -> None:
     """JSON that ends in the middle of a string is no JSON."""
     for raw in (orjson.dumps({"a": URL})[:-100], b'{"a": "\\'):
         with pytest.raises(InvalidRequest, match="not valid JSON: unexpected end of data"):
-            parsed(scanned(raw))
+            parse_json(scanned(raw))

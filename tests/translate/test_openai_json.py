@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, InvalidRequest
-from gateway.translate.openai_json import JsonScan, flattened, read_json
+from gateway.translate.openai_json import JsonScan, flatten, read_json
 
 PNG = b"\x89PNG\r\n\x1a\n"
 DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -172,4 +172,4 @@ def test_a_broken_data_url_is_named_by_its_place() -> None:
 
 def test_flattening_drops_null() -> None:
     """Null is what SDKs leave out of a form."""
-    assert list(flattened("a", {"b": None, "c": [None]})) == []
+    assert list(flatten("a", {"b": None, "c": [None]})) == []

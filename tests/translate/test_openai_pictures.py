@@ -5,10 +5,10 @@ import pytest
 from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, InvalidRequest
 from gateway.translate.openai_pictures import (
-    beside,
     is_file_id,
     is_image,
     is_picture,
+    overlay_of,
     picture_order,
     read_picture,
 )
@@ -73,7 +73,7 @@ def test_too_many_pictures() -> None:
 )
 def test_names(name: str, image: bool, mask: bool, file_id: bool) -> None:
     """A field is a picture, a mask or a file_id by its name alone."""
-    assert (is_image(name), beside(name) == "mask", is_file_id(name)) == (image, mask, file_id)
+    assert (is_image(name), overlay_of(name) == "mask", is_file_id(name)) == (image, mask, file_id)
     assert is_picture(name) is (image or mask)
 
 

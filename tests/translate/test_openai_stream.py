@@ -6,7 +6,12 @@ from openai.types import ImageEditCompletedEvent
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import InternalError, UpstreamFailed
 from gateway.domain.models import Operation
-from gateway.translate.openai_response import HEARTBEAT, comments, completed_frames, error_event
+from gateway.translate.openai_response import (
+    HEARTBEAT,
+    completed_frames,
+    error_event,
+    header_comments,
+)
 
 
 def test_completed_frames() -> None:
@@ -59,7 +64,7 @@ def test_a_bug_as_an_event() -> None:
 
 def test_comments() -> None:
     """Late headers are comments, one a line; none of them is no bytes at all."""
-    assert comments({"a": "1", "b": "2"}) == b": a: 1\n: b: 2\n\n"
-    assert comments({}) == b""
+    assert header_comments({"a": "1", "b": "2"}) == b": a: 1\n: b: 2\n\n"
+    assert header_comments({}) == b""
     assert HEARTBEAT.startswith(b":")
     assert HEARTBEAT.endswith(b"\n\n")

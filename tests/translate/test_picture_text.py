@@ -44,8 +44,8 @@ def test_pictures(text: bytes, step: int, is_file: bool) -> None:
     picture = read(text, step=step, is_file=is_file)
 
     assert picture.content("image 1", "image") == (PNG, "")
-    assert not picture.broken
-    assert not picture.absent
+    assert not picture.has_fault
+    assert not picture.is_empty
 
 
 @pytest.mark.parametrize(
@@ -107,17 +107,17 @@ def test_long_text_is_a_file() -> None:
 
 def test_what_was_left_empty() -> None:
     """An empty text is absent, an empty file is not."""
-    assert read(b"").absent
-    assert not read(b"", is_file=True).absent
-    assert not read(b"data:,").absent
+    assert read(b"").is_empty
+    assert not read(b"", is_file=True).is_empty
+    assert not read(b"data:,").is_empty
 
 
 def test_a_fault_is_seen_on_the_way() -> None:
     """A broken picture is known as such before its end."""
     picture = PictureText()
     picture.feed(b"data:image/png;base64," + b"*" * 400)
-    assert picture.broken
+    assert picture.has_fault
 
     picture = PictureText()
     picture.feed(b"data:image/png," + b"x" * 400)
-    assert picture.broken
+    assert picture.has_fault

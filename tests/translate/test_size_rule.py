@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.edit import Size
 from gateway.domain.models import MODELS
-from gateway.translate.size_rule import is_legal, is_scalable, nearest_legal, rule
+from gateway.translate.size_rule import describe_rule, is_legal, is_scalable, nearest_legal
 
 SMALL = MODELS["wan2.5-i2i-preview"].sizes
 SIDES = st.integers(1, 99_999)
@@ -74,7 +74,7 @@ def test_a_model_that_goes_by_steps(asked: Size, made: Size) -> None:
 
     assert nearest_legal(asked, sizes) == made
     assert is_legal(asked, sizes) is (asked == made)
-    assert "multiples of 16" in rule(sizes)
+    assert "multiples of 16" in describe_rule(sizes)
 
 
 @given(st.integers(1, 4000), st.floats(0.25, 4))
