@@ -2,7 +2,7 @@
 The command line: its commands, their options and their exit codes.
 
 Exit codes: 0 success, 1 a fault was found, 2 wrong usage or config, 130 Ctrl-C, 141 the
-reader of the output is gone.
+reader of the output has gone.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 def _imported(command: str) -> Any:
     """Import the command and no other: `key` does not need a web server."""
-    gc.disable()  # imports leave no garbage, and collecting takes a tenth of their time
+    gc.disable()  # imports leave no garbage, and the collector takes a tenth of their time
     try:
         return import_module(f"gateway.commands.{command}")
     finally:

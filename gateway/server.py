@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """
-        Serve until told to stop.
+        Serve until a signal stops it.
 
         The gateway is opened here and not in uvicorn's lifespan, which would turn a ledger
         that cannot be opened into a traceback, and would go on when the edits have crashed.

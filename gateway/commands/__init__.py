@@ -1,1 +1,1 @@
-"""The verbs of the command line, one file each; gateway.cli brings only the one asked for."""
+"""The commands of wan-gateway, one module each; gateway.cli imports only the one that runs."""

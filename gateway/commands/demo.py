@@ -39,7 +39,7 @@ def run(
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"--out: {args.out} cannot be made ({error.strerror}); name another"
+            f"--out: {args.out} cannot be created ({error.strerror}); name another"
         ) from None
     # Imported here: it needs openai.
     run_demo = import_module("gateway.commands.demo_run").run_demo

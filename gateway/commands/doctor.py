@@ -16,8 +16,8 @@ from gateway.domain.tenant import Region, Upstream
 from gateway.upstream.submission import body_of
 from gateway.upstream.transport import AiohttpTransport
 
-_PATIENCE = 10.0
-"""Seconds for one probe: a list call answers in well under one."""
+_TIMEOUT_SECONDS = 10.0
+"""For one probe; a list call normally takes well under a second."""
 # DashScope's codes are dotted words; anything else is not printed.
 _CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
 
@@ -28,7 +28,7 @@ class Finding:
 
     upstream: str
     region: str
-    well: bool
+    healthy: bool
     says: str
 
 
@@ -38,12 +38,12 @@ def run(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> int:
     """
-    Print one row for each upstream; 0 if all are well, else 1.
+    Print one row for each upstream; return 0 if all are healthy, else 1.
 
     Args:
         args: The command line: ``config``.
         environ: Where the keys are.
-        transport: How bytes reach DashScope; a test hands in its own.
+        transport: Carries the calls; a test passes its own.
     """
     config = load_config_to_run(args.config, environ)
     findings = [
@@ -51,7 +51,7 @@ def run(
         for found in asyncio.run(examine(config, transport))
     ]
     print(_table([("UPSTREAM", "REGION", ""), *((f.upstream, f.region, f.says) for f in findings)]))
-    return 0 if all(finding.well for finding in findings) else 1
+    return 0 if all(finding.healthy for finding in findings) else 1
 
 
 async def examine(
@@ -59,7 +59,9 @@ async def examine(
 ) -> list[Finding]:
     """Probe every upstream of *config* at once, in its order."""
     async with (
-        httpx.AsyncClient(transport=transport or _as_the_gateway(), timeout=_PATIENCE) as http,
+        httpx.AsyncClient(
+            transport=transport or _gateway_transport(), timeout=_TIMEOUT_SECONDS
+        ) as http,
         asyncio.TaskGroup() as group,
     ):
         probes = [
@@ -69,9 +71,9 @@ async def examine(
     return [probe.result() for probe in probes]
 
 
-def _as_the_gateway() -> httpx.AsyncBaseTransport:
-    """Reach DashScope on the same way: what works here works there."""
-    return AiohttpTransport(keep_alive=_PATIENCE, ssl_context=httpx.create_ssl_context)
+def _gateway_transport() -> httpx.AsyncBaseTransport:
+    """Return the transport that the gateway uses, so that both meet the same network."""
+    return AiohttpTransport(keep_alive=_TIMEOUT_SECONDS, ssl_context=httpx.create_ssl_context)
 
 
 async def _examine(
@@ -85,15 +87,15 @@ async def _examine(
 
 
 async def _elsewhere(http: httpx.AsyncClient, key: str, regions: Iterable[Region]) -> str:
-    """Say where the key is valid: keys belong to one region, and are easily mixed up."""
+    """Return where else the key is valid: a key belongs to one region and is easily mixed up."""
     for region in regions:
-        if _is_private(region.base_url) and await _probe(http, region, key) == "ok":
+        if _is_safe_for_keys(region.base_url) and await _probe(http, region, key) == "ok":
             return f"; valid in {region.name}"
     return ""
 
 
-def _is_private(base_url: str) -> bool:
-    """Whether nobody on the way can read a key that is tried there on a mere suspicion."""
+def _is_safe_for_keys(base_url: str) -> bool:
+    """Return whether a key may be sent there to try it: over TLS, or on this machine."""
     url = urlsplit(base_url)
     return url.scheme == "https" or is_loopback(url.hostname or "")
 
@@ -107,18 +109,18 @@ async def _probe(http: httpx.AsyncClient, region: Region, key: str) -> str:
             headers={"authorization": f"Bearer {key}"},
         )
     except httpx.TimeoutException:
-        return f"unreachable: no answer in {_PATIENCE:g} s"
+        return f"unreachable: no answer in {_TIMEOUT_SECONDS:g} s"
     except httpx.RequestError as error:
         return f"unreachable: {str(error) or type(error).__name__}"
     return _verdict(answer)
 
 
 def _by_proxy(config: Config, found: Finding, environ: Mapping[str, str]) -> str:
-    """Name the variable of the environment that leads the way there over a proxy, if one does."""
+    """Name the environment variable that sets a proxy for this region, if one does."""
     if not found.says.startswith("unreachable"):
         return ""
     name = proxy_variable(config.regions[found.region].base_url, environ)
-    return f"; the way there is the proxy of {name}: see that it answers" if name else ""
+    return f"; {name} sets a proxy for it: check that the proxy works" if name else ""
 
 
 def _verdict(answer: httpx.Response) -> str:
@@ -130,12 +132,12 @@ def _verdict(answer: httpx.Response) -> str:
         return f"throttled{suffix}"
     if answer.status_code == httpx.codes.NOT_FOUND or answer.is_redirect:
         return f"answered {answer.status_code}{suffix}: base_url must be the native API, …/api/v1"
-    # DashScope's gateway also hides faults in a 200 (dashscope.md 2.2).
+    # DashScope's gateway also reports some faults with status 200 (dashscope.md 2.2).
     if answer.status_code != httpx.codes.OK or code:
         return f"answered {answer.status_code}{suffix}"
     if "request_id" in body_of(answer):
         return "ok"
-    return "answered 200, but not as DashScope does: look at base_url, and at what stands between"
+    return "answered 200, but not as DashScope does: check base_url, and any proxy in between"
 
 
 def _code(answer: httpx.Response) -> str:

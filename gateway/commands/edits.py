@@ -1,4 +1,4 @@
-"""``wan-gateway edits``: what the ledger knows, and calling off what has not begun to run."""
+"""``wan-gateway edits``: list, show and cancel the edits in the ledger."""
 
 import json
 import re
@@ -11,33 +11,33 @@ from typing import Any
 
 from gateway.commands import edits_cancel
 from gateway.commands.tables import print_table
-from gateway.config import ConfigError, load_place
+from gateway.config import ConfigError, load_server_and_state
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditRecord
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.reading import find_edit, find_ids, list_edits
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
-_SHORTEST_ID = 4  # characters: fewer are a slip
-_MOST_ALIKE = 5
+_SHORTEST_ID = 4  # characters; fewer are taken for a typing error
+_MOST_MATCHES = 5
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def run(args: Namespace, environ: Mapping[str, str]) -> int:
     """
-    List, show or cancel.
+    List, show or cancel edits.
 
     Returns:
-        0; 1 where there is no such edit, or not all of it was cancelled.
+        0; 1 if there is no such edit, or not all of its tasks were cancelled.
 
     Raises:
         ConfigError: the config or the ledger cannot be used.
     """
-    server, state = load_place(args.config)
+    server, state = load_server_and_state(args.config)
     source = args.config or "environment"
     if state.path == "memory":
-        what = 'is "memory": only the gateway itself knows its edits'
-        raise ConfigError(f"{source}: state.path: {what}; keep them in a file")
+        what = 'is "memory", which only the gateway itself can read'
+        raise ConfigError(f"{source}: state.path: {what}; set a file")
     path = Path(state.path)
     try:
         if args.action == "list":
@@ -54,16 +54,18 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _named(path: Path, edit_id: str) -> EditRecord | None:
-    """Return the edit of that id, or of the only one that begins so; else say why there is none."""
+    """Return the edit with that id, or the only one whose id starts so; else print why not."""
     record = find_edit(path, edit_id)
     if record is not None:
         return record
-    ids = find_ids(path, edit_id, _MOST_ALIKE + 1) if len(edit_id) >= _SHORTEST_ID else []
+    ids = find_ids(path, edit_id, _MOST_MATCHES + 1) if len(edit_id) >= _SHORTEST_ID else []
     if len(ids) == 1:
         return find_edit(path, ids[0])
     if ids:
-        more = " …" if len(ids) > _MOST_ALIKE else ""
-        print(f"Several edits begin so: {', '.join(ids[:_MOST_ALIKE])}{more}; give more of the id.")
+        more = " …" if len(ids) > _MOST_MATCHES else ""
+        print(
+            f"Several ids start so: {', '.join(ids[:_MOST_MATCHES])}{more}; give more characters."
+        )
     else:
         print("There is no such edit; edits are kept for 24 hours.")
     return None
@@ -97,7 +99,7 @@ def _since(text: str) -> float:
     Return seconds since the epoch.
 
     Raises:
-        ConfigError: *text* is no time.
+        ConfigError: *text* is not a time.
     """
     if ago := _AGO.fullmatch(text):
         return SystemClock().epoch() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
@@ -123,7 +125,7 @@ def _show(record: EditRecord, *, as_json: bool) -> None:
 
 
 def _plain(record: EditRecord) -> dict[str, Any]:
-    """Return all that the ledger knows of an edit, with its times as people write them."""
+    """Return everything that the ledger knows of an edit, with readable times."""
     plain = asdict(record)
     plain["created"] = _when(record.created)
     plain["scale_to"] = None if record.scale_to is None else str(record.scale_to)

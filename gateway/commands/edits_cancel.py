@@ -1,9 +1,9 @@
 """
-``wan-gateway edits cancel``: end at no cost what DashScope has not begun to run.
+``wan-gateway edits cancel``: cancel tasks that DashScope has not begun to run, at no cost.
 
-While a gateway runs it alone changes its edits, so it is asked, as a client would ask it.
-Without one DashScope is asked directly and the ledger is left as it is: the next gateway
-looks at each open task, and learns there that it was cancelled.
+Only a running gateway may change its edits, so the command sends it a DELETE, as a client
+would. If none runs, the command cancels at DashScope and leaves the ledger as it is: the next
+gateway polls each open task, and finds that it was cancelled.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 
 _CANCELLED = "cancelled"
-_SPARED = "runs or has ended: left alone"
-_PATIENCE = 20.0
-_LOOKS = 30
-_LOOK_SECONDS = 0.1  # until the gateway has written what it did
+_LEFT_ALONE = "runs or has ended: not cancelled"
+_TIMEOUT_SECONDS = 20.0
+_READS = 30
+_READ_SECONDS = 0.1  # between reads of the ledger, until the gateway has written its part
 
 
-class _Uncounted:
-    """Answers gateway.upstream.calls.UpstreamCalls."""
+class _NoMetrics:
+    """Implements gateway.upstream.calls.UpstreamCalls without counting."""
 
     def upstream_call(self, region: str, operation: str, code: str, seconds: float) -> None: ...
     def upstream_retried(self, region: str, operation: str, reason: str) -> None: ...
@@ -47,93 +47,93 @@ def cancel(
     args: Namespace, environ: Mapping[str, str], server: Server, path: Path, record: EditRecord
 ) -> int:
     """
-    Cancel what of *record* has not begun to run, and print what became of each task.
+    Cancel the tasks of *record* that do not run yet, and print the outcome of each.
 
     Returns:
         0 if every task was cancelled; else 1.
 
     Raises:
-        ConfigError: a gateway runs and cannot be asked, or the config lacks its keys.
+        ConfigError: a running gateway cannot be reached, or the config lacks its keys.
         LedgerError: the ledger cannot be locked.
     """
     if record.state is not EditState.OPEN:
-        print(f"The edit has ended ({record.state}): there is nothing to cancel.")
+        print(f"The edit has ended ({record.state}); there is nothing to cancel.")
         return 1
     try:
         with only_holder(path.resolve()):
             config = load_config(args.config, environ)
-            said = asyncio.run(_ask_upstream(config, record))
+            outcomes = asyncio.run(_cancel_upstream(config, record))
     except LedgerHeldError:
-        said = asyncio.run(_ask_gateway(args, environ, server, path, record))
+        outcomes = asyncio.run(_cancel_at_gateway(args, environ, server, path, record))
     else:
-        print("No gateway runs: DashScope was asked. The next gateway learns of it there.\n")
+        print("No gateway runs, so DashScope was called directly. The next gateway will notice.\n")
     rows = [
-        (str(task.part), task.task_id or "", told)
-        for task, told in zip(record.tasks, said, strict=True)
+        (str(task.part), task.task_id or "", outcome)
+        for task, outcome in zip(record.tasks, outcomes, strict=True)
     ]
     print_table(("PART", "TASK", ""), rows)
-    return 0 if said and all(told == _CANCELLED for told in said) else 1
+    return 0 if outcomes and all(outcome == _CANCELLED for outcome in outcomes) else 1
 
 
-async def _ask_upstream(config: Config, record: EditRecord) -> list[str]:
+async def _cancel_upstream(config: Config, record: EditRecord) -> list[str]:
     async with Clients() as clients:
-        api = DashScopeApi(clients, SystemClock(), _Uncounted())
+        api = DashScopeApi(clients, SystemClock(), _NoMetrics())
         takeover = Takeover(config.upstreams.values())
         return [await _cancel_task(api, takeover.of(record, task), task) for task in record.tasks]
 
 
 async def _cancel_task(api: DashScopeApi, upstream: Upstream | None, task: TaskRecord) -> str:
-    """Cancel one task; DashScope itself refuses it for one that runs."""
+    """Cancel one task; DashScope refuses to cancel one that runs."""
     if task.state is TaskState.ENDED:
         return f"has ended ({task.outcome})"
     if task.task_id is None:
-        return "it is not known whether there is a task: left alone"
+        return "uncertain whether there is a task: not cancelled"
     if upstream is None:
         return f"the upstream {task.upstream} of {task.account} is no longer configured"
     try:
-        return _CANCELLED if await api.cancel(upstream, task.task_id) else _SPARED
+        return _CANCELLED if await api.cancel(upstream, task.task_id) else _LEFT_ALONE
     except GatewayError as error:
         return f"not cancelled: {error.upstream_code or error.code}"
 
 
-async def _ask_gateway(
+async def _cancel_at_gateway(
     args: Namespace,
     environ: Mapping[str, str],
     server: Server,
     path: Path,
     record: EditRecord,
 ) -> list[str]:
-    """Ask the gateway that runs, and read in the ledger what it did."""
+    """Send a DELETE to the running gateway, then read the outcomes from the ledger."""
     key = _key(args.key, environ, record.tenant)
     url = f"{args.url or _url(server)}/v1/images/edits/{record.edit_id}"
     try:
-        async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
             answer = await http.delete(url, headers={"authorization": f"Bearer {key}"})
     except httpx.HTTPError as error:
-        what = f"the gateway cannot be asked ({type(error).__name__})"
+        what = f"the gateway cannot be reached ({type(error).__name__})"
         raise ConfigError(f"--url: {url}: {what}; name its address") from None
     if answer.status_code not in (httpx.codes.OK, httpx.codes.ACCEPTED):
         what = f"the gateway answered {answer.status_code}"
         raise ConfigError(f"--key: {what}; give a key of {record.tenant}, and its own address")
-    for _ in range(_LOOKS):
+    for _ in range(_READS):
         now = find_edit(path, record.edit_id)
         if now is None or now.state is not EditState.OPEN:
             break
-        await asyncio.sleep(_LOOK_SECONDS)
-    return list(_became(record, now))
+        await asyncio.sleep(_READ_SECONDS)
+    return list(_outcomes(record, now))
 
 
-def _became(before: EditRecord, now: EditRecord | None) -> Iterator[str]:
-    """Say what became of each task; an edit that was forgotten had none."""
+def _outcomes(before: EditRecord, now: EditRecord | None) -> Iterator[str]:
+    """Yield the outcome of each task; a record that is gone had no task left."""
     outcomes = {} if now is None else {task.part: task.outcome for task in now.tasks}
     for task in before.tasks:
         outcome = outcomes.get(task.part)
-        yield _CANCELLED if now is None or outcome == "canceled" else _SPARED
+        yield _CANCELLED if now is None or outcome == "canceled" else _LEFT_ALONE
 
 
 def _key(reference: str | None, environ: Mapping[str, str], tenant: str) -> str:
     if reference is None:
-        what = "a gateway runs on this ledger, and only who has a key of the tenant may ask it"
+        what = "a gateway runs on this ledger, and cancelling there needs a key of the tenant"
         remedy = f"give env:NAME or file:PATH with a key of {tenant}, or stop the gateway first"
         raise ConfigError(f"--key: {what}; {remedy}")
     table = Table("wan-gateway edits cancel", "", {"--key": reference})
@@ -142,6 +142,6 @@ def _key(reference: str | None, environ: Mapping[str, str], tenant: str) -> str:
 
 def _url(server: Server) -> str:
     if not server.port:
-        raise ConfigError("--url: the gateway took a free port; give its address, as it logged it")
+        raise ConfigError("--url: the gateway listens on a free port; give the URL that it logged")
     host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 - it listens on all
     return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"

@@ -48,7 +48,7 @@ def run(args: Namespace, _environ: Mapping[str, str], serve: Serve = serve_sandb
             listener = stack.enter_context(_listener(args.host, name, port))
             apps.append((create_sandbox(config), listener))
         base_urls = {name: _url(app[1]) for name, app in zip(ports, apps, strict=True)}
-        # A program that starts this one waits for these lines, so they must not be buffered.
+        # Programs that start this one wait for these lines, so they must not be buffered.
         print(_welcome(base_urls, args.speed), flush=True)
         asyncio.run(serve(apps))
     return 0

@@ -21,12 +21,12 @@ def run(
     serve: Callable[[Config], int] = run_server,
 ) -> int:
     """
-    Serve until told to stop; raise ConfigError before a socket opens.
+    Serve until a signal stops it; raise ConfigError before a socket opens.
 
     Args:
         args: The command line: ``config``, ``host``, ``port``, ``abandon``.
-        environ: Where keys are, and the config if there is no file.
-        serve: Runs the gateway to its end; a test hands in its own.
+        environ: Holds the keys, and the config if there is no file.
+        serve: Runs the gateway; a test passes its own.
     """
     config = replace(load_config_to_run(args.config, environ), abandon=args.abandon)
     keep_buffers()
@@ -35,13 +35,13 @@ def run(
 
 def keep_buffers() -> bool:
     """
-    Serve buffers up to 32 MiB from the heap, and keep up to 64 MiB of it when they are free.
+    Make malloc serve buffers of up to 32 MiB from the heap, and keep 64 MiB of it when freed.
 
     By default each buffer of 128 KiB and more is mapped, touched page by page and unmapped
     again, which costs about a sixth of a small edit's CPU (docs/performance.md).
 
     Returns:
-        Whether there is a glibc; elsewhere nothing changes.
+        Whether it took effect; only glibc has these options.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

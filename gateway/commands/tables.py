@@ -13,8 +13,8 @@ def print_table(head: Row, rows: Sequence[Row], *, whole: str = "") -> None:
 
     Args:
         head: May be empty.
-        rows: May hold anything.
-        whole: The column that is not folded in a narrow terminal: its values are copied.
+        rows: Texts; control characters are replaced.
+        whole: The column that a narrow terminal does not fold, because people copy from it.
     """
     safe = [tuple(map(_printable, row)) for row in rows]
     if not (sys.stdout.isatty() and _drawn(head, safe, whole)):
@@ -46,5 +46,5 @@ def _drawn(head: Row, rows: Sequence[Row], whole: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Return *text* without what could control a terminal: some of it comes from clients."""
+    """Replace what could control a terminal: some texts come from clients."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from gateway.config import ConfigError, load_watch
+from gateway.config import ConfigError, load_server_and_dashboard
 from gateway.config.rules import BaseUrl, KeyReference, take
 from gateway.config.secret import secret
 from gateway.config.table import Table
@@ -48,7 +48,7 @@ class Update:
 
 Paint = Callable[[Update], None]
 Screen = Callable[[bool, Clock], AbstractContextManager[Paint]]
-"""Opens a screen, which stays or not; the block paints updates on it."""
+"""Opens a screen, to be repainted or printed once; the block paints updates on it."""
 
 
 def run(args: Namespace, environ: Mapping[str, str], clock: Clock | None = None) -> int:
@@ -57,11 +57,11 @@ def run(args: Namespace, environ: Mapping[str, str], clock: Clock | None = None)
 
     Args:
         args: The command line: ``config``, ``url``, ``token``, ``once``, ``json``.
-        environ: Where the token is.
-        clock: Time; a test hands in its own.
+        environ: Holds the token.
+        clock: Time; a test passes its own.
 
     Returns:
-        0; 1 if one update was to be shown and the gateway does not answer.
+        0; 1 if a single update was requested and the gateway does not answer.
     """
     url, token = _address(args, environ)
     clock = clock or SystemClock()
@@ -85,11 +85,11 @@ async def _show(received: AsyncGenerator[Update], paint: Paint, *, once: bool) -
 
 
 def _address(args: Namespace, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return the URL of the gateway and its token: by the options, else by the config."""
+    """Return the URL of the gateway and its token, from the options or else the config."""
     url = _DEFAULT_URL
     token = None
     if args.config is not None:
-        server, dashboard = load_watch(args.config, environ)
+        server, dashboard = load_server_and_dashboard(args.config, environ)
         host = _UNSPECIFIED.get(server.host, server.host).strip("[]")
         url = f"http://[{host}]" if ":" in host else f"http://{host}"
         url = f"{url}:{server.port}"
@@ -136,7 +136,7 @@ async def updates(
         url: The gateway's, without a path.
         token: Its dashboard's, if it has one.
         clock: Time.
-        transport: How bytes travel; a test hands in its own.
+        transport: Carries the calls; a test passes its own.
 
     Raises:
         ConfigError: another attempt would not help.

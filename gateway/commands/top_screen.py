@@ -1,4 +1,4 @@
-"""The dashboard's states on a terminal; needs rich, so only `top` on a terminal imports it."""
+"""Draws the dashboard's states on a terminal; imported only by `top`, because it needs rich."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,11 +26,10 @@ _WORDS = {
     "queue": "queued",
     "upstream_pending": "queued upstream",
     "upstream_running": "running upstream",
-    "detection": "noticed",
 }
 _BAR = 30
 _WIDTH = 150
-_SHORTEST_SCALE = 10.0  # seconds: else every new edit would fill its bar
+_SHORTEST_SCALE = 10.0  # seconds; without it every new edit would fill its bar
 _ROWS = 12
 _KEY_STYLES = {"works": "green", "rests": "bold red", "doubted": "yellow"}
 
@@ -41,11 +40,11 @@ Spans = Sequence[tuple[str, float]]
 @contextmanager
 def open_screen(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - as top.Screen says
     """
-    Yield what paints an update: in place on a screen that *stays*, else below the last one.
+    Yield a function that paints an update: in place if the screen *stays*, else below the last.
 
-    Between two updates the durations on the screen go on.
+    Between two updates the durations on a screen that stays keep counting.
     """
-    # A pipe has no width: its reader gets whole lines.
+    # A pipe has no width, so lines are not cut.
     console = Console(width=None if stays else _WIDTH)
     if not stays:
         yield lambda update: console.print(screen(update, update.received_at, rows=None))
@@ -66,12 +65,12 @@ def open_screen(stays: bool, clock: Clock) -> Iterator[Any]:  # noqa: FBT001 - a
 
 def screen(update: Update, now: float, rows: int | None) -> RenderableType:
     """
-    Return *update* as it looks at *now*, by the clock of its received_at.
+    Draw *update* as of *now*, on the clock of its received_at.
 
     Args:
         update: The state.
-        now: Monotonic.
-        rows: The most of one table; ``None``: all.
+        now: Monotonic seconds.
+        rows: The most rows of one table; ``None``: all.
     """
     if not update.state:
         return _head(update)
@@ -175,14 +174,14 @@ def _stage(edit: Mapping[str, Any]) -> str:
     if word == "running" and edit["phases"]:
         word = _WORDS.get(edit["phases"][-1][0], word)
     away = not edit["clients"] and word not in ("kept", "doubtful")
-    return safe(word) + (", nobody connected" if away else "")
+    return safe(word) + (", no client connected" if away else "")
 
 
 def _answered(some: Mapping[str, Any], rows: int | None) -> Table:
     shown = some["rows"][:rows]
     whole = max([1.0, *(one["seconds"] for one in shown)])
-    titles = ("edit", "tenant", "account", "answer", "phases", "took")
-    table = _table(*titles, title=f"\nAnswered lately{_left(some, shown)}")
+    titles = ("edit", "tenant", "account", "response", "phases", "took")
+    table = _table(*titles, title=f"\nRecent responses{_left(some, shown)}")
     for one in shown:
         code = f"{one['code']} " if one["code"] else ""
         why = f": {one['upstream_code']}" if one["upstream_code"] else ""
@@ -216,7 +215,7 @@ def bar(spans: Iterable[tuple[str, float]], whole: float) -> Text:
     seconds = 0.0
     for phase, length in spans:
         seconds += length
-        # Rounded by where it ends, so that the cells add up to the whole.
+        # The end is rounded, not the length, so that the cells add up.
         cells = min(_BAR, round(_BAR * seconds / whole)) - filled
         text.append("█" * cells, _COLOURS.get(phase, ""))
         filled += cells
@@ -228,7 +227,7 @@ def short(edit_id: str) -> str:
 
 
 def safe(text: str) -> str:
-    """Return *text* with nothing in it that a terminal would obey."""
+    """Replace every character of *text* that could control a terminal."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 

@@ -6,8 +6,8 @@ from gateway.config.load import (
     listen_at,
     load_config,
     load_config_to_run,
-    load_place,
-    load_watch,
+    load_server_and_dashboard,
+    load_server_and_state,
 )
 from gateway.config.reference import ConfigKey, config_keys
 from gateway.config.schema import Config, Log, Server, State
@@ -26,6 +26,6 @@ __all__ = [
     "listen_at",
     "load_config",
     "load_config_to_run",
-    "load_place",
-    "load_watch",
+    "load_server_and_dashboard",
+    "load_server_and_state",
 ]

@@ -1,4 +1,4 @@
-"""Tables → Config: the checks that need more than one key, and the objects that result."""
+"""Build a Config from tables, with the checks that involve more than one key."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -136,12 +136,12 @@ def read_dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
     token = None if values.token is None else secret(table, "token", values.token, environ)
     if token is not None and len(token) < _SHORTEST_TOKEN:
         what = f"it has fewer than {_SHORTEST_TOKEN} characters and could be guessed"
-        raise table.wrong("token", what, 'make one by "openssl rand -hex 24"')
+        raise table.wrong("token", what, 'make one with "openssl rand -hex 24"')
     return Dashboard(on=True, token=token, thumbnails=values.thumbnails)
 
 
 def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[Metrics, str | None]:
-    """Return where metrics are read, and what a scraper has to present."""
+    """Return ``[metrics]``, and the token that a scraper has to send."""
     values = read(Metrics, table)
     if values.host is not None and not values.port:
         raise table.wrong("host", "needs metrics.port", "set port, or remove host")
@@ -149,7 +149,7 @@ def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[Metrics, str | N
 
 
 def _traces(table: Table, environ: Mapping[str, str]) -> tuple[Traces, Mapping[str, str]]:
-    """Return where traces go and how many, and the headers that go with them."""
+    """Return ``[traces]``, and the headers for its collector."""
     plain = {key: value for key, value in table.values.items() if key != "headers"}
     values = read(Traces, Table(table.source, table.path, plain))
     given = table.table("headers")
@@ -170,7 +170,7 @@ def _header(table: Table, name: str, environ: Mapping[str, str]) -> str:
 
 
 def _collector_url(table: Table, endpoint: str, environ: Mapping[str, str]) -> str:
-    """Return the collector's URL, which a variable such as OTEL's own may hold."""
+    """Return the collector's URL, which may be in an environment variable."""
     if not endpoint.startswith("env:"):
         return endpoint
     url = secret(table, "endpoint", endpoint, environ)
@@ -331,8 +331,8 @@ def _tenant(
 ) -> Tenant:
     own = _own_upstreams(table, values, region, upstreams)
     shared = {field.name for field in fields(Tenant)} & {field.name for field in fields(values)}
-    as_said = {key: getattr(values, key) for key in shared - {"region", "upstreams"}}
-    return Tenant(name=name, region=region, upstreams=own, **as_said)
+    same_names = {key: getattr(values, key) for key in shared - {"region", "upstreams"}}
+    return Tenant(name=name, region=region, upstreams=own, **same_names)
 
 
 def _own_upstreams(

@@ -32,7 +32,7 @@ def read_cluster(
     key = secret(table, "secret", written.secret, environ)
     if len(key) < _SHORTEST_SECRET:
         what = f"it has fewer than {_SHORTEST_SECRET} characters and could be guessed"
-        raise table.wrong("secret", what, 'make one by "openssl rand -hex 24"')
+        raise table.wrong("secret", what, 'make one with "openssl rand -hex 24"')
     if not shared_ledger:
         remedy = "set state.url to a PostgreSQL database, or remove [cluster]"
         raise table.wrong("", "nodes share a ledger, and this one is a local file", remedy)

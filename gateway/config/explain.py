@@ -1,4 +1,4 @@
-"""Explain a config in words, for ``wan-gateway check``; no key is shown."""
+"""Explain a config in words, for ``wan-gateway check``; keys are never shown (P13)."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ _MIB = 1024 * 1024
 
 
 def explain(config: Config) -> str:
-    """Return some lines of text that say what *config* makes the gateway do."""
+    """Return text that says what the gateway does with *config*."""
     parts = [
         [f"{config.source} is good."],
         list(_process(config)),
@@ -41,14 +41,14 @@ def _process(config: Config) -> Iterator[str]:
         share = "" if config.traces.sample is None else f" {100 * config.traces.sample:g} % of"
         yield f"traces   {share} edits to {config.traces.endpoint}"
     if config.dashboard.on:
-        yield f"shows     what goes on at /dashboard, to {_watchers(config.dashboard)}"
+        yield f"shows     a live page at /dashboard, to {_watchers(config.dashboard)}"
     yield f"logs      from {log.level} on, format {log.format}"
-    yield f"edits     by {_offer(config.catalogs[Operation.EDIT])}"
-    yield f"generates by {_offer(config.catalogs[Operation.GENERATE])}"
+    yield f"edits     by {_models(config.catalogs[Operation.EDIT])}"
+    yield f"generates by {_models(config.catalogs[Operation.GENERATE])}"
 
 
-def _offer(catalog: Catalog) -> str:
-    """Name each model behind an offer, the default first, and what else it is called."""
+def _models(catalog: Catalog) -> str:
+    """List the models, the default first, each with its other names."""
     default = catalog.models[catalog.default]
     called: dict[str, list[str]] = {default: ["any of OpenAI's names of image models"]}
     for name, model in catalog.models.items():
@@ -62,7 +62,7 @@ def _offer(catalog: Catalog) -> str:
 
 def _metrics(config: Config) -> str:
     metrics = config.metrics
-    whom = "for whoever has the token" if config.metrics_token else "for anyone"
+    whom = "for holders of the token" if config.metrics_token else "for anyone"
     host = _address(metrics.host or config.server.host)
     if metrics.port:
         return f"on {host}:{metrics.port}, {whom}"
@@ -72,7 +72,7 @@ def _metrics(config: Config) -> str:
 
 
 def _watchers(dashboard: Dashboard) -> str:
-    who = "whoever has its token" if dashboard.token else "this machine alone"
+    who = "holders of its token" if dashboard.token else "this machine alone"
     return f"{who}, with small pictures" if dashboard.thumbnails else who
 
 
@@ -135,7 +135,7 @@ def _keeps(tenant: Tenant) -> bool:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Yield what is allowed and probably not intended, one line each."""
+    """Yield a line for each setting that is valid but probably not intended."""
     if config.state.path == "memory":
         yield 'with state.path = "memory" a restart forgets edits that were paid for'
     for name in _used_regions(config):
@@ -145,7 +145,7 @@ def warnings(config: Config) -> Iterator[str]:
         if not url.path.endswith("/api/v1"):
             yield (
                 f"regions.{name}.base_url does not end in /api/v1, as DashScope's native API "
-                "does: see that whoever answers there adds it"
+                "does: check that the server there adds it"
             )
     used = {up.name for tenant in config.tenants.values() for up in tenant.upstreams}
     for name in config.upstreams:

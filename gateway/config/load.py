@@ -39,19 +39,19 @@ def load_config(file: Path | None, environ: Mapping[str, str]) -> Config:
 
 def load_config_to_run(file: Path | None, environ: Mapping[str, str]) -> Config:
     """
-    Do the same for a command that calls DashScope, or that says whether it could.
+    Load a config for a command that calls DashScope, or that checks whether it could.
 
     Raises:
-        ConfigError: as for load_config, or a proxy of the environment cannot be used.
+        ConfigError: as for load_config, or a proxy in the environment cannot be used.
     """
     config = load_config(file, environ)
     refuse_proxies([up.region.base_url for up in config.upstreams.values()], environ)
     return config
 
 
-def load_place(file: Path | None) -> tuple[Server, State]:
+def load_server_and_state(file: Path | None) -> tuple[Server, State]:
     """
-    Read only where a gateway listens and keeps its ledger, which needs none of its keys.
+    Read only ``[server]`` and ``[state]``, for commands that need no keys.
 
     Raises:
         ConfigError: one line, as for load_config.
@@ -62,9 +62,9 @@ def load_place(file: Path | None) -> tuple[Server, State]:
     return read(Server, root.table("server")), read(State, root.table("state"))
 
 
-def load_watch(file: Path, environ: Mapping[str, str]) -> tuple[Server, Dashboard]:
+def load_server_and_dashboard(file: Path, environ: Mapping[str, str]) -> tuple[Server, Dashboard]:
     """
-    Read only where a gateway listens and its dashboard, which needs no other key.
+    Read only ``[server]`` and ``[dashboard]``, for commands that need no other keys.
 
     Raises:
         ConfigError: one line, as for load_config.
@@ -102,7 +102,7 @@ def listen_at(config: Config, *, host: str | None = None, port: int | None = Non
     Return *config* for another address, as ``serve --host --port`` asks.
 
     Raises:
-        ConfigError: an open tenant would leave loopback.
+        ConfigError: an open tenant would be reachable from the network.
     """
     server = replace(
         config.server,
@@ -116,14 +116,14 @@ def listen_at(config: Config, *, host: str | None = None, port: int | None = Non
 
 def _toml(file: Path) -> dict[str, Any]:
     try:
-        # Editors of some machines put a byte order mark first.
+        # Some editors put a byte order mark first.
         return tomllib.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); fix --config") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     except ValueError as error:
-        raise ConfigError(f"{file}: is not TOML: {error}; fix that line") from None
+        raise ConfigError(f"{file}: is not valid TOML: {error}; fix that line") from None
 
 
 def _variable(table: Table, name: str, rule: Rule) -> Any:
@@ -132,7 +132,7 @@ def _variable(table: Table, name: str, rule: Rule) -> Any:
 
 
 def _clients(table: Table) -> dict[str, Any]:
-    """Return who may call. An empty key is a mistake, not a wish to be open."""
+    """Return the tenant's keys; an empty variable is a mistake, not an open tenant."""
     key = table.values.get("WAN_GATEWAY_KEY")
     if key is None:
         return {"open": True}

@@ -41,10 +41,10 @@ _KEYS = {Operation.EDIT: "default", Operation.GENERATE: "default_generation"}
 
 def catalogs_of(table: Table) -> Mapping[Operation, Catalog]:
     """
-    Return what may be asked for at each path.
+    Return the models that clients may request, by operation.
 
     Raises:
-        ConfigError: an alias or a default is of no model, or of one that does something else.
+        ConfigError: an alias or a default does not name a model that fits.
     """
     aliases = table.table("aliases")
     named = {name: _alias(aliases, name) for name in aliases.values}
@@ -73,7 +73,7 @@ def catalogs_of(table: Table) -> Mapping[Operation, Catalog]:
 def _names(
     table: Table, operation: Operation, aliases: Mapping[str, str], default: str
 ) -> dict[str, str]:
-    """Return every name that may be asked for, and DashScope's own for it."""
+    """Return every name that clients may request → DashScope's name of the model."""
     own = {name: name for name in models_that(operation)}
     fitting = {name: model for name, model in aliases.items() if model in own}
     if default not in own and default not in fitting and not is_openai_model(default):
@@ -89,7 +89,7 @@ def _names(
 
 
 def _alias(table: Table, name: str) -> str:
-    """Return what the alias *name*, which stands in URLs and metrics, is for."""
+    """Return the model of the alias *name*; aliases appear in URLs and metrics."""
     if not _NAME.fullmatch(name):
         raise table.wrong(name, "is not a model name", "use letters, digits and . _ : / -")
     return str(take(table, name, Choice(tuple(MODELS))))
@@ -135,13 +135,13 @@ def read_prices(table: Table, regions: Iterable[str]) -> Mapping[tuple[str, str]
     Return the price of a picture by region and model.
 
     Raises:
-        ConfigError: a region or model is not known, or a price is none.
+        ConfigError: an unknown region or model, or a value that is not a price.
     """
-    known = tuple(regions)
+    names = tuple(regions)
     prices = dict(PRICES)
     for region, one in table.tables().items():
-        if region not in known:
-            raise table.wrong(region, f"{shown(region)} is not a region", f"use {one_of(known)}")
+        if region not in names:
+            raise table.wrong(region, f"{shown(region)} is not a region", f"use {one_of(names)}")
         one.only(MODELS)
         for model in one.values:
             values = take(one, model, PriceRule())

@@ -1,4 +1,4 @@
-"""The proxy of the environment that leads to a URL: which variable names it, and its faults."""
+"""Which environment variable sets the proxy for a URL, and whether that proxy can be used."""
 
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
@@ -8,10 +8,10 @@ from gateway.config.table import ConfigError
 
 
 def proxy_variable(url: str, environ: Mapping[str, str]) -> str | None:
-    """Return the variable of *environ* that names the proxy to *url*; ``None``: there is none."""
+    """Return the variable of *environ* that names the proxy to *url*; ``None``: none does."""
     parts = urlsplit(url)
-    except_for = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if proxy_bypass_environment(parts.netloc, {"no": except_for}):
+    exceptions = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if proxy_bypass_environment(parts.netloc, {"no": exceptions}):
         return None
     scheme = f"{parts.scheme}_proxy"
     names = (scheme, scheme.upper(), "all_proxy", "ALL_PROXY")
@@ -20,10 +20,10 @@ def proxy_variable(url: str, environ: Mapping[str, str]) -> str | None:
 
 def refuse_proxies(urls: Iterable[str], environ: Mapping[str, str]) -> None:
     """
-    Make sure that the proxies that lead to *urls* are ones that can be used.
+    Refuse to start with a proxy for one of *urls* that cannot be used.
 
     Raises:
-        ConfigError: one is not; its address is not told, since it may hold a password.
+        ConfigError: names the variable, never its value, which may hold a password.
     """
     for url in urls:
         name = proxy_variable(url, environ)

@@ -1,4 +1,4 @@
-"""The list of all keys, made from the schema, so that a test can hold the README to it."""
+"""The list of all config keys, made from the schema; docs/reference/config.md is its print."""
 
 import json
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class ConfigKey:
-    """One key, as documentation says it."""
+    """One key, as the documentation describes it."""
 
     path: str
     """``server.port``, ``tenants.NAME.fit``."""
@@ -56,7 +56,7 @@ class ConfigKey:
 
 def config_keys() -> list[ConfigKey]:
     """Return every key that a config file may hold, in the file's order."""
-    keys = [_key(path, known) for path, kind in _TABLES for known in declared(kind)]
+    keys = [_key(path, field) for path, kind in _TABLES for field in declared(kind)]
     after = [key.path for key in keys].index("models.default_generation") + 1
     keys.insert(after, _ALIASES)
     return [*keys, _HEADERS, _PRICES]
@@ -89,12 +89,12 @@ _PRICES = ConfigKey(
 )
 
 
-def _key(path: str, known: Declared) -> ConfigKey:
-    key = known.key
-    default = "required" if known.required else key.default or _spelled(known.default)
-    return ConfigKey(f"{path}.{known.name}", key.rule.takes, default, key.unit, key.meaning)
+def _key(path: str, field: Declared) -> ConfigKey:
+    key = field.key
+    default = "required" if field.required else key.default or _spelled(field.default)
+    return ConfigKey(f"{path}.{field.name}", key.rule.takes, default, key.unit, key.meaning)
 
 
 def _spelled(default: Any) -> str:
-    """TOML writes texts, numbers and booleans as JSON does."""
+    """Write *default* as TOML does: for texts, numbers and booleans like JSON."""
     return json.dumps(default)

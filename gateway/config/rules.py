@@ -1,8 +1,8 @@
 """
-What each key of a table may hold, and how a table is read by these rules.
+The rules for config values, and how a table is read by them.
 
-A rule reads one value, or says why it does not fit. A dataclass declares the keys of its table
-by annotating each field with a Key.
+A rule reads one value, or raises Unfit with the reason. A dataclass declares the keys of its
+table by annotating each field with a Key.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A finite number: TOML also has inf and nan, which no limit can be."""
+    """A finite number; TOML also has inf and nan, which make no sense as limits."""
 
     least: float
     or_least: bool = False
@@ -132,7 +132,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a whole."""
+    """A share of a whole."""
 
     takes: str = "a number from 0 to 1"
 
@@ -183,7 +183,7 @@ _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """What browsers send as ``Origin``: no path, no slash at the end; none at all fits too."""
+    """What browsers send as ``Origin``, without a path or slash; an empty list fits, too."""
 
     takes: str = 'a list of origins such as "https://app.example", or ["*"]'
 
@@ -200,7 +200,7 @@ _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
-    """Hashes of clients' keys. What does not fit may be a key itself: it is never shown."""
+    """Hashes of clients' keys. A wrong value may be a key itself, so it is never shown."""
 
     takes: str = 'the lines that "wan-gateway key" prints, as in ["sha256:<64 hex digits>"]'
 
@@ -227,7 +227,7 @@ class Hashes:
 
 @dataclass(frozen=True, slots=True)
 class KeyReference:
-    """Where a key is kept. What does not fit may be the key itself: it is never shown."""
+    """Where a key is kept. A wrong value may be the key itself, so it is never shown."""
 
     takes: str = '"env:NAME" or "file:PATH"'
 
@@ -284,7 +284,7 @@ class OrVariable:
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Where traces go; the standard variables hold it where an operator already has them."""
+    """The URL of a collector, or the standard environment variable that holds it."""
 
     takes: str = 'a URL such as "http://127.0.0.1:4318", or "env:OTEL_EXPORTER_OTLP_ENDPOINT"'
 
@@ -302,7 +302,7 @@ class Key:
     meaning: str
     unit: str = ""
     default: str = ""
-    """What an absent key means, where the field's default does not tell."""
+    """What an absent key means, if the field's default does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +342,9 @@ def read(kind: type[_T], table: Table) -> _T:
     Raises:
         ConfigError: a key is unknown, missing or breaks its rule.
     """
-    keys = {known.name: known for known in declared(kind)}
+    keys = {field.name: field for field in declared(kind)}
     table.only(keys)
-    for name, known in keys.items():
-        if known.required and name not in table.values:
-            raise table.wrong(name, "is missing", f"use {known.key.rule.takes}")
+    for name, field in keys.items():
+        if field.required and name not in table.values:
+            raise table.wrong(name, "is missing", f"use {field.key.rule.takes}")
     return kind(**{name: take(table, name, keys[name].key.rule) for name in table.values})

@@ -122,7 +122,7 @@ class ClusterTable:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What ``[cluster]`` comes to."""
+    """``[cluster]``, checked and with its secret."""
 
     node: str
     url: str
@@ -201,7 +201,7 @@ class DashboardTable:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """What ``[dashboard]`` comes to."""
+    """``[dashboard]``, checked and with its token."""
 
     on: bool = False
     token: str | None = field(default=None, repr=False)
@@ -244,7 +244,7 @@ class RegionTable:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTable:
-    """``[upstreams.NAME]``: one DashScope key; limits left out are another's of its account."""
+    """``[upstreams.NAME]``: one DashScope key. Limits are those of its account."""
 
     region: Annotated[str, Key(Text("the name of a region"), "Where the key is valid.")]
     key: Annotated[str, Key(KeyReference(), "Where the key is kept; never the key itself.")]
@@ -405,11 +405,11 @@ class Config:
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     """The price of a picture, by region and model."""
     cluster: Cluster | None = None
-    """Of several nodes; ``None``: this one is alone."""
+    """``None``: this is the only node."""
     abandon: bool = False
     """``serve --abandon``: start although open edits cannot be followed any more."""
 
     @property
     def shows_tenants(self) -> bool:
-        """Whether /metrics tells tenants apart: not where one of several could read the others."""
+        """Whether /metrics has a label for tenants; without a token one could read the others'."""
         return bool(self.metrics.port or self.metrics_token) or len(self.tenants) < 2

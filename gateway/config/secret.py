@@ -20,12 +20,12 @@ def secret(
     blanks: bool = False,
 ) -> str:
     """
-    Return the key that *reference* points at, stripped of blanks around it.
+    Return the key that *reference* names, without surrounding blanks.
 
-    With *blanks* it may be several words, such as ``Bearer KEY``.
+    With *blanks* the value may be several words, such as ``Bearer KEY``.
 
     Raises:
-        ConfigError: there is none, or it is not one word of ASCII.
+        ConfigError: there is no value, or it is not one word of ASCII.
     """
     scheme, _, place = reference.partition(":")
     if scheme == "env":

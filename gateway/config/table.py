@@ -18,7 +18,7 @@ class ConfigError(Exception):
 
 
 def shown(value: object) -> str:
-    """Write *value* for an error: short, on one line, and nothing that looks like a key."""
+    """Write *value* for an error: short, on one line, and never what looks like a secret."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -60,8 +60,8 @@ class Table:
 
     def wrong(self, key: str, what: str, remedy: str) -> ConfigError:
         """Return the error about *key*; an empty *key* means the table itself."""
-        place = ".".join(part for part in (self.path, key and spelled(key)) if part)
-        return ConfigError(f"{self.source}: {place}: {what}; {remedy}")
+        path = ".".join(part for part in (self.path, key and spelled(key)) if part)
+        return ConfigError(f"{self.source}: {path}: {what}; {remedy}")
 
     def table(self, key: str) -> "Table":
         """Return the table at *key*; an absent one is empty."""
@@ -79,9 +79,9 @@ class Table:
                 raise self.wrong(name, "is not a valid name", remedy)
         return {name: self.table(name) for name in self.values}
 
-    def only(self, known: Iterable[str]) -> None:
-        """Refuse any key that is not *known*: a misspelt key must not silently have its default."""
-        names = tuple(known)
+    def only(self, allowed: Iterable[str]) -> None:
+        """Refuse keys that are not *allowed*: a misspelt key must not silently mean its default."""
+        names = tuple(allowed)
         for key in self.values:
             if key not in names:
                 near = get_close_matches(key, names, n=1)

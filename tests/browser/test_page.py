@@ -58,7 +58,7 @@ def test_an_idle_gateway(browser: Chrome) -> None:
         page = open_page(browser, idle.url)
 
         assert text(page, "more-running") == "No edit is running."
-        assert text(page, "more-waiting") == "Nobody waits."
+        assert text(page, "more-waiting") == "No edit is waiting."
         assert text(page, "more-kept") == "Every picture was fetched."
         assert text(page, "more-answered") == "Nothing since the start."
         assert len(rows(page, "tenants")) == 4
@@ -96,18 +96,21 @@ def test_thumbnails(page: Chrome, play: Scene) -> None:
 
 
 def test_a_broken_upstream(page: Chrome, play: Scene) -> None:
-    """A key that the region refuses is shown at rest with its reason, and above all else."""
+    """A key that the region refuses is shown as suspended with its reason, and above all else."""
     play.edit("studio")
     wait(page, lambda: "studio-old" in text(page, "alert"))
 
-    assert text(page, "alert") == "At rest, and tried last: studio-old (InvalidApiKey)"
+    assert (
+        text(page, "alert")
+        == "Suspended, used only if no other key is left: studio-old (InvalidApiKey)"
+    )
     script = """return document.querySelector('.keys li[data-state="rests"]').innerText"""
     key = " ".join(page.execute_script(script).split())
-    assert key.startswith("studio-old at rest: InvalidApiKey again in ")
+    assert key.startswith("studio-old suspended: InvalidApiKey retried in ")
 
 
 def test_a_doubtful_end(browser: Chrome) -> None:
-    """A picture that may be paid for and that nobody was told of stands where it is looked for."""
+    """An edit that may be billed and that no client knows of is listed with those to fetch."""
     lost = Fault(on="submit", action=Drop(after=True), prompt="lost")
     with scene({"on": True}, low=5.0, high=5.0) as play:
         page = open_page(browser, play.url)
@@ -115,14 +118,16 @@ def test_a_doubtful_end(browser: Chrome) -> None:
         play.edit("acme", prompt="lost", model="qwen-image-edit-plus")
         wait(page, lambda: any("running upstream" in row for row in rows(page, "running")))
         play.leave()
-        wait(page, lambda: any("perhaps made, nobody told" in row for row in rows(page, "kept")))
+        wait(
+            page, lambda: any("maybe billed, client not told" in row for row in rows(page, "kept"))
+        )
 
         assert rows(page, "running") == []
         assert text(page, "n-kept") == "1"
 
 
 def test_a_refusal(page: Chrome, play: Scene) -> None:
-    """A refused request is among what was answered lately, with its code."""
+    """A refused request is among the recent responses, with its code."""
     play.edit("abroad", size="9999x9999")
 
     wait(page, lambda: any("400 invalid_value" in row for row in rows(page, "answered")))
@@ -186,7 +191,7 @@ def test_by_keyboard(page: Chrome, play: Scene) -> None:
 
 
 def test_the_filter(page: Chrome, play: Scene) -> None:
-    """What is typed there narrows every table, and what it hides is told."""
+    """What is typed there narrows every table, and the page says how much it hides."""
     play.edit("acme")
     play.edit("tiny")
     wait(page, lambda: any("acme" in row for row in rows(page, "running")))
@@ -200,7 +205,7 @@ def test_the_filter(page: Chrome, play: Scene) -> None:
 
 
 def test_pause(page: Chrome, play: Scene) -> None:
-    """Paused, the page stands still and asks for nothing; then it goes on where things are."""
+    """Paused, the page stands still and sends no request; resumed, it shows the present state."""
     dashboard = play.harness.gateway.dashboard
     assert isinstance(dashboard, Dashboard)
     page.find_element(By.ID, "pause").send_keys(Keys.ENTER)
@@ -281,7 +286,7 @@ def test_on_a_phone(page: Chrome, play: Scene) -> None:
 
 
 def test_the_connection_is_lost(browser: Chrome) -> None:
-    """A gateway that goes away is told, with what was last seen; the page comes back by itself."""
+    """A lost gateway is reported beside the last state; the page reconnects by itself."""
     with scene({"on": True}) as short:
         page = open_page(browser, short.url)
         short.stop()

@@ -35,14 +35,14 @@ def test_without_the_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_without_a_place_for_the_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder that cannot be made is named before anything starts."""
+    """A folder that cannot be created is named before anything starts."""
     (tmp_path / "file").touch()
 
     code = main(["demo", "--out", str(tmp_path / "file" / "dir")], {})
 
     assert code == 2
     assert capsys.readouterr().err == (
-        f"--out: {tmp_path / 'file' / 'dir'} cannot be made (Not a directory); name another\n"
+        f"--out: {tmp_path / 'file' / 'dir'} cannot be created (Not a directory); name another\n"
     )
 
 

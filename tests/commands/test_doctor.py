@@ -30,7 +30,7 @@ Door = Callable[[httpx.Request], httpx.Response]
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the machine has a word in these tests."""
+    """A proxy set on the machine does not affect these tests."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -120,9 +120,7 @@ def raises(error: Exception) -> Door:
     return door
 
 
-_NOT_DASHSCOPE = (
-    "answered 200, but not as DashScope does: look at base_url, and at what stands between"
-)
+_NOT_DASHSCOPE = "answered 200, but not as DashScope does: check base_url, and any proxy in between"
 ONE = TABLES.partition("[upstreams.sg]")[0] + '[tenants.any]\nregion = "beijing"\nopen = true\n'
 
 
@@ -206,9 +204,7 @@ def test_a_proxy_of_the_environment_is_named(
     code = run(tmp_path, raises(httpx.ConnectError("refused")), environ, ONE)
 
     assert code == 1
-    assert f"unreachable: refused; the way there is the proxy of {name}: see" in (
-        capsys.readouterr().out
-    )
+    assert f"unreachable: refused; {name} sets a proxy for it: check" in (capsys.readouterr().out)
 
 
 def test_doctor_takes_the_way_of_the_gateway(

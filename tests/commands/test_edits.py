@@ -138,8 +138,8 @@ def test_no_such_edit(folder: Path, what: str, capsys: pytest.CaptureFixture[str
         ),
         pytest.param(
             ["cancel", "edit_young"],
-            "--key: a gateway runs on this ledger, and only who has a key of the tenant may ask "
-            "it; give env:NAME or file:PATH with a key of acme, or stop the gateway first\n",
+            "--key: a gateway runs on this ledger, and cancelling there needs a key of the "
+            "tenant; give env:NAME or file:PATH with a key of acme, or stop the gateway first\n",
             id="cancel-without-key",
         ),
         pytest.param(
@@ -150,12 +150,12 @@ def test_no_such_edit(folder: Path, what: str, capsys: pytest.CaptureFixture[str
         ),
         pytest.param(
             ["cancel", "edit_young", "--key", "env:CUSTOMER"],
-            "--url: the gateway took a free port; give its address, as it logged it\n",
+            "--url: the gateway listens on a free port; give the URL that it logged\n",
             id="cancel-without-url",
         ),
         pytest.param(
             ["cancel", "edit_young", "--key", "env:CUSTOMER", "--url", "http://127.0.0.1:9"],
-            "--url: http://127.0.0.1:9/v1/images/edits/edit_young: the gateway cannot be asked "
+            "--url: http://127.0.0.1:9/v1/images/edits/edit_young: the gateway cannot be reached "
             "(ConnectError); name its address\n",
             id="cancel-at-nobody",
         ),
@@ -181,7 +181,7 @@ def test_no_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     (tmp_path / "g.toml").write_text('[state]\npath = "memory"\n')
     assert _run(tmp_path, "list") == 2
-    assert 'state.path: is "memory": only the gateway itself' in capsys.readouterr().err
+    assert 'state.path: is "memory", which only the gateway itself' in capsys.readouterr().err
 
 
 def test_without_a_config(
@@ -204,7 +204,7 @@ def test_an_id_that_was_cut(folder: Path, cut: str, capsys: pytest.CaptureFixtur
 
 
 def test_a_cut_id_of_several(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where several edits begin so, they are named, and none is shown or cancelled."""
+    """If several ids start so, they are listed, and no edit is shown or cancelled."""
 
     async def more() -> None:
         async with SqliteLedger(
@@ -222,8 +222,8 @@ def test_a_cut_id_of_several(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert _run(folder, "show", "edi") == 1
     logged = capsys.readouterr().out.splitlines()
     assert logged[0] == (
-        "Several edits begin so: edit_young, edit_young5, edit_young4, edit_young3, edit_young2 …; "
-        "give more of the id."
+        "Several ids start so: edit_young, edit_young5, edit_young4, edit_young3, edit_young2 …; "
+        "give more characters."
     )
     assert logged[-1] == "There is no such edit; edits are kept for 24 hours."
 
@@ -245,7 +245,7 @@ def test_what_cannot_be_cancelled(folder: Path, capsys: pytest.CaptureFixture[st
     assert first.split(maxsplit=2) == [
         *("0", "task-1", "the upstream main of acme-cn is no longer configured"),
     ]
-    assert second.split(maxsplit=1) == ["1", "it is not known whether there is a task: left alone"]
+    assert second.split(maxsplit=1) == ["1", "uncertain whether there is a task: not cancelled"]
 
 
 def test_each_task_by_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,7 +322,7 @@ def _crowded() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_by_the_gateway_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A running gateway is asked: PENDING ends at no cost, RUNNING is left alone."""
+    """A running gateway cancels a PENDING task at no cost, and leaves a RUNNING one alone."""
     with _crowded() as url, GatewayProcess(tmp_path, tables(tmp_path, url)) as process:
         running_id = _handed_in(process, url, "runs", "RUNNING")
         waits = _handed_in(process, url, "waits", "PENDING")
@@ -331,7 +331,7 @@ def test_by_the_gateway_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert _run(tmp_path, "cancel", waits, *how) == 0
         assert capsys.readouterr().out.split()[-1] == "cancelled"
         assert _run(tmp_path, "cancel", running_id, *how) == 1
-        assert "runs or has ended: left alone" in capsys.readouterr().out
+        assert "runs or has ended: not cancelled" in capsys.readouterr().out
         assert _run(tmp_path, "cancel", running_id, "--key", "env:WRONG", "--url", process.url) == 2
         assert "the gateway answered 401; give a key of acme" in capsys.readouterr().err
 
@@ -358,7 +358,7 @@ def test_without_a_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert _run(tmp_path, "cancel", waits) == 0
         assert capsys.readouterr().out.startswith("No gateway runs: DashScope was asked.")
         assert _run(tmp_path, "cancel", running_id) == 1
-        assert "runs or has ended: left alone" in capsys.readouterr().out
+        assert "runs or has ended: not cancelled" in capsys.readouterr().out
         assert _book(url, "waits")["status"] == "CANCELED"
         assert _book(url, "runs")["status"] == "RUNNING"
 

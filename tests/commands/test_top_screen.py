@@ -132,7 +132,7 @@ def test_nobody_there() -> None:
     service = {**state()["edits"], "running": some({**EDIT, "clients": 0})}
     idle = {**state()["edits"], "running": some(), "waiting": some(), "kept": some()}
 
-    assert "nobody connected" in text(Update("http://gw", state(edits=service)))
+    assert "no client connected" in text(Update("http://gw", state(edits=service)))
     assert "Running" not in text(Update("http://gw", state(edits=idle)))
 
 

@@ -75,7 +75,7 @@ def test_variables() -> None:
         pytest.param(
             {"secret": "env:SHORT"},
             "cluster.secret: it has fewer than 16 characters and could be guessed; "
-            'make one by "openssl rand -hex 24"',
+            'make one with "openssl rand -hex 24"',
             id="secret-short",
         ),
         pytest.param(

@@ -101,12 +101,12 @@ TWO = "".join(
         ),
         pytest.param(
             "[dashboard]\non = true\n" + BEIJING + OPEN,
-            "shows     what goes on at /dashboard, to this machine alone\n",
+            "shows     a live page at /dashboard, to this machine alone\n",
             id="dashboard",
         ),
         pytest.param(
             '[dashboard]\non = true\nthumbnails = true\ntoken = "env:T"\n' + BEIJING + OPEN,
-            "at /dashboard, to whoever has its token, with small pictures\n",
+            "at /dashboard, to holders of its token, with small pictures\n",
             id="dashboard-with-a-token",
         ),
         pytest.param(

@@ -158,7 +158,7 @@ def test_complaints(tmp_path: Path, text: str, complaint: str) -> None:
         pytest.param("", "metrics   with the rest, for anyone", id="metrics"),
         pytest.param(
             '[metrics]\ntoken = "env:TOKEN"',
-            "metrics   with the rest, for whoever has the token",
+            "metrics   with the rest, for holders of the token",
             id="token",
         ),
         pytest.param(

@@ -5,7 +5,7 @@ import pytest
 WRONG_SETTINGS = [
     pytest.param(
         "a = = 1",
-        ": is not TOML: Invalid value (at line 1, column 5); fix that line",
+        ": is not valid TOML: Invalid value (at line 1, column 5); fix that line",
         id="no-toml",
     ),
     pytest.param(
@@ -15,7 +15,7 @@ WRONG_SETTINGS = [
     pytest.param(
         '[dashboard]\non = true\ntoken = "env:K"',
         ": dashboard.token: it has fewer than 16 characters and could be guessed; "
-        'make one by "openssl rand -hex 24"',
+        'make one with "openssl rand -hex 24"',
         id="token-short",
     ),
     pytest.param(

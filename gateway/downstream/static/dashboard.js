@@ -1,30 +1,30 @@
-// The dashboard: one stream of states in, plain elements out. Every text goes in by textContent.
+// Draws the states that /dashboard/events sends. Texts are set as textContent, never as HTML.
 
 import { bytes, keyed, make, many, meter, row, say, seconds } from "./elements.js";
 
 const PHASES = {
-  read: "read", queue: "in line", submit: "submit", upstream_pending: "queued upstream",
-  upstream_running: "running upstream", detection: "noticed", download: "download", respond: "answer",
+  read: "read", queue: "queued", submit: "submit", upstream_pending: "queued upstream",
+  upstream_running: "running upstream", detection: "detection", download: "download", respond: "response",
 };
 const STAGES = {
-  uncertain: ["uncertain", "mind"], submitting: ["submitting", ""], doubtful: ["perhaps made, nobody told", "mind"],
+  uncertain: ["uncertain", "warn"], submitting: ["submitting", ""], doubtful: ["maybe billed, client not told", "warn"],
 };
-const NOTHING = { running: "No edit is running.", waiting: "Nobody waits.", kept: "Every picture was fetched." };
-const SILENCE_SECONDS = 25; // the server says something every 10
-const AGAIN_SECONDS = 3;
-const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const NOTHING = { running: "No edit is running.", waiting: "No edit is waiting.", kept: "All pictures were fetched." };
+const SILENCE_SECONDS = 25; // the server sends something every 10
+const RETRY_SECONDS = 3;
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 const $ = (id) => document.getElementById(id);
 let state = null;
 let receivedAt = 0;
-let heardAt = 0;
+let lastEventAt = 0;
 let source = null;
 let paused = false;
-let again = 0;
+let retryTimer = 0;
 
 const now = () => state.now + (performance.now() - receivedAt) / 1000;
 
-function fits(...texts) {
+function matches(...texts) {
   const wanted = $("filter").value.trim().toLowerCase();
   return !wanted || texts.flat().some((text) => text.toLowerCase().includes(wanted));
 }
@@ -54,14 +54,14 @@ function table(id, titles, items, key, fill) {
 }
 
 // Segments [phase, seconds]; *whole* is the length of the track in seconds.
-function bar(cell, spans, whole, goesOn) {
+function bar(cell, spans, whole, running) {
   let track = cell.firstElementChild;
   if (!track) {
     track = make("div", "bar");
     track.role = "img";
     cell.append(track);
   }
-  track.toggleAttribute("data-goes-on", goesOn);
+  track.toggleAttribute("data-running", running);
   while (track.children.length > spans.length) track.lastElementChild.remove();
   while (track.children.length < spans.length) track.append(make("i"));
   spans.forEach(([phase, length], place) => {
@@ -72,7 +72,7 @@ function bar(cell, spans, whole, goesOn) {
   return track;
 }
 
-function told(spans) {
+function spansText(spans) {
   return spans.map(([phase, length]) => `${PHASES[phase] ?? phase} ${seconds(length)}`).join(", ");
 }
 
@@ -86,7 +86,7 @@ function spansOf(edit, at) {
 function stage(cell, edit) {
   const last = edit.phases.at(-1);
   const [text, kind] = STAGES[edit.stage] ?? [edit.stage === "running" && last ? PHASES[last[0]] : edit.stage, ""];
-  say(cell, edit.clients || ["kept", "doubtful"].includes(edit.stage) ? text : `${text}, nobody connected`, kind);
+  say(cell, edit.clients || ["kept", "doubtful"].includes(edit.stage) ? text : `${text}, no client connected`, kind);
 }
 
 function what(cell, edit) {
@@ -108,7 +108,7 @@ function what(cell, edit) {
 const LIVE = ["edit", "tenant", "account", "state", "phases", "time"];
 
 function live(id, some) {
-  const shown = some.rows.filter((it) => fits(it.tenant, it.accounts, it.region, it.edit_id, it.tasks));
+  const shown = some.rows.filter((it) => matches(it.tenant, it.accounts, it.region, it.edit_id, it.tasks));
   table(id, LIVE, shown, (it) => it.edit_id, (line, edit) => {
     const [first, tenant, account, how, when] = line.children;
     what(first, edit);
@@ -130,8 +130,8 @@ function more(id, shown, some, nothing) {
   say($(`more-${id}`), texts.join(", "));
 }
 
-// Between two states only time goes on.
-function move() {
+// Between two states only the durations change.
+function tick() {
   if (!state || paused) return;
   const at = now();
   for (const id of ["running", "waiting", "kept"]) {
@@ -141,16 +141,16 @@ function move() {
       const edit = cell.edit;
       const spans = spansOf(edit, at);
       const track = bar(cell, spans, whole, id !== "kept");
-      if (track.said !== state) {
-        track.said = state;
-        track.setAttribute("aria-label", told(spans));
+      if (track.drawnFor !== state) {
+        track.drawnFor = state;
+        track.setAttribute("aria-label", spansText(spans));
       }
       say(cell.nextElementSibling, seconds(at - edit.since));
     }
   }
   for (const cell of document.querySelectorAll("[data-until]")) {
     const left = Number(cell.dataset.until) - at;
-    say(cell, left > 0 ? `again in ${seconds(left)}` : "again now");
+    say(cell, left > 0 ? `retried in ${seconds(left)}` : "retried now");
   }
 }
 
@@ -178,7 +178,7 @@ function budget(line, one) {
   meter(line.children[1], one.used);
   const slowed = one.factor < 1;
   const rate = slowed ? (one.factor * one.per_second).toFixed(1) : one.per_second;
-  say(line.children[2], `${Math.round(one.used * 100)} % of ${rate}/s`, slowed ? "mind" : "");
+  say(line.children[2], `${Math.round(one.used * 100)} % of ${rate}/s`, slowed ? "warn" : "");
   line.title = slowed ? `throttled: slowed to ${Math.round(100 * one.factor)} %` : "";
 }
 
@@ -186,7 +186,7 @@ function fillAccount(card, one) {
   const [, running, submits, polls, keys] = card.children;
   meter(running.children[1], one.taken / (one.running_tasks + one.pending_ahead), false);
   say(running.children[2], `${one.taken} of ${one.running_tasks} + ${one.pending_ahead} ahead`);
-  say(card.firstElementChild.lastElementChild, `${one.region} · ${many.format(one.waiting)} in line · ${seconds(one.typical)} a task`);
+  say(card.firstElementChild.lastElementChild, `${one.region} · ${many.format(one.waiting)} queued · ${seconds(one.typical)} a task`);
   budget(submits, one.submits);
   budget(polls, one.polls);
   keyed(keys, one.keys, (key) => key.name, () => {
@@ -198,47 +198,47 @@ function fillAccount(card, one) {
     line.dataset.state = key.state;
     say(name, key.name);
     if (key.state === "works") say(why, "");
-    else say(why, key.state === "rests" ? `at rest: ${key.reason}` : `in doubt: ${key.reason}`);
+    else say(why, key.state === "rests" ? `suspended: ${key.reason}` : `in doubt: ${key.reason}`);
     if (key.state === "rests") when.dataset.until = key.until;
     else {
       delete when.dataset.until;
-      say(when, key.state === "works" ? "works" : "the next edit tries it");
+      say(when, key.state === "works" ? "works" : "tried by the next edit");
     }
   });
 }
 
 function answered(some) {
-  const shown = some.rows.filter((it) => fits(it.tenant, it.accounts, it.region, it.edit_id));
+  const shown = some.rows.filter((it) => matches(it.tenant, it.accounts, it.region, it.edit_id));
   const whole = Math.max(1, ...shown.map((it) => it.seconds));
   const key = (it) => `${it.edit_id} ${it.tenant} ${it.at}`;
-  table("answered", ["edit", "tenant", "account", "answer", "phases", "took"], shown, key, (line, it) => {
+  table("answered", ["edit", "tenant", "account", "response", "phases", "took"], shown, key, (line, it) => {
     const [first, tenant, place, how, when, took] = line.children;
     what(first, it);
     say(tenant, it.tenant);
     say(place, it.accounts.join(", ") || it.region || "–");
     const outcome = it.upstream_code ? `${it.outcome}: ${it.upstream_code}` : it.outcome;
-    say(how, it.code ? `${it.code} ${outcome}` : outcome.replace("_", " "), it.code >= 500 ? "bad" : it.code >= 400 ? "mind" : "");
+    say(how, it.code ? `${it.code} ${outcome}` : outcome.replace("_", " "), it.code >= 500 ? "bad" : it.code >= 400 ? "warn" : "");
     how.title = how.textContent;
-    bar(when, it.phases, whole, false).setAttribute("aria-label", told(it.phases));
+    bar(when, it.phases, whole, false).setAttribute("aria-label", spansText(it.phases));
     say(took, seconds(it.seconds));
   });
   say($("more-answered"), some.total ? (some.total > some.rows.length ? `the last ${some.rows.length} of ${many.format(some.total)}` : "") : "Nothing since the start.");
 }
 
 function tenants(some) {
-  const shown = some.rows.filter((it) => fits(it.name, it.region));
+  const shown = some.rows.filter((it) => matches(it.name, it.region));
   table("tenants", ["tenant", "region", "running", "waiting", "to fetch"], shown, (it) => it.name, (line, it) => {
     [it.name, it.region, ...[it.running, it.waiting, it.kept].map((n) => many.format(n))].forEach(
       (text, place) => say(line.children[place], text),
     );
   });
-  more("tenants", shown.length, some, "No tenant.");
+  more("tenants", shown.length, some, "No tenants.");
 }
 
 function alarm(accounts) {
-  const resting = accounts.rows.flatMap((it) => it.keys.filter((key) => key.state === "rests"));
-  const names = resting.map((key) => `${key.name} (${key.reason})`);
-  say($("alert"), names.length ? `At rest, and tried last: ${names.join(", ")}` : "");
+  const suspended = accounts.rows.flatMap((it) => it.keys.filter((key) => key.state === "rests"));
+  const names = suspended.map((key) => `${key.name} (${key.reason})`);
+  say($("alert"), names.length ? `Suspended, used only if no other key is left: ${names.join(", ")}` : "");
 }
 
 function show() {
@@ -250,16 +250,16 @@ function show() {
   meter($("m-bytes"), state.bytes.held / state.bytes.limit);
   $("state").toggleAttribute("data-pictured", state.thumbnails.length > 0);
   alarm(edits.accounts);
-  const accounts = edits.accounts.rows.filter((it) => fits(it.name, it.region, it.keys.map((key) => key.name)));
+  const accounts = edits.accounts.rows.filter((it) => matches(it.name, it.region, it.keys.map((key) => key.name)));
   keyed($("accounts"), accounts, (it) => `${it.region} ${it.name}`, account, fillAccount);
-  more("accounts", accounts.length, edits.accounts, "No account.");
+  more("accounts", accounts.length, edits.accounts, "No accounts.");
   live("running", edits.running);
   live("waiting", edits.waiting);
   live("kept", edits.kept);
   answered(state.answered);
   tenants(edits.tenants);
   document.title = `${edits.running.total} running, ${edits.waiting.total} waiting · wan-gateway`;
-  move();
+  tick();
 }
 
 // ---------------------------------------------------------------- the stream
@@ -273,22 +273,22 @@ function link(name, text) {
 
 function open() {
   close();
-  heardAt = performance.now();
+  lastEventAt = performance.now();
   source = new EventSource("/dashboard/events");
   source.onmessage = (event) => {
     state = JSON.parse(event.data);
-    receivedAt = heardAt = performance.now();
+    receivedAt = lastEventAt = performance.now();
     $("state").removeAttribute("aria-busy");
     link("live", state.draining ? "live; draining: no new edits" : "live");
     show();
   };
-  source.addEventListener("beat", () => (heardAt = performance.now()));
+  source.addEventListener("beat", () => (lastEventAt = performance.now()));
   source.addEventListener("end", () => lost("The gateway stops; trying again"));
   source.onerror = () => lost("Connection lost, trying again");
 }
 
 function close() {
-  clearTimeout(again);
+  clearTimeout(retryTimer);
   source?.close();
   source = null;
 }
@@ -296,10 +296,10 @@ function close() {
 function lost(text) {
   close();
   link("lost", text);
-  again = setTimeout(retry, AGAIN_SECONDS * 1000);
+  retryTimer = setTimeout(retry, RETRY_SECONDS * 1000);
 }
 
-// A refused stream tells no reason; a plain request does.
+// EventSource hides the status of a refused stream; a plain request shows it.
 async function retry() {
   const answer = await fetch("/dashboard/snapshot").catch(() => null);
   if (paused || document.hidden) return;
@@ -311,13 +311,13 @@ async function retry() {
 function pause() {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", String(paused));
-  say($("pause"), paused ? "Go on" : "Pause");
+  say($("pause"), paused ? "Resume" : "Pause");
   if (!paused) return open();
   close();
   link("paused", `paused at ${new Date().toLocaleTimeString()}`);
 }
 
-// Nobody looks: nothing is asked for.
+// A hidden page closes its stream.
 function visible() {
   if (paused) return;
   if (document.hidden) close();
@@ -339,7 +339,7 @@ $("config").addEventListener("toggle", async () => {
 });
 document.addEventListener("visibilitychange", visible);
 setInterval(() => {
-  if (source && performance.now() - heardAt > SILENCE_SECONDS * 1000) lost("Connection lost, trying again");
+  if (source && performance.now() - lastEventAt > SILENCE_SECONDS * 1000) lost("Connection lost, trying again");
 }, 1000);
-setInterval(move, calm ? 1000 : 200);
+setInterval(tick, reducedMotion ? 1000 : 200);
 open();
