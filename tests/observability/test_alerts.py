@@ -70,8 +70,8 @@ _KEY = f'wan_gateway_upstream_key_up{{{_BJ},key="main"}}'
 _THROTTLED = f'wan_gateway_upstream_throttled_total{{{_BJ},operation="%s"}}'
 _OLDEST = f"wan_gateway_queue_oldest_wait_seconds{{{_BJ}}}"
 _LEFT = 'wan_gateway_client_disconnects_total{phase="%s"}'
-_NOT_DELIVERED = "of the edits asked for are not delivered (budget: 1 %)."
-_OWN_TIME = "The gateway took more than 250 ms of its own for "
+_NOT_DELIVERED = "of the requested edits are not delivered (budget: 1 %)."
+_OWN_TIME = "The gateway itself took more than 250 ms for "
 
 CASES = {
     "WanGatewayDown": Case(
@@ -82,52 +82,52 @@ CASES = {
     ),
     "WanGatewayUndelivered": Case(
         {f"wan_gateway_recoverable_tasks{{{_ONE}}}": "0x15 2x20"},
-        "2 tasks of a:8080 made pictures that nobody has got for 10 minutes.",
+        "2 tasks of a:8080 made pictures that no client has fetched for 10 minutes.",
         {f"wan_gateway_recoverable_tasks{{{_ONE}}}": "0x21 2x20"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
     "WanGatewayUndeliveredNearExpiry": Case(
         {f"wan_gateway_recoverable_oldest_seconds{{{_ONE}}}": "72060x60"},
-        "The oldest edit of a:8080 that nobody has got is 20h 1m 0s old; DashScope keeps it "
-        "for 24 h.",
+        "The oldest undelivered edit of a:8080 is 20h 1m 0s old; DashScope deletes its pictures "
+        "after 24 h.",
         {f"wan_gateway_recoverable_oldest_seconds{{{_ONE}}}": "71940x60"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
     "WanGatewayPictureExpired": Case(
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "0x15 1x20"},
-        "1 edits of a:8080 expired in the last hour without having been delivered.",
+        "1 edits of a:8080 expired in the last hour without being delivered.",
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
         {"instance": "a:8080", "job": "wan-gateway", "reason": "expired"},
     ),
     "WanGatewayResultUnavailable": Case(
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="result_unavailable"}}': "0x15 1x20"},
-        "1 edits of a:8080 were made in the last hour and their pictures can never be had; the "
-        "log has host and status.",
+        "1 edits of a:8080 in the last hour have pictures that cannot be downloaded; the log has "
+        "the host and the status.",
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
         {"instance": "a:8080", "job": "wan-gateway", "reason": "result_unavailable"},
     ),
     "WanGatewayTaskFailures": Case(
         {_FAILED % "upstream_internal": "0+1x60", _TASKS: "0+9x60"},
-        "10% of the tasks in beijing made nothing in the last 15 minutes (refusals of content "
-        "left out).",
+        "10% of the tasks in beijing made no picture in the last 15 minutes (without content "
+        "refusals).",
         {_FAILED % "content_policy": "0+5x60", _FAILED % "network": "0+0x60", _TASKS: "0+9x60"},
         {"region": "beijing"},
     ),
     "WanGatewaySlowTasks": Case(
         _buckets(_TOOK, "120.0", "150.0"),
-        "p95 of a task in beijing is 2m 28s.",
+        "The p95 duration of a task in beijing is 2m 28s.",
         _buckets(_TOOK, "90.0", "120.0"),
         {"region": "beijing"},
     ),
     "WanGatewayDetectionLag": Case(
         _buckets(_LAG, "5.0", "7.5"),
-        "p95 from a task's end to our noticing it in beijing is 7.375s.",
+        "The p95 time from the end of a task until the gateway knew it in beijing is 7.375s.",
         _buckets(_LAG, "3.0", "5.0"),
         {"region": "beijing"},
     ),
     "WanGatewayPollBudget": Case(
         {'wan_gateway_upstream_poll_budget_ratio{account="acme-cn"}': "0.9x60"},
-        "90% of the calls that acme-cn may make in a second are used.",
+        "The account acme-cn uses 90% of its polls_per_second.",
         {'wan_gateway_upstream_poll_budget_ratio{account="acme-cn"}': "0.8x60"},
         {"account": "acme-cn"},
     ),
@@ -139,7 +139,7 @@ CASES = {
     ),
     "WanGatewayLineStands": Case(
         {_OLDEST: "90x60"},
-        "The oldest edit in the line of beijing has waited 1m 30s.",
+        "The oldest edit in the queue of beijing has waited 1m 30s.",
         {_OLDEST: "60x60"},
         {"region": "beijing"},
     ),
@@ -151,25 +151,25 @@ CASES = {
     ),
     "WanGatewayRegionMismatch": Case(
         {_FAILED % "region_mismatch": "0x25 1x10"},
-        "1 submits in beijing were refused in 10 minutes as of a model or place that the key "
-        "does not know.",
+        "1 submits in beijing were refused in 10 minutes because the key does not know the model "
+        "or the region.",
         {_FAILED % "region_mismatch": "1x60", _FAILED % "auth": "0+1x60"},
         {"region": "beijing"},
     ),
     "WanGatewayBytesInFlight": Case(
         {_HELD: "90x60", _MAY_HOLD: "100x60"},
-        "a:8080 holds 90% of the bytes that it may hold; at 100 % it answers 503.",
+        "a:8080 holds 90% of max_bytes_in_flight; at 100 % it answers 503.",
         {_HELD: "85x60", _MAY_HOLD: "100x60"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
     "WanGatewayProxyCuts": Case(
         {_LEFT % "polling": "0+1x60", _ASKED % "499": "0+1x60", _ASKED % "200": "0+9x60"},
-        "10% of the edits asked for in 15 minutes lost their customer while the task ran.",
+        "10% of the edits requested in 15 minutes lost their client while the task ran.",
         {_LEFT % "queued": "0+1x60", _LEFT % "polling": "0x60", _ASKED % "200": "0+9x60"},
     ),
     "WanGatewayLabelOverflow": Case(
         {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "0+1x60"},
-        "30 values of the label tenant were counted as _other or _unknown in the last hour.",
+        "30 values of the label tenant were counted as _other in the last hour.",
         {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "3x60"},
         {"label": "tenant"},
     ),
@@ -187,12 +187,12 @@ CASES = {
     ),
     "WanGatewayOverheadBurnsFast": Case(
         _overhead(20),
-        f"{_OWN_TIME}20% of the answers (budget: 1 %).",
+        f"{_OWN_TIME}20% of the responses (budget: 1 %).",
         _overhead(5),
     ),
     "WanGatewayOverheadBurnsSlowly": Case(
         _overhead(2),
-        f"{_OWN_TIME}2% of the answers (budget: 1 %).",
+        f"{_OWN_TIME}2% of the responses (budget: 1 %).",
         _overhead(1),
         at="75h",
         every="30m",
