@@ -16,7 +16,7 @@ from gateway.domain.models import MODELS, Operation
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.digest import digest_of, mark_of
-from gateway.edits.request import EditRequest, Incoming
+from gateway.edits.request import EditRequest, IncomingPicture
 
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
 
@@ -228,7 +228,7 @@ class FakeDashScope:
     def clock_offset(self, region: str) -> float:
         return self.offset
 
-    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+    async def open(self, upstream: Upstream, url: str) -> bytes | IncomingPicture:
         return await self.download(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:

@@ -28,7 +28,7 @@ from gateway.downstream.responses import (
     result_headers,
     server_timing,
 )
-from gateway.edits.request import EditResult, Incoming
+from gateway.edits.request import EditResult, IncomingPicture
 from gateway.edits.waiter import Waiter
 from gateway.translate.encodings import Encoder, base64_length, encode_base64
 from gateway.translate.openai_error import error_body
@@ -60,7 +60,7 @@ class ReplyCut(Exception):
 class InBase64:
     """A picture within a body; it is encoded while it is sent (D68)."""
 
-    picture: bytes | Incoming
+    picture: bytes | IncomingPicture
 
     @property
     def length(self) -> int:
@@ -329,5 +329,5 @@ def _body(piece: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": piece, "more_body": True}
 
 
-def _first_bytes(picture: bytes | Incoming) -> bytes:
+def _first_bytes(picture: bytes | IncomingPicture) -> bytes:
     return picture if isinstance(picture, bytes) else picture.head

@@ -14,7 +14,7 @@ from gateway.edits.active_edit import ActiveEdit, PartRun
 from gateway.edits.lifecycle import Delivery
 from gateway.edits.ports import Ports
 from gateway.edits.postprocess import Postprocessing, SharedPictures
-from gateway.edits.request import Incoming
+from gateway.edits.request import IncomingPicture
 from gateway.edits.submit import SubmitStrategy
 
 _AT_ONCE = 4
@@ -22,11 +22,11 @@ _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _FINAL_TRIES = 6
 """So many in a row, a quarter of a minute with fresh URLs: the picture is lost for good."""
 
-_Picture = bytes | Incoming
+_Picture = bytes | IncomingPicture
 _Fetch = Callable[[Upstream, PartRun, str], Awaitable[_Picture]]
 
 
-class Collector:
+class ResultCollector:
     """Downloads and finishes pictures, with fresh result URLs where the old ones do not work."""
 
     def __init__(
@@ -195,7 +195,7 @@ class Collector:
 class _HandedOn:
     """A picture that is read while the answer goes out; its part remembers if it ends badly."""
 
-    def __init__(self, picture: Incoming, run: PartRun) -> None:
+    def __init__(self, picture: IncomingPicture, run: PartRun) -> None:
         self._picture = picture
         self._run = run
         self.length = picture.length

@@ -134,7 +134,7 @@ class PartLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EditOutcome:
     """How an edit ends, once all of its parts have."""
 
     state: EditState
@@ -519,17 +519,17 @@ class EditLife:
 
     # ------------------------------------------------------------ its end
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> EditOutcome:
         """Return how it ends, when all parts have ended: one good picture is a success."""
         errors = [part.error for part in self._parts if part.error]
         if len(errors) < len(self._parts):
-            return Outcome(EditState.SUCCEEDED, None, recorded=True)
+            return EditOutcome(EditState.SUCCEEDED, None, recorded=True)
         # A part that may be paid for forbids the retry that another part would allow.
         error = min(errors, key=lambda error: (error.retry, not error.maybe_billed))
         # A client may ask what became of what was submitted or promised.
         kept = self.submitted or self._promised
         has_row = kept or self._recorded or any(part.upstream for part in self._parts)
-        return Outcome(EditState.FAILED if kept else EditState.DROPPED, error, recorded=has_row)
+        return EditOutcome(EditState.FAILED if kept else EditState.DROPPED, error, recorded=has_row)
 
     def closed(self, error: GatewayError | None = None) -> Effects:
         """It has ended, and the ledger knows, or will."""

@@ -10,7 +10,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
-from gateway.edits.request import Incoming
+from gateway.edits.request import IncomingPicture
 from gateway.polling.loop import PollObserver, TaskCalls
 
 
@@ -47,7 +47,7 @@ class DashScope(TaskCalls, Protocol):
         """Return whether the region has answered this process yet: any answer tells its time."""
         ...
 
-    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+    async def open(self, upstream: Upstream, url: str) -> bytes | IncomingPicture:
         """
         Begin to bring one result picture home; what is not bytes is to be closed.
 

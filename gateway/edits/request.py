@@ -74,7 +74,7 @@ class EditStatus:
     """That it was submitted to."""
 
 
-class Incoming(Protocol):
+class IncomingPicture(Protocol):
     """A picture that is still on its way home: read once, while the answer goes out."""
 
     length: int
@@ -100,7 +100,7 @@ class EditResult:
 
     status: EditStatus
     form: OutputOptions
-    pictures: tuple[bytes | Incoming, ...] = field(repr=False)
+    pictures: tuple[bytes | IncomingPicture, ...] = field(repr=False)
     """In order; empty when *urls* are asked for. The waiter closes them."""
     urls: tuple[str, ...] = field(repr=False)
     requested: int

@@ -16,7 +16,7 @@ from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.edits.account import build_accounts
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.collect import Collector
+from gateway.edits.collect import ResultCollector
 from gateway.edits.expiry import Expiry
 from gateway.edits.forecast import Forecast
 from gateway.edits.index import EditIndex
@@ -88,7 +88,7 @@ class EditService:
             postprocessing=postprocessing,
             spool=spool,
         )
-        self._collector = Collector(
+        self._collector = ResultCollector(
             self._accounts,
             ports,
             postprocessing=postprocessing,

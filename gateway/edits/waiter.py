@@ -15,9 +15,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.trace import UNTRACED, Trace
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.collect import Collector
+from gateway.edits.collect import ResultCollector
 from gateway.edits.lifecycle import RETRY_SECONDS, Stage
-from gateway.edits.request import EditResult, EditStatus, Incoming
+from gateway.edits.request import EditResult, EditStatus, IncomingPicture
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +29,7 @@ class Waiter:
     """Monotonic."""
     phases: Phases
     clock: Clock
-    collector: Collector
+    collector: ResultCollector
     expected_rest: Callable[[ActiveEdit], float]
     """Seconds until this edit probably ends."""
     on_delivered: Callable[["Waiter"], Awaitable[None]]
@@ -80,7 +80,9 @@ class Waiter:
         self.trace.answering()
         return self._answer(pictures, urls)
 
-    def _answer(self, pictures: tuple[bytes | Incoming, ...], urls: tuple[str, ...]) -> EditResult:
+    def _answer(
+        self, pictures: tuple[bytes | IncomingPicture, ...], urls: tuple[str, ...]
+    ) -> EditResult:
         active = self.active
         return EditResult(
             status=active.status,

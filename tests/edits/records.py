@@ -5,11 +5,11 @@ from typing import Any
 
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.edits.digest import prompt_digest
-from tests.edits.house import House
+from tests.edits.harness import EditHarness
 
 
 def a_record(state: EditState = EditState.OPEN, *tasks: TaskRecord, **changes: Any) -> EditRecord:
-    request = House().request()
+    request = EditHarness().request()
     record = EditRecord(
         edit_id="edit_1",
         tenant="acme",
@@ -20,7 +20,7 @@ def a_record(state: EditState = EditState.OPEN, *tasks: TaskRecord, **changes: A
         n=1,
         response_format="b64_json",
         output_format="png",
-        created=House().clock.epoch() - 30.0,
+        created=EditHarness().clock.epoch() - 30.0,
         state=state,
         tasks=tasks,
     )
@@ -28,7 +28,7 @@ def a_record(state: EditState = EditState.OPEN, *tasks: TaskRecord, **changes: A
 
 
 def a_task(
-    house: House, state: TaskState, *, task_id: str | None = None, ago: float = 5.0
+    harness: EditHarness, state: TaskState, *, task_id: str | None = None, ago: float = 5.0
 ) -> TaskRecord:
-    at = house.clock.epoch() - ago
+    at = harness.clock.epoch() - ago
     return TaskRecord(0, 1, "main", "acct", state, intended_at=at, task_id=task_id)

@@ -87,9 +87,11 @@ REFUSED = UpstreamUnavailable("key", upstream_code="InvalidApiKey")
 async def test_a_refused_key_is_probed_and_tried_again() -> None:
     """A free list call finds out, every half minute, whether the key is taken again."""
     clock = WarpClock()
-    world, observer = FakeDashScope(clock), RecordingObserver()
-    account = AccountState(an_account(), (ONE,), dashscope=world, clock=clock, observer=observer)
-    world.fail("tasks", UpstreamUnavailable("key", upstream_code="AccessDenied"))
+    dashscope, observer = FakeDashScope(clock), RecordingObserver()
+    account = AccountState(
+        an_account(), (ONE,), dashscope=dashscope, clock=clock, observer=observer
+    )
+    dashscope.fail("tasks", UpstreamUnavailable("key", upstream_code="AccessDenied"))
     account.suspend(ONE, REFUSED)
 
     async with asyncio.TaskGroup() as group:
@@ -104,7 +106,7 @@ async def test_a_refused_key_is_probed_and_tried_again() -> None:
 
     assert still == ["AccessDenied"]
     assert not suspended_then
-    assert world.count("tasks") == 2
+    assert dashscope.count("tasks") == 2
 
 
 async def test_only_a_submit_shows_that_a_key_works() -> None:

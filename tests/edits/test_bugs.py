@@ -4,7 +4,7 @@ import pytest
 
 from gateway.domain.errors import ContentRefused
 from gateway.edits.active_edit import ActiveEdit
-from tests.edits.house import House, buy, refusal
+from tests.edits.harness import EditHarness, complete, error_of
 from tests.fakes import Submit
 from tests.recording_observer import RecordingObserver
 
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_bug_in_one_look_loses_no_task() -> None:
     """An exception that nobody foresaw is reported, and every task is still seen to its end."""
-    house = House()
-    house.world.fail("fetch", None, KeyError("nobody foresaw this"))
+    harness = EditHarness()
+    harness.dashscope.fail("fetch", None, KeyError("nobody foresaw this"))
 
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
-    assert len(house.bugs) == 1
+    assert len(harness.bugs) == 1
 
 
 class BreakingObserver(RecordingObserver):
@@ -45,15 +45,15 @@ class BreakingObserver(RecordingObserver):
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_bug_on_the_way_loses_no_task(times: int) -> None:
     """When our own counting breaks after the task was made, the edit is carried on from there."""
-    house = House()
-    house.observer = BreakingObserver("polls_spent", times)
+    harness = EditHarness()
+    harness.observer = BreakingObserver("polls_spent", times)
 
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
-    assert len(house.world.paid) == 1
-    assert len(house.bugs) == times
+    assert len(harness.dashscope.paid) == 1
+    assert len(harness.bugs) == times
 
 
 @pytest.mark.parametrize(
@@ -65,36 +65,36 @@ async def test_a_bug_on_the_way_loses_no_task(times: int) -> None:
 )
 async def test_a_bug_that_stays(where: str, submits: int, bugs: int) -> None:
     """The client hears of it by its id: at once, or after three tries if a task is paid for."""
-    house = House()
-    house.observer = BreakingObserver(where, 99)
+    harness = EditHarness()
+    harness.observer = BreakingObserver(where, 99)
 
-    async with house.service() as service:
-        refused = await refusal(buy(service, house.request()))
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request()))
 
     assert refused.code == "internal_error"
-    assert house.world.count("submit") == submits
-    assert len(house.bugs) == bugs
+    assert harness.dashscope.count("submit") == submits
+    assert len(harness.bugs) == bugs
 
 
 async def test_a_refused_part_is_not_tried_again_after_a_bug() -> None:
     """A part that has its end keeps it when the edit is carried on because another broke."""
-    house = House()
-    house.observer = BreakingObserver("polls_spent", 1)
-    house.world.submits.append(Submit(ContentRefused("no"), makes=False))
+    harness = EditHarness()
+    harness.observer = BreakingObserver("polls_spent", 1)
+    harness.dashscope.submits.append(Submit(ContentRefused("no"), makes=False))
 
-    async with house.service() as service:
-        answer = await buy(service, house.request(n=8))
+    async with harness.service() as service:
+        answer = await complete(service, harness.request(n=8))
 
     assert (answer.delivered, answer.requested) == (4, 8)
-    assert len(house.bugs) == 1
-    assert house.observer.of("recovered") == [("task_followed",)]
+    assert len(harness.bugs) == 1
+    assert harness.observer.of("recovered") == [("task_followed",)]
 
 
 async def test_a_bug_after_the_end_changes_nothing() -> None:
     """What breaks once an edit has ended is reported; its clients keep the end that it had."""
-    house = House()
-    house.world.submits.append(Submit(ContentRefused("no"), makes=False))
-    async with house.service() as service:
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(ContentRefused("no"), makes=False))
+    async with harness.service() as service:
         run = service._runner.run
 
         async def break_at_the_end(active: ActiveEdit) -> None:
@@ -102,8 +102,8 @@ async def test_a_bug_after_the_end_changes_nothing() -> None:
             raise RuntimeError("bug")
 
         service._runner.run = break_at_the_end  # type: ignore[method-assign]  # a bug in the last line
-        refused = await refusal(buy(service, house.request()))
-        await house.clock.sleep(1.0)
+        refused = await error_of(complete(service, harness.request()))
+        await harness.clock.sleep(1.0)
 
     assert isinstance(refused, ContentRefused)
-    assert len(house.bugs) == 1
+    assert len(harness.bugs) == 1

@@ -8,8 +8,8 @@ from gateway.domain.errors import SubmitUncertain, UpstreamUnreachable
 from gateway.domain.task import Task, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditRequest
-from tests.edits.dying import one_life
-from tests.edits.house import House, buy, insist
+from tests.edits.crashing import run_until_death
+from tests.edits.harness import EditHarness, complete, retry_until_done
 from tests.fakes import Call, FakeDashScope, Submit
 
 pytestmark = pytest.mark.anyio
@@ -49,13 +49,13 @@ class Punctual(FakeDashScope):
     true_zero = 0.0
 
 
-def _house(jump: float) -> House:
-    house = House()
-    world = Punctual(house.clock)
-    house.world = world
-    house.clock.jump = jump
-    world.true_zero = house.clock.epoch() - house.clock.now() - jump
-    return house
+def _house(jump: float) -> EditHarness:
+    harness = EditHarness()
+    dashscope = Punctual(harness.clock)
+    harness.dashscope = dashscope
+    harness.clock.jump = jump
+    dashscope.true_zero = harness.clock.epoch() - harness.clock.now() - jump
+    return harness
 
 
 @pytest.mark.parametrize("met", [True, False], ids=["offset known", "offset unknown"])
@@ -70,34 +70,36 @@ async def test_a_jump_between_two_lives(
 ) -> None:
     """Wherever the process dies, and whatever the clock says to the next, one task is made."""
     for last in _STEPS:
-        house = _house(before)
-        assert isinstance(house.world, Punctual)
-        house.world.met = met
-        house.world.submits.append(submit)
+        harness = _house(before)
+        assert isinstance(harness.dashscope, Punctual)
+        harness.dashscope.met = met
+        harness.dashscope.submits.append(submit)
 
-        def request(count: int, house: House = house) -> EditRequest:
-            return house.request(retry_count=count)
+        def request(count: int, harness: EditHarness = harness) -> EditRequest:
+            return harness.request(retry_count=count)
 
-        life, answer = await one_life(house, request, last)
-        house.clock.jump, house.world.met = after, False
-        await house.clock.sleep(away)
-        async with house.service() as service:
+        life, answer = await run_until_death(harness, request, last)
+        harness.clock.jump, harness.dashscope.met = after, False
+        await harness.clock.sleep(away)
+        async with harness.service() as service:
             if answer is None:
-                await insist(service, lambda count: request(count + 1), house.clock)
+                await retry_until_done(service, lambda count: request(count + 1), harness.clock)
 
-        assert len(house.world.paid) == 1, life.where
+        assert len(harness.dashscope.paid) == 1, life.where
 
 
 @pytest.mark.parametrize("jump", [4000.0, -4000.0])
 async def test_an_uncertain_first_submit_by_a_wrong_clock(jump: float) -> None:
     """The first submit of all may be uncertain though upstream's time was never told."""
-    house = _house(jump)
-    house.world.submits.append(Submit(SubmitUncertain("cut"), after=1.0))
+    harness = _house(jump)
+    harness.dashscope.submits.append(Submit(SubmitUncertain("cut"), after=1.0))
 
-    async with house.service() as service:
-        await insist(service, lambda count: house.request(retry_count=count), house.clock)
+    async with harness.service() as service:
+        await retry_until_done(
+            service, lambda count: harness.request(retry_count=count), harness.clock
+        )
 
-    assert len(house.world.paid) == 1
+    assert len(harness.dashscope.paid) == 1
 
 
 class Distant(FakeDashScope):
@@ -112,15 +114,15 @@ class Distant(FakeDashScope):
 @pytest.mark.parametrize("vain", [0, 1])
 async def test_upstreams_time_is_known_before_the_first_submit(vain: int) -> None:
     """Its list is asked, again if need be, and only by the first submit of the process."""
-    house = House()
-    house.world = world = Distant(house.clock)
-    world.vain = vain
-    world.fail("tasks", *[UpstreamUnreachable("cut")] * vain)
-    async with house.service() as service:
+    harness = EditHarness()
+    harness.dashscope = dashscope = Distant(harness.clock)
+    dashscope.vain = vain
+    dashscope.fail("tasks", *[UpstreamUnreachable("cut")] * vain)
+    async with harness.service() as service:
         for prompt in ("a cat", "a dog"):
-            await buy(service, house.request(prompt))
+            await complete(service, harness.request(prompt))
 
-    calls = [call.operation for call in world.calls if call.operation in ("tasks", "submit")]
+    calls = [call.operation for call in dashscope.calls if call.operation in ("tasks", "submit")]
     assert calls == ["tasks"] * (vain + 1) + ["submit", "submit"]
 
 
@@ -129,22 +131,22 @@ async def test_a_list_that_does_not_answer(
     error: UpstreamUnreachable | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked twice, for 3 s at most; then the submit itself shows whether anything works."""
-    house = House()
-    house.world = world = Distant(house.clock)
-    world.vain = 99
+    harness = EditHarness()
+    harness.dashscope = dashscope = Distant(harness.clock)
+    dashscope.vain = 99
 
     async def tasks(*_: Any, **__: Any) -> TaskPage:
-        world.calls.append(Call("tasks", house.clock.now(), "main", ""))
+        dashscope.calls.append(Call("tasks", harness.clock.now(), "main", ""))
         if error is None:
-            await house.clock.sleep(60.0)
+            await harness.clock.sleep(60.0)
         raise error or AssertionError
 
-    monkeypatch.setattr(world, "tasks", tasks)
-    async with house.service() as service:
-        began = house.clock.now()
-        await buy(service, house.request())
+    monkeypatch.setattr(dashscope, "tasks", tasks)
+    async with harness.service() as service:
+        began = harness.clock.now()
+        await complete(service, harness.request())
 
-    submit = next(call for call in world.calls if call.operation == "submit")
+    submit = next(call for call in dashscope.calls if call.operation == "submit")
     assert submit.at - began == pytest.approx(3.0 if error is None else 0.3, abs=0.1)
-    assert world.count("tasks") == (1 if error is None else 2)
-    assert len(world.paid) == 1
+    assert dashscope.count("tasks") == (1 if error is None else 2)
+    assert len(dashscope.paid) == 1

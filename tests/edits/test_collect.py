@@ -11,8 +11,8 @@ from gateway.domain.edit import OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import ResultUnavailable, UpstreamFailed
 from gateway.domain.task import ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
-from gateway.edits.request import Incoming
-from tests.edits.house import House, buy, refusal, whole
+from gateway.edits.request import IncomingPicture
+from tests.edits.harness import EditHarness, complete, error_of, picture_bytes
 from tests.fakes import FakeDashScope
 
 pytestmark = pytest.mark.anyio
@@ -36,30 +36,30 @@ class Begun:
 class Streaming(FakeDashScope):
     """Hands pictures on as they come."""
 
-    def __init__(self, house: House) -> None:
-        super().__init__(house.clock)
+    def __init__(self, harness: EditHarness) -> None:
+        super().__init__(harness.clock)
         self.begun: list[Begun] = []
 
-    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+    async def open(self, upstream: Upstream, url: str) -> bytes | IncomingPicture:
         picture = Begun(await self.download(upstream, url))
         self.begun.append(picture)
         return picture
 
 
-def streaming() -> tuple[House, Streaming]:
-    house = House()
-    house.world = world = Streaming(house)
-    return house, world
+def streaming() -> tuple[EditHarness, Streaming]:
+    harness = EditHarness()
+    harness.dashscope = dashscope = Streaming(harness)
+    return harness, dashscope
 
 
 async def test_closed_with_the_visit() -> None:
     """Pictures are open as long as their client is there, in order, and closed once."""
-    house, world = streaming()
-    async with house.service() as service:
-        async with service.attend(house.request(n=6)) as waiter:
+    harness, dashscope = streaming()
+    async with harness.service() as service:
+        async with service.attend(harness.request(n=6)) as waiter:
             answer = await waiter.answer()
-            open_then = [picture.closed for picture in world.begun]
-        closed = [picture.closed for picture in world.begun]
+            open_then = [picture.closed for picture in dashscope.begun]
+        closed = [picture.closed for picture in dashscope.begun]
 
     assert open_then == [0] * 6
     assert closed == [1] * 6
@@ -69,14 +69,14 @@ async def test_closed_with_the_visit() -> None:
 
 async def test_one_of_several_fails_at_first() -> None:
     """Pictures that were begun in vain are closed like those that are handed on."""
-    house, world = streaming()
-    world.fail("download", None, None, ResultUnavailable("cut"))
-    async with house.service() as service, service.attend(house.request(n=3)) as waiter:
+    harness, dashscope = streaming()
+    dashscope.fail("download", None, None, ResultUnavailable("cut"))
+    async with harness.service() as service, service.attend(harness.request(n=3)) as waiter:
         answer = await waiter.answer()
 
     assert len(answer.pictures) == 3
-    assert len(world.begun) > 3
-    assert all(picture.closed == 1 for picture in world.begun)
+    assert len(dashscope.begun) > 3
+    assert all(picture.closed == 1 for picture in dashscope.begun)
 
 
 GONE = ResultUnavailable("HTTP 404.", retry=False, upstream_code="oss.test: HTTP 404")
@@ -87,96 +87,96 @@ CUT = ResultUnavailable("cut")
 @pytest.mark.parametrize("form", [OutputOptions(), OutputOptions(scale_to=Size(1, 1))])
 async def test_what_can_never_be_had_is_final(n: int, form: OutputOptions) -> None:
     """Six tries with fresh URLs find the same: the client hears an end, the operator why."""
-    house = House()
-    house.world.fail("download", *[GONE] * 100)
-    async with house.service() as service:
-        began = house.clock.now()
-        refused = await refusal(buy(service, house.request(n=n, output=form)))
-        took = house.clock.now() - began
+    harness = EditHarness()
+    harness.dashscope.fail("download", *[GONE] * 100)
+    async with harness.service() as service:
+        began = harness.clock.now()
+        refused = await error_of(complete(service, harness.request(n=n, output=form)))
+        took = harness.clock.now() - began
 
     assert isinstance(refused, ResultUnavailable)
     assert not refused.retry
     assert refused.upstream_code == "oss.test: HTTP 404"
     assert f"GET /v1/images/edits/{refused.edit_id}" in refused.message
-    assert house.world.count("download") == 6 * n
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("download") == 6 * n
+    assert harness.dashscope.count("submit") == 1
     assert took < 30.0
-    assert house.observer.of("undelivered") == [("result_unavailable",)]
-    assert house.observer.of("pictures") == [
+    assert harness.observer.of("undelivered") == [("result_unavailable",)]
+    assert harness.observer.of("pictures") == [
         ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", n)
     ]
-    ((event, said),) = house.told
+    ((event, said),) = harness.warnings
     assert event == "result_unavailable"
     assert (said["why"], said["region"]) == ("oss.test: HTTP 404", "beijing")
 
 
 async def test_the_end_is_remembered_between_tries() -> None:
     """A client that waits too shortly for the verdict hears it from a later try."""
-    house, heard = House(), list[bool]()
-    house.world.fail("download", *[GONE] * 100)
-    async with house.service() as service:
+    harness, heard = EditHarness(), list[bool]()
+    harness.dashscope.fail("download", *[GONE] * 100)
+    async with harness.service() as service:
         for retry_count in range(6):
-            request = house.request(
+            request = harness.request(
                 retry_count=retry_count, patience=11.2 if not retry_count else 1.2
             )
-            heard.append((await refusal(buy(service, request))).retry)
+            heard.append((await error_of(complete(service, request))).retry)
 
     assert heard[0]
     assert not heard[-1]
-    assert house.observer.of("undelivered") == [("result_unavailable",)]
-    assert len(house.told) == 1
+    assert harness.observer.of("undelivered") == [("result_unavailable",)]
+    assert len(harness.warnings) == 1
 
 
 async def test_a_picture_comes_after_all() -> None:
     """A GET after the final word tries again, and gets the picture once it can be had."""
-    house = House()
-    house.world.fail("download", *[GONE] * 6)
-    async with house.service() as service:
-        refused = await refusal(buy(service, house.request()))
+    harness = EditHarness()
+    harness.dashscope.fail("download", *[GONE] * 6)
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request()))
         async with service.collect(
-            house.tenants[0],
+            harness.tenants[0],
             str(refused.edit_id),
             patience=60.0,
-            phases=Phases(house.clock.now()),
+            phases=Phases(harness.clock.now()),
         ) as waiter:
             answer = await waiter.answer()
 
-    assert len(whole(answer)) == 1
+    assert len(picture_bytes(answer)) == 1
 
 
 async def test_passing_failures_between_are_not_counted() -> None:
     """Only tries in a row are a verdict; what may pass is tried as long as the client waits."""
-    house = House()
-    house.world.fail("download", *[GONE, GONE, GONE, GONE, CUT] * 4)
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    harness.dashscope.fail("download", *[GONE, GONE, GONE, GONE, CUT] * 4)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
-    assert len(whole(answer)) == 1
-    assert house.told == []
+    assert len(picture_bytes(answer)) == 1
+    assert harness.warnings == []
 
 
 async def test_the_others_are_delivered() -> None:
     """One picture of three that cannot be had does not take the others along."""
-    house = House()
-    house.world.fail("download", *[GONE, None, None] * 6)
-    async with house.service() as service:
-        answer = await buy(service, house.request(n=3))
+    harness = EditHarness()
+    harness.dashscope.fail("download", *[GONE, None, None] * 6)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request(n=3))
 
     assert (answer.delivered, answer.requested) == (2, 3)
-    assert house.observer.of("undelivered") == []
-    assert ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", 1) in house.observer.of(
+    assert harness.observer.of("undelivered") == []
+    assert ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", 1) in harness.observer.of(
         "pictures"
     )
-    assert len(house.told) == 1
+    assert len(harness.warnings) == 1
 
 
 async def test_a_picture_that_cannot_be_decoded_is_final() -> None:
     """What came whole and cannot be read comes the same again."""
-    house = House()
-    house.finisher.broken = 100
-    async with house.service() as service:
-        refused = await refusal(
-            buy(service, house.request(output=OutputOptions(scale_to=Size(1, 1))))
+    harness = EditHarness()
+    harness.finisher.broken = 100
+    async with harness.service() as service:
+        refused = await error_of(
+            complete(service, harness.request(output=OutputOptions(scale_to=Size(1, 1))))
         )
 
     assert not refused.retry
@@ -191,23 +191,23 @@ class BrokenLate(Begun):
 
 async def test_a_picture_that_breaks_at_its_end() -> None:
     """One that was streamed and ends badly is read whole by the next try, which tells the end."""
-    house, world = streaming()
+    harness, dashscope = streaming()
 
-    async def open_(upstream: Upstream, url: str) -> Incoming:
+    async def open_(upstream: Upstream, url: str) -> IncomingPicture:
         return BrokenLate(b"head")
 
-    world.open = open_  # type: ignore[method-assign]
-    world.fail("download", *[GONE] * 100)
-    async with house.service() as service:
-        async with service.attend(house.request()) as waiter:
+    dashscope.open = open_  # type: ignore[method-assign]
+    dashscope.fail("download", *[GONE] * 100)
+    async with harness.service() as service:
+        async with service.attend(harness.request()) as waiter:
             (picture,) = (await waiter.answer()).pictures
             assert not isinstance(picture, bytes)
             with pytest.raises(ResultUnavailable):
                 _ = [chunk async for chunk in picture.chunks()]
-        refused = await refusal(buy(service, house.request(retry_count=1)))
+        refused = await error_of(complete(service, harness.request(retry_count=1)))
 
     assert not refused.retry
-    assert world.count("submit") == 1
+    assert dashscope.count("submit") == 1
 
 
 class Forgetful(FakeDashScope):
@@ -240,15 +240,15 @@ _FAILED = Task("task-1", TaskStatus.FAILED, fault=UpstreamFailed("failed"))
 @pytest.mark.parametrize("form", [OutputOptions(), OutputOptions(ResponseFormat.URL)])
 async def test_a_task_that_forgets(script: list[Task], form: OutputOptions, *, had: bool) -> None:
     """An answer without pictures is believed the third time, and is never a 200 of nothing."""
-    house = House()
-    house.world = world = Forgetful(house.clock)
-    world.script = []
-    async with house.service() as service:
-        edit_id = (await buy(service, house.request(output=form))).status.edit_id
-        world.script = list(script)
-        phases = Phases(house.clock.now())
+    harness = EditHarness()
+    harness.dashscope = dashscope = Forgetful(harness.clock)
+    dashscope.script = []
+    async with harness.service() as service:
+        edit_id = (await complete(service, harness.request(output=form))).status.edit_id
+        dashscope.script = list(script)
+        phases = Phases(harness.clock.now())
         async with service.collect(
-            house.tenants[0], edit_id, patience=60.0, phases=phases
+            harness.tenants[0], edit_id, patience=60.0, phases=phases
         ) as waiter:
             end: Any = await asyncio.gather(waiter.answer(), return_exceptions=True)
 
@@ -259,13 +259,13 @@ async def test_a_task_that_forgets(script: list[Task], form: OutputOptions, *, h
 @pytest.mark.parametrize("glimpse", [_NOTHING, _UNKNOWN])
 async def test_a_poll_without_a_result_is_repeated(glimpse: Task) -> None:
     """A SUCCEEDED that lacks its pictures once does not lose what was paid for."""
-    house = House()
-    house.world = world = Forgetful(house.clock)
-    world.script = [glimpse]
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    harness.dashscope = dashscope = Forgetful(harness.clock)
+    dashscope.script = [glimpse]
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
-    assert len(whole(answer)) == 1
+    assert len(picture_bytes(answer)) == 1
 
 
 def test_what_tells_nothing() -> None:
@@ -284,26 +284,26 @@ def test_what_tells_nothing() -> None:
 
 async def test_what_came_otherwise_is_finished() -> None:
     """A picture that is not of the size asked for is read whole, closed, and made so."""
-    house, world = streaming()
-    request = house.request(output=OutputOptions(scale_to=Size(1000, 1000)))
-    async with house.service() as service, service.attend(request) as waiter:
+    harness, dashscope = streaming()
+    request = harness.request(output=OutputOptions(scale_to=Size(1000, 1000)))
+    async with harness.service() as service, service.attend(request) as waiter:
         answer = await waiter.answer()
 
     (picture,) = answer.pictures
     assert isinstance(picture, bytes)
     assert picture.endswith(b" as png 1000x1000")
-    assert [begun.closed for begun in world.begun] == [1]
+    assert [begun.closed for begun in dashscope.begun] == [1]
 
 
 async def test_a_picture_is_handed_on_to_its_end() -> None:
     """A picture that streams whole is whole, its part remembers nothing, and it can be closed."""
-    house, world = streaming()
-    async with house.service() as service, service.attend(house.request()) as waiter:
+    harness, dashscope = streaming()
+    async with harness.service() as service, service.attend(harness.request()) as waiter:
         (picture,) = (await waiter.answer()).pictures
         assert not isinstance(picture, bytes)
         content = b"".join([chunk async for chunk in picture.chunks()])
         await picture.close()
-        assert all(begun.closed for begun in world.begun)
+        assert all(begun.closed for begun in dashscope.begun)
 
     assert content == picture.head
     assert not any(run.broken_late for run in waiter.active.runs)
@@ -311,8 +311,8 @@ async def test_a_picture_is_handed_on_to_its_end() -> None:
 
 async def test_a_bug_in_one_of_several_downloads() -> None:
     """It comes out as itself, not as a group that nobody expects."""
-    house = House()
-    house.world.fail("download", None, ValueError("a bug"))
-    async with house.service() as service:
+    harness = EditHarness()
+    harness.dashscope.fail("download", None, ValueError("a bug"))
+    async with harness.service() as service:
         with pytest.raises(ValueError, match="a bug"):
-            await buy(service, house.request(n=3))
+            await complete(service, harness.request(n=3))

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.errors import SubmitUncertain, UpstreamUnreachable
 from gateway.edits.fair_queue import FairQueue
-from tests.edits.house import House, buy
+from tests.edits.harness import EditHarness, complete
 from tests.fakes import Run, Submit, a_tenant
 from tests.warp import WarpClock
 
@@ -20,33 +20,33 @@ TEMPLATE, OTHER = a_tenant("template"), a_tenant("other")
 @pytest.mark.parametrize("list_away", [False, True])
 async def test_a_lost_answer_holds_one_slot(*, list_away: bool) -> None:
     """While a submit is in doubt, others of its prompt take no slot: other prompts run at once."""
-    house = House(TEMPLATE, OTHER)
-    house.world.run = QUICK
-    house.world.submits.append(Submit(CUT, makes=False))
+    harness = EditHarness(TEMPLATE, OTHER)
+    harness.dashscope.run = QUICK
+    harness.dashscope.submits.append(Submit(CUT, makes=False))
     if list_away:
-        house.world.fail("tasks", *[UpstreamUnreachable("away")] * 40)
+        harness.dashscope.fail("tasks", *[UpstreamUnreachable("away")] * 40)
 
-    async with house.service() as service, asyncio.TaskGroup() as group:
+    async with harness.service() as service, asyncio.TaskGroup() as group:
         for _ in range(12):
-            group.create_task(buy(service, house.request("the same")))
-        await house.clock.sleep(0.5)
-        began = house.clock.now()
+            group.create_task(complete(service, harness.request("the same")))
+        await harness.clock.sleep(0.5)
+        began = harness.clock.now()
         others = [
-            group.create_task(buy(service, house.request(f"another {i}", tenant=OTHER)))
+            group.create_task(complete(service, harness.request(f"another {i}", tenant=OTHER)))
             for i in range(5)
         ]
         await asyncio.gather(*others)
-        took = house.clock.now() - began
+        took = harness.clock.now() - began
 
     assert took < 5.0
-    assert len(house.world.paid) == 12 + 5
-    assert len({task.task_id for task in house.world.paid}) == 12 + 5
+    assert len(harness.dashscope.paid) == 12 + 5
+    assert len({task.task_id for task in harness.dashscope.paid}) == 12 + 5
 
 
 async def test_at_most_one_submit_of_a_prompt_is_open() -> None:
     """Equal prompts of two tenants and of parts of one edit are submitted one after another."""
-    house, open_now, most = House(TEMPLATE, OTHER), list[str](), 0
-    submit = house.world.submit
+    harness, open_now, most = EditHarness(TEMPLATE, OTHER), list[str](), 0
+    submit = harness.dashscope.submit
 
     async def counted(*args: object) -> object:
         nonlocal most
@@ -57,13 +57,13 @@ async def test_at_most_one_submit_of_a_prompt_is_open() -> None:
         finally:
             open_now.pop()
 
-    house.world.submit = counted  # type: ignore[assignment,method-assign]
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        group.create_task(buy(service, house.request("the same", n=10)))
-        group.create_task(buy(service, house.request("the same", tenant=OTHER)))
+    harness.dashscope.submit = counted  # type: ignore[assignment,method-assign]
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(complete(service, harness.request("the same", n=10)))
+        group.create_task(complete(service, harness.request("the same", tenant=OTHER)))
 
     assert most == 1
-    assert len(house.world.paid) == 4
+    assert len(harness.dashscope.paid) == 4
 
 
 async def test_who_was_held_back_has_saved_nothing_up() -> None:

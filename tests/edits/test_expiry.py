@@ -5,7 +5,7 @@ import pytest
 from gateway.domain.edit import MaskSource
 from gateway.domain.errors import LedgerUnavailable, StillRunning
 from gateway.domain.record import EditRecord, EditState
-from tests.edits.house import House, buy
+from tests.edits.harness import EditHarness, complete
 from tests.edits.masked import masked
 from tests.fakes import a_tenant, an_account, an_upstream
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 KEPT = MaskSource(original=b"photo", mask=b"hole")
 
 
-def a_record(house: House, edit_id: str, state: EditState) -> EditRecord:
+def a_record(harness: EditHarness, edit_id: str, state: EditState) -> EditRecord:
     return EditRecord(
         edit_id=edit_id,
         tenant="acme",
@@ -25,7 +25,7 @@ def a_record(house: House, edit_id: str, state: EditState) -> EditRecord:
         n=1,
         response_format="b64_json",
         output_format="png",
-        created=house.clock.epoch() - 60.0,
+        created=harness.clock.epoch() - 60.0,
         state=state,
         composite=True,
         delivered=True,
@@ -34,86 +34,86 @@ def a_record(house: House, edit_id: str, state: EditState) -> EditRecord:
 
 async def test_at_the_start_orphans_go() -> None:
     """What the ledger does not know, or knows to have failed, is dropped; the rest stays."""
-    house = House()
-    house.ledger.put(a_record(house, "done", EditState.SUCCEEDED))
-    house.ledger.put(a_record(house, "failed", EditState.FAILED))
+    harness = EditHarness()
+    harness.ledger.put(a_record(harness, "done", EditState.SUCCEEDED))
+    harness.ledger.put(a_record(harness, "failed", EditState.FAILED))
     for name in ("done", "failed", "unknown"):
-        await house.mask_sources.put(name, KEPT)
+        await harness.mask_sources.put(name, KEPT)
 
-    async with house.service():
-        await house.clock.sleep(1.0)
+    async with harness.service():
+        await harness.clock.sleep(1.0)
 
-    assert await house.mask_sources.list_ids() == ["done"]
+    assert await harness.mask_sources.list_ids() == ["done"]
 
 
 async def test_an_edit_in_line_is_no_orphan() -> None:
     """It has no row in the ledger yet, and is known here."""
     narrow = an_account(running_tasks=1, pending_ahead=0)
-    house = House(a_tenant("acme", an_upstream(account=narrow)))
-    async with house.service() as service, service.attend(house.request("first")):
-        async with service.attend(masked(house)) as waiter:
+    harness = EditHarness(a_tenant("acme", an_upstream(account=narrow)))
+    async with harness.service() as service, service.attend(harness.request("first")):
+        async with service.attend(masked(harness)) as waiter:
             edit_id = waiter.status.edit_id
-            await house.mask_sources.put(edit_id, KEPT)
+            await harness.mask_sources.put(edit_id, KEPT)
             await service._expiry._drop_orphans()
-            known = await house.ledger.find(edit_id)
+            known = await harness.ledger.find(edit_id)
 
         assert known is None
-        assert await house.mask_sources.list_ids() == [edit_id]
+        assert await harness.mask_sources.list_ids() == [edit_id]
 
 
 async def test_after_a_day_everything_goes() -> None:
     """With the ledger's row goes what the edit kept."""
-    house = House()
-    async with house.service() as service:
-        await buy(service, masked(house))
-        before = await house.mask_sources.list_ids()
-        await house.clock.sleep(26 * 3600.0)
+    harness = EditHarness()
+    async with harness.service() as service:
+        await complete(service, masked(harness))
+        before = await harness.mask_sources.list_ids()
+        await harness.clock.sleep(26 * 3600.0)
 
         assert len(before) == 1
-        assert await house.mask_sources.list_ids() == []
+        assert await harness.mask_sources.list_ids() == []
 
 
 async def test_a_ledger_that_cannot_tell_drops_nothing() -> None:
     """The next hour tries again."""
-    house = House()
-    await house.mask_sources.put("unknown", KEPT)
-    house.mask_sources.faults["list_ids"] = [LedgerUnavailable("The disk hangs.")]
-    async with house.service():
-        await house.clock.sleep(60.0)
-        first = await house.mask_sources.list_ids()
-        await house.clock.sleep(3600.0)
+    harness = EditHarness()
+    await harness.mask_sources.put("unknown", KEPT)
+    harness.mask_sources.faults["list_ids"] = [LedgerUnavailable("The disk hangs.")]
+    async with harness.service():
+        await harness.clock.sleep(60.0)
+        first = await harness.mask_sources.list_ids()
+        await harness.clock.sleep(3600.0)
 
         assert first == ["unknown"]
-        assert await house.mask_sources.list_ids() == []
+        assert await harness.mask_sources.list_ids() == []
 
 
 @pytest.mark.parametrize("step", [-25 * 3600.0, 25 * 3600.0])
 async def test_a_calendar_that_steps_by_a_day(step: float) -> None:
     """A picture that nobody fetched yet is still there: its retry gets it, and pays nothing."""
-    house = House()
-    async with house.service() as service:
+    harness = EditHarness()
+    async with harness.service() as service:
         with pytest.raises(StillRunning):
-            await buy(service, house.request(patience=1.0))
-        await house.clock.sleep(100.0)
-        house.clock.jump = step
-        await house.clock.sleep(300.0)
-        answer = await buy(service, house.request(retry_count=1))
+            await complete(service, harness.request(patience=1.0))
+        await harness.clock.sleep(100.0)
+        harness.clock.jump = step
+        await harness.clock.sleep(300.0)
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert len(answer.pictures) == 1
-    assert house.world.count("submit") == 1
-    assert house.observer.of("undelivered") == []
+    assert harness.dashscope.count("submit") == 1
+    assert harness.observer.of("undelivered") == []
 
 
 async def test_a_ledger_that_cannot_tell_forgets_nothing() -> None:
     """While the ledger is away, nobody knows whether an edit is too old."""
-    house = House()
-    async with house.service() as service:
+    harness = EditHarness()
+    async with harness.service() as service:
         with pytest.raises(StillRunning):
-            await buy(service, house.request(patience=1.0))
-        await house.clock.sleep(100.0)
-        house.clock.jump = 25 * 3600.0
-        house.ledger.faults["find"] = [LedgerUnavailable("The disk hangs.")] * 3
-        await house.clock.sleep(200.0)
-        answer = await buy(service, house.request(retry_count=1))
+            await complete(service, harness.request(patience=1.0))
+        await harness.clock.sleep(100.0)
+        harness.clock.jump = 25 * 3600.0
+        harness.ledger.faults["find"] = [LedgerUnavailable("The disk hangs.")] * 3
+        await harness.clock.sleep(200.0)
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert len(answer.pictures) == 1

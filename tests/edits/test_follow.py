@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.clock import Phases
 from gateway.domain.errors import UpstreamUnreachable
-from tests.edits.house import House, buy, refusal, stay
+from tests.edits.harness import EditHarness, complete, error_of, leave_after
 from tests.fake_stores import FakeLedger
 from tests.fakes import Run, a_tenant, an_account, an_upstream
 
@@ -23,59 +23,59 @@ class SlowLedger(FakeLedger):
 
 async def test_left_while_its_task_is_written_down() -> None:
     """A task whose client left before the ledger had it is cancelled, once it has it."""
-    house = House()
-    house.ledger = SlowLedger(house.clock.epoch)
-    house.world.run = Run(pending=60.0)
-    async with house.service() as service:
-        async with service.attend(house.request()):
-            await house.clock.sleep(1.0)
-        await house.clock.sleep(30.0)
+    harness = EditHarness()
+    harness.ledger = SlowLedger(harness.clock.epoch)
+    harness.dashscope.run = Run(pending=60.0)
+    async with harness.service() as service:
+        async with service.attend(harness.request()):
+            await harness.clock.sleep(1.0)
+        await harness.clock.sleep(30.0)
 
         assert len(service._index) == 0
 
-    assert house.world.count("cancel") == 1
-    assert house.world.paid == []
+    assert harness.dashscope.count("cancel") == 1
+    assert harness.dashscope.paid == []
 
 
 async def test_back_before_the_cancel_had_its_turn() -> None:
     """Who comes back while the cancel waits for the account's call rate keeps the task."""
     slow = an_account(polls_per_second=0.2)
-    house = House(a_tenant("acme", an_upstream(account=slow)))
-    house.world.run = Run(pending=60.0, running=10.0)
-    async with house.service() as service:
-        async with service.attend(house.request()) as waiter:
-            await house.clock.sleep(1.0)
+    harness = EditHarness(a_tenant("acme", an_upstream(account=slow)))
+    harness.dashscope.run = Run(pending=60.0, running=10.0)
+    async with harness.service() as service:
+        async with service.attend(harness.request()) as waiter:
+            await harness.clock.sleep(1.0)
         active, account = waiter.active, next(iter(service._accounts.values()))
         await account.call_limiter.acquire()  # somebody else's
         while not active.life.abandoned:
-            await house.clock.sleep(0.01)
+            await harness.clock.sleep(0.01)
         waits = account.call_limiter.seconds_until_free()
-        answer = await buy(service, house.request(retry_count=1))
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert waits > 0.0
-    assert house.world.count("cancel") == 0
+    assert harness.dashscope.count("cancel") == 0
     assert answer.status.task_ids == ("task-1",)
 
 
 async def test_withdrawn_twice() -> None:
     """The second cancel of one task finds it ended, and asks nothing."""
-    house = House()
-    house.world.run = Run(pending=60.0)
-    tenant = house.tenants[0]
-    async with house.service() as service, service.attend(house.request()) as waiter:
-        await house.clock.sleep(1.0)
+    harness = EditHarness()
+    harness.dashscope.run = Run(pending=60.0)
+    tenant = harness.tenants[0]
+    async with harness.service() as service, service.attend(harness.request()) as waiter:
+        await harness.clock.sleep(1.0)
         edit_id = waiter.status.edit_id
         async with asyncio.TaskGroup() as group:
             group.create_task(service.withdraw(tenant, edit_id))
-            await house.clock.sleep(0.05)
+            await harness.clock.sleep(0.05)
             group.create_task(service.withdraw(tenant, edit_id))
         async with service.collect(
-            tenant, edit_id, patience=1.0, phases=Phases(house.clock.now())
+            tenant, edit_id, patience=1.0, phases=Phases(harness.clock.now())
         ) as told:
             status = told.status.stage
 
     assert status == "failed"
-    assert house.world.count("cancel") == 1
+    assert harness.dashscope.count("cancel") == 1
 
 
 _HOUR = 3600.0
@@ -84,37 +84,37 @@ _HOUR = 3600.0
 @pytest.mark.parametrize("pending", [0.0, 0.3 * _HOUR])
 async def test_a_task_that_never_ends(pending: float) -> None:
     """One that is seen to run longer than upstream allows ends, for good, and frees its slot."""
-    house = House()
-    house.world.run = Run(pending=pending, running=20 * _HOUR)
-    async with house.service() as service:
-        waiter = await stay(service, house.request(idempotency_key="k"), 2.0)
-        waiter.active.life.retry_advised(house.clock.now(), 1.0)
-        await house.clock.sleep(pending + 2.9 * _HOUR)
+    harness = EditHarness()
+    harness.dashscope.run = Run(pending=pending, running=20 * _HOUR)
+    async with harness.service() as service:
+        waiter = await leave_after(service, harness.request(idempotency_key="k"), 2.0)
+        waiter.active.life.retry_advised(harness.clock.now(), 1.0)
+        await harness.clock.sleep(pending + 2.9 * _HOUR)
         before = waiter.status.stage
-        await house.clock.sleep(0.3 * _HOUR)
+        await harness.clock.sleep(0.3 * _HOUR)
         account = next(iter(service._accounts.values()))
-        refused = await refusal(buy(service, house.request(idempotency_key="k")))
+        refused = await error_of(complete(service, harness.request(idempotency_key="k")))
         free = account.queue.free
 
     assert before == "running"
     assert (refused.status, refused.code, refused.retry) == (500, "upstream_task_lost", False)
     assert "3 hours" in refused.message
     assert free == 6
-    assert [it[3] for it in house.observer.of("task_ended")] == ["timed_out"]
-    assert house.world.count("submit") == 1
+    assert [it[3] for it in harness.observer.of("task_ended")] == ["timed_out"]
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_looks_that_fail_prove_nothing() -> None:
     """While upstream cannot be asked no task is given up for its age."""
-    house = House()
-    house.world.run = Run(pending=0.0, running=4 * _HOUR)
-    async with house.service() as service:
-        waiter = await stay(service, house.request(), 600.0)
-        house.world.fail("fetch", *[UpstreamUnreachable("No connection.")] * 3000)
-        await house.clock.sleep(3.9 * _HOUR)
+    harness = EditHarness()
+    harness.dashscope.run = Run(pending=0.0, running=4 * _HOUR)
+    async with harness.service() as service:
+        waiter = await leave_after(service, harness.request(), 600.0)
+        harness.dashscope.fail("fetch", *[UpstreamUnreachable("No connection.")] * 3000)
+        await harness.clock.sleep(3.9 * _HOUR)
         status = waiter.status.stage
-        house.world.forgive("fetch")
-        answer = await buy(service, house.request())
+        harness.dashscope.forgive("fetch")
+        answer = await complete(service, harness.request())
 
     assert status == "running"
     assert answer.delivered == 1

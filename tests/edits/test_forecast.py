@@ -7,7 +7,7 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.edits.forecast import expected_wait
 from tests.edits.accounts import FAR, ONE, account_state, tickets_queued
-from tests.edits.house import House, buy, refusal
+from tests.edits.harness import EditHarness, complete, error_of
 from tests.fakes import Run, a_tenant
 
 pytestmark = pytest.mark.anyio
@@ -27,14 +27,14 @@ async def test_the_wait_of_those_in_line() -> None:
 
 async def told(model: str, *, retry_count: int) -> float:
     """Let 20 edits take 10 to 29 s, and one more go on; return what it hears after 12 s."""
-    house = House()
-    async with house.service() as service:
+    harness = EditHarness()
+    async with harness.service() as service:
         for seconds in range(10, 30):
-            house.world.run = Run(0.0, float(seconds))
-            await buy(service, house.request(f"cat {seconds}", model=model))
-        house.world.run = Run(0.0, 25.0)
-        request = house.request("a dog", model=model, patience=12.0, retry_count=retry_count)
-        late: GatewayError = await refusal(buy(service, request))
+            harness.dashscope.run = Run(0.0, float(seconds))
+            await complete(service, harness.request(f"cat {seconds}", model=model))
+        harness.dashscope.run = Run(0.0, 25.0)
+        request = harness.request("a dog", model=model, patience=12.0, retry_count=retry_count)
+        late: GatewayError = await error_of(complete(service, request))
         await asyncio.sleep(60.0)
     return late.retry_after or 0.0
 

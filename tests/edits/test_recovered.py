@@ -9,7 +9,7 @@ from gateway.domain.clock import Phases
 from gateway.domain.errors import KeyReused, NotFound, TaskLost
 from gateway.domain.record import EditState, TaskRecord, TaskState
 from gateway.edits.takeover import OrphanedEditsError
-from tests.edits.house import House, buy, insist, refusal
+from tests.edits.harness import EditHarness, complete, error_of, retry_until_done
 from tests.edits.records import a_record, a_task
 from tests.fakes import Run
 
@@ -18,143 +18,143 @@ pytestmark = pytest.mark.anyio
 
 async def test_recovered_running() -> None:
     """A task that another process submitted is followed, and its retry has the picture."""
-    house = House()
-    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
-    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
-    house.ledger.put(a_record(EditState.OPEN, task))
-    async with house.service() as service:
+    harness = EditHarness()
+    task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(harness, TaskState.ACCEPTED, task_id=task_id)
+    harness.ledger.put(a_record(EditState.OPEN, task))
+    async with harness.service() as service:
         account = next(iter(service._accounts.values()))
-        await house.clock.sleep(1.0)
+        await harness.clock.sleep(1.0)
         free = account.queue.free
-        answer = await buy(service, house.request(retry_count=1))
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert answer.status.edit_id == "edit_1"
     assert answer.status.task_ids == (task_id,)
-    assert house.world.count("submit") == 0
+    assert harness.dashscope.count("submit") == 0
     assert (free, account.queue.free) == (5, 6)
-    assert house.observer.of("recovered") == [("task_followed",)]
+    assert harness.observer.of("recovered") == [("task_followed",)]
 
 
 @pytest.mark.parametrize("comes_after", [0.0, 2.0, 60.0])
 async def test_recovered_submitting_with_a_task(comes_after: float) -> None:
     """An intent that had made a task is resolved: nothing is paid twice."""
-    house = House()
-    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
-    house.world.stranger("another prompt", run=Run(0.0, 5.0))
-    house.ledger.put(a_record(EditState.OPEN, a_task(house, TaskState.SUBMITTING)))
-    async with house.service() as service:
-        await house.clock.sleep(comes_after)
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 20.0))
+    harness.dashscope.stranger("another prompt", run=Run(0.0, 5.0))
+    harness.ledger.put(a_record(EditState.OPEN, a_task(harness, TaskState.SUBMITTING)))
+    async with harness.service() as service:
+        await harness.clock.sleep(comes_after)
+        answer = await complete(service, harness.request())
 
     assert answer.status.task_ids == (task_id,)
-    assert house.world.count("submit") == 0
-    assert house.observer.of("recovered") == [("submit_resolved",)]
+    assert harness.dashscope.count("submit") == 0
+    assert harness.observer.of("recovered") == [("submit_resolved",)]
 
 
 async def test_recovered_submitting_without_a_task() -> None:
     """An intent that made none ends at no cost; a retry that brings the bytes goes on at once."""
-    house = House()
-    house.ledger.put(a_record(EditState.OPEN, a_task(house, TaskState.SUBMITTING)))
-    async with house.service() as service:
-        await house.clock.sleep(2.0)
-        answer = await buy(service, house.request(retry_count=1))
+    harness = EditHarness()
+    harness.ledger.put(a_record(EditState.OPEN, a_task(harness, TaskState.SUBMITTING)))
+    async with harness.service() as service:
+        await harness.clock.sleep(2.0)
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert answer.status.edit_id == "edit_1"
-    assert house.world.count("submit") == 1
-    assert house.observer.of("recovered") == [("submit_void",)]
+    assert harness.dashscope.count("submit") == 1
+    assert harness.observer.of("recovered") == [("submit_void",)]
 
 
 async def test_recovered_submitting_and_nobody_came() -> None:
     """Without the bytes the edit is dropped; a later retry is a new one."""
-    house = House()
-    house.ledger.put(a_record(EditState.OPEN, a_task(house, TaskState.SUBMITTING)))
-    async with house.service() as service:
+    harness = EditHarness()
+    harness.ledger.put(a_record(EditState.OPEN, a_task(harness, TaskState.SUBMITTING)))
+    async with harness.service() as service:
         async with service.collect(
-            house.tenants[0], "edit_1", patience=60.0, phases=Phases(house.clock.now())
+            harness.tenants[0], "edit_1", patience=60.0, phases=Phases(harness.clock.now())
         ) as waiter:
-            refused = await refusal(waiter.answer())
-        dropped = house.ledger.records
-        answer = await insist(
-            service, lambda count: house.request(retry_count=count + 1), house.clock
+            refused = await error_of(waiter.answer())
+        dropped = harness.ledger.records
+        answer = await retry_until_done(
+            service, lambda count: harness.request(retry_count=count + 1), harness.clock
         )
 
     assert isinstance(refused, TaskLost)
     assert refused.retry
     assert dropped == []
     assert answer.status.edit_id != "edit_1"
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_recovered_undelivered() -> None:
     """A picture that was made and not delivered waits for the retry in the next process."""
-    house = House()
-    task_id = house.world.stranger("a red cat", run=Run(0.0, 1.0))
-    await house.clock.sleep(2.0)
-    task = replace(a_task(house, TaskState.ENDED, task_id=task_id), outcome="succeeded")
-    house.ledger.put(a_record(EditState.SUCCEEDED, task))
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 1.0))
+    await harness.clock.sleep(2.0)
+    task = replace(a_task(harness, TaskState.ENDED, task_id=task_id), outcome="succeeded")
+    harness.ledger.put(a_record(EditState.SUCCEEDED, task))
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
     assert answer.status.edit_id == "edit_1"
     assert answer.pictures == (task_id.encode() + b"|a red cat||0",)
-    assert house.ledger.records[0].delivered
+    assert harness.ledger.records[0].delivered
 
 
 async def test_recovered_of_a_tenant_that_is_gone() -> None:
     """Its task is followed to its end, though nobody can come for it."""
-    house = House()
-    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
-    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
-    house.ledger.put(a_record(EditState.OPEN, task, tenant="gone"))
-    async with house.service() as service:
-        await house.clock.sleep(30.0)
+    harness = EditHarness()
+    task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(harness, TaskState.ACCEPTED, task_id=task_id)
+    harness.ledger.put(a_record(EditState.OPEN, task, tenant="gone"))
+    async with harness.service() as service:
+        await harness.clock.sleep(30.0)
         seen = service.snapshot()
         with pytest.raises(NotFound):
             async with service.collect(
-                house.tenants[0], "edit_1", patience=1.0, phases=Phases(house.clock.now())
+                harness.tenants[0], "edit_1", patience=1.0, phases=Phases(harness.clock.now())
             ):
                 raise AssertionError
 
-    assert house.ledger.records[0].state is EditState.SUCCEEDED
+    assert harness.ledger.records[0].state is EditState.SUCCEEDED
     assert [edit.tenant for edit in seen.kept.rows] == ["gone"]
-    assert house.bugs == []
+    assert harness.bugs == []
 
 
 async def test_recovered_of_an_account_that_is_gone() -> None:
     """Nobody could follow its task: the service does not open, and says what to do."""
-    house = House()
+    harness = EditHarness()
     task = TaskRecord(0, 1, "gone", "acct-2", TaskState.ACCEPTED, 0.0, task_id="task-9")
-    house.ledger.put(a_record(EditState.OPEN, task))
+    harness.ledger.put(a_record(EditState.OPEN, task))
 
     with pytest.raises(OrphanedEditsError, match="1 open edit of the account acct-2 in beijing"):
-        async with house.service():
+        async with harness.service():
             raise AssertionError
-    assert house.world.calls == []
+    assert harness.dashscope.calls == []
 
 
 async def test_recovered_without_tasks_of_an_account_that_is_gone() -> None:
     """Where its pictures lie is on the disk, so no key of that account is needed."""
-    house = House()
+    harness = EditHarness()
     task = TaskRecord(0, 1, "gone", "acct-2", TaskState.SUBMITTING, 0.0)
-    house.ledger.put(a_record(EditState.OPEN, task, model="qwen-image-edit-plus"))
-    async with house.service():
-        await house.clock.sleep(1.0)
+    harness.ledger.put(a_record(EditState.OPEN, task, model="qwen-image-edit-plus"))
+    async with harness.service():
+        await harness.clock.sleep(1.0)
 
-    assert house.ledger.records[0].error_code == "submit_uncertain"
+    assert harness.ledger.records[0].error_code == "submit_uncertain"
 
 
 async def test_recovered_in_a_region_that_its_tenant_has_left() -> None:
     """It is told in the region where it was made."""
-    house = House()
-    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
-    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
-    house.ledger.put(a_record(EditState.OPEN, task))
-    house.tenants = (replace(house.tenants[0], region="singapore"),)
-    async with house.service() as service:
-        answer = await buy(service, house.request(retry_count=1))
+    harness = EditHarness()
+    task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(harness, TaskState.ACCEPTED, task_id=task_id)
+    harness.ledger.put(a_record(EditState.OPEN, task))
+    harness.tenants = (replace(harness.tenants[0], region="singapore"),)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert answer.status.region == "beijing"
-    assert house.world.count("submit") == 0
+    assert harness.dashscope.count("submit") == 0
 
 
 @pytest.mark.parametrize(
@@ -168,26 +168,28 @@ async def test_recovered_in_a_region_that_its_tenant_has_left() -> None:
 )
 async def test_an_edit_of_the_version_before(changes: dict[str, Any], formerly: set[str]) -> None:
     """After an upgrade a retry joins what the version before wrote down, and nothing is paid."""
-    house = House()
-    task_id = house.world.stranger("a red cat", run=Run(0.0, 20.0))
-    task = a_task(house, TaskState.ACCEPTED, task_id=task_id)
+    harness = EditHarness()
+    task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 20.0))
+    task = a_task(harness, TaskState.ACCEPTED, task_id=task_id)
     key = changes.get("idempotency_key")
-    house.ledger.put(a_record(EditState.OPEN, task, digest="old", idempotency_key=key))
-    async with house.service() as service:
-        answer = await buy(service, house.request(**changes, earlier_digests=frozenset(formerly)))
+    harness.ledger.put(a_record(EditState.OPEN, task, digest="old", idempotency_key=key))
+    async with harness.service() as service:
+        answer = await complete(
+            service, harness.request(**changes, earlier_digests=frozenset(formerly))
+        )
 
     assert answer.status.task_ids == (task_id,)
-    assert house.world.count("submit") == 0
+    assert harness.dashscope.count("submit") == 0
 
 
 async def test_other_content_under_a_key_of_the_version_before() -> None:
     """After an upgrade, too, a key is refused for another prompt, and for another picture."""
-    house = House()
-    for digest, key, picture in (("old", "1", b"in"), (house.request().digest, "2", b"other")):
-        task = a_task(house, TaskState.ACCEPTED, task_id=house.world.stranger("a red cat"))
+    harness = EditHarness()
+    for digest, key, picture in (("old", "1", b"in"), (harness.request().digest, "2", b"other")):
+        task = a_task(harness, TaskState.ACCEPTED, task_id=harness.dashscope.stranger("a red cat"))
         record = a_record(EditState.OPEN, task, digest=digest, idempotency_key=key)
-        house.ledger.put(replace(record, edit_id=f"edit_{key}"))
-        request = house.request("a cat" if key == "1" else "a red cat", picture=picture)
-        async with house.service() as service:
+        harness.ledger.put(replace(record, edit_id=f"edit_{key}"))
+        request = harness.request("a cat" if key == "1" else "a red cat", picture=picture)
+        async with harness.service() as service:
             with pytest.raises(KeyReused):
-                await buy(service, replace(request, idempotency_key=key))
+                await complete(service, replace(request, idempotency_key=key))

@@ -22,8 +22,8 @@ from gateway.domain.errors import (
 from gateway.domain.task import Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditRequest, EditResult
-from tests.edits.dying import one_life
-from tests.edits.house import House, buy, insist, refusal, whole
+from tests.edits.crashing import run_until_death
+from tests.edits.harness import EditHarness, complete, error_of, picture_bytes, retry_until_done
 from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -33,23 +33,23 @@ NONE_MADE = Submit(CUT, makes=False)
 MADE = Submit(CUT)
 
 
-async def bought(house: House, **changes: Any) -> EditResult:
-    async with house.service() as service:
-        return await buy(service, house.request(**changes))
+async def bought(harness: EditHarness, **changes: Any) -> EditResult:
+    async with harness.service() as service:
+        return await complete(service, harness.request(**changes))
 
 
 async def test_none_made() -> None:
     """When no task shows up, the edit is submitted again once, 5 s after the cut or later."""
-    house = House()
-    house.world.submits.append(NONE_MADE)
+    harness = EditHarness()
+    harness.dashscope.submits.append(NONE_MADE)
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    first, second = (call.at for call in house.world.calls if call.operation == "submit")
+    first, second = (call.at for call in harness.dashscope.calls if call.operation == "submit")
     assert 5.0 <= second - (first + 0.1) < 8.0
-    assert len(house.world.paid) == 1
-    assert answer.status.task_ids == (house.world.paid[0].task_id,)
-    assert not house.observer.of("duplicate_prevented")
+    assert len(harness.dashscope.paid) == 1
+    assert answer.status.task_ids == (harness.dashscope.paid[0].task_id,)
+    assert not harness.observer.of("duplicate_prevented")
 
 
 @pytest.mark.parametrize(
@@ -66,17 +66,17 @@ async def test_none_made() -> None:
 @pytest.mark.parametrize("offset", [0.0, 30.0, -30.0])
 async def test_made_but_answer_lost(submit: Submit, offset: float) -> None:
     """A task whose answer was lost is claimed: one submit, one task, its picture."""
-    house = House()
-    house.world.offset = offset
-    house.world.submits.append(submit)
+    harness = EditHarness()
+    harness.dashscope.offset = offset
+    harness.dashscope.submits.append(submit)
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
     assert answer.pictures == (b"task-1|a red cat|in|0",)
-    assert house.observer.of("duplicate_prevented") == [("ambiguous_found",)]
-    assert house.observer.states == {}
+    assert harness.observer.of("duplicate_prevented") == [("ambiguous_found",)]
+    assert harness.observer.states == {}
 
 
 @pytest.mark.parametrize(
@@ -90,72 +90,72 @@ async def test_made_but_answer_lost(submit: Submit, offset: float) -> None:
 @pytest.mark.parametrize("submit", [MADE, NONE_MADE], ids=["made", "none made"])
 async def test_stranger_in_the_window(submit: Submit, run: Run, prompt: str) -> None:
     """A stranger's task in the window is ruled out, whether ours was made or not."""
-    house = House()
-    house.world.submits.append(submit)
-    stranger = house.world.stranger(prompt, after=0.05, run=run)
+    harness = EditHarness()
+    harness.dashscope.submits.append(submit)
+    stranger = harness.dashscope.stranger(prompt, after=0.05, run=run)
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert len(house.world.paid) == 1
+    assert len(harness.dashscope.paid) == 1
     assert stranger not in answer.status.task_ids
-    assert whole(answer)[0].startswith(house.world.paid[0].task_id.encode())
+    assert picture_bytes(answer)[0].startswith(harness.dashscope.paid[0].task_id.encode())
 
 
 async def test_ours_failed() -> None:
     """A task of ours that FAILED without a known answer is unbilled, so another is submitted."""
-    house = House()
-    house.world.submits.append(Submit(CUT, run=Run(end=TaskStatus.FAILED)))
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(CUT, run=Run(end=TaskStatus.FAILED)))
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
     assert answer.status.task_ids == ("task-2",)
 
 
 async def test_two_of_the_same_prompt_cannot_be_told_apart() -> None:
     """With a stranger's task of our very prompt no picture is given, and nothing is repeated."""
-    house = House()
-    house.world.submits.append(MADE)
-    house.world.stranger("a red cat", after=0.05)
+    harness = EditHarness()
+    harness.dashscope.submits.append(MADE)
+    harness.dashscope.stranger("a red cat", after=0.05)
 
-    refused = await refusal(bought(house))
+    refused = await error_of(bought(harness))
 
     assert isinstance(refused, TaskLost)
     assert not refused.retry
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_a_task_that_hides_its_prompt() -> None:
     """An ended task without its prompt can be anybody's: no picture is given."""
-    house = House()
-    house.world.submits.append(MADE)
-    house.world.silent = True
+    harness = EditHarness()
+    harness.dashscope.submits.append(MADE)
+    harness.dashscope.silent = True
 
-    refused = await refusal(bought(house))
+    refused = await error_of(bought(harness))
 
     assert isinstance(refused, TaskLost)
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 @pytest.mark.parametrize("submits", [(MADE, MADE), (NONE_MADE, MADE), (MADE, NONE_MADE)])
 async def test_equal_prompts(submits: tuple[Submit, ...]) -> None:
     """Two edits of one prompt with dropped answers: no task too many, no picture swapped."""
-    house = House()
-    house.world.submits.extend(submits)
+    harness = EditHarness()
+    harness.dashscope.submits.extend(submits)
     answers: dict[bytes, EditResult] = {}
 
-    async with house.service() as service:
+    async with harness.service() as service:
 
         async def come(source: bytes) -> None:
-            answers[source] = await buy(service, house.request(picture=source))
+            answers[source] = await complete(service, harness.request(picture=source))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(come(b"first"))
             group.create_task(come(b"second"))
 
-    assert len(house.world.paid) == 2
+    assert len(harness.dashscope.paid) == 2
     for source, answer in answers.items():
-        assert whole(answer)[0].split(b"|")[2] == source
+        assert picture_bytes(answer)[0].split(b"|")[2] == source
 
 
 @pytest.mark.parametrize("operation", ["tasks", "fetch"])
@@ -164,76 +164,76 @@ async def test_equal_prompts(submits: tuple[Submit, ...]) -> None:
 )
 async def test_list_refused_for_a_while(operation: str, error: GatewayError) -> None:
     """While nothing can be found out nothing is submitted; later the task is claimed."""
-    house = House()
-    house.world.submits.append(MADE)
-    house.world.fail(operation, *[error] * 20)
+    harness = EditHarness()
+    harness.dashscope.submits.append(MADE)
+    harness.dashscope.fail(operation, *[error] * 20)
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
 
 
 async def test_never_found_out() -> None:
     """A list that is refused for hours ends in a loss that says so, not in a second task."""
-    house = House()
-    house.world.submits.append(MADE)
-    house.world.fail("tasks", *[UpstreamUnreachable("down")] * 20_000)
+    harness = EditHarness()
+    harness.dashscope.submits.append(MADE)
+    harness.dashscope.fail("tasks", *[UpstreamUnreachable("down")] * 20_000)
 
-    refused = await refusal(bought(house, patience=6 * 3600.0))
+    refused = await error_of(bought(harness, patience=6 * 3600.0))
 
     assert isinstance(refused, TaskLost)
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_ledger_refuses_for_a_while() -> None:
     """While the ledger cannot say which tasks are ours none is claimed."""
-    house = House()
-    house.world.submits.append(MADE)
-    house.ledger.faults["find_tasks"] = [LedgerUnavailable("full")] * 3
+    harness = EditHarness()
+    harness.dashscope.submits.append(MADE)
+    harness.ledger.faults["find_tasks"] = [LedgerUnavailable("full")] * 3
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
 
 
 async def test_many_pages() -> None:
     """The task is found though the window holds more tasks than a page."""
-    house = House()
-    house.world.submits.append(Submit(CUT, after=0.5))
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(CUT, after=0.5))
     for number in range(230):
-        house.world.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
+        harness.dashscope.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
 
-    answer = await bought(house, patience=1000.0)
+    answer = await bought(harness, patience=1000.0)
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.pictures == (b"task-231|a red cat|in|0",)
 
 
 async def test_more_pages_than_are_read() -> None:
     """A window with more tasks than a hundred pages tells nothing: no second submit."""
-    house = House()
-    house.world.submits.append(Submit(CUT, after=0.02))
-    house.world.page_limit = 1
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(CUT, after=0.02))
+    harness.dashscope.page_limit = 1
     for number in range(110):
-        house.world.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
+        harness.dashscope.stranger(f"other {number}", after=0.01, run=Run(0.0, 1.0))
 
-    refused = await refusal(bought(house, patience=1000.0))
+    refused = await error_of(bought(harness, patience=1000.0))
 
     assert isinstance(refused, TaskLost)
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_a_task_that_the_list_calls_ended_too_early() -> None:
     """Where list and fetch disagree about an end, the task is looked at again."""
-    house = House()
-    house.world.submits.append(Submit(CUT))
-    house.world.hasty = True
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(CUT))
+    harness.dashscope.hasty = True
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
 
 
@@ -250,14 +250,14 @@ class ShortList(FakeDashScope):
 
 async def test_a_list_that_is_not_whole() -> None:
     """A list with fewer rows than it counts proves nothing: no second task is made."""
-    house = House()
-    house.world = ShortList(house.clock)
-    house.world.submits.append(Submit(CUT))
+    harness = EditHarness()
+    harness.dashscope = ShortList(harness.clock)
+    harness.dashscope.submits.append(Submit(CUT))
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("tasks") > 8
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("tasks") > 8
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
 
 
@@ -285,12 +285,12 @@ class Odd(FakeDashScope):
         return replace(task, orig_prompt=self.told(prompt))
 
 
-def odd_house(**how: Any) -> House:
-    house = House()
-    house.world = world = Odd(house.clock)
+def odd_house(**how: Any) -> EditHarness:
+    harness = EditHarness()
+    harness.dashscope = dashscope = Odd(harness.clock)
     for name, value in how.items():
-        setattr(world, name, value)
-    return house
+        setattr(dashscope, name, value)
+    return harness
 
 
 LONG = "A ﬁne & <b>Foto — naïve “quotes”,\r\n  two  lines, " + "and much more of it, " * 60
@@ -321,20 +321,20 @@ LONG = "A ﬁne & <b>Foto — naïve “quotes”,\r\n  two  lines, " + "and muc
 @pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
 async def test_a_near_miss_is_doubt(how: dict[str, Any], *, dies: bool) -> None:
     """A task that may be ours by another name, time or prompt forbids a second submit."""
-    house = odd_house(**how)
-    house.world.submits.append(Submit(CUT))
+    harness = odd_house(**how)
+    harness.dashscope.submits.append(Submit(CUT))
 
     def request(count: int) -> EditRequest:
-        return house.request(LONG, retry_count=count)
+        return harness.request(LONG, retry_count=count)
 
     if dies:
-        await one_life(house, request, 5)
-    async with house.service() as service:
-        refused = await refusal(insist(service, request, house.clock))
+        await run_until_death(harness, request, 5)
+    async with harness.service() as service:
+        refused = await error_of(retry_until_done(service, request, harness.clock))
 
     assert isinstance(refused, TaskLost)
     assert not refused.retry
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 @pytest.mark.parametrize(
@@ -351,79 +351,79 @@ async def test_a_near_miss_is_doubt(how: dict[str, Any], *, dies: bool) -> None:
 )
 async def test_what_is_surely_anothers(how: dict[str, Any]) -> None:
     """Another's task in the window, running or ended, does not keep ours from being made."""
-    house = odd_house(**how, strangers_only=True)
-    house.world.submits.append(NONE_MADE)
-    house.world.stranger(LONG, after=0.05, run=Run(0.0, 2.0))
+    harness = odd_house(**how, strangers_only=True)
+    harness.dashscope.submits.append(NONE_MADE)
+    harness.dashscope.stranger(LONG, after=0.05, run=Run(0.0, 2.0))
 
-    async with house.service() as service:
-        await buy(service, house.request(LONG))
+    async with harness.service() as service:
+        await complete(service, harness.request(LONG))
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_ours_beside_a_near_miss() -> None:
     """The one task of our prompt, model and window is ours, whatever nearly is."""
-    house = House()
-    house.world.stranger("a red cat", run=Run(0.0, 1.0))
-    await house.clock.sleep(20.0)
-    house.world.submits.append(MADE)
+    harness = EditHarness()
+    harness.dashscope.stranger("a red cat", run=Run(0.0, 1.0))
+    await harness.clock.sleep(20.0)
+    harness.dashscope.submits.append(MADE)
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
     assert answer.status.task_ids == ("task-2",)
 
 
 async def test_what_was_there_before_is_not_ours() -> None:
     """A task that a search has seen is not taken for that of a later submit."""
-    house = House()
-    house.world.submits.extend([MADE, NONE_MADE])
-    house.world.stranger("a red cat", after=0.05)
-    async with house.service() as service:
-        first = await refusal(buy(service, house.request()))
-        await buy(service, house.request(picture=b"second"))
+    harness = EditHarness()
+    harness.dashscope.submits.extend([MADE, NONE_MADE])
+    harness.dashscope.stranger("a red cat", after=0.05)
+    async with harness.service() as service:
+        first = await error_of(complete(service, harness.request()))
+        await complete(service, harness.request(picture=b"second"))
 
     assert isinstance(first, TaskLost)
-    assert house.world.count("submit") == 3
+    assert harness.dashscope.count("submit") == 3
 
 
 async def test_tasks_that_come_later_are_not_waited_for() -> None:
     """On a busy account the search ends: what appears after the quiet is not ours."""
-    house = House()
-    house.world.submits.append(NONE_MADE)
+    harness = EditHarness()
+    harness.dashscope.submits.append(NONE_MADE)
     for number in range(100):
-        house.world.stranger(f"other {number}", after=0.7 * number, run=Run(0.0, 8.0))
-    async with house.service() as service:
-        began = house.clock.now()
-        await buy(service, house.request(patience=1000.0))
+        harness.dashscope.stranger(f"other {number}", after=0.7 * number, run=Run(0.0, 8.0))
+    async with harness.service() as service:
+        began = harness.clock.now()
+        await complete(service, harness.request(patience=1000.0))
 
-    submits = [call.at for call in house.world.calls if call.operation == "submit"]
+    submits = [call.at for call in harness.dashscope.calls if call.operation == "submit"]
     assert submits[1] - began < 30.0
 
 
 async def test_a_shared_account() -> None:
     """Where others use the account, one task of our prompt proves nothing; none proves none."""
     shared = an_account(shared=True)
-    house = House(a_tenant("acme", an_upstream(account=shared)))
-    house.world.submits.extend([MADE, NONE_MADE])
+    harness = EditHarness(a_tenant("acme", an_upstream(account=shared)))
+    harness.dashscope.submits.extend([MADE, NONE_MADE])
 
-    refused = await refusal(bought(house))
-    answer = await bought(house, prompt="another")
+    refused = await error_of(bought(harness))
+    answer = await bought(harness, prompt="another")
 
     assert isinstance(refused, TaskLost)
     assert not refused.retry
     assert answer.delivered == 1
-    assert house.world.count("submit") == 3
+    assert harness.dashscope.count("submit") == 3
 
 
 async def test_a_key_that_is_refused_while_it_looks() -> None:
     """Any key of the account finds the task."""
-    house = House(a_tenant("acme", an_upstream("one"), an_upstream("two")))
-    house.world.submits.append(MADE)
-    house.world.fail("tasks", UpstreamUnavailable("The key is refused."))
+    harness = EditHarness(a_tenant("acme", an_upstream("one"), an_upstream("two")))
+    harness.dashscope.submits.append(MADE)
+    harness.dashscope.fail("tasks", UpstreamUnavailable("The key is refused."))
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    looks = [call.upstream for call in house.world.calls if call.operation == "tasks"]
+    looks = [call.upstream for call in harness.dashscope.calls if call.operation == "tasks"]
     assert looks[:2] == ["one", "two"]
     assert answer.delivered == 1
 
@@ -437,53 +437,53 @@ def blocked(meaning: GatewayError) -> SubmitUncertain:
 
 async def test_a_middlebox_refuses_what_it_passed_on() -> None:
     """A refusal that is not DashScope's is looked up: the task behind it is found."""
-    house = House()
+    harness = EditHarness()
     refused = UpstreamUnavailable("The key is refused.", retry=False)
-    house.world.submits.append(Submit(blocked(refused)))
+    harness.dashscope.submits.append(Submit(blocked(refused)))
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.delivered == 1
 
 
 async def test_a_middlebox_refuses_what_it_kept() -> None:
     """When the list shows that nothing was made, it is refused, not submitted for ever."""
-    house = House()
+    harness = EditHarness()
     refused = UpstreamUnavailable("The key is refused.", retry=False)
-    house.world.submits.extend([Submit(blocked(refused), makes=False)] * 10)
+    harness.dashscope.submits.extend([Submit(blocked(refused), makes=False)] * 10)
 
-    told = await refusal(bought(house))
+    told = await error_of(bought(harness))
 
     assert isinstance(told, UpstreamUnavailable)
-    assert house.world.count("submit") == 1
-    assert house.ledger.records == []
+    assert harness.dashscope.count("submit") == 1
+    assert harness.ledger.records == []
 
 
 async def test_a_middlebox_throttles() -> None:
     """Its 429 is waited for as DashScope's is, once the list shows that nothing was made."""
-    house = House()
-    house.world.submits.append(Submit(blocked(Throttled("slow")), makes=False))
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(blocked(Throttled("slow")), makes=False))
 
-    answer = await bought(house)
+    answer = await bought(harness)
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
     assert answer.delivered == 1
 
 
 async def test_a_submit_that_the_list_has_forgotten() -> None:
     """After 24 hours the list proves nothing any more: what may be paid is not paid again."""
-    house = House()
-    house.world.submits.append(MADE)
+    harness = EditHarness()
+    harness.dashscope.submits.append(MADE)
 
     def request(count: int) -> EditRequest:
-        return house.request(retry_count=count)
+        return harness.request(retry_count=count)
 
-    await one_life(house, request, 7)
-    await house.clock.sleep(25 * 3600.0)
-    house.world.tasks_by_id.clear()
-    async with house.service() as service:
-        refused = await refusal(insist(service, request, house.clock))
+    await run_until_death(harness, request, 7)
+    await harness.clock.sleep(25 * 3600.0)
+    harness.dashscope.tasks_by_id.clear()
+    async with harness.service() as service:
+        refused = await error_of(retry_until_done(service, request, harness.clock))
 
     assert isinstance(refused, TaskLost)
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError, TaskLost
 from gateway.domain.task import TaskStatus
-from tests.edits.house import House, buy, refusal, stay
+from tests.edits.harness import EditHarness, complete, error_of, leave_after
 from tests.fakes import Run, Submit, a_tenant
 
 pytestmark = pytest.mark.anyio
@@ -15,39 +15,39 @@ pytestmark = pytest.mark.anyio
 
 async def test_marked_retry_joins_while_the_first_is_connected() -> None:
     """A retry that says so joins, though the first try's connection seems open."""
-    house = House()
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        first = group.create_task(buy(service, house.request()))
-        await house.clock.sleep(5.0)
-        second = group.create_task(buy(service, house.request(retry_count=1)))
+    harness = EditHarness()
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        first = group.create_task(complete(service, harness.request()))
+        await harness.clock.sleep(5.0)
+        second = group.create_task(complete(service, harness.request(retry_count=1)))
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert first.result().pictures == second.result().pictures
-    assert house.observer.of("duplicate_prevented") == [("retry_joined",)]
+    assert harness.observer.of("duplicate_prevented") == [("retry_joined",)]
 
 
 async def test_unmarked_repeat_is_a_second_edit_while_the_first_is_connected() -> None:
     """Two equal asks of connected clients are two edits with two pictures."""
-    house = House()
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        first = group.create_task(buy(service, house.request()))
-        await house.clock.sleep(1.0)
-        second = group.create_task(buy(service, house.request()))
+    harness = EditHarness()
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        first = group.create_task(complete(service, harness.request()))
+        await harness.clock.sleep(1.0)
+        second = group.create_task(complete(service, harness.request()))
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
     assert first.result().pictures != second.result().pictures
 
 
 async def test_unmarked_repeat_joins_when_nobody_is_connected() -> None:
     """A person who presses the button again gets the edit that they left."""
-    house = House()
-    async with house.service() as service:
-        await stay(service, house.request(), 5.0)
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    async with harness.service() as service:
+        await leave_after(service, harness.request(), 5.0)
+        answer = await complete(service, harness.request())
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
-    assert house.observer.of("duplicate_prevented") == [("in_flight_joined",)]
+    assert harness.observer.of("duplicate_prevented") == [("in_flight_joined",)]
 
 
 @pytest.mark.parametrize(
@@ -62,88 +62,90 @@ async def test_unmarked_repeat_joins_when_nobody_is_connected() -> None:
 )
 async def test_other_content_is_another_edit(changes: dict[str, Any]) -> None:
     """A retry joins only an edit of its own tenant and content."""
-    house = House(a_tenant(), a_tenant("other"))
-    async with house.service() as service:
-        await stay(service, house.request(), 5.0)
-        await buy(service, house.request(retry_count=1, **changes))
+    harness = EditHarness(a_tenant(), a_tenant("other"))
+    async with harness.service() as service:
+        await leave_after(service, harness.request(), 5.0)
+        await complete(service, harness.request(retry_count=1, **changes))
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_delivered_is_not_joined() -> None:
     """Once it was delivered, an equal ask without a mark is a new edit."""
-    house = House()
-    async with house.service() as service:
-        await buy(service, house.request())
-        await buy(service, house.request())
+    harness = EditHarness()
+    async with harness.service() as service:
+        await complete(service, harness.request())
+        await complete(service, harness.request())
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_each_retry_finds_its_own_edit() -> None:
     """Of two equal edits that were left, two retries get one each."""
-    house = House()
-    async with house.service() as service:
+    harness = EditHarness()
+    async with harness.service() as service:
         async with asyncio.TaskGroup() as group:
-            group.create_task(stay(service, house.request(), 5.0))
-            group.create_task(stay(service, house.request(), 5.0))
+            group.create_task(leave_after(service, harness.request(), 5.0))
+            group.create_task(leave_after(service, harness.request(), 5.0))
         async with asyncio.TaskGroup() as group:
-            one = group.create_task(buy(service, house.request(retry_count=1)))
-            two = group.create_task(buy(service, house.request(retry_count=1)))
+            one = group.create_task(complete(service, harness.request(retry_count=1)))
+            two = group.create_task(complete(service, harness.request(retry_count=1)))
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
     assert one.result().status.edit_id != two.result().status.edit_id
 
 
 async def test_ended_while_nobody_was_there() -> None:
     """A picture that came while nobody was connected waits for its client."""
-    house = House()
-    async with house.service() as service:
-        await stay(service, house.request(), 5.0)
-        await house.clock.sleep(3600.0)
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    async with harness.service() as service:
+        await leave_after(service, harness.request(), 5.0)
+        await harness.clock.sleep(3600.0)
+        answer = await complete(service, harness.request())
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert answer.status.task_ids == ("task-1",)
 
 
 async def test_key_joins_replays_and_conflicts() -> None:
     """The same key joins, then replays for 24 h; with other content it is refused."""
-    house = House()
-    async with house.service() as service:
-        await stay(service, house.request(idempotency_key="k"), 5.0)
-        joined = await buy(service, house.request(idempotency_key="k"))
-        await house.clock.sleep(3600.0)
-        replayed = await buy(service, house.request(idempotency_key="k"))
-        refused = await refusal(buy(service, house.request("other", idempotency_key="k")))
+    harness = EditHarness()
+    async with harness.service() as service:
+        await leave_after(service, harness.request(idempotency_key="k"), 5.0)
+        joined = await complete(service, harness.request(idempotency_key="k"))
+        await harness.clock.sleep(3600.0)
+        replayed = await complete(service, harness.request(idempotency_key="k"))
+        refused = await error_of(complete(service, harness.request("other", idempotency_key="k")))
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert not joined.replayed
     assert replayed.replayed
     assert replayed.pictures == joined.pictures
     assert refused.status == 422
     assert refused.code == "idempotency_key_reused"
-    results = [result for (result,) in house.observer.of("idempotency")]
+    results = [result for (result,) in harness.observer.of("idempotency")]
     assert results == ["new", "joined", "replayed", "conflict"]
 
 
 async def test_key_belongs_to_its_tenant() -> None:
     """Another tenant's equal key is another key."""
-    house = House(a_tenant(), a_tenant("other"))
-    async with house.service() as service:
-        await buy(service, house.request(idempotency_key="k"))
-        await buy(service, house.request("other", tenant=a_tenant("other"), idempotency_key="k"))
+    harness = EditHarness(a_tenant(), a_tenant("other"))
+    async with harness.service() as service:
+        await complete(service, harness.request(idempotency_key="k"))
+        await complete(
+            service, harness.request("other", tenant=a_tenant("other"), idempotency_key="k")
+        )
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_failure_that_may_pass_is_not_replayed() -> None:
     """The key of an edit that failed for their reason may be used again."""
-    house = House()
-    house.world.submits.append(Submit(run=Run(end=TaskStatus.FAILED)))
-    async with house.service() as service:
-        refused = await refusal(buy(service, house.request(idempotency_key="k")))
-        answer = await buy(service, house.request(idempotency_key="k"))
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(run=Run(end=TaskStatus.FAILED)))
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request(idempotency_key="k")))
+        answer = await complete(service, harness.request(idempotency_key="k"))
 
     assert refused.code == "upstream_failed"
     assert answer.status.task_ids == ("task-2",)
@@ -152,25 +154,25 @@ async def test_failure_that_may_pass_is_not_replayed() -> None:
 
 async def test_failure_that_stays_is_replayed() -> None:
     """A loss that cannot be told apart stays one: its key never submits again."""
-    house = House()
+    harness = EditHarness()
     lost = Run(end=TaskStatus.CANCELED, fault=TaskLost("Gone for good."))
-    house.world.submits.append(Submit(run=lost))
-    async with house.service() as service:
-        first = await refusal(buy(service, house.request(idempotency_key="k")))
-        second = await refusal(buy(service, house.request(idempotency_key="k")))
+    harness.dashscope.submits.append(Submit(run=lost))
+    async with harness.service() as service:
+        first = await error_of(complete(service, harness.request(idempotency_key="k")))
+        second = await error_of(complete(service, harness.request(idempotency_key="k")))
 
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert (type(first), first.message) == (type(second), second.message)
     assert first.edit_id == second.edit_id
 
 
 async def test_refused_before_a_submit_is_not_kept() -> None:
     """A refusal by DashScope at submit made no task: the same key may try again."""
-    house = House()
-    house.world.submits.append(Submit(GatewayError("no"), makes=False))
-    async with house.service() as service:
-        await refusal(buy(service, house.request(idempotency_key="k")))
-        answer = await buy(service, house.request(idempotency_key="k"))
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(GatewayError("no"), makes=False))
+    async with harness.service() as service:
+        await error_of(complete(service, harness.request(idempotency_key="k")))
+        answer = await complete(service, harness.request(idempotency_key="k"))
 
     assert answer.status.task_ids == ("task-1",)
-    assert len(house.ledger.records) == 1
+    assert len(harness.ledger.records) == 1

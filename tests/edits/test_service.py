@@ -14,7 +14,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
 )
 from gateway.domain.record import EditState, TaskState
-from tests.edits.house import NARROW, House, buy, narrow_house, refusal, stay
+from tests.edits.harness import NARROW, EditHarness, complete, error_of, leave_after, narrow_harness
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -22,34 +22,36 @@ pytestmark = pytest.mark.anyio
 
 async def test_one_edit() -> None:
     """An edit is submitted once, followed, brought home, told of, and its gauges fall back."""
-    house = House()
-    async with house.service() as service:
-        request = house.request()
-        answer = await buy(service, request)
-        spent = request.phases.spent(house.clock.now())
+    harness = EditHarness()
+    async with harness.service() as service:
+        request = harness.request()
+        answer = await complete(service, request)
+        spent = request.phases.spent(harness.clock.now())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
     assert (answer.requested, answer.delivered, answer.replayed) == (1, 1, False)
     assert answer.status.task_ids == ("task-1",)
     assert answer.status.upstream_request_ids == ("req-task-1",)
     assert answer.status.stage == "succeeded"
-    assert house.world.count("submit") == 1
-    assert sum(spent.values()) == pytest.approx(house.clock.now() - 1000.0)
+    assert harness.dashscope.count("submit") == 1
+    assert sum(spent.values()) == pytest.approx(harness.clock.now() - 1000.0)
     assert spent[Phase.UPSTREAM_PENDING] == pytest.approx(1.0)
     assert spent[Phase.UPSTREAM_RUNNING] == pytest.approx(10.0, rel=0.02)
-    assert house.observer.states == {}
-    assert house.observer.in_line == 0
-    assert house.ledger.records[0].state is EditState.SUCCEEDED
-    assert house.ledger.records[0].delivered
-    assert request.digest == house.ledger.records[0].digest
+    assert harness.observer.states == {}
+    assert harness.observer.in_line == 0
+    assert harness.ledger.records[0].state is EditState.SUCCEEDED
+    assert harness.ledger.records[0].delivered
+    assert request.digest == harness.ledger.records[0].digest
 
 
 async def test_bytes_are_released_once() -> None:
     """The bytes are let go as soon as the task exists, and exactly once."""
-    house = House()
+    harness = EditHarness()
     released: list[float] = []
-    async with house.service() as service:
-        await buy(service, house.request(release=lambda: released.append(house.clock.now())))
+    async with harness.service() as service:
+        await complete(
+            service, harness.request(release=lambda: released.append(harness.clock.now()))
+        )
 
     assert len(released) == 1
     assert released[0] - 1000.0 < 1.0
@@ -57,82 +59,84 @@ async def test_bytes_are_released_once() -> None:
 
 async def test_bytes_of_one_that_joins_are_released_at_once() -> None:
     """A retry whose bytes are not needed lets them go when it joins."""
-    house = House()
+    harness = EditHarness()
     released: list[str] = []
-    async with house.service() as service:
-        await stay(service, house.request(release=lambda: released.append("first")), 5.0)
-        await buy(service, house.request(retry_count=1, release=lambda: released.append("second")))
+    async with harness.service() as service:
+        await leave_after(service, harness.request(release=lambda: released.append("first")), 5.0)
+        await complete(
+            service, harness.request(retry_count=1, release=lambda: released.append("second"))
+        )
 
     assert released == ["first", "second"]
 
 
 async def test_promised_is_not_cancelled() -> None:
     """An edit whose client was told 202 is kept, not cancelled."""
-    house = House()
-    house.world.run = Run(pending=60.0)
-    async with house.service() as service:
-        async with service.attend(house.request(promise=True)) as waiter:
-            await house.clock.sleep(1.0)
-        await house.clock.sleep(100.0)
+    harness = EditHarness()
+    harness.dashscope.run = Run(pending=60.0)
+    async with harness.service() as service:
+        async with service.attend(harness.request(promise=True)) as waiter:
+            await harness.clock.sleep(1.0)
+        await harness.clock.sleep(100.0)
 
-    assert house.world.count("cancel") == 0
+    assert harness.dashscope.count("cancel") == 0
     assert waiter.status.stage == "succeeded"
 
 
 async def test_collect_by_id() -> None:
     """A known edit can be looked at and had by its id, also after it was delivered."""
-    house = House()
-    tenant = house.tenants[0]
-    async with house.service() as service:
-        waiter = await stay(service, house.request(), 5.0)
+    harness = EditHarness()
+    tenant = harness.tenants[0]
+    async with harness.service() as service:
+        waiter = await leave_after(service, harness.request(), 5.0)
         edit_id = waiter.status.edit_id
         async with service.collect(
-            tenant, edit_id, patience=60.0, phases=Phases(house.clock.now())
+            tenant, edit_id, patience=60.0, phases=Phases(harness.clock.now())
         ) as running:
             told = running.status
             answer = await running.answer()
             await running.delivered()
             await running.delivered()
         async with service.collect(
-            tenant, edit_id, patience=60.0, phases=Phases(house.clock.now())
+            tenant, edit_id, patience=60.0, phases=Phases(harness.clock.now())
         ) as again:
             second = await again.answer()
 
     assert told.stage == "running"
     assert answer.pictures == second.pictures == (b"task-1|a red cat|in|0",)
-    assert len(house.observer.of("pictures")) == 1
+    assert len(harness.observer.of("pictures")) == 1
 
 
 @pytest.mark.parametrize("delivered", [True, False])
 async def test_another_tenants_edit_is_none(*, delivered: bool) -> None:
     """An id of another tenant is not found, whether its edit runs or was delivered."""
-    house = House(a_tenant(), a_tenant("other"))
-    async with house.service() as service:
+    harness = EditHarness(a_tenant(), a_tenant("other"))
+    async with harness.service() as service:
         if delivered:
-            edit_id = (await buy(service, house.request())).status.edit_id
+            edit_id = (await complete(service, harness.request())).status.edit_id
         else:
-            edit_id = (await stay(service, house.request(), 5.0)).status.edit_id
+            edit_id = (await leave_after(service, harness.request(), 5.0)).status.edit_id
 
         with pytest.raises(NotFound):
-            await service.withdraw(house.tenants[1], edit_id)
+            await service.withdraw(harness.tenants[1], edit_id)
         with pytest.raises(NotFound):
-            await service.withdraw(house.tenants[0], "edit_unknown")
+            await service.withdraw(harness.tenants[0], "edit_unknown")
 
 
 async def test_withdraw_in_line_pending_and_running() -> None:
     """Withdrawing drops what waits, cancels what is pending, lets run what runs."""
-    house = House(a_tenant("acme", an_upstream(account=NARROW)))
-    tenant = house.tenants[0]
-    house.world.submits.append(Submit(run=Run(pending=5.0, running=20.0)))
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        first = group.create_task(refusal(buy(service, house.request("pending"))))
-        waiting = group.create_task(refusal(buy(service, house.request("waiting"))))
-        await house.clock.sleep(1.0)
+    harness = EditHarness(a_tenant("acme", an_upstream(account=NARROW)))
+    tenant = harness.tenants[0]
+    harness.dashscope.submits.append(Submit(run=Run(pending=5.0, running=20.0)))
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        first = group.create_task(error_of(complete(service, harness.request("pending"))))
+        waiting = group.create_task(error_of(complete(service, harness.request("waiting"))))
+        await harness.clock.sleep(1.0)
         by_prompt = {e.edit.prompt: e.edit_id for e in service._index}
         await service.withdraw(tenant, by_prompt["waiting"])
         await service.withdraw(tenant, by_prompt["pending"])
-        running = group.create_task(buy(service, house.request("running")))
-        await house.clock.sleep(5.0)
+        running = group.create_task(complete(service, harness.request("running")))
+        await harness.clock.sleep(5.0)
         edit_id = next(e.edit_id for e in service._index)
         told = await service.withdraw(tenant, edit_id)
 
@@ -140,30 +144,30 @@ async def test_withdraw_in_line_pending_and_running() -> None:
     assert isinstance(waiting.result(), TaskLost)
     assert told.stage == "running"
     assert running.result().delivered == 1
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_withdraw_what_has_ended() -> None:
     """An edit that was delivered stays what it is."""
-    house = House()
-    async with house.service() as service:
-        answer = await buy(service, house.request())
-        told = await service.withdraw(house.tenants[0], answer.status.edit_id)
+    harness = EditHarness()
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
+        told = await service.withdraw(harness.tenants[0], answer.status.edit_id)
 
     assert told.stage == "succeeded"
-    assert house.world.count("cancel") == 0
+    assert harness.dashscope.count("cancel") == 0
 
 
 async def test_draining_takes_nothing_new() -> None:
     """New edits are refused while draining; retries still join."""
-    house = House()
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        first = group.create_task(buy(service, house.request()))
-        await house.clock.sleep(1.0)
+    harness = EditHarness()
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        first = group.create_task(complete(service, harness.request()))
+        await harness.clock.sleep(1.0)
         service.draining = True
-        refused = await refusal(buy(service, house.request("new")))
+        refused = await error_of(complete(service, harness.request("new")))
         busy_before = service.busy
-        joined = await buy(service, house.request(retry_count=1))
+        joined = await complete(service, harness.request(retry_count=1))
 
     assert isinstance(refused, Draining)
     assert refused.retry_after == 2.0
@@ -173,68 +177,70 @@ async def test_draining_takes_nothing_new() -> None:
 
 async def test_turned_away_with_the_way_back() -> None:
     """At the end of the grace each client is sent home; the next process has their edits."""
-    house = narrow_house()
-    async with asyncio.TaskGroup() as group, house.service() as service:
-        running = group.create_task(refusal(buy(service, house.request("running"))))
-        await house.clock.sleep(3.0)
-        waiting = group.create_task(refusal(buy(service, house.request("waiting"))))
-        await house.clock.sleep(1.0)
+    harness = narrow_harness()
+    async with asyncio.TaskGroup() as group, harness.service() as service:
+        running = group.create_task(error_of(complete(service, harness.request("running"))))
+        await harness.clock.sleep(3.0)
+        waiting = group.create_task(error_of(complete(service, harness.request("waiting"))))
+        await harness.clock.sleep(1.0)
         service.draining = True
         service.turn_away()
-        await house.clock.sleep(30.0)
-    async with house.service() as service:
-        answer = await buy(service, house.request("running", retry_count=1))
-        other = await buy(service, house.request("waiting", retry_count=1))
+        await harness.clock.sleep(30.0)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request("running", retry_count=1))
+        other = await complete(service, harness.request("waiting", retry_count=1))
 
     assert isinstance(running.result(), StillRunning)
     assert isinstance(waiting.result(), Draining)
     assert running.result().edit_id == answer.status.edit_id
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
     assert other.delivered == 1
 
 
 async def test_who_was_turned_away_from_the_line_is_not_submitted() -> None:
     """Another process may take up an edit that was sent home unsubmitted: this one must not."""
-    house = narrow_house()
-    house.world.submits.append(Submit(run=Run(0.0, 5.0)))
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        group.create_task(refusal(buy(service, house.request("running"))))
-        await house.clock.sleep(1.0)
-        waiting = group.create_task(refusal(buy(service, house.request("waiting"))))
-        await house.clock.sleep(1.0)
+    harness = narrow_harness()
+    harness.dashscope.submits.append(Submit(run=Run(0.0, 5.0)))
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(error_of(complete(service, harness.request("running"))))
+        await harness.clock.sleep(1.0)
+        waiting = group.create_task(error_of(complete(service, harness.request("waiting"))))
+        await harness.clock.sleep(1.0)
         service.draining = True
         service.turn_away()
-        await house.clock.sleep(60.0)
+        await harness.clock.sleep(60.0)
 
     assert isinstance(waiting.result(), Draining)
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_a_key_that_is_refused_while_its_task_runs() -> None:
     """The task is followed with the other key of its account, and delivered."""
     account = an_account()
-    house = House(a_tenant("acme", an_upstream("one", account), an_upstream("two", account)))
+    harness = EditHarness(
+        a_tenant("acme", an_upstream("one", account), an_upstream("two", account))
+    )
     refused = UpstreamUnavailable("key", upstream_code="InvalidApiKey")
-    house.world.fail("fetch", refused)
+    harness.dashscope.fail("fetch", refused)
 
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
     assert answer.delivered == 1
-    asked = [call.upstream for call in house.world.calls if call.operation == "fetch"]
+    asked = [call.upstream for call in harness.dashscope.calls if call.operation == "fetch"]
     assert asked[0] == "one"
     assert asked[-1] == "two"
 
 
 async def test_closing_waits_for_its_tasks() -> None:
     """What is owed to the ledger is tried once more before the service has closed."""
-    house = House()
-    house.world.run = Run(0.0, 60.0)
-    house.ledger.faults["accept"] = [LedgerUnavailable("full")]
-    async with house.service() as service, service.attend(house.request()):
-        while house.ledger.faults["accept"]:
-            await house.clock.sleep(0.01)
-        before = house.ledger.records[0].tasks[0].state
+    harness = EditHarness()
+    harness.dashscope.run = Run(0.0, 60.0)
+    harness.ledger.faults["accept"] = [LedgerUnavailable("full")]
+    async with harness.service() as service, service.attend(harness.request()):
+        while harness.ledger.faults["accept"]:
+            await harness.clock.sleep(0.01)
+        before = harness.ledger.records[0].tasks[0].state
 
     assert before is TaskState.SUBMITTING
-    assert house.ledger.records[0].tasks[0].state is TaskState.ACCEPTED
+    assert harness.ledger.records[0].tasks[0].state is TaskState.ACCEPTED

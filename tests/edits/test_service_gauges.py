@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.edits.house import House, buy
+from tests.edits.harness import EditHarness, complete
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -12,19 +12,19 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_oldest_wait() -> None:
     """Each region tells how long its oldest edit has been in line; 0 once it is submitted."""
-    house = House(
+    harness = EditHarness(
         a_tenant("acme", an_upstream(account=an_account(running_tasks=1, pending_ahead=0)))
     )
-    house.world.submits.append(Submit(run=Run(0.0, 20.0)))
+    harness.dashscope.submits.append(Submit(run=Run(0.0, 20.0)))
 
-    async with house.service() as service, asyncio.TaskGroup() as group:
+    async with harness.service() as service, asyncio.TaskGroup() as group:
         empty = service.oldest_waits()
-        group.create_task(buy(service, house.request("running")))
-        await house.clock.sleep(1.0)
-        first = group.create_task(buy(service, house.request("first in line")))
-        await house.clock.sleep(3.0)
-        group.create_task(buy(service, house.request("second in line")))
-        await house.clock.sleep(2.0)
+        group.create_task(complete(service, harness.request("running")))
+        await harness.clock.sleep(1.0)
+        first = group.create_task(complete(service, harness.request("first in line")))
+        await harness.clock.sleep(3.0)
+        group.create_task(complete(service, harness.request("second in line")))
+        await harness.clock.sleep(2.0)
         crowded = service.oldest_waits()
         await first
         after_first = service.oldest_waits()
@@ -36,14 +36,14 @@ async def test_the_oldest_wait() -> None:
 
 async def test_what_can_be_had_by_a_retry() -> None:
     """A task counts from its end, if its client has left, until somebody gets its pictures."""
-    house = House()
-    async with house.service() as service:
-        async with service.attend(house.request()):
-            await house.clock.sleep(5.0)
+    harness = EditHarness()
+    async with harness.service() as service:
+        async with service.attend(harness.request()):
+            await harness.clock.sleep(5.0)
             running = service.recoverable, service.oldest_recoverable
-        await house.clock.sleep(30.0)
+        await harness.clock.sleep(30.0)
         left = service.recoverable, service.oldest_recoverable
-        await buy(service, house.request())
+        await complete(service, harness.request())
         served = service.recoverable, service.oldest_recoverable
 
     assert (running, left, served) == ((0, 0.0), (1, 35.0), (0, 0.0))
@@ -51,11 +51,11 @@ async def test_what_can_be_had_by_a_retry() -> None:
 
 async def test_a_running_edit_without_clients_is_not_busy() -> None:
     """A drain waits for connected clients, not for tasks that the next process can follow."""
-    house = House()
-    house.world.run = Run(0.0, 60.0)
-    async with house.service() as service:
-        async with service.attend(house.request()):
-            await house.clock.sleep(1.0)
+    harness = EditHarness()
+    harness.dashscope.run = Run(0.0, 60.0)
+    async with harness.service() as service:
+        async with service.attend(harness.request()):
+            await harness.clock.sleep(1.0)
             connected = service.busy
         left = service.busy
 

@@ -9,8 +9,8 @@ from gateway.domain.errors import SubmitUncertain
 from gateway.domain.task import Accepted, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditRequest
-from tests.edits.dying import one_life
-from tests.edits.house import House, buy, insist
+from tests.edits.crashing import run_until_death
+from tests.edits.harness import EditHarness, complete, retry_until_done
 from tests.fakes import FakeDashScope, Submit
 from tests.warp import WarpClock
 
@@ -77,11 +77,11 @@ class Awake(FakeDashScope):
             self.sleepy.true.slept += self.seconds
 
 
-def house_of(*stopped: str, when: str, seconds: float) -> House:
+def house_of(*stopped: str, when: str, seconds: float) -> EditHarness:
     clock = SleepyClock(TrueClock(), *stopped)
-    house = House(clock=clock)
-    house.world = Awake(clock, when, seconds)
-    return house
+    harness = EditHarness(clock=clock)
+    harness.dashscope = Awake(clock, when, seconds)
+    return harness
 
 
 _STOPPED = [(), ("now",), ("now", "epoch"), ("epoch",)]
@@ -96,14 +96,14 @@ async def test_asleep_in_mid_submit(
     stopped: tuple[str, ...], when: str, seconds: float, after: float
 ) -> None:
     """Whichever clock stood still, the task whose answer was lost is found: one is paid."""
-    house = house_of(*stopped, when=when, seconds=seconds)
-    house.world.submits.append(Submit(CUT, after=after))
-    async with house.service() as service:
-        answer = await buy(service, house.request(patience=20_000.0))
+    harness = house_of(*stopped, when=when, seconds=seconds)
+    harness.dashscope.submits.append(Submit(CUT, after=after))
+    async with harness.service() as service:
+        answer = await complete(service, harness.request(patience=20_000.0))
 
     assert answer.delivered == 1
-    assert len(house.world.paid) == 1
-    assert house.world.count("submit") == 1
+    assert len(harness.dashscope.paid) == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 @pytest.mark.parametrize("stopped", _STOPPED, ids=["none", "now", "now, epoch", "epoch"])
@@ -111,25 +111,25 @@ async def test_asleep_in_mid_submit(
 async def test_asleep_and_killed(stopped: tuple[str, ...], seconds: float) -> None:
     """The same when the process dies before it has its answer."""
     for last in range(3, 10):
-        house = house_of(*stopped, when="after it is made", seconds=seconds)
-        house.world.submits.append(Submit(CUT))
+        harness = house_of(*stopped, when="after it is made", seconds=seconds)
+        harness.dashscope.submits.append(Submit(CUT))
 
-        def request(count: int, house: House = house) -> EditRequest:
-            return house.request(retry_count=count)
+        def request(count: int, harness: EditHarness = harness) -> EditRequest:
+            return harness.request(retry_count=count)
 
-        life, answer = await one_life(house, request, last)
-        async with house.service() as service:
+        life, answer = await run_until_death(harness, request, last)
+        async with harness.service() as service:
             if answer is None:
-                await insist(service, request, house.clock)
+                await retry_until_done(service, request, harness.clock)
 
-        assert len(house.world.paid) == 1, life.where
+        assert len(harness.dashscope.paid) == 1, life.where
 
 
 async def test_quiet_is_counted_in_looks() -> None:
     """A task that appears some seconds after a machine woke up is waited for."""
-    house = house_of(when="between two looks", seconds=60.0)
-    house.world.submits.append(Submit(CUT, after=63.5))
-    async with house.service() as service:
-        await buy(service, house.request())
+    harness = house_of(when="between two looks", seconds=60.0)
+    harness.dashscope.submits.append(Submit(CUT, after=63.5))
+    async with harness.service() as service:
+        await complete(service, harness.request())
 
-    assert len(house.world.paid) == 1
+    assert len(harness.dashscope.paid) == 1

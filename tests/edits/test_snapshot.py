@@ -19,7 +19,7 @@ from gateway.edits.snapshot import (
 )
 from gateway.edits.timeline import Timeline
 from tests.edits.accounts import account_state
-from tests.edits.house import House, buy
+from tests.edits.harness import EditHarness, complete
 from tests.fakes import Run, Submit, a_tenant, an_account, an_ask, an_upstream
 from tests.warp import WarpClock
 
@@ -34,8 +34,8 @@ def phases(edit: EditSummary) -> list[str]:
 
 async def test_nothing_goes_on() -> None:
     """An idle service shows its accounts and tenants, and no edit."""
-    house = House(a_tenant("acme"), a_tenant("studio"))
-    async with house.service() as service:
+    harness = EditHarness(a_tenant("acme"), a_tenant("studio"))
+    async with harness.service() as service:
         seen = service.snapshot()
 
     assert (seen.running.total, seen.waiting.total, seen.kept.total) == (0, 0, 0)
@@ -49,16 +49,16 @@ async def test_nothing_goes_on() -> None:
 async def test_the_way_of_an_edit() -> None:
     """In line, queued upstream, running, ended and left: each state is told with its phases."""
     tenant = a_tenant("acme", an_upstream(account=an_account(running_tasks=1, pending_ahead=0)))
-    house = House(tenant)
-    house.world.run = Run(2.0, 20.0)
-    async with house.service() as service:
+    harness = EditHarness(tenant)
+    harness.dashscope.run = Run(2.0, 20.0)
+    async with harness.service() as service:
         async with (
-            service.attend(house.request("first")),
-            service.attend(house.request("second", n=2)),
+            service.attend(harness.request("first")),
+            service.attend(harness.request("second", n=2)),
         ):
-            await house.clock.sleep(15.0)
+            await harness.clock.sleep(15.0)
             early = service.snapshot()
-        await house.clock.sleep(20.0)
+        await harness.clock.sleep(20.0)
         late = service.snapshot()
 
     (running,), (waiting,) = early.running.rows, early.waiting.rows
@@ -79,8 +79,8 @@ async def test_the_way_of_an_edit() -> None:
 
 async def test_while_it_is_brought_home() -> None:
     """An edit that has ended still runs for those who watch as long as its client waits."""
-    house = House()
-    async with house.service() as service, service.attend(house.request()) as waiter:
+    harness = EditHarness()
+    async with harness.service() as service, service.attend(harness.request()) as waiter:
         await waiter.answer()
         seen = service.snapshot()
 
@@ -90,12 +90,12 @@ async def test_while_it_is_brought_home() -> None:
 
 async def test_a_doubtful_end() -> None:
     """Nobody was told yet that it may have been paid for: an operator sees it."""
-    house = House()
-    house.world.submits.append(Submit(error=SubmitUncertain("cut")))
-    async with house.service() as service:
-        async with service.attend(house.request(model="qwen-image-edit-plus")):
-            await house.clock.sleep(1.0)
-        await house.clock.sleep(60.0)
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(error=SubmitUncertain("cut")))
+    async with harness.service() as service:
+        async with service.attend(harness.request(model="qwen-image-edit-plus")):
+            await harness.clock.sleep(1.0)
+        await harness.clock.sleep(60.0)
         seen = service.snapshot()
 
     assert [edit.stage for edit in seen.kept.rows] == ["doubtful"]
@@ -105,27 +105,27 @@ async def test_a_doubtful_end() -> None:
 async def test_a_key_at_rest() -> None:
     """A refused key tells its reason and until when; afterwards that it is in doubt."""
     tenant = a_tenant("acme", an_upstream("old"), an_upstream("new"))
-    house = House(tenant)
-    house.world.down["old"] = UpstreamUnavailable("no", upstream_code="Arrearage")
-    async with house.service() as service:
-        await buy(service, house.request())
+    harness = EditHarness(tenant)
+    harness.dashscope.down["old"] = UpstreamUnavailable("no", upstream_code="Arrearage")
+    async with harness.service() as service:
+        await complete(service, harness.request())
         resting = service.snapshot().accounts.rows[0].keys
-        await house.clock.sleep(61.0)
+        await harness.clock.sleep(61.0)
         doubted = service.snapshot().accounts.rows[0].keys
 
     assert [(key.name, key.state) for key in resting] == [("old", "rests"), ("new", "works")]
     assert resting[0].reason == "Arrearage"
-    assert resting[0].until > house.clock.now() - 61.0
+    assert resting[0].until > harness.clock.now() - 61.0
     assert doubted[0].state == "doubted"
 
 
 async def test_budgets() -> None:
     """What the last second used, and how far a throttling slowed it."""
-    house = House()
-    house.world.submits.append(Submit(error=Throttled("slow")))
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        group.create_task(buy(service, house.request()))
-        await house.clock.sleep(0.5)
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(error=Throttled("slow")))
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(complete(service, harness.request()))
+        await harness.clock.sleep(0.5)
         (account,) = service.snapshot().accounts.rows
 
     assert account.submits.used == pytest.approx(0.2)
@@ -134,11 +134,11 @@ async def test_budgets() -> None:
 
 async def test_nothing_said_tells_a_secret() -> None:
     """No prompt, key, picture or URL is in a snapshot, whatever it is written as."""
-    house = House()
-    house.world.run = Run(0.0, 30.0)
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        group.create_task(buy(service, house.request(PROMPT, picture=b"canary-picture")))
-        await house.clock.sleep(5.0)
+    harness = EditHarness()
+    harness.dashscope.run = Run(0.0, 30.0)
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(complete(service, harness.request(PROMPT, picture=b"canary-picture")))
+        await harness.clock.sleep(5.0)
         seen = service.snapshot()
 
     said = orjson.dumps(seen).decode() + repr(seen)
@@ -149,12 +149,12 @@ async def test_nothing_said_tells_a_secret() -> None:
 
 async def test_time_alone_changes_nothing() -> None:
     """Two looks between which nothing happened are equal, so the second need not be sent."""
-    house = House()
-    house.world.run = Run(0.0, 300.0)
-    async with house.service() as service, service.attend(house.request()):
-        await house.clock.sleep(5.0)
+    harness = EditHarness()
+    harness.dashscope.run = Run(0.0, 300.0)
+    async with harness.service() as service, service.attend(harness.request()):
+        await harness.clock.sleep(5.0)
         first = service.snapshot()
-        await house.clock.sleep(0.01)
+        await harness.clock.sleep(0.01)
         second = service.snapshot()
 
     assert first == second
@@ -190,10 +190,10 @@ async def test_what_is_known_of_a_task(
     status: str, polls: int, listed: float, runs_since: float, told: list[str]
 ) -> None:
     """Time upstream is split by what the looks saw, and by nothing else."""
-    house = House()
-    house.world.run = Run(0.0, 300.0)
-    async with house.service() as service, service.attend(house.request()) as waiter:
-        await house.clock.sleep(1.0)
+    harness = EditHarness()
+    harness.dashscope.run = Run(0.0, 300.0)
+    async with harness.service() as service, service.attend(harness.request()) as waiter:
+        await harness.clock.sleep(1.0)
         active = waiter.active
         active.timeline = Timeline()
         active.timeline.enter(Phase.SUBMIT, 9.0)

@@ -8,7 +8,7 @@ import pytest
 from gateway.domain.edit import MaskSource, Picture
 from gateway.domain.errors import LedgerUnavailable, SubmitUncertain, UpstreamUnreachable
 from gateway.edits.active_edit import ActiveEdit
-from tests.edits.house import House, buy, refusal
+from tests.edits.harness import EditHarness, complete, error_of
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -48,18 +48,18 @@ class FakeSpool:
         return self.taken[-1]
 
 
-def a_house() -> House:
-    return House(a_tenant("acme", an_upstream("one", NARROW)))
+def a_harness() -> EditHarness:
+    return EditHarness(a_tenant("acme", an_upstream("one", NARROW)))
 
 
 async def test_one_that_waits_is_spooled() -> None:
     """The first has its turn at once and is not touched; the second waits on the disk."""
-    house, spool = a_house(), FakeSpool()
+    harness, spool = a_harness(), FakeSpool()
 
-    async with house.service(spool=spool) as service, asyncio.TaskGroup() as group:
-        first = group.create_task(buy(service, house.request("first")))
-        await house.clock.sleep(1.0)
-        second = group.create_task(buy(service, house.request("second")))
+    async with harness.service(spool=spool) as service, asyncio.TaskGroup() as group:
+        first = group.create_task(complete(service, harness.request("first")))
+        await harness.clock.sleep(1.0)
+        second = group.create_task(complete(service, harness.request("second")))
 
     assert first.result().delivered == second.result().delivered == 1
     (spooled,) = spool.taken
@@ -68,10 +68,10 @@ async def test_one_that_waits_is_spooled() -> None:
 
 async def test_every_part_reads_for_itself() -> None:
     """An edit of several tasks is spooled once, and read for each submit."""
-    house, spool = a_house(), FakeSpool()
+    harness, spool = a_harness(), FakeSpool()
 
-    async with house.service(spool=spool) as service:
-        answer = await buy(service, house.request(n=10))
+    async with harness.service(spool=spool) as service:
+        answer = await complete(service, harness.request(n=10))
 
     assert answer.delivered == 10
     assert sum(spooled.reads for spooled in spool.taken) == 2
@@ -80,44 +80,47 @@ async def test_every_part_reads_for_itself() -> None:
 
 async def test_a_full_disk_changes_nothing() -> None:
     """What the spool does not take stays in memory."""
-    house, spool = a_house(), FakeSpool(full=True)
+    harness, spool = a_harness(), FakeSpool(full=True)
 
-    async with house.service(spool=spool) as service:
-        answer = await buy(service, house.request(n=8))
+    async with harness.service(spool=spool) as service:
+        answer = await complete(service, harness.request(n=8))
 
     assert answer.delivered == 8
 
 
 async def test_pictures_that_do_not_come_back() -> None:
     """The edit is refused before anything was submitted, and nothing of it stays open."""
-    house, spool = a_house(), FakeSpool(broken=True)
+    harness, spool = a_harness(), FakeSpool(broken=True)
 
-    async with house.service(spool=spool) as service, asyncio.TaskGroup() as group:
-        group.create_task(buy(service, house.request("first")))
-        await house.clock.sleep(1.0)
-        refused = await refusal(buy(service, house.request("second")))
+    async with harness.service(spool=spool) as service, asyncio.TaskGroup() as group:
+        group.create_task(complete(service, harness.request("first")))
+        await harness.clock.sleep(1.0)
+        refused = await error_of(complete(service, harness.request("second")))
 
     assert refused.code == "ledger_unavailable"
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert spool.taken[0].closed == 1
 
 
 async def test_it_waits_twice_and_is_spooled_once() -> None:
     """Who waits for another account after the first could not be reached lies on the disk still."""
     other = an_upstream("two", an_account("acct2", running_tasks=1, pending_ahead=0))
-    house, spool = House(a_tenant("acme", an_upstream("one", NARROW), other)), FakeSpool()
-    house.world.submits.extend([Submit(run=Run(0.0, 30.0)), Submit(run=Run(0.0, 60.0))])
+    harness, spool = EditHarness(a_tenant("acme", an_upstream("one", NARROW), other)), FakeSpool()
+    harness.dashscope.submits.extend([Submit(run=Run(0.0, 30.0)), Submit(run=Run(0.0, 60.0))])
 
-    async with house.service(spool=spool) as service, asyncio.TaskGroup() as group:
+    async with harness.service(spool=spool) as service, asyncio.TaskGroup() as group:
         for prompt in ("holds the one", "holds the two"):
-            group.create_task(buy(service, house.request(prompt)))
-            await house.clock.sleep(1.0)
-        house.world.down["one"] = UpstreamUnreachable("No connection.")
-        answer = await buy(service, house.request("waits for both"))
+            group.create_task(complete(service, harness.request(prompt)))
+            await harness.clock.sleep(1.0)
+        harness.dashscope.down["one"] = UpstreamUnreachable("No connection.")
+        answer = await complete(service, harness.request("waits for both"))
 
     (spooled,) = spool.taken
     assert answer.delivered == 1
-    assert [c.upstream for c in house.world.calls if c.operation == "submit"][2:] == ["one", "two"]
+    assert [c.upstream for c in harness.dashscope.calls if c.operation == "submit"][2:] == [
+        "one",
+        "two",
+    ]
     assert (spooled.reads, spooled.closed) == (2, 1)
 
 
@@ -131,7 +134,7 @@ async def test_it_waits_twice_and_is_spooled_once() -> None:
 async def test_what_is_spooled_is_no_memory(mask_source: MaskSource | None, stays: int) -> None:
     """Bytes on the disk leave the budget; original and mask of a masked edit stay in it."""
     kept: list[int] = []
-    request = a_house().request(mask_source=mask_source, keep_only=kept.append)
+    request = a_harness().request(mask_source=mask_source, keep_only=kept.append)
 
     await ActiveEdit.begin("edit_1", request, created=0.0).spool(FakeSpool())
 
@@ -140,8 +143,8 @@ async def test_what_is_spooled_is_no_memory(mask_source: MaskSource | None, stay
 
 async def test_spooled_once() -> None:
     """What is on the disk already is not written again, and is read from there."""
-    house, spool = a_house(), FakeSpool()
-    request = house.request()
+    harness, spool = a_harness(), FakeSpool()
+    request = harness.request()
     active = ActiveEdit.begin("edit_1", request, created=0.0)
 
     await active.spool(spool)
@@ -154,12 +157,12 @@ async def test_spooled_once() -> None:
 
 async def test_one_that_waits_for_an_equal_prompt_is_spooled() -> None:
     """While the answer of an equal prompt's submit is looked for, the next one lies on the disk."""
-    house, spool = House(), FakeSpool()
-    house.world.submits.append(Submit(SubmitUncertain("cut"), makes=False))
-    async with house.service(spool=spool) as service, asyncio.TaskGroup() as group:
-        group.create_task(buy(service, house.request()))
-        await house.clock.sleep(1.0)
-        second = group.create_task(buy(service, house.request(picture=b"second")))
+    harness, spool = EditHarness(), FakeSpool()
+    harness.dashscope.submits.append(Submit(SubmitUncertain("cut"), makes=False))
+    async with harness.service(spool=spool) as service, asyncio.TaskGroup() as group:
+        group.create_task(complete(service, harness.request()))
+        await harness.clock.sleep(1.0)
+        second = group.create_task(complete(service, harness.request(picture=b"second")))
 
     assert second.result().delivered == 1
     (spooled,) = spool.taken
@@ -168,17 +171,17 @@ async def test_one_that_waits_for_an_equal_prompt_is_spooled() -> None:
 
 async def test_promised_while_spooled() -> None:
     """What a 202 keeps takes the place of what the spool held: nothing lies on the disk twice."""
-    house, spool = a_house(), FakeSpool()
+    harness, spool = a_harness(), FakeSpool()
 
-    async with house.service(spool=spool) as service, asyncio.TaskGroup() as group:
-        first = group.create_task(buy(service, house.request("first")))
-        await house.clock.sleep(1.0)
-        second = group.create_task(buy(service, house.request("second")))
-        await house.clock.sleep(1.0)
-        async with service.attend(house.request("second", retry_count=1, promise=True)):
-            kept = list(house.promises.held)
+    async with harness.service(spool=spool) as service, asyncio.TaskGroup() as group:
+        first = group.create_task(complete(service, harness.request("first")))
+        await harness.clock.sleep(1.0)
+        second = group.create_task(complete(service, harness.request("second")))
+        await harness.clock.sleep(1.0)
+        async with service.attend(harness.request("second", retry_count=1, promise=True)):
+            kept = list(harness.promises.held)
         closed = spool.taken[0].closed
 
     assert (len(kept), closed, spool.taken[0].reads) == (1, 1, 1)
     assert first.result().delivered == second.result().delivered == 1
-    assert house.promises.held == {}
+    assert harness.promises.held == {}

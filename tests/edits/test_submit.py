@@ -18,7 +18,7 @@ from gateway.domain.errors import (
     UpstreamUnreachable,
 )
 from gateway.domain.record import EditState
-from tests.edits.house import UNREACHABLE, House, buy, refusal
+from tests.edits.harness import UNREACHABLE, EditHarness, complete, error_of
 from tests.fakes import Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -26,69 +26,69 @@ pytestmark = pytest.mark.anyio
 REFUSED_KEY = UpstreamUnavailable("The key is refused.", upstream_code="InvalidApiKey")
 
 
-def two_keys() -> House:
-    """Return a house with two keys of one account."""
-    return House(a_tenant("acme", an_upstream("one"), an_upstream("two")))
+def two_keys() -> EditHarness:
+    """Return a harness with two keys of one account."""
+    return EditHarness(a_tenant("acme", an_upstream("one"), an_upstream("two")))
 
 
-def two_accounts() -> House:
-    """Return a house with two accounts."""
+def two_accounts() -> EditHarness:
+    """Return a harness with two accounts."""
     second = an_upstream("second", an_account("acct2"))
-    return House(a_tenant("acme", an_upstream("first"), second))
+    return EditHarness(a_tenant("acme", an_upstream("first"), second))
 
 
-def submitted_to(house: House) -> list[str]:
-    return [call.upstream for call in house.world.calls if call.operation == "submit"]
+def submitted_to(harness: EditHarness) -> list[str]:
+    return [call.upstream for call in harness.dashscope.calls if call.operation == "submit"]
 
 
 @pytest.mark.parametrize("make", [two_keys, two_accounts])
 @pytest.mark.parametrize("error", [UNREACHABLE, REFUSED_KEY], ids=["unreachable", "refused"])
-async def test_next_upstream(make: Callable[[], House], error: GatewayError) -> None:
+async def test_next_upstream(make: Callable[[], EditHarness], error: GatewayError) -> None:
     """An upstream that took no task is passed over for the next, and rested for a while."""
-    house = make()
-    first, second = (upstream.name for upstream in house.tenants[0].upstreams)
-    house.world.down[first] = error
-    async with house.service() as service:
-        answer = await buy(service, house.request())
-        await buy(service, house.request("another"))
-        house.world.down.clear()
-        await house.clock.sleep(61.0)
-        await buy(service, house.request("a third"))
+    harness = make()
+    first, second = (upstream.name for upstream in harness.tenants[0].upstreams)
+    harness.dashscope.down[first] = error
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
+        await complete(service, harness.request("another"))
+        harness.dashscope.down.clear()
+        await harness.clock.sleep(61.0)
+        await complete(service, harness.request("a third"))
 
     assert answer.delivered == 1
     refused = error is REFUSED_KEY
     after = [first, second] if not refused else [second]  # 5 s are over, 60 s are not
-    assert submitted_to(house)[: 2 + len(after)] == [first, second, *after]
-    assert submitted_to(house)[-1] == first
-    downs = [args for args in house.observer.of("upstream_key") if not args[2]]
+    assert submitted_to(harness)[: 2 + len(after)] == [first, second, *after]
+    assert submitted_to(harness)[-1] == first
+    downs = [args for args in harness.observer.of("upstream_key") if not args[2]]
     assert downs == ([("beijing", first, False)] if refused else [])
-    assert house.observer.of("upstream_key")[-1] == ("beijing", first, True)
-    assert house.observer.states == {}
+    assert harness.observer.of("upstream_key")[-1] == ("beijing", first, True)
+    assert harness.observer.states == {}
 
 
 @pytest.mark.parametrize("make", [two_keys, two_accounts])
-async def test_no_upstream_left(make: Callable[[], House]) -> None:
+async def test_no_upstream_left(make: Callable[[], EditHarness]) -> None:
     """When none is reachable the client is told so, nothing is open, and a retry may work."""
-    house = make()
-    house.world.down = {u.name: UNREACHABLE for u in house.tenants[0].upstreams}
-    async with house.service() as service:
-        refused = await refusal(buy(service, house.request()))
-        house.world.down.clear()
-        answer = await buy(service, house.request(retry_count=1))
+    harness = make()
+    harness.dashscope.down = {u.name: UNREACHABLE for u in harness.tenants[0].upstreams}
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request()))
+        harness.dashscope.down.clear()
+        answer = await complete(service, harness.request(retry_count=1))
 
     assert isinstance(refused, UpstreamUnreachable)
     assert refused.edit_id
     assert refused.edit_id != answer.status.edit_id
-    assert [record.state for record in house.ledger.records] == [EditState.SUCCEEDED]
-    assert house.observer.in_line == 0
+    assert [record.state for record in harness.ledger.records] == [EditState.SUCCEEDED]
+    assert harness.observer.in_line == 0
 
 
 async def test_a_tenant_without_upstreams() -> None:
     """A tenant that has no upstream is refused, not forgotten."""
     tenant = replace(a_tenant("poor"), upstreams=())
-    house = House(tenant, a_tenant())
-    async with house.service() as service:
-        refused = await refusal(buy(service, house.request(tenant=tenant)))
+    harness = EditHarness(tenant, a_tenant())
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request(tenant=tenant)))
 
     assert isinstance(refused, UpstreamUnavailable)
 
@@ -100,56 +100,56 @@ async def test_a_tenant_without_upstreams() -> None:
 )
 async def test_refused_at_submit(error: GatewayError) -> None:
     """What DashScope refuses is refused, once, and leaves nothing open."""
-    house = two_keys()
-    house.world.submits.append(Submit(error, makes=False))
-    async with house.service() as service:
-        refused = await refusal(buy(service, house.request()))
+    harness = two_keys()
+    harness.dashscope.submits.append(Submit(error, makes=False))
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request()))
 
     assert (type(refused), refused.message) == (type(error), error.message)
-    assert submitted_to(house) == ["one"]
-    assert house.ledger.records == []
-    assert house.observer.states == {}
-    assert [args[2] for args in house.observer.of("task_failed")] == [error]
+    assert submitted_to(harness) == ["one"]
+    assert harness.ledger.records == []
+    assert harness.observer.states == {}
+    assert [args[2] for args in harness.observer.of("task_failed")] == [error]
 
 
 async def test_throttled() -> None:
     """A 429 at submit makes the edit wait and halves the account's rate."""
-    house = House()
-    house.world.submits.extend([Submit(Throttled("slow"), makes=False)] * 5)
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    harness.dashscope.submits.extend([Submit(Throttled("slow"), makes=False)] * 5)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
         account = next(iter(service._accounts.values()))
 
-    at = [call.at for call in house.world.calls if call.operation == "submit"]
+    at = [call.at for call in harness.dashscope.calls if call.operation == "submit"]
     waits = [later - earlier for earlier, later in itertools.pairwise(at)]
     assert answer.status.task_ids == ("task-1",)
     assert len(at) == 6
     assert all(wait >= least for wait, least in zip(waits, (1, 2, 4, 8, 8), strict=True))
     assert account.submit_limiter.factor < 1.0
-    assert house.observer.of("upstream_throttled") == [("beijing", "submit")] * 5
+    assert harness.observer.of("upstream_throttled") == [("beijing", "submit")] * 5
 
 
 async def test_ledger_refuses_later() -> None:
     """Once money is spent the edit goes on though the ledger cannot follow."""
-    house = House()
-    house.ledger.faults |= {
+    harness = EditHarness()
+    harness.ledger.faults |= {
         name: [LedgerUnavailable("full")] for name in ("accept", "end_task", "end_edit", "deliver")
     }
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
         claimed = list(service._runner._with_tasks._resolver._claimed)
 
     assert answer.delivered == 1
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
     assert claimed == []
-    assert len(house.ledger.faults["accept"]) == 0
+    assert len(harness.ledger.faults["accept"]) == 0
 
 
 async def test_no_claim_outlives_its_use() -> None:
     """Once the ledger knows a task nothing else has to remember it."""
-    house = House()
-    async with house.service() as service:
-        await buy(service, house.request(n=10))
+    harness = EditHarness()
+    async with harness.service() as service:
+        await complete(service, harness.request(n=10))
 
         assert not service._runner._with_tasks._resolver._claimed
 
@@ -157,25 +157,25 @@ async def test_no_claim_outlives_its_use() -> None:
 @pytest.mark.parametrize("n", [1, 8])
 async def test_a_bug_in_a_submit_is_an_uncertain_submit(n: int) -> None:
     """A bug between the intent and the task is settled by the list, and ends no other edit."""
-    house = House()
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        other = group.create_task(buy(service, house.request("other")))
-        await house.clock.sleep(1.0)
-        house.world.submits.append(Submit(RuntimeError("bug"), makes=False))
-        answer = await buy(service, house.request(n=n))
+    harness = EditHarness()
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        other = group.create_task(complete(service, harness.request("other")))
+        await harness.clock.sleep(1.0)
+        harness.dashscope.submits.append(Submit(RuntimeError("bug"), makes=False))
+        answer = await complete(service, harness.request(n=n))
 
     assert answer.delivered == n
     assert other.result().delivered == 1
-    assert len(house.world.paid) == 1 + (n + 3) // 4
-    assert len(house.bugs) == 1
+    assert len(harness.dashscope.paid) == 1 + (n + 3) // 4
+    assert len(harness.bugs) == 1
 
 
 async def test_uncertain_part_of_many() -> None:
     """One uncertain part holds up its equals, and no picture is made twice."""
-    house = House()
-    house.world.submits.append(Submit(SubmitUncertain("cut")))
-    async with house.service() as service:
-        answer = await buy(service, house.request(n=8))
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(SubmitUncertain("cut")))
+    async with harness.service() as service:
+        answer = await complete(service, harness.request(n=8))
 
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
     assert len(set(answer.pictures)) == 8

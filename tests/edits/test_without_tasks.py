@@ -15,8 +15,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.record import EditState, TaskState
 from gateway.polling.limiter import RateLimiter
-from tests.edits.house import House, buy, refusal, whole
-from tests.edits.without_tasks import LOST, QWEN, a_house, refused_or_made, request
+from tests.edits.harness import EditHarness, complete, error_of, picture_bytes
+from tests.edits.without_tasks import LOST, QWEN, a_harness, refused_or_made, request
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -24,23 +24,23 @@ pytestmark = pytest.mark.anyio
 
 async def test_one_edit() -> None:
     """It is sent once and nothing is asked afterwards; the wait counts as running."""
-    house = a_house()
-    async with house.service() as service:
-        asked = request(house)
-        answer = await buy(service, asked)
-        spent = asked.phases.spent(house.clock.now())
+    harness = a_harness()
+    async with harness.service() as service:
+        asked = request(harness)
+        answer = await complete(service, asked)
+        spent = asked.phases.spent(harness.clock.now())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
     assert answer.status.task_ids == ("request-task-1",)
-    assert [call.operation for call in house.world.calls] == ["submit", "download"]
+    assert [call.operation for call in harness.dashscope.calls] == ["submit", "download"]
     assert spent[Phase.UPSTREAM_RUNNING] == pytest.approx(15.0, rel=0.01)
-    assert sum(spent.values()) == pytest.approx(house.clock.now() - 1000.0)
-    assert house.observer.of("task_ended") == [
+    assert sum(spent.values()) == pytest.approx(harness.clock.now() - 1000.0)
+    assert harness.observer.of("task_ended") == [
         ("acme", "beijing", QWEN, "succeeded", pytest.approx(15.0, rel=0.01))
     ]
-    assert house.observer.of("polls_spent") == []
-    assert house.observer.states == {}
-    assert (house.ledger.records[0].state, house.ledger.records[0].delivered) == (
+    assert harness.observer.of("polls_spent") == []
+    assert harness.observer.states == {}
+    assert (harness.ledger.records[0].state, harness.ledger.records[0].delivered) == (
         EditState.SUCCEEDED,
         True,
     )
@@ -48,45 +48,47 @@ async def test_one_edit() -> None:
 
 async def test_it_runs_while_its_answer_is_out() -> None:
     """So it is shown, and so it is told to who asks for it by id."""
-    house = a_house()
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        group.create_task(buy(service, request(house)))
-        await house.clock.sleep(5.0)
+    harness = a_harness()
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(complete(service, request(harness)))
+        await harness.clock.sleep(5.0)
 
         (seen,) = service.snapshot().running.rows
         assert (seen.stage, seen.phases[-1][0], seen.polls) == ("running", "upstream_running", 0)
-        assert house.observer.states == {"running": 1}
+        assert harness.observer.states == {"running": 1}
         assert service.busy == 1
 
 
 async def test_equal_prompts_go_side_by_side() -> None:
     """No list is asked for a prompt, so nobody waits for another's answer."""
-    house = a_house()
-    async with house.service() as service:
+    harness = a_harness()
+    async with harness.service() as service:
         first, second = await asyncio.gather(
-            buy(service, request(house)), buy(service, request(house))
+            complete(service, request(harness)), complete(service, request(harness))
         )
 
     assert first.status.edit_id != second.status.edit_id
-    assert len(house.world.paid) == 2
-    assert house.clock.now() - 1000.0 < 20.0
+    assert len(harness.dashscope.paid) == 2
+    assert harness.clock.now() - 1000.0 < 20.0
 
 
 async def test_more_than_one_submit_makes() -> None:
     """Eight pictures are two submits at once, their pictures in order."""
-    house = a_house()
-    async with house.service() as service:
-        answer = await buy(service, request(house, n=8))
+    harness = a_harness()
+    async with harness.service() as service:
+        answer = await complete(service, request(harness, n=8))
 
-    assert [picture[-1:] for picture in whole(answer)] == [b"%d" % i for i in (*range(6), 0, 1)]
-    assert house.clock.now() - 1000.0 < 20.0
+    assert [picture[-1:] for picture in picture_bytes(answer)] == [
+        b"%d" % i for i in (*range(6), 0, 1)
+    ]
+    assert harness.clock.now() - 1000.0 < 20.0
 
 
 async def test_what_it_took_is_learned() -> None:
     """The next client is told how long the line takes."""
-    house = a_house()
-    async with house.service() as service:
-        await buy(service, request(house))
+    harness = a_harness()
+    async with harness.service() as service:
+        await complete(service, request(harness))
         (account,) = service.snapshot().accounts.rows
 
     assert account.typical == pytest.approx(15.0, rel=0.05)
@@ -94,84 +96,86 @@ async def test_what_it_took_is_learned() -> None:
 
 async def test_a_retry_joins() -> None:
     """A client who hung up finds the submit still out, and gets its pictures."""
-    house = a_house()
-    async with house.service() as service:
-        async with service.attend(request(house)):
-            await house.clock.sleep(5.0)
-        await house.clock.sleep(5.0)
+    harness = a_harness()
+    async with harness.service() as service:
+        async with service.attend(request(harness)):
+            await harness.clock.sleep(5.0)
+        await harness.clock.sleep(5.0)
         assert service.busy == 1  # its answer would come to nobody
-        answer = await buy(service, request(house, retry_count=1))
+        answer = await complete(service, request(harness, retry_count=1))
 
-    assert len(house.world.paid) == len(answer.pictures) == 1
-    assert house.world.count("cancel") == 0
+    assert len(harness.dashscope.paid) == len(answer.pictures) == 1
+    assert harness.dashscope.count("cancel") == 0
 
 
 async def test_the_deadline() -> None:
     """It goes on: the client hears when to come again, and then gets the picture."""
-    house = a_house()
-    async with house.service() as service:
-        late = await refusal(buy(service, request(house, patience=5.0)))
-        await house.clock.sleep(late.retry_after or 0.0)
-        answer = await buy(service, request(house, retry_count=1))
+    harness = a_harness()
+    async with harness.service() as service:
+        late = await error_of(complete(service, request(harness, patience=5.0)))
+        await harness.clock.sleep(late.retry_after or 0.0)
+        answer = await complete(service, request(harness, retry_count=1))
 
     assert isinstance(late, StillRunning)
-    assert len(house.world.paid) == len(answer.pictures) == 1
+    assert len(harness.dashscope.paid) == len(answer.pictures) == 1
 
 
 async def test_a_lost_answer_ends_it() -> None:
     """No list knows it, so nothing is asked, nothing sent again, and the error says so."""
-    house = a_house(Submit(LOST))
-    async with house.service() as service:
-        error = await refusal(buy(service, request(house)))
+    harness = a_harness(Submit(LOST))
+    async with harness.service() as service:
+        error = await error_of(complete(service, request(harness)))
 
     assert isinstance(error, SubmitUncertain)
     assert (error.retry, error.upstream_code) == (False, "ReadError")
     assert "may have been made and paid for" in error.message
-    assert [call.operation for call in house.world.calls] == ["submit"]
-    (record,) = house.ledger.records
+    assert [call.operation for call in harness.dashscope.calls] == ["submit"]
+    (record,) = harness.ledger.records
     assert (record.state, record.error_code) == (EditState.FAILED, "submit_uncertain")
     assert record.tasks[0].state is TaskState.SUBMITTING
-    assert house.observer.of("task_failed")[0][2].message == error.message
-    assert house.observer.states == {}
+    assert harness.observer.of("task_failed")[0][2].message == error.message
+    assert harness.observer.states == {}
 
 
 @pytest.mark.parametrize("retry_count", [0, 1])
 async def test_a_client_that_repeats_what_is_final_hears_it_again(retry_count: int) -> None:
     """The AI SDK and a job queue do: it is not paid for a second time by them."""
-    house = a_house(Submit(LOST))
-    async with house.service() as service:
-        errors = [await refusal(buy(service, request(house)))]
+    harness = a_harness(Submit(LOST))
+    async with harness.service() as service:
+        errors = [await error_of(complete(service, request(harness)))]
         for seconds in (2.0, 30.0, 50.0):
-            await house.clock.sleep(seconds)
-            errors.append(await refusal(buy(service, request(house, retry_count=retry_count))))
+            await harness.clock.sleep(seconds)
+            errors.append(
+                await error_of(complete(service, request(harness, retry_count=retry_count)))
+            )
 
     assert [type(error) for error in errors] == [SubmitUncertain] * 4
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_an_equal_edit_later_is_a_new_one() -> None:
     """Who was told and sends it again two minutes later wants it made."""
-    house = a_house(Submit(LOST))
-    async with house.service() as service:
-        await refusal(buy(service, request(house)))
-        await house.clock.sleep(125.0)
-        answer = await buy(service, request(house))
+    harness = a_harness(Submit(LOST))
+    async with harness.service() as service:
+        await error_of(complete(service, request(harness)))
+        await harness.clock.sleep(125.0)
+        answer = await complete(service, request(harness))
 
     assert answer.delivered == 1
-    assert house.world.count("submit") == 2
-    assert house.ledger.records[0].delivered  # told: no process brings it up again
+    assert harness.dashscope.count("submit") == 2
+    assert harness.ledger.records[0].delivered  # told: no process brings it up again
 
 
 async def test_nobody_was_there_to_be_told() -> None:
     """Hours later it is told to who comes first, once."""
-    house = a_house(Submit(LOST))
-    async with house.service() as service:
-        async with service.attend(request(house)):
-            await house.clock.sleep(1.0)
-        await house.clock.sleep(6 * 3600.0)
-        error = await refusal(buy(service, request(house)))
-        await house.clock.sleep(125.0)
-        answer = await buy(service, request(house))
+    harness = a_harness(Submit(LOST))
+    async with harness.service() as service:
+        async with service.attend(request(harness)):
+            await harness.clock.sleep(1.0)
+        await harness.clock.sleep(6 * 3600.0)
+        error = await error_of(complete(service, request(harness)))
+        await harness.clock.sleep(125.0)
+        answer = await complete(service, request(harness))
 
     assert isinstance(error, SubmitUncertain)
     assert answer.delivered == 1
@@ -179,47 +183,47 @@ async def test_nobody_was_there_to_be_told() -> None:
 
 async def test_after_a_day_nobody_hears_of_it() -> None:
     """As of every edit; nothing is counted as a picture that was lost."""
-    house = a_house(Submit(LOST))
-    async with house.service() as service:
-        async with service.attend(request(house)):
-            await house.clock.sleep(1.0)
-        await house.clock.sleep(24 * 3600.0 + 100.0)
-        answer = await buy(service, request(house))
+    harness = a_harness(Submit(LOST))
+    async with harness.service() as service:
+        async with service.attend(request(harness)):
+            await harness.clock.sleep(1.0)
+        await harness.clock.sleep(24 * 3600.0 + 100.0)
+        answer = await complete(service, request(harness))
 
     assert answer.delivered == 1
-    assert house.observer.of("undelivered") == []
+    assert harness.observer.of("undelivered") == []
 
 
 async def test_a_key_hears_it_for_a_day() -> None:
     """The same key means the same edit; a new key makes a new one at once."""
-    house = a_house(Submit(LOST))
-    async with house.service() as service:
-        await refusal(buy(service, request(house, idempotency_key="k1")))
-        await house.clock.sleep(3600.0)
-        again = await refusal(buy(service, request(house, idempotency_key="k1")))
-        answer = await buy(service, request(house, idempotency_key="k2"))
+    harness = a_harness(Submit(LOST))
+    async with harness.service() as service:
+        await error_of(complete(service, request(harness, idempotency_key="k1")))
+        await harness.clock.sleep(3600.0)
+        again = await error_of(complete(service, request(harness, idempotency_key="k1")))
+        answer = await complete(service, request(harness, idempotency_key="k2"))
 
     assert (type(again), again.retry) == (SubmitUncertain, False)
     assert answer.delivered == 1
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_one_of_two_answers_is_lost() -> None:
     """What came is the answer: it is paid for, and not repeated for the sake of the rest."""
-    house = a_house(Submit(), Submit(LOST))
-    async with house.service() as service:
-        answer = await buy(service, request(house, n=8))
+    harness = a_harness(Submit(), Submit(LOST))
+    async with harness.service() as service:
+        answer = await complete(service, request(harness, n=8))
 
     assert (answer.delivered, answer.requested) == (6, 8)
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_one_refused_and_one_lost() -> None:
     """The doubtful part speaks for both."""
     refused = UpstreamUnavailable("no")
-    house = a_house(Submit(refused, makes=False), Submit(LOST))
-    async with house.service() as service:
-        error = await refusal(buy(service, request(house, n=8)))
+    harness = a_harness(Submit(refused, makes=False), Submit(LOST))
+    async with harness.service() as service:
+        error = await error_of(complete(service, request(harness, n=8)))
 
     assert isinstance(error, SubmitUncertain)
     assert not error.retry
@@ -227,57 +231,57 @@ async def test_one_refused_and_one_lost() -> None:
 
 async def test_throttled() -> None:
     """Certainly nothing was made: it waits and is sent again."""
-    house = a_house(Submit(Throttled("slow"), makes=False))
-    async with house.service() as service:
-        answer = await buy(service, request(house))
+    harness = a_harness(Submit(Throttled("slow"), makes=False))
+    async with harness.service() as service:
+        answer = await complete(service, request(harness))
 
-    assert (answer.delivered, house.world.count("submit")) == (1, 2)
-    assert len(house.world.paid) == 1
+    assert (answer.delivered, harness.dashscope.count("submit")) == (1, 2)
+    assert len(harness.dashscope.paid) == 1
 
 
 async def test_a_key_of_the_account_that_is_refused() -> None:
     """The next one is tried: nothing was made."""
-    house = House(a_tenant("acme", an_upstream("one"), an_upstream("two")))
-    house.world.down["one"] = UpstreamUnavailable("no", upstream_code="InvalidApiKey")
-    async with house.service() as service:
-        answer = await buy(service, request(house))
+    harness = EditHarness(a_tenant("acme", an_upstream("one"), an_upstream("two")))
+    harness.dashscope.down["one"] = UpstreamUnavailable("no", upstream_code="InvalidApiKey")
+    async with harness.service() as service:
+        answer = await complete(service, request(harness))
 
     assert answer.delivered == 1
-    assert len(house.world.paid) == 1
+    assert len(harness.dashscope.paid) == 1
 
 
 async def test_a_slot_is_held_while_its_answer_is_out() -> None:
     """An account of one slot makes one picture after the other."""
     narrow = an_account(running_tasks=1, pending_ahead=0)
-    house = House(a_tenant("acme", an_upstream(account=narrow)))
-    house.world.run = Run(0.0, 15.0)
-    async with house.service() as service:
-        await asyncio.gather(*(buy(service, request(house, f"cat {i}")) for i in range(3)))
+    harness = EditHarness(a_tenant("acme", an_upstream(account=narrow)))
+    harness.dashscope.run = Run(0.0, 15.0)
+    async with harness.service() as service:
+        await asyncio.gather(*(complete(service, request(harness, f"cat {i}")) for i in range(3)))
 
-    assert house.clock.now() - 1000.0 >= 45.0
+    assert harness.clock.now() - 1000.0 >= 45.0
 
 
 async def test_a_download_that_fails_at_first() -> None:
     """The same URL is tried again: no task would tell a fresh one."""
-    house = a_house()
-    house.world.fail("download", ResultUnavailable("cut"), ResultUnavailable("cut"))
-    house.result_urls.faults["put"] = [LedgerUnavailable("full")]
-    async with house.service() as service:
-        answer = await buy(service, request(house))
+    harness = a_harness()
+    harness.dashscope.fail("download", ResultUnavailable("cut"), ResultUnavailable("cut"))
+    harness.result_urls.faults["put"] = [LedgerUnavailable("full")]
+    async with harness.service() as service:
+        answer = await complete(service, request(harness))
 
     assert answer.delivered == 1
-    assert set(house.result_urls.calls) == {"put"}
+    assert set(harness.result_urls.calls) == {"put"}
 
 
 async def test_a_bug_after_the_answer() -> None:
     """It is carried on with what was answered; no second submit."""
-    house = a_house()
-    house.ledger.faults["end_task"] = [ValueError("bug")]
-    async with house.service() as service:
-        answer = await buy(service, request(house))
+    harness = a_harness()
+    harness.ledger.faults["end_task"] = [ValueError("bug")]
+    async with harness.service() as service:
+        answer = await complete(service, request(harness))
 
     assert answer.delivered == 1
-    assert house.world.count("submit") == len(house.bugs) == 1
+    assert harness.dashscope.count("submit") == len(harness.bugs) == 1
 
 
 async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,22 +294,22 @@ async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
         await turn(limiter)
 
     monkeypatch.setattr(RateLimiter, "acquire", breaks_once)
-    house = a_house(Submit(run=Run(0.0, 0.5)), Submit(Throttled("slow"), makes=False))
-    async with house.service() as service:
-        answer = await buy(service, request(house, n=8))
+    harness = a_harness(Submit(run=Run(0.0, 0.5)), Submit(Throttled("slow"), makes=False))
+    async with harness.service() as service:
+        answer = await complete(service, request(harness, n=8))
 
-    assert len(house.bugs) == 1
+    assert len(harness.bugs) == 1
     assert answer.delivered == 8
-    assert sum(task.n for task in house.world.paid) == 8
+    assert sum(task.n for task in harness.dashscope.paid) == 8
 
 
 async def test_who_repeats_it_for_ever_is_not_refused_for_ever() -> None:
     """The minute counts from the first telling: one lost answer blocks no canary for a day."""
-    house = a_house(Submit(LOST))
+    harness = a_harness(Submit(LOST))
     told = 0
-    async with house.service() as service:
-        while await refused_or_made(service, request(house)) != "made":
+    async with harness.service() as service:
+        while await refused_or_made(service, request(harness)) != "made":
             told += 1
-            await house.clock.sleep(20.0)
+            await harness.clock.sleep(20.0)
 
     assert 3 <= told <= 7

@@ -11,7 +11,7 @@ from gateway.domain.errors import GatewayError, LedgerUnavailable, TaskLost
 from gateway.domain.task import Accepted, Task
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditResult
-from tests.edits.house import House, buy, refusal, whole
+from tests.edits.harness import EditHarness, complete, error_of, picture_bytes
 from tests.fakes import FakeDashScope
 
 pytestmark = pytest.mark.anyio
@@ -34,11 +34,11 @@ class Confused(FakeDashScope):
         return Accepted("task-1", "req-again")
 
 
-def confused_house(*, makes: bool) -> House:
-    house = House()
-    house.world = world = Confused(house.clock)
-    world.makes = makes
-    return house
+def confused_house(*, makes: bool) -> EditHarness:
+    harness = EditHarness()
+    harness.dashscope = dashscope = Confused(harness.clock)
+    dashscope.makes = makes
+    return harness
 
 
 @pytest.mark.parametrize("prompt", ["a red cat", "a blue dog"])
@@ -46,32 +46,37 @@ def confused_house(*, makes: bool) -> House:
 @pytest.mark.parametrize("accepts", [0, 50], ids=["written", "not written yet"])
 async def test_a_task_that_is_told_twice(prompt: str, pause: float, accepts: int) -> None:
     """The second submit's own task is found by the list; the first one's picture stays its own."""
-    house = confused_house(makes=True)
+    harness = confused_house(makes=True)
     if prompt != "a red cat":  # an equal one would wait for it to be written
-        house.ledger.faults["accept"] = [LedgerUnavailable("full")] * accepts
+        harness.ledger.faults["accept"] = [LedgerUnavailable("full")] * accepts
     got: dict[str, EditResult | GatewayError] = {}
-    async with house.service() as service, asyncio.TaskGroup() as group:
-        group.create_task(_come(service, house, got, "first"))
-        await house.clock.sleep(pause)
-        await _come(service, house, got, "second", prompt)
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        group.create_task(_come(service, harness, got, "first"))
+        await harness.clock.sleep(pause)
+        await _come(service, harness, got, "second", prompt)
 
     first, second = got["first"], got["second"]
     assert isinstance(first, EditResult)
     assert isinstance(second, EditResult)
-    assert [whole(one)[0].split(b"|")[2] for one in (first, second)] == [b"first", b"second"]
-    assert house.world.count("submit") == 2
+    assert [picture_bytes(one)[0].split(b"|")[2] for one in (first, second)] == [
+        b"first",
+        b"second",
+    ]
+    assert harness.dashscope.count("submit") == 2
 
 
 async def test_a_task_that_is_told_twice_and_made_once() -> None:
     """Without a task of its own the second one is lost, and is not submitted again."""
-    house = confused_house(makes=False)
-    async with house.service() as service:
-        await buy(service, house.request(picture=b"first"))
-        refused = await refusal(buy(service, house.request("a blue dog", picture=b"second")))
+    harness = confused_house(makes=False)
+    async with harness.service() as service:
+        await complete(service, harness.request(picture=b"first"))
+        refused = await error_of(
+            complete(service, harness.request("a blue dog", picture=b"second"))
+        )
 
     assert isinstance(refused, TaskLost)
     assert not refused.retry
-    assert house.world.count("submit") == 2
+    assert harness.dashscope.count("submit") == 2
 
 
 class Mixed(FakeDashScope):
@@ -89,25 +94,25 @@ class Mixed(FakeDashScope):
 
 async def test_a_fetch_of_another_prompt_has_failed() -> None:
     """It is asked again; nobody is given what it told."""
-    house = House()
-    house.world = world = Mixed(house.clock)
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    harness.dashscope = dashscope = Mixed(harness.clock)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
-    assert world.wrong == 0
-    assert whole(answer) == (b"task-1|a red cat|in|0",)
+    assert dashscope.wrong == 0
+    assert picture_bytes(answer) == (b"task-1|a red cat|in|0",)
 
 
 async def test_the_same_when_its_picture_is_asked_for_later() -> None:
     """Also in another process, which knows the prompt by its digests alone."""
-    house = House()
-    async with house.service() as service:
-        answer = await buy(service, house.request(idempotency_key="k"))
-    house.world.__class__ = Mixed
-    async with house.service() as service:
-        again = await buy(service, house.request(idempotency_key="k"))
+    harness = EditHarness()
+    async with harness.service() as service:
+        answer = await complete(service, harness.request(idempotency_key="k"))
+    harness.dashscope.__class__ = Mixed
+    async with harness.service() as service:
+        again = await complete(service, harness.request(idempotency_key="k"))
 
-    assert whole(again) == whole(answer)
+    assert picture_bytes(again) == picture_bytes(answer)
 
 
 @pytest.mark.parametrize("told", ["a  RED cat!", "", " "])
@@ -118,29 +123,29 @@ async def test_a_prompt_that_was_tidied_is_ours(told: str) -> None:
         async def fetch(self, upstream: Upstream, task_id: str) -> Task:
             return replace(await super().fetch(upstream, task_id), orig_prompt=told)
 
-    house = House()
-    house.world = Tidy(house.clock)
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    harness.dashscope = Tidy(harness.clock)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
     assert answer.delivered == 1
 
 
 async def _come(
-    service: Any, house: House, got: dict[str, Any], source: str, prompt: str = "a red cat"
+    service: Any, harness: EditHarness, got: dict[str, Any], source: str, prompt: str = "a red cat"
 ) -> None:
     try:
-        got[source] = await buy(service, house.request(prompt, picture=source.encode()))
+        got[source] = await complete(service, harness.request(prompt, picture=source.encode()))
     except GatewayError as error:
         got[source] = error
 
 
 async def test_the_ledger_cannot_say_whose_a_task_is() -> None:
     """While it is away an answer is believed: what it tells is checked when it is written."""
-    house = House()
-    house.ledger.faults["find_tasks"] = [LedgerUnavailable("full")]
-    async with house.service() as service:
-        answer = await buy(service, house.request())
+    harness = EditHarness()
+    harness.ledger.faults["find_tasks"] = [LedgerUnavailable("full")]
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
 
     assert answer.delivered == 1
-    assert house.ledger.faults["find_tasks"] == []
+    assert harness.ledger.faults["find_tasks"] == []

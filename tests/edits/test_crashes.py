@@ -8,8 +8,8 @@ import pytest
 from gateway.domain.errors import SubmitUncertain, Throttled
 from gateway.domain.task import TaskStatus
 from gateway.edits.request import EditRequest, EditResult
-from tests.edits.dying import Life, one_life
-from tests.edits.house import House, insist, whole
+from tests.edits.crashing import MortalProcess, run_until_death
+from tests.edits.harness import EditHarness, picture_bytes, retry_until_done
 from tests.fakes import Run, Submit
 
 pytestmark = pytest.mark.anyio
@@ -38,15 +38,17 @@ WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
 
 
 async def two_lives(
-    house: House, request: Callable[[int], EditRequest], last: int, *, down_for: float
-) -> tuple[Life, EditResult]:
+    harness: EditHarness, request: Callable[[int], EditRequest], last: int, *, down_for: float
+) -> tuple[MortalProcess, EditResult]:
     """Let the process die, start the next one, and let the client's retries come to it."""
-    life, answer = await one_life(house, request, last)
-    await house.clock.sleep(down_for)
-    async with house.service() as service:
+    life, answer = await run_until_death(harness, request, last)
+    await harness.clock.sleep(down_for)
+    async with harness.service() as service:
         if answer is None:
-            answer = await insist(service, lambda count: request(count + 1), house.clock)
-        await house.clock.sleep(300.0)  # whatever is still under way, let it come
+            answer = await retry_until_done(
+                service, lambda count: request(count + 1), harness.clock
+            )
+        await harness.clock.sleep(300.0)  # whatever is still under way, let it come
     return life, answer
 
 
@@ -57,24 +59,24 @@ async def test_dies_anywhere(name: str, down_for: float) -> None:
     changes, submits = WORLDS[name]
     deaths: list[str] = []
     for last in range(1, _MOST):
-        house = House()
-        house.world.submits.extend(submits)
+        harness = EditHarness()
+        harness.dashscope.submits.extend(submits)
 
-        def request(count: int, house: House = house) -> EditRequest:
-            return house.request(**changes, retry_count=count)
+        def request(count: int, harness: EditHarness = harness) -> EditRequest:
+            return harness.request(**changes, retry_count=count)
 
-        life, answer = await two_lives(house, request, last, down_for=down_for)
+        life, answer = await two_lives(harness, request, last, down_for=down_for)
         if not life.where:  # it lived to the end
             break
         deaths.append(life.where)
 
         at = f"{name}, died {life.where} (step {last})"
         n = request(0).edit.n
-        assert not house.bugs, at
-        paid = sum(task.n for task in house.world.paid)
+        assert not harness.bugs, at
+        paid = sum(task.n for task in harness.dashscope.paid)
         assert paid == len(answer.pictures), at
         assert paid == n or (n > 4 and 0 < paid < n), at  # parts not yet submitted may be lost
-        assert all(b"|a red cat|in|" in picture for picture in whole(answer)), at
+        assert all(b"|a red cat|in|" in picture for picture in picture_bytes(answer)), at
         assert len(set(answer.pictures)) == paid, at
 
     assert {"before intend", "before submit", "after fetch", "after end_edit"} <= set(deaths)

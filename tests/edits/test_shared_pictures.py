@@ -10,7 +10,7 @@ from gateway.domain.clock import Phases
 from gateway.domain.edit import OutputOptions
 from gateway.edits.request import EditResult
 from gateway.edits.service import EditService
-from tests.edits.house import House, buy, refusal, whole
+from tests.edits.harness import EditHarness, complete, error_of, picture_bytes
 from tests.edits.masked import masked
 
 pytestmark = pytest.mark.anyio
@@ -47,10 +47,14 @@ class Rooms:
 
 
 async def read(
-    house: House, service: EditService, edit_id: str, stack: AsyncExitStack, patience: float = 60.0
+    harness: EditHarness,
+    service: EditService,
+    edit_id: str,
+    stack: AsyncExitStack,
+    patience: float = 60.0,
 ) -> EditResult:
-    phases = Phases(started=house.clock.now())
-    known = service.collect(house.tenants[0], edit_id, patience=patience, phases=phases)
+    phases = Phases(started=harness.clock.now())
+    known = service.collect(harness.tenants[0], edit_id, patience=patience, phases=phases)
     waiter = await stack.enter_async_context(known)
     return await waiter.answer()
 
@@ -59,59 +63,59 @@ async def read(
 @pytest.mark.parametrize("n", [1, 6])
 async def test_twelve_readers(n: int, mask: bool) -> None:
     """Twelve who read an edit at once share its pictures, its original and its room."""
-    house, rooms = House(), Rooms()
-    async with house.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
-        request = masked(house, n=n) if mask else house.request(n=n, output=WEBP)
-        edit_id = (await buy(service, request)).status.edit_id
-        house.mask_sources.calls.clear()
-        before = house.world.count("download")
+    harness, rooms = EditHarness(), Rooms()
+    async with harness.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
+        request = masked(harness, n=n) if mask else harness.request(n=n, output=WEBP)
+        edit_id = (await complete(service, request)).status.edit_id
+        harness.mask_sources.calls.clear()
+        before = harness.dashscope.count("download")
         async with asyncio.TaskGroup() as group:
-            readers = [group.create_task(read(house, service, edit_id, stack)) for _ in range(12)]
+            readers = [group.create_task(read(harness, service, edit_id, stack)) for _ in range(12)]
         answers = [reader.result() for reader in readers]
-        downloads = house.world.count("download") - before
+        downloads = harness.dashscope.count("download") - before
         held = list(rooms.made[-1].held)
 
     assert downloads == n
-    assert house.mask_sources.calls.count("get") == mask
+    assert harness.mask_sources.calls.count("get") == mask
     assert all(
         a is b for one in answers for a, b in zip(one.pictures, answers[0].pictures, strict=True)
     )
-    assert held[-1] == sum(map(len, whole(answers[0])))
+    assert held[-1] == sum(map(len, picture_bytes(answers[0])))
     assert len(rooms.made) == 2
     assert rooms.made[-1].held[-1] == 0
 
 
 async def test_one_after_another() -> None:
     """What nobody reads any more is not held: the next reader has it made again."""
-    house, rooms = House(), Rooms()
-    async with house.service(room_of=rooms.of) as service:
-        edit_id = (await buy(service, house.request(output=WEBP))).status.edit_id
+    harness, rooms = EditHarness(), Rooms()
+    async with harness.service(room_of=rooms.of) as service:
+        edit_id = (await complete(service, harness.request(output=WEBP))).status.edit_id
         async with AsyncExitStack() as stack:
-            await read(house, service, edit_id, stack)
+            await read(harness, service, edit_id, stack)
 
-    assert house.world.count("download") == 2
+    assert harness.dashscope.count("download") == 2
     assert [room.held[-1] for room in rooms.made] == [0, 0]
 
 
 async def test_no_room() -> None:
     """A client waits for room as long as it waits at all, and then may come again."""
-    house, rooms = House(), Rooms(free=False)
-    async with house.service(room_of=rooms.of) as service:
-        async with service.attend(house.request(output=WEBP, patience=30.0)) as waiter:
-            refused = await refusal(waiter.answer())
+    harness, rooms = EditHarness(), Rooms(free=False)
+    async with harness.service(room_of=rooms.of) as service:
+        async with service.attend(harness.request(output=WEBP, patience=30.0)) as waiter:
+            refused = await error_of(waiter.answer())
         rooms.free = True
-        answer = await buy(service, house.request(output=WEBP, retry_count=1))
+        answer = await complete(service, harness.request(output=WEBP, retry_count=1))
 
     assert (refused.code, refused.retry) == ("result_unavailable", True)
     assert answer.delivered == 1
     assert rooms.made[0].asked > 10
-    assert house.world.count("submit") == 1
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_untouched_pictures_take_no_room() -> None:
     """Pictures that go back as they were made are handed on as they come, and held nowhere."""
-    house, rooms = House(), Rooms()
-    async with house.service(room_of=rooms.of) as service:
-        await buy(service, house.request())
+    harness, rooms = EditHarness(), Rooms()
+    async with harness.service(room_of=rooms.of) as service:
+        await complete(service, harness.request())
 
     assert rooms.made == []

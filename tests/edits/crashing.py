@@ -11,17 +11,17 @@ from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.ports import DashScope, Ledger, ResultUrls
-from gateway.edits.request import EditRequest, EditResult, Incoming
-from tests.edits.house import House
+from gateway.edits.request import EditRequest, EditResult, IncomingPicture
+from tests.edits.harness import EditHarness
 
 T = TypeVar("T")
 
 
-class Life:
+class MortalProcess:
     """
     Ends at the *last* step, counted from 1; every call is two steps, before and after.
 
-    What was called before the end goes on in the world, but its answer reaches nobody.
+    What was called before the end goes on upstream, but its answer reaches nobody.
     """
 
     def __init__(self, last: int) -> None:
@@ -59,10 +59,10 @@ class Life:
 
 
 class MortalDashScope:
-    """Calls of one life to a world that outlives it."""
+    """Calls of one process to a DashScope that outlives it."""
 
-    def __init__(self, world: DashScope, life: Life) -> None:
-        self._world = world
+    def __init__(self, dashscope: DashScope, life: MortalProcess) -> None:
+        self._world = dashscope
         self._life = life
 
     async def upload(
@@ -102,7 +102,7 @@ class MortalDashScope:
     def clock_offset(self, region: str) -> float:
         return self._world.clock_offset(region)
 
-    async def open(self, upstream: Upstream, url: str) -> bytes | Incoming:
+    async def open(self, upstream: Upstream, url: str) -> bytes | IncomingPicture:
         return await self.download(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
@@ -110,9 +110,9 @@ class MortalDashScope:
 
 
 class MortalLedger:
-    """Writes of one life to a ledger that outlives it."""
+    """Writes of one process to a ledger that outlives it."""
 
-    def __init__(self, ledger: Ledger, life: Life) -> None:
+    def __init__(self, ledger: Ledger, life: MortalProcess) -> None:
         self._ledger = ledger
         self._life = life
 
@@ -160,7 +160,7 @@ class MortalLedger:
 class MortalResultUrls:
     """Writes of one life to result URLs that outlive it."""
 
-    def __init__(self, result_urls: ResultUrls, life: Life) -> None:
+    def __init__(self, result_urls: ResultUrls, life: MortalProcess) -> None:
         self._result_urls = result_urls
         self._life = life
 
@@ -177,18 +177,18 @@ class MortalResultUrls:
         return await self._result_urls.list_ids()
 
 
-async def one_life(
-    house: House,
+async def run_until_death(
+    harness: EditHarness,
     request: Callable[[int], EditRequest],
     last: int,
     refused: type[GatewayError] = UpstreamFailed,
-) -> tuple[Life, EditResult | None]:
+) -> tuple[MortalProcess, EditResult | None]:
     """Let a client come, who may be *refused* so, to a process that dies at step *last*."""
-    life = Life(last)
-    service = house.service(
-        dashscope=MortalDashScope(house.world, life),
-        ledger=MortalLedger(house.ledger, life),
-        result_urls=MortalResultUrls(house.result_urls, life),
+    life = MortalProcess(last)
+    service = harness.service(
+        dashscope=MortalDashScope(harness.dashscope, life),
+        ledger=MortalLedger(harness.ledger, life),
+        result_urls=MortalResultUrls(harness.result_urls, life),
     )
     answer: list[EditResult] = []
 

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.domain.errors import SubmitUncertain, Throttled
 from gateway.edits.request import EditRequest, EditResult
-from tests.edits.dying import one_life
-from tests.edits.house import House, insist, whole
+from tests.edits.crashing import run_until_death
+from tests.edits.harness import EditHarness, picture_bytes, retry_until_done
 from tests.fakes import Run, Submit
 
 pytestmark = pytest.mark.anyio
@@ -28,52 +28,54 @@ WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
 }
 
 
-def a_house(submits: tuple[Submit, ...]) -> House:
-    house = House()
-    house.world.run = Run(0.0, 15.0)
-    house.world.submits.extend(submits)
-    return house
+def a_harness(submits: tuple[Submit, ...]) -> EditHarness:
+    harness = EditHarness()
+    harness.dashscope.run = Run(0.0, 15.0)
+    harness.dashscope.submits.extend(submits)
+    return harness
 
 
 async def last_life(
-    house: House, request: Callable[[], EditRequest]
+    harness: EditHarness, request: Callable[[], EditRequest]
 ) -> EditResult | SubmitUncertain:
     """Let the client's retries come to a process that lives."""
-    async with house.service() as service:
+    async with harness.service() as service:
         try:
-            return await insist(service, lambda _: request(), house.clock)
+            return await retry_until_done(service, lambda _: request(), harness.clock)
         except SubmitUncertain as error:
             return error
         finally:
-            await house.clock.sleep(300.0)  # whatever is still under way, let it come
+            await harness.clock.sleep(300.0)  # whatever is still under way, let it come
 
 
-async def lives(house: House, deaths: tuple[int, ...], changes: dict[str, Any]) -> list[str]:
+async def lives(
+    harness: EditHarness, deaths: tuple[int, ...], changes: dict[str, Any]
+) -> list[str]:
     """Let one process after the other die; return where, and check what the client got."""
     tries = iter(range(100))
 
     def request() -> EditRequest:
-        return house.request(**changes, model=_QWEN, retry_count=next(tries))
+        return harness.request(**changes, model=_QWEN, retry_count=next(tries))
 
     where: list[str] = []
     end: EditResult | SubmitUncertain | None = None
     for last in deaths:
-        life, end = await one_life(house, lambda _: request(), last, SubmitUncertain)
+        life, end = await run_until_death(harness, lambda _: request(), last, SubmitUncertain)
         where.append(life.where)
         if end is not None:
             break
-        await house.clock.sleep(0.5)
-    end = end or await last_life(house, request)
+        await harness.clock.sleep(0.5)
+    end = end or await last_life(harness, request)
 
     at = f"died {where} (steps {deaths})"
-    n, paid = changes.get("n", 1), sum(task.n for task in house.world.paid)
-    assert not house.bugs, at
+    n, paid = changes.get("n", 1), sum(task.n for task in harness.dashscope.paid)
+    assert not harness.bugs, at
     assert paid <= n, at
     if isinstance(end, SubmitUncertain):
         assert not end.retry, at
-        assert any(task.intended_at for edit in house.ledger.records for task in edit.tasks), at
+        assert any(task.intended_at for edit in harness.ledger.records for task in edit.tasks), at
     else:
-        assert all(b"|a red cat|in|" in picture for picture in whole(end)), at
+        assert all(b"|a red cat|in|" in picture for picture in picture_bytes(end)), at
         assert len(set(end.pictures)) == end.delivered <= paid, at
     return where
 
@@ -84,7 +86,7 @@ async def test_dies_anywhere(name: str) -> None:
     changes, submits = WORLDS[name]
     deaths: set[str] = set()
     for last in range(1, _MOST):
-        (where,) = await lives(a_house(submits), (last,), changes)
+        (where,) = await lives(a_harness(submits), (last,), changes)
         if not where:  # it lived to the end
             break
         deaths.add(where)
@@ -99,24 +101,24 @@ async def test_dies_twice(name: str) -> None:
     changes, submits = WORLDS[name]
     for first in range(1, 30):
         for second in range(1, 12):
-            await lives(a_house(submits), (first, second), changes)
+            await lives(a_harness(submits), (first, second), changes)
 
 
-def _asks(house: House) -> Callable[[int], EditRequest]:
-    return lambda count: house.request(model=_QWEN, retry_count=count)
+def _asks(harness: EditHarness) -> Callable[[int], EditRequest]:
+    return lambda count: harness.request(model=_QWEN, retry_count=count)
 
 
 @pytest.mark.parametrize("died", ["after submit", "before result URLs", "after result URLs"])
 async def test_what_the_receipt_is_for(died: str) -> None:
     """Dead before it is written, the picture is lost and told so; dead after it, it is had."""
     for last in range(1, _MOST):
-        house = a_house(())
-        life, _ = await one_life(house, _asks(house), last, SubmitUncertain)
+        harness = a_harness(())
+        life, _ = await run_until_death(harness, _asks(harness), last, SubmitUncertain)
         if life.where == died:
             break
 
-    end = await last_life(house, partial(house.request, model=_QWEN, retry_count=1))
+    end = await last_life(harness, partial(harness.request, model=_QWEN, retry_count=1))
 
     assert life.where == died
     assert isinstance(end, EditResult) == (died == "after result URLs")
-    assert len(house.world.paid) == 1
+    assert len(harness.dashscope.paid) == 1

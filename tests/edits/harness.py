@@ -1,4 +1,4 @@
-"""A service with everything around it, and clients who come to it."""
+"""A service with fakes of all that it needs, and clients that use it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,15 +36,15 @@ CUT = SubmitUncertain("The connection was cut.")
 NARROW = an_account(running_tasks=1, pending_ahead=0)
 
 
-class House:
-    """One world, one ledger; desks, that is processes, come and go in it."""
+class EditHarness:
+    """One DashScope and one ledger; services, that is processes, come and go."""
 
     def __init__(
         self, *tenants: Tenant, running_limit: int = 0, clock: WarpClock | None = None
     ) -> None:
         self.clock = clock or WarpClock()
         self.tenants = tenants or (a_tenant(),)
-        self.world = FakeDashScope(self.clock, running_limit=running_limit)
+        self.dashscope = FakeDashScope(self.clock, running_limit=running_limit)
         self.ledger = FakeLedger(self.clock.now)
         self.mask_sources = FakeMaskSources()
         self.result_urls = FakeResultUrls()
@@ -52,8 +52,8 @@ class House:
         self.finisher = FakeFinisher()
         self.observer = RecordingObserver()
         self.bugs: list[BaseException] = []
-        self.told: list[tuple[str, dict[str, str | float]]] = []
-        """Of the operator."""
+        self.warnings: list[tuple[str, dict[str, str | float]]] = []
+        """For the operator."""
 
     def service(
         self,
@@ -69,7 +69,7 @@ class House:
         return EditService(
             tenants=self.tenants,
             ports=Ports(
-                dashscope=dashscope or self.world,
+                dashscope=dashscope or self.dashscope,
                 ledger=ledger or self.ledger,
                 result_urls=result_urls or self.result_urls,
                 promises=promises or self.promises,
@@ -86,14 +86,14 @@ class House:
         )
 
     def _tell(self, event: str, /, **said: str | float) -> None:
-        self.told.append((event, said))
+        self.warnings.append((event, said))
 
     def request(self, prompt: str = "a red cat", **changes: Any) -> EditRequest:
         changes.setdefault("tenant", self.tenants[0])
         return an_ask(self.clock, prompt=prompt, **changes)
 
 
-async def buy(service: EditService, request: EditRequest) -> EditResult:
+async def complete(service: EditService, request: EditRequest) -> EditResult:
     """Come, wait, take the answer and say so."""
     async with service.attend(request) as waiter:
         answer = await waiter.answer()
@@ -101,13 +101,13 @@ async def buy(service: EditService, request: EditRequest) -> EditResult:
         return answer
 
 
-async def insist(
+async def retry_until_done(
     service: EditService, request: Callable[[int], EditRequest], clock: WarpClock, *, tries: int = 6
 ) -> EditResult:
     """Buy as an SDK does: again, marked, for as long as the refusal says that it may help."""
     for count in range(tries):
         try:
-            return await buy(service, request(count))
+            return await complete(service, request(count))
         except GatewayError as refused:
             if not refused.retry or count == tries - 1:
                 raise
@@ -115,7 +115,7 @@ async def insist(
     raise AssertionError
 
 
-async def refusal(work: Awaitable[object]) -> GatewayError:
+async def error_of(work: Awaitable[object]) -> GatewayError:
     """Return the refusal that *work* ends with."""
     try:
         result = await work
@@ -124,29 +124,31 @@ async def refusal(work: Awaitable[object]) -> GatewayError:
     raise AssertionError(f"not refused: {result}")
 
 
-def whole(answer: EditResult) -> tuple[bytes, ...]:
-    """Return the pictures of an answer; the fake world's are never still on their way."""
+def picture_bytes(answer: EditResult) -> tuple[bytes, ...]:
+    """Return the pictures of an answer; those of the fake are never still being read."""
     pictures = tuple(picture for picture in answer.pictures if isinstance(picture, bytes))
     assert len(pictures) == len(answer.pictures)
     return pictures
 
 
-def narrow_house() -> House:
-    """Return a house whose account runs one task at a time."""
-    return House(a_tenant("acme", an_upstream(account=NARROW)))
+def narrow_harness() -> EditHarness:
+    """Return a harness whose account runs one task at a time."""
+    return EditHarness(a_tenant("acme", an_upstream(account=NARROW)))
 
 
 @asynccontextmanager
-async def busy(house: House, service: EditService, seconds: float = 60.0) -> AsyncIterator[None]:
+async def slot_taken(
+    harness: EditHarness, service: EditService, seconds: float = 60.0
+) -> AsyncIterator[None]:
     """Let another edit hold the only slot for so long."""
-    house.world.submits.append(Submit(run=Run(0.0, seconds)))
+    harness.dashscope.submits.append(Submit(run=Run(0.0, seconds)))
     async with asyncio.TaskGroup() as group:
-        group.create_task(buy(service, house.request("the busy one")))
-        await house.clock.sleep(0.5)
+        group.create_task(complete(service, harness.request("the busy one")))
+        await harness.clock.sleep(0.5)
         yield
 
 
-async def stay(service: EditService, request: EditRequest, seconds: float) -> Waiter:
+async def leave_after(service: EditService, request: EditRequest, seconds: float) -> Waiter:
     """Come, stay for so long, and hang up."""
     async with service.attend(request) as waiter:
         await asyncio.sleep(seconds)
