@@ -29,10 +29,7 @@ async def test_a_short_edit_beside_a_crowd_of_gets_and_cancels() -> None:
         edit_id = (await complete(service, harness.request("delivered"))).status.edit_id
         harness.dashscope.run = Run(0.0, 2.0)
         async with asyncio.TaskGroup() as group:
-            gets = [
-                group.create_task(collect(harness, service, busy, edit_id))
-                for _ in range(300)
-            ]
+            gets = [group.create_task(collect(harness, service, busy, edit_id)) for _ in range(300)]
             await harness.clock.sleep(0.1)
             began = harness.clock.now()
             await complete(service, harness.request("short", tenant=other))
@@ -52,10 +49,7 @@ async def test_gets_are_fair_among_tenants() -> None:
         of_busy = (await complete(service, harness.request("one"))).status.edit_id
         of_other = (await complete(service, harness.request("two", tenant=other))).status.edit_id
         async with asyncio.TaskGroup() as group:
-            gets = [
-                group.create_task(collect(harness, service, busy, of_busy))
-                for _ in range(300)
-            ]
+            gets = [group.create_task(collect(harness, service, busy, of_busy)) for _ in range(300)]
             await harness.clock.sleep(0.1)
             began = harness.clock.now()
             await collect(harness, service, other, of_other)
@@ -74,10 +68,7 @@ async def test_a_doubtful_submit_beside_a_crowd_of_gets() -> None:
     async with harness.service() as service:
         edit_id = (await complete(service, harness.request("delivered"))).status.edit_id
         async with asyncio.TaskGroup() as group:
-            gets = [
-                group.create_task(collect(harness, service, busy, edit_id))
-                for _ in range(300)
-            ]
+            gets = [group.create_task(collect(harness, service, busy, edit_id)) for _ in range(300)]
             await harness.clock.sleep(0.1)
             began = harness.clock.now()
             harness.dashscope.submits.append(Submit(CUT))
