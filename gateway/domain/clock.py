@@ -1,4 +1,4 @@
-"""Time, as something a test can hold in its hand."""
+"""Clocks, which tests replace, and the stopwatch of an edit's phases."""
 
 import asyncio
 import time
@@ -14,7 +14,8 @@ class Clock(Protocol):
     """
     Seconds: *now* of a monotonic clock, *epoch* since 1970 by the machine's calendar.
 
-    *now* goes on while the machine sleeps, where the system has such a clock; *sleep* does not.
+    *now* advances while the machine is suspended, if the system has such a clock; *sleep* does
+    not.
     """
 
     def now(self) -> float: ...
@@ -24,10 +25,10 @@ class Clock(Protocol):
 
 def clock_that_counts_sleep(names: Sequence[str]) -> Callable[[], float]:
     """
-    Return the first of these clocks of the system that there is.
+    Return the first of these system clocks that exists.
 
-    Linux' CLOCK_MONOTONIC stands still while the machine sleeps, and with it what we knew of
-    when a submit began; CLOCK_BOOTTIME does not. macOS has only the other one, which counts.
+    Linux' CLOCK_MONOTONIC stops while the machine is suspended, so that the age of a submit
+    would be wrong; CLOCK_BOOTTIME does not. macOS has CLOCK_MONOTONIC only, which counts it.
     """
     for name in names:
         number = getattr(time, name, None)
@@ -42,7 +43,7 @@ _monotonic = clock_that_counts_sleep(("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"))
 
 
 class SystemClock:
-    """The machine's own time; made once, in the app, and handed down."""
+    """The machine's clock; created once, in the app, and passed down."""
 
     def now(self) -> float:
         return _monotonic()
@@ -70,7 +71,7 @@ class Phase(StrEnum):
 @dataclass(slots=True)
 class Phases:
     """
-    A stopwatch that is always in one phase, so that the phases add up to the whole.
+    A stopwatch that is always in one phase, so that the phases add up to the total.
 
     Times are seconds of one monotonic clock.
     """
@@ -90,7 +91,7 @@ class Phases:
         self._since = now
 
     def move(self, source: Phase, target: Phase, seconds: float) -> None:
-        """Say that *seconds* of *source* belonged to *target*: upstream's clock told us later."""
+        """Move *seconds* from *source* to *target*, when upstream's times become known."""
         moved = min(max(0.0, seconds), self._spent.get(source, 0.0))
         self._spent[source] = self._spent.get(source, 0.0) - moved
         self._spent[target] = self._spent.get(target, 0.0) + moved

@@ -1,4 +1,4 @@
-"""The nouns of what a client asks for."""
+"""An edit as a client requests it: pictures, options, parts."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,7 +21,7 @@ class Size:
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Picture:
     """
-    One input picture: either bytes, which travel inline, or a URL, which goes on unread.
+    One input picture: its bytes, or a URL, which is passed on unread.
 
     Exactly one of *content* and *url* is set.
     """
@@ -43,7 +43,7 @@ class ResponseFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """How the pictures go back: all that is done to DashScope's PNGs, and in which shape."""
+    """How the pictures are returned: format, size and shape."""
 
     response_format: ResponseFormat = ResponseFormat.B64_JSON
     output_format: str = "png"
@@ -52,38 +52,36 @@ class OutputOptions:
     """OpenAI's ``output_compression``, the quality from 0 to 100; None for png and its default."""
     scale_to: Size | None = None
     """
-    What was asked for: DashScope may make another size, or is asked for one. ``None``: as it
-    comes.
+    The requested size, where DashScope may make another; ``None``: as DashScope makes it.
     """
     composite: bool = False
     """Whether a mask keeps parts of the original; see MaskSource."""
     stream: bool = False
-    """As server-sent events. Of one request: a retry that joins may want it otherwise."""
+    """As server-sent events. Of the request, not the edit: a retry that joins may differ."""
 
     @property
     def passes_through(self) -> bool:
-        """Whether DashScope's bytes go back untouched, if they are a PNG of the right size."""
+        """Whether DashScope's bytes are returned unchanged, if they are a PNG of the right size."""
         return self.output_format == "png" and not self.composite
 
 
 @dataclass(frozen=True, slots=True)
 class MaskSource:
-    """What a masked edit needs again when its pictures have come: the bytes as they were sent."""
+    """What compositing a masked edit needs: the bytes as the client sent them."""
 
     original: bytes = field(repr=False)
-    """The edit's first picture, before anything was done to it."""
+    """The first picture, unchanged."""
     mask: bytes = field(repr=False)
-    """Fully transparent where the edit shows; its size is the original's."""
+    """Fully transparent where the result is used; as large as the original."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """
-    One validated request without its pictures, whose bytes live shorter than it does.
+    One validated request without its pictures, whose bytes are dropped earlier.
 
-    One that never had pictures is a generation: it goes the same way.
-
-    ``None`` means: not asked for, left out upstream.
+    A generation is an edit without pictures. ``None`` means that the client left it out; it
+    is then left out upstream as well.
     """
 
     model: str
@@ -92,7 +90,7 @@ class Edit:
     n: int = 1
     negative_prompt: str | None = field(default=None, repr=False)
     size: Size | None = None
-    """What DashScope is asked to make."""
+    """The size that DashScope is asked for."""
     seed: int | None = None
     watermark: bool | None = None
     prompt_extend: bool | None = None
@@ -100,19 +98,19 @@ class Edit:
     model_asked: str = ""
     """The model as the client named it; empty where none was named."""
     ignored: tuple[str, ...] = ()
-    """Fields that were accepted without effect, for ``x-wan-ignored-params``."""
+    """Fields without effect, for ``x-wan-ignored-params``."""
     adjusted: tuple[str, ...] = ()
     """What is done to its pictures, ``1:rotated``, ``size:768x768->512x512``."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The client's own words; none where they are not known any more, after a restart."""
+        """The client's prompts; empty after a restart, since they are not stored (D11)."""
         return tuple(filter(None, (self.prompt, self.negative_prompt)))
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The share of an edit that one task makes."""
+    """The pictures of an edit that one task makes."""
 
     index: int
     n: int
@@ -123,13 +121,13 @@ _OF_WANS = 4  # dashscope.md 1.3: parameters.n
 
 
 def most_of_a_task(model: str) -> int:
-    """Return how many pictures a task of *model* makes at most; one that is gone made Wan's 4."""
+    """Return how many pictures a task of *model* makes at most; 4 for one that was removed."""
     entry = MODELS.get(model)
     return _OF_WANS if entry is None else entry.most_made
 
 
 def parts_of(edit: Edit) -> tuple[Part, ...]:
-    """Share *edit* out among tasks, in order; seeds go on where the last task's end."""
+    """Split *edit* into tasks, in order; their seeds are consecutive."""
     most = most_of_a_task(edit.model)
     counts = [most] * (edit.n // most)
     if edit.n % most:

@@ -1,5 +1,5 @@
 """
-Every way a request can end badly, as the client sees it.
+Every error of a request, as the client sees it.
 
 GatewayError                 status  type                         code                      retry
 ├── UnknownKey                  401  invalid_request_error        invalid_api_key           no
@@ -30,7 +30,7 @@ GatewayError                 status  type                         code          
     └── LedgerConflict          500  server_error                 internal_error            no
 
 (1) or the code that the instance names. (2) yes after a CANCELED task: it cost nothing.
-(3) no for a model without tasks: nobody can find out. (4) no once it can never be had.
+(3) no for a model without tasks, whose submits cannot be looked up. (4) no if it is lost for good.
 No error has status 502 or 504 (D15).
 """
 
@@ -82,19 +82,19 @@ class GatewayError(Exception):
         self.upstream_code = upstream_code
         self.upstream_request_id = upstream_request_id
         self.upstream_message: str | None = None
-        """DashScope's own sentence where *message* hides it: for the log and the operator."""
+        """DashScope's own text if *message* hides it; for the log and the operator."""
         self.upstream_text = ""
-        """Upstream's own words, as they stand in the message."""
+        """Upstream's own text, as it is part of the message."""
         self.edit_id: str | None = None
-        """The edit that this refusal belongs to; set where the edit is known."""
+        """The edit that this error belongs to, if it is known."""
 
     @property
     def maybe_billed(self) -> bool:
-        """Whether pictures may have been paid for that nobody can get: never repeated unasked."""
+        """Whether pictures may have been billed and are lost; never retried unasked (D94)."""
         return isinstance(self, MAYBE_BILLED) and not self.retry
 
     def without_traceback(self) -> Self:
-        """Return an equal one that knows no frame which it came through: they hold pictures."""
+        """Return a copy without a traceback, whose frames would keep pictures in memory."""
         return copy(self)
 
 
@@ -105,7 +105,7 @@ class UnknownKey(GatewayError):
 
 
 class Forbidden(GatewayError):
-    """An operators' page, asked for from where it is not shown."""
+    """A page for operators, requested from an address that may not see it."""
 
     status = 403
     type = "invalid_request_error"
@@ -140,7 +140,7 @@ class RequestTooLarge(InvalidRequest):
 
 
 class UnsupportedCoding(InvalidRequest):
-    """The body is compressed in a way that is not read here."""
+    """The body has a content coding that is not supported."""
 
     status = 415
     code = "unsupported_content_encoding"
@@ -159,7 +159,7 @@ class NotFound(InvalidRequest):
 
 
 class Gone(InvalidRequest):
-    """OpenAI has taken it out of its API."""
+    """OpenAI has removed it from its API."""
 
     status = 410
     code = "gone"
@@ -187,7 +187,7 @@ class RateLimited(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """Our bytes in flight are over the budget; nothing was submitted."""
+    """The memory budget is used up; nothing was submitted."""
 
     status = 503
     type = "service_unavailable_error"
@@ -203,14 +203,14 @@ class Draining(GatewayError):
 
 
 class UpstreamUnavailable(GatewayError):
-    """The upstream key is refused, in arrears or out of quota: the operator's to fix."""
+    """The upstream key is refused, in arrears or out of quota: the operator has to act."""
 
     status = 503
     code = "upstream_unavailable"
 
 
 class UpstreamUnreachable(GatewayError):
-    """No connection was made: the upstream saw no byte, so another may be tried."""
+    """There was no connection, and no byte was sent: another upstream may be tried."""
 
     status = 503
     code = "upstream_unreachable"
@@ -232,11 +232,11 @@ class SubmitUncertain(GatewayError):
     code = "submit_uncertain"
     retry = True
     refusal: GatewayError | None = None
-    """What the answer means once it is certain that no task was made; ``None``: submit again."""
+    """The error if it turns out that no task was made; ``None``: submit again."""
 
 
 class StillRunning(GatewayError):
-    """The deadline came before the task's end; the retry joins."""
+    """The deadline came before the task ended; a retry joins the edit."""
 
     status = 503
     code = "still_running"
@@ -244,7 +244,7 @@ class StillRunning(GatewayError):
 
 
 class ResultUnavailable(GatewayError):
-    """The picture exists but cannot be downloaded; the retry joins."""
+    """The picture exists but cannot be downloaded; a retry joins the edit."""
 
     status = 503
     code = "result_unavailable"
@@ -252,7 +252,7 @@ class ResultUnavailable(GatewayError):
 
 
 class UpstreamFailed(GatewayError):
-    """The task failed for a reason of theirs: unbilled, so a retry may make a new one."""
+    """The task failed at the upstream and was not billed: a retry makes a new one."""
 
     status = 500
     code = "upstream_failed"
@@ -267,25 +267,25 @@ class TaskLost(GatewayError):
 
 
 MAYBE_BILLED = (SubmitUncertain, ResultUnavailable, TaskLost)
-"""Without a retry these leave it open whether something was paid; see GatewayError.doubtful."""
+"""Without a retry these may have been billed; see GatewayError.maybe_billed."""
 
 
 class InternalError(GatewayError):
-    """A bug of ours; the client sees the request id and nothing else."""
+    """A bug in the gateway; the client sees nothing but the request id."""
 
 
 class LedgerConflict(InternalError):
-    """The ledger knows better: the edit has ended, or the task is another's. Never repeated."""
+    """The ledger disagrees: the edit has ended, or the task is another edit's. Never retried."""
 
 
 class Throttled(RateLimited):
-    """DashScope throttles the account (HTTP 429): the edit waits, it does not fail."""
+    """DashScope throttles the account (HTTP 429): the edit waits and does not fail."""
 
 
 def rebuild_error(
     kind: str | None, code: str | None, message: str | None, *, retry: bool
 ) -> GatewayError:
-    """Rebuild an error that the ledger kept: *kind* is the name of its class."""
+    """Rebuild an error from the ledger; *kind* is the name of its class."""
     classes = {cls.__name__: cls for cls in _below(GatewayError)}
     cls = classes.get(kind or "", InternalError)
     return cls(message or "The edit failed.", code=code, retry=retry)
@@ -310,7 +310,7 @@ ERROR_TYPES = (
 )
 
 _BY_CLASS: tuple[tuple[type[GatewayError], str], ...] = (
-    # A class stands before the one that it is made from.
+    # A class is listed before its base class.
     (ContentRefused, "content_policy"),
     (InvalidImage, "invalid_image"),
     (InvalidRequest, "invalid_parameter"),
@@ -332,7 +332,7 @@ _UNAVAILABLE: tuple[tuple[str, str], ...] = (
     ("postpaidbilloverdue", "quota"),
     ("prepaidbilloverdue", "quota"),
     ("throttling", "quota"),
-    # The endpoint knows not what we ask for: the usual sign of a key beside its region.
+    # The endpoint does not know the model or path: mostly a key of another region.
     ("invalidparameter", "region_mismatch"),
     ("model.notexist", "region_mismatch"),
     ("modelnot", "region_mismatch"),

@@ -1,4 +1,4 @@
-"""The table of models: what each does, where, and within which limits. A new one is a line."""
+"""The table of models: operation, path and limits of each. A new model is a new line."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class Operation(StrEnum):
-    """What a client may ask of a model; each has a path of OpenAI's."""
+    """What a model does; each operation has a path of OpenAI's."""
 
     EDIT = "edit"
     """Pictures and a prompt, ``/v1/images/edits``."""
@@ -37,7 +37,7 @@ class Inputs:
     """Pixels, as all sides."""
     longest_side: int = 5000
     most_bytes: int = 10_000_000
-    """Their pages say 10 MB and not which; this is under both readings."""
+    """Alibaba's pages say 10 MB without saying which; this is below both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Sizes:
     longest_side: int = 5120
     """Of wan2.5 and 2.6 the pixels and the ratio leave no side longer than this."""
     step: int = 1
-    """Of both sides: a size between two steps is made at one of them, and not told."""
+    """Of both sides: DashScope rounds a size between two steps without saying so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,17 @@ class Model:
     inputs: Inputs
     sizes: Sizes
     most_prompt: int = 2000
-    """Characters; DashScope would cut the rest in silence."""
+    """Characters; DashScope truncates the rest silently."""
     most_negative: int = 500
     most_made: int = 4
-    """Pictures of one task; an edit that asks for more gets several."""
+    """Pictures of one task; an edit with more of them has several tasks."""
 
     @property
     def has_tasks(self) -> bool:
         """
-        Whether a submit makes a task, which can be looked for and asked after.
+        Whether a submit makes a task, which can be listed and fetched.
 
-        Without one the answer to the submit is all there is: docs/models.md.
+        Without one, the response to the submit is all there is (D87, docs/models.md).
         """
         return self.family is not Family.SYNCHRONOUS
 
@@ -129,10 +129,10 @@ _KIND = re.compile(r"[a-z]+2[a-z]+")
 
 def may_name(name: str, model: str) -> bool:
     """
-    Say whether *name*, of a task, may mean *model*: its alias, a dated snapshot of it.
+    Return whether *name*, of a task, may mean *model*: an alias or a dated snapshot of it.
 
-    It surely does not if it is another model of the table, or of another maker's line, version
-    or kind (``i2i``, ``t2v``).
+    It does not if it is another model of the table, or of another product line, version or
+    kind (``i2i``, ``t2v``).
     """
     name = name.casefold()
     model = model.casefold()
@@ -152,11 +152,11 @@ def may_name(name: str, model: str) -> bool:
 DEFAULTS: Mapping[Operation, str] = MappingProxyType(
     {Operation.EDIT: "wan2.5-i2i-preview", Operation.GENERATE: "wan2.5-t2i-preview"}
 )
-"""What a request without a model gets, unless the config says otherwise."""
+"""The model of a request without one, unless the config says otherwise."""
 
 
 def models_that(operation: Operation) -> tuple[str, ...]:
-    """Return the names of the models that do what is asked."""
+    """Return the names of the models with this *operation*."""
     return tuple(model.name for model in MODELS.values() if model.operation is operation)
 
 
@@ -170,15 +170,15 @@ def is_openai_model(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What is done at one of OpenAI's paths, and by which models."""
+    """The models of one of OpenAI's paths."""
 
     operation: Operation
     models: Mapping[str, str]
-    """Every name that a client may send there, and DashScope's name for it."""
+    """Each name that a client may send there, and DashScope's name for it."""
     default: str
-    """One of those names, where none was sent."""
+    """The one of these names that is used if none was sent."""
     elsewhere: Collection[str] = ()
-    """Names that the other path takes."""
+    """Names of the other path."""
 
     def model_of(self, name: str) -> str | None:
         """Return DashScope's name for *name*; a new name of OpenAI's means the default."""

@@ -1,4 +1,4 @@
-"""A client's own words inside what upstream says, which nobody needs and no disk shall keep."""
+"""Removes a client's prompt from upstream's error texts, so that it reaches no log or ledger."""
 
 import html
 import re
@@ -11,7 +11,7 @@ from gateway.domain.errors import GatewayError
 QUOTED = "[prompt]"
 WITHHELD = "[withheld]"
 _SHORTEST = 16
-_SHORTEST_WIDE = 6  # letters in a row that are no accident; of Chinese fewer
+_SHORTEST_WIDE = 6  # letters in a row that are not a coincidence; fewer in Chinese
 _WIDE = "\u2e80"  # from here on a letter is a word or a syllable
 # How a text may be spelt in another: as JSON, HTML or in a URL escape it.
 _SPELT = re.compile(
@@ -25,12 +25,12 @@ _Letter = tuple[str, int, int]
 
 def redact_prompt(error: GatewayError, texts: Collection[str]) -> None:
     """
-    Take from *error* what upstream quotes of a client's *texts*, also in pieces.
+    Remove from *error* what upstream quotes of the client's *texts*, also in pieces.
 
     Args:
         error: Changed in place.
-        texts: Prompts; empty where they are not known any more, and all that upstream said
-            is withheld.
+        texts: Prompts; if they are no longer known, empty, and all of upstream's text is
+            withheld.
     """
     if error.upstream_text:
         cleaned = _cleaned(error.upstream_text, texts)

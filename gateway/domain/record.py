@@ -79,7 +79,7 @@ class EditRecord:
     """Somebody was told 202: it is submitted by whatever process comes next, if need be."""
     error_code: str | None = None
     error_message: str | None = None
-    """Of a FAILED edit, as it was told."""
+    """Of a FAILED edit, as the client got it."""
     error_kind: str | None = None
     """The class of the error, in gateway.domain.errors."""
     error_retry: bool = False

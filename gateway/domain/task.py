@@ -1,4 +1,4 @@
-"""The nouns of what DashScope makes of an edit."""
+"""DashScope's tasks and task lists, as plain values."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,7 +7,7 @@ from gateway.domain.errors import GatewayError
 
 
 class TaskStatus(StrEnum):
-    """DashScope's own words (dashscope.md 3.1)."""
+    """DashScope's own values (dashscope.md 3.1)."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -28,7 +28,7 @@ class Accepted:
     task_id: str
     request_id: str
     task: "Task | None" = None
-    """What a model without tasks answered; *task_id* is then made of the request's id."""
+    """The result of a model without tasks; *task_id* is then derived from the request id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ResultImage:
     """One picture that a task made."""
 
     url: str = field(repr=False)
-    """Signed; lives 24 h; never logged, and stored only where no task tells it again."""
+    """Signed; valid for 24 h; never logged, and stored only for models without tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one fetch tells."""
+    """A task, as one fetch returned it."""
 
     task_id: str
     status: TaskStatus
@@ -60,12 +60,12 @@ class Task:
     """Why a FAILED, CANCELED or UNKNOWN task made nothing."""
     times: Times = Times()
     orig_prompt: str | None = field(default=None, repr=False)
-    """The prompt as submitted; only SUCCEEDED tasks tell it."""
+    """The prompt as submitted; only SUCCEEDED tasks have it."""
     request_id: str = ""
 
     @property
     def inconclusive(self) -> bool:
-        """Whether it has ended and does not say with what, which may be a passing error."""
+        """Whether it has ended without a reason or result, which may be transient (D22)."""
         if self.status is TaskStatus.UNKNOWN:
             return True
         return self.status is TaskStatus.SUCCEEDED and not any(
@@ -74,7 +74,7 @@ class Task:
 
     @property
     def faults(self) -> tuple[GatewayError, ...]:
-        """All that went wrong, with the task and with its pictures."""
+        """All errors, of the task and of its pictures."""
         errors = (self.fault, *self.results)
         return tuple(error for error in errors if isinstance(error, GatewayError))
 

@@ -43,7 +43,7 @@ def first_picture(content: bytes) -> bytes:
 
 
 def is_sequence(content: bytes) -> bool:
-    """Tell whether there is more than the first picture."""
+    """Return whether there is more than the first picture."""
     return any(kind == b"moov" for kind, _ in _boxes(content))
 
 
@@ -55,7 +55,7 @@ def coded_pixels(content: bytes) -> int:
     data. A decoder makes room for the latter before anything compares them.
 
     Raises:
-        InvalidImage: it cannot be told; the reason alone.
+        InvalidImage: it cannot be determined; the reason alone.
     """
     try:
         return _coded_pixels(content)

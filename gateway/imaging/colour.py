@@ -14,7 +14,7 @@ _GRAY_MODES = frozenset({"1", "L", "LA"})
 
 
 def differs(profile: bytes, mode: str) -> bool:
-    """Tell whether a picture of *mode* looks other than sRGB's colours would, by its *profile*."""
+    """Return whether *profile* gives a picture of *mode* other colours than sRGB's."""
     return mode == "CMYK" or _transform_to_srgb(profile, mode) is not None
 
 
@@ -66,7 +66,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Tell whether *transform* changes colours so that somebody may see it."""
+    """Return whether *transform* changes colours so that somebody may see it."""
     sample = _ramp() if mode == "L" else _cube()
     inspected = ImageCms.applyTransform(sample, transform) or sample
     bands = ImageChops.difference(_rgb(sample), inspected).split()

@@ -101,7 +101,7 @@ def thumbnail(content: bytes) -> bytes:
     """
     format_ = format_of(content)
     if format_ is None:
-        raise InvalidImage("its format is not known")
+        raise InvalidImage("it is of no known format")
     check_cost(content, format_.name)
     with open_picture(content, format_.name) as picture, decoder_errors():
         picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # lets a JPEG be decoded at an eighth

@@ -1,4 +1,4 @@
-"""The picture formats that we read, told apart by their first bytes and never by their name."""
+"""The picture formats that are read, recognised by their first bytes and never by name."""
 
 import importlib
 import importlib.util
@@ -61,7 +61,7 @@ def _format_by_brands(content: bytes) -> Format | None:
 @cache
 def heif_readable() -> bool:
     """
-    Tell whether HEIC photographs can be read, and make Pillow able to.
+    Return whether HEIC photographs can be read, and make Pillow able to.
 
     They need the package ``pillow-heif``, which is a choice of the operator: its
     decoder is under the LGPL. It is loaded at the first such picture.

@@ -48,7 +48,7 @@ class Inspected:
     Pillow's, or ``RGB;16`` and the like for a PNG of 16 bits. *frames* above 1 means that
     only the first can be used; those of GIF and TIFF, which are converted anyway, are not
     counted: they stand all over the file. *rest* counts the bytes behind the picture's end.
-    *profile* is the ICC profile of its colours, empty where none is told;
+    *profile* is the ICC profile of its colours, empty if there is none;
     *foreign_colours* means that they are not sRGB's. *one_pass* is false for a JPEG whose
     decoder must hold the whole picture's coefficients. *coded_pixels* are those that a
     decoder makes where that may be more than *size* says.
@@ -92,7 +92,7 @@ class Inspected:
 
 def inspect(content: bytes) -> Inspected:
     """
-    Read the head of *content*; what a client said of it plays no part.
+    Read the head of *content*; a declared media type is ignored.
 
     Raises:
         InvalidImage: not a picture that we read, or over 100 million pixels. The message
@@ -137,7 +137,7 @@ def _format(content: bytes) -> Format:
 
 
 def _mode(content: bytes, format_: Format, picture: Image.Image) -> str:
-    # Pillow hands out 8 bits of 16 where there is more than gray, and does not say so.
+    # Pillow reduces 16 bits to 8 where there is more than gray, without saying so.
     deep = format_ is PNG and content[_PNG_DEPTH] == 16 and not picture.mode.startswith("I")
     return f"{picture.mode};16" if deep else picture.mode
 
@@ -155,7 +155,7 @@ def _exif_beside(format_: Format, picture: Image.Image) -> bytes:
 
 
 def _profile(found: Metadata, exif: bytes, picture: Image.Image) -> bytes:
-    """Return the profile that counts: the file's own, else what a camera said in Exif."""
+    """Return the profile in effect: the file's own, else the one that Exif names."""
     profile: object = picture.info.get("icc_profile")
     if found.profile is not None:
         profile = found.profile
@@ -193,7 +193,7 @@ _MOST_DECODED = 16_000_000
 
 
 def needs_decoding(content: bytes, inspected: Inspected) -> bool:
-    """Tell whether verify makes pixels of *content*; else it reads it as it is coded."""
+    """Return whether verify makes pixels of *content*; else it reads it as it is coded."""
     if inspected.format != "PNG":
         return True
     pixels = inspected.size.width * inspected.size.height
@@ -202,7 +202,7 @@ def needs_decoding(content: bytes, inspected: Inspected) -> bool:
 
 def verify(content: bytes, inspected: Inspected) -> None:
     """
-    Decode *content*, or enough of it to know that it is whole (D69), and forget the pixels.
+    Decode *content*, or enough of it to know that it is whole (D69), and drop the pixels.
 
     A large one-pass JPEG is decoded in its first part and walked through to its end: its
     coded data has no checksum, so that a decoder finds no more in the middle than a

@@ -71,7 +71,7 @@ def strip_metadata(content: bytes) -> bytes:
     Return the same picture without metadata; its coded data stays byte for byte.
 
     JFIF, ICC profile and Adobe's colour transform stay, since colours are wrong without
-    them; behind the first scan nobody reads them.
+    them; after the first scan they are not read.
     """
     head = _head(content)
     coded = _first_scan(head)
@@ -83,7 +83,7 @@ def strip_metadata(content: bytes) -> bytes:
 
 
 def has_profile(content: bytes) -> bool:
-    """Tell whether an ICC profile stands before the first scan."""
+    """Return whether an ICC profile stands before the first scan."""
     return any(
         segment.marker == _APP2 and content.startswith(_ICC, segment.start + 4)
         for segment in _head(content)
@@ -91,7 +91,7 @@ def has_profile(content: bytes) -> bool:
 
 
 def is_single_pass(content: bytes) -> bool:
-    """Tell whether the first scan holds the whole picture, so that a decoder reads no other."""
+    """Return whether the first scan holds the whole picture, so that a decoder reads no other."""
     head = _head(content)
     scan = _first_scan(head)
     whole = [content[part.start + 9 : part.start + 10] for part in head if part.marker in _BASELINE]
@@ -104,7 +104,7 @@ def first_part(content: bytes, coded_bytes: int) -> bytes:
 
     Raises:
         InvalidImage: behind that scan stands no end of picture: it is cut short, or
-            something that is no coded data stands in it.
+            it contains something that is not coded data.
     """
     coded = _first_scan(_head(content))
     scan = coded + 2 + int.from_bytes(content[coded + 2 : coded + 4], "big")
@@ -152,7 +152,7 @@ def _tells(content: bytes, segment: _Segment) -> bool:
 
 
 def _is_note(segment: _Segment) -> bool:
-    """Tell whether *segment*, which stands behind the first scan, says nothing to a decoder."""
+    """Return whether *segment*, which stands behind the first scan, says nothing to a decoder."""
     return _APP0 <= segment.marker <= _APP15 or segment.marker == _COMMENT
 
 

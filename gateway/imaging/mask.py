@@ -102,7 +102,7 @@ def mask_cost(mask: bytes, original: bytes) -> int:
 
 def has_clear_parts(content: bytes) -> bool:
     """
-    Tell whether a picture with transparency is fully transparent somewhere.
+    Return whether a picture with transparency is fully transparent somewhere.
 
     Raises:
         InvalidImage: it is damaged, or costs too much to decode; the reason alone.

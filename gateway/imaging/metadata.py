@@ -57,7 +57,7 @@ def orientation(exif: bytes) -> int:
 
 
 def is_adobe_rgb(exif: bytes) -> bool:
-    """Tell whether a camera says in *exif*, by ``R03`` alone, that its colours are Adobe RGB."""
+    """Return whether a camera says in *exif*, by ``R03`` alone, that its colours are Adobe RGB."""
     exif = exif.removeprefix(_EXIF)
     order = _ORDERS.get(exif[:2])
     if order is None:

@@ -23,7 +23,7 @@ class _Chunk(NamedTuple):
 
 def canvas(content: bytes) -> Size | None:
     """
-    Return what the first chunk that tells it says of the size, None when none does.
+    Return the size by the first chunk that has it; ``None`` if none has.
 
     Asked before Pillow, which makes room for the whole canvas on opening.
     """

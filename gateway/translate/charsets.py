@@ -1,4 +1,4 @@
-"""Text in the charset that its sender declared, and never in another."""
+"""Text decoded in the charset that its sender declared; never guessed."""
 
 import codecs
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from gateway.domain.errors import InvalidRequest
 _BOM = "\ufeff"
 _START_BYTES = 4
 _DETECTED_BY_START = {"utf-8": "utf-8", "utf-16": "utf-16le", "utf-32": "utf-32le"}
-"""Encodings that a text's first bytes tell, and what each is where they do not."""
+"""Encodings that a text's first bytes may specify, and what each means otherwise."""
 
 
 def _table() -> Iterator[tuple[str, str]]:
@@ -36,8 +36,8 @@ def _table() -> Iterator[tuple[str, str]]:
         yield from ((label, codec) for label in labels.split())
 
 
-# Labels are looked up here and never in Python's registry, which has codecs that are no
-# charsets and remembers each name that it was asked for.
+# Labels are looked up here, not in Python's registry: that has codecs which are not charsets,
+# and caches each name that it is asked for.
 _CODECS = {label: codec for label, codec in _table() if label not in ("iso-8859-12", "iso8859-12")}
 
 
@@ -127,7 +127,7 @@ class ToUtf8:
 
 
 def _by_bom(start: bytes) -> str | None:
-    """Return the Unicode encoding that a byte order mark tells."""
+    """Return the Unicode encoding of a byte order mark; ``None`` without one."""
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -136,7 +136,7 @@ def _by_bom(start: bytes) -> str | None:
 
 
 def _by_zeros(start: bytes) -> str:
-    """Return the Unicode encoding that the zeros in JSON's first characters tell (RFC 4627 3)."""
+    """Return the Unicode encoding by the zeros in JSON's first characters (RFC 4627, 3)."""
     zeros = [not byte for byte in start[:2]]
     if zeros == [True, False]:
         return "utf-16be"

@@ -65,11 +65,11 @@ def count_of(value: object) -> int | None:
 
 
 Make = Callable[[str], GatewayError]
-"""From what DashScope said, fit to show, to the client's error."""
+"""From DashScope's message, safe to show, to the client's error."""
 
 
 def access_refused(_: str) -> GatewayError:
-    # Key, rights, money, model: the operator's to fix; upstream's own words stay inside.
+    # Key, rights, money, model: only the operator can fix it; upstream's text is not shown.
     return UpstreamUnavailable(
         "The upstream account cannot be used at present; the operator of this gateway has to"
         " look into it.",
@@ -114,12 +114,12 @@ def failed(reason: str) -> GatewayError:
 
 
 def refused_unknown(reason: str) -> GatewayError:
-    """Say that no task was made, for a reason that is not in the table; it would come again."""
+    """Return the error for a refusal that is not in the table; a retry would be refused too."""
     return UpstreamFailed(f"The upstream refused the request: {reason}", retry=False)
 
 
 def gateway_at_fault(_: str) -> GatewayError:
-    # We spoke to it wrongly: the same request will be refused again.
+    # The gateway's request was wrong: the same request will be refused again.
     return UpstreamFailed(
         "The upstream did not understand this gateway; its operator has to look into it.",
         retry=False,
@@ -131,13 +131,13 @@ def gateway_at_fault(_: str) -> GatewayError:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A code of DashScope, perhaps with the beginning of its message, and what it means."""
+    """A code of DashScope, perhaps with the start of its message, and the client's error."""
 
     code: str
-    """Covers itself, what is dotted behind it and its snake case twin."""
+    """Covers itself, codes that append to it with a dot, and its snake case spelling."""
     make: Make
     starts: tuple[str, ...] = ()
-    """How the message begins, in small letters; none: whatever it says."""
+    """How the message begins, in lower case; empty: any message."""
 
 
 _INVALID_PARAMETER = (
@@ -220,7 +220,7 @@ ROWS: tuple[Row, ...] = (
     Row("IPInfringementSuspect", _content),
     Row("CustomRoleBlocked", _content),
     Row("FaqRuleBlocked", _content),
-    # InvalidParameter has many meanings; only its text tells which (7.2 to 7.4)
+    # InvalidParameter has many meanings; only its text says which (7.2 to 7.4)
     *(
         Row(code, make, starts)
         for code in _INVALID_PARAMETER
@@ -235,7 +235,7 @@ ROWS: tuple[Row, ...] = (
             (_invalid, ()),
         )
     ),
-    # 7.5 throttling: a free quota that is used up does not come back by waiting
+    # 7.5 throttling: waiting does not refill a free quota
     Row("Throttling", access_refused, ("free allocated quota exceeded",)),
     Row("insufficient_quota", access_refused, ("free allocated quota exceeded",)),
     Row("Throttling", throttled),
@@ -255,10 +255,10 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-# Their texts are the operator's.
+# Of these, only the operator sees upstream's text.
 _HIDING = (access_refused, gateway_at_fault, throttled)
-_LONGEST_SHOWN = 300  # characters of upstream's text that a client is shown
-_LONGEST_READ = 4096  # characters of it that are looked at
+_LONGEST_SHOWN = 300  # characters of upstream's text that the client sees
+_LONGEST_READ = 4096  # characters of it that are examined
 
 
 def fault(
@@ -268,14 +268,14 @@ def fault(
     Return the client's error for DashScope's ``code`` and ``message``.
 
     The same table serves a refused submit, a FAILED task and a failed picture of a task
-    (dashscope.md 7). A code that is not in it is the upstream's fault, never the
-    client's: better a 500 to look into than a 400 that blames a good request. Only the
-    HTTP status may then still tell of a refused key (401, 403), a throttle (429) or too
-    big a body (413).
+    (dashscope.md 7). An unlisted code counts as the upstream's failure, never as the
+    client's (D17): a 500 is investigated, while a 400 would blame a good request. The HTTP
+    status may still mean a refused key (401, 403), throttling (429) or a body that is too
+    large (413).
 
     Args:
-        code: As it came, dotted or in snake case; may be empty.
-        message: As it came. Keys, signatures and data URIs in it never reach the client.
+        code: As received, dotted or in snake case; may be empty.
+        message: As received. Keys, signatures and data URIs in it never reach the client.
         request_id: DashScope's, for the log line.
         http_status: Of the answer that brought the code; ``None`` inside a task.
     """
@@ -293,7 +293,7 @@ def fault(
 
 
 def is_documented(code: str) -> bool:
-    """Say whether *code* is one of DashScope's, by its documents."""
+    """Return whether DashScope documents *code*."""
     code = _folded(code)
     return any(code == head or code.startswith(head + ".") for head, _ in _TABLE)
 
@@ -310,19 +310,19 @@ def fit_to_show(text: str) -> str:
 
 
 def _beginning(text: str) -> str:
-    """Return what is looked at of *text*, cut between words: half a key is not known as one."""
+    """Return the start of *text*, cut between words: half a key would not be recognised."""
     words = text[: _LONGEST_READ + 1].split()
     if len(text) > _LONGEST_READ:
         del words[-1:]
     return _CONTROLS.sub("", " ".join(words))
 
 
-# None of them may take longer than by the length of the text, but for the first _LONGEST_READ.
+# Each takes time linear in the text, which has at most _LONGEST_READ characters.
 _NOT_TO_SHOW = (
-    # Newer gateways append it, for developers of DashScope programs.
+    # DashScope's newer gateways append it, for developers.
     (re.compile(r"For details, see:.*", re.IGNORECASE), ""),
     (re.compile(r"\bdata:[^,\s]{0,100},[^\s'\"]*"), "data:…"),
-    # The query of a URL holds its signature, what stands before @ a password.
+    # The query of a URL contains its signature, and the part before @ a password.
     (re.compile(r"\b(\w+://)[^/\s@]*@"), r"\1"),
     (re.compile(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*"), r"\1"),
     (re.compile(r"\bsk-[\w-]+"), "[key]"),
@@ -358,7 +358,7 @@ def _unlisted(http_status: int | None) -> Make:
 
 
 def _unwrapped(message: str) -> str:
-    """Return the text; it may come inside a JSON string, and behind its own code."""
+    """Return the text of *message*, which may be JSON, and may begin with status and code."""
     if message.lstrip().startswith("{"):
         try:
             inner = orjson.loads(message)

@@ -1,4 +1,4 @@
-"""DashScope's answers about tasks → Accepted, Task, TaskPage; nonsense is UpstreamFailed."""
+"""DashScope's responses about tasks → Accepted, Task, TaskPage, or UpstreamFailed."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from gateway.translate.dashscope_fault import (
 from gateway.translate.dashscope_request import BEIJING
 
 _MOST_RESULTS = 64
-"""Far beyond what any model makes; each is downloaded."""
+"""Far above what any model makes; each is downloaded."""
 
 
 def read_accepted(body: Mapping[str, Any]) -> Accepted | None:
@@ -36,11 +36,11 @@ def read_task(body: object) -> Task:
 
     A SUCCEEDED task may lack some of its pictures: such an entry of ``output.results`` has
     ``code`` and ``message`` in place of ``url`` and becomes a GatewayError in its place.
-    If none was made at all, ``fault`` tells why. A status that no document knows
-    (``SUSPENDED``) is read as RUNNING: asking again is cheap, giving up is not.
+    If there is no picture at all, ``fault`` says why. An undocumented status, such as
+    ``SUSPENDED``, is read as RUNNING: another fetch is cheap, giving up is not.
 
     Raises:
-        UpstreamFailed: the body has not the documented shape; nothing is known of the task.
+        UpstreamFailed: the body does not have the documented form.
         GatewayError: the fetch itself was refused.
     """
     answer = _check_refusal(body)
@@ -68,10 +68,10 @@ def read_task(body: object) -> Task:
 
 def read_answer(body: Mapping[str, Any]) -> Accepted | None:
     """
-    Read the answer of a model without tasks: the pictures themselves, as if a task had ended.
+    Read the response of a model without tasks as a task that has ended (D87).
 
     Returns:
-        What was made; ``None`` if the body does not tell of anything that was.
+        The pictures; ``None`` if the body names none.
     """
     match body:
         case {"output": {"choices": [*_]} as output}:
@@ -94,11 +94,11 @@ def read_page(body: object) -> TaskPage:
     """
     Read one page of ``GET /tasks`` (dashscope.md 4.2).
 
-    A row without id, time or status is left out; ``total`` still counts it, so that a
+    A row without id, time or status is left out, but counted in ``total``, so that the
     caller can see that one is missing.
 
     Raises:
-        UpstreamFailed: there is no list in it; that is not the same as an empty list.
+        UpstreamFailed: there is no list, which is not the same as an empty list.
         GatewayError: the call was refused.
     """
     answer = _check_refusal(body)
@@ -126,7 +126,7 @@ def _check_refusal(body: object) -> Mapping[str, Any]:
 
 
 def _entries(output: Mapping[str, Any]) -> list[Any]:
-    """Return what was made, in the older family's form: the newer one has it in messages."""
+    """Return the results in the older family's form; the newer one has them in messages."""
     if isinstance(results := output.get("results"), list):
         return results
     choices = output.get("choices")
@@ -146,7 +146,7 @@ def _pictures_of(choice: Any) -> list[Any]:
 
 
 def _results(entries: Sequence[Any]) -> tuple[ResultImage | GatewayError, ...]:
-    # A SUCCEEDED task was billed: a new one would be paid for again, so never ask for a retry.
+    # A SUCCEEDED task was billed, and a new one would be billed again: no retry.
     return tuple(_result(entry) for entry in entries[:_MOST_RESULTS]) or (
         UpstreamFailed("The upstream made no picture.", retry=False),
     )

@@ -1,4 +1,4 @@
-"""DashScope's upload policy → the form that brings a picture to its storage."""
+"""DashScope's upload policy → the form that uploads a picture to its storage."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,27 +10,27 @@ _TEXTS = ("policy", "signature", "upload_dir", "upload_host", "oss_access_key_id
 
 @dataclass(frozen=True, slots=True)
 class UploadPolicy:
-    """A right to upload, for some minutes; all but *seconds* is secret."""
+    """A permission to upload, for some minutes; all but *seconds* is secret."""
 
     seconds: float
-    """It is valid for so long from when it was asked for."""
+    """For which it is valid, from the request on."""
     host: str = field(repr=False)
     folder: str = field(repr=False)
     fields: tuple[tuple[str, str], ...] = field(repr=False)
-    """What the form's first three fields hold."""
+    """The first three fields of the form."""
     conditions: tuple[tuple[str, str], ...] = field(repr=False)
-    """What its fields behind the key hold."""
+    """The fields after ``key``."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """A multipart body, made piece by piece: the picture is never held twice."""
+    """A multipart body, made piece by piece, so that the picture is not copied."""
 
     length: int
     """Bytes, for ``Content-Length``."""
     content_type: str
     url: str = field(repr=False)
-    """``oss://…``, under which a submit names the picture once it is up."""
+    """``oss://…``, by which a submit refers to the uploaded picture."""
     _head: bytes = field(repr=False)
     _content: bytes = field(repr=False)
     _tail: bytes = field(repr=False)
@@ -45,7 +45,7 @@ class UploadForm:
 
 def read_policy(body: Mapping[str, Any]) -> UploadPolicy | None:
     """
-    Read the answer to ``GET /uploads?action=getPolicy``; ``None`` if it is none.
+    Read the response to ``GET /uploads?action=getPolicy``; ``None`` if it is not a policy.
 
     Source: dashscope.md 5.
     """
@@ -57,7 +57,7 @@ def read_policy(body: Mapping[str, Any]) -> UploadPolicy | None:
         return None
     seconds = data.get("expire_in_seconds")
     return UploadPolicy(
-        # One that does not say how long it is good for is used at once, and once.
+        # Without a period of validity it is used at once, and once.
         seconds=float(seconds) if isinstance(seconds, int) else 0.0,
         host=str(texts["upload_host"]),
         folder=str(texts["upload_dir"]),
@@ -79,12 +79,12 @@ def upload_form(
     """
     Build the form for one picture.
 
-    Its fields come in the order in which the vendor's SDK sends them, the file last: storage
-    passes over what stands behind it.
+    The fields are in the order of the vendor's SDK, the file last: storage ignores what
+    follows it.
 
-    *media_type* is the picture's true one, ``image/png``: storage holds the name's extension
-    to it. *unique* is the file's name without that, none may come twice; *boundary* is what
-    none of the fields holds.
+    *media_type* is the picture's real one, such as ``image/png``: storage compares it with
+    the extension of the name. *unique* is the name without extension, and must not be used
+    twice; *boundary* must not occur in any field.
     """
     name = f"{unique}.{media_type.removeprefix('image/')}"
     key = f"{policy.folder}/{name}"

@@ -49,22 +49,22 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 class Decoder(Protocol):
-    """From the pieces of a text to the bytes that it stands for."""
+    """Decodes a text that arrives in pieces."""
 
     fault: str
     """What is wrong with the text; empty while nothing is."""
 
     def feed(self, piece: bytes) -> bytes:
-        """Return what the text up to here stands for, less what was returned before."""
+        """Return the bytes that *piece* completes."""
         ...
 
     def end(self) -> bytes:
-        """Return the rest, and find out whether something is missing."""
+        """Return the rest; sets *fault* if something is missing."""
         ...
 
 
 class Identity:
-    """The text stands for itself."""
+    """The text is the bytes."""
 
     fault = ""
 
@@ -79,8 +79,8 @@ class Base64:
     """
     Base64 in either alphabet, wrapped or not, padded or not.
 
-    A character that is none of base64's, padding in the middle and a last character alone
-    are faults: a picture with a hole is not a picture.
+    Characters outside the alphabet, padding in the middle and a single last character are
+    faults: a damaged picture must not be sent on.
     """
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Base64:
 
 
 class QuotedPrintable:
-    """RFC 2045 6.7, which has no faults: what is no escape stands for itself."""
+    """RFC 2045, 6.7. It has no faults: what is not an escape is taken literally."""
 
     fault = ""
 
@@ -142,7 +142,7 @@ class QuotedPrintable:
 
 
 class Percents:
-    """Percent-encoding, of a URL or a form; what is no escape stands for itself."""
+    """Percent-encoding, of a URL or a form; what is not an escape is taken literally."""
 
     fault = ""
 
@@ -167,7 +167,7 @@ _BYTE_OF = {f"%{a}{b}".encode(): bytes.fromhex(a + b) for a in _HEX for b in _HE
 
 
 def _without_percents(text: bytes) -> bytes:
-    # urllib's function takes 30 times as long for percents that are no escapes.
+    # urllib's function takes 30 times as long for percent signs that are not escapes.
     return _ESCAPE.sub(lambda match: _BYTE_OF[match[0]], text)
 
 

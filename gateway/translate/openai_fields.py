@@ -28,7 +28,7 @@ def shown(text: str) -> str:
 
 
 def _text(_: str, text: str) -> str:
-    # Node's FormData makes \r\n of each \n: equal prompts shall be equal.
+    # Node's FormData turns \n into \r\n: equal prompts must stay equal.
     return text.replace("\r\n", "\n")
 
 
@@ -127,8 +127,8 @@ WITHOUT_EFFECT = frozenset(
         "background",
         "input_fidelity",
         "moderation",
-        "output_compression",  # of a png, which loses nothing
-        "partial_images",  # DashScope shows none on its way
+        "output_compression",  # of a png, which is lossless
+        "partial_images",  # DashScope has none
         "quality",
         "safety_identifier",
         "style",

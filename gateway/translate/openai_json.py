@@ -29,7 +29,7 @@ from gateway.translate.openai_pictures import (
 )
 
 MOST_VALUES = 4_000
-"""Commas, colons and brackets of one text; an edit has some forty."""
+"""Commas, colons and brackets of one text; an edit has about forty."""
 
 _CUT_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _LONGEST_CUT = 5
@@ -39,11 +39,11 @@ _MARK = "\0picture:"
 
 class JsonScan:
     """
-    Splits JSON into its pictures and the rest, which is short.
+    Splits JSON that arrives in pieces into its pictures and the rest, which is short.
 
-    A string that begins as a picture's data URL or base64 leaves a mark in the text, and is
-    decoded while it comes. To parse 62 MiB of anything else would take memory and time
-    without end, so that is refused as soon as it is seen.
+    A string that begins as a data URL or as the base64 of a picture is replaced by a marker
+    and decoded while it arrives. To parse 62 MiB of anything else would take much memory and
+    time, so it is refused as soon as it is seen.
 
     Args:
         most_bytes: Of all that is not a picture.
@@ -179,7 +179,7 @@ class JsonScan:
 
 
 _DEEPEST = 8
-_MOST_FIELDS = 200  # a form has such a limit too; an edit has some twenty
+_MOST_FIELDS = 200  # a form has such a limit too; an edit has about twenty
 _LONGEST_NAME = 500
 _URL_KEYS = ("image_url", "url")
 _KEYS_OF_A_PICTURE = frozenset({*_URL_KEYS, "file_id", "type"})
@@ -232,7 +232,7 @@ def parse_json(scan: JsonScan) -> object:
     Return what *scan* has read.
 
     Raises:
-        InvalidRequest: it is no JSON, or has a name twice: one of the two would be dropped.
+        InvalidRequest: it is not JSON, or has a name twice, of which one would be dropped.
     """
     text = scan.text
     try:

@@ -1,4 +1,4 @@
-"""What a mask makes of an edit: its result is laid into the picture that the mask lies on."""
+"""The effect of a mask on an edit: its result is composited with the original (D59)."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from gateway.domain.models import MODELS
 from gateway.translate import size_rule
 
 _MOST_DISTORTION = 0.02
-"""Of the ratio: what whole pixels and a size named by hand differ by, and nobody sees."""
+"""Of the ratio: invisible, and as much as rounding to whole pixels may take."""
 
 
 def is_own_mask(edit: Edit) -> bool:
@@ -92,11 +92,11 @@ def _composite(edit: Edit, *, scale_to: Size) -> Edit:
 
 
 def _check_shape(requested: Size, original: Size) -> None:
-    """Refuse what could only be answered by distorting the original."""
+    """Refuse a size that would distort the original."""
     ratio = requested.width * original.height / (requested.height * original.width)
     if abs(ratio - 1) > _MOST_DISTORTION:
         raise InvalidRequest(
-            f"With a mask, 'size' must have the shape of the image: {requested} was requested, the"
+            f"With a mask, 'size' must have the shape of the image: {requested} was asked for, the"
             f" image is {original}. Leave 'size' out to get the image's own size.",
             param="size",
         )

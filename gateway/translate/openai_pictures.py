@@ -1,4 +1,4 @@
-"""Pictures as clients send them: field names in order, data URLs, https URLs."""
+"""Pictures in requests: their field names and order, data URLs, base64 and URLs."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from gateway.domain.errors import InvalidImage, InvalidRequest
 from gateway.translate.encodings import Base64
 
 START_BYTES = 300
-"""So many tell what a text is: no data URL has longer parameters."""
+"""Enough to recognise the kind of a text: no data URL has longer parameters."""
 
 _LONGEST_TEXT = 2**20
 _SPACE = b" \t\r\n\f\v"
@@ -48,17 +48,17 @@ def is_raw_base64(start: bytes) -> bool:
 
 
 def holds_picture(start: bytes) -> bool:
-    """Return whether a text that begins with *start* is a picture's data, as far as that tells."""
+    """Return whether a text that begins with *start* is a picture, as far as *start* shows."""
     start = _trimmed(start)
     return is_data_url(start) or is_raw_base64(start)
 
 
 class PictureText:
     """
-    Reads one picture. Nothing of its text is kept that is not needed any more.
+    Reads one picture that arrives as text. Text that is decoded is not kept.
 
     Args:
-        is_file: Whether it came as a file: what is no text of a picture is the picture itself.
+        is_file: Whether it came as a file, which may be the picture itself.
     """
 
     def __init__(self, *, is_file: bool = False) -> None:
@@ -79,7 +79,7 @@ class PictureText:
         self._take(piece)
 
     def end(self) -> None:
-        """Say that this was all."""
+        """Mark the end of the text."""
         if not self._kind_known:
             self._take(self._detect_kind())
         if self._base64 is not None:
@@ -88,12 +88,12 @@ class PictureText:
 
     @property
     def has_fault(self) -> bool:
-        """Whether a fault was found, so that the rest needs no look."""
+        """Whether a fault was found, so that the rest need not be read."""
         return bool(self._fault) or (self._base64 is not None and bool(self._base64.fault))
 
     @property
     def is_empty(self) -> bool:
-        """Whether it was left empty, and so is as if it were not there."""
+        """Whether it was left empty, which counts as absent."""
         has_kind = self._in_url or self._base64 is not None or self._is_file
         return not has_kind and not self._plain.tell()
 
@@ -139,7 +139,7 @@ class PictureText:
             self._plain.write(piece)
 
     def _detect_kind(self) -> bytes:
-        """Find out what it is; return what of the start is still to be taken."""
+        """Detect the kind; return what of the start is still to be read."""
         self._kind_known = True
         start = self._start
         self._start = b""
@@ -191,7 +191,7 @@ _PICTURE_FILE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a request body asks for, whatever its encoding was."""
+    """The content of a request body, in any encoding."""
 
     fields: tuple[tuple[str, str], ...] = field(repr=False)
     """Name and text in the order sent, without pictures; nested ones as ``parameters[seed]``."""
@@ -202,7 +202,7 @@ class Form:
 
 
 def plain_name(name: str) -> str:
-    """Return *name* with its brackets as such: some clients send ``image%5B%5D``."""
+    """Return *name* with its brackets decoded: some clients send ``image%5B%5D``."""
     return _PERCENT.sub(lambda match: "[" if match[0] in "%5b%5B" else "]", name)
 
 
@@ -248,7 +248,7 @@ def is_file_id(name: str) -> bool:
 
 def carries_picture(name: str, text: str) -> bool:
     """
-    Return whether a field that takes no picture was sent one: nobody sends one to be ignored.
+    Return whether a field without a meaning here contains a picture, which must be refused.
 
     Args:
         name: Of a field without a meaning here, ``reference_image``, ``images2[][url]``.
@@ -311,12 +311,12 @@ def refuse_pictures(count: int, *, param: str) -> None:
         )
 
 
-def read_picture(said: str | PictureText, *, which: str, param: str) -> Picture:
+def read_picture(value: str | PictureText, *, which: str, param: str) -> Picture:
     """
     Read a picture that came as text; a URL is not opened here.
 
     Args:
-        said: ``data:image/png;base64,…``, ``https://…``, base64, or what became of it on the way.
+        value: ``data:image/png;base64,…``, ``https://…``, base64, or one already decoded.
         which: How messages call it: ``image 1``, ``the mask``.
         param: The field it came in.
 
@@ -324,10 +324,10 @@ def read_picture(said: str | PictureText, *, which: str, param: str) -> Picture:
         InvalidImage: the base64 is broken or empty.
         InvalidRequest: it is something else.
     """
-    if isinstance(said, str):
+    if isinstance(value, str):
         text = PictureText()
-        text.feed(said.encode("utf-8", "replace"))
+        text.feed(value.encode("utf-8", "replace"))
         text.end()
-        said = text
-    content, url = said.content(which, param)
+        value = text
+    content, url = value.content(which, param)
     return Picture(content=content, url=url)

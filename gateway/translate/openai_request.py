@@ -24,9 +24,9 @@ _DOES_INSTEAD = {
     Operation.EDIT: "makes pictures of a prompt alone: ask for it at /v1/images/generations",
     Operation.GENERATE: "edits pictures: send it with them to /v1/images/edits",
 }
-_BOM = "\ufeff"  # what Windows' editors put before a text
+_BOM = "\ufeff"  # which editors on Windows put in front of a text
 _LONGEST_NAME = 200
-_MOST_IGNORED = 32  # they are listed in a header, and proxies take headers of 4 KiB
+_MOST_IGNORED = 32  # they are listed in a header, and proxies limit headers to 4 KiB
 
 
 def edit_of(
@@ -42,19 +42,19 @@ def edit_of(
 
     DashScope's own fields may also come as ``parameters[seed]``, ``extra_body[seed]`` (the
     SDK's flattening of nested values) or as JSON in the text of ``parameters``. An empty
-    text and ``null`` count as absent. Pictures among the fields are passed over: see
+    text and ``null`` count as absent. Pictures among the fields are skipped: see
     openai_pictures.
 
     Args:
         fields: Name and text, in the order sent, repeated names and all.
-        catalog: What is done at this path.
-        deployment: What Azure's path says; the form's model goes before it, if there is such.
+        catalog: The models of this path.
+        deployment: The model in an Azure path; a known model in the form has precedence.
         strict: Whether an unknown field is refused; else it is listed as ignored.
         fit: Whether a size that DashScope does not make is made by scaling; else it is refused.
 
     Raises:
         InvalidRequest: ``param`` is the field to change.
-        UnknownModel: ``model`` is none that is offered.
+        UnknownModel: ``model`` is not in the catalog.
     """
     values, ignored = _read(fields, FIELDS[catalog.operation], strict=strict)
     name = _requested_model(values.get("model"), deployment, catalog)
@@ -91,7 +91,7 @@ def most_pictures(fields: Iterable[tuple[str, str]], catalog: Catalog, deploymen
 
 
 def _check_texts(values: Mapping[str, Any], model: Model) -> None:
-    """Refuse what DashScope would cut in silence, and a prompt that is not there."""
+    """Refuse a text that DashScope would truncate silently, and a missing prompt."""
     for name, most in (("prompt", model.most_prompt), ("negative_prompt", model.most_negative)):
         if len(text := values.get(name, "")) > most:
             raise too_long(name, most, len(text))
@@ -104,7 +104,7 @@ def _check_texts(values: Mapping[str, Any], model: Model) -> None:
 
 
 def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:
-    """Return what becomes of DashScope's pictures, which a URL can only show as they are."""
+    """Return the output options; a URL can only refer to DashScope's picture as it is."""
     requested: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
     response_format = values.get("response_format", ResponseFormat.B64_JSON)
@@ -148,7 +148,7 @@ def _check_scaling(requested: Size, sizes: Sizes, *, fit: bool) -> None:
 
 
 def _without_effect(ignored: Iterable[str], answer: OutputOptions) -> Iterator[str]:
-    """Yield the names that were accepted in vain; a compression only where there is one."""
+    """Yield the fields without effect; a compression is one for a png only."""
     for name in ignored:
         if answer.output_format == "png" or _plain_name(name) != "output_compression":
             yield name
@@ -164,7 +164,7 @@ def _read(
         name = _plain_name(sent)
         if is_picture(sent):
             continue
-        if is_picture(name):  # inside another field, where nobody looks for it
+        if is_picture(name):  # inside another field, where it would be ignored
             raise refuse_picture(sent)
         if (read := readers.get(name)) is None:
             _refuse_unknown(sent, name, text, strict=strict)

@@ -40,8 +40,7 @@ def url_answer(created: int, urls: Iterable[str]) -> bytes:
     """
     Return the answer for ``response_format=url``: URLs only, never beside ``b64_json``.
 
-    Their pictures are not looked at: ``output_format`` is told where the names of the files
-    agree on it.
+    The pictures are not read: ``output_format`` is set if the file names agree on it.
     """
     data = [{"url": url} for url in urls]
     body: dict[str, object] = {"created": created, "data": data}
@@ -143,6 +142,6 @@ def error_event_of(error: Mapping[str, str | None]) -> bytes:
 
 
 def header_comments(headers: Mapping[str, str]) -> bytes:
-    """Return headers that are known too late for the head, as lines that every client skips."""
+    """Return headers that are known too late for the head, as comments of an event stream."""
     lines = "".join(f": {name}: {value}\n" for name, value in headers.items())
     return f"{lines}\n".encode() if headers else b""

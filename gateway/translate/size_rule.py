@@ -7,7 +7,7 @@ from gateway.domain.models import Sizes
 
 LONGEST = 3840
 SHORTEST = 2160
-"""The sides of the largest picture that OpenAI's models make, and so do we."""
+"""The sides of the largest picture that OpenAI's models and this gateway make."""
 
 
 _NEARBY = 12
