@@ -15,7 +15,7 @@ help:
 	@echo "make test    every gate and every test"
 	@echo "make quick   the gates, and the tests that take no seconds"
 	@echo "make run     serve for real; needs DASHSCOPE_API_KEY"
-	@echo "make format  mend what ruff can fix"
+	@echo "make format  fix what ruff can"
 	@echo "make docs    build the documentation into build/site; fails on a broken link"
 	@echo "make chaos   ten minutes of kills and faults; SECONDS, KILLS and SEED change it"
 
