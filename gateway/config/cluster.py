@@ -34,8 +34,8 @@ def read_cluster(
         what = f"it has fewer than {_SHORTEST_SECRET} characters and could be guessed"
         raise table.wrong("secret", what, 'make one with "openssl rand -hex 24"')
     if not shared_ledger:
-        remedy = "set state.url to a PostgreSQL database, or remove [cluster]"
-        raise table.wrong("", "nodes share a ledger, and this one is a local file", remedy)
+        what = "nodes need a ledger that they share, which this version does not have yet"
+        raise table.wrong("", what, "remove [cluster] and run one process")
     return Cluster(node=node, url=url, secret=key, lease_seconds=written.lease_seconds)
 
 

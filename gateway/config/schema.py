@@ -101,7 +101,9 @@ class State:
 class ClusterTable:
     """``[cluster]``"""
 
-    node: Annotated[str, Key(OrVariable(Name()), "This node's name; each node has its own.")]
+    node: Annotated[
+        str, Key(OrVariable(Name()), "This node's name. [cluster] is not available yet.")
+    ]
     url: Annotated[
         str,
         Key(

@@ -116,6 +116,7 @@ def test_needs_a_shared_ledger() -> None:
         build("g.toml", values, ENVIRON)
 
     assert str(caught.value) == (
-        "g.toml: cluster: nodes share a ledger, and this one is a local file; "
-        "set state.url to a PostgreSQL database, or remove [cluster]"
+        "g.toml: cluster: nodes need a ledger that they share, which this version does not "
+        "have yet; "
+        "remove [cluster] and run one process"
     )
