@@ -59,7 +59,7 @@ def test_an_idle_gateway(browser: Chrome) -> None:
 
         assert text(page, "more-running") == "No edit is running."
         assert text(page, "more-waiting") == "No edit is waiting."
-        assert text(page, "more-kept") == "Every picture was fetched."
+        assert text(page, "more-kept") == "All pictures were fetched."
         assert text(page, "more-answered") == "Nothing since the start."
         assert len(rows(page, "tenants")) == 4
         assert not complaints(page)
