@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config.cluster import read_cluster
 from gateway.config.models import catalogs_of, read_prices
 from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
 from gateway.config.schema import (
@@ -41,7 +40,6 @@ _NATIVE = "/api/v1"
 _TABLES = (
     "server",
     "state",
-    "cluster",
     "models",
     "regions",
     "upstreams",
@@ -70,7 +68,6 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root.only(_TABLES)
     server = _server(root)
     state = read(State, root.table("state"))
-    cluster = read_cluster(root.table("cluster"), environ, shared_ledger=False)
     log = read(Log, root.table("log"))
     dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = _metrics(root.table("metrics"), environ)
@@ -98,7 +95,6 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         tenant_by_key=MappingProxyType(tenant_by_key),
         open_tenant=open_tenant,
         prices=prices,
-        cluster=cluster,
     )
     refuse_open_to_the_network(config)
     return config

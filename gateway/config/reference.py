@@ -8,7 +8,6 @@ from gateway.config.models import PriceRule
 from gateway.config.rules import Declared, KeyReference, declared
 from gateway.config.schema import (
     AccountTable,
-    ClusterTable,
     DashboardTable,
     Log,
     Metrics,
@@ -26,7 +25,6 @@ from gateway.domain.models import MODELS
 _TABLES = (
     ("server", Server),
     ("state", State),
-    ("cluster", ClusterTable),
     ("models", ModelsTable),
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),

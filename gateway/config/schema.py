@@ -24,7 +24,6 @@ from gateway.config.rules import (
     Names,
     Number,
     Origins,
-    OrVariable,
     Share,
     Text,
     Whole,
@@ -95,42 +94,6 @@ class State:
         str,
         Key(Choice(("normal", "full")), "normal survives SIGKILL, full also a loss of power."),
     ] = "normal"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterTable:
-    """``[cluster]``"""
-
-    node: Annotated[
-        str, Key(OrVariable(Name()), "This node's name. [cluster] is not available yet.")
-    ]
-    url: Annotated[
-        str,
-        Key(
-            OrVariable(BaseUrl('a URL such as "http://10.0.0.5:8080"')),
-            "Where the other nodes reach this one.",
-        ),
-    ]
-    secret: Annotated[str, Key(KeyReference(), "Where the secret is kept that the nodes share.")]
-    lease_seconds: Annotated[
-        float,
-        Key(
-            Number(1, or_least=True),
-            "How long after a node's death another one takes over.",
-            "seconds",
-        ),
-    ] = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """``[cluster]``, checked and with its secret."""
-
-    node: str
-    url: str
-    """Without a path."""
-    secret: str = field(repr=False)
-    lease_seconds: float = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,8 +369,6 @@ class Config:
     """The tenant of requests without a known key; only on loopback."""
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     """The price of a picture, by region and model."""
-    cluster: Cluster | None = None
-    """``None``: this is the only node."""
     abandon: bool = False
     """``serve --abandon``: start although open edits cannot be followed any more."""
 

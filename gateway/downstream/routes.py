@@ -56,8 +56,7 @@ class MethodRouter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
         record.route = self.route
-        if not record.via:
-            self.observer.http_request_started(self.route)
+        self.observer.http_request_started(self.route)
         request = Request(scope, receive, send)
         try:
             response = await self._endpoint(request)(request)

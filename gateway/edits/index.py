@@ -1,7 +1,6 @@
 """Who asked for what: finds the edit that a request repeats, by key or by content."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from gateway.domain.errors import KeyReused, NotFound
 from gateway.domain.record import EditRecord, EditState
@@ -85,9 +84,6 @@ class EditIndex:
         Raises:
             KeyReused: the ``Idempotency-Key`` was used for other content.
         """
-        if request.repeats:
-            with suppress(NotFound):
-                return await self.find(request.tenant, request.edit_id)
         if request.idempotency_key is not None:
             return await self._match_key(request, request.idempotency_key)
         found = self._match_content(request)

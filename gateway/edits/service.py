@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -24,7 +25,7 @@ from gateway.edits.lifecycle import CancelTask, Effect, Effects, draining
 from gateway.edits.ports import Ports, Spool
 from gateway.edits.postprocess import Postprocessing
 from gateway.edits.promise import PromiseKeeper
-from gateway.edits.request import EditRequest, EditStatus, new_edit_id
+from gateway.edits.request import EditRequest, EditStatus
 from gateway.edits.restore import restore_edit
 from gateway.edits.runner import EditRunner
 from gateway.edits.snapshot import take_snapshot
@@ -213,8 +214,6 @@ class EditService:
 
     async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
         found = await self._index.match(request)
-        if found is not None and request.repeats and found.edit_id == request.edit_id:
-            return found, False, True  # its client comes by another node: it did not ask twice
         if found is not None:
             known = found.life.delivered or found.life.replay
             replayed = known and request.idempotency_key is not None
@@ -226,7 +225,7 @@ class EditService:
         if self.draining:
             raise draining()
         active = ActiveEdit.begin(
-            request.edit_id or new_edit_id(), request, created=self._ports.clock.epoch()
+            "edit_" + secrets.token_hex(16), request, created=self._ports.clock.epoch()
         )
         active.traced_by(
             self._tracer, parent_trace=request.parent_trace, since=request.phases.started

@@ -356,7 +356,9 @@ def test_without_a_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             assert process.end() == 0
 
         assert _run(tmp_path, "cancel", waits) == 0
-        assert capsys.readouterr().out.startswith("No gateway runs, so DashScope was called directly.")
+        assert capsys.readouterr().out.startswith(
+            "No gateway runs, so DashScope was called directly."
+        )
         assert _run(tmp_path, "cancel", running_id) == 1
         assert "runs or has ended: not cancelled" in capsys.readouterr().out
         assert _book(url, "waits")["status"] == "CANCELED"

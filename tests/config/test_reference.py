@@ -17,7 +17,6 @@ def test_paths() -> None:
     assert list(dict.fromkeys(path.rpartition(".")[0] for path in paths)) == [
         "server",
         "state",
-        "cluster",
         "models",
         "models.aliases",
         "regions.NAME",

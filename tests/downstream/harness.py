@@ -11,7 +11,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message
 
 from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
@@ -19,7 +19,7 @@ from gateway.domain.errors import NotFound
 from gateway.domain.models import Catalog, Inputs, Operation
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import AccessRecord, record_of
+from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.auth import Keyring
 from gateway.downstream.body import Limits
 from gateway.downstream.cors import Cors
@@ -329,19 +329,6 @@ class FakeImaging(Imaging):
     def _note(self, patience: float | None) -> None:
         assert patience is not None
         self._harness.waits.append(patience)
-
-
-class Marks:
-    """Middleware that says of each request what another node said of it."""
-
-    def __init__(self, app: ASGIApp, /, **marks: object) -> None:
-        self._app = app
-        self._marks = marks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for name, value in self._marks.items():
-            setattr(record_of(scope), name, value)
-        await self._app(scope, receive, send)
 
 
 class FakeConnection:
