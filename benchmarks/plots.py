@@ -47,7 +47,7 @@ def draw(folder: Path, found: dict[str, Any]) -> None:
             size: {name: of["per_second"] for name, of in by_name.items()}
             for size, by_name in found["saturation"].items()
         }
-        figure = Figure("Edits a second at saturation", "64 customers at once; median")
+        figure = Figure("Edits a second at saturation", "64 clients at once; median")
         bars(folder / "saturation.svg", figure, rates)
     if "uploads" in found:
         _draw_uploads(folder, found["uploads"])

@@ -59,7 +59,7 @@ def _save(driver: Chrome, scheme: str) -> None:
     time.sleep(1.0)  # noqa: TID251 - the browser paints
     file = ROOT / "docs" / f"dashboard-{scheme}.png"
     with Image.open(BytesIO(driver.get_screenshot_as_png())) as shot:
-        shot.convert("RGB").save(file, optimize=True)
+        shot.convert("RGB").quantize(256).save(file, optimize=True)
     assert file.stat().st_size < _MOST_BYTES
 
 

@@ -103,7 +103,7 @@ def log_fields(record: AccessRecord) -> dict[str, Any]:
         "upstream_code": record.upstream_code,
         "upstream_message": record.upstream_message,
         "upstream_request_id": record.upstream_request_id,
-        "phase_seconds": {phase: round(seconds, 4) for phase, seconds in spent.items()},
+        "phase_seconds": {phase.value: round(seconds, 4) for phase, seconds in spent.items()},
         "bug": record.bug,
     }
 

@@ -58,7 +58,8 @@ class RateLimiter:
         self._sent_by_others: deque[float] = deque(
             maxlen=max(1, int(self._burst * _OTHERS_SHARE_MAX))
         )
-        self._urgent, self._others = _WaitingCalls(), _WaitingCalls()
+        self._urgent = _WaitingCalls()
+        self._others = _WaitingCalls()
         self._passed_over = 0
         """Urgent calls since the last other one, while others waited."""
         self._joined = asyncio.Event()

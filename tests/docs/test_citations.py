@@ -28,6 +28,22 @@ def test_a_page_and_section_that_is_cited_exists() -> None:
     ] == []
 
 
+def test_a_file_that_a_document_names_exists() -> None:
+    """Files and folders of the repository that a document names by their path are there."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    named = [
+        (page.name, path)
+        for page in pages
+        if page.name != "CHANGELOG.md"  # it also says what was
+        for path in re.findall(
+            r"`((?:benchmarks|config|docs|gateway|tests)/[\w./-]+)`", page.read_text("utf-8")
+        )
+    ]
+
+    assert len(named) > 20
+    assert [it for it in named if not (ROOT / it[1]).exists()] == []
+
+
 def test_a_promise_that_is_cited_exists() -> None:
     """Code and tests cite promises by number, and docs/promises.md has each of these numbers."""
     listed = set(

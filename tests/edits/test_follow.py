@@ -37,6 +37,27 @@ async def test_left_while_its_task_is_written_down() -> None:
     assert harness.dashscope.paid == []
 
 
+async def test_a_bug_in_the_cancel_leaves_no_second_watch() -> None:
+    """The part is followed again after it, and what was watched before is not fetched any more."""
+    harness = EditHarness()
+    harness.ledger = SlowLedger(harness.clock.epoch)
+    harness.dashscope.run = Run(pending=60.0)
+    harness.dashscope.fail("cancel", KeyError("unforeseen"))
+    async with harness.service() as service:
+        async with service.attend(harness.request()):
+            await harness.clock.sleep(1.0)
+        while harness.dashscope.count("cancel") < 2:
+            await harness.clock.sleep(0.1)
+        await harness.clock.sleep(0.1)
+        fetched = harness.dashscope.count("fetch")
+        await harness.clock.sleep(200.0)
+
+        assert len(service._index) == 0
+
+    assert len(harness.bugs) == 1
+    assert harness.dashscope.count("fetch") == fetched
+
+
 async def test_back_before_the_cancel_had_its_turn() -> None:
     """Who comes back while the cancel waits for the account's call rate keeps the task."""
     slow = an_account(polls_per_second=0.2)
