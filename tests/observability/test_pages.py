@@ -37,7 +37,7 @@ def test_section_is_whole(name: str) -> None:
 
     assert [it for it in points if it != "Counted"] == [
         "Means",
-        "Customers see",
+        "Clients see",
         "Look at",
         "Do",
         "Try it",
