@@ -36,6 +36,8 @@ _OPENAIS = (
     "dall-e-3",
 )
 """OpenAI's names: at each path they mean its default. Catalog.model_of takes later ones, too."""
+_PATHS = {Operation.EDIT: "edits", Operation.GENERATE: "generations"}
+"""What a table calls each path."""
 _KEYS = {Operation.EDIT: "default", Operation.GENERATE: "default_generation"}
 
 
@@ -52,7 +54,9 @@ def catalogs_of(table: Table) -> Mapping[Operation, Catalog]:
     settings = read(ModelsTable, Table(table.source, table.path, plain))
     defaults = {Operation.EDIT: settings.default, Operation.GENERATE: settings.default_generation}
     names = {
-        operation: _names(table, operation, named, default)
+        operation: _names(
+            table, operation, {name: by[operation] for name, by in named.items()}, default
+        )
         for operation, default in defaults.items()
     }
     return MappingProxyType(
@@ -71,11 +75,11 @@ def catalogs_of(table: Table) -> Mapping[Operation, Catalog]:
 
 
 def _names(
-    table: Table, operation: Operation, aliases: Mapping[str, str], default: str
+    table: Table, operation: Operation, aliases: Mapping[str, str | None], default: str
 ) -> dict[str, str]:
     """Return every name that clients may request → DashScope's name of the model."""
     own = {name: name for name in models_that(operation)}
-    fitting = {name: model for name, model in aliases.items() if model in own}
+    fitting = {name: model for name, model in aliases.items() if model is not None}
     if default not in own and default not in fitting and not is_openai_model(default):
         remedy = f"use {one_of([*own, *fitting])}, or a name of OpenAI's"
         what = f"{shown(default)} is not a model"
@@ -83,16 +87,34 @@ def _names(
             what = f"{shown(default)} is not a model that can {operation.value}"
         raise table.wrong(_KEYS[operation], what, remedy)
     usual = (own | fitting).get(default, DEFAULTS[operation])
-    # An alias serves both paths: where its model does something else, it means the default.
+    # An alias serves both paths: where it names no model for one, it means the default there.
     anywhere = dict.fromkeys([*_OPENAIS, *aliases, default], usual)
     return anywhere | fitting | own
 
 
-def _alias(table: Table, name: str) -> str:
-    """Return the model of the alias *name*; aliases appear in URLs and metrics."""
+def _alias(table: Table, name: str) -> Mapping[Operation, str | None]:
+    """
+    Return the model of the alias *name* by operation; aliases appear in URLs and metrics.
+
+    One model serves the paths that it can; a table names a model for each path.
+    """
     if not _NAME.fullmatch(name):
         raise table.wrong(name, "is not a model name", "use letters, digits and . _ : / -")
-    return str(take(table, name, Choice(tuple(MODELS))))
+    if isinstance(table.values[name], dict):
+        return _alias_by_path(table.table(name))
+    model = take(table, name, Choice(tuple(MODELS)))
+    return {operation: model if model in models_that(operation) else None for operation in _PATHS}
+
+
+def _alias_by_path(table: Table) -> Mapping[Operation, str | None]:
+    keys = tuple(_PATHS.values())
+    table.only(keys)
+    if not table.values:
+        raise table.wrong("", "is empty", f"name a model for {' or '.join(keys)}")
+    return {
+        operation: take(table, key, Choice(models_that(operation))) if key in table.values else None
+        for operation, key in _PATHS.items()
+    }
 
 
 CURRENCIES = {"beijing": "CNY", "singapore": "USD"}

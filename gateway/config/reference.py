@@ -62,10 +62,10 @@ def config_keys() -> list[ConfigKey]:
 
 _ALIASES = ConfigKey(
     "models.aliases.NAME",
-    one_of(MODELS),
+    f"{one_of(MODELS)}, or a table with edits, generations or both",
     "OpenAI's names of image models",
     "",
-    "Another name that clients may request.",
+    "Another name that clients may request; the default of a path that it has no model for.",
 )
 
 

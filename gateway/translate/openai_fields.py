@@ -85,6 +85,10 @@ def _as_sent(_: str, text: str) -> str:
     return text.strip()
 
 
+def _members(_: str, __: str) -> None:
+    """Read a member of an object, such as ``svg[model]``: the object as a whole has no effect."""
+
+
 def _invalid(name: str, text: str, expected: str) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid value for '{name}': '{shown(text)}'. Expected {expected}.", param=name
@@ -98,7 +102,12 @@ _OF_BOTH: Mapping[str, Reader] = {
     "n": _whole(least=1, most=10),
     "size": _size,
     "response_format": _response_format,
-    "output_format": _one_of("png", "jpeg", "webp"),
+    "output_format": _one_of(
+        "png",
+        "jpeg",
+        "webp",
+        instead="'png', 'jpeg' or 'webp': an animation or a vector drawing cannot be made here",
+    ),
     "output_compression": _whole(least=0, most=100),
     "background": _one_of(
         "auto", "opaque", instead="'auto' or 'opaque': a transparent background cannot be made"
@@ -106,6 +115,10 @@ _OF_BOTH: Mapping[str, Reader] = {
     "stream": _truth,
     "partial_images": _whole(least=0, most=3),
     "quality": _as_sent,
+    "complexity": _one_of("low", "medium", "high"),
+    "frame_count": _whole(least=2, most=16),
+    "frame_duration_ms": _whole(least=20, most=655_350),
+    "svg": _members,
     "moderation": _as_sent,
     "user": _as_sent,
     "safety_identifier": _as_sent,
@@ -120,11 +133,17 @@ FIELDS: Mapping[Operation, Mapping[str, Reader]] = {
     Operation.GENERATE: {**_OF_BOTH, "style": _as_sent},
 }
 
+OBJECTS = frozenset({"svg"})
+"""Fields whose value is an object; in a form its members are fields: ``svg[reasoning][effort]``."""
+
 NAMES = frozenset(name for readers in FIELDS.values() for name in readers)
 
 WITHOUT_EFFECT = frozenset(
     {
         "background",
+        "complexity",
+        "frame_count",  # of a gif, which cannot be made here
+        "frame_duration_ms",
         "input_fidelity",
         "moderation",
         "output_compression",  # of a png, which is lossless
@@ -132,6 +151,7 @@ WITHOUT_EFFECT = frozenset(
         "quality",
         "safety_identifier",
         "style",
+        "svg",
         "user",
     }
 )

@@ -9,7 +9,15 @@ from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import MODELS, Catalog, Model, Operation, Sizes
 from gateway.translate import size_rule
-from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT, Reader, shown, too_long
+from gateway.translate.openai_fields import (
+    FIELDS,
+    NAMES,
+    OBJECTS,
+    WITHOUT_EFFECT,
+    Reader,
+    shown,
+    too_long,
+)
 from gateway.translate.openai_json import JsonScan, flatten, parse_json
 from gateway.translate.openai_pictures import (
     carries_picture,
@@ -230,11 +238,16 @@ def _expand_json(name: str, text: str) -> list[tuple[str, str]]:
 
 
 def _plain_name(sent: str) -> str:
-    """Return ``seed`` for ``parameters[seed]`` and for ``extra_body[parameters][seed]``."""
+    """
+    Return ``seed`` for ``parameters[seed]`` and for ``extra_body[parameters][seed]``.
+
+    A member of a field that is an object has that field's name: ``svg`` for ``svg[model]``.
+    """
     name = sent
     while len(name) <= _LONGEST_NAME and (match := _NESTED.fullmatch(name)):
         name = match[1] + match[2]
-    return name
+    field = name.partition("[")[0]
+    return field if field in OBJECTS else name
 
 
 def _requested_model(sent: str | None, deployment: str, catalog: Catalog) -> str | None:

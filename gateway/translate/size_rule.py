@@ -5,9 +5,9 @@ from math import sqrt
 from gateway.domain.edit import Size
 from gateway.domain.models import Sizes
 
-LONGEST = 3840
-SHORTEST = 2160
-"""The sides of the largest picture that OpenAI's models and this gateway make."""
+_LONGEST_SIDE = 3840
+_MOST_PIXELS = 3840 * 2160
+"""Of the largest pictures of OpenAI's models, 3840x2160 and 2880x2880 (openai.md 2.1)."""
 
 
 _NEARBY = 12
@@ -33,7 +33,7 @@ def describe_scaled_rule(sizes: Sizes) -> str:
     """Return the rule for what is made by scaling, in words."""
     return (
         f"the ratio of the sides must be 1:{sizes.most_ratio} to {sizes.most_ratio}:1,"
-        f" and the picture {LONGEST}x{SHORTEST} or {SHORTEST}x{LONGEST} at most"
+        f" no side over {_LONGEST_SIDE}, and width x height {_MOST_PIXELS} pixels at most"
     )
 
 
@@ -56,8 +56,11 @@ def ratio_is_legal(size: Size, sizes: Sizes) -> bool:
 
 def is_scalable(size: Size, sizes: Sizes) -> bool:
     """Return whether a picture of *size* is made by scaling one that DashScope makes."""
-    shorter, longer = sorted((size.width, size.height))
-    return longer <= LONGEST and shorter <= SHORTEST and ratio_is_legal(size, sizes)
+    return (
+        max(size.width, size.height) <= _LONGEST_SIDE
+        and size.width * size.height <= _MOST_PIXELS
+        and ratio_is_legal(size, sizes)
+    )
 
 
 def nearest_legal(size: Size, sizes: Sizes) -> Size:

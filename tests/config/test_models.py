@@ -1,9 +1,8 @@
 """Which models clients may request, and what their pictures cost."""
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from openai.types import ImageModel
 
 from gateway.config.models import PRICES, catalogs_of
 from gateway.config.table import ConfigError, Table
@@ -15,14 +14,6 @@ EDIT, PAINT = "wan2.5-i2i-preview", "wan2.5-t2i-preview"
 def catalogs(**values: Any) -> tuple[Catalog, Catalog]:
     made = catalogs_of(Table("g.toml", "models", values))
     return made[Operation.EDIT], made[Operation.GENERATE]
-
-
-@pytest.mark.parametrize("name", get_args(ImageModel))
-def test_every_name_of_the_sdk_is_taken_at_both_paths(name: str) -> None:
-    """Each name of the SDK's own type means the default of the path it is sent to."""
-    edits, generations = catalogs()
-
-    assert (edits.model_of(name), generations.model_of(name)) == (EDIT, PAINT)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +65,30 @@ def test_an_alias_serves_both_paths() -> None:
         "wan2.6-t2i",
     )
     assert (edits.models["gpt-image-1"], generations.models["gpt-image-1"]) == (EDIT, PAINT)
+
+
+def test_an_alias_that_names_a_model_for_each_path() -> None:
+    """A table names what an alias means at each path; what it leaves out means the default."""
+    edits, generations = catalogs(
+        default_generation="wan2.5-t2i-preview",
+        aliases={
+            "both": {"edits": "wan2.6-image", "generations": "wan2.6-t2i"},
+            "one": {"edits": "wan2.6-image"},
+        },
+    )
+
+    assert (edits.model_of("both"), generations.model_of("both")) == ("wan2.6-image", "wan2.6-t2i")
+    assert (edits.model_of("one"), generations.model_of("one")) == ("wan2.6-image", PAINT)
+
+
+def test_a_name_of_openais_for_each_path() -> None:
+    """One of OpenAI's names may mean another model than the default, at one path or both."""
+    edits, generations = catalogs(
+        aliases={"gpt-image-2": {"edits": "wan2.6-image", "generations": "wan2.6-t2i"}}
+    )
+
+    assert (edits.model_of("gpt-image-2"), edits.model_of("gpt-image-1")) == ("wan2.6-image", EDIT)
+    assert generations.model_of("gpt-image-2") == "wan2.6-t2i"
 
 
 def test_an_alias_as_the_default() -> None:

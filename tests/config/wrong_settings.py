@@ -149,6 +149,22 @@ WRONG_SETTINGS = [
         id="alias-target",
     ),
     pytest.param(
+        '[models.aliases]\na = {edits = "wan2.6-t2i"}',
+        ': models.aliases.a.edits: got "wan2.6-t2i"; use "wan2.5-i2i-preview", "wan2.6-image" '
+        'or "qwen-image-edit-plus"',
+        id="alias-target-of-the-other-kind",
+    ),
+    pytest.param(
+        "[models.aliases.a]",
+        ": models.aliases.a: is empty; name a model for edits or generations",
+        id="alias-without-target",
+    ),
+    pytest.param(
+        '[models.aliases.a]\nedit = "wan2.6-image"',
+        ": models.aliases.a.edit: unknown key; write edits, or remove it",
+        id="alias-with-another-key",
+    ),
+    pytest.param(
         '[models.aliases]\n"a b" = "wan2.5-i2i-preview"',
         ': models.aliases."a b": is not a model name; use letters, digits and . _ : / -',
         id="alias-name",
