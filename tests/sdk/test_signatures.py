@@ -1,7 +1,7 @@
 """Every name and field of the installed openai package: a new one fails here, not at a client."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -20,7 +20,10 @@ from gateway.translate.openai_pictures import is_picture
 from gateway.translate.openai_request import edit_of
 from tests.docs.pages import REFERENCE, spans, table_with
 
-METHODS = {Operation.EDIT: Images.edit, Operation.GENERATE: Images.generate}
+METHODS: dict[Operation, Callable[..., Any]] = {
+    Operation.EDIT: Images.edit,
+    Operation.GENERATE: Images.generate,
+}
 TYPES = {Operation.EDIT: ImageEditParamsBase, Operation.GENERATE: ImageGenerateParamsBase}
 OF_THE_CALL = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 CATALOGS = catalogs_of(Table("g.toml", "models", {}))
