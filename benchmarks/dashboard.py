@@ -61,7 +61,12 @@ class Crowd:
         tenant, now = self._tenants[number % 200], self._clock.now()
         edit = Edit(model="wan2.5-i2i-preview", prompt=f"prompt {number}")
         request = EditRequest(tenant, edit, _PICTURE, str(number), 300.0, Phases(now))
-        active = ActiveEdit.begin(f"edit_{number:032x}", request, created=self._clock.epoch())
+        active = ActiveEdit.begin(
+            f"edit_{number:032x}",
+            request,
+            built_in_models().model(edit.model),
+            created=self._clock.epoch(),
+        )
         active.timeline.enter(Phase.QUEUE, now)
         active.life.joined()
         if number % 20 == 0:

@@ -18,6 +18,7 @@ from statistics import mean, median
 from typing import cast
 
 from benchmarks.world import LoopClock, Nothing, World, quiet_observer, warped
+from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.errors import RateLimited
@@ -103,6 +104,7 @@ class Street:
                 mask_sources=cast("MaskSources", Nothing()),
                 finisher=cast("Finisher", Nothing()),
                 clock=self._clock,
+                models=built_in_models(),
                 observer=quiet_observer(),
             ),
             on_bug=bugs.append,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from benchmarks.world import LoopClock, Nothing, World, quiet_observer
+from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
 from gateway.domain.task import TaskPage, TaskRow, TaskStatus
@@ -171,6 +172,7 @@ async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> 
             mask_sources=cast("MaskSources", Nothing()),
             finisher=cast("Finisher", Nothing()),
             clock=clock,
+            models=built_in_models(),
             observer=quiet_observer(),
         ),
         on_bug=bugs.append,

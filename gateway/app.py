@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from gateway.config.explain import explain
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
-from gateway.domain.models import MODELS, Operation
+from gateway.domain.models import Operation
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord, log_fields, safe_traceback
@@ -159,7 +159,12 @@ def build(
     registry = CollectorRegistry()
     metrics = Metrics(
         registry,
-        configured_names(config.tenants.values(), MODELS, config.prices, config.upstreams.values()),
+        configured_names(
+            config.tenants.values(),
+            config.models.by_name,
+            config.prices,
+            config.upstreams.values(),
+        ),
         config_hash=_config_hash(config),
     )
     metrics.ready(True)
@@ -180,13 +185,14 @@ def build(
         tenants=config.tenants.values(),
         upstreams=config.upstreams.values(),
         ports=Ports(
-            dashscope=DashScopeApi(clients, clock, metrics, server.inline_bytes),
+            dashscope=DashScopeApi(clients, clock, metrics, config.models, server.inline_bytes),
             ledger=stores.ledger,
             result_urls=stores.result_urls,
             promises=stores.promises,
             mask_sources=stores.mask_sources,
             finisher=imaging,
             clock=clock,
+            models=config.models,
             observer=metrics,
             tell=_warn,
             room_of=budget.room,
@@ -330,7 +336,8 @@ def _config_hash(config: Config) -> str:
 def _model_names(config: Config) -> list[str]:
     """Return every model name that a client may send, DashScope's own first."""
     names = {name for catalog in config.catalogs.values() for name in catalog.models}
-    return [*MODELS, *sorted(names - MODELS.keys())]
+    own = config.models.by_name
+    return [*own, *sorted(names - own.keys())]
 
 
 def _write_record(record: AccessRecord) -> None:

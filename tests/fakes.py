@@ -12,11 +12,12 @@ from gateway.domain.errors import (
     ResultUnavailable,
     UpstreamFailed,
 )
-from gateway.domain.models import MODELS, Operation
+from gateway.domain.models import Operation
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.edits.digest import digest_of, mark_of
 from gateway.edits.request import EditRequest, IncomingPicture
+from tests.models import MODELS
 
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
 

@@ -29,7 +29,7 @@ async def submit(world: FakeDashScope, prompt: str = "a cat") -> str:
     edit_request = an_ask(world.clock, prompt=prompt)
     return (
         await world.submit(
-            UP, edit_request.edit, parts_of(edit_request.edit)[0], edit_request.pictures
+            UP, edit_request.edit, parts_of(edit_request.edit, 4)[0], edit_request.pictures
         )
     ).task_id
 

@@ -32,7 +32,7 @@ def _ledger_warning(config: Config) -> str:
     path = Path(config.state.path)
     if config.state.path == "memory" or not path.exists():
         return ""
-    takeover = Takeover(config.upstreams.values())
+    takeover = Takeover(config.upstreams.values(), config.models)
     try:
         records = list_unfinished(path)
         takeover.refuse_orphans(records, config.tenants)

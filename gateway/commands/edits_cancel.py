@@ -77,8 +77,8 @@ def cancel(
 
 async def _cancel_upstream(config: Config, record: EditRecord) -> list[str]:
     async with Clients() as clients:
-        api = DashScopeApi(clients, SystemClock(), _NoMetrics())
-        takeover = Takeover(config.upstreams.values())
+        api = DashScopeApi(clients, SystemClock(), _NoMetrics(), config.models)
+        takeover = Takeover(config.upstreams.values(), config.models)
         return [await _cancel_task(api, takeover.of(record, task), task) for task in record.tasks]
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.config.model_table import read_models
 from gateway.config.models import catalogs_of, read_prices
 from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
 from gateway.config.schema import (
@@ -72,9 +73,10 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = _metrics(root.table("metrics"), environ)
     traces, traces_headers = _traces(root.table("traces"), environ)
-    catalogs = catalogs_of(root.table("models"))
+    models, list_prices = read_models(root.table("models"))
+    catalogs = catalogs_of(root.table("models"), models)
     regions = _regions(root.table("regions"))
-    prices = read_prices(root.table("prices"), regions)
+    prices = read_prices(root.table("prices"), regions, models, list_prices)
     upstreams = _upstreams(root.table("upstreams"), root.table("accounts"), regions, environ)
     tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams)
     config = Config(
@@ -87,6 +89,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         metrics_token=metrics_token,
         traces=traces,
         traces_headers=traces_headers,
+        models=models,
         catalogs=catalogs,
         regions=MappingProxyType(regions),
         accounts=MappingProxyType({up.account.name: up.account for up in upstreams.values()}),

@@ -49,11 +49,11 @@ def _process(config: Config) -> Iterator[str]:
 
 def _models(catalog: Catalog) -> str:
     """List the models, the default first, each with its other names."""
-    default = catalog.models[catalog.default]
+    default = catalog.models[catalog.default].name
     called: dict[str, list[str]] = {default: ["any of OpenAI's names of image models"]}
     for name, model in catalog.models.items():
-        named = name == model or (model == default and is_openai_model(name))
-        called.setdefault(model, []).extend([] if named else [name])
+        named = name == model.name or (model.name == default and is_openai_model(name))
+        called.setdefault(model.name, []).extend([] if named else [name])
     return "; ".join(
         f"{model}, also called {', '.join(names)}" if names else model
         for model, names in called.items()

@@ -11,6 +11,7 @@ from gateway.config.schema import (
     DashboardTable,
     Log,
     Metrics,
+    ModelSettings,
     ModelsTable,
     RegionTable,
     Server,
@@ -19,13 +20,12 @@ from gateway.config.schema import (
     Traces,
     UpstreamTable,
 )
-from gateway.config.table import one_of
-from gateway.domain.models import MODELS
 
 _TABLES = (
     ("server", Server),
     ("state", State),
     ("models", ModelsTable),
+    ("models.NAME", ModelSettings),
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),
     ("accounts.NAME", AccountTable),
@@ -62,7 +62,7 @@ def config_keys() -> list[ConfigKey]:
 
 _ALIASES = ConfigKey(
     "models.aliases.NAME",
-    f"{one_of(MODELS)}, or a table with edits, generations or both",
+    "the name of a model, or a table with edits, generations or both",
     "OpenAI's names of image models",
     "",
     "Another name that clients may request; the default of a path that it has no model for.",

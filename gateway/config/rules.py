@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 from gateway.config.table import NAME, Table, one_of, shown
+from gateway.domain.tenant import Price
 
 _T = TypeVar("_T")
 
@@ -106,6 +107,25 @@ class Whole:
         if value < self.least or (self.most is not None and value > self.most):
             raise Unfit(f"got {shown(value)}")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Two whole numbers: from and to, both included."""
+
+    least: int
+
+    @property
+    def takes(self) -> str:
+        return f"two whole numbers from {self.least}, the smaller one first, such as [1, 3]"
+
+    def read(self, value: object) -> tuple[int, int]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise Unfit(f"got {shown(value)}")
+        low, high = (Whole(self.least).read(one) for one in value)
+        if low > high:
+            raise Unfit(f"got [{low}, {high}]")
+        return low, high
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +296,30 @@ class Collector:
         if isinstance(value, str) and _VARIABLE.fullmatch(value):
             return value
         return BaseUrl().read(value)
+
+
+_PRICE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ([A-Z]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceText:
+    takes: str = 'a text such as "0.03 USD"'
+
+    def read(self, value: object) -> Price:
+        match = _PRICE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise Unfit(f"got {shown(value)}")
+        return Price(float(match[1]), match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class PricesByRegion:
+    takes: str = 'a table such as { beijing = "0.20 CNY" }'
+
+    def read(self, value: object) -> tuple[tuple[str, Price], ...]:
+        if not isinstance(value, dict):
+            raise Unfit(f"got {shown(value)}")
+        return tuple((Name().read(name), PriceText().read(price)) for name, price in value.items())
 
 
 @dataclass(frozen=True, slots=True)

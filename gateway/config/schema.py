@@ -24,11 +24,13 @@ from gateway.config.rules import (
     Names,
     Number,
     Origins,
+    PricesByRegion,
     Share,
+    Span,
     Text,
     Whole,
 )
-from gateway.domain.models import DEFAULTS, Catalog, Operation
+from gateway.domain.models import DEFAULTS, Catalog, Family, ModelTable, Operation
 from gateway.domain.tenant import (
     Account,
     EqualEdits,
@@ -175,7 +177,7 @@ class Dashboard:
 
 @dataclass(frozen=True, slots=True)
 class ModelsTable:
-    """``[models]``, without its aliases"""
+    """``[models]``, without its aliases and the tables of models"""
 
     default: Annotated[
         str, Key(Text("the name of a model"), "What an edit without a model gets.")
@@ -183,6 +185,51 @@ class ModelsTable:
     default_generation: Annotated[
         str, Key(Text("the name of a model"), "What a generation without a model gets.")
     ] = DEFAULTS[Operation.GENERATE]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """``[models."NAME"]``: a model of DashScope's; of a built-in one only what differs."""
+
+    family: Annotated[
+        str, Key(Choice(tuple(Family)), "Its wire format: synthesis is that of wan2.5 and before.")
+    ]
+    pixels: Annotated[
+        tuple[int, int], Key(Span(1), "Width x height of what it makes, from and to.", "pixels")
+    ]
+    tasks: Annotated[
+        bool, Key(Flag(), "false: a submit is answered with the pictures, not with a task.")
+    ] = True
+    edits: Annotated[bool, Key(Flag(), "It edits pictures.")] = False
+    generations: Annotated[bool, Key(Flag(), "It makes pictures of a prompt alone.")] = False
+    images: Annotated[tuple[int, int], Key(Span(0), "How many pictures it takes.")] = (0, 0)
+    image_sides: Annotated[
+        tuple[int, int], Key(Span(1), "The sides of a picture that it takes.", "pixels")
+    ] = (384, 5000)
+    image_bytes: Annotated[
+        int, Key(Whole(1), "The largest file that it takes; 10 MB stands for 10,000,000.", "bytes")
+    ] = 10_000_000
+    prompt: Annotated[int, Key(Whole(1), "The longest prompt.", "characters")] = 2000
+    negative_prompt: Annotated[int, Key(Whole(0), "The longest negative prompt.", "characters")] = (
+        500
+    )
+    ratio: Annotated[
+        int, Key(Whole(1), "Of the longer side of what it makes to the shorter, at most.")
+    ] = 4
+    sides: Annotated[tuple[int, int], Key(Span(1), "The sides of what it makes.", "pixels")] = (
+        1,
+        8192,
+    )
+    step: Annotated[int, Key(Whole(1), "It rounds both sides to multiples of this.", "pixels")] = 1
+    n: Annotated[int, Key(Whole(1), "Pictures of one task or submit, at most.")] = 4
+    prices: Annotated[
+        tuple[tuple[str, Price], ...],
+        Key(
+            PricesByRegion(),
+            "What a picture costs; prices.REGION overrides it.",
+            default="no cost is estimated",
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +403,8 @@ class Config:
     """The bearer token that a scraper has to send; ``None``: none."""
     traces: Traces
     traces_headers: Mapping[str, str] = field(repr=False)
+    models: ModelTable
+    """The built-in ones and those of ``[models."NAME"]``."""
     catalogs: Mapping[Operation, Catalog]
     """Which models clients may request, by operation."""
     regions: Mapping[str, Region]

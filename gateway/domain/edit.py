@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.domain.models import MODELS
-
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -117,18 +115,8 @@ class Part:
     seed: int | None = None
 
 
-_OF_WANS = 4  # dashscope.md 1.3: parameters.n
-
-
-def most_of_a_task(model: str) -> int:
-    """Return how many pictures a task of *model* makes at most; 4 for one that was removed."""
-    entry = MODELS.get(model)
-    return _OF_WANS if entry is None else entry.most_made
-
-
-def parts_of(edit: Edit) -> tuple[Part, ...]:
-    """Split *edit* into tasks, in order; their seeds are consecutive."""
-    most = most_of_a_task(edit.model)
+def parts_of(edit: Edit, most: int) -> tuple[Part, ...]:
+    """Split *edit* into tasks of *most* pictures, in order; their seeds are consecutive."""
     counts = [most] * (edit.n // most)
     if edit.n % most:
         counts.append(edit.n % most)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from gateway.domain.clock import Clock, Phases
 from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import InvalidRequest
-from gateway.domain.models import MODELS, Catalog
+from gateway.domain.models import Catalog
 from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_record import AccessRecord, record_of
@@ -143,7 +143,8 @@ class RequestReader:
         if mask_source is not None:
             left = received.deadline - self.clock.now()
             original = await self.imaging.check_mask(mask_source, tenant, left)
-            edit = apply_mask(edit, original, fit=tenant.fit)
+            sizes = self.catalog.models[edit.model].sizes
+            edit = apply_mask(edit, original, sizes, fit=tenant.fit)
         edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
         earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
         now = self.clock.now()
@@ -177,7 +178,8 @@ class RequestReader:
             marked = await self.imaging.lay_over(pictures[0].content, markup, tenant, left)
             pictures[0] = Picture(content=marked)
         left = received.deadline - self.clock.now()
-        return await self.imaging.check(pictures, tenant, MODELS[edit.model].inputs, left)
+        inputs = self.catalog.models[edit.model].inputs
+        return await self.imaging.check(pictures, tenant, inputs, left)
 
     async def _mask_in_picture(self, edit: Edit, received: Received) -> MaskSource | None:
         """

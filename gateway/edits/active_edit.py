@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gateway.domain.edit import Edit, MaskSource, Part, Picture, parts_of
 from gateway.domain.errors import GatewayError
-from gateway.domain.models import MODELS
+from gateway.domain.models import Model
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Tenant
@@ -95,6 +95,8 @@ class ActiveEdit:
     edit_id: str
     tenant: Tenant
     edit: Edit
+    model: Model
+    """That of *edit*."""
     digest: str
     prompt_digest: str
     prompt_forms: str
@@ -124,17 +126,20 @@ class ActiveEdit:
     trace: Trace = UNTRACED
 
     @classmethod
-    def begin(cls, edit_id: str, request: EditRequest, *, created: float) -> "ActiveEdit":
-        parts = parts_of(request.edit)
+    def begin(
+        cls, edit_id: str, request: EditRequest, model: Model, *, created: float
+    ) -> "ActiveEdit":
+        parts = parts_of(request.edit, model.most_made)
         life = EditLife(
             (PartLife(),) * len(parts),
-            one_shot=not makes_tasks(request.edit.model),
+            one_shot=not model.has_tasks,
             keyed=request.idempotency_key is not None,
         )
         return cls(
             edit_id=edit_id,
             tenant=request.tenant,
             edit=request.edit,
+            model=model,
             digest=request.digest,
             prompt_digest=prompt_digest(request.edit.prompt),
             prompt_forms=prompt_forms(request.edit.prompt),
@@ -287,7 +292,7 @@ class ActiveEdit:
         self.spooled = spooled
         if self.pictures is None:
             self.edit = edit
-            for run, part in zip(self.runs, parts_of(edit), strict=True):
+            for run, part in zip(self.runs, parts_of(edit, self.model.most_made), strict=True):
                 run.part = part
 
     def move_to_disk(self, spooled: Spooled) -> None:
@@ -340,9 +345,3 @@ class ActiveEdit:
     def joined_by(self, request: EditRequest, tracer: Tracer) -> Trace:
         """Begin the trace of a client that joins."""
         return tracer.join(self.trace, self.edit_id, self.tenant, parent_trace=request.parent_trace)
-
-
-def makes_tasks(model: str) -> bool:
-    """Say whether a model makes tasks; one that is gone from the table did (D87)."""
-    known = MODELS.get(model)
-    return known is None or known.has_tasks

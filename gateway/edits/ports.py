@@ -7,6 +7,7 @@ from typing import Protocol
 from gateway.domain.clock import Clock, Phase
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
+from gateway.domain.models import ModelTable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
@@ -330,6 +331,7 @@ class Ports:
     mask_sources: MaskSources
     finisher: Finisher
     clock: Clock
+    models: ModelTable
     observer: Observer
     tell: Tell = say_nothing
     room_of: Callable[[str], Room] = lambda _: NoLimit()

@@ -12,7 +12,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
     UpstreamUnavailable,
 )
-from gateway.domain.models import may_name
+from gateway.domain.models import ModelTable
 from gateway.domain.record import KEPT_SECONDS
 from gateway.domain.task import Task, TaskRow, TaskStatus
 from gateway.domain.tenant import Upstream
@@ -68,10 +68,13 @@ class _Candidate:
 class SubmitResolver:
     """Finds out by the task list whether a doubtful submit made a task."""
 
-    def __init__(self, dashscope: DashScope, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, dashscope: DashScope, ledger: Ledger, clock: Clock, models: ModelTable
+    ) -> None:
         self._dashscope = dashscope
         self._ledger = ledger
         self._clock = clock
+        self._models = models
         self._claimed: TTLCache[str, bool] = TTLCache(_CLAIMS, _CLAIM_SECONDS, timer=clock.now)
 
         self._seen: TTLCache[str, float] = TTLCache(_CLAIMS, _CLAIM_SECONDS, timer=clock.now)
@@ -177,7 +180,9 @@ class SubmitResolver:
         before = doubt.intended is not None and seen < doubt.intended
         after = doubt.there is not None and row.task_id not in doubt.there
         ruled_out = row.task_id in doubt.others or row.task_id in self._claimed
-        return not (before or after or ruled_out) and may_name(row.model, doubt.model)
+        if before or after or ruled_out:
+            return False
+        return self._models.may_name(row.model, doubt.model)
 
     async def _listed(
         self, account: AccountState, doubt: UncertainSubmit, since: float, until: float

@@ -8,13 +8,13 @@ from gateway.domain.edit import (
     OutputOptions,
     Part,
     ResponseFormat,
-    most_of_a_task,
     parts_of,
 )
 from gateway.domain.errors import GatewayError, ResultUnavailable, TaskLost, rebuild_error
+from gateway.domain.models import Model
 from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Tenant, Upstream
-from gateway.edits.active_edit import ActiveEdit, PartRun, makes_tasks
+from gateway.edits.active_edit import ActiveEdit, PartRun
 from gateway.edits.lifecycle import EditLife, PartLife, Stage
 from gateway.edits.resolve import lost
 from gateway.edits.takeover import Takeover
@@ -22,6 +22,7 @@ from gateway.edits.takeover import Takeover
 
 def restore_edit(
     record: EditRecord,
+    model: Model,
     *,
     tenants: Mapping[str, Tenant],
     takeover: Takeover,
@@ -35,6 +36,7 @@ def restore_edit(
 
     Args:
         record: What the ledger has.
+        model: That of the edit.
         tenants: All that are configured, by name.
         takeover: Finds who sees a task.
         now: Monotonic.
@@ -42,10 +44,10 @@ def restore_edit(
     """
     tasks = {task.part: task for task in record.tasks}
     upstreams = {index: takeover.of(record, task) for index, task in tasks.items()}
-    parts = _parts(record)
+    parts = _parts(record, model.most_made)
     life = EditLife(
         tuple(_part_life(tasks.get(part.index), upstreams.get(part.index)) for part in parts),
-        one_shot=not makes_tasks(record.model),
+        one_shot=not model.has_tasks,
         keyed=record.idempotency_key is not None,
         stage=Stage.RUNNING if record.tasks else Stage.WAITING,
         restored=True,
@@ -57,6 +59,7 @@ def restore_edit(
         edit_id=record.edit_id,
         tenant=_tenant(record, tenants),
         edit=_edit(record),
+        model=model,
         digest=record.digest,
         prompt_digest=record.prompt_digest,
         prompt_forms=record.prompt_forms,
@@ -111,15 +114,11 @@ def _edit(record: EditRecord) -> Edit:
     )
 
 
-def _parts(record: EditRecord) -> tuple[Part, ...]:
+def _parts(record: EditRecord, most: int) -> tuple[Part, ...]:
     """Return every part of an edit, with its seed if the seed of one is known."""
-    seeds = [
-        task.seed - most_of_a_task(record.model) * task.part
-        for task in record.tasks
-        if task.seed is not None
-    ]
+    seeds = [task.seed - most * task.part for task in record.tasks if task.seed is not None]
     seed = seeds[0] if seeds else None
-    return tuple(parts_of(Edit(model=record.model, prompt="", n=record.n, seed=seed)))
+    return tuple(parts_of(Edit(model=record.model, prompt="", n=record.n, seed=seed), most))
 
 
 def _part_life(task: TaskRecord | None, upstream: Upstream | None) -> PartLife:

@@ -21,7 +21,7 @@ from gateway.domain.errors import (
 from gateway.domain.record import EditState
 from gateway.domain.tenant import Tenant
 from gateway.edits.account import Accounts, AccountState, route
-from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun, makes_tasks
+from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.fair_queue import Ticket
 from gateway.edits.lifecycle import Stage
 from gateway.edits.owed import OwedWrites
@@ -68,7 +68,7 @@ class EditRunner:
 
     def strategy_of(self, active: ActiveEdit) -> SubmitStrategy:
         """Return how the model of an edit is submitted."""
-        return self._with_tasks if makes_tasks(active.edit.model) else self._without_tasks
+        return self._with_tasks if active.model.has_tasks else self._without_tasks
 
     async def run(self, active: ActiveEdit) -> None:
         """

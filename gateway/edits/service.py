@@ -75,7 +75,7 @@ class EditService:
             observer=ports.observer,
             tell=ports.tell,
         )
-        self._takeover = Takeover(by_name.values())
+        self._takeover = Takeover(by_name.values(), ports.models)
         self._orphans_may_end = abandon
         self._on_bug = on_bug
         self._tracer = tracer
@@ -225,7 +225,10 @@ class EditService:
         if self.draining:
             raise draining()
         active = ActiveEdit.begin(
-            "edit_" + secrets.token_hex(16), request, created=self._ports.clock.epoch()
+            "edit_" + secrets.token_hex(16),
+            request,
+            self._ports.models.model(request.edit.model),
+            created=self._ports.clock.epoch(),
         )
         active.traced_by(
             self._tracer, parent_trace=request.parent_trace, since=request.phases.started
@@ -372,6 +375,7 @@ class EditService:
     def _restore(self, record: EditRecord, *, replay: bool) -> ActiveEdit:
         return restore_edit(
             record,
+            self._ports.models.model(record.model),
             tenants=self._tenants,
             takeover=self._takeover,
             now=self._ports.clock.now(),

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
-from gateway.domain.models import MODELS
+from gateway.domain.models import ModelTable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.tenant import Upstream
 
@@ -26,15 +26,16 @@ class Takeover:
 
     Args:
         upstreams: All that are configured.
+        models: Which models make tasks.
     """
 
-    def __init__(self, upstreams: Iterable[Upstream]) -> None:
+    def __init__(self, upstreams: Iterable[Upstream], models: ModelTable) -> None:
         self._upstreams = tuple(upstreams)
+        self._models = models
 
     def of(self, record: EditRecord, task: TaskRecord) -> Upstream | None:
         """Return the upstream that takes *task* over; ``None``: no key of its account is left."""
-        known = MODELS.get(record.model)
-        if known is not None and not known.has_tasks:
+        if not self._models.model(record.model).has_tasks:
             return self._of_region(record, task)
         by_key = [up for up in self._upstreams if _same_key(task, up)]
         by_account = [

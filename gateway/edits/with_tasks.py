@@ -33,7 +33,7 @@ class WithTasks:
     def __init__(self, ports: Ports, part_ledger: PartLedger) -> None:
         self._ports = ports
         self._part_ledger = part_ledger
-        self._resolver = SubmitResolver(ports.dashscope, ports.ledger, ports.clock)
+        self._resolver = SubmitResolver(ports.dashscope, ports.ledger, ports.clock, ports.models)
 
     def prompt_to_lock(self, active: ActiveEdit) -> str | None:
         return active.prompt_digest  # two of one prompt look alike in the task list (D4)

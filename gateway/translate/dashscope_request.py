@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import orjson
 
 from gateway.domain.edit import Edit, Part, Picture
-from gateway.domain.models import MODELS, Family
+from gateway.domain.models import Family, Model
 from gateway.domain.task import TaskStatus
 from gateway.translate.encodings import base64_length, encode_base64
 
@@ -98,11 +98,11 @@ def _beijing(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
 
 
-def submit_body(edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
-    """Translate the *part* of *edit* into the body of its model's submit."""
-    if MODELS[edit.model].family is Family.SYNTHESIS:
+def submit_body(model: Model, edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
+    """Translate the *part* of *edit* into the body of a submit to its *model*."""
+    if model.family is Family.SYNTHESIS:
         return build_body(_synthesis_pieces(edit, part, pictures))
-    return build_body(_message_pieces(edit, part, pictures))
+    return build_body(_message_pieces(model, edit, part, pictures))
 
 
 def _synthesis_pieces(
@@ -135,10 +135,10 @@ def _synthesis_pieces(
 
 
 def _message_pieces(
-    edit: Edit, part: Part, pictures: Sequence[Picture]
+    model: Model, edit: Edit, part: Part, pictures: Sequence[Picture]
 ) -> Iterator[bytes | Picture]:
     """
-    Yield the JSON of the newer families, Family.MESSAGES and Family.SYNCHRONOUS.
+    Yield the JSON of the newer family, Family.MESSAGES.
 
     Yields:
         ``{"model": str, "input": {"messages": [{"role": "user", "content": [{"text": str},
@@ -152,8 +152,7 @@ def _message_pieces(
     text: tuple[bytes | Picture, ...] = (b'{"text":', orjson.dumps(edit.prompt), b"}")
     entries = [(b'{"image":', picture, b"}") for picture in pictures]
     # As in the documents of each family: Wan's have the text first, Qwen's have it last.
-    last = MODELS[edit.model].family is Family.SYNCHRONOUS
-    for place, entry in enumerate([*entries, text] if last else [text, *entries]):
+    for place, entry in enumerate([text, *entries] if model.has_tasks else [*entries, text]):
         yield b"," if place else b""
         yield from entry
     parameters = parameters_of(edit, part)

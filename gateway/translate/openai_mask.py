@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gateway.domain.edit import Edit, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
-from gateway.domain.models import MODELS
+from gateway.domain.models import Sizes
 from gateway.translate import size_rule
 
 _MOST_DISTORTION = 0.02
@@ -47,7 +47,7 @@ def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> Non
         )
 
 
-def apply_mask(edit: Edit, original: Size, *, fit: bool) -> Edit:
+def apply_mask(edit: Edit, original: Size, sizes: Sizes, *, fit: bool) -> Edit:
     """
     Return *edit* as one that keeps what its mask protects.
 
@@ -57,6 +57,7 @@ def apply_mask(edit: Edit, original: Size, *, fit: bool) -> Edit:
     Args:
         edit: As edit_of returned it.
         original: The picture that the mask lies on, upright, in pixels.
+        sizes: What the model makes.
         fit: Whether sizes may be size by scaling; without it the original is scaled to the
             nearest legal size instead.
 
@@ -73,7 +74,6 @@ def apply_mask(edit: Edit, original: Size, *, fit: bool) -> Edit:
     if requested is not None:
         _check_shape(requested, original)
         return _composite(edit, scale_to=requested)
-    sizes = MODELS[edit.model].sizes
     if not size_rule.ratio_is_legal(original, sizes):
         raise InvalidRequest(
             f"A mask cannot be applied to an image of {original}: the ratio of its sides must be"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
-from gateway.domain.models import MODELS, Catalog, Model, Operation, Sizes
+from gateway.domain.models import Catalog, Model, Operation, Sizes
 from gateway.translate import size_rule
 from gateway.translate.openai_fields import (
     FIELDS,
@@ -66,7 +66,7 @@ def edit_of(
     """
     values, ignored = _read(fields, FIELDS[catalog.operation], strict=strict)
     name = _requested_model(values.get("model"), deployment, catalog)
-    model = MODELS[_resolve_model(name or catalog.default, catalog)]
+    model = _resolve_model(name or catalog.default, catalog)
     _check_texts(values, model)
     return replace(_edit(values, model, ignored, fit=fit), model_asked=name or "")
 
@@ -95,7 +95,7 @@ def most_pictures(fields: Iterable[tuple[str, str]], catalog: Catalog, deploymen
     names = (text.strip() for name, text in fields if _plain_name(name) == "model")
     sent = next((name for name in names if name), None)
     name = _requested_model(sent, deployment, catalog) or catalog.default
-    return MODELS[catalog.model_of(name) or catalog.models[catalog.default]].inputs.most
+    return (catalog.model_of(name) or catalog.models[catalog.default]).inputs.most
 
 
 def _check_texts(values: Mapping[str, Any], model: Model) -> None:
@@ -257,8 +257,8 @@ def _requested_model(sent: str | None, deployment: str, catalog: Catalog) -> str
     return deployment if sent is None or catalog.model_of(deployment) else sent
 
 
-def _resolve_model(name: str, catalog: Catalog) -> str:
-    """Return DashScope's name, or refuse *name* with what to do instead."""
+def _resolve_model(name: str, catalog: Catalog) -> Model:
+    """Return the model, or refuse *name* with what to do instead."""
     if (model := catalog.model_of(name)) is not None:
         return model
     message = f"The model '{shown(name)}' does not exist."

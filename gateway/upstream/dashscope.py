@@ -19,7 +19,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.models import MODELS, Model
+from gateway.domain.models import Model, ModelTable
 from gateway.domain.quotes import redact_prompt
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
@@ -50,6 +50,7 @@ class DashScopeApi:
         clients: Send the calls; closed by their owner.
         clock: Times the calls and paces the downloads.
         calls: Counts every call.
+        models: What each model takes.
         inline_bytes: The largest submit that contains its pictures; those of a larger one
             are uploaded first.
         limits: Of the calls; tests pass shorter ones.
@@ -60,12 +61,14 @@ class DashScopeApi:
         clients: Clients,
         clock: Clock,
         calls: UpstreamCalls,
+        models: ModelTable,
         inline_bytes: float = math.inf,
         limits: CallLimits = CALL_LIMITS,
     ) -> None:
         self._clients = clients
         self._clock = clock
         self._calls = calls
+        self._models = models
         self._inline_bytes = inline_bytes
         self._limits = limits
         self._downloads = Downloads(clients, clock, calls, limits)
@@ -77,7 +80,8 @@ class DashScopeApi:
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> tuple[Picture, ...]:
         """Upload *pictures* if the submit would be too large with them inline; it is free."""
-        if submit_body(edit, part, pictures).length <= self._inline_bytes:
+        model = self._models.model(edit.model)
+        if submit_body(model, edit, part, pictures).length <= self._inline_bytes:
             return pictures
         return await self._uploads.upload_all(upstream, edit.model, pictures)
 
@@ -85,8 +89,8 @@ class DashScopeApi:
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
         """Submit *part* once; gateway.upstream.submission says what each outcome proves."""
-        model = MODELS[edit.model]
-        body = submit_body(edit, part, pictures)
+        model = self._models.model(edit.model)
+        body = submit_body(model, edit, part, pictures)
         outgoing = Outgoing(body, self._clock)
         # The read timeout of a client starts when the body is sent. These seconds bound the whole
         # submit, so that a slow or stalled connection is given up as well.
@@ -98,7 +102,10 @@ class DashScopeApi:
             timeout = self._limits.submit_and_wait
         timeout += body.length / self._limits.bytes_per_second
         request = self._clients.of(upstream, purpose).build_request(
-            "POST", model.path, content=outgoing, headers=_submit_headers(model, body, pictures)
+            "POST",
+            model.path(with_pictures=bool(pictures)),
+            content=outgoing,
+            headers=_submit_headers(model, body, pictures),
         )
         try:
             answer = await self._send(upstream, purpose, "submit", request, timeout)

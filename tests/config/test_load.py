@@ -12,6 +12,7 @@ from gateway.config.schema import Dashboard
 from gateway.domain.models import Operation
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Price, Region
 from tests.config.toml import ACME, GOOD, HASH, UP, load, up
+from tests.models import EDITOR, MODELS
 
 
 def test_least_config_means_the_defaults(tmp_path: Path) -> None:
@@ -48,10 +49,8 @@ def test_builtin_models(tmp_path: Path) -> None:
 
     models = dict(config.catalogs[Operation.EDIT].models)
     for name in ("wan2.6-image", "qwen-image-edit-plus"):
-        assert models.pop(name) == name
-    assert models == dict.fromkeys(
-        ["wan2.5-i2i-preview", *get_args(ImageModel)], "wan2.5-i2i-preview"
-    )
+        assert models.pop(name) == MODELS[name]
+    assert models == dict.fromkeys(["wan2.5-i2i-preview", *get_args(ImageModel)], EDITOR)
 
 
 def test_aliases_join_the_builtin_ones(tmp_path: Path) -> None:
@@ -61,7 +60,7 @@ def test_aliases_join_the_builtin_ones(tmp_path: Path) -> None:
     config = load(tmp_path, models + GOOD)
 
     catalog = config.catalogs[Operation.EDIT]
-    assert catalog.models["mine"] == catalog.models["dall-e-2"] == "wan2.5-i2i-preview"
+    assert catalog.models["mine"] == catalog.models["dall-e-2"] == EDITOR
     assert catalog.default == "wan2.5-i2i-preview"
 
 

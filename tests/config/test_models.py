@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 
-from gateway.config.models import PRICES, catalogs_of
+from gateway.config.model_table import read_models
+from gateway.config.models import catalogs_of
 from gateway.config.table import ConfigError, Table
-from gateway.domain.models import MODELS, Catalog, Operation
+from gateway.domain.models import Catalog, Operation
+from tests.models import EDITOR, MODELS, PAINTER, TABLE
 
-EDIT, PAINT = "wan2.5-i2i-preview", "wan2.5-t2i-preview"
+EDIT, PAINT = EDITOR.name, PAINTER.name
 
 
 def catalogs(**values: Any) -> tuple[Catalog, Catalog]:
-    made = catalogs_of(Table("g.toml", "models", values))
+    made = catalogs_of(Table("g.toml", "models", values), TABLE)
     return made[Operation.EDIT], made[Operation.GENERATE]
 
 
@@ -35,7 +37,7 @@ def test_names_of_openai_that_come_later(name: str, taken: bool) -> None:
     edits, generations = catalogs()
 
     assert (edits.model_of(name), generations.model_of(name)) == (
-        (EDIT, PAINT) if taken else (None, None)
+        (EDITOR, PAINTER) if taken else (None, None)
     )
 
 
@@ -43,15 +45,15 @@ def test_openais_names_follow_the_default() -> None:
     """Where the config has another default, OpenAI's names mean that."""
     edits, generations = catalogs(default="wan2.6-image", default_generation="wan2.6-t2i")
 
-    assert edits.models["gpt-image-1"] == edits.default == "wan2.6-image"
-    assert generations.models["dall-e-2"] == generations.default == "wan2.6-t2i"
+    assert edits.models["gpt-image-1"].name == edits.default == "wan2.6-image"
+    assert generations.models["dall-e-2"].name == generations.default == "wan2.6-t2i"
 
 
 def test_a_default_by_openais_name() -> None:
     """One of OpenAI's names as the default means the gateway's own."""
     edits, _ = catalogs(default="gpt-image-1")
 
-    assert edits.default == edits.models["gpt-image-1"] == EDIT
+    assert edits.default == edits.models["gpt-image-1"].name == EDIT
 
 
 def test_an_alias_serves_both_paths() -> None:
@@ -60,11 +62,11 @@ def test_an_alias_serves_both_paths() -> None:
         default="wan2.6-image", aliases={"painter": "wan2.6-t2i", "gpt-image-1": EDIT}
     )
 
-    assert (edits.models["painter"], generations.models["painter"]) == (
+    assert (edits.models["painter"].name, generations.models["painter"].name) == (
         "wan2.6-image",
         "wan2.6-t2i",
     )
-    assert (edits.models["gpt-image-1"], generations.models["gpt-image-1"]) == (EDIT, PAINT)
+    assert (edits.models["gpt-image-1"], generations.models["gpt-image-1"]) == (EDITOR, PAINTER)
 
 
 def test_an_alias_that_names_a_model_for_each_path() -> None:
@@ -77,8 +79,9 @@ def test_an_alias_that_names_a_model_for_each_path() -> None:
         },
     )
 
-    assert (edits.model_of("both"), generations.model_of("both")) == ("wan2.6-image", "wan2.6-t2i")
-    assert (edits.model_of("one"), generations.model_of("one")) == ("wan2.6-image", PAINT)
+    both = MODELS["wan2.6-image"], MODELS["wan2.6-t2i"]
+    assert (edits.model_of("both"), generations.model_of("both")) == both
+    assert (edits.model_of("one"), generations.model_of("one")) == (both[0], PAINTER)
 
 
 def test_a_name_of_openais_for_each_path() -> None:
@@ -87,15 +90,16 @@ def test_a_name_of_openais_for_each_path() -> None:
         aliases={"gpt-image-2": {"edits": "wan2.6-image", "generations": "wan2.6-t2i"}}
     )
 
-    assert (edits.model_of("gpt-image-2"), edits.model_of("gpt-image-1")) == ("wan2.6-image", EDIT)
-    assert generations.model_of("gpt-image-2") == "wan2.6-t2i"
+    assert edits.model_of("gpt-image-2") == MODELS["wan2.6-image"]
+    assert edits.model_of("gpt-image-1") == EDITOR
+    assert generations.model_of("gpt-image-2") == MODELS["wan2.6-t2i"]
 
 
 def test_an_alias_as_the_default() -> None:
     """An alias can be the default, and OpenAI's names mean its model then."""
     edits, _ = catalogs(default="house", aliases={"house": "wan2.6-image"})
 
-    assert edits.model_of("gpt-image-9") == edits.models["house"] == "wan2.6-image"
+    assert edits.model_of("gpt-image-9") == edits.models["house"] == MODELS["wan2.6-image"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +121,8 @@ def test_a_default_that_does_something_else(values: dict[str, str], said: str) -
 
 def test_every_model_has_a_price() -> None:
     """The cost of every model's pictures is estimated, in the currency of the region."""
+    _, prices = read_models(Table("g.toml", "models", {}))
+
     for model in MODELS:
-        assert PRICES["beijing", model].currency == "CNY"
-        assert PRICES["singapore", model].currency == "USD"
+        assert prices["beijing", model].currency == "CNY"
+        assert prices["singapore", model].currency == "USD"

@@ -8,7 +8,7 @@ import pytest
 from gateway.cli import _parser
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
-from gateway.domain.models import MODELS, Catalog, Inputs, Operation, Sizes
+from gateway.domain.models import Catalog, Inputs, Operation, Sizes
 from gateway.observe.metrics import Metrics
 from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT
 from gateway.translate.openai_pictures import is_file_id, is_picture
@@ -29,6 +29,7 @@ from tests.docs.pages import (
     table_with,
     tables,
 )
+from tests.models import EDITOR, MODELS, PAINTER
 
 _FIELDS_PAGE = REFERENCE / "fields.md"
 _ERRORS_PAGE = REFERENCE / "errors.md"
@@ -38,9 +39,9 @@ _PAIRS = [
     pytest.param(ENGLISH, CHINESE, id="readme"),
     pytest.param(DOCS / "quickstart.md", DOCS / "quickstart.zh-CN.md", id="quickstart"),
 ]
-_MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
+_MODELS = dict.fromkeys(("wan2.5-i2i-preview", "gpt-image-1"), EDITOR)
 _EDITS = Catalog(Operation.EDIT, _MODELS, "gpt-image-1")
-_GENERATIONS = Catalog(Operation.GENERATE, {"a": "wan2.5-t2i-preview"}, "a")
+_GENERATIONS = Catalog(Operation.GENERATE, {"a": PAINTER}, "a")
 
 
 # ---------------------------------------------------------------- two languages, one README
@@ -148,11 +149,11 @@ def test_models_table() -> None:
     assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == [
         (
             f"`{model.name}`",
-            f"`{paths[model.operation]}`",
+            " ".join(f"`{paths[it]}`" for it in Operation if model.does(it)),
             *_pictures(model.inputs),
             str(model.most_prompt),
             _square(model.sizes),
-            f"`{model.path.removeprefix('/services/aigc/')}`",
+            f"`{model.path(with_pictures=model.does(Operation.EDIT)).removeprefix('/services/aigc/')}`",
         )
         for model in MODELS.values()
     ]

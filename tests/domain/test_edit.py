@@ -10,7 +10,7 @@ from tests.fakes import an_edit
 )
 def test_parts(n: int, counts: list[int]) -> None:
     """Pictures are shared out four to a task, in order."""
-    parts = parts_of(an_edit(n=n))
+    parts = parts_of(an_edit(n=n), 4)
 
     assert [part.n for part in parts] == counts
     assert [part.index for part in parts] == list(range(len(counts)))
@@ -19,8 +19,8 @@ def test_parts(n: int, counts: list[int]) -> None:
 
 def test_seeds_go_on() -> None:
     """The seed of each task goes on where the one before ends, inside 31 bits."""
-    assert [part.seed for part in parts_of(an_edit(n=10, seed=7))] == [7, 11, 15]
-    assert parts_of(an_edit(n=8, seed=2**31 - 2))[1] == Part(1, 4, 2)
+    assert [part.seed for part in parts_of(an_edit(n=10, seed=7), 4)] == [7, 11, 15]
+    assert parts_of(an_edit(n=8, seed=2**31 - 2), 4)[1] == Part(1, 4, 2)
 
 
 def test_size_in_openai_spelling() -> None:

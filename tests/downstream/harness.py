@@ -32,11 +32,12 @@ from gateway.downstream.routes import Models, routes
 from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.edits.service import EditService
 from gateway.imaging.workers import Imaging
+from tests.models import EDITOR, PAINTER
 
 KEY = "sk-canary-0123456789"
 ACME = Tenant(name="acme", region="beijing", upstreams=())
-MODELS = {"wan2.5-i2i-preview": "wan2.5-i2i-preview", "gpt-image-1": "wan2.5-i2i-preview"}
-PAINTERS = {"wan2.5-t2i-preview": "wan2.5-t2i-preview", "gpt-image-1": "wan2.5-t2i-preview"}
+MODELS = dict.fromkeys(("wan2.5-i2i-preview", "gpt-image-1"), EDITOR)
+PAINTERS = dict.fromkeys(("wan2.5-t2i-preview", "gpt-image-1"), PAINTER)
 EDITS = Catalog(Operation.EDIT, MODELS, "gpt-image-1", PAINTERS)
 GENERATIONS = Catalog(Operation.GENERATE, PAINTERS, "gpt-image-1", MODELS)
 TOLD = EditStatus(

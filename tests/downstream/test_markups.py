@@ -9,6 +9,7 @@ import pytest
 from gateway.domain.edit import Picture
 from gateway.domain.tenant import MarkupRule, Tenant
 from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, EdgeHarness, passes
+from tests.models import EDITOR
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +124,7 @@ async def test_a_generation_takes_none() -> None:
 
 async def test_not_over_a_picture_that_is_its_own_mask() -> None:
     """Under dall-e-2 transparent parts are a mask, and the two exclude each other."""
-    harness = EdgeHarness(edits=replace(EDITS, models={**MODELS, "dall-e-2": "wan2.5-i2i-preview"}))
+    harness = EdgeHarness(edits=replace(EDITS, models={**MODELS, "dall-e-2": EDITOR}))
     harness.clear.add(PNG)
 
     async with harness.client() as client:

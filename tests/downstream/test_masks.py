@@ -11,6 +11,7 @@ from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import InvalidImage
 from gateway.domain.tenant import MaskRule, Tenant
 from tests.downstream.harness import ACME, EDITS, FILES, FORM, MODELS, PNG, EdgeHarness, passes
+from tests.models import EDITOR
 
 pytestmark = pytest.mark.anyio
 
@@ -138,7 +139,7 @@ async def test_a_mask_that_does_not_fit() -> None:
     assert harness.service.edit_requests == []
 
 
-DALLE = {**MODELS, "dall-e-2": "wan2.5-i2i-preview"}
+DALLE = {**MODELS, "dall-e-2": EDITOR}
 
 
 def with_dalle(tenant: Tenant = ACME) -> EdgeHarness:

@@ -28,6 +28,7 @@ from tests.fake_stores import (
     FakeResultUrls,
 )
 from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask, an_upstream
+from tests.models import TABLE
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
 
@@ -76,6 +77,7 @@ class EditHarness:
                 mask_sources=self.mask_sources,
                 finisher=self.finisher,
                 clock=self.clock,
+                models=TABLE,
                 observer=self.observer,
                 tell=self._tell,
                 room_of=room_of,

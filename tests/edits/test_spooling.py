@@ -10,6 +10,7 @@ from gateway.domain.errors import LedgerUnavailable, SubmitUncertain, UpstreamUn
 from gateway.edits.active_edit import ActiveEdit
 from tests.edits.harness import EditHarness, complete, error_of
 from tests.fakes import Run, Submit, a_tenant, an_account, an_upstream
+from tests.models import EDITOR
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +137,7 @@ async def test_what_is_spooled_is_no_memory(mask_source: MaskSource | None, stay
     kept: list[int] = []
     request = a_harness().request(mask_source=mask_source, keep_only=kept.append)
 
-    await ActiveEdit.begin("edit_1", request, created=0.0).spool(FakeSpool())
+    await ActiveEdit.begin("edit_1", request, EDITOR, created=0.0).spool(FakeSpool())
 
     assert kept == [stays]
 
@@ -145,7 +146,7 @@ async def test_spooled_once() -> None:
     """What is on the disk already is not written again, and is read from there."""
     harness, spool = a_harness(), FakeSpool()
     request = harness.request()
-    active = ActiveEdit.begin("edit_1", request, created=0.0)
+    active = ActiveEdit.begin("edit_1", request, EDITOR, created=0.0)
 
     await active.spool(spool)
     await active.spool(spool)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.models import MODELS, Operation
+from gateway.domain.models import Operation
 from gateway.sandbox import (
     Answer,
     Constant,
@@ -34,6 +34,7 @@ from tests.harness import (
     photo,
     pictures_of,
 )
+from tests.models import MODELS
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -66,7 +67,7 @@ class Street:
 
     async def edit_request(self, model: str, retry: int = 0) -> httpx.Response:
         """Ask for what *model* does: an edit in JSON, or a generation."""
-        edits = MODELS[model].operation is Operation.EDIT
+        edits = MODELS[model].does(Operation.EDIT)
         picture = f"data:image/png;base64,{b64encode(photo()).decode()}"
         said = {"model": model, "prompt": "make it blue", "size": "1280x1280"}
         return await self.http.post(

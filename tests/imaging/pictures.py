@@ -7,8 +7,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from gateway.domain.edit import Picture
-from gateway.domain.models import MODELS
 from gateway.domain.tenant import Tenant
+from tests.models import MODELS
 
 FOLDER = Path(__file__).parent.parent / "data" / "pictures"
 NAMES = sorted(path.name for path in FOLDER.iterdir())

@@ -9,7 +9,6 @@ import pytest
 
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import InvalidImage, Overloaded, ResultUnavailable
-from gateway.domain.models import MODELS
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
 from gateway.imaging import workers as module
@@ -17,6 +16,7 @@ from gateway.imaging.inspect import Inspected
 from gateway.imaging.slots import SlotClaim
 from gateway.imaging.workers import Imaging, Limits
 from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved, sent
+from tests.models import MODELS
 
 pytestmark = pytest.mark.anyio
 

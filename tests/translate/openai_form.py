@@ -3,9 +3,10 @@
 from gateway.domain.edit import Edit
 from gateway.domain.models import Catalog, Operation
 from gateway.translate.openai_request import edit_of
+from tests.models import EDITOR
 
 WAN = "wan2.5-i2i-preview"
-MODELS = {WAN: WAN, "gpt-image-1": WAN, "dall-e-2": WAN}
+MODELS = dict.fromkeys((WAN, "gpt-image-1", "dall-e-2"), EDITOR)
 OFFER = Catalog(Operation.EDIT, MODELS, WAN)
 PLAIN = Edit(model=WAN, prompt="a cat")
 

@@ -3,12 +3,13 @@ from typing import Any
 
 from gateway.domain.edit import Edit, Part, Picture, Size
 from gateway.translate.dashscope_request import submit_body
+from tests.models import MODELS
 
 PNG = Picture(content=b"\x89PNG..", media_type="image/png")
 
 
 def sent(edit: Edit, part: Part, *pictures: Picture) -> Any:
-    body = submit_body(edit, part, pictures)
+    body = submit_body(MODELS[edit.model], edit, part, pictures)
     whole = b"".join(body.pieces())
     assert body.length == len(whole)
     return json.loads(whole)

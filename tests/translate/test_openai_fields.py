@@ -6,6 +6,7 @@ from gateway.domain.edit import OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import Catalog, Operation
 from gateway.translate.openai_request import edit_of
+from tests.models import MODELS
 from tests.translate.openai_form import OFFER, PLAIN, WAN, edit
 
 QWEN = "qwen-image-edit-plus"
@@ -168,7 +169,7 @@ def test_without_fit_a_models_sides_are_told() -> None:
     says = r"no side under 512 or over 2048.* nearest is 1920x512"
     given, catalog = (
         [("prompt", "a cat"), ("size", "1500x400")],
-        Catalog(Operation.EDIT, {QWEN: QWEN}, QWEN),
+        Catalog(Operation.EDIT, {QWEN: MODELS[QWEN]}, QWEN),
     )
     with pytest.raises(InvalidRequest, match=says):
         edit_of(given, catalog=catalog, strict=False, fit=False)

@@ -4,6 +4,7 @@ from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
 from gateway.translate.openai_mask import apply_mask
 from tests.fakes import an_edit
+from tests.models import EDITOR
 
 
 def asked_for(size: Size, scale_to: Size | None = None) -> Edit:
@@ -13,7 +14,7 @@ def asked_for(size: Size, scale_to: Size | None = None) -> Edit:
 @pytest.mark.parametrize("fit", [True, False])
 def test_a_legal_original_is_made_as_it_is(fit: bool) -> None:
     """Its size is asked for, and made sure of: each kept pixel is the original's own."""
-    edit = apply_mask(an_edit(), Size(1024, 768), fit=fit)
+    edit = apply_mask(an_edit(), Size(1024, 768), EDITOR.sizes, fit=fit)
 
     assert edit.size == Size(1024, 768)
     assert edit.output == OutputOptions(scale_to=Size(1024, 768), composite=True)
@@ -31,7 +32,7 @@ def test_a_legal_original_is_made_as_it_is(fit: bool) -> None:
 )
 def test_another_original_is_scaled(original: Size, fit: bool, made: Size, answered: Size) -> None:
     """The answer has the original's size where that may be; else the nearest that is made."""
-    edit = apply_mask(an_edit(), original, fit=fit)
+    edit = apply_mask(an_edit(), original, EDITOR.sizes, fit=fit)
 
     assert edit.size == made
     assert edit.output == OutputOptions(scale_to=answered, composite=True)
@@ -48,7 +49,7 @@ def test_another_original_is_scaled(original: Size, fit: bool, made: Size, answe
 )
 def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
     """What was asked for is what comes, a hair of distortion included."""
-    made = apply_mask(edit, Size(4000, 3000), fit=True)
+    made = apply_mask(edit, Size(4000, 3000), EDITOR.sizes, fit=True)
 
     assert made.size == edit.size
     assert made.output == OutputOptions(scale_to=answered, composite=True)
@@ -68,6 +69,6 @@ def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
 def test_what_cannot_be_masked(edit: Edit, original: Size, param: str) -> None:
     """What could only be answered with a distorted original, or not at all, is refused."""
     with pytest.raises(InvalidRequest) as refused:
-        apply_mask(edit, original, fit=True)
+        apply_mask(edit, original, EDITOR.sizes, fit=True)
 
     assert refused.value.param == param

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.translate.openai_request import edit_of
+from tests.models import MODELS as BUILT_IN
 from tests.translate.openai_form import MODELS, OFFER, PLAIN, WAN, edit
 
 
@@ -69,7 +70,7 @@ def test_deployment(deployment: str, model: str | None, meant: str) -> None:
 
     made = edit_of(
         given,
-        catalog=replace(OFFER, models={**MODELS, "az": "wan2.6-image"}),
+        catalog=replace(OFFER, models={**MODELS, "az": BUILT_IN["wan2.6-image"]}),
         deployment=deployment,
         strict=False,
         fit=True,

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import Size
-from gateway.domain.models import MODELS
 from gateway.translate.size_rule import describe_rule, is_legal, is_scalable, nearest_legal
+from tests.models import MODELS
 
 SMALL = MODELS["wan2.5-i2i-preview"].sizes
 SIDES = st.integers(1, 99_999)

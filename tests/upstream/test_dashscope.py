@@ -23,6 +23,7 @@ from gateway.domain.task import TaskStatus
 from gateway.upstream.calls import CallLimits
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
+from tests.models import TABLE
 from tests.upstream.wire import EDIT, PART, PICTURES, PNG, HandClock, Tally, upstream
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,7 @@ class ScriptedDashScope:
         self.seen: list[httpx.Request] = []
         self.tally = Tally()
         self.clients = Clients(lambda _: httpx.MockTransport(self._handle))
-        self.api = DashScopeApi(self.clients, clock or HandClock(), self.tally)
+        self.api = DashScopeApi(self.clients, clock or HandClock(), self.tally, TABLE)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
@@ -271,7 +272,7 @@ async def test_call_timeout() -> None:
 
     tally = Tally()
     async with Clients(lambda _: httpx.MockTransport(never)) as clients:
-        api = DashScopeApi(clients, HandClock(), tally, limits=CallLimits(call=0.01))
+        api = DashScopeApi(clients, HandClock(), tally, TABLE, limits=CallLimits(call=0.01))
         with pytest.raises(UpstreamUnreachable):
             await api.fetch(upstream(), "t-1")
 
@@ -301,7 +302,7 @@ async def test_no_answer_is_not_heard() -> None:
         raise httpx.ReadError("cut")
 
     async with Clients(lambda _: httpx.MockTransport(never)) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
         with pytest.raises(UpstreamUnreachable):
             await api.fetch(upstream(), "t-1")
 

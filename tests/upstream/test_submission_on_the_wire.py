@@ -15,6 +15,7 @@ from gateway.upstream.calls import CALL_LIMITS, CallLimits
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.dashscope import DashScopeApi
 from gateway.upstream.transport import AiohttpTransport
+from tests.models import TABLE
 from tests.upstream.wire import (
     EDIT,
     PART,
@@ -123,7 +124,7 @@ async def _submit(
     base_url: str, pictures: tuple[Picture, ...] = PICTURES, *, limits: CallLimits = CALL_LIMITS
 ) -> object:
     async with Clients(_soon) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), limits=limits)
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, limits=limits)
         return await api.submit(upstream(base_url), EDIT, PART, pictures)
 
 
@@ -196,7 +197,7 @@ def _reads_to_the_end(received: Received) -> Serve:
 async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
     """What was not sent when the process stood still is never sent: no task is made late."""
     async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
-        api = DashScopeApi(clients, _Leaping(leaping, 31.0), Tally())
+        api = DashScopeApi(clients, _Leaping(leaping, 31.0), Tally(), TABLE)
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
         await asyncio.sleep(0.05)
@@ -207,7 +208,7 @@ async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
 async def test_a_submit_goes_on_after_a_short_one() -> None:
     """A clock that leaps by less cuts nothing."""
     async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
-        api = DashScopeApi(clients, _Leaping("now", 29.0), Tally())
+        api = DashScopeApi(clients, _Leaping("now", 29.0), Tally(), TABLE)
         accepted = await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
 
     assert accepted.task_id == "t-1"
@@ -239,7 +240,7 @@ async def test_no_connection_is_no_byte_sent(base_url: str) -> None:
 async def test_bad_certificate_is_no_byte_sent() -> None:
     """A failed TLS handshake comes before the request: no byte of it was sent."""
     async with listening(_hello_in_plain) as received, Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
 
         with pytest.raises(UpstreamUnreachable):
             await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
@@ -268,7 +269,7 @@ async def test_connecting_too_long_is_no_byte_sent() -> None:
         return Hasty(keep_alive=1, ssl_context=httpx.create_ssl_context)
 
     async with listening(_reads_nothing) as received, Clients(hasty) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
 
         with pytest.raises(UpstreamUnreachable):
             await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
@@ -286,7 +287,7 @@ async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
             )
 
         async with Clients(proxied) as clients:
-            api = DashScopeApi(clients, HandClock(), Tally())
+            api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
             with pytest.raises(UpstreamUnreachable):
                 await api.submit(upstream("https://upstream.test"), EDIT, PART, PICTURES)
 
@@ -325,7 +326,7 @@ async def test_connection_that_the_server_just_closed_is_not_used_again() -> Non
         return serve
 
     async with listening(once) as received, Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
         await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
@@ -376,7 +377,7 @@ async def test_nothing_leaves_after_a_submit_was_given_up(size: int) -> None:
     line.bind(("127.0.0.1", 0))
     picture = Picture(content=b"x" * size, media_type="image/png")
     async with await asyncio.start_server(serve, sock=line, limit=8192), Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), limits=_HASTY)
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, limits=_HASTY)
         base_url = f"http://127.0.0.1:{line.getsockname()[1]}"
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(base_url), EDIT, PART, (picture,))

@@ -12,6 +12,7 @@ import trustme
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
+from tests.models import TABLE
 from tests.upstream.wire import EDIT, PART, PICTURES, HandClock, Received, Tally, read_request
 from tests.upstream.wire import upstream as an_upstream
 
@@ -54,7 +55,7 @@ async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Received]
 
 async def submitted(received: Received) -> str:
     async with Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally())
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
         upstream = an_upstream(f"https://127.0.0.1:{received.port}")
         return (await api.submit(upstream, EDIT, PART, PICTURES)).task_id
 

@@ -16,6 +16,7 @@ from gateway.domain.tenant import Upstream
 from gateway.upstream.calls import CallLimits
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
+from tests.models import TABLE
 from tests.upstream.wire import (
     EDIT,
     PART,
@@ -63,7 +64,7 @@ class ScriptedUploads:
         self.seen: list[tuple[str, httpx.Request]] = []
         self.tally, self.clock = Tally(), HandClock()
         clients = Clients(lambda _: httpx.MockTransport(self._answer))
-        self.api = DashScopeApi(clients, self.clock, self.tally, inline_bytes=1000)
+        self.api = DashScopeApi(clients, self.clock, self.tally, TABLE, inline_bytes=1000)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
@@ -262,7 +263,9 @@ async def test_too_slow() -> None:
 
     clients = Clients(lambda _: httpx.MockTransport(never))
     limits = CallLimits(upload=0.05)
-    api = DashScopeApi(clients, scripted.clock, scripted.tally, inline_bytes=0, limits=limits)
+    api = DashScopeApi(
+        clients, scripted.clock, scripted.tally, TABLE, inline_bytes=0, limits=limits
+    )
     await _submit(api, upstream(), _picture())
 
     assert scripted.doors == ["submit"]
@@ -272,7 +275,7 @@ async def test_too_slow() -> None:
 async def test_unreachable_means_what_it_meant() -> None:
     """Nobody listens: the upload fails first, and the submit is still surely not sent."""
     async with Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, inline_bytes=0)
         async with listening(_storage) as received:
             port = received.port
         with pytest.raises(UpstreamUnreachable):
@@ -298,7 +301,7 @@ async def test_on_the_wire() -> None:
     """On a real socket the form is whole, of known length, and the key is not told to storage."""
     place = ("127.0.0.1:*", "localhost:*")
     async with listening(_storage) as received, Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), inline_bytes=0)
+        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, inline_bytes=0)
         await _submit(api, upstream(received.base_url, hosts=place), _picture())
 
     _, form = bytes(received.bytes).split(b"POST /oss HTTP/1.1\r\n")
