@@ -16,6 +16,7 @@ from typing import cast
 from starlette.types import Message
 
 from benchmarks.world import LoopClock, quiet_observer
+from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import Edit, Picture
 from gateway.domain.snapshot import Snapshot

@@ -100,7 +100,7 @@ _KIND = re.compile(r"[a-z]+2[a-z]+")
 class ModelTable:
     """The models that this gateway serves: the built-in ones and those of the config."""
 
-    by_name: Mapping[str, Model] = MappingProxyType({})
+    by_name: Mapping[str, Model]
     """By DashScope's name, in the order in which they are listed."""
 
     def model(self, name: str) -> Model:

@@ -6,11 +6,12 @@ import pytest
 
 from gateway.config import ConfigError, config_keys, load_config
 from tests.config.toml import load
+from tests.config.wrong_models import WRONG_MODELS
 from tests.config.wrong_settings import WRONG_SETTINGS
 from tests.config.wrong_tenants import WRONG_TENANTS
 
 
-@pytest.mark.parametrize(("text", "complaint"), [*WRONG_SETTINGS, *WRONG_TENANTS])
+@pytest.mark.parametrize(("text", "complaint"), [*WRONG_SETTINGS, *WRONG_MODELS, *WRONG_TENANTS])
 def test_complaints(tmp_path: Path, text: str, complaint: str) -> None:
     """Each wrong config stops the start with one line: place, fault, remedy, and no key."""
     with pytest.raises(ConfigError) as caught:

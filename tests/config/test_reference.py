@@ -19,6 +19,7 @@ def test_paths() -> None:
         "state",
         "models",
         "models.aliases",
+        "models.NAME",
         "regions.NAME",
         "upstreams.NAME",
         "accounts.NAME",

@@ -24,6 +24,6 @@ def test_a_model_of_the_table(name: str) -> None:
 
 def test_a_model_that_was_removed() -> None:
     """Its tasks are followed: most models make some, of up to four pictures."""
-    model = ModelTable().model("wan2.0-i2i")
+    model = ModelTable({}).model("wan2.0-i2i")
 
     assert (model.name, model.has_tasks, model.most_made) == ("wan2.0-i2i", True, 4)

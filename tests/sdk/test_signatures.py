@@ -19,6 +19,7 @@ from gateway.translate.openai_fields import FIELDS
 from gateway.translate.openai_pictures import is_picture
 from gateway.translate.openai_request import edit_of
 from tests.docs.pages import REFERENCE, spans, table_with
+from tests.models import TABLE
 
 METHODS: dict[Operation, Callable[..., Any]] = {
     Operation.EDIT: Images.edit,
@@ -26,7 +27,7 @@ METHODS: dict[Operation, Callable[..., Any]] = {
 }
 TYPES = {Operation.EDIT: ImageEditParamsBase, Operation.GENERATE: ImageGenerateParamsBase}
 OF_THE_CALL = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
-CATALOGS = catalogs_of(Table("g.toml", "models", {}))
+CATALOGS = catalogs_of(Table("g.toml", "models", {}), TABLE)
 REFUSED = {("output_format", "gif"), ("output_format", "svg"), ("background", "transparent")}
 """What the package's types allow and no model here makes."""
 
@@ -59,7 +60,7 @@ def test_every_name_is_listed_and_taken(name: str) -> None:
     """Each name of the package's own type is in /v1/models, and taken at both paths."""
     for catalog in CATALOGS.values():
         assert name in catalog.models
-        assert catalog.model_of(name) == catalog.default
+        assert catalog.model_of(name) == catalog.models[catalog.default]
 
 
 @pytest.mark.parametrize(("operation", "name"), [*parameters()])
