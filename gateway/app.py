@@ -230,7 +230,8 @@ def build(
             body_seconds=server.body_seconds,
             idle_body_seconds=server.idle_body_seconds,
         ),
-        catalog=config.catalogs[Operation.EDIT],
+        operation=Operation.EDIT,
+        catalogs=config.catalogs,
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
@@ -248,9 +249,7 @@ def build(
         observer=metrics,
         on_created=dashboard.on_created if dashboard else None,
     )
-    generations = replace(
-        edits, reader=replace(reader, catalog=config.catalogs[Operation.GENERATE])
-    )
+    generations = replace(edits, reader=replace(reader, operation=Operation.GENERATE))
     ops = Ops(readiness, registry, config.metrics_token, shows_tenants=config.shows_tenants)
 
     def access_log(log: AccessLog) -> Middleware:

@@ -67,7 +67,7 @@ class Edits:
         self, request: Request, tenant: Tenant, scope: Scope, receive: Receive, send: Send
     ) -> None:
         record = record_of(scope)
-        operation = self.reader.catalog.operation
+        operation = self.reader.operation
         with self.budget.reserve(tenant.name, announced(request.headers)) as reservation:
             with self._count_disconnect():
                 received = await self.reader.receive(request, tenant, reservation)
@@ -146,7 +146,7 @@ class Edits:
                 send=send,
                 record=record,
                 phases=phases,
-                operation=self.reader.catalog.operation,
+                operation=self.reader.operation,
                 measure=self.measure,
                 clock=self.clock,
                 observer=self.observer,
@@ -179,7 +179,7 @@ class Edits:
 
     def _status(self, status: EditStatus, *, accepted: bool = False) -> Response:
         """Return the status of an edit as JSON; *accepted*: in reply to ``respond-async``."""
-        operation = self.reader.catalog.operation
+        operation = self.reader.operation
         headers = edit_headers(status)
         if accepted:
             headers["preference-applied"] = "respond-async"

@@ -21,6 +21,7 @@ from gateway.translate.openai_pictures import (
     Form,
     MostOf,
     PictureText,
+    check_count,
     check_overlays,
     is_picture,
     overlay_of,
@@ -49,7 +50,7 @@ async def read_form(
         headers: By lower-case name.
         limits: What a body may be at most.
         reservation: Grows with the bytes that arrive.
-        most_of: How many pictures the model takes that the fields ask for.
+        most_of: How many pictures the request may have.
 
     Raises:
         InvalidRequest: the content type is unknown, the body is broken or cut short, or
@@ -135,8 +136,9 @@ def _sort_fields(received: Sequence[tuple[str, str | PictureText]], most_of: Mos
     """Sort fields into texts, pictures, mask and markup; an empty text counts as absent."""
     given = [(name, value) for name, value in received if not _is_absent(value)]
     fields = tuple((name, value) for name, value in given if isinstance(value, str))
-    most = most_of(fields)
-    order = picture_order([name for name, _ in given], most)
+    order = picture_order([name for name, _ in given])
+    most = most_of(fields, len(order))
+    check_count(len(order), param="image", most=most)
     over = [(param, value) for name, value in given if (param := overlay_of(name))]
     check_overlays([param for param, _ in over], most=most)
     refs = {param: read_picture(value, which=f"the {param}", param=param) for param, value in over}

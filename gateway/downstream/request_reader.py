@@ -1,6 +1,6 @@
 """One HTTP request → one EditRequest: the body is read, then everything in it is checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from gateway.domain.clock import Clock, Phases
 from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import InvalidRequest
-from gateway.domain.models import Catalog
+from gateway.domain.models import Catalog, Model, Operation
 from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_record import AccessRecord, record_of
@@ -56,7 +56,8 @@ class RequestReader:
     Args:
         imaging: Decodes pictures and brings them into the model's rules.
         limits: What a body may be at most.
-        catalog: The models of this path.
+        operation: What the path is for; a generation that brings pictures is an edit (D104).
+        catalogs: The models of each operation.
         max_wait_seconds: The longest that a client may wait.
         clock: Time.
         observer: Counts.
@@ -65,7 +66,8 @@ class RequestReader:
 
     imaging: Imaging
     limits: Limits
-    catalog: Catalog
+    operation: Operation
+    catalogs: Mapping[Operation, Catalog]
     max_wait_seconds: float
     clock: Clock
     observer: EdgeObserver
@@ -89,7 +91,7 @@ class RequestReader:
             headers,
             self.limits,
             reservation,
-            partial(most_pictures, catalog=self.catalog, deployment=deployment),
+            partial(self._most_pictures, deployment),
         )
         read_at = self.clock.now()
         return Received(
@@ -121,7 +123,7 @@ class RequestReader:
         mask_source = _mask_source(form, tenant)
         edit = edit_of(
             form.fields,
-            catalog=self.catalog,
+            catalog=self._catalog(len(form.pictures)),
             deployment=received.deployment,
             strict=tenant.strict,
             fit=tenant.fit,
@@ -133,7 +135,7 @@ class RequestReader:
             other_marks["mask"] = await mark_in_turns(mask_source.mask)
         if markup:
             other_marks["markup"] = await mark_in_turns(markup)
-        digest = digest_of(edit, self.catalog.operation, marks, other_marks)
+        digest = digest_of(edit, self.operation, marks, other_marks)
         if mask_source is None:
             mask_source = await self._mask_in_picture(edit, received)
         pictures = await self._check_pictures(edit, markup, received)
@@ -166,6 +168,17 @@ class RequestReader:
             release=received.reservation.release,
             keep_only=received.reservation.shrink_to,
         )
+
+    def _most_pictures(
+        self, deployment: str, fields: Sequence[tuple[str, str]], count: int
+    ) -> int:
+        """Return how many pictures a request may have that has *count*."""
+        if self.operation is Operation.GENERATE and not count:
+            return 0
+        return most_pictures(fields, self._catalog(count), deployment)
+
+    def _catalog(self, pictures: int) -> Catalog:
+        return self.catalogs[Operation.EDIT if pictures else self.operation]
 
     async def _check_pictures(
         self, edit: Edit, markup: bytes, received: Received

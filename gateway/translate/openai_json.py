@@ -190,11 +190,12 @@ def read_json(scan: JsonScan, most_of: MostOf) -> Form:
     Read ``application/json`` (openai.md 2.3), tolerant of the dialects of hand-written clients.
 
     Pictures come as ``images`` or ``image``: one or a list of ``{"image_url": URL}``,
-    ``{"url": URL}`` or the URL itself; by a form's names, too. ``null`` counts as absent.
+    ``{"url": URL}`` or the URL itself, or as ``image_url`` or ``image_urls``; by a form's
+    names, too. ``null`` counts as absent, an empty list does not: who sends one means to edit.
 
     Args:
         scan: All of it.
-        most_of: How many pictures the model takes that the fields ask for.
+        most_of: How many pictures the request may have.
 
     Raises:
         InvalidRequest: no JSON object, no picture or too many, a ``file_id``, a bad URL.
@@ -207,8 +208,10 @@ def read_json(scan: JsonScan, most_of: MostOf) -> Form:
     others = [(name, value) for name, value in members if not is_picture(name)]
     fields = tuple(islice(_fields(others, given), _MOST_FIELDS + 1))
     param = given[0][0] if given else "images"
-    most = most_of(fields)
+    most = most_of(fields, len(given))
     check_count(len(given), param=param, most=most)
+    if images and not given:
+        _refuse_empty(images)
     check_overlays([overlay_of(name) for name, _ in over], most=most)
     if len(fields) > _MOST_FIELDS:
         raise _unreadable(f"more than {_MOST_FIELDS} fields")
@@ -225,6 +228,17 @@ def read_json(scan: JsonScan, most_of: MostOf) -> Form:
         if (param := overlay_of(name))
     }
     return Form(fields, pictures, refs.get("mask"), refs.get("markup"))
+
+
+def _refuse_empty(images: list[tuple[str, Any]]) -> None:
+    """Refuse a list without a picture; what is ``null`` is absent."""
+    for name, value in images:
+        if isinstance(value, list):
+            raise InvalidRequest(
+                f"Invalid value for '{name}': the list has no picture. Send one, or leave"
+                f" '{name}' out to get a picture of the prompt alone.",
+                param=name,
+            )
 
 
 def parse_json(scan: JsonScan) -> object:

@@ -174,11 +174,16 @@ def _trimmed(text: bytes) -> bytes:
     return text.strip(_SPACE).removeprefix(_BOM).lstrip(_SPACE)
 
 
-MostOf = Callable[[Sequence[tuple[str, str]]], int]
-"""From the plain fields of a request to how many pictures its model takes."""
+MostOf = Callable[[Sequence[tuple[str, str]], int], int]
+"""
+From the plain fields of a request, and how many pictures it has, to how many its model takes.
 
-# image, image[], image[0], images[1], images[][image_url]: what SDKs make of lists and objects.
-_IMAGE = re.compile(r"images?(?:\[(\d{0,9})\])?(?:\[(?:image_)?url\])?", re.ASCII)
+0: the request is for a picture of the prompt alone.
+"""
+
+# image, image[], image[0], images[1], images[][image_url]: what SDKs make of lists and objects;
+# image_url and image_urls: what others call them.
+_IMAGE = re.compile(r"image(?:s|_urls?)?(?:\[(\d{0,9})\])?(?:\[(?:image_)?url\])?", re.ASCII)
 _OVERLAY = re.compile(r"(mask|markup)(?:\[\d{0,9}\])?(?:\[(?:image_)?url\])?", re.ASCII)
 _PERCENT = re.compile(r"%5[bd]", re.IGNORECASE)
 _FILE_ID = re.compile(r"(?:.*\[)?file_id\]?", re.DOTALL)
@@ -228,11 +233,14 @@ def is_picture(name: str) -> bool:
 
 
 def check_overlays(names: Sequence[str], *, most: int) -> None:
-    """Refuse more than one mask or markup, and any where the model takes no picture."""
+    """Refuse more than one mask or markup, and any where there is no picture that it lies on."""
     for param in ("mask", "markup"):
         count = names.count(param)
-        if not most:
-            refuse_pictures(count, param=param)
+        if count and not most:
+            raise InvalidRequest(
+                f"A '{param}' lies on a picture: send that as 'image', or leave '{param}' out.",
+                param=param,
+            )
         if count > 1:
             raise InvalidRequest(f"Duplicate parameter: '{param}'. Send one.", param=param)
     if len(names) > 1:
@@ -273,42 +281,27 @@ def refuse_picture(name: str) -> InvalidRequest:
     )
 
 
-def picture_order(names: Sequence[str], most: int) -> tuple[int, ...]:
+def picture_order(names: Sequence[str]) -> tuple[int, ...]:
     """
     Return the places in *names* of the input pictures, in the order that the prompt counts.
 
     Those without a number come first, in the order sent; ``image[2]`` comes before
     ``image[10]``.
-
-    Raises:
-        InvalidRequest: there are none, or more than the *most* that the model takes.
     """
     numbered = [(place_of(name), place) for place, name in enumerate(names) if is_image(name)]
-    check_count(len(numbered), param="image", most=most)
     return tuple(place for _, place in sorted(numbered))
 
 
 def check_count(count: int, *, param: str, most: int) -> None:
-    """Refuse no picture at all, and more than the *most* that the model takes; 0: it takes none."""
-    if not most:
-        refuse_pictures(count, param=param)
-    elif not count:
+    """Refuse more pictures than the *most* that the model takes, and none unless that is 0."""
+    if most and not count:
         raise InvalidRequest(
             f"Missing required parameter: '{param}'.",
             param=param,
             code="missing_required_parameter",
         )
-    elif count > most:
+    if count > most:
         raise InvalidRequest(f"Too many images: {count}. Send {most} at most.", param=param)
-
-
-def refuse_pictures(count: int, *, param: str) -> None:
-    """Refuse any picture where a prompt alone is asked for."""
-    if count:
-        raise InvalidRequest(
-            f"A generation takes no '{param}': send it to /v1/images/edits, or leave it out.",
-            param=param,
-        )
 
 
 def read_picture(value: str | PictureText, *, which: str, param: str) -> Picture:

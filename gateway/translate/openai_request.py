@@ -29,7 +29,9 @@ from gateway.translate.openai_pictures import (
 _NESTED = re.compile(r"(?:extra_body|parameters|input)\[([^\[\]]+)\](.*)", re.DOTALL)
 _AS_JSON = frozenset({"extra_body", "parameters"})
 _DOES_INSTEAD = {
-    Operation.EDIT: "makes pictures of a prompt alone: ask for it at /v1/images/generations",
+    Operation.EDIT: (
+        "makes pictures of a prompt alone: ask for it without one, at /v1/images/generations"
+    ),
     Operation.GENERATE: "edits pictures: send it with them to /v1/images/edits",
 }
 _BOM = "\ufeff"  # which editors on Windows put in front of a text

@@ -244,7 +244,7 @@ class EdgeHarness:
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
         edits, generations = (
-            self._edits(keyring, catalog) for catalog in (self.edits, GENERATIONS)
+            self._edits(keyring, operation) for operation in Operation
         )
         pages = routes(
             edits,
@@ -264,11 +264,12 @@ class EdgeHarness:
         )
         self.app.router.redirect_slashes = False
 
-    def _edits(self, keyring: Keyring, catalog: Catalog) -> Edits:
+    def _edits(self, keyring: Keyring, operation: Operation) -> Edits:
         reader = RequestReader(
             imaging=FakeImaging(self),
             limits=self.limits,
-            catalog=catalog,
+            operation=operation,
+            catalogs={Operation.EDIT: self.edits, Operation.GENERATE: GENERATIONS},
             max_wait_seconds=540.0,
             clock=self.clock,
             observer=self.seen,
