@@ -39,7 +39,7 @@ async def read(
         return script.pop(0)
 
     with MemoryBudget(budget, lambda _: None).reserve() as reservation:
-        return await read_form(receive, headers, limits, reservation, lambda _: most)
+        return await read_form(receive, headers, limits, reservation, lambda _, __: most)
 
 
 def body_of(**kwargs: object) -> tuple[dict[str, str], bytes]:

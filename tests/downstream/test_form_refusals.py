@@ -134,13 +134,13 @@ async def test_over_the_budget() -> None:
     )
 
 
-@pytest.mark.parametrize("field", ["image", "image[]", "mask"])
-async def test_a_generation_takes_no_picture(field: str) -> None:
-    """Where the model takes none, a picture or a mask is refused by its name, not dropped."""
-    with pytest.raises(InvalidRequest, match="/v1/images/edits") as refused:
+@pytest.mark.parametrize("field", ["mask", "markup"])
+async def test_a_mask_without_its_picture(field: str) -> None:
+    """A mask of a picture that was not sent is refused by its name, not dropped."""
+    with pytest.raises(InvalidRequest, match="send that as 'image'") as refused:
         await read(*multipart(part(field, PNG, '; filename="a.png"')), most=0)
 
-    assert refused.value.param == field.removesuffix("[]")
+    assert refused.value.param == field
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,9 @@ def test_stream(client: openai.OpenAI) -> None:
     [
         pytest.param({"model": "wan2.5-i2i-preview"}, "model", "/v1/images/edits", id="edits"),
         pytest.param({"model": "sdxl"}, "model", "does not exist", id="unknown"),
-        pytest.param({"extra_body": {"image": "x"}}, "image", "/v1/images/edits", id="image"),
-        pytest.param({"extra_body": {"mask": "x"}}, "mask", "/v1/images/edits", id="mask"),
+        pytest.param({"extra_body": {"image": "x"}}, "image", "Invalid URL", id="image"),
+        pytest.param({"extra_body": {"image": []}}, "image", "has no picture", id="no-image"),
+        pytest.param({"extra_body": {"mask": "x"}}, "mask", "lies on a picture", id="mask"),
         pytest.param({"background": "transparent"}, "background", "transparent", id="clear"),
         pytest.param({"size": "1x9"}, "size", "1:4 to 4:1", id="size"),
         pytest.param({"n": 11}, "n", "1 to 10", id="n"),

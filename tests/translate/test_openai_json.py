@@ -15,8 +15,12 @@ WEB = "https://a.b/c.png"
 OF_DATA, OF_WEB = Picture(content=PNG), Picture(url=WEB)
 
 
-def three(_: object) -> int:
+def three(_: object, __: int) -> int:
     return 3
+
+
+def generation(_: object, count: int) -> int:
+    return 3 if count else 0
 
 
 def scanned(raw: bytes, *, step: int = 10**6) -> JsonScan:
@@ -43,6 +47,9 @@ def body(**said: object) -> bytes:
             {"image": {"url": WEB, "type": "image_url"}}, [OF_WEB], id="another vendor's object"
         ),
         pytest.param({"images": [{"image_url": {"url": WEB}}]}, [OF_WEB], id="the chat API's"),
+        pytest.param({"image_url": WEB}, [OF_WEB], id="a URL of its own"),
+        pytest.param({"image_urls": [DATA, WEB]}, [OF_DATA, OF_WEB], id="a list of them"),
+        pytest.param({"image": DATA.partition(",")[2]}, [OF_DATA], id="base64 alone"),
         pytest.param({"image": None, "images": [WEB, None]}, [OF_WEB], id="null is absent"),
         pytest.param(
             {"images": [{"image_url": WEB, "file_id": None}]}, [OF_WEB], id="file_id: null"
@@ -55,6 +62,21 @@ def test_pictures(said: dict[str, Any], pictures: list[Picture]) -> None:
 
     assert read.pictures == tuple(pictures)
     assert read.fields == ()
+
+
+def test_a_generation_has_pictures_or_none() -> None:
+    """Without a picture it is of the prompt alone, and null is none."""
+    assert read_json(scanned(body(prompt="a cat", image=None)), generation).pictures == ()
+    assert read_json(scanned(body(prompt="a cat", image=WEB)), generation).pictures == (OF_WEB,)
+
+
+@pytest.mark.parametrize("name", ["image", "images", "image_urls"])
+def test_a_list_without_pictures(name: str) -> None:
+    """Who sends an empty list means to edit, and does not pay for a picture of the prompt alone."""
+    with pytest.raises(InvalidRequest, match="the list has no picture") as refused:
+        read_json(scanned(body(prompt="a cat", **{name: []})), generation)
+
+    assert refused.value.param == name
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidImage, InvalidRequest
 from gateway.translate.openai_pictures import (
+    check_count,
     is_file_id,
     is_image,
     is_picture,
@@ -30,11 +31,12 @@ DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()
         pytest.param(["image[1]", "image[1]"], (0, 1), id="a number twice"),
         pytest.param(["prompt", "image", "mask", "image"], (1, 3), id="among others"),
         pytest.param(["images[]", "images[0][image_url]"], (0, 1), id="JSON's name in a form"),
+        pytest.param(["image_urls[1]", "image_url"], (1, 0), id="by their URLs"),
     ],
 )
 def test_order(names: list[str], order: tuple[int, ...]) -> None:
     """Pictures go in the order sent; numbers are honoured as numbers."""
-    assert picture_order(names, 3) == order
+    assert picture_order(names) == order
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_order(names: list[str], order: tuple[int, ...]) -> None:
 def test_no_picture(names: list[str]) -> None:
     """An edit without a picture misses its image."""
     with pytest.raises(InvalidRequest) as refused:
-        picture_order(names, 3)
+        check_count(len(picture_order(names)), param="image", most=3)
 
     assert (refused.value.param, refused.value.code) == ("image", "missing_required_parameter")
 
@@ -51,7 +53,7 @@ def test_no_picture(names: list[str]) -> None:
 def test_too_many_pictures() -> None:
     """DashScope takes three pictures; a fourth is refused, not dropped."""
     with pytest.raises(InvalidRequest, match=r"Too many images: 4\. Send 3") as refused:
-        picture_order(["image[]"] * 4, 3)
+        check_count(4, param="image", most=3)
 
     assert (refused.value.param, refused.value.code) == ("image", "invalid_value")
 
@@ -61,6 +63,9 @@ def test_too_many_pictures() -> None:
     [
         pytest.param("image", True, False, False, id="image"),
         pytest.param("image[0][url]", True, False, False, id="its url"),
+        pytest.param("image_url", True, False, False, id="a URL of its own"),
+        pytest.param("image_urls[]", True, False, False, id="a list of them"),
+        pytest.param("image_urlss", False, False, False, id="misspelt"),
         pytest.param("mask", False, True, False, id="mask"),
         pytest.param("mask[image_url]", False, True, False, id="the mask's url"),
         pytest.param("file_id", False, False, True, id="file_id"),

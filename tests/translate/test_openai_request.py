@@ -182,9 +182,7 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        pytest.param("image_url", "https://a.b/c", id="flat"),
-        pytest.param("image_urls[]", "https://a.b/c", id="a flat list"),
-        pytest.param("image_url", "c.png", id="flat, whatever it says"),
+        pytest.param("reference_image_url", "c.png", id="a URL, whatever it says"),
         pytest.param("reference_image", "https://a.b/c", id="another vendor's"),
         pytest.param("messages[][content][][image_url][url]", "https://a.b/c", id="the chat API's"),
         pytest.param("mask_image", "data:image/png;base64,iVBO", id="a data URL"),
