@@ -56,7 +56,7 @@ class RequestReader:
     Args:
         imaging: Decodes pictures and brings them into the model's rules.
         limits: What a body may be at most.
-        operation: What the path is for; a generation that brings pictures is an edit (D104).
+        operation: What the path is for; a generation that brings pictures is an edit (D102).
         catalogs: The models of each operation.
         max_wait_seconds: The longest that a client may wait.
         clock: Time.
@@ -121,13 +121,15 @@ class RequestReader:
         tenant = received.tenant
         record = received.record
         mask_source = _mask_source(form, tenant)
+        catalog = self._catalog(len(form.pictures))
         edit = edit_of(
             form.fields,
-            catalog=self._catalog(len(form.pictures)),
+            catalog=catalog,
             deployment=received.deployment,
             strict=tenant.strict,
             fit=tenant.fit,
         )
+        model = catalog.models[edit.model]
         markup = _markup(form, tenant)
         marks = [await mark_in_turns(it.content, it.url) for it in form.pictures]
         other_marks = {}
@@ -138,15 +140,14 @@ class RequestReader:
         digest = digest_of(edit, self.operation, marks, other_marks)
         if mask_source is None:
             mask_source = await self._mask_in_picture(edit, received)
-        pictures = await self._check_pictures(edit, markup, received)
+        pictures = await self._check_pictures(model, markup, received)
         adjusted = [f"{nth}:{what}" for nth, it in enumerate(pictures, 1) for what in it.adjusted]
         if markup:
             adjusted.insert(0, "1:markup_laid_over")
         if mask_source is not None:
             left = received.deadline - self.clock.now()
             original = await self.imaging.check_mask(mask_source, tenant, left)
-            sizes = self.catalog.models[edit.model].sizes
-            edit = apply_mask(edit, original, sizes, fit=tenant.fit)
+            edit = apply_mask(edit, original, model.sizes, fit=tenant.fit)
         edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
         earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
         now = self.clock.now()
@@ -169,19 +170,18 @@ class RequestReader:
             keep_only=received.reservation.shrink_to,
         )
 
-    def _most_pictures(
-        self, deployment: str, fields: Sequence[tuple[str, str]], count: int
-    ) -> int:
+    def _most_pictures(self, deployment: str, fields: Sequence[tuple[str, str]], count: int) -> int:
         """Return how many pictures a request may have that has *count*."""
         if self.operation is Operation.GENERATE and not count:
             return 0
         return most_pictures(fields, self._catalog(count), deployment)
 
     def _catalog(self, pictures: int) -> Catalog:
+        """Return the models for a request with so many *pictures*; with any it is an edit."""
         return self.catalogs[Operation.EDIT if pictures else self.operation]
 
     async def _check_pictures(
-        self, edit: Edit, markup: bytes, received: Received
+        self, model: Model, markup: bytes, received: Received
     ) -> tuple[Picture, ...]:
         """Return the pictures as they go upstream, the first with *markup* laid over it."""
         tenant = received.tenant
@@ -191,8 +191,7 @@ class RequestReader:
             marked = await self.imaging.lay_over(pictures[0].content, markup, tenant, left)
             pictures[0] = Picture(content=marked)
         left = received.deadline - self.clock.now()
-        inputs = self.catalog.models[edit.model].inputs
-        return await self.imaging.check(pictures, tenant, inputs, left)
+        return await self.imaging.check(pictures, tenant, model.inputs, left)
 
     async def _mask_in_picture(self, edit: Edit, received: Received) -> MaskSource | None:
         """

@@ -243,9 +243,7 @@ class EdgeHarness:
         keyring = Keyring(
             {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
         )
-        edits, generations = (
-            self._edits(keyring, operation) for operation in Operation
-        )
+        edits, generations = (self._edits(keyring, operation) for operation in Operation)
         pages = routes(
             edits,
             generations,

@@ -1,6 +1,6 @@
 """The openai package, as it is, asks for pictures of a prompt alone."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -132,6 +132,57 @@ def test_refused(client: openai.OpenAI, asked: dict[str, Any], param: str, words
         client.images.generate(**{"prompt": "a hat", **asked})
 
     assert told.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("named", "model", "used"),
+    [
+        pytest.param("image", openai.omit, "wan2.5-i2i-preview", id="text"),
+        pytest.param("image[]", "gpt-image-2", "wan2.5-i2i-preview", id="a list"),
+        pytest.param("image_url", "wan2.6-image", "wan2.6-image", id="image_url"),
+        pytest.param("image_urls[]", "wan2.6-image", "wan2.6-image", id="image_urls"),
+    ],
+)
+def test_alibabas_dialect(
+    client: openai.OpenAI, shared_gateway: ThreadedHarness, named: str, model: Any, used: str
+) -> None:
+    """A generation that brings a picture is an edit of it, by a model for edits."""
+    prompt = f"edit {named}"
+    sent: Any = f"data:image/png;base64,{b64encode(photo()).decode()}"
+    field = named.removesuffix("[]")
+    sent = [sent] if field != named else sent
+
+    answer = client.images.generate(prompt=prompt, model=model, extra_body={field: sent})
+
+    assert origin_of(pictures(answer)[0]) == origin(prompt, photo())
+    (task,) = shared_gateway.tasks(prompt)
+    assert (task["model"], task["inputs_sha256"]) == (used, [digest(photo())])
+
+
+def test_alibabas_dialect_as_a_stream(client: openai.OpenAI) -> None:
+    """The events of such an edit are those of the path that was asked."""
+    stream = client.images.generate(
+        prompt="edit, streamed",
+        stream=True,
+        extra_body={"image": b64encode(photo()).decode()},  # base64 without data: before it
+    )
+
+    (event,) = stream
+
+    assert event.type == "image_generation.completed"
+    assert origin_of(b64decode(event.b64_json)) == origin("edit, streamed", photo())
+
+
+def test_a_picture_for_a_model_that_takes_none(client: openai.OpenAI) -> None:
+    """A generation that brings a picture is not made without it by a model that cannot edit."""
+    with pytest.raises(openai.BadRequestError, match="makes pictures of a prompt alone") as told:
+        client.images.generate(
+            prompt="a hat",
+            model="wan2.5-t2i-preview",
+            extra_body={"image": b64encode(photo()).decode()},
+        )
+
+    assert told.value.param == "model"
 
 
 def test_an_edit_by_a_model_that_only_generates(client: openai.OpenAI) -> None:

@@ -49,7 +49,6 @@ def body(**said: object) -> bytes:
         pytest.param({"images": [{"image_url": {"url": WEB}}]}, [OF_WEB], id="the chat API's"),
         pytest.param({"image_url": WEB}, [OF_WEB], id="a URL of its own"),
         pytest.param({"image_urls": [DATA, WEB]}, [OF_DATA, OF_WEB], id="a list of them"),
-        pytest.param({"image": DATA.partition(",")[2]}, [OF_DATA], id="base64 alone"),
         pytest.param({"image": None, "images": [WEB, None]}, [OF_WEB], id="null is absent"),
         pytest.param(
             {"images": [{"image_url": WEB, "file_id": None}]}, [OF_WEB], id="file_id: null"
