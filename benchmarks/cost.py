@@ -43,7 +43,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CostRun:
     """So many edits at a time of one picture, by one program."""
 
     photo: Path
@@ -63,7 +63,7 @@ def cost(
         figures: dict[str, list[Figure]] = {name: [] for name in names}
         for _ in range(rounds):
             for name, known in figures.items():
-                run = Run(picture, _edits(edits, size, name), at_once)
+                run = CostRun(picture, _edits(edits, size, name), at_once)
                 known.append(figure_of(name, folder, run))
                 print(f"  {size} KB {name}: {known[-1]}", flush=True)
         cpu = {name: median(f.cpu_ms for f in known) for name, known in figures.items()}
@@ -81,7 +81,7 @@ def _edits(edits: int, kilobytes: int, name: str) -> int:
     return max(16, edits // fewer)
 
 
-def figure_of(name: str, folder: Path, run: Run) -> Figure:
+def figure_of(name: str, folder: Path, run: CostRun) -> Figure:
     """Run the program *name* and the stub, alone, and measure it."""
     stub_spawn = programs.stub(folder, run.task_seconds, run.result_bytes)
     with programs.running(stub_spawn) as stub:
@@ -108,7 +108,7 @@ def known_programs() -> tuple[str, ...]:
     return ("floor", "gateway", "sdk", *(["litellm"] if installed() else []))
 
 
-def _measured(program: programs.Program, run: Run) -> Figure:
+def _measured(program: programs.Program, run: CostRun) -> Figure:
     warm = max(16, run.at_once * 2)
     programs.run_module("load", program.port, run.photo, warm, run.at_once)
     base = program.resident_mb()
@@ -129,7 +129,7 @@ def _measured(program: programs.Program, run: Run) -> Figure:
     )
 
 
-def _of_sdk(stub_port: int, run: Run) -> Figure:
+def _of_sdk(stub_port: int, run: CostRun) -> Figure:
     done = programs.run_module("sdk", stub_port, run.photo, run.edits, run.at_once)
     told = json.loads(done.stdout)
     seconds = sorted(told["seconds"])

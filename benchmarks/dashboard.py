@@ -37,7 +37,7 @@ _REGION = Region("beijing", "https://beijing.test", ())
 _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
 
 
-class Crowd:
+class FakeService:
     """Answers what the service answers, for *n* edits of which a twentieth run."""
 
     def __init__(self, n: int) -> None:
@@ -78,13 +78,13 @@ class Crowd:
         return active
 
 
-def look_at(crowd: Crowd) -> StateReader:
+def look_at(crowd: FakeService) -> StateReader:
     answered = RecentReplies(cast("AccessLog", None))
     return StateReader(crowd, answered, MemoryBudget(1, lambda _: None), Readiness(), None)
 
 
 @dataclass
-class Viewer:
+class CountingViewer:
     got: int = 0
 
     async def watch(self, viewers: Viewers) -> None:
@@ -99,9 +99,9 @@ class Viewer:
         self.got += len(message["body"])
 
 
-async def watched(crowd: Crowd, n: int, seconds: int) -> tuple[float, float]:
+async def watched(crowd: FakeService, n: int, seconds: int) -> tuple[float, float]:
     """Return CPU in percent of a core, and kilobytes a second of each, with *n* viewers."""
-    viewers, audience = Viewers(look_at(crowd), LoopClock()), [Viewer() for _ in range(n)]
+    viewers, audience = Viewers(look_at(crowd), LoopClock()), [CountingViewer() for _ in range(n)]
     async with asyncio.TaskGroup() as group:
         for viewer in audience:
             group.create_task(viewer.watch(viewers))
@@ -121,7 +121,7 @@ async def main(rounds: int, seconds: int) -> None:
     )
     print("|---|---|---|---|---|---|")
     for n in (0, 100, 10_000):
-        crowd = Crowd(n)
+        crowd = FakeService(n)
         look = look_at(crowd)
         times = []
         for _ in range(rounds):

@@ -17,7 +17,7 @@ from functools import partial
 from statistics import mean, median
 from typing import cast
 
-from benchmarks.world import LoopClock, Nothing, World, quiet_observer, warped
+from benchmarks.world import LoopClock, Nothing, SimulatedDashScope, quiet_observer, warped
 from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
@@ -60,7 +60,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class TrafficMix:
     name: str
     ours: Source
     crowd: tuple[Source, ...] = ()
@@ -79,25 +79,25 @@ class Waits:
     refused: int = 0
 
 
-class Street:
+class FairnessSimulation:
     """One account, a service before it, and tenants that send."""
 
     def __init__(self) -> None:
         self._clock = LoopClock()
-        self._world = World(
+        self._simulated = SimulatedDashScope(
             seconds=lambda chance: chance.uniform(_LEAST, _MOST), slots=_RUNNING, clock=self._clock
         )
         self._number = 0
         self.lengths: list[float] = []
 
-    async def play(self, case: Case, seconds: float) -> dict[str, Waits]:
+    async def play(self, case: TrafficMix, seconds: float) -> dict[str, Waits]:
         sources = (case.ours, *case.crowd)
         waits = {source.tenant.name: Waits() for source in sources}
         bugs: list[BaseException] = []
         service = EditService(
             tenants=[source.tenant for source in sources],
             ports=Ports(
-                dashscope=self._world,
+                dashscope=self._simulated,
                 ledger=cast("Ledger", Nothing()),
                 result_urls=cast("ResultUrls", Nothing()),
                 promises=cast("PromisedEdits", Nothing()),
@@ -118,7 +118,7 @@ class Street:
             for one in sending:
                 one.cancel()
         assert not bugs, bugs
-        self.lengths = [task.seconds for task in self._world.tasks_by_id.values()]
+        self.lengths = [task.seconds for task in self._simulated.tasks_by_id.values()]
         return waits
 
     async def _send(self, service: EditService, source: Source, waits: Waits, seed: int) -> None:
@@ -149,7 +149,7 @@ class Street:
         except RateLimited:
             waits.refused += 1
             return
-        task = self._world.tasks_by_id[waiter.status.task_ids[0]]
+        task = self._simulated.tasks_by_id[waiter.status.task_ids[0]]
         waits.queue.append(task.submitted - asked)
         waits.start.append(task.scheduled - asked)
         if said is not None:
@@ -159,7 +159,7 @@ class Street:
         return service.forecast.remaining(active) if active.life.stage is Stage.WAITING else None
 
 
-def _cases() -> list[Case]:
+def _cases() -> list[TrafficMix]:
     ours = Source(_tenant("A"), _BETWEEN, steady=True)
     random_ours, rare = replace(ours, steady=False), replace(ours, between=4 * _BETWEEN)
     crowd = partial(Source, between=_BETWEEN / 100)
@@ -168,21 +168,23 @@ def _cases() -> list[Case]:
         Source(_tenant(f"B{number}", max_waiting=20), _BETWEEN / 2.75) for number in range(9)
     )
     return [
-        Case("A alone", ours),
-        Case("B sends 100 x as much, 1000 in line", ours, (crowd(_tenant("B")),)),
-        Case("B sends 100 x as much, 20 in line", ours, (crowd(short),)),
-        Case(
+        TrafficMix("A alone", ours),
+        TrafficMix("B sends 100 x as much, 1000 in line", ours, (crowd(_tenant("B")),)),
+        TrafficMix("B sends 100 x as much, 20 in line", ours, (crowd(short),)),
+        TrafficMix(
             "the same, A has weight 2, B 1",
             replace(ours, tenant=_tenant("A", weight=2)),
             (crowd(short),),
         ),
-        Case("the same, A has weight 1, B 2", ours, (crowd(replace(short, weight=2)),)),
-        Case("the same, B has max_running = 4", ours, (crowd(replace(short, max_running=4)),)),
-        Case("the same, edits of B have n = 4", ours, (crowd(short, n=4),)),
-        Case("A at random moments, alone", random_ours),
-        Case("A at random moments, B 100 x", random_ours, (crowd(short),)),
-        Case("A alone, a quarter as much", rare),
-        Case("9 tenants, each 11 x", rare, nine),
+        TrafficMix("the same, A has weight 1, B 2", ours, (crowd(replace(short, weight=2)),)),
+        TrafficMix(
+            "the same, B has max_running = 4", ours, (crowd(replace(short, max_running=4)),)
+        ),
+        TrafficMix("the same, edits of B have n = 4", ours, (crowd(short, n=4),)),
+        TrafficMix("A at random moments, alone", random_ours),
+        TrafficMix("A at random moments, B 100 x", random_ours, (crowd(short),)),
+        TrafficMix("A alone, a quarter as much", rare),
+        TrafficMix("9 tenants, each 11 x", rare, nine),
     ]
 
 
@@ -220,9 +222,9 @@ def _compare(seconds: float) -> None:
     lengths: list[float] = []
     base: float | None = None
     for case in _cases():
-        street = Street()
-        waits: dict[str, Waits] = warped(partial(street.play, case, seconds))
-        lengths += street.lengths
+        simulation = FairnessSimulation()
+        waits: dict[str, Waits] = warped(partial(simulation.play, case, seconds))
+        lengths += simulation.lengths
         ours = waits.pop("A")
         _show(case.name, ours, base if case.crowd else None)
         if not case.crowd:

@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from benchmarks.world import LoopClock, Nothing, World, quiet_observer
+from benchmarks.world import LoopClock, Nothing, SimulatedDashScope, quiet_observer
 from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
@@ -42,7 +42,7 @@ _PICTURE = (Picture(content=b"picture", media_type="image/png"),)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class HeldLoad:
     accounts: int
     tenants: int
     """Of each account."""
@@ -53,36 +53,36 @@ class Case:
 
 
 _CASES = {
-    "1 account, all running": Case(1, 200, 10_000, (300, 600)),
-    "1 account, 5 run, the rest waits": Case(1, 200, 5, (15, 90)),
-    "100 accounts, all running": Case(100, 2, 100, (300, 600)),
-    "100 accounts, 5 run, the rest waits": Case(100, 2, 5, (15, 90)),
+    "1 account, all running": HeldLoad(1, 200, 10_000, (300, 600)),
+    "1 account, 5 run, the rest waits": HeldLoad(1, 200, 5, (15, 90)),
+    "100 accounts, all running": HeldLoad(100, 2, 100, (300, 600)),
+    "100 accounts, 5 run, the rest waits": HeldLoad(100, 2, 5, (15, 90)),
 }
 
 
 @dataclass(slots=True)
-class _Account(World):
+class _CheapDashScope(SimulatedDashScope):
     """A world whose list costs little, so that what is measured is the gateway."""
 
     rows: list[TaskRow] = field(default_factory=list)
 
     def begin(self) -> str:
-        task_id = World.begin(self)
+        task_id = SimulatedDashScope.begin(self)
         self.rows.append(TaskRow(task_id, TaskStatus.RUNNING, "wan", 0.0))
         return task_id
 
     def rows_of(self, since: float, until: float, status: TaskStatus | None) -> list[TaskRow]:
         if self.slots > 5:
             return self.rows  # nothing ends while we measure
-        return World.rows_of(self, since, until, status)
+        return SimulatedDashScope.rows_of(self, since, until, status)
 
 
-class _Accounts:
+class _ManyDashScopes:
     """Answers gateway.edits.ports.DashScope for many accounts."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: HeldLoad) -> None:
         self.worlds = [
-            _Account(
+            _CheapDashScope(
                 seconds=lambda chance: chance.uniform(*case.seconds),
                 slots=case.running,
                 chance=random.Random(number),
@@ -109,11 +109,11 @@ class _Accounts:
     async def tasks(self, upstream: Upstream, **given: Any) -> TaskPage:
         return await self._world(upstream).tasks(upstream, **given)
 
-    def _world(self, upstream: Upstream) -> _Account:
+    def _world(self, upstream: Upstream) -> _CheapDashScope:
         return self.worlds[int(upstream.name)]
 
 
-def _tenants(case: Case) -> list[Tenant]:
+def _tenants(case: HeldLoad) -> list[Tenant]:
     tenants = []
     for number in range(case.accounts):
         account = Account(
@@ -127,9 +127,9 @@ def _tenants(case: Case) -> list[Tenant]:
     return tenants
 
 
-async def _cost_of_calls(case: Case) -> float:
+async def _cost_of_calls(case: HeldLoad) -> float:
     """Return the CPU seconds that a call costs DashScope's double alone, at the same pace."""
-    dashscope, clock = _Accounts(case), LoopClock()
+    dashscope, clock = _ManyDashScopes(case), LoopClock()
     for world in dashscope.worlds:
         world.calls_per_second = 10_000
         for _ in range(min(100, case.running)):
@@ -159,8 +159,8 @@ def _memory() -> int:
         return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _hold(case: Case, edits: int, seconds: float, call_seconds: float) -> None:
-    clock, dashscope, tenants = LoopClock(), _Accounts(case), _tenants(case)
+async def _hold(case: HeldLoad, edits: int, seconds: float, call_seconds: float) -> None:
+    clock, dashscope, tenants = LoopClock(), _ManyDashScopes(case), _tenants(case)
     bugs: list[BaseException] = []
     service = EditService(
         tenants=tenants,

@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import programs
-from benchmarks.cost import RESULT_BYTES, Run, figure_of, spawn_of
+from benchmarks.cost import RESULT_BYTES, CostRun, figure_of, spawn_of
 from benchmarks.photo import photo
 
 _TASK_SECONDS, _SPREAD = 0.6, 1.0
@@ -82,7 +82,7 @@ def saturation(
         of_size = found[f"{size} KB"] = {}
         for name in names:
             n = edits // 4 if name == "litellm" else edits
-            figures = [figure_of(name, folder, Run(picture, n, _CROWD)) for _ in range(rounds)]
+            figures = [figure_of(name, folder, CostRun(picture, n, _CROWD)) for _ in range(rounds)]
             of_size[name] = {
                 "per_second": median(f.per_second for f in figures),
                 "rounds": [asdict(f) for f in figures],

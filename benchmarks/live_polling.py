@@ -63,7 +63,7 @@ _STANDS = (Stand(40, 1), Stand(5, 4), Stand(1, 10))
 
 
 @dataclass(slots=True)
-class Seen:
+class NoticedEnds:
     """What one way of waiting saw of one stand."""
 
     at: dict[str, float] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Customers:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def request(self, gateway: str, key: str, seen: Seen) -> None:
+    async def request(self, gateway: str, key: str, seen: NoticedEnds) -> None:
         """Send edits to the gateway, one after another."""
         while not self._stopped.is_set():
             answer = await self._http.post(
@@ -169,7 +169,7 @@ class Customers:
                 seen.refused += 1
                 await asyncio.sleep(1.0)
 
-    def wait(self, region: str, key: str, seen: Seen) -> None:
+    def wait(self, region: str, key: str, seen: NoticedEnds) -> None:
         """Do the same with DashScope's SDK, which blocks its thread."""
         to: dict[str, Any] = {"api_key": key, "base_address": f"{region}/api/v1"}
         images = ["https://pictures.example/photo.png"]
@@ -209,7 +209,7 @@ class Way:
 
     name: str
     urls: dict[str, str]
-    seen: dict[str, Seen]
+    seen: dict[str, NoticedEnds]
     before: dict[str, dict[str, Any]] = field(default_factory=dict)
     after: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -241,7 +241,7 @@ async def _ways(scale: float) -> AsyncIterator[tuple[Way, Way]]:
                 )
                 for stand in _STANDS
             }
-            made.append(Way(name, urls, {stand.name: Seen() for stand in _STANDS}))
+            made.append(Way(name, urls, {stand.name: NoticedEnds() for stand in _STANDS}))
         yield made[0], made[1]
 
 

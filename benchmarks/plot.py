@@ -11,7 +11,7 @@ _HEIGHT, _BOTTOM = 300, 46  # of a figure of lines
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Axis:
     title: str
     unit: str
 
@@ -20,7 +20,7 @@ Rows = Mapping[str, Mapping[str, float]]
 """Group → name → value: a group is a row of bars; names have the same colour in each."""
 
 
-def bars(ticket: Path, figure: Figure, rows: Rows) -> None:
+def bars(ticket: Path, figure: Axis, rows: Rows) -> None:
     """Write horizontal bars, from 0, with their values beside them."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     most = max(value for row in rows.values() for value in row.values()) or 1.0
@@ -41,9 +41,7 @@ def bars(ticket: Path, figure: Figure, rows: Rows) -> None:
     _write(ticket, figure, parts, y)
 
 
-def lines(
-    ticket: Path, figure: Figure, series: Mapping[str, Sequence[tuple[float, float]]]
-) -> None:
+def lines(ticket: Path, figure: Axis, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """Write lines over a common x axis, y from 0, with the values at their points."""
     points = [point for queue in series.values() for point in queue]
     most_x = max(x for x, _ in points)
@@ -84,7 +82,7 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _write(ticket: Path, figure: Figure, parts: Sequence[str], height: float) -> None:
+def _write(ticket: Path, figure: Axis, parts: Sequence[str], height: float) -> None:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height:.0f}" '
         'font-family="sans-serif" font-size="12" fill="#0f172a">'

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cost, start
-from benchmarks.plot import Figure, bars, lines
+from benchmarks.plot import Axis, bars, lines
 
 
 def told(found: dict[str, Any]) -> str:
@@ -37,7 +37,7 @@ def draw(folder: Path, found: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if "start" in found:
         seconds = {"ready": found["start"]["ready_s"], "import": found["start"]["import_s"]}
-        bars(folder / "start.svg", Figure("Start", "seconds, median"), {"": seconds})
+        bars(folder / "start.svg", Axis("Start", "seconds, median"), {"": seconds})
     if "cost" in found:
         _draw_cost(folder, found["cost"])
     if "latency" in found:
@@ -47,22 +47,22 @@ def draw(folder: Path, found: dict[str, Any]) -> None:
             size: {name: of["per_second"] for name, of in by_name.items()}
             for size, by_name in found["saturation"].items()
         }
-        figure = Figure("Edits a second at saturation", "64 clients at once; median")
+        figure = Axis("Edits a second at saturation", "64 clients at once; median")
         bars(folder / "saturation.svg", figure, rates)
     if "uploads" in found:
         _draw_uploads(folder, found["uploads"])
     if "growth" in found:
         marks = found["growth"]["resident_mb"]
         queue = [(float(n), mb) for n, mb in marks.items()]
-        figure = Figure("Resident set over small edits", "MiB after so many edits")
+        figure = Axis("Resident set over small edits", "MiB after so many edits")
         lines(folder / "growth.svg", figure, {"gateway": queue})
 
 
 def _draw_cost(folder: Path, found: dict[str, Any]) -> None:
     rows = {size: of_size["cpu_ms"] for size, of_size in found.items()}
-    bars(folder / "cost.svg", Figure("CPU of an edit", "ms, 8 at once; median of rounds"), rows)
+    bars(folder / "cost.svg", Axis("CPU of an edit", "ms, 8 at once; median of rounds"), rows)
     ratios = {size: of_size["x_floor"] for size, of_size in found.items()}
-    figure = Figure("CPU of an edit, by the floor's", "x floor in the same run")
+    figure = Axis("CPU of an edit, by the floor's", "x floor in the same run")
     bars(folder / "cost-ratio.svg", figure, ratios)
 
 
@@ -76,7 +76,7 @@ def _draw_latency(folder: Path, found: dict[str, Any]) -> None:
             for name, ways in found.items()
             for n, percentiles in ways.items()
         }
-        bars(folder / file, Figure(title, "ms at light load, 1 MB in, 2 MB out"), rows)
+        bars(folder / file, Axis(title, "ms at light load, 1 MB in, 2 MB out"), rows)
 
 
 def _draw_uploads(folder: Path, found: dict[str, Any]) -> None:
@@ -89,5 +89,5 @@ def _draw_uploads(folder: Path, found: dict[str, Any]) -> None:
                 "bytes": known["in_flight_mb"],
                 "peak": known["peak_mb"],
             }
-    figure = Figure("Memory while pictures of 9.2 MB come in", "MiB: base, bytes in flight, peak")
+    figure = Axis("Memory while pictures of 9.2 MB come in", "MiB: base, bytes in flight, peak")
     bars(folder / "uploads.svg", figure, rows)

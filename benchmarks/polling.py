@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from benchmarks.world import Listing, LoopClock, World, quiet_observer, warped
+from benchmarks.world import Listing, LoopClock, SimulatedDashScope, quiet_observer, warped
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import Account, Region, Upstream
 from gateway.polling.limiter import RateLimiter
@@ -47,7 +47,7 @@ _SHAPES: dict[str, Draw] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scenario:
     """What is measured: so many tasks running at once, until so many have ended."""
 
     name: str
@@ -71,7 +71,7 @@ class Scene:
 
 
 @dataclass(slots=True)
-class Outcome:
+class LagReport:
     lags: list[float] = field(default_factory=list)
     calls: int = 0
     begun: int = 0
@@ -94,10 +94,10 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Table:
+class Simulated:
     """The world of a scene, and its account as the gateway knows it."""
 
-    world: World
+    world: SimulatedDashScope
     upstream: Upstream
 
 
@@ -122,10 +122,10 @@ class Alone:
         self._pauses = pauses
 
     @asynccontextmanager
-    async def open(self, table: Table) -> AsyncIterator[Follow]:
+    async def open(self, table: Simulated) -> AsyncIterator[Follow]:
         yield partial(self._loop, table)
 
-    async def _loop(self, table: Table, task_id: str) -> None:
+    async def _loop(self, table: Simulated, task_id: str) -> None:
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
@@ -140,7 +140,7 @@ class Ours:
     """gateway.polling, as the gateway runs it."""
 
     @asynccontextmanager
-    async def open(self, table: Table) -> AsyncIterator[Follow]:
+    async def open(self, table: Simulated) -> AsyncIterator[Follow]:
         clock, account, durations = LoopClock(), table.upstream.account, Durations()
         poller = Poller(
             account,
@@ -170,14 +170,14 @@ _SCHEDULES: dict[str, Alone | Ours] = {
 }
 
 
-def play(scene: Scene, schedule: Alone | Ours) -> Outcome:
+def play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
     """Simulate *scene* until its edits have ended, and count."""
-    outcome: Outcome = warped(lambda: _play(scene, schedule))
+    outcome: LagReport = warped(lambda: _play(scene, schedule))
     return outcome
 
 
-async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
-    world = World(
+async def _play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
+    world = SimulatedDashScope(
         seconds=scene.draw,
         slots=scene.running,
         listing=scene.listing,
@@ -188,8 +188,8 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
     account = Account(
         "acct", "beijing", running_tasks=scene.slots or scene.running, pending_ahead=scene.ahead
     )
-    table = Table(world, Upstream("main", _REGION, account, key=""))
-    outcome = Outcome(begun=scene.edits)
+    table = Simulated(world, Upstream("main", _REGION, account, key=""))
+    outcome = LagReport(begun=scene.edits)
     numbers = itertools.count()
     over = asyncio.Event()
     open_ids: set[str] = set()
@@ -225,9 +225,9 @@ async def _play(scene: Scene, schedule: Alone | Ours) -> Outcome:
     return outcome
 
 
-def _scenes() -> list[Scene]:
+def _scenes() -> list[Scenario]:
     return [
-        Scene(
+        Scenario(
             f"{n} running, {shape}", n, draw, edits=3_000 if n == 1 else max(400, 12 * n), warm=260
         )
         for shape, draw in _SHAPES.items()
@@ -235,9 +235,9 @@ def _scenes() -> list[Scene]:
     ]
 
 
-def _hard_scenes() -> list[Scene]:
+def _hard_scenes() -> list[Scenario]:
     slow, fast = _uniform(45, 270), _uniform(5, 30)
-    few = partial(Scene, edits=400)
+    few = partial(Scenario, edits=400)
     lists = {
         "2 s stale": Listing(stale=2.0),
         "10 rows a page": Listing(page_size=10),
@@ -250,11 +250,11 @@ def _hard_scenes() -> list[Scene]:
     }
     return [
         *(
-            Scene(f"{n} running, list {how}", n, listing=listing, edits=max(400, 10 * n))
+            Scenario(f"{n} running, list {how}", n, listing=listing, edits=max(400, 10 * n))
             for how, listing in lists.items()
             for n in (5, 40, 100)
         ),
-        *(Scene(f"{n} running, cold start", n, warm=0, edits=max(30, n)) for n in (1, 5, 40)),
+        *(Scenario(f"{n} running, cold start", n, warm=0, edits=max(30, n)) for n in (1, 5, 40)),
         *(few(f"{n} running, become 3 x faster", n, then=fast) for n in (1, 5, 40)),
         *(few(f"{n} running, become 3 x slower", n, then=slow) for n in (1, 5, 40)),
         *(few(f"{n} running, of 0.2-3 s", n, _uniform(0.2, 3), warm=0) for n in (1, 5, 10)),
@@ -275,7 +275,7 @@ _HEAD = (
 )
 
 
-def _show(name: str, schedule: str, told: Outcome) -> None:
+def _show(name: str, schedule: str, told: LagReport) -> None:
     print(
         f"{name:38}{schedule:13}{told.mean:9.2f}{told.p95:7.2f}{max(told.lags):7.2f}"
         f"{told.calls_per_edit:7.1f}{told.most_in_a_second:7}{told.throttled:10}{told.lost:5}",

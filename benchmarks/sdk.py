@@ -22,7 +22,7 @@ from dashscope import ImageSynthesis
 from benchmarks.load import MODEL
 
 
-class Client:
+class SdkClient:
     def __init__(self, picture: Path) -> None:
         self._picture = picture
 
@@ -43,7 +43,7 @@ class Client:
 
 def main(stub: int, picture: Path, edits: int, at_once: int) -> None:
     dashscope.base_http_api_url = f"http://127.0.0.1:{stub}/api/v1"
-    client = Client(picture)
+    client = SdkClient(picture)
     with ThreadPoolExecutor(at_once) as threads:
         list(threads.map(client.edit, range(at_once)))
         cpu = time.process_time()

@@ -54,7 +54,7 @@ def png(length: int) -> bytes:
 
 
 @dataclass(slots=True)
-class _Task:
+class _StubTask:
     edit: str
     arrived: float
     ends: float
@@ -84,8 +84,8 @@ class Stub:
             orjson.dumps(_USAGE),
         )
         self._edited = answer("200 OK", said)
-        self._running: dict[str, _Task] = {}
-        self._ended: list[_Task] = []
+        self._running: dict[str, _StubTask] = {}
+        self._ended: list[_StubTask] = []
         self._numbers = itertools.count(1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,11 +127,11 @@ class Stub:
         said = {"output": {"task_status": "PENDING", "task_id": task_id}, "request_id": "r"}
         return _json(said)
 
-    def _begun(self, body: bytes) -> _Task:
+    def _begun(self, body: bytes) -> _StubTask:
         number = _NUMBER.search(body, 0, _SEARCHED)
         seconds = self._seconds * self._chance.uniform(1 - self._spread, 1 + self._spread)
         now = time.monotonic()
-        return _Task(number[1].decode() if number else "", now, now + seconds)
+        return _StubTask(number[1].decode() if number else "", now, now + seconds)
 
     def _list(self) -> bytes:
         now = time.monotonic()

@@ -22,7 +22,7 @@ _CALENDAR = 1_750_000_000.0
 class _Jumper(selectors.SelectSelector):
     """Where a real selector would sleep, time jumps."""
 
-    loop: "WarpLoop"
+    loop: "JumpingLoop"
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
@@ -31,7 +31,7 @@ class _Jumper(selectors.SelectSelector):
         return []
 
 
-class WarpLoop(asyncio.SelectorEventLoop):
+class JumpingLoop(asyncio.SelectorEventLoop):
     """Runs timers in order without waiting for them."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class _Simulated:
 
 
 @dataclass(slots=True)
-class World:
+class SimulatedDashScope:
     """
     Answers gateway.edits.ports.DashScope for one account.
 
@@ -272,5 +272,5 @@ class World:
 
 def warped(main: Callable[[], Any]) -> Any:
     """Run ``main()`` to its end in warped time."""
-    with asyncio.Runner(loop_factory=WarpLoop) as runner:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(main())

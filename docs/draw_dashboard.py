@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from selenium.webdriver import Chrome  # noqa: E402 - the root of the repository comes first
 
 from tests.browser.chromium import chromium, media  # noqa: E402 - the same
-from tests.browser.scene import Scene, scene  # noqa: E402 - the same
+from tests.browser.harness import DashboardHarness, start_dashboard_harness  # noqa: E402 - the same
 
 _WIDTH, _HEIGHT = 1240, 1260
 _MOST_BYTES = 150_000
@@ -39,7 +39,7 @@ def _jpeg(picture: Image.Image) -> bytes:
     return into.getvalue()
 
 
-def _play(play: Scene) -> None:
+def _play(harness: DashboardHarness) -> None:
     """Let clients come for half a minute."""
     pictures = _pictures()
     plan = [(0.0, "studio"), (1.0, "abroad"), (1.0, "acme"), (1.0, "tiny"), (0.5, "acme")]
@@ -49,8 +49,8 @@ def _play(play: Scene) -> None:
     for number, (pause, tenant) in enumerate(plan):
         time.sleep(pause)  # noqa: TID251 - what is drawn is a real minute
         more = {"n": "2"} if tenant == "studio" else {}
-        play.edit(tenant, picture=pictures[number % len(pictures)], **more)
-    play.edit("abroad", size="9999x9999")
+        harness.edit(tenant, picture=pictures[number % len(pictures)], **more)
+    harness.edit("abroad", size="9999x9999")
     time.sleep(4.0)  # noqa: TID251 - the same
 
 
@@ -66,11 +66,11 @@ def _save(driver: Chrome, scheme: str) -> None:
 def main() -> None:
     shown = {"on": True, "thumbnails": True}
     with (
-        scene(shown, low=8.0, high=20.0, log={"level": "error"}) as play,
+        start_dashboard_harness(shown, low=8.0, high=20.0, log={"level": "error"}) as harness,
         chromium(_WIDTH, _HEIGHT) as driver,
     ):
-        driver.get(f"{play.url}/dashboard")
-        _play(play)
+        driver.get(f"{harness.url}/dashboard")
+        _play(harness)
         for scheme in ("light", "dark"):
             _save(driver, scheme)
 

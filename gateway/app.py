@@ -28,7 +28,7 @@ from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord, log_fields, safe_traceback
 from gateway.downstream.auth import Keyring
-from gateway.downstream.body import Limits
+from gateway.downstream.body import BodyLimits
 from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.memory_budget import MemoryBudget
@@ -225,7 +225,7 @@ def build(
     )
     reader = RequestReader(
         imaging=imaging,
-        limits=Limits(
+        limits=BodyLimits(
             max_body_bytes=server.max_body_bytes,
             body_seconds=server.body_seconds,
             idle_body_seconds=server.idle_body_seconds,

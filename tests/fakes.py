@@ -102,7 +102,7 @@ class FakeTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RecordedCall:
     operation: str
     at: float
     upstream: str
@@ -127,7 +127,7 @@ class FakeDashScope:
         self.submits: deque[Submit] = deque()
         """The next submits, in order; after them all go well."""
         self.tasks_by_id: dict[str, FakeTask] = {}
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
         self._faults: dict[str, deque[BaseException | None]] = {}
         self.down: dict[str, GatewayError] = {}
         """By upstream: what every submit to it raises."""
@@ -317,7 +317,7 @@ class FakeDashScope:
         return at - self.clock.now() + self.clock.epoch() + self.offset
 
     def _note(self, operation: str, upstream: Upstream, task_id: str = "") -> None:
-        self.calls.append(Call(operation, self.clock.now(), upstream.name, task_id))
+        self.calls.append(RecordedCall(operation, self.clock.now(), upstream.name, task_id))
 
     async def _call(self, operation: str, upstream: Upstream, task_id: str = "") -> None:
         self._note(operation, upstream, task_id)

@@ -4,14 +4,23 @@ import asyncio
 import ssl
 import threading
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from io import BytesIO
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import uvicorn
@@ -37,6 +46,8 @@ from gateway.upstream.clients import Purpose, Transports
 from gateway.upstream.transport import AiohttpTransport
 from tests.fast_time import FastLoop
 from tests.warp import WarpClock
+
+_T = TypeVar("_T")
 
 KEY = "wk-acme"
 UPSTREAM_KEY = "sk-sandbox"
@@ -131,9 +142,11 @@ class Harness:
 
     async def set_faults(self, *faults: Fault, region: str = "beijing") -> None:
         """Replace the region's faults; none lets everything pass."""
-        address = f"{self.regions[region]}/_sandbox/faults"
-        told = [write_fault(fault) for fault in faults]
-        (await self.http.put(address, json=told, headers=_NO_KEY)).raise_for_status()
+        await self._send_faults("PUT", faults, region)
+
+    async def add_faults(self, *faults: Fault, region: str = "beijing") -> None:
+        """Add faults to those of the region."""
+        await self._send_faults("POST", faults, region)
 
     async def until(self, status: str, prompt: str = "", region: str = "beijing") -> None:
         """Wait until a task of such a prompt has *status* in the books."""
@@ -143,6 +156,12 @@ class Harness:
             return any(row["status"] == status and prompt in row["prompt"] for row in rows)
 
         await eventually(seen)
+
+    async def _send_faults(self, method: str, faults: Iterable[Fault], region: str) -> None:
+        url = f"{self.regions[region]}/_sandbox/faults"
+        content = [write_fault(fault) for fault in faults]
+        answer = await self.http.request(method, url, json=content, headers=_NO_KEY)
+        answer.raise_for_status()
 
 
 # In hurried time a region gives up an idle connection in the moment in which it is used again.
@@ -254,56 +273,68 @@ async def start_harness(
 
 @dataclass(frozen=True, slots=True)
 class ThreadedHarness:
-    """The same house in another thread, for clients that block theirs."""
+    """A `Harness` whose loop runs in another thread, for clients that block theirs."""
 
-    url: str
-    region: str
+    harness: Harness
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return self.harness.url
 
     @property
     def base_url(self) -> str:
         return f"{self.url}/v1"
 
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run *work* in the harness's loop, and return its result."""
+        return self.start(work).result(_PATIENCE)
+
+    def start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        """Start *work* in the harness's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
     def tasks(self, prompt: str) -> list[dict[str, Any]]:
-        """The region's rows of the tasks with just this prompt."""
+        """The first region's rows of the tasks with just this prompt."""
         return [row for row in self._rows() if row["prompt"] == prompt]
 
     def prompts(self) -> list[str]:
         """The prompts of all tasks that were made."""
         return [row["prompt"] for row in self._rows()]
 
-    def set_faults(self, *faults: Fault) -> None:
-        """Add faults; each should name its prompt, since others live here too."""
-        told = [write_fault(fault) for fault in faults]
-        address = f"{self.region}/_sandbox/faults"
-        httpx.post(address, json=told, trust_env=False, timeout=_PATIENCE).raise_for_status()
+    def add_faults(self, *faults: Fault) -> None:
+        """Add faults to the first region; each names its prompt, since other tests share it."""
+        self.run(self.harness.add_faults(*faults))
 
     def _rows(self) -> list[dict[str, Any]]:
-        address = f"{self.region}/_sandbox/books"
-        rows: list[dict[str, Any]] = httpx.get(address, trust_env=False, timeout=_PATIENCE).json()[
-            "tasks"
-        ]
+        region = next(iter(self.harness.regions))
+        rows: list[dict[str, Any]] = self.run(self.harness.books(region))["tasks"]
         return rows
 
 
 @contextmanager
-def start_threaded_harness(config: SandboxConfig, **more: Any) -> Iterator[ThreadedHarness]:
-    """Hold a house up in a thread of its own, in short seconds."""
-    loop, told, ready, over = FastLoop(), [], threading.Event(), asyncio.Event()
+def start_threaded_harness(
+    *configs: SandboxConfig,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = FastLoop,
+    **more: Any,
+) -> Iterator[ThreadedHarness]:
+    """Run `start_harness` in a thread of its own, in fast time unless *new_loop* is another."""
+    loop, started, over = new_loop(), Future[Harness](), asyncio.Event()
 
-    async def live() -> None:
+    async def serve() -> None:
         try:
-            async with start_harness(config, **more) as harness:
-                told.append(ThreadedHarness(harness.url, harness.regions[config.region]))
-                ready.set()
+            async with start_harness(*configs, **more) as harness:
+                started.set_result(harness)
                 await over.wait()
-        finally:
-            ready.set()
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
-        ready.wait()
-        yield told[0]
+        yield ThreadedHarness(started.result(), loop)
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()

@@ -10,11 +10,11 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
+from opentelemetry.proto.trace.v1.trace_pb2 import CollectedSpan as WireSpan
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class CollectedSpan:
     """One span, in plain words."""
 
     name: str
@@ -40,7 +40,7 @@ class TraceCollector:
     url: str = ""
     status: int = 200
     """What it answers."""
-    spans: list[Span] = field(default_factory=list)
+    spans: list[CollectedSpan] = field(default_factory=list)
     resources: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -50,12 +50,12 @@ class TraceCollector:
         """All that came, as whoever looks for secrets reads it."""
         return b"\n".join(self.bodies).decode("latin-1")
 
-    def root(self) -> Span:
+    def root(self) -> CollectedSpan:
         """The span of the one edit."""
         (root,) = (span for span in self.spans if span.name.startswith("image_edit wan"))
         return root
 
-    def below(self, span: Span) -> list[Span]:
+    def below(self, span: CollectedSpan) -> list[CollectedSpan]:
         """The children of *span*, in the order in which they began."""
         children = (one for one in self.spans if one.parent == span.span_id)
         return sorted(children, key=lambda child: (child.start, child.end))
@@ -108,8 +108,8 @@ def traces_table(kept: TraceCollector, **more: object) -> dict[str, object]:
     return {"endpoint": kept.url, **more}
 
 
-def _read(span: WireSpan) -> Span:
-    return Span(
+def _read(span: WireSpan) -> CollectedSpan:
+    return CollectedSpan(
         name=span.name,
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),

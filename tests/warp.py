@@ -99,10 +99,10 @@ class WarpClock:
     def __init__(self) -> None:
         self.jump = 0.0
         self._last_loop: asyncio.AbstractEventLoop | None = None
+        self._remember_loop()
 
     def now(self) -> float:
-        with suppress(RuntimeError):  # a thread of the loop, such as the ledger's, has none
-            self._last_loop = asyncio.get_running_loop()
+        self._remember_loop()
         assert self._last_loop is not None
         return self._last_loop.time()
 
@@ -111,6 +111,10 @@ class WarpClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def _remember_loop(self) -> None:
+        with suppress(RuntimeError):  # a thread of the loop, such as the ledger's, has none
+            self._last_loop = asyncio.get_running_loop()
 
 
 WARP: tuple[str, Mapping[str, Any]] = ("asyncio", {"loop_factory": WarpLoop})

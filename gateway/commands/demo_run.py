@@ -47,7 +47,7 @@ CLIENTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ClientOutcome:
     """How one client's edit ended."""
 
     succeeded: bool
@@ -75,7 +75,7 @@ async def run_demo(name: str, photo: bytes, out: Path) -> int:
 
 async def _all(
     url: str, http: httpx.AsyncClient, name: str, photo: bytes, out: Path
-) -> list[Outcome]:
+) -> list[ClientOutcome]:
     """Run every client's edit at once, and show how far they are."""
     async with asyncio.TaskGroup() as group:
         edits = [group.create_task(_edit(url, one, name, photo, out)) for one in CLIENTS]
@@ -85,7 +85,7 @@ async def _all(
     return [edit.result() for edit in edits]
 
 
-async def _edit(url: str, client: DemoClient, name: str, photo: bytes, out: Path) -> Outcome:
+async def _edit(url: str, client: DemoClient, name: str, photo: bytes, out: Path) -> ClientOutcome:
     """Edit with the OpenAI SDK, as any program would, with another base_url."""
     clock = asyncio.get_running_loop()
     began = clock.time()
@@ -99,13 +99,13 @@ async def _edit(url: str, client: DemoClient, name: str, photo: bytes, out: Path
                 model="gpt-image-1", image=(name, photo), prompt=client.prompt
             )
         except openai.APIError as error:
-            return Outcome(succeeded=False, message=f"{client.tenant}: {error}")
+            return ClientOutcome(succeeded=False, message=f"{client.tenant}: {error}")
     pictures = answer.parse().data or []
     file = out / f"{client.tenant}.png"
     for picture in pictures:
         file.write_bytes(pybase64.b64decode(picture.b64_json or ""))
     headers = answer.headers
-    return Outcome(
+    return ClientOutcome(
         succeeded=bool(pictures),
         message=(
             f"{client.tenant:<7} {file}  {clock.time() - began:.1f} s  "

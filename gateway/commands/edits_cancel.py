@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from gateway.commands.tables import print_table
-from gateway.config import Config, ConfigError, Server, load_config
+from gateway.config import Config, ConfigError, ServerConfig, load_config
 from gateway.config.rules import KeyReference, take
 from gateway.config.secret import secret
 from gateway.config.table import Table
@@ -44,7 +44,11 @@ class _NoMetrics:
 
 
 def cancel(
-    args: Namespace, environ: Mapping[str, str], server: Server, path: Path, record: EditRecord
+    args: Namespace,
+    environ: Mapping[str, str],
+    server: ServerConfig,
+    path: Path,
+    record: EditRecord,
 ) -> int:
     """
     Cancel the tasks of *record* that do not run yet, and print the outcome of each.
@@ -99,7 +103,7 @@ async def _cancel_task(api: DashScopeApi, upstream: Upstream | None, task: TaskR
 async def _cancel_at_gateway(
     args: Namespace,
     environ: Mapping[str, str],
-    server: Server,
+    server: ServerConfig,
     path: Path,
     record: EditRecord,
 ) -> list[str]:
@@ -140,7 +144,7 @@ def _key(reference: str | None, environ: Mapping[str, str], tenant: str) -> str:
     return secret(table, "--key", take(table, "--key", KeyReference()), environ)
 
 
-def _url(server: Server) -> str:
+def _url(server: ServerConfig) -> str:
     if not server.port:
         raise ConfigError("--url: the gateway listens on a free port; give the URL that it logged")
     host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 - it listens on all

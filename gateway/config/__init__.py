@@ -10,16 +10,16 @@ from gateway.config.load import (
     load_server_and_state,
 )
 from gateway.config.reference import ConfigKey, config_keys
-from gateway.config.schema import Config, Log, Server, State
+from gateway.config.schema import Config, LogConfig, ServerConfig, StateConfig
 from gateway.config.table import ConfigError
 
 __all__ = [
     "Config",
     "ConfigError",
     "ConfigKey",
-    "Log",
-    "Server",
-    "State",
+    "LogConfig",
+    "ServerConfig",
+    "StateConfig",
     "config_from_environ",
     "config_keys",
     "explain",

@@ -14,15 +14,15 @@ from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
 from gateway.config.schema import (
     AccountTable,
     Config,
-    Dashboard,
+    DashboardConfig,
     DashboardTable,
-    Log,
-    Metrics,
+    LogConfig,
+    MetricsConfig,
     RegionTable,
-    Server,
-    State,
+    ServerConfig,
+    StateConfig,
     TenantTable,
-    Traces,
+    TracesConfig,
     UpstreamTable,
 )
 from gateway.config.secret import secret
@@ -68,8 +68,8 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root = Table(source, "", values)
     root.only(_TABLES)
     server = _server(root)
-    state = read(State, root.table("state"))
-    log = read(Log, root.table("log"))
+    state = read(StateConfig, root.table("state"))
+    log = read(LogConfig, root.table("log"))
     dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = _metrics(root.table("metrics"), environ)
     traces, traces_headers = _traces(root.table("traces"), environ)
@@ -118,39 +118,39 @@ def refuse_open_to_the_network(config: Config) -> None:
     raise Table(config.source, "server", {}).wrong("host", what, remedy)
 
 
-def _server(root: Table) -> Server:
+def _server(root: Table) -> ServerConfig:
     table = root.table("server")
-    server = read(Server, table)
+    server = read(ServerConfig, table)
     if server.max_bytes_in_flight < server.max_body_bytes:
         what = f"got {server.max_bytes_in_flight}, less than one body of max_body_bytes"
         raise table.wrong("max_bytes_in_flight", what, f"use at least {server.max_body_bytes}")
     return server
 
 
-def read_dashboard(table: Table, environ: Mapping[str, str]) -> Dashboard:
+def read_dashboard(table: Table, environ: Mapping[str, str]) -> DashboardConfig:
     """Read ``[dashboard]``, with its token."""
     values = read(DashboardTable, table)
     if not values.on:
-        return Dashboard()
+        return DashboardConfig()
     token = None if values.token is None else secret(table, "token", values.token, environ)
     if token is not None and len(token) < _SHORTEST_TOKEN:
         what = f"it has fewer than {_SHORTEST_TOKEN} characters and could be guessed"
         raise table.wrong("token", what, 'make one with "openssl rand -hex 24"')
-    return Dashboard(on=True, token=token, thumbnails=values.thumbnails)
+    return DashboardConfig(on=True, token=token, thumbnails=values.thumbnails)
 
 
-def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[Metrics, str | None]:
+def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[MetricsConfig, str | None]:
     """Return ``[metrics]``, and the token that a scraper has to send."""
-    values = read(Metrics, table)
+    values = read(MetricsConfig, table)
     if values.host is not None and not values.port:
         raise table.wrong("host", "needs metrics.port", "set port, or remove host")
     return values, None if values.token is None else secret(table, "token", values.token, environ)
 
 
-def _traces(table: Table, environ: Mapping[str, str]) -> tuple[Traces, Mapping[str, str]]:
+def _traces(table: Table, environ: Mapping[str, str]) -> tuple[TracesConfig, Mapping[str, str]]:
     """Return ``[traces]``, and the headers for its collector."""
     plain = {key: value for key, value in table.values.items() if key != "headers"}
-    values = read(Traces, Table(table.source, table.path, plain))
+    values = read(TracesConfig, Table(table.source, table.path, plain))
     given = table.table("headers")
     headers = {name: _header(given, name, environ) for name in given.values}
     if values.endpoint is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from gateway.config.schema import Config, Dashboard
+from gateway.config.schema import Config, DashboardConfig
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalog, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
@@ -71,7 +71,7 @@ def _metrics(config: Config) -> str:
     return f"with the rest, {whom}"
 
 
-def _watchers(dashboard: Dashboard) -> str:
+def _watchers(dashboard: DashboardConfig) -> str:
     who = "holders of its token" if dashboard.token else "this machine alone"
     return f"{who}, with small pictures" if dashboard.thumbnails else who
 

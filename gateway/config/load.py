@@ -15,7 +15,7 @@ from gateway.config.build import (
 )
 from gateway.config.proxies import refuse_proxies
 from gateway.config.rules import BaseUrl, Choice, Rule, read, take
-from gateway.config.schema import Config, Dashboard, Server, State
+from gateway.config.schema import Config, DashboardConfig, ServerConfig, StateConfig
 from gateway.config.table import ConfigError, Table
 
 _ENVIRONMENT = "environment"
@@ -49,7 +49,7 @@ def load_config_to_run(file: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def load_server_and_state(file: Path | None) -> tuple[Server, State]:
+def load_server_and_state(file: Path | None) -> tuple[ServerConfig, StateConfig]:
     """
     Read only ``[server]`` and ``[state]``, for commands that need no keys.
 
@@ -57,12 +57,14 @@ def load_server_and_state(file: Path | None) -> tuple[Server, State]:
         ConfigError: one line, as for load_config.
     """
     if file is None:
-        return Server(), State()
+        return ServerConfig(), StateConfig()
     root = Table(str(file), "", _toml(file))
-    return read(Server, root.table("server")), read(State, root.table("state"))
+    return read(ServerConfig, root.table("server")), read(StateConfig, root.table("state"))
 
 
-def load_server_and_dashboard(file: Path, environ: Mapping[str, str]) -> tuple[Server, Dashboard]:
+def load_server_and_dashboard(
+    file: Path, environ: Mapping[str, str]
+) -> tuple[ServerConfig, DashboardConfig]:
     """
     Read only ``[server]`` and ``[dashboard]``, for commands that need no other keys.
 
@@ -70,7 +72,9 @@ def load_server_and_dashboard(file: Path, environ: Mapping[str, str]) -> tuple[S
         ConfigError: one line, as for load_config.
     """
     root = Table(str(file), "", _toml(file))
-    return read(Server, root.table("server")), read_dashboard(root.table("dashboard"), environ)
+    return read(ServerConfig, root.table("server")), read_dashboard(
+        root.table("dashboard"), environ
+    )
 
 
 def config_from_environ(environ: Mapping[str, str]) -> Config:

@@ -9,21 +9,21 @@ from gateway.config.rules import Declared, KeyReference, declared
 from gateway.config.schema import (
     AccountTable,
     DashboardTable,
-    Log,
-    Metrics,
+    LogConfig,
+    MetricsConfig,
     ModelSettings,
     ModelsTable,
     RegionTable,
-    Server,
-    State,
+    ServerConfig,
+    StateConfig,
     TenantTable,
-    Traces,
+    TracesConfig,
     UpstreamTable,
 )
 
 _TABLES = (
-    ("server", Server),
-    ("state", State),
+    ("server", ServerConfig),
+    ("state", StateConfig),
     ("models", ModelsTable),
     ("models.NAME", ModelSettings),
     ("regions.NAME", RegionTable),
@@ -31,9 +31,9 @@ _TABLES = (
     ("accounts.NAME", AccountTable),
     ("tenants.NAME", TenantTable),
     ("dashboard", DashboardTable),
-    ("log", Log),
-    ("metrics", Metrics),
-    ("traces", Traces),
+    ("log", LogConfig),
+    ("metrics", MetricsConfig),
+    ("traces", TracesConfig),
 )
 
 

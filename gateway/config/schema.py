@@ -53,7 +53,7 @@ _TENANT = Tenant("", "", ())
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerConfig:
     """``[server]``"""
 
     host: Annotated[str, Key(Text(), "The address to listen on.")] = "127.0.0.1"
@@ -86,7 +86,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateConfig:
     """``[state]``"""
 
     path: Annotated[
@@ -99,7 +99,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LogConfig:
     """``[log]``"""
 
     level: Annotated[
@@ -111,7 +111,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsConfig:
     """``[metrics]``"""
 
     port: Annotated[
@@ -131,7 +131,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class TracesConfig:
     """``[traces]``, without its headers"""
 
     endpoint: Annotated[
@@ -167,7 +167,7 @@ class DashboardTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
+class DashboardConfig:
     """``[dashboard]``, checked and with its token."""
 
     on: bool = False
@@ -394,14 +394,14 @@ class Config:
 
     source: str
     """The file it came from, or ``environment``."""
-    server: Server
-    state: State
-    log: Log
-    dashboard: Dashboard
-    metrics: Metrics
+    server: ServerConfig
+    state: StateConfig
+    log: LogConfig
+    dashboard: DashboardConfig
+    metrics: MetricsConfig
     metrics_token: str | None = field(repr=False)
     """The bearer token that a scraper has to send; ``None``: none."""
-    traces: Traces
+    traces: TracesConfig
     traces_headers: Mapping[str, str] = field(repr=False)
     models: ModelTable
     """The built-in ones and those of ``[models."NAME"]``."""

@@ -15,7 +15,7 @@ _SLICE = 65_536  # bytes; the most expensive bodies take some 20 ms to parse so 
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BodyLimits:
     """What a body may be at most; the first three are the config's."""
 
     max_body_bytes: int
@@ -38,7 +38,7 @@ def announced(headers: Mapping[str, str]) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def refuse_too_large(n: int, limits: Limits) -> None:
+def refuse_too_large(n: int, limits: BodyLimits) -> None:
     """
     Refuse a body of *n* bytes, by its Content-Length or while it arrives.
 
@@ -53,7 +53,7 @@ def refuse_too_large(n: int, limits: Limits) -> None:
 
 
 async def read_body(
-    receive: Receive, into: Callable[[bytes], None], limits: Limits, reservation: Reservation
+    receive: Receive, into: Callable[[bytes], None], limits: BodyLimits, reservation: Reservation
 ) -> None:
     """
     Call *into* with each piece of the body, of 64 KiB at most, until the body ends.

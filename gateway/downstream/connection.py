@@ -35,7 +35,7 @@ _CODINGS: dict[str, list[list[bytes]]] = {"1.0": [[]], "1.1": [[], [b"chunked"]]
 """Transfer codings: others could be read differently by a proxy in front."""
 
 
-class _Refusal(Exception):
+class _RequestRefused(Exception):
     """Raised in the parser's callbacks: this request is refused."""
 
     def __init__(self, status: bytes, error: GatewayError, headers: bytes = b"") -> None:
@@ -74,7 +74,7 @@ class Connection(HttpToolsProtocol):
         """Of the lines of this head, or of the trailers, that are complete."""
         self._silent_bytes = 0
         """Received since the parser last reported a head, a piece of a body or an end."""
-        self._refusal: _Refusal | None = None
+        self._refusal: _RequestRefused | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._probing: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
@@ -104,7 +104,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             if self._refusal is None:
                 self.logger.warning("Invalid HTTP request received.")
-                self._refusal = _Refusal(b"400 Bad Request", _invalid(str(error)))
+                self._refusal = _RequestRefused(b"400 Bad Request", _invalid(str(error)))
             self._refuse(self._refusal)
         else:
             if self._silent_bytes > MOST_HEAD_BYTES:
@@ -199,26 +199,28 @@ class Connection(HttpToolsProtocol):
         if self._line_bytes > MOST_HEAD_BYTES:
             self._stop(_too_large("The request's headers are over 64 KiB. Send fewer."))
 
-    def _stop(self, refusal: _Refusal) -> NoReturn:
+    def _stop(self, refusal: _RequestRefused) -> NoReturn:
         """Stop the parser: it raises HttpParserError for whatever its callbacks raise."""
         self._refusal = refusal
         raise refusal
 
-    def _refusal_of_head(self) -> _Refusal | None:
+    def _refusal_of_head(self) -> _RequestRefused | None:
         """Return why a head is refused that the parser accepts; ``None``: it is not."""
         version = self.parser.get_http_version()
         if self.parser.get_method() == b"CONNECT":
             error: GatewayError = MethodNotAllowed("CONNECT is not served: this is not a proxy.")
-            return _Refusal(b"405 Method Not Allowed", error, _ALLOW)
+            return _RequestRefused(b"405 Method Not Allowed", error, _ALLOW)
         if version not in _VERSIONS:
             error = _invalid(f"HTTP/{version} is not served, send HTTP/1.1")
-            return _Refusal(b"505 HTTP Version Not Supported", error)
+            return _RequestRefused(b"505 HTTP Version Not Supported", error)
         if self._of("transfer-encoding") not in _CODINGS[version]:
-            return _Refusal(b"400 Bad Request", _invalid("bad 'Transfer-Encoding'"))
+            return _RequestRefused(b"400 Bad Request", _invalid("bad 'Transfer-Encoding'"))
         if len(self._of("host")) > 1:
-            return _Refusal(b"400 Bad Request", _invalid("more than one 'Host'"))
+            return _RequestRefused(b"400 Bad Request", _invalid("more than one 'Host'"))
         if self._stopped_reading or len(self._owed) >= MOST_PIPELINED:
-            return _Refusal(b"400 Bad Request", _invalid("too many requests on one connection"))
+            return _RequestRefused(
+                b"400 Bad Request", _invalid("too many requests on one connection")
+            )
         return None
 
     def _of(self, name: str) -> list[bytes]:
@@ -245,7 +247,7 @@ class Connection(HttpToolsProtocol):
         _cancel(self._stalled)
         super().resume_writing()
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _refuse(self, refusal: _RequestRefused) -> None:
         """Respond to what cannot be parsed, unless responses are owed, and read nothing more."""
         self._stopped_reading = True
         self._end_head()
@@ -387,5 +389,5 @@ def _invalid(why: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid HTTP request: {why}.", code="invalid_request")
 
 
-def _too_large(message: str) -> _Refusal:
-    return _Refusal(b"431 Request Header Fields Too Large", InvalidRequest(message))
+def _too_large(message: str) -> _RequestRefused:
+    return _RequestRefused(b"431 Request Header Fields Too Large", InvalidRequest(message))

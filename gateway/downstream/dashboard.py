@@ -28,7 +28,7 @@ from gateway.domain.errors import Forbidden, NotFound, UnknownKey
 from gateway.domain.loopback import is_loopback
 from gateway.domain.snapshot import Snapshot
 from gateway.downstream.auth import bearer_token, host_of, is_own_page
-from gateway.downstream.body import Limits, read_body
+from gateway.downstream.body import BodyLimits, read_body
 from gateway.downstream.disconnect import DisconnectWatch
 from gateway.downstream.memory_budget import MemoryBudget, Reservation
 from gateway.downstream.ops import Readiness
@@ -43,7 +43,7 @@ _OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-rea
 
 PATH = "/dashboard"
 _EVENTS = f"{PATH}/events"
-_FORM = Limits(max_body_bytes=4096, body_seconds=10, idle_body_seconds=5)
+_FORM = BodyLimits(max_body_bytes=4096, body_seconds=10, idle_body_seconds=5)
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _STATIC = ("dashboard.css", "dashboard.js", "elements.js", "icon.svg")
 _SAFE = {

@@ -11,7 +11,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from starlette.types import Receive
 
 from gateway.domain.errors import InvalidRequest, RequestTooLarge
-from gateway.downstream.body import Limits, read_body
+from gateway.downstream.body import BodyLimits, read_body
 from gateway.downstream.memory_budget import Reservation
 from gateway.translate.charsets import ToUtf8, decode_text
 from gateway.translate.encodings import Base64, Decoder, Identity, Percents, QuotedPrintable
@@ -38,7 +38,7 @@ _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]*))', re.IGNORECAS
 async def read_form(
     receive: Receive,
     headers: Mapping[str, str],
-    limits: Limits,
+    limits: BodyLimits,
     reservation: Reservation,
     most_of: MostOf,
 ) -> Form:
@@ -79,7 +79,7 @@ async def read_form(
 class _Json:
     """A JSON body in any charset."""
 
-    def __init__(self, limits: Limits, charset: str) -> None:
+    def __init__(self, limits: BodyLimits, charset: str) -> None:
         self._charset = charset
         self._scan = JsonScan(limits.max_text_bytes)
         try:
@@ -188,7 +188,7 @@ class Fields:
         charset: Of texts that declare none.
     """
 
-    def __init__(self, limits: Limits, charset: str = "") -> None:
+    def __init__(self, limits: BodyLimits, charset: str = "") -> None:
         self._most = limits.max_text_bytes
         self._charset = charset
         self._texts = 0
@@ -253,7 +253,7 @@ class _UnknownFile:
 
 
 @dataclass(slots=True)
-class _Part:
+class _BodyPart:
     """The part of a multipart body that is being received."""
 
     name: str
@@ -277,7 +277,7 @@ class MultipartForm:
         InvalidRequest: the boundary is not valid.
     """
 
-    def __init__(self, boundary: str, limits: Limits, charset: str = "") -> None:
+    def __init__(self, boundary: str, limits: BodyLimits, charset: str = "") -> None:
         if len(boundary) > _LONGEST_BOUNDARY:
             raise InvalidRequest(
                 f"The boundary of your multipart body is over {_LONGEST_BOUNDARY} characters.",
@@ -293,7 +293,7 @@ class MultipartForm:
                 max_segment_count=limits.max_parts,
                 header_charset="latin-1",
             )
-        self._part: _Part | None = None
+        self._part: _BodyPart | None = None
         self._fields = Fields(limits, charset)
         self._unknown_file = ""
 
@@ -312,7 +312,7 @@ class MultipartForm:
                 elif isinstance(event, MultipartSegment):
                     self._part = self._opened(event)
                 else:
-                    part = cast("_Part", self._part)
+                    part = cast("_BodyPart", self._part)
                     part.size += len(event)
                     part.into.feed(part.decoder.feed(event))
 
@@ -329,7 +329,7 @@ class MultipartForm:
             raise refuse_picture(self._unknown_file)
         return self._fields.received()
 
-    def _opened(self, segment: MultipartSegment) -> _Part:
+    def _opened(self, segment: MultipartSegment) -> _BodyPart:
         name = plain_name(_utf8(segment.name or "", "a field's name"))
         headers = dict(segment.headerlist)
         named = segment.filename is not None or bool(
@@ -346,10 +346,10 @@ class MultipartForm:
             charset = _parameter(_CHARSET, headers.get("Content-Type", ""))
             into = self._fields.text(name, charset or "")
         decoder = _decoder(headers.get("Content-Transfer-Encoding", ""), name)
-        return _Part(name, into, decoder, chosen=segment.filename != "")
+        return _BodyPart(name, into, decoder, chosen=segment.filename != "")
 
     def _close(self) -> None:
-        part = cast("_Part", self._part)
+        part = cast("_BodyPart", self._part)
         self._part = None
         part.into.feed(part.decoder.end())
         if part.decoder.fault:
@@ -411,7 +411,7 @@ class UrlencodedForm:
         charset: Of all texts, unless a field ``_charset_`` says otherwise.
     """
 
-    def __init__(self, limits: Limits, charset: str = "") -> None:
+    def __init__(self, limits: BodyLimits, charset: str = "") -> None:
         self._limits = limits
         self._fields = Fields(limits, charset)
         self._count = 0

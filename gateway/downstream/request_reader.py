@@ -13,7 +13,7 @@ from gateway.domain.models import Catalog, Model, Operation
 from gateway.domain.tenant import MarkupRule, MaskRule, Tenant
 from gateway.domain.trace import NO_TRACER, Tracer
 from gateway.downstream.access_record import AccessRecord, record_of
-from gateway.downstream.body import Limits, decoded
+from gateway.downstream.body import BodyLimits, decoded
 from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import Reservation
 from gateway.downstream.ports import EdgeObserver
@@ -65,7 +65,7 @@ class RequestReader:
     """
 
     imaging: Imaging
-    limits: Limits
+    limits: BodyLimits
     operation: Operation
     catalogs: Mapping[Operation, Catalog]
     max_wait_seconds: float

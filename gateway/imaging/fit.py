@@ -21,7 +21,7 @@ _ACCEPTED = frozenset(accepted.name for accepted in ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PictureRule:
     """One rule: its name, and its words after "image 2", with the model's limits in braces."""
 
     name: str
@@ -32,14 +32,14 @@ class Rule:
         return self.text.format(inputs)
 
 
-FORMAT = Rule("format", "must be JPEG, PNG, BMP or WEBP")
-TOO_SMALL = Rule("too_small", "must be at least {0.shortest_side} pixels wide and high")
-TOO_LARGE = Rule("too_large", "must be at most {0.longest_side} pixels wide and high")
-TOO_HEAVY = Rule("too_heavy", "must be at most {0.most_bytes:,} bytes long")
-ALPHA = Rule("alpha", "must have no transparency (alpha channel)")
-TURNED = Rule("turned", "must be stored upright, not turned by Exif orientation")
+FORMAT = PictureRule("format", "must be JPEG, PNG, BMP or WEBP")
+TOO_SMALL = PictureRule("too_small", "must be at least {0.shortest_side} pixels wide and high")
+TOO_LARGE = PictureRule("too_large", "must be at most {0.longest_side} pixels wide and high")
+TOO_HEAVY = PictureRule("too_heavy", "must be at most {0.most_bytes:,} bytes long")
+ALPHA = PictureRule("alpha", "must have no transparency (alpha channel)")
+TURNED = PictureRule("turned", "must be stored upright, not turned by Exif orientation")
 
-_BROKEN: tuple[tuple[Rule, Callable[[Inspected, int, Inputs], bool]], ...] = (
+_BROKEN: tuple[tuple[PictureRule, Callable[[Inspected, int, Inputs], bool]], ...] = (
     (FORMAT, lambda picture, *_: picture.format not in _ACCEPTED),
     (TOO_SMALL, lambda picture, _, limits: picture.shortest_side < limits.shortest_side),
     (TOO_LARGE, lambda picture, _, limits: picture.longest_side > limits.longest_side),
@@ -49,7 +49,7 @@ _BROKEN: tuple[tuple[Rule, Callable[[Inspected, int, Inputs], bool]], ...] = (
 )
 
 
-def violated_rules(inspected: Inspected, length: int, inputs: Inputs) -> list[Rule]:
+def violated_rules(inspected: Inspected, length: int, inputs: Inputs) -> list[PictureRule]:
     """Return the rules that a picture of *length* bytes breaks, in the order above."""
     return [rule for rule, broken in _BROKEN if broken(inspected, length, inputs)]
 

@@ -31,7 +31,7 @@ def _now() -> float:
 
 
 @dataclass(eq=False, slots=True)
-class _Waiter:
+class _WaitingPicture:
     tenant: str
     cost: int
     turn: asyncio.Future[None] = field(repr=False)
@@ -60,7 +60,7 @@ class DecodeSlots:
         self._waiting = waiting
         self._free_memory = memory
         self._running: Counter[str] = Counter()
-        self._queues: dict[str, deque[_Waiter]] = {}
+        self._queues: dict[str, deque[_WaitingPicture]] = {}
         self._last_turn: dict[str, int] = {}
         self._slots = 0
 
@@ -79,7 +79,7 @@ class DecodeSlots:
         queue = self._queues.setdefault(claim.tenant, deque())
         if claim.until is not None and len(queue) >= self._waiting:
             raise Overloaded("Too many pictures are being read; try again.", retry_after=1)
-        waiter = _Waiter(claim.tenant, cost, asyncio.get_running_loop().create_future())
+        waiter = _WaitingPicture(claim.tenant, cost, asyncio.get_running_loop().create_future())
         queue.append(waiter)
         self._grant()
         try:
@@ -100,7 +100,7 @@ class DecodeSlots:
             self._free_memory += cost
         self._grant()
 
-    def _withdraw(self, waiter: _Waiter) -> None:
+    def _withdraw(self, waiter: _WaitingPicture) -> None:
         """Remove *waiter* from its queue; a slot that it was granted meanwhile is released."""
         if waiter.turn.done() and not waiter.turn.cancelled():
             self.release(waiter.tenant, waiter.cost)
@@ -119,7 +119,7 @@ class DecodeSlots:
                 self._free_memory -= waiter.cost
             waiter.turn.set_result(None)
 
-    def _next(self) -> _Waiter | None:
+    def _next(self) -> _WaitingPicture | None:
         """Return the next waiter; a large job never overtakes another large one."""
         large_waits = False
         for waiter in sorted(self._first_of_each_tenant(), key=lambda it: self._rank(it.tenant)):
@@ -132,7 +132,7 @@ class DecodeSlots:
             large_waits = True
         return None
 
-    def _first_of_each_tenant(self) -> Iterator[_Waiter]:
+    def _first_of_each_tenant(self) -> Iterator[_WaitingPicture]:
         for queue in self._queues.values():
             # A cancelled waiter stays in the queue until its task runs again; it gets no slot.
             present = (waiter for waiter in queue if not waiter.turn.done())

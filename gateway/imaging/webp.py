@@ -15,7 +15,7 @@ _EXIF_AND_XMP = 0x0C
 """Their flags in the first byte of VP8X."""
 
 
-class _Chunk(NamedTuple):
+class _RiffChunk(NamedTuple):
     name: bytes
     start: int
     end: int
@@ -85,7 +85,7 @@ def _without_flags(chunk: bytes) -> bytes:
     return chunk[:8] + bytes((chunk[8] & ~_EXIF_AND_XMP,)) + chunk[9:]
 
 
-def _chunks(content: bytes) -> Iterator[_Chunk]:
+def _chunks(content: bytes) -> Iterator[_RiffChunk]:
     """Yield the chunks, each with its padding; a broken file just ends early."""
     at = _HEAD_BYTES
     whole = _end(content)
@@ -94,6 +94,6 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
             return
         length = int.from_bytes(content[at + 4 : at + 8], "little")
         end = at + 8 + length + length % 2
-        yield _Chunk(content[at : at + 4], at, end)
+        yield _RiffChunk(content[at : at + 4], at, end)
         at = end
     raise InvalidImage(f"a WEBP may have at most {_MOST_CHUNKS} chunks")

@@ -38,7 +38,7 @@ _INLINE_PIXELS = 1_100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DecodeLimits:
     """
     What decoding may use.
 
@@ -68,7 +68,7 @@ class _Job:
 class Imaging:
     """Runs Pillow in threads, since it releases the interpreter lock while it decodes (D101)."""
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: DecodeLimits = DecodeLimits()) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.threads + 1, thread_name_prefix="imaging")
         self._slots = DecodeSlots(limits.threads, limits.memory, limits.waiting)

@@ -18,7 +18,7 @@ _MIN_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
+class SpooledFile:
     """Implements gateway.edits.ports.Spooled: the pictures of one edit, in a file."""
 
     path: Path
@@ -72,7 +72,7 @@ class FileSpool:
     async def __aexit__(self, *exc: object) -> None:
         await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
 
-    async def put(self, pictures: tuple[Picture, ...]) -> Spooled | None:
+    async def put(self, pictures: tuple[Picture, ...]) -> SpooledFile | None:
         """Write *pictures* to a file; return ``None`` if they are small or the disk fails."""
         lengths = tuple(len(picture.content) for picture in pictures)
         if sum(lengths) < _MIN_BYTES:
@@ -85,7 +85,7 @@ class FileSpool:
             self.on_failure(error)
             return None
         outlines = tuple(replace(picture, content=b"") for picture in pictures)
-        return Spooled(path, outlines, lengths)
+        return SpooledFile(path, outlines, lengths)
 
     def _open(self) -> None:
         if self.folder is None:

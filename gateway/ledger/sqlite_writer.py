@@ -19,7 +19,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _QueuedWork:
     work: Work[Any]
     writes: bool
     future: "asyncio.Future[Any]"
@@ -49,7 +49,7 @@ class Writer:
         self._open = open_
         self._after_write = after_write
         self._on_failure = on_failure
-        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._queue: SimpleQueue[_QueuedWork | None] = SimpleQueue()
         self._accepting = False
 
     async def start(self) -> None:
@@ -91,7 +91,7 @@ class Writer:
         if not self._accepting:
             raise _unavailable(None)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Call(work, writes, future))
+        self._queue.put(_QueuedWork(work, writes, future))
         return await future
 
     def _fail_rest(self) -> None:
@@ -106,7 +106,7 @@ class Writer:
     # ------------------------------------------------------------ in the thread
 
     def _run(self, ready: "asyncio.Future[None]") -> None:
-        opening = _Call(lambda _: None, writes=False, future=ready)
+        opening = _QueuedWork(lambda _: None, writes=False, future=ready)
         try:
             with self._open() as connection:
                 self._resolve([opening])
@@ -129,9 +129,9 @@ class Writer:
             if any(call.writes for call in batch):
                 self._after_write(connection)
 
-    def _next_batch(self) -> tuple[list[_Call], bool]:
+    def _next_batch(self) -> tuple[list[_QueuedWork], bool]:
         """Wait for a call; return it with all calls behind it, and whether to end."""
-        batch: list[_Call] = []
+        batch: list[_QueuedWork] = []
         call = self._queue.get()
         while call is not None:
             batch.append(call)
@@ -141,7 +141,7 @@ class Writer:
                 return batch, False
         return batch, True
 
-    def _run_batch(self, connection: sqlite3.Connection, batch: Sequence[_Call]) -> None:
+    def _run_batch(self, connection: sqlite3.Connection, batch: Sequence[_QueuedWork]) -> None:
         """Commit the batch at once; if that fails, each call by itself, so that others succeed."""
         try:
             self._commit(connection, batch)
@@ -154,7 +154,7 @@ class Writer:
         if failed:
             self._on_loop(self._on_failure, failed[0])
 
-    def _one_by_one(self, connection: sqlite3.Connection, batch: Sequence[_Call]) -> None:
+    def _one_by_one(self, connection: sqlite3.Connection, batch: Sequence[_QueuedWork]) -> None:
         locked: Exception | None = None
         for call in batch:
             if locked is not None and call.writes:
@@ -168,13 +168,13 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - as above
                 call.error = error
 
-    def _commit(self, connection: sqlite3.Connection, batch: Sequence[_Call]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: Sequence[_QueuedWork]) -> None:
         with transaction(connection, writes=any(call.writes for call in batch)):
             for call in batch:
                 call.result = call.work(connection)
         self.commits += 1
 
-    def _resolve(self, batch: Sequence[_Call]) -> None:
+    def _resolve(self, batch: Sequence[_QueuedWork]) -> None:
         self._on_loop(_set_results, batch)
 
     def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
@@ -184,7 +184,7 @@ class Writer:
             return  # the loop is closed, so no caller waits; the writes go on
 
 
-def _set_results(batch: Sequence[_Call]) -> None:
+def _set_results(batch: Sequence[_QueuedWork]) -> None:
     for call in batch:
         if call.future.done():
             continue  # the caller was cancelled

@@ -27,7 +27,7 @@ _M = TypeVar("_M", bound=MetricWrapperBase)
 
 
 @dataclass(slots=True)
-class Family(Generic[_M]):
+class MetricFamily(Generic[_M]):
     """One family, with a cache of its series: prometheus_client's look-up takes a lock."""
 
     name: str
@@ -80,21 +80,21 @@ class Families:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._families: list[Family[Any]] = []
-        self._overflow: Family[Counter]
+        self._families: list[MetricFamily[Any]] = []
+        self._overflow: MetricFamily[Counter]
 
-    def __iter__(self) -> Iterator[Family[Any]]:
+    def __iter__(self) -> Iterator[MetricFamily[Any]]:
         return iter(self._families)
 
     def counter(
         self, name: str, says: str, initial: Initial | None = _ALL, **labels: Sequence[str]
-    ) -> Family[Counter]:
+    ) -> MetricFamily[Counter]:
         counter = Counter(PREFIX + name, says, tuple(labels), registry=self._registry)
         return self._add(name, counter, initial, labels)
 
     def gauge(
         self, name: str, says: str, initial: Initial | None = _ALL, **labels: Sequence[str]
-    ) -> Family[Gauge]:
+    ) -> MetricFamily[Gauge]:
         gauge = Gauge(PREFIX + name, says, tuple(labels), registry=self._registry)
         return self._add(name, gauge, initial, labels)
 
@@ -105,7 +105,7 @@ class Families:
         bounds: Sequence[float],
         initial: Initial | None = _ALL,
         **labels: Sequence[str],
-    ) -> Family[Histogram]:
+    ) -> MetricFamily[Histogram]:
         """Declare a histogram with upper *bounds*, in the unit of its name."""
         histogram = Histogram(
             PREFIX + name, says, tuple(labels), buckets=bounds, registry=self._registry
@@ -114,9 +114,11 @@ class Families:
 
     def _add(
         self, name: str, metric: _M, initial: Initial | None, labels: Mapping[str, Sequence[str]]
-    ) -> Family[_M]:
+    ) -> MetricFamily[_M]:
         closed = {label: tuple(values) for label, values in labels.items()}
-        family = Family(name, metric, closed, initial, lambda label: self._overflow.of(label).inc())
+        family = MetricFamily(
+            name, metric, closed, initial, lambda label: self._overflow.of(label).inc()
+        )
         self._families.append(family)
         return family
 

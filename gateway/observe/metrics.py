@@ -25,7 +25,7 @@ from gateway.domain.clock import Phase
 from gateway.domain.errors import ERROR_TYPES, GatewayError, error_type
 from gateway.domain.record import EditState
 from gateway.domain.tenant import Price, Tenant, Upstream
-from gateway.observe.families import Families, Family
+from gateway.observe.families import Families, MetricFamily
 
 _MAX_INITIAL_TENANT_SERIES = 2_500
 
@@ -571,7 +571,7 @@ class Metrics:
             count += sum(region in regions for region, _ in self._names.prices)
         return count
 
-    def _tenant_families(self) -> list[Family[Any]]:
+    def _tenant_families(self) -> list[MetricFamily[Any]]:
         return [family for family in self.families if "tenant" in family.labels]
 
     def _regions_of(self, tenant: str) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class PollObserver(Protocol):
 
 
 @dataclass(slots=True)
-class _Caller:
+class _Watcher:
     """Who waits for the end of a watched task."""
 
     end: "asyncio.Future[Task]"
@@ -120,7 +120,7 @@ class Poller:
         self._plan = PollingPlan(
             account, durations, rate=lambda: account.polls_per_second * limiter.factor
         )
-        self._callers: dict[Watch, _Caller] = {}
+        self._callers: dict[Watch, _Watcher] = {}
         self._changed = asyncio.Event()
         self._window_end = 0.0
         """Epoch seconds by upstream's clock, for all pages of one list."""
@@ -148,7 +148,7 @@ class Poller:
         """
         watch = self._plan.watch(upstream, task_id, kind, self._clock.now(), age=age)
         end: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
-        self._callers[watch] = _Caller(end, is_ours, on_poll)
+        self._callers[watch] = _Watcher(end, is_ours, on_poll)
         self._changed.set()
         return watch
 

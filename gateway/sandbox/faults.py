@@ -289,7 +289,7 @@ def _seconds(argument: str) -> float:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _FaultCount:
     fault: Fault
     seen: int = 0
     hits: int = 0
@@ -299,11 +299,11 @@ class FaultInjector:
     """The faults of a region in order, with a count of matches and hits for each."""
 
     def __init__(self, faults: tuple[Fault, ...], rng: Random) -> None:
-        self._tallies = [_Tally(fault) for fault in faults]
+        self._tallies = [_FaultCount(fault) for fault in faults]
         self._dice = rng
 
     def add(self, *faults: Fault) -> None:
-        self._tallies += [_Tally(fault) for fault in faults]
+        self._tallies += [_FaultCount(fault) for fault in faults]
 
     def clear(self) -> None:
         self._tallies.clear()
@@ -318,7 +318,7 @@ class FaultInjector:
                 return tally.fault.action
         return None
 
-    def _hits(self, tally: _Tally, prompt: str, task: int | None) -> bool:
+    def _hits(self, tally: _FaultCount, prompt: str, task: int | None) -> bool:
         fault = tally.fault
         if fault.prompt is not None and fault.prompt not in prompt:
             return False

@@ -55,7 +55,7 @@ class UpstreamCalls(Protocol):
 
 
 @dataclass(slots=True)
-class Call:
+class CountedCall:
     """One call that is being counted; set *code* once it is answered."""
 
     began: float
@@ -63,9 +63,11 @@ class Call:
 
 
 @contextmanager
-def counted_call(calls: UpstreamCalls, clock: Clock, region: str, operation: str) -> Iterator[Call]:
+def counted_call(
+    calls: UpstreamCalls, clock: Clock, region: str, operation: str
+) -> Iterator[CountedCall]:
     """Count the call that the block makes, also if it raises; see UpstreamCalls.upstream_call."""
-    call = Call(clock.now())
+    call = CountedCall(clock.now())
     try:
         yield call
     finally:

@@ -86,7 +86,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except (aiohttp.ClientError, OSError) as exc:
             # Not chained: aiohttp's messages contain whole URLs, with their signatures.
             raise _httpx_error(exc) from None
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
+        return httpx.Response(
+            answer.status, headers=answer.raw_headers, stream=_ResponseStream(answer)
+        )
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -151,7 +153,7 @@ class _Connector(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=closes)
 
 
-class _Stream(httpx.AsyncByteStream):
+class _ResponseStream(httpx.AsyncByteStream):
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
 

@@ -12,6 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from gateway.downstream.dashboard import Dashboard
 from gateway.sandbox import Answer, Drop, Fault
 from tests.browser.chromium import chromium, media, requested
+from tests.browser.harness import TOKEN, DashboardHarness, start_dashboard_harness
 from tests.browser.reading import (
     complaints,
     contrast,
@@ -21,7 +22,6 @@ from tests.browser.reading import (
     wait,
     width_of_last_bar,
 )
-from tests.browser.scene import TOKEN, Scene, scene
 from tests.programs import needs
 
 pytestmark = [pytest.mark.slow, needs("chromium", "chromedriver")]
@@ -34,16 +34,16 @@ def browser() -> Iterator[Chrome]:
 
 
 @pytest.fixture(scope="module")
-def play() -> Iterator[Scene]:
+def harness() -> Iterator[DashboardHarness]:
     """A gateway of four tenants whose tasks take half a minute."""
-    with scene({"on": True, "thumbnails": True}, low=25.0, high=35.0) as held:
-        yield held
+    with start_dashboard_harness({"on": True, "thumbnails": True}, low=25.0, high=35.0) as harness:
+        yield harness
 
 
 @pytest.fixture
-def page(browser: Chrome, play: Scene) -> Chrome:
+def page(browser: Chrome, harness: DashboardHarness) -> Chrome:
     """The page, live."""
-    return open_page(browser, play.url)
+    return open_page(browser, harness.url)
 
 
 def _tenths(n: int) -> Iterator[None]:
@@ -54,7 +54,7 @@ def _tenths(n: int) -> Iterator[None]:
 
 def test_an_idle_gateway(browser: Chrome) -> None:
     """With nothing to see the page says so in words."""
-    with scene({"on": True}) as idle:
+    with start_dashboard_harness({"on": True}) as idle:
         page = open_page(browser, idle.url)
 
         assert text(page, "more-running") == "No edit is running."
@@ -65,17 +65,17 @@ def test_an_idle_gateway(browser: Chrome) -> None:
         assert not complaints(page)
 
 
-def test_edits_appear_and_bars_move(page: Chrome, play: Scene) -> None:
+def test_edits_appear_and_bars_move(page: Chrome, harness: DashboardHarness) -> None:
     """Edits come into the table without a reload, and their bars grow while they run."""
-    play.edit("acme")
+    harness.edit("acme")
     for _ in range(3):
-        play.edit("tiny")
+        harness.edit("tiny")
     wait(page, lambda: len(rows(page, "running")) == 2 and len(rows(page, "waiting")) == 2)
     wait(page, lambda: any("acme acme-cn running upstream" in it for it in rows(page, "running")))
 
     assert text(page, "n-running") == "2"
     assert all("tiny beijing waiting" in row for row in rows(page, "waiting"))
-    play.edit("abroad")
+    harness.edit("abroad")
     wait(page, lambda: any("abroad-sg" in row for row in rows(page, "running")))
     before = width_of_last_bar(page, "running")
     wait(page, lambda: width_of_last_bar(page, "running") > before + 5)
@@ -85,9 +85,9 @@ def test_edits_appear_and_bars_move(page: Chrome, play: Scene) -> None:
     assert "running upstream" in page.execute_script(script)
 
 
-def test_thumbnails(page: Chrome, play: Scene) -> None:
+def test_thumbnails(page: Chrome, harness: DashboardHarness) -> None:
     """Switched on, an edit that comes while somebody looks has a small picture."""
-    play.edit("studio")
+    harness.edit("studio")
     script = """
       return [...document.querySelectorAll("#running img")].some((it) => it.naturalWidth === 56);
     """
@@ -95,9 +95,9 @@ def test_thumbnails(page: Chrome, play: Scene) -> None:
     wait(page, lambda: page.execute_script(script))
 
 
-def test_a_broken_upstream(page: Chrome, play: Scene) -> None:
+def test_a_broken_upstream(page: Chrome, harness: DashboardHarness) -> None:
     """A key that the region refuses is shown as suspended with its reason, and above all else."""
-    play.edit("studio")
+    harness.edit("studio")
     wait(page, lambda: "studio-old" in text(page, "alert"))
 
     assert (
@@ -112,12 +112,12 @@ def test_a_broken_upstream(page: Chrome, play: Scene) -> None:
 def test_a_doubtful_end(browser: Chrome) -> None:
     """An edit that may be billed and that no client knows of is listed with those to fetch."""
     lost = Fault(on="submit", action=Drop(after=True), prompt="lost")
-    with scene({"on": True}, low=5.0, high=5.0) as play:
-        page = open_page(browser, play.url)
-        play.set_faults(lost)
-        play.edit("acme", prompt="lost", model="qwen-image-edit-plus")
+    with start_dashboard_harness({"on": True}, low=5.0, high=5.0) as harness:
+        page = open_page(browser, harness.url)
+        harness.set_faults(lost)
+        harness.edit("acme", prompt="lost", model="qwen-image-edit-plus")
         wait(page, lambda: any("running upstream" in row for row in rows(page, "running")))
-        play.leave()
+        harness.leave()
         wait(
             page, lambda: any("maybe billed, client not told" in row for row in rows(page, "kept"))
         )
@@ -126,19 +126,19 @@ def test_a_doubtful_end(browser: Chrome) -> None:
         assert text(page, "n-kept") == "1"
 
 
-def test_a_refusal(page: Chrome, play: Scene) -> None:
+def test_a_refusal(page: Chrome, harness: DashboardHarness) -> None:
     """A refused request is among the recent responses, with its code."""
-    play.edit("abroad", size="9999x9999")
+    harness.edit("abroad", size="9999x9999")
 
     wait(page, lambda: any("400 invalid_value" in row for row in rows(page, "answered")))
 
 
-def test_nothing_becomes_html(page: Chrome, play: Scene) -> None:
+def test_nothing_becomes_html(page: Chrome, harness: DashboardHarness) -> None:
     """A text from elsewhere is shown letter by letter, and the browser would make no HTML of it."""
     hostile = "<img src=x onerror=document.title=1>"
-    play.set_faults(Fault(on="submit", action=Answer(400, hostile), prompt="hostile"))
-    play.edit("abroad", prompt="hostile")
-    play.edit("acme", prompt="hostile")
+    harness.set_faults(Fault(on="submit", action=Answer(400, hostile), prompt="hostile"))
+    harness.edit("abroad", prompt="hostile")
+    harness.edit("acme", prompt="hostile")
     make = """
       try { document.body.innerHTML = "<b>made</b>"; return "made"; } catch (it) { return it.name; }
     """
@@ -147,12 +147,12 @@ def test_nothing_becomes_html(page: Chrome, play: Scene) -> None:
     assert not page.find_elements(By.CSS_SELECTOR, "img[src=x]")
     assert page.execute_script(make) == "TypeError"
     wait(page, lambda: any("TrustedHTML" in it for it in complaints(page)))
-    play.set_faults()
+    harness.set_faults()
 
 
-def test_it_tells_no_secret(page: Chrome, play: Scene) -> None:
+def test_it_tells_no_secret(page: Chrome, harness: DashboardHarness) -> None:
     """Neither the page nor what it fetched holds a prompt or a key."""
-    play.edit("acme", prompt="canary-prompt")
+    harness.edit("acme", prompt="canary-prompt")
     wait(page, lambda: len(rows(page, "running")) >= 1)
     page.find_element(By.TAG_NAME, "summary").click()
     wait(page, lambda: "is good" in text(page, "meaning"))
@@ -162,20 +162,20 @@ def test_it_tells_no_secret(page: Chrome, play: Scene) -> None:
     assert not [it for it in ("canary-prompt", "sk-acme", "wk-acme", "sepia") if it in source]
 
 
-def test_it_talks_to_nobody_else(page: Chrome, play: Scene) -> None:
+def test_it_talks_to_nobody_else(page: Chrome, harness: DashboardHarness) -> None:
     """Every request goes to the gateway, and the console stays empty."""
-    play.edit("acme")
+    harness.edit("acme")
     requested(page)
     complaints(page)
-    open_page(page, play.url)
+    open_page(page, harness.url)
     wait(page, lambda: len(rows(page, "running")) >= 1)
 
     hosts = {urlsplit(url).netloc for url in requested(page) if url.startswith("http")}
-    assert hosts == {urlsplit(play.url).netloc}
+    assert hosts == {urlsplit(harness.url).netloc}
     assert not complaints(page)
 
 
-def test_by_keyboard(page: Chrome, play: Scene) -> None:
+def test_by_keyboard(page: Chrome, harness: DashboardHarness) -> None:
     """Tab leads through skip link, filter, pause, accounts and config; the focus is outlined."""
     script = """
       const it = document.activeElement;
@@ -190,10 +190,10 @@ def test_by_keyboard(page: Chrome, play: Scene) -> None:
     assert {outline for _, outline in seen} == {"solid"}
 
 
-def test_the_filter(page: Chrome, play: Scene) -> None:
+def test_the_filter(page: Chrome, harness: DashboardHarness) -> None:
     """What is typed there narrows every table, and the page says how much it hides."""
-    play.edit("acme")
-    play.edit("tiny")
+    harness.edit("acme")
+    harness.edit("tiny")
     wait(page, lambda: any("acme" in row for row in rows(page, "running")))
     page.find_element(By.ID, "filter").send_keys("acme")
     wait(page, lambda: len(rows(page, "tenants")) == 1)
@@ -204,15 +204,15 @@ def test_the_filter(page: Chrome, play: Scene) -> None:
     wait(page, lambda: len(rows(page, "tenants")) == 4)
 
 
-def test_pause(page: Chrome, play: Scene) -> None:
+def test_pause(page: Chrome, harness: DashboardHarness) -> None:
     """Paused, the page stands still and sends no request; resumed, it shows the present state."""
-    dashboard = play.harness.gateway.dashboard
+    dashboard = harness.gateway.dashboard
     assert isinstance(dashboard, Dashboard)
     page.find_element(By.ID, "pause").send_keys(Keys.ENTER)
     wait(page, lambda: text(page, "link").startswith("paused at"))
     wait(page, lambda: dashboard.viewers.present == 0)
     before = text(page, "n-answered")
-    play.edit("abroad", size="9999x9999")
+    harness.edit("abroad", size="9999x9999")
 
     assert page.find_element(By.ID, "pause").get_attribute("aria-pressed") == "true"
     assert text(page, "n-answered") == before
@@ -222,9 +222,9 @@ def test_pause(page: Chrome, play: Scene) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours(page: Chrome, play: Scene, scheme: str) -> None:
+def test_colours(page: Chrome, harness: DashboardHarness, scheme: str) -> None:
     """Light and dark follow the system, and texts stand out as WCAG AA asks."""
-    play.edit("studio")
+    harness.edit("studio")
     wait(page, lambda: text(page, "alert"))
     media(page, prefers_color_scheme=scheme)
 
@@ -235,9 +235,9 @@ def test_colours(page: Chrome, play: Scene, scheme: str) -> None:
     assert dark == (scheme == "dark")
 
 
-def test_reduced_motion(page: Chrome, play: Scene) -> None:
+def test_reduced_motion(page: Chrome, harness: DashboardHarness) -> None:
     """Whoever wants no motion gets none."""
-    play.edit("acme")
+    harness.edit("acme")
     wait(page, lambda: len(rows(page, "running")) >= 1)
     script = """
       return getComputedStyle(document.querySelector("#running .bar i:last-child")).animationName;
@@ -249,7 +249,7 @@ def test_reduced_motion(page: Chrome, play: Scene) -> None:
     assert page.execute_script(script) == "none"
 
 
-def test_landmarks(page: Chrome, play: Scene) -> None:
+def test_landmarks(page: Chrome, harness: DashboardHarness) -> None:
     """Assistive technology finds its way: landmarks, one h1, named parts, few live regions."""
     script = """
       const names = (selector) => [...document.querySelectorAll(selector)];
@@ -272,9 +272,9 @@ def test_landmarks(page: Chrome, play: Scene) -> None:
     }
 
 
-def test_on_a_phone(page: Chrome, play: Scene) -> None:
+def test_on_a_phone(page: Chrome, harness: DashboardHarness) -> None:
     """Nothing sticks out sideways of a narrow screen."""
-    play.edit("acme")
+    harness.edit("acme")
     wait(page, lambda: len(rows(page, "running")) >= 1)
     told = {"width": 375, "height": 700, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
@@ -287,9 +287,9 @@ def test_on_a_phone(page: Chrome, play: Scene) -> None:
 
 def test_the_connection_is_lost(browser: Chrome) -> None:
     """A lost gateway is reported beside the last state; the page reconnects by itself."""
-    with scene({"on": True}) as short:
+    with start_dashboard_harness({"on": True}) as short:
         page = open_page(browser, short.url)
-        short.stop()
+        short.turn_away()
         wait(page, lambda: text(page, "link") == "The gateway stops; trying again")
         assert page.find_element(By.ID, "state").get_attribute("data-stale") is not None
         assert len(rows(page, "tenants")) == 4
@@ -298,7 +298,7 @@ def test_the_connection_is_lost(browser: Chrome) -> None:
 
 def test_draining(browser: Chrome) -> None:
     """While the gateway drains the page stays and says so."""
-    with scene({"on": True}) as short:
+    with start_dashboard_harness({"on": True}) as short:
         page = open_page(browser, short.url)
         short.drain()
 
@@ -307,8 +307,8 @@ def test_draining(browser: Chrome) -> None:
 
 def test_the_form(browser: Chrome) -> None:
     """With a token set the page asks for it, refuses a wrong one, and keeps the right one."""
-    with scene({"on": True, "token": "env:TOKEN"}) as play:
-        browser.get(f"{play.url}/dashboard")
+    with start_dashboard_harness({"on": True, "token": "env:TOKEN"}) as harness:
+        browser.get(f"{harness.url}/dashboard")
         field = browser.find_element(By.ID, "token")
         wait(browser, lambda: browser.switch_to.active_element == field)
         field.send_keys("not-the-token", Keys.ENTER)
@@ -323,13 +323,13 @@ def test_the_form(browser: Chrome) -> None:
         assert TOKEN not in cookie["value"]
         assert TOKEN not in browser.page_source
         browser.delete_all_cookies()
-        play.stop()
+        harness.turn_away()
         wait(browser, lambda: browser.find_elements(By.ID, "token"))
 
 
 def test_off(browser: Chrome) -> None:
     """Switched off there is no page."""
-    with scene({"on": False}) as play:
-        browser.get(f"{play.url}/dashboard")
+    with start_dashboard_harness({"on": False}) as harness:
+        browser.get(f"{harness.url}/dashboard")
 
         assert "Invalid URL (GET /dashboard)" in browser.page_source

@@ -86,7 +86,7 @@ def test_the_library(
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class LitellmProxy:
     url: str
 
     def client(self, **more: Any) -> openai.OpenAI:
@@ -110,7 +110,7 @@ def proxy(
     joining: ThreadedHarness,
     programs: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Proxy]:
+) -> Iterator[LitellmProxy]:
     """LiteLLM's proxy; its model gpt-image-1 is the gateway, gpt-image-2 that behind nginx."""
     folder = tmp_path_factory.mktemp("litellm")
     models = {"gpt-image-1": shared_gateway.url, "gpt-image-2": nginx_url, "joining": joining.url}
@@ -137,7 +137,7 @@ def proxy(
             stdout=log,
             stderr=log,
         )
-    found = Proxy(f"http://127.0.0.1:{port}")
+    found = LitellmProxy(f"http://127.0.0.1:{port}")
 
     def lives() -> bool:
         assert process.poll() is None, (folder / "log").read_text()
@@ -155,7 +155,9 @@ def proxy(
 
 
 @pytest.mark.parametrize("model", ["gpt-image-1", "gpt-image-2"])
-def test_the_proxy(shared_gateway: ThreadedHarness, proxy: Proxy, mask: Path, model: str) -> None:
+def test_the_proxy(
+    shared_gateway: ThreadedHarness, proxy: LitellmProxy, mask: Path, model: str
+) -> None:
     """Edits, lists and masks go through it, and a refusal keeps its status and sentence."""
     prompt = f"through litellm {model}"
     with proxy.client() as client:
@@ -171,7 +173,7 @@ def test_the_proxy(shared_gateway: ThreadedHarness, proxy: Proxy, mask: Path, mo
     _keeps_what_the_mask_protects(_b64(under))
 
 
-def test_its_health_costs_money(shared_gateway: ThreadedHarness, proxy: Proxy) -> None:
+def test_its_health_costs_money(shared_gateway: ThreadedHarness, proxy: LitellmProxy) -> None:
     """/health edits a picture of its own with every model."""
     theirs_ = "Add a small yellow star in the top right corner"
     headers = {"authorization": f"Bearer {_MASTER_KEY}"}
@@ -182,7 +184,7 @@ def test_its_health_costs_money(shared_gateway: ThreadedHarness, proxy: Proxy) -
     assert len(made) == 2
 
 
-def test_its_streams_fail(shared_gateway: ThreadedHarness, proxy: Proxy) -> None:
+def test_its_streams_fail(shared_gateway: ThreadedHarness, proxy: LitellmProxy) -> None:
     """It reads a stream as JSON: the edit is paid for, fails, and is paid for again."""
     prompt = "through litellm: stream"
     with proxy.client() as client, pytest.raises(openai.InternalServerError):
@@ -191,7 +193,7 @@ def test_its_streams_fail(shared_gateway: ThreadedHarness, proxy: Proxy) -> None
     assert len(shared_gateway.tasks(prompt)) > 1
 
 
-def test_it_holds_on(joining: ThreadedHarness, proxy: Proxy) -> None:
+def test_it_holds_on(joining: ThreadedHarness, proxy: LitellmProxy) -> None:
     """What its client repeats is one edit where the tenant says equal_edits = "join"."""
     prompt = "through litellm: held [sandbox:seconds 120]"
 

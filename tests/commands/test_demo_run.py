@@ -31,7 +31,7 @@ def test_a_gateway_that_was_stopped_ends_well() -> None:
         _serve(FakeServer(started=True), listener)
 
 
-class Terminal(io.StringIO):
+class FakeTerminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -56,7 +56,7 @@ def test_a_pipe_gets_a_line_for_each_change() -> None:
 
 def test_a_terminal_gets_one_line_rewritten() -> None:
     """On a terminal the line counts the seconds in place, and is left in the end."""
-    terminal = Terminal()
+    terminal = FakeTerminal()
     progress = Progress(terminal)
 
     progress.show(1, {"beijing": "running"})

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.commands.edits_cancel import _url
-from gateway.config import Server
+from gateway.config import ServerConfig
 from gateway.domain.clock import SystemClock
 from gateway.domain.errors import ContentRefused
 from gateway.domain.record import EditState
@@ -278,7 +278,7 @@ async def _end_first(path: Path) -> None:
 )
 def test_where_the_gateway_is(host: str, url: str) -> None:
     """A gateway is asked where its config lets it listen."""
-    assert _url(Server(host=host, port=80)) == url
+    assert _url(ServerConfig(host=host, port=80)) == url
 
 
 def _post(url: str, prompt: str) -> str:

@@ -16,7 +16,7 @@ from gateway.cli import main
 from gateway.commands import top
 from gateway.commands.top import Update
 from gateway.config import ConfigError
-from tests.browser.scene import TOKEN, Scene, scene
+from tests.browser.harness import TOKEN, DashboardHarness, start_dashboard_harness
 from tests.downstream.harness import FakeClock
 from tests.harness import eventually
 
@@ -25,18 +25,20 @@ _DEAD = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def play() -> Iterator[Scene]:
+def harness() -> Iterator[DashboardHarness]:
     """A gateway at work, whose dashboard asks for its token."""
-    with scene({"on": True, "token": "env:TOKEN"}, low=200.0, high=240.0) as held:
+    with start_dashboard_harness(
+        {"on": True, "token": "env:TOKEN"}, low=200.0, high=240.0
+    ) as harness:
         for tenant in ("acme", "tiny", "tiny"):
-            held.edit(tenant)
+            harness.edit(tenant)
 
         async def at_work() -> bool:
-            seen = held.harness.gateway.service.snapshot()
+            seen = harness.gateway.service.snapshot()
             return seen.running.total == 2 and seen.waiting.total == 1
 
-        held.run(eventually(at_work))
-        yield held
+        harness.threaded.run(eventually(at_work))
+        yield harness
 
 
 def command(*words: str) -> list[str]:
@@ -58,9 +60,9 @@ def running(words: list[str], **more: Any) -> Iterator["subprocess.Popen[bytes]"
             process.kill()  # where it has ended, nothing
 
 
-def test_one_look(play: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_look(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """--once prints what goes on and ends."""
-    code = main(["top", "--url", f"{play.url}/", "--token", "env:TOKEN", "--once"], ENVIRON)
+    code = main(["top", "--url", f"{harness.url}/", "--token", "env:TOKEN", "--once"], ENVIRON)
 
     said = capsys.readouterr().out
     assert code == 0
@@ -69,16 +71,16 @@ def test_one_look(play: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     assert TOKEN not in said
 
 
-def test_without_a_terminal(play: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nobody could see a second look, one is printed."""
-    assert main(["top", "--url", play.url, "--token", "env:TOKEN"], ENVIRON) == 0
+    assert main(["top", "--url", harness.url, "--token", "env:TOKEN"], ENVIRON) == 0
 
     assert capsys.readouterr().out.count("wan-gateway http") == 1
 
 
-def test_one_look_as_json(play: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_look_as_json(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """--json --once prints one line that programs read."""
-    told = ["top", "--url", play.url, "--token", "env:TOKEN", "--json", "--once"]
+    told = ["top", "--url", harness.url, "--token", "env:TOKEN", "--json", "--once"]
 
     assert main(told, ENVIRON) == 0
 
@@ -89,9 +91,11 @@ def test_one_look_as_json(play: Scene, capsys: pytest.CaptureFixture[str]) -> No
     assert state["edits"]["tenants"]["total"] == 4
 
 
-def test_by_a_config(play: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_a_config(
+    harness: DashboardHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A config tells where its gateway serves and what its token is."""
-    port = play.url.rpartition(":")[2]
+    port = harness.url.rpartition(":")[2]
     file = tmp_path / "gateway.toml"
     file.write_text(
         f"""
@@ -153,9 +157,9 @@ def test_wrong_usage(
     assert TOKEN not in said
 
 
-def test_a_wrong_token(play: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_token(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """A gateway that refuses the token ends it with exit code 2 and what to do."""
-    assert main(["top", "--url", play.url], {}) == 2
+    assert main(["top", "--url", harness.url], {}) == 2
 
     assert "give --token env:NAME" in capsys.readouterr().err
 
@@ -192,15 +196,15 @@ def test_a_trouble_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{"now": 1.0}\n'
 
 
-def test_lines_of_json(play: Scene) -> None:
+def test_lines_of_json(harness: DashboardHarness) -> None:
     """--json alone writes a line for each change until Ctrl-C, which ends it with 130."""
-    words = command("--url", play.url, "--token", "env:TOKEN", "--json")
+    words = command("--url", harness.url, "--token", "env:TOKEN", "--json")
     with running(
         words, env={**os.environ, **ENVIRON}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
-        play.edit("abroad")
+        harness.edit("abroad")
         second = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=60)
@@ -210,12 +214,12 @@ def test_lines_of_json(play: Scene) -> None:
     assert process.returncode == 130
 
 
-def test_on_a_terminal(play: Scene) -> None:
+def test_on_a_terminal(harness: DashboardHarness) -> None:
     """On a terminal it has a screen of its own, and gives it back at Ctrl-C."""
     ours, theirs = pty.openpty()
     os.set_inheritable(theirs, True)
     environ = {**os.environ, **ENVIRON, "TERM": "xterm-256color", "COLUMNS": "150", "LINES": "50"}
-    words = command("--url", play.url, "--token", "env:TOKEN")
+    words = command("--url", harness.url, "--token", "env:TOKEN")
     with running(
         words,
         env=environ,

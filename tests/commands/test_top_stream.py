@@ -19,7 +19,7 @@ EVENTS = (
 )
 
 
-class Gateway(httpx.AsyncBaseTransport):
+class ScriptedGateway(httpx.AsyncBaseTransport):
     """Answers each request as the script says: events, a status, or a broken line."""
 
     def __init__(self, *script: int | Exception | tuple[bytes, ...], body: str = "") -> None:
@@ -42,7 +42,7 @@ async def _pieces(events: tuple[bytes, ...]) -> AsyncIterator[bytes]:
         yield event
 
 
-async def first(n: int, transport: Gateway, token: str | None = None) -> list[Update]:
+async def first(n: int, transport: ScriptedGateway, token: str | None = None) -> list[Update]:
     """Return the first *n* looks."""
     seen: list[Update] = []
     async with aclosing(updates(URL, token, FakeClock(), transport)) as stream:
@@ -55,7 +55,7 @@ async def first(n: int, transport: Gateway, token: str | None = None) -> list[Up
 
 async def test_states() -> None:
     """Each state is a look; beats are none; after the end it asks again."""
-    transport = Gateway(EVENTS, EVENTS)
+    transport = ScriptedGateway(EVENTS, EVENTS)
 
     seen = await first(4, transport, "a-token")
 
@@ -67,7 +67,9 @@ async def test_states() -> None:
 
 async def test_trouble() -> None:
     """What is out of reach is told, with what was last known, and tried again."""
-    transport = Gateway(httpx.ConnectError("refused"), EVENTS, httpx.ReadTimeout(""), 503, EVENTS)
+    transport = ScriptedGateway(
+        httpx.ConnectError("refused"), EVENTS, httpx.ReadTimeout(""), 503, EVENTS
+    )
 
     seen = await first(7, transport)
 
@@ -91,4 +93,4 @@ async def test_trouble() -> None:
 async def test_refused(status: int, body: str, says: str) -> None:
     """What will not get better by itself ends it with what to do."""
     with pytest.raises(ConfigError, match=says):
-        await first(1, Gateway(status, body=body))
+        await first(1, ScriptedGateway(status, body=body))

@@ -8,7 +8,7 @@ import pytest
 from openai.types import ImageModel
 
 from gateway.config import load_config
-from gateway.config.schema import Dashboard
+from gateway.config.schema import DashboardConfig
 from gateway.domain.models import Operation
 from gateway.domain.tenant import Account, KeepAlive, MaskRule, Price, Region
 from tests.config.toml import ACME, GOOD, HASH, UP, load, up
@@ -206,9 +206,11 @@ def test_a_dashboard(tmp_path: Path) -> None:
     alone = load(tmp_path, "[dashboard]\non = true\n" + GOOD)
     unread = load(tmp_path, '[dashboard]\ntoken = "env:NOT_SET"\n' + GOOD)
 
-    assert off.dashboard == unread.dashboard == Dashboard(on=False, token=None, thumbnails=False)
-    assert config.dashboard == Dashboard(on=True, token="canary-token-0123", thumbnails=True)
-    assert alone.dashboard == Dashboard(on=True)
+    assert (
+        off.dashboard == unread.dashboard == DashboardConfig(on=False, token=None, thumbnails=False)
+    )
+    assert config.dashboard == DashboardConfig(on=True, token="canary-token-0123", thumbnails=True)
+    assert alone.dashboard == DashboardConfig(on=True)
     assert "canary" not in repr(config)
 
 

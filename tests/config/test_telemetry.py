@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigError, explain, load_config
-from gateway.config.schema import Metrics, Traces
+from gateway.config.schema import MetricsConfig, TracesConfig
 
 _GOOD = (
     '[upstreams.main]\nregion = "beijing"\nkey = "env:K"\n'
@@ -31,8 +31,8 @@ def test_absent_means_off(tmp_path: Path) -> None:
     """Without a line metrics are on the main port for anyone, and there are no traces."""
     config = _load(tmp_path, "")
 
-    assert (config.metrics, config.metrics_token) == (Metrics(0, None, None), None)
-    assert (config.traces, config.traces_headers) == (Traces(None, None), {})
+    assert (config.metrics, config.metrics_token) == (MetricsConfig(0, None, None), None)
+    assert (config.traces, config.traces_headers) == (TracesConfig(None, None), {})
 
 
 def test_metrics_and_traces(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_metrics_and_traces(tmp_path: Path) -> None:
 
     assert (config.metrics.port, config.metrics.host) == (9464, "::1")
     assert config.metrics_token == "canary-token"
-    assert config.traces == Traces("https://collector:4318/otlp", 0.25)
+    assert config.traces == TracesConfig("https://collector:4318/otlp", 0.25)
     assert config.traces_headers == {"authorization": "Bearer canary-auth"}
     assert "canary" not in repr(config)
 

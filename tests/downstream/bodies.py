@@ -6,7 +6,7 @@ import httpx
 import orjson
 from starlette.types import Message
 
-from gateway.downstream.body import Limits
+from gateway.downstream.body import BodyLimits
 from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.translate.openai_pictures import Form
@@ -26,7 +26,7 @@ def captured(name: str) -> tuple[dict[str, str], bytes]:
 async def read(
     headers: dict[str, str],
     *pieces: bytes,
-    limits: Limits = LIMITS,
+    limits: BodyLimits = LIMITS,
     budget: int = 2**24,
     most: int = 3,
 ) -> Form:

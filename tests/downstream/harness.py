@@ -21,7 +21,7 @@ from gateway.domain.tenant import Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.auth import Keyring
-from gateway.downstream.body import Limits
+from gateway.downstream.body import BodyLimits
 from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.memory_budget import MemoryBudget
@@ -206,10 +206,10 @@ async def lies_on(kept: MaskSource) -> Size:
     return Size(1024, 1024)
 
 
-def limits_of(**changes: float) -> Limits:
+def limits_of(**changes: float) -> BodyLimits:
     """Return generous limits of a body, but for *changes*."""
     limits = {"max_body_bytes": 160 * 2**20, "body_seconds": 300.0, "idle_body_seconds": 30.0}
-    return Limits(**{**limits, **changes})  # type: ignore[arg-type]  # by name
+    return BodyLimits(**{**limits, **changes})  # type: ignore[arg-type]  # by name
 
 
 @dataclass
@@ -218,7 +218,7 @@ class EdgeHarness:
 
     tenant: Tenant = ACME
     edits: Catalog = EDITS
-    limits: Limits = field(default_factory=limits_of)
+    limits: BodyLimits = field(default_factory=limits_of)
     most_bytes: int = 2**24
     measure: Callable[[bytes], Size | None] = lambda _: None
     open_tenant: Tenant | None = None

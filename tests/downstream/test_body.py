@@ -5,7 +5,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.domain.errors import BodyTooSlow, RequestTooLarge
-from gateway.downstream.body import Limits, announced, read_body
+from gateway.downstream.body import BodyLimits, announced, read_body
 from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.memory_budget import MemoryBudget
 from tests.downstream.harness import limits_of
@@ -33,7 +33,7 @@ def piece(body: bytes, *, more: bool = True) -> Message:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-async def poured(*script: Message | float, limits: Limits) -> list[bytes]:
+async def poured(*script: Message | float, limits: BodyLimits) -> list[bytes]:
     pieces: list[bytes] = []
     with MemoryBudget(1000, lambda _: None).reserve() as reservation:
         await read_body(playing(*script), pieces.append, limits, reservation)
@@ -78,7 +78,7 @@ async def test_a_large_piece() -> None:
         ),
     ],
 )
-async def test_too_slow(script: list[Message | float], limits: Limits) -> None:
+async def test_too_slow(script: list[Message | float], limits: BodyLimits) -> None:
     """Silence, and a body that takes too long as a whole, end with 408."""
     with pytest.raises(BodyTooSlow):
         await poured(*script, limits=limits)

@@ -381,15 +381,15 @@ async def test_a_chunk_extension_that_never_ends() -> None:
 async def test_a_head_that_comes_too_slowly() -> None:
     """Whoever does not finish a head in time is hung up on, the second head as the first."""
 
-    class Impatient(Connection):
+    class ShortHeadTimeout(Connection):
         head_seconds = 4.0
 
-    async with _served(http=Impatient) as served:
+    async with _served(http=ShortHeadTimeout) as served:
         served.writer.write(POST + b"content-length: 2\r\n\r\nab")
         first = await served.reader.readuntil(b"\r\n\r\n2")
         served.writer.write(b"POST / HTTP/1.1\r\n")
         rest = await served.reader.read()
-    async with _served(http=Impatient) as served:
+    async with _served(http=ShortHeadTimeout) as served:
         nothing = await served.reader.read()
 
     assert first.startswith(b"HTTP/1.1 200")
@@ -400,10 +400,10 @@ async def test_a_head_that_comes_too_slowly() -> None:
 async def test_half_a_head_behind_a_request() -> None:
     """A head that does not come to its end does not cut the answer that is still being made."""
 
-    class Impatient(Connection):
+    class OneSecondHeadTimeout(Connection):
         head_seconds = 1.0
 
-    async with _served(http=Impatient) as served:
+    async with _served(http=OneSecondHeadTimeout) as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\nGET /half")
         await served.until_asked()
         await asyncio.sleep(3)
@@ -465,10 +465,10 @@ async def test_who_says_nothing_more(path: bytes, sent: bytes) -> None:
 async def test_who_reads_nothing() -> None:
     """A client that takes no byte of its answer is cut off."""
 
-    class Impatient(Connection):
+    class ShortStallTimeout(Connection):
         write_stall_seconds = 4.0
 
-    async with _served(http=Impatient, timeout_keep_alive=1) as served:
+    async with _served(http=ShortStallTimeout, timeout_keep_alive=1) as served:
         served.writer.write(b"GET /huge HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         served.reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's
         await asyncio.sleep(12)

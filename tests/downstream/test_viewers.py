@@ -18,7 +18,7 @@ def anyio_backend() -> tuple[str, Mapping[str, Any]]:
     return WARP
 
 
-class Stage:
+class ViewersHarness:
     """Something to look at, and viewers who take what comes, or do not."""
 
     def __init__(self) -> None:
@@ -32,8 +32,8 @@ class Stage:
         return b'{"number":%d}' % self.number
 
 
-class Viewer:
-    def __init__(self, stage: Stage, *, slow: float = 0.0) -> None:
+class FakeViewer:
+    def __init__(self, stage: ViewersHarness, *, slow: float = 0.0) -> None:
         self._stage, self._slow = stage, slow
         self.got: list[bytes] = []
         self.gone = asyncio.Event()
@@ -57,8 +57,8 @@ class Viewer:
 
 async def test_the_stream() -> None:
     """A state when it comes, another when something has changed, a beat in silence, an end."""
-    stage = Stage()
-    viewer = Viewer(stage)
+    stage = ViewersHarness()
+    viewer = FakeViewer(stage)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(viewer.watch())
@@ -80,7 +80,7 @@ async def test_the_stream() -> None:
 
 async def test_nobody_watches() -> None:
     """With nobody there nothing is looked at."""
-    stage = Stage()
+    stage = ViewersHarness()
 
     await stage.clock.sleep(60.0)
 
@@ -89,8 +89,8 @@ async def test_nobody_watches() -> None:
 
 async def test_one_look_serves_all() -> None:
     """However many watch, there is one look a second."""
-    stage = Stage()
-    watching = [Viewer(stage) for _ in range(MOST_VIEWERS)]
+    stage = ViewersHarness()
+    watching = [FakeViewer(stage) for _ in range(MOST_VIEWERS)]
 
     async with asyncio.TaskGroup() as group:
         for viewer in watching:
@@ -107,8 +107,8 @@ async def test_one_look_serves_all() -> None:
 
 async def test_one_too_many() -> None:
     """The seventeenth is refused, and let in once another has gone."""
-    stage = Stage()
-    watching = [Viewer(stage) for _ in range(MOST_VIEWERS)]
+    stage = ViewersHarness()
+    watching = [FakeViewer(stage) for _ in range(MOST_VIEWERS)]
 
     async with asyncio.TaskGroup() as group:
         for viewer in watching:
@@ -124,8 +124,8 @@ async def test_one_too_many() -> None:
 
 async def test_a_slow_reader() -> None:
     """Who reads slowly misses states instead of heaping them up; who reads nothing is left."""
-    stage = Stage()
-    slow, stuck = Viewer(stage, slow=5.0), Viewer(stage, slow=1e6)
+    stage = ViewersHarness()
+    slow, stuck = FakeViewer(stage, slow=5.0), FakeViewer(stage, slow=1e6)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(slow.watch())
@@ -144,8 +144,8 @@ async def test_a_slow_reader() -> None:
 
 async def test_an_end_at_once() -> None:
     """At the end of the process a stream does not wait for its second to be over."""
-    stage = Stage()
-    viewer = Viewer(stage)
+    stage = ViewersHarness()
+    viewer = FakeViewer(stage)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(viewer.watch())
@@ -158,9 +158,9 @@ async def test_an_end_at_once() -> None:
 
 async def test_who_comes_at_the_end() -> None:
     """A stream that begins when the process stops ends at once."""
-    stage = Stage()
+    stage = ViewersHarness()
     stage.viewers.close()
-    viewer = Viewer(stage)
+    viewer = FakeViewer(stage)
 
     await viewer.watch()
 
@@ -169,6 +169,6 @@ async def test_who_comes_at_the_end() -> None:
 
 async def test_one_state() -> None:
     """A state by itself is the same, with its time."""
-    stage = Stage()
+    stage = ViewersHarness()
 
     assert stage.viewers.state() == b'{"now":1000.000,"number":0}'

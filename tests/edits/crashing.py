@@ -62,24 +62,26 @@ class MortalDashScope:
     """Calls of one process to a DashScope that outlives it."""
 
     def __init__(self, dashscope: DashScope, life: MortalProcess) -> None:
-        self._world = dashscope
+        self._simulated = dashscope
         self._life = life
 
     async def upload(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> tuple[Picture, ...]:
-        return await self._world.upload(upstream, edit, part, pictures)
+        return await self._simulated.upload(upstream, edit, part, pictures)
 
     async def submit(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> Accepted:
-        return await self._life.call("submit", self._world.submit(upstream, edit, part, pictures))
+        return await self._life.call(
+            "submit", self._simulated.submit(upstream, edit, part, pictures)
+        )
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
-        return await self._life.call("fetch", self._world.fetch(upstream, task_id))
+        return await self._life.call("fetch", self._simulated.fetch(upstream, task_id))
 
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:
-        return await self._life.call("cancel", self._world.cancel(upstream, task_id))
+        return await self._life.call("cancel", self._simulated.cancel(upstream, task_id))
 
     async def tasks(
         self,
@@ -91,22 +93,22 @@ class MortalDashScope:
         page: int = 1,
         page_size: int = 100,
     ) -> TaskPage:
-        work = self._world.tasks(
+        work = self._simulated.tasks(
             upstream, since=since, until=until, status=status, page=page, page_size=page_size
         )
         return await self._life.call("tasks", work)
 
     def clock_known(self, region: str) -> bool:
-        return self._world.clock_known(region)
+        return self._simulated.clock_known(region)
 
     def clock_offset(self, region: str) -> float:
-        return self._world.clock_offset(region)
+        return self._simulated.clock_offset(region)
 
     async def open(self, upstream: Upstream, url: str) -> bytes | IncomingPicture:
         return await self.download(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
-        return await self._life.call("download", self._world.download(upstream, url))
+        return await self._life.call("download", self._simulated.download(upstream, url))
 
 
 class MortalLedger:

@@ -10,7 +10,7 @@ from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditRequest
 from tests.edits.crashing import run_until_death
 from tests.edits.harness import EditHarness, complete, retry_until_done
-from tests.fakes import Call, FakeDashScope, Submit
+from tests.fakes import FakeDashScope, RecordedCall, Submit
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +136,7 @@ async def test_a_list_that_does_not_answer(
     dashscope.vain = 99
 
     async def tasks(*_: Any, **__: Any) -> TaskPage:
-        dashscope.calls.append(Call("tasks", harness.clock.now(), "main", ""))
+        dashscope.calls.append(RecordedCall("tasks", harness.clock.now(), "main", ""))
         if error is None:
             await harness.clock.sleep(60.0)
         raise error or AssertionError

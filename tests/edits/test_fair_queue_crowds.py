@@ -12,7 +12,7 @@ from tests.fakes import a_tenant
 from tests.warp import WarpLoop
 
 
-class Crowd(RuleBasedStateMachine):
+class FairQueueMachine(RuleBasedStateMachine):
     """Edits join, are paused, reactivated, run, end and are cancelled in any order."""
 
     SLOTS = 3
@@ -136,5 +136,7 @@ class Crowd(RuleBasedStateMachine):
         self.runner.close()
 
 
-Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestCrowd = Crowd.TestCase
+FairQueueMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None
+)
+TestCrowd = FairQueueMachine.TestCase

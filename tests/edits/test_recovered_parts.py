@@ -104,7 +104,7 @@ async def test_an_uncertain_part_that_was_none_and_nobody_came() -> None:
     assert harness.dashscope.count("submit") == 0
 
 
-class BreakingObserver(RecordingObserver):
+class BreaksOnRecovery(RecordingObserver):
     """Breaks the first time that a task of another process is followed."""
 
     def recovered(self, how: str) -> None:
@@ -117,7 +117,7 @@ class BreakingObserver(RecordingObserver):
 async def test_a_part_that_broke_is_not_waited_for() -> None:
     """A bug in one part, and no bytes for another that was never made: the edit still ends."""
     harness = EditHarness()
-    harness.observer = BreakingObserver()
+    harness.observer = BreaksOnRecovery()
     task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 1.0))
     harness.dashscope.tasks_by_id[task_id].n = 4
     first = replace(a_task(harness, TaskState.ACCEPTED, task_id=task_id), n=4)

@@ -261,7 +261,7 @@ async def test_a_list_that_is_not_whole() -> None:
     assert answer.status.task_ids == ("task-1",)
 
 
-class Odd(FakeDashScope):
+class InaccurateDashScope(FakeDashScope):
     """A region whose list and whose tasks tell what they do not tell as they were told it."""
 
     shift = 0.0
@@ -287,7 +287,7 @@ class Odd(FakeDashScope):
 
 def odd_house(**how: Any) -> EditHarness:
     harness = EditHarness()
-    harness.dashscope = dashscope = Odd(harness.clock)
+    harness.dashscope = dashscope = InaccurateDashScope(harness.clock)
     for name, value in how.items():
         setattr(dashscope, name, value)
     return harness

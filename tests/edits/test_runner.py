@@ -163,10 +163,10 @@ class Silent:
         self.clock_offset = harness.dashscope.clock_offset
         self.open = harness.dashscope.open
         self.download = harness.dashscope.download
-        self._world = harness.dashscope
+        self._simulated = harness.dashscope
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
-        task = await self._world.fetch(upstream, task_id)
+        task = await self._simulated.fetch(upstream, task_id)
         return Task(task.task_id, task.status, task.results, task.fault)
 
 

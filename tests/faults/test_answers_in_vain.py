@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 @dataclass
-class _Proxy:
+class _HoldingProxy:
     """Passes requests on, one a connection; lets its client go and holds on to the gateway."""
 
     target: httpx.URL
@@ -72,8 +72,8 @@ async def _pass_on(
 
 
 @asynccontextmanager
-async def _proxy(harness: Harness, **more: Any) -> AsyncIterator[_Proxy]:
-    proxy = _Proxy(httpx.URL(harness.url), **more)
+async def _proxy(harness: Harness, **more: Any) -> AsyncIterator[_HoldingProxy]:
+    proxy = _HoldingProxy(httpx.URL(harness.url), **more)
     async with asyncio.TaskGroup() as group:
 
         def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,7 +86,7 @@ async def _proxy(harness: Harness, **more: Any) -> AsyncIterator[_Proxy]:
             yield proxy
 
 
-async def _edit(proxy: _Proxy, **more: Any) -> bytes:
+async def _edit(proxy: _HoldingProxy, **more: Any) -> bytes:
     """Edit by the SDK; return the picture."""
     async with AsyncOpenAI(base_url=proxy.url, api_key=KEY, **more) as client:
         answer = await client.images.edit(

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.sandbox import Constant, Drop, Fault
 from tests.faults.processes import serving
-from tests.faults.test_processes import street_of
+from tests.faults.test_processes import start_process_harness
 from tests.harness import PLAIN, origin, origin_of, photo, pictures_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -27,15 +27,15 @@ async def test_stopped_in_mid_submit(tmp_path: Path, answer: str) -> None:
     faults = (Fault("submit", Drop(after=True), count=1),) if answer == "lost" else ()
     told = replace(PLAIN, latency=Constant(2.0), faults=faults)
     async with (
-        street_of(tmp_path, told) as street,
-        serving(street.file, street.port) as process,
+        start_process_harness(tmp_path, told) as harness,
+        serving(harness.file, harness.port) as process,
         asyncio.TaskGroup() as group,
     ):
-        call = group.create_task(street.edit())
-        await street.made()
+        call = group.create_task(harness.edit())
+        await harness.made()
         process.send_signal(SIGSTOP)
         await asyncio.sleep(8.0)
         process.send_signal(SIGCONT)
 
         assert origin_of(pictures_of(await call)[0]) == origin("make it blue", photo())
-        assert (await street.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1

@@ -25,7 +25,7 @@ _SOON = {"x-stainless-read-timeout": "10"}
 
 
 @dataclass(frozen=True)
-class _End:
+class _ExpectedError:
     """What a client sees of a bad end; *retried*: by the SDK, unasked."""
 
     status: int
@@ -35,21 +35,21 @@ class _End:
     param: str | None = None
 
 
-def _invalid(param: str | None = None) -> _End:
-    return _End(400, "invalid_request_error", "invalid_value", False, param)
+def _invalid(param: str | None = None) -> _ExpectedError:
+    return _ExpectedError(400, "invalid_request_error", "invalid_value", False, param)
 
 
-_IMAGE = _End(400, "image_generation_user_error", "invalid_image_file", False, "image")
-_CONTENT = _End(400, "image_generation_user_error", "moderation_blocked", False)
-_OPERATOR = _End(503, "server_error", "upstream_unavailable", False)
-_FAILED = _End(500, "server_error", "upstream_failed", True)
+_IMAGE = _ExpectedError(400, "image_generation_user_error", "invalid_image_file", False, "image")
+_CONTENT = _ExpectedError(400, "image_generation_user_error", "moderation_blocked", False)
+_OPERATOR = _ExpectedError(503, "server_error", "upstream_unavailable", False)
+_FAILED = _ExpectedError(500, "server_error", "upstream_failed", True)
 _FINAL = replace(_FAILED, retried=False)
 
 
-def _told(answer: httpx.Response) -> _End:
+def _told(answer: httpx.Response) -> _ExpectedError:
     error = answer.json()["error"]
     retried = answer.headers["x-should-retry"] == "true"
-    return _End(answer.status_code, error["type"], error["code"], retried, error["param"])
+    return _ExpectedError(answer.status_code, error["type"], error["code"], retried, error["param"])
 
 
 async def _money(harness: Harness) -> tuple[int, int]:
@@ -71,7 +71,7 @@ _SUBMIT_4XX = [
         400,
         "BadRequest.TooLarge",
         "Exceeded limit on max bytes to request body",
-        _End(413, "invalid_request_error", "request_too_large", False, "image"),
+        _ExpectedError(413, "invalid_request_error", "request_too_large", False, "image"),
     ),
     (400, "Arrearage", "Access denied, your account is in arrears.", _OPERATOR),
     (401, "InvalidApiKey", "Invalid API-key provided.", _OPERATOR),
@@ -86,7 +86,7 @@ _SUBMIT_4XX = [
     ("status", "code", "said", "end"),
     [pytest.param(*row, id=f"{row[1]}-{index}") for index, row in enumerate(_SUBMIT_4XX)],
 )
-async def test_refused_at_submit(status: int, code: str, said: str, end: _End) -> None:
+async def test_refused_at_submit(status: int, code: str, said: str, end: _ExpectedError) -> None:
     """A 4xx at submit has its own answer, makes no task and is not sent again."""
     async with start_harness(
         replace(PLAIN, faults=(Fault("submit", Answer(status, code, said)),))
@@ -114,7 +114,7 @@ async def test_refused_at_submit(status: int, code: str, said: str, end: _End) -
         pytest.param("Arrearage", _OPERATOR, id="arrears"),
     ],
 )
-async def test_failed_task(code: str, end: _End) -> None:
+async def test_failed_task(code: str, end: _ExpectedError) -> None:
     """A FAILED task is never a 200, and costs nothing."""
     async with start_harness(
         replace(PLAIN, faults=(Fault("submit", End("FAILED", code)),))
@@ -152,7 +152,7 @@ async def test_lost_task(status: Any, retried: bool) -> None:
     async with start_harness(replace(PLAIN, faults=(Fault("submit", End(status)),))) as harness:
         answer = await harness.edit()
 
-        assert _told(answer) == _End(500, "server_error", "upstream_task_lost", retried)
+        assert _told(answer) == _ExpectedError(500, "server_error", "upstream_task_lost", retried)
         assert await _money(harness) == (1, 0)
 
 
@@ -241,7 +241,7 @@ async def test_no_download_in_time(action: Any) -> None:
         await harness.set_faults()
         again = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
-        assert told == _End(503, "server_error", "result_unavailable", True)
+        assert told == _ExpectedError(503, "server_error", "result_unavailable", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert answer.json()["error"]["edit_id"] == again.headers["x-wan-edit-id"]
         assert origin_of(pictures_of(again)[0]) == origin("make it sepia", photo())
@@ -265,7 +265,7 @@ async def test_never_to_be_had(action: Any, why: str, output_format: str) -> Non
         answer = await harness.edit(output_format=output_format)
 
         metrics = (await harness.http.get("/metrics")).text
-        assert _told(answer) == _End(503, "server_error", "result_unavailable", False)
+        assert _told(answer) == _ExpectedError(503, "server_error", "result_unavailable", False)
         assert why in answer.json()["error"]["message"]
         assert "/v1/images/edits/edit_" in answer.json()["error"]["message"]
         assert 'undelivered_tasks_total{reason="result_unavailable"} 1.0' in metrics
@@ -290,7 +290,7 @@ async def test_throttled_beyond_patience() -> None:
     async with start_harness(replace(PLAIN, faults=faults)) as harness:
         answer = await harness.edit(headers=_SOON)
 
-        assert _told(answer) == _End(429, "rate_limit_error", "rate_limit_exceeded", True)
+        assert _told(answer) == _ExpectedError(429, "rate_limit_error", "rate_limit_exceeded", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert 0 < int(answer.headers["retry-after"]) <= 60
         assert await _money(harness) == (0, 0)
@@ -306,7 +306,7 @@ async def test_still_running_at_the_deadline() -> None:
         await harness.until("SUCCEEDED")
         later = await _ended(harness, address)
 
-        assert _told(answer) == _End(503, "server_error", "still_running", True)
+        assert _told(answer) == _ExpectedError(503, "server_error", "still_running", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert meanwhile.status_code == 202
         assert set(meanwhile.json()) == {"id", "object", "status", "created"}
@@ -328,7 +328,7 @@ async def test_line_full() -> None:
     async with start_harness(tenants=tenants) as harness:
         answer = await harness.edit()
 
-        assert _told(answer) == _End(429, "rate_limit_error", "rate_limit_exceeded", True)
+        assert _told(answer) == _ExpectedError(429, "rate_limit_error", "rate_limit_exceeded", True)
         assert int(answer.headers["retry-after-ms"]) > 0
         assert await _money(harness) == (0, 0)
 

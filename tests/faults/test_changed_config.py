@@ -1,6 +1,5 @@
 """A config that changes under open edits: whoever is configured takes them over, or it says no."""
 
-import asyncio
 import json
 import re
 from argparse import Namespace
@@ -49,19 +48,8 @@ MAIN = {"region": "beijing", "key": "env:FIRST"}
 PATIENCE = 3600.0
 
 
-class _Clock(WarpClock):
-    """One that the ledger's thread can read, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loop = asyncio.get_running_loop()
-
-    def now(self) -> float:
-        return self._loop.time()
-
-
 @dataclass(frozen=True)
-class Street:
+class ChangedConfigHarness:
     """A region, a ledger, and gateways that come and go between them."""
 
     url: str
@@ -119,10 +107,10 @@ def _toml(values: Mapping[str, Any], path: str = "") -> str:
 
 
 @pytest.fixture
-async def street(tmp_path: Path) -> AsyncIterator[Street]:
-    clock = _Clock()
+async def harness(tmp_path: Path) -> AsyncIterator[ChangedConfigHarness]:
+    clock = WarpClock()
     async with region(REGION, clock) as url:
-        yield Street(url, tmp_path, clock)
+        yield ChangedConfigHarness(url, tmp_path, clock)
 
 
 async def edit(
@@ -140,9 +128,11 @@ async def edit(
     )
 
 
-async def leave_open(street: Street, tables: Mapping[str, Any], key: str | None = None) -> str:
+async def leave_open(
+    harness: ChangedConfigHarness, tables: Mapping[str, Any], key: str | None = None
+) -> str:
     """Have an edit whose task runs on when its gateway has ended; return its id."""
-    async with street.gateway(tables) as http:
+    async with harness.gateway(tables) as http:
         answer = await edit(http, patience=4, key=key)
     assert answer.json()["error"]["code"] == "still_running"
     return answer.headers["x-wan-edit-id"]
@@ -178,50 +168,55 @@ CHANGES = [
 @pytest.mark.parametrize("key", [None, "order-1"])
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 async def test_a_key_of_the_account_takes_over(
-    street: Street, before: Mapping[str, Any], after: Mapping[str, Any], key: str | None
+    harness: ChangedConfigHarness,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    key: str | None,
 ) -> None:
     """The retry gets the picture of the one task, whatever upstream and account are called now."""
-    edit_id = await leave_open(street, street.tables(before), key)
+    edit_id = await leave_open(harness, harness.tables(before), key)
 
-    async with street.gateway(street.tables(after)) as http:
+    async with harness.gateway(harness.tables(after)) as http:
         answer = await edit(http, retry=1, key=key)
         replay = await edit(http, key=key) if key else answer
 
     assert len(pictures_of(answer)) == 1
     assert answer.headers["x-wan-edit-id"] == edit_id
     assert replay.headers["x-wan-edit-id"] == edit_id
-    assert len(await street.tasks()) == 1
+    assert len(await harness.tasks()) == 1
 
 
-async def test_an_upstream_that_the_tenant_does_not_use_any_more(street: Street) -> None:
+async def test_an_upstream_that_the_tenant_does_not_use_any_more(
+    harness: ChangedConfigHarness,
+) -> None:
     """Its task is followed with the key that is still configured for others."""
     other = {"region": "beijing", "key": "env:OTHER"}
-    await leave_open(street, street.tables({"main": MAIN}))
-    after = street.tables({"main": MAIN, "other": other})
+    await leave_open(harness, harness.tables({"main": MAIN}))
+    after = harness.tables({"main": MAIN, "other": other})
     after["tenants"]["acme"]["upstreams"] = ["other"]
 
-    async with street.gateway(after) as http:
+    async with harness.gateway(after) as http:
         answer = await edit(http, retry=1)
 
     assert len(pictures_of(answer)) == 1
-    assert len(await street.tasks()) == 1
+    assert len(await harness.tasks()) == 1
 
 
-async def test_a_tenant_that_is_gone(street: Street) -> None:
+async def test_a_tenant_that_is_gone(harness: ChangedConfigHarness) -> None:
     """Its edit is carried to its end and kept; no other tenant can have it."""
-    edit_id = await leave_open(street, street.tables({"main": MAIN}))
+    edit_id = await leave_open(harness, harness.tables({"main": MAIN}))
     renamed = {"acme-2": {"region": "beijing", "keys": [hashed(KEY)]}}
 
-    async with street.gateway(street.tables({"main": MAIN}, tenants=renamed)) as http:
+    async with harness.gateway(harness.tables({"main": MAIN}, tenants=renamed)) as http:
 
         async def ended() -> bool:
-            return list_unfinished(street.folder / "gateway.db")[0].state == "succeeded"
+            return list_unfinished(harness.folder / "gateway.db")[0].state == "succeeded"
 
         await eventually(ended)
         answer = await http.get(f"/v1/images/edits/{edit_id}")
         metrics = (await http.get("/metrics")).text
 
-    kept = list_unfinished(street.folder / "gateway.db")
+    kept = list_unfinished(harness.folder / "gateway.db")
     assert answer.status_code == 404
     assert [(record.edit_id, record.tenant) for record in kept] == [(edit_id, "acme")]
     assert "wan_gateway_metrics_label_overflow_total" in metrics
@@ -233,10 +228,10 @@ NEW = {"new": {"region": "beijing", "key": "env:OTHER"}}
 
 
 async def test_a_start_that_would_orphan_open_edits(
-    street: Street, capsys: pytest.CaptureFixture[str]
+    harness: ChangedConfigHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is refused with their number and what to do; so says check, and then all is well again."""
-    await leave_open(street, street.tables({"main": MAIN}))
+    await leave_open(harness, harness.tables({"main": MAIN}))
     says = (
         "upstreams: 1 open edit of the account main in beijing would be followed by nobody: no "
         "upstream has a key of it; put its upstream back until they have ended, or set account "
@@ -244,16 +239,16 @@ async def test_a_start_that_would_orphan_open_edits(
         "--abandon"
     )
 
-    refused = await street.refused(street.tables(NEW))
+    refused = await harness.refused(harness.tables(NEW))
     with pytest.raises(ConfigError) as checked:
-        street.check(street.tables(NEW))
-    async with street.gateway(street.tables({"main": MAIN})) as http:
+        harness.check(harness.tables(NEW))
+    async with harness.gateway(harness.tables({"main": MAIN})) as http:
         with pytest.raises(ConfigError) as beside:
-            street.check(street.tables(NEW))
+            harness.check(harness.tables(NEW))
         answer = await edit(http, retry=1)
-    after = street.check(street.tables(NEW))
+    after = harness.check(harness.tables(NEW))
 
-    file = street.folder / "g.toml"
+    file = harness.folder / "g.toml"
     assert refused == says
     assert str(checked.value) == str(beside.value) == f"{file}: {says}"
     assert len(pictures_of(answer)) == 1
@@ -261,49 +256,51 @@ async def test_a_start_that_would_orphan_open_edits(
     assert "warning:" not in capsys.readouterr().out.replace("warning: keys of", "")
 
 
-async def test_several_accounts_are_gone(street: Street) -> None:
+async def test_several_accounts_are_gone(harness: ChangedConfigHarness) -> None:
     """The largest is named, the others are counted."""
     both = {"main": MAIN, "second": {"region": "beijing", "key": "env:SECOND"}}
-    tables = street.tables(both)
-    await leave_open(street, tables)
+    tables = harness.tables(both)
+    await leave_open(harness, tables)
     tables["tenants"]["acme"]["upstreams"] = ["second"]
-    async with street.gateway(tables) as http:
+    async with harness.gateway(tables) as http:
         await edit(http, patience=4, key="other")
 
-    said = await street.refused(street.tables(NEW))
+    said = await harness.refused(harness.tables(NEW))
 
     assert re.search(r"2 open edits of the account \w+ in beijing \(and", said)
 
 
-async def test_abandoned(street: Street) -> None:
+async def test_abandoned(harness: ChangedConfigHarness) -> None:
     """With --abandon it starts, and the edit ends in doubt: told once, paid once."""
-    edit_id = await leave_open(street, street.tables({"main": MAIN}))
+    edit_id = await leave_open(harness, harness.tables({"main": MAIN}))
 
-    async with street.gateway(street.tables(NEW), abandon=True) as http:
+    async with harness.gateway(harness.tables(NEW), abandon=True) as http:
         answer = await edit(http, retry=1)
         looked_at = await http.get(f"/v1/images/edits/{edit_id}")
-    async with street.gateway(street.tables({"main": MAIN})) as http:
+    async with harness.gateway(harness.tables({"main": MAIN})) as http:
         later = await http.get(f"/v1/images/edits/{edit_id}")
 
     assert answer.json()["error"]["code"] == "upstream_task_lost"
     assert answer.headers["x-should-retry"] == "false"
     assert {looked_at.status_code, later.status_code} == {500}
-    assert len(await street.tasks()) == 1
+    assert len(await harness.tasks()) == 1
 
 
-async def test_pictures_out_of_reach(street: Street, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_pictures_out_of_reach(
+    harness: ChangedConfigHarness, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Pictures that nobody fetched stop no start: check tells, and nothing is paid twice."""
-    await leave_open(street, street.tables({"main": MAIN}))
-    async with street.gateway(street.tables({"main": MAIN})) as http:
+    await leave_open(harness, harness.tables({"main": MAIN}))
+    async with harness.gateway(harness.tables({"main": MAIN})) as http:
 
         async def ended() -> bool:
-            return list_unfinished(street.folder / "gateway.db")[0].state == "succeeded"
+            return list_unfinished(harness.folder / "gateway.db")[0].state == "succeeded"
 
         await eventually(ended)
-    checked = street.check(street.tables(NEW))
-    async with street.gateway(street.tables(NEW)) as http:
+    checked = harness.check(harness.tables(NEW))
+    async with harness.gateway(harness.tables(NEW)) as http:
         answer = await edit(http, retry=1)
-    async with street.gateway(street.tables({"main": MAIN})) as http:
+    async with harness.gateway(harness.tables({"main": MAIN})) as http:
         again = await edit(http, retry=2)
 
     assert checked == 0
@@ -311,22 +308,22 @@ async def test_pictures_out_of_reach(street: Street, capsys: pytest.CaptureFixtu
     assert answer.json()["error"]["code"] == "result_unavailable"
     assert answer.headers["x-should-retry"] == "false"
     assert len(pictures_of(again)) == 1
-    assert len(await street.tasks()) == 1
+    assert len(await harness.tasks()) == 1
 
 
 async def test_pictures_of_a_tenant_that_is_gone(
-    street: Street, capsys: pytest.CaptureFixture[str]
+    harness: ChangedConfigHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A renamed tenant cannot fetch what it paid for by its old name: check and the start tell."""
-    tables = street.tables({"main": MAIN})
+    tables = harness.tables({"main": MAIN})
     renamed = {**tables, "tenants": {"other": tables["tenants"]["acme"]}}
-    edit_id = await leave_open(street, tables)
-    checked = street.check(renamed)
+    edit_id = await leave_open(harness, tables)
+    checked = harness.check(renamed)
     said = capsys.readouterr().out
-    async with street.gateway(renamed) as http:
+    async with harness.gateway(renamed) as http:
         told = capsys.readouterr().out
         gone = await http.get(f"/v1/images/edits/{edit_id}")
-    async with street.gateway(tables) as http:
+    async with harness.gateway(tables) as http:
         answer = await edit(http, retry=1)
 
     assert checked == 0
@@ -334,36 +331,36 @@ async def test_pictures_of_a_tenant_that_is_gone(
     assert "pictures_out_of_reach" in told
     assert gone.status_code == 404
     assert len(pictures_of(answer)) == 1
-    assert len(await street.tasks()) == 1
+    assert len(await harness.tasks()) == 1
 
 
-async def test_another_address(street: Street) -> None:
+async def test_another_address(harness: ChangedConfigHarness) -> None:
     """A base_url that is another place is refused; said to be the same region, it takes over."""
-    tables = street.tables({"main": MAIN})
-    await leave_open(street, tables)
-    other = f"{street.url.replace('127.0.0.1', 'localhost')}/api/v1"
-    moved = street.tables({"main": MAIN}, regions={"beijing": {"base_url": other}})
-    said = {"base_url": other, "previous": [f"{street.url}/api/v1"]}
+    tables = harness.tables({"main": MAIN})
+    await leave_open(harness, tables)
+    other = f"{harness.url.replace('127.0.0.1', 'localhost')}/api/v1"
+    moved = harness.tables({"main": MAIN}, regions={"beijing": {"base_url": other}})
+    said = {"base_url": other, "previous": [f"{harness.url}/api/v1"]}
 
-    refused = await street.refused(moved)
-    async with street.gateway(street.tables({"main": MAIN}, regions={"beijing": said})) as http:
+    refused = await harness.refused(moved)
+    async with harness.gateway(harness.tables({"main": MAIN}, regions={"beijing": said})) as http:
         answer = await edit(http, retry=1)
 
     assert refused == (
         "regions.beijing.base_url: 1 open edit of the account main would be followed by nobody: "
-        f"it was {street.url}/api/v1 at the submit; put it back until they have ended, or "
-        f'set previous = ["{street.url}/api/v1"] if both are the same region, or end them as '
+        f"it was {harness.url}/api/v1 at the submit; put it back until they have ended, or "
+        f'set previous = ["{harness.url}/api/v1"] if both are the same region, or end them as '
         "lost by serve --abandon"
     )
     assert len(pictures_of(answer)) == 1
-    assert len(await street.tasks()) == 1
+    assert len(await harness.tasks()) == 1
 
 
 async def test_a_ledger_that_cannot_be_read(
-    street: Street, capsys: pytest.CaptureFixture[str]
+    harness: ChangedConfigHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Check says so, and what the config means all the same."""
-    (street.folder / "gateway.db").write_text("x" * 200)
+    (harness.folder / "gateway.db").write_text("x" * 200)
 
-    assert street.check(street.tables({"main": MAIN})) == 0
+    assert harness.check(harness.tables({"main": MAIN})) == 0
     assert "warning: the ledger cannot be read" in capsys.readouterr().out

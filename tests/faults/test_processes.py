@@ -49,7 +49,7 @@ def anyio_backend() -> str:
 
 
 @dataclass(frozen=True)
-class Street:
+class ProcessHarness:
     """A region, a config before it, and a client."""
 
     file: Path
@@ -118,54 +118,54 @@ class Street:
 
 
 @asynccontextmanager
-async def street_of(folder: Path, told: SandboxConfig) -> AsyncIterator[Street]:
+async def start_process_harness(folder: Path, told: SandboxConfig) -> AsyncIterator[ProcessHarness]:
     async with (
         running(create_sandbox(told)) as region,
         httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
     ):
-        yield Street(config(folder, region), free_port(), region, http)
+        yield ProcessHarness(config(folder, region), free_port(), region, http)
 
 
 async def test_sigterm(tmp_path: Path) -> None:
     """SIGTERM: not ready, nothing new, what runs is delivered, exit code 0."""
     async with (
-        street_of(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street,
-        serving(street.file, street.port) as process,
+        start_process_harness(tmp_path, replace(PLAIN, latency=Constant(6.0))) as harness,
+        serving(harness.file, harness.port) as process,
         asyncio.TaskGroup() as group,
     ):
-        call = group.create_task(street.edit())
-        await street.made()
+        call = group.create_task(harness.edit())
+        await harness.made()
 
         process.send_signal(SIGTERM)
-        await street.drains()
-        refused = await street.edit("another")
+        await harness.drains()
+        refused = await harness.edit("another")
         answer = await call
         code = await process.wait()
 
         assert refused.json()["error"]["code"] == "server_is_draining"
         assert origin_of(pictures_of(answer)[0]) == origin("make it blue", photo())
         assert code == 0
-        assert (await street.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1
 
 
 async def test_second_sigterm(tmp_path: Path) -> None:
     """A second SIGTERM ends the process at once; the next one delivers the picture."""
-    async with street_of(tmp_path, replace(PLAIN, latency=Constant(6.0))) as street:
-        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
-            call = group.create_task(street.edit())
-            await street.made()
+    async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(6.0))) as harness:
+        async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(harness.edit())
+            await harness.made()
             process.send_signal(SIGTERM)
-            await street.drains()
+            await harness.drains()
             process.send_signal(SIGTERM)
             sent_home = await call
             code = await process.wait()
-        async with serving(street.file, street.port):
-            answer = await street.edit(retry=1)
+        async with serving(harness.file, harness.port):
+            answer = await harness.edit(retry=1)
 
         assert sent_home.json()["error"]["code"] == "still_running"
         assert code == 0
         assert origin_of(pictures_of(answer)[0]) == origin("make it blue", photo())
-        assert (await street.books())["tasks_made"] == 1
+        assert (await harness.books())["tasks_made"] == 1
 
 
 @pytest.mark.parametrize(
@@ -178,21 +178,21 @@ async def test_second_sigterm(tmp_path: Path) -> None:
 async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
     """A killed gateway's successor on the same ledger gives the retry its picture; one task."""
     told = replace(PLAIN, latency=Constant(3.0), faults=faults)
-    async with street_of(tmp_path, told) as street:
-        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
-            call = group.create_task(_cut_off(street))
+    async with start_process_harness(tmp_path, told) as harness:
+        async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(harness))
             if faults:
-                await street.made()
+                await harness.made()
                 await asyncio.sleep(0.3)  # either way it is a doubt
             else:
-                await street.known()
+                await harness.known()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
-        async with serving(street.file, street.port):
-            answer = await street.edit(retry=1)
+        async with serving(harness.file, harness.port):
+            answer = await harness.edit(retry=1)
 
-        books = await street.books()
+        books = await harness.books()
         assert origin_of(pictures_of(answer)[0]) == origin("make it blue", photo())
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
         assert books["counts"]["submit.received"] == 1
@@ -202,10 +202,10 @@ _PROMPTS = [f"number {number}" for number in range(9)]
 """More than the account runs at once, by three."""
 
 
-async def _accepted(street: Street, prompt: str) -> str:
+async def _accepted(harness: ProcessHarness, prompt: str) -> str:
     """Hand an edit in without waiting for it; return its id."""
-    answer = await street.http.post(
-        f"http://127.0.0.1:{street.port}/v1/images/edits",
+    answer = await harness.http.post(
+        f"http://127.0.0.1:{harness.port}/v1/images/edits",
         data={"prompt": prompt, "size": "768x768"},
         files={"image": ("a.png", photo(), "image/png")},
         headers={
@@ -218,33 +218,33 @@ async def _accepted(street: Street, prompt: str) -> str:
     return str(answer.json()["id"])
 
 
-async def _had(street: Street, edit_id: str) -> httpx.Response:
+async def _had(harness: ProcessHarness, edit_id: str) -> httpx.Response:
     """Ask for an accepted edit until it has ended."""
-    url = f"http://127.0.0.1:{street.port}/v1/images/edits/{edit_id}"
+    url = f"http://127.0.0.1:{harness.port}/v1/images/edits/{edit_id}"
     headers = {"authorization": f"Bearer {KEY}"}
 
     async def ended() -> bool:
-        return (await street.http.get(url, headers=headers)).status_code != 202
+        return (await harness.http.get(url, headers=headers)).status_code != 202
 
     await eventually(ended)
-    return await street.http.get(url, headers=headers)
+    return await harness.http.get(url, headers=headers)
 
 
 @pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
 async def test_accepted_edits_outlive_their_process(tmp_path: Path, signal: Signals) -> None:
     """Each edit that was told 202 has its own picture after a kill or a drain, made once."""
     promised = tmp_path / "gateway.db.promised"
-    async with street_of(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
-        async with serving(street.file, street.port) as process:
-            ids = [await _accepted(street, prompt) for prompt in _PROMPTS]
+    async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(3.0))) as harness:
+        async with serving(harness.file, harness.port) as process:
+            ids = [await _accepted(harness, prompt) for prompt in _PROMPTS]
             process.send_signal(signal)
             await process.wait()
         kept = {file.name for file in promised.iterdir()}
-        async with serving(street.file, street.port):
-            again = [await _accepted(street, prompt) for prompt in _PROMPTS[-3:]]
-            answers = [await _had(street, edit_id) for edit_id in ids]
+        async with serving(harness.file, harness.port):
+            again = [await _accepted(harness, prompt) for prompt in _PROMPTS[-3:]]
+            answers = [await _had(harness, edit_id) for edit_id in ids]
 
-        books = await street.books()
+        books = await harness.books()
         assert again == ids[-3:]
         assert kept >= set(ids[-3:])
         assert [origin_of(*pictures_of(answer)) for answer in answers] == [
@@ -257,17 +257,17 @@ async def test_accepted_edits_outlive_their_process(tmp_path: Path, signal: Sign
 @pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.has_tasks])
 async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
     """The successor brings the picture of each model's task, known by its id alone."""
-    async with street_of(tmp_path, replace(PLAIN, latency=Constant(3.0))) as street:
-        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
-            call = group.create_task(_cut_off(street, model))
-            await street.known()
+    async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(3.0))) as harness:
+        async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(harness, model))
+            await harness.known()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
-        async with serving(street.file, street.port):
-            answer = await street.edit_request(model, retry=1)
+        async with serving(harness.file, harness.port):
+            answer = await harness.edit_request(model, retry=1)
 
-        books = await street.books()
+        books = await harness.books()
         labels = read_labels(pictures_of(answer)[0])
         assert labels["sandbox-task"] == books["tasks"][0]["task_id"]
         assert labels["sandbox-prompt-sha256"] == digest("make it blue")
@@ -276,19 +276,19 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
 
 async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> None:
     """Nobody can tell what it made: the successor says so, and neither it nor the next pays."""
-    async with street_of(tmp_path, replace(PLAIN, latency=Constant(20.0))) as street:
-        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
-            call = group.create_task(_cut_off(street, _QWEN))
-            await street.made()
+    async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(20.0))) as harness:
+        async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(harness, _QWEN))
+            await harness.made()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
         answers = []
         for _ in range(2):
-            async with serving(street.file, street.port):
-                answers += [await street.edit_request(_QWEN, retry=count) for count in (1, 0)]
+            async with serving(harness.file, harness.port):
+                answers += [await harness.edit_request(_QWEN, retry=count) for count in (1, 0)]
 
-        books = await street.books()
+        books = await harness.books()
         assert [answer.status_code for answer in answers] == [503] * 4
         assert {answer.json()["error"]["code"] for answer in answers} == {"submit_uncertain"}
         assert {answer.headers["x-should-retry"] for answer in answers} == {"false"}
@@ -299,23 +299,23 @@ async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) 
     """Its picture cannot be fetched yet, then the gateway is killed: the successor has its URL."""
     fault = Fault("download", Answer(503, "ServiceUnavailable"))
     told = replace(PLAIN, latency=Constant(0.5), faults=(fault,))
-    async with street_of(tmp_path, told) as street:
-        async with serving(street.file, street.port) as process, asyncio.TaskGroup() as group:
-            call = group.create_task(_cut_off(street, _QWEN))
-            await street.called("download")
+    async with start_process_harness(tmp_path, told) as harness:
+        async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
+            call = group.create_task(_cut_off(harness, _QWEN))
+            await harness.called("download")
             process.send_signal(SIGKILL)
             await call
             await process.wait()
-        (await street.http.put(f"{street.region}/_sandbox/faults", json=[])).raise_for_status()
-        async with serving(street.file, street.port):
-            answer = await street.edit_request(_QWEN, retry=1)
+        (await harness.http.put(f"{harness.region}/_sandbox/faults", json=[])).raise_for_status()
+        async with serving(harness.file, harness.port):
+            answer = await harness.edit_request(_QWEN, retry=1)
 
-        books = await street.books()
+        books = await harness.books()
         labels = read_labels(pictures_of(answer)[0])
         assert labels["sandbox-prompt-sha256"] == digest("make it blue")
         assert (books["images_billed"], books["counts"]["submit.received"]) == (1, 1)
 
 
-async def _cut_off(street: Street, model: str = "") -> None:
+async def _cut_off(harness: ProcessHarness, model: str = "") -> None:
     with pytest.raises(httpx.TransportError):
-        await (street.edit_request(model) if model else street.edit())
+        await (harness.edit_request(model) if model else harness.edit())

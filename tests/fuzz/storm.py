@@ -50,7 +50,7 @@ REFUSALS = {
 
 
 @dataclass(slots=True)
-class Tally:
+class StormSummary:
     """What came of all shots."""
 
     ends: Counter[str] = field(default_factory=Counter)
@@ -85,7 +85,7 @@ class Storm:
 
     loop: asyncio.AbstractEventLoop
     harness: Harness
-    tally: Tally = field(default_factory=Tally)
+    tally: StormSummary = field(default_factory=StormSummary)
     tasks: int = 0
     """Of asyncio, in the house at rest."""
 

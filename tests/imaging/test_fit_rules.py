@@ -12,7 +12,7 @@ from gateway.imaging.fit import (
     TOO_LARGE,
     TOO_SMALL,
     TURNED,
-    Rule,
+    PictureRule,
     violated_rules,
 )
 from gateway.imaging.inspect import Inspected
@@ -47,6 +47,6 @@ GOOD = Inspected("PNG", "image/png", Size(1024, 768), "RGB", has_alpha=False)
         ),
     ],
 )
-def test_broken_rules(inspected: Inspected, length: int, rules: list[Rule]) -> None:
+def test_broken_rules(inspected: Inspected, length: int, rules: list[PictureRule]) -> None:
     """Each rule is broken beyond its limit and not at it."""
     assert violated_rules(inspected, length, INPUTS) == rules

@@ -8,7 +8,7 @@ from PIL import Image
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.finish import SIDE, thumbnail
 from gateway.imaging.slots import SlotClaim
-from gateway.imaging.workers import Imaging, Limits
+from gateway.imaging.workers import DecodeLimits, Imaging
 from tests.imaging.pictures import drawn, read, saved
 
 
@@ -32,7 +32,7 @@ def test_what_cannot_be_read(content: bytes) -> None:
 @pytest.mark.anyio
 async def test_made_by_a_free_thread_or_not_at_all() -> None:
     """It never waits behind clients' pictures, and a bad picture is none."""
-    imaging = Imaging(Limits(threads=1))
+    imaging = Imaging(DecodeLimits(threads=1))
 
     assert await imaging.thumbnail(read("rgb.png"))
     assert await imaging.thumbnail(b"no picture") is None
@@ -44,10 +44,10 @@ async def test_made_by_a_free_thread_or_not_at_all() -> None:
 @pytest.mark.anyio
 async def test_a_large_one_has_its_share_of_memory_or_is_not_made() -> None:
     """What it takes to decode counts with clients' pictures, and is not waited for."""
-    imaging = Imaging(Limits(threads=2))
+    imaging = Imaging(DecodeLimits(threads=2))
     large = saved(drawn(2700, 2700))
 
     assert await imaging.thumbnail(large)
-    await imaging._slots.take(SlotClaim("acme"), Limits().memory)
+    await imaging._slots.take(SlotClaim("acme"), DecodeLimits().memory)
     assert await imaging.thumbnail(large) is None
     assert await imaging.thumbnail(read("rgb.png"))

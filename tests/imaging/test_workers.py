@@ -14,7 +14,7 @@ from gateway.imaging import jpeg
 from gateway.imaging import workers as module
 from gateway.imaging.inspect import Inspected
 from gateway.imaging.slots import SlotClaim
-from gateway.imaging.workers import Imaging, Limits
+from gateway.imaging.workers import DecodeLimits, Imaging
 from tests.imaging.pictures import AS_IS, FITS, INPUTS, drawn, mask, read, saved, sent
 from tests.models import MODELS
 
@@ -31,7 +31,7 @@ async def imaging() -> AsyncIterator[Imaging]:
     await made.close()
 
 
-class Gate:
+class HeldVerify:
     """Stands in for verify: holds each thread until it is opened."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Gate:
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    made = Gate()
+def gate(monkeypatch: pytest.MonkeyPatch) -> HeldVerify:
+    made = HeldVerify()
     monkeypatch.setattr(module, "verify", made)
     return made
 
@@ -159,7 +159,7 @@ async def test_with_fit_damage_is_found(imaging: Imaging, name: str) -> None:
         await imaging.check(sent(read(name)), FITS, INPUTS)
 
 
-async def test_a_light_jpeg_is_checked_on_the_loop(imaging: Imaging, gate: Gate) -> None:
+async def test_a_light_jpeg_is_checked_on_the_loop(imaging: Imaging, gate: HeldVerify) -> None:
     """A small plain JPEG costs less than asking a thread; others are not decoded there."""
     gate.open.set()
 
@@ -170,7 +170,7 @@ async def test_a_light_jpeg_is_checked_on_the_loop(imaging: Imaging, gate: Gate)
 
 
 async def test_a_light_jpeg_of_many_pixels_is_not_checked_on_the_loop(
-    imaging: Imaging, gate: Gate
+    imaging: Imaging, gate: HeldVerify
 ) -> None:
     """Few bytes may be many pixels."""
     gate.open.set()
@@ -180,9 +180,9 @@ async def test_a_light_jpeg_of_many_pixels_is_not_checked_on_the_loop(
     assert gate.names[0].startswith("imaging")
 
 
-async def test_no_more_than_so_many_threads_at_once(gate: Gate) -> None:
+async def test_no_more_than_so_many_threads_at_once(gate: HeldVerify) -> None:
     """A third picture waits until one of two threads is free."""
-    imaging = Imaging(Limits(threads=2))
+    imaging = Imaging(DecodeLimits(threads=2))
 
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(imaging.check(sent(LARGE), FITS, INPUTS)) for _ in range(3)]
@@ -196,9 +196,9 @@ async def test_no_more_than_so_many_threads_at_once(gate: Gate) -> None:
     assert all(task.result()[0].adjusted == () for task in asked)
 
 
-async def test_a_long_line_refuses(gate: Gate) -> None:
+async def test_a_long_line_refuses(gate: HeldVerify) -> None:
     """When as many wait as may, one more is refused at once, to be repeated."""
-    imaging = Imaging(Limits(threads=1, waiting=1))
+    imaging = Imaging(DecodeLimits(threads=1, waiting=1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
@@ -213,9 +213,9 @@ async def test_a_long_line_refuses(gate: Gate) -> None:
     assert caught.value.retry_after == 1
 
 
-async def test_patience_in_line_ends(gate: Gate) -> None:
+async def test_patience_in_line_ends(gate: HeldVerify) -> None:
     """Who waits for a thread longer than its own patience is refused, to be repeated."""
-    imaging = Imaging(Limits(threads=1))
+    imaging = Imaging(DecodeLimits(threads=1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
@@ -231,14 +231,14 @@ async def test_patience_in_line_ends(gate: Gate) -> None:
     assert waiting.result()[0].adjusted == ()
 
 
-async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
+async def test_a_decode_that_takes_too_long_is_given_up(gate: HeldVerify) -> None:
     """It is refused by number; its thread counts as taken until it really ends."""
-    imaging = Imaging(Limits(threads=1))
+    imaging = Imaging(DecodeLimits(threads=1))
     async with asyncio.TaskGroup() as group:
         first = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
         first.cancel()
-    imaging._limits = Limits(threads=1, decode=0.0)
+    imaging._limits = DecodeLimits(threads=1, decode=0.0)
     other = replace(FITS, name="other")
 
     with pytest.raises(InvalidImage, match=r"image 1, .* it takes too long to decode"):
@@ -246,17 +246,17 @@ async def test_a_decode_that_takes_too_long_is_given_up(gate: Gate) -> None:
     with pytest.raises(Overloaded):
         await imaging.check(sent(LARGE), FITS, INPUTS, 0.0)
     gate.open.set()
-    imaging._limits = Limits(threads=1, decode=600.0)
+    imaging._limits = DecodeLimits(threads=1, decode=600.0)
 
     await imaging.check(sent(LARGE), FITS, INPUTS)
     await imaging.close()
 
 
 async def test_a_process_that_was_stopped_blames_no_picture(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
+    gate: HeldVerify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour in which the process stood still is no hour of decoding."""
-    imaging = Imaging(Limits(threads=1, decode=600.0))
+    imaging = Imaging(DecodeLimits(threads=1, decode=600.0))
     loop = asyncio.get_running_loop()
     now, stopped = loop.time, 0.0
     monkeypatch.setattr(loop, "time", lambda: now() + stopped)
@@ -272,9 +272,9 @@ async def test_a_process_that_was_stopped_blames_no_picture(
     assert checked.result()[0].adjusted == ()
 
 
-async def test_who_leaves_frees_no_thread_too_early(gate: Gate) -> None:
+async def test_who_leaves_frees_no_thread_too_early(gate: HeldVerify) -> None:
     """A client who leaves while a thread works: it is free once the work ends."""
-    imaging = Imaging(Limits(threads=1))
+    imaging = Imaging(DecodeLimits(threads=1))
 
     async with asyncio.TaskGroup() as group:
         asked = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
@@ -304,14 +304,14 @@ async def test_the_way_out(imaging: Imaging) -> None:
     assert untouched is result
 
 
-async def test_what_is_paid_for_is_never_refused(gate: Gate) -> None:
+async def test_what_is_paid_for_is_never_refused(gate: HeldVerify) -> None:
     """A picture that came home waits for a thread though the line is full and patience short."""
-    imaging = Imaging(Limits(threads=1))
+    imaging = Imaging(DecodeLimits(threads=1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
-        imaging._limits = Limits(threads=1, waiting=0, decode=0.0)
+        imaging._limits = DecodeLimits(threads=1, waiting=0, decode=0.0)
         form = OutputOptions(output_format="webp")
         made = group.create_task(imaging.finish(read("rgb.png"), form, None, "acme"))
         await asyncio.sleep(0.05)
@@ -383,9 +383,9 @@ async def test_clear_parts_are_looked_for(imaging: Imaging, name: str, clear: bo
     assert await imaging.has_clear_parts(read(name), FITS) is clear
 
 
-async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: Gate) -> None:
+async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: HeldVerify) -> None:
     """It passes while all threads are taken; one of another size or form does not."""
-    imaging = Imaging(Limits(threads=1))
+    imaging = Imaging(DecodeLimits(threads=1))
     content = read("rgb.png")
     await imaging._slots.take(SlotClaim("acme"), 0)
 

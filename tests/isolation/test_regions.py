@@ -26,23 +26,23 @@ _PROMPT = re.compile(rb'"prompt":"[a-z]+ ([0-9]+)"')
 
 
 @dataclass(frozen=True)
-class _Upstream:
+class _GeneratedUpstream:
     region: str
     account: int
     valid: bool
 
 
 @dataclass(frozen=True)
-class _Tenant:
+class _GeneratedTenant:
     region: str
     wishes: tuple[int, ...]
     """Which of its region's upstreams, by place; none: all."""
 
 
 @dataclass(frozen=True)
-class _World:
-    upstreams: tuple[_Upstream, ...]
-    tenants: tuple[_Tenant, ...]
+class _Setup:
+    upstreams: tuple[_GeneratedUpstream, ...]
+    tenants: tuple[_GeneratedTenant, ...]
     asked: tuple[tuple[int, str], ...]
     """Who asks, by place, and how its task ends."""
 
@@ -61,7 +61,7 @@ class _Sent:
 
 
 @dataclass
-class _Wire(httpx.AsyncBaseTransport):
+class _RecordingTransport(httpx.AsyncBaseTransport):
     """Carries a purpose's requests to the regions in this process, and writes each one down."""
 
     purpose: Purpose
@@ -81,30 +81,32 @@ class _Wire(httpx.AsyncBaseTransport):
 
 
 @st.composite
-def _worlds(draw: st.DrawFn) -> _World:
+def _setups(draw: st.DrawFn) -> _Setup:
     """Three upstreams or more, and tenants where they are, each of whom asks at least once."""
-    upstream = st.builds(_Upstream, st.sampled_from(_REGIONS), st.integers(0, 1), st.booleans())
+    upstream = st.builds(
+        _GeneratedUpstream, st.sampled_from(_REGIONS), st.integers(0, 1), st.booleans()
+    )
     upstreams = tuple(draw(st.lists(upstream, min_size=3, max_size=6)))
     places = sorted({one.region for one in upstreams})
     wishes = st.permutations(range(3)).map(lambda order: tuple(order[:1]))
-    tenant = st.builds(_Tenant, st.sampled_from(places), st.just(()) | wishes | wishes)
+    tenant = st.builds(_GeneratedTenant, st.sampled_from(places), st.just(()) | wishes | wishes)
     tenants = tuple(draw(st.lists(tenant, min_size=2, max_size=3)))
     ends = st.sampled_from(("well", "fail", "refuse", "throttle", "forged"))
     asked = tuple((place, draw(ends)) for place in (*range(len(tenants)), 0))
-    return _World(upstreams, tenants, asked)
+    return _Setup(upstreams, tenants, asked)
 
 
-def _key(place: int, upstream: _Upstream) -> str:
+def _key(place: int, upstream: _GeneratedUpstream) -> str:
     return f"sk-{upstream.region}-{place}"
 
 
-def _own(world: _World, tenant: _Tenant) -> list[int]:
+def _own(setup: _Setup, tenant: _GeneratedTenant) -> list[int]:
     """The places of the upstreams that a tenant may use."""
-    local = [place for place, up in enumerate(world.upstreams) if up.region == tenant.region]
+    local = [place for place, up in enumerate(setup.upstreams) if up.region == tenant.region]
     return [local[wish] for wish in tenant.wishes if wish < len(local)] or local
 
 
-def _tables(world: _World) -> dict[str, Any]:
+def _tables(setup: _Setup) -> dict[str, Any]:
     return {
         "state": {"path": "memory"},
         "regions": {
@@ -117,15 +119,15 @@ def _tables(world: _World) -> dict[str, Any]:
                 "key": f"env:U{i}",
                 "account": f"{up.region}{up.account}",
             }
-            for i, up in enumerate(world.upstreams)
+            for i, up in enumerate(setup.upstreams)
         },
         "tenants": {
             f"t{i}": {
                 "region": one.region,
                 "keys": [hashed(f"wk-{i}")],
-                "upstreams": [f"u{u}" for u in _own(world, one)],
+                "upstreams": [f"u{u}" for u in _own(setup, one)],
             }
-            for i, one in enumerate(world.tenants)
+            for i, one in enumerate(setup.tenants)
         },
     }
 
@@ -137,11 +139,11 @@ _FAULTS = (
 )
 
 
-def _regions(world: _World, clock: WarpClock) -> dict[str, httpx.AsyncBaseTransport]:
+def _regions(setup: _Setup, clock: WarpClock) -> dict[str, httpx.AsyncBaseTransport]:
     made: dict[str, httpx.AsyncBaseTransport] = {}
     for name in _REGIONS:
         accounts: dict[str, tuple[str, ...]] = {"nobody": (f"sk-{name}-nobody",)}
-        for place, upstream in enumerate(world.upstreams):
+        for place, upstream in enumerate(setup.upstreams):
             if upstream.region == name and upstream.valid:
                 account = f"a{upstream.account}"
                 accounts[account] = (*accounts.get(account, ()), _key(place, upstream))
@@ -167,22 +169,22 @@ class _Forging(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status_code, headers=headers, content=body)
 
 
-async def _live(world: _World) -> tuple[list[_Sent], list[httpx.Response]]:
+async def _live(setup: _Setup) -> tuple[list[_Sent], list[httpx.Response]]:
     """Play *world*; return what left the gateway, and what the clients got."""
     clock, wires = WarpClock(), []
-    regions = {name: _Forging(one, name) for name, one in _regions(world, clock).items()}
+    regions = {name: _Forging(one, name) for name, one in _regions(setup, clock).items()}
 
     def transports(purpose: Purpose) -> httpx.AsyncBaseTransport:
-        wires.append(_Wire(purpose, regions))
+        wires.append(_RecordingTransport(purpose, regions))
         return wires[-1]
 
-    answers = await _ask(world, clock, transports)
+    answers = await _ask(setup, clock, transports)
     return [sent for wire in wires for sent in wire.sent], answers
 
 
-async def _ask(world: _World, clock: WarpClock, transports: Transports) -> list[httpx.Response]:
-    environ = {f"U{place}": _key(place, one) for place, one in enumerate(world.upstreams)}
-    config = build_config("world", _tables(world), environ)
+async def _ask(setup: _Setup, clock: WarpClock, transports: Transports) -> list[httpx.Response]:
+    environ = {f"U{place}": _key(place, one) for place, one in enumerate(setup.upstreams)}
+    config = build_config("world", _tables(setup), environ)
     app = build_gateway(config, clock=clock, transports=transports).app
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
@@ -200,14 +202,17 @@ async def _ask(world: _World, clock: WarpClock, transports: Transports) -> list[
                         "x-stainless-read-timeout": "4",
                     },
                 )
-                for place, (tenant, how) in enumerate(world.asked)
+                for place, (tenant, how) in enumerate(setup.asked)
             )
         )
 
 
-_NEIGHBOURS = _World(
-    upstreams=(_Upstream("beijing", 0, valid=True), _Upstream("beijing", 1, valid=True)),
-    tenants=(_Tenant("beijing", (0,)), _Tenant("beijing", (1,))),
+_NEIGHBOURS = _Setup(
+    upstreams=(
+        _GeneratedUpstream("beijing", 0, valid=True),
+        _GeneratedUpstream("beijing", 1, valid=True),
+    ),
+    tenants=(_GeneratedTenant("beijing", (0,)), _GeneratedTenant("beijing", (1,))),
     asked=((0, "well"), (1, "well"), (1, "forged")),
 )
 """Two tenants of one region, each with a key of its own."""
@@ -224,14 +229,14 @@ _NEIGHBOURS = _World(
         Phase.generate,
     ],  # each example takes a tenth of a second or more
 )
-@example(world=_NEIGHBOURS)
-@given(world=_worlds())
-def test_no_key_meets_another_host(world: _World) -> None:
+@example(setup=_NEIGHBOURS)
+@given(setup=_setups())
+def test_no_key_meets_another_host(setup: _Setup) -> None:
     """Calls carry a key of their host and submits one of their tenant; downloads none."""
     with asyncio.Runner(loop_factory=FastLoop) as runner:
-        sent, answers = runner.run(_live(world))
+        sent, answers = runner.run(_live(setup))
 
-    hosts = {_key(place, one): f"{one.region}.test" for place, one in enumerate(world.upstreams)}
+    hosts = {_key(place, one): f"{one.region}.test" for place, one in enumerate(setup.upstreams)}
     made = {one.task: one.host for one in sent if one.purpose is Purpose.SUBMIT and one.task}
     for one in sent:
         if one.purpose is Purpose.DOWNLOAD:
@@ -242,10 +247,10 @@ def test_no_key_meets_another_host(world: _World) -> None:
     for one in sent:
         if one.purpose is Purpose.SUBMIT:
             assert one.place is not None
-            tenant = world.tenants[world.asked[one.place][0]]
-            own = [_key(place, world.upstreams[place]) for place in _own(world, tenant)]
+            tenant = setup.tenants[setup.asked[one.place][0]]
+            own = [_key(place, setup.upstreams[place]) for place in _own(setup, tenant)]
             assert one.key in own
-    for answer, (asker, how) in zip(answers, world.asked, strict=True):
-        region = world.tenants[asker].region
+    for answer, (asker, how) in zip(answers, setup.asked, strict=True):
+        region = setup.tenants[asker].region
         assert answer.headers.get("x-wan-region", region) == region
         assert answer.status_code != 200 or how in {"well", "throttle"}

@@ -10,7 +10,7 @@ from tests.ledger.records import EDIT, FIRST, NOW
 pytestmark = pytest.mark.anyio
 
 
-class Clock:
+class StoppedClock:
     """Stands still."""
 
     def now(self) -> float:
@@ -39,7 +39,7 @@ async def test_the_path_decides(
 ) -> None:
     """Either is entered alike; nothing is touched before."""
     monkeypatch.chdir(tmp_path)
-    ledger = open_stores(name, "normal", Clock()).ledger
+    ledger = open_stores(name, "normal", StoppedClock()).ledger
     untouched = names_in(tmp_path)
 
     async with ledger as entered:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.sqlite_writer import Writer, _Call
+from gateway.ledger.sqlite_writer import Writer, _QueuedWork
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ def words(connection: sqlite3.Connection) -> list[str]:
     return [word for (word,) in connection.execute("SELECT word FROM words ORDER BY word")]
 
 
-class Gate:
+class HeldWork:
     """Work that holds the thread until it is let go."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ async def test_the_loop_runs_on_while_the_disk_stands_still() -> None:
     """A write that hangs holds up its caller and nobody else."""
     writer = writer_of()
     await writer.start()
-    gate = Gate()
+    gate = HeldWork()
     async with asyncio.TaskGroup() as group:
         hangs = group.create_task(writer.run(gate, writes=True))
         await gate.reached.wait()
@@ -81,7 +81,7 @@ async def test_a_write_that_fails_spares_its_neighbours() -> None:
     failures: list[Exception] = []
     writer = writer_of(on_failure=failures.append)
     await writer.start()
-    gate = Gate()
+    gate = HeldWork()
     async with asyncio.TaskGroup() as group:
         group.create_task(writer.run(gate, writes=False))
         await gate.reached.wait()
@@ -125,7 +125,7 @@ async def test_a_cancelled_caller_has_its_write_all_the_same() -> None:
     """What was begun is carried out."""
     writer = writer_of()
     await writer.start()
-    gate = Gate()
+    gate = HeldWork()
     async with asyncio.TaskGroup() as group:
         group.create_task(writer.run(gate, writes=False))
         await gate.reached.wait()
@@ -147,7 +147,7 @@ async def test_a_cancelled_callers_failure_makes_no_noise() -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
     writer = writer_of()
     await writer.start()
-    gate = Gate()
+    gate = HeldWork()
     async with asyncio.TaskGroup() as group:
         group.create_task(writer.run(gate, writes=False))
         await gate.reached.wait()
@@ -167,7 +167,7 @@ async def test_stopping_waits_for_what_is_queued() -> None:
     """The last words are written before the connection is closed, and none are taken after."""
     writer = writer_of()
     await writer.start()
-    gate = Gate()
+    gate = HeldWork()
     async with asyncio.TaskGroup() as group:
         group.create_task(writer.run(gate, writes=False))
         await gate.reached.wait()
@@ -214,7 +214,7 @@ async def test_what_cannot_be_opened_is_told_to_who_starts_it() -> None:
 
 async def test_a_start_that_is_cancelled_closes_what_it_opened() -> None:
     """Nobody will stop a thread whose start was given up."""
-    gate, closed = Gate(), threading.Event()
+    gate, closed = HeldWork(), threading.Event()
 
     @contextmanager
     def slow() -> Iterator[sqlite3.Connection]:
@@ -238,7 +238,7 @@ async def test_a_start_that_is_cancelled_closes_what_it_opened() -> None:
 async def test_a_thread_that_dies_leaves_nobody_waiting() -> None:
     """Callers in its queue are refused, those who come later as well, and the operator is told."""
     failures: list[Exception] = []
-    gate = Gate()
+    gate = HeldWork()
 
     def dies(connection: sqlite3.Connection) -> None:
         gate(connection)
@@ -275,7 +275,7 @@ def test_a_loop_that_is_gone_does_not_stop_the_writes() -> None:
     nobody = loop.create_future()
     loop.close()
 
-    writer._queue.put(_Call(last, writes=True, future=nobody))
+    writer._queue.put(_QueuedWork(last, writes=True, future=nobody))
     writer._queue.put(None)
     thread.join(10)
 

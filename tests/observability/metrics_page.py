@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from gateway.observe.families import PREFIX, Family
+from gateway.observe.families import PREFIX, MetricFamily
 from gateway.observe.metrics import ConfiguredNames, Metrics
 from tests.observability.shipped import GRAFANA, ROOT, metrics_in, rules
 
@@ -71,7 +71,7 @@ def _sections() -> Iterator[str]:
         yield from _section(family, users)
 
 
-def _section(family: Family[Any], users: dict[str, list[str]]) -> Iterator[str]:
+def _section(family: MetricFamily[Any], users: dict[str, list[str]]) -> Iterator[str]:
     metric = family.metric
     yield f"## {PREFIX}{family.name}{'_total' if metric._type == 'counter' else ''}\n"
     yield f"{metric._documentation}\n"

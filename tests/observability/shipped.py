@@ -20,7 +20,7 @@ def read_yaml(file: Path) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PrometheusRule:
     """One rule of config/prometheus/rules; a recording rule has no severity."""
 
     name: str
@@ -29,19 +29,19 @@ class Rule:
     annotations: dict[str, str]
 
 
-def rules(file: str) -> dict[str, Rule]:
+def rules(file: str) -> dict[str, PrometheusRule]:
     """Return a file's rules by their names, in its order."""
     groups = read_yaml(PROMETHEUS / "rules" / file)["groups"]
     found = [_rule(rule) for group in groups for rule in group["rules"]]
     return {rule.name: rule for rule in found}
 
 
-def alerts() -> dict[str, Rule]:
+def alerts() -> dict[str, PrometheusRule]:
     return rules("alerts.yml")
 
 
-def _rule(told: dict[str, Any]) -> Rule:
-    return Rule(
+def _rule(told: dict[str, Any]) -> PrometheusRule:
+    return PrometheusRule(
         told.get("alert") or told["record"],
         told["expr"],
         told.get("labels", {}).get("severity", ""),

@@ -51,7 +51,7 @@ def _delivery(bad: int, joined: int = 0, samples: int = 180) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class AlertCase:
     """What makes an alert fire, in what words, and what nearly does."""
 
     fires: Series
@@ -74,123 +74,123 @@ _NOT_DELIVERED = "of the requested edits are not delivered (budget: 1 %)."
 _OWN_TIME = "The gateway itself took more than 250 ms for "
 
 CASES = {
-    "WanGatewayDown": Case(
+    "WanGatewayDown": AlertCase(
         {f"up{{{_ONE}}}": "1x25 0x10"},
         "a:8080 has not answered /metrics for a minute.",
         {f"up{{{_ONE}}}": "1x29 0 1"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
-    "WanGatewayUndelivered": Case(
+    "WanGatewayUndelivered": AlertCase(
         {f"wan_gateway_recoverable_tasks{{{_ONE}}}": "0x15 2x20"},
         "2 tasks of a:8080 made pictures that no client has fetched for 10 minutes.",
         {f"wan_gateway_recoverable_tasks{{{_ONE}}}": "0x21 2x20"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
-    "WanGatewayUndeliveredNearExpiry": Case(
+    "WanGatewayUndeliveredNearExpiry": AlertCase(
         {f"wan_gateway_recoverable_oldest_seconds{{{_ONE}}}": "72060x60"},
         "The oldest undelivered edit of a:8080 is 20h 1m 0s old; DashScope deletes its pictures "
         "after 24 h.",
         {f"wan_gateway_recoverable_oldest_seconds{{{_ONE}}}": "71940x60"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
-    "WanGatewayPictureExpired": Case(
+    "WanGatewayPictureExpired": AlertCase(
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "0x15 1x20"},
         "1 edits of a:8080 expired in the last hour without being delivered.",
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
         {"instance": "a:8080", "job": "wan-gateway", "reason": "expired"},
     ),
-    "WanGatewayResultUnavailable": Case(
+    "WanGatewayResultUnavailable": AlertCase(
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="result_unavailable"}}': "0x15 1x20"},
         "1 edits of a:8080 in the last hour have pictures that cannot be downloaded; the log has "
         "the host and the status.",
         {f'wan_gateway_undelivered_tasks_total{{{_ONE},reason="expired"}}': "7x70"},
         {"instance": "a:8080", "job": "wan-gateway", "reason": "result_unavailable"},
     ),
-    "WanGatewayTaskFailures": Case(
+    "WanGatewayTaskFailures": AlertCase(
         {_FAILED % "upstream_internal": "0+1x60", _TASKS: "0+9x60"},
         "10% of the tasks in beijing made no picture in the last 15 minutes (without content "
         "refusals).",
         {_FAILED % "content_policy": "0+5x60", _FAILED % "network": "0+0x60", _TASKS: "0+9x60"},
         {"region": "beijing"},
     ),
-    "WanGatewaySlowTasks": Case(
+    "WanGatewaySlowTasks": AlertCase(
         _buckets(_TOOK, "120.0", "150.0"),
         "The p95 duration of a task in beijing is 2m 28s.",
         _buckets(_TOOK, "90.0", "120.0"),
         {"region": "beijing"},
     ),
-    "WanGatewayDetectionLag": Case(
+    "WanGatewayDetectionLag": AlertCase(
         _buckets(_LAG, "5.0", "7.5"),
         "The p95 time from the end of a task until the gateway knew it in beijing is 7.375s.",
         _buckets(_LAG, "3.0", "5.0"),
         {"region": "beijing"},
     ),
-    "WanGatewayPollBudget": Case(
+    "WanGatewayPollBudget": AlertCase(
         {'wan_gateway_upstream_poll_budget_ratio{account="acme-cn"}': "0.9x60"},
         "The account acme-cn uses 90% of its polls_per_second.",
         {'wan_gateway_upstream_poll_budget_ratio{account="acme-cn"}': "0.8x60"},
         {"account": "acme-cn"},
     ),
-    "WanGatewaySubmitsThrottled": Case(
+    "WanGatewaySubmitsThrottled": AlertCase(
         {_THROTTLED % "submit": "0+60x60"},
         "1 submits a second in beijing have been answered with 429 for 5 minutes.",
         {_THROTTLED % "submit": "0x26 60x10", _THROTTLED % "poll": "0+60x60"},
         {"region": "beijing"},
     ),
-    "WanGatewayLineStands": Case(
+    "WanGatewayLineStands": AlertCase(
         {_OLDEST: "90x60"},
         "The oldest edit in the queue of beijing has waited 1m 30s.",
         {_OLDEST: "60x60"},
         {"region": "beijing"},
     ),
-    "WanGatewayKeyDown": Case(
+    "WanGatewayKeyDown": AlertCase(
         {_KEY: "1x25 0x10"},
         "The key main of beijing was refused and has not worked since.",
         {_KEY: "1x29 0 1"},
         {"region": "beijing", "key": "main"},
     ),
-    "WanGatewayRegionMismatch": Case(
+    "WanGatewayRegionMismatch": AlertCase(
         {_FAILED % "region_mismatch": "0x25 1x10"},
         "1 submits in beijing were refused in 10 minutes because the key does not know the model "
         "or the region.",
         {_FAILED % "region_mismatch": "1x60", _FAILED % "auth": "0+1x60"},
         {"region": "beijing"},
     ),
-    "WanGatewayBytesInFlight": Case(
+    "WanGatewayBytesInFlight": AlertCase(
         {_HELD: "90x60", _MAY_HOLD: "100x60"},
         "a:8080 holds 90% of max_bytes_in_flight; at 100 % it answers 503.",
         {_HELD: "85x60", _MAY_HOLD: "100x60"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
-    "WanGatewayProxyCuts": Case(
+    "WanGatewayProxyCuts": AlertCase(
         {_LEFT % "polling": "0+1x60", _ASKED % "499": "0+1x60", _ASKED % "200": "0+9x60"},
         "10% of the edits requested in 15 minutes lost their client while the task ran.",
         {_LEFT % "queued": "0+1x60", _LEFT % "polling": "0x60", _ASKED % "200": "0+9x60"},
     ),
-    "WanGatewayLabelOverflow": Case(
+    "WanGatewayLabelOverflow": AlertCase(
         {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "0+1x60"},
         "30 values of the label tenant were counted as _other in the last hour.",
         {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "3x60"},
         {"label": "tenant"},
     ),
-    "WanGatewayDeliveryBurnsFast": Case(
+    "WanGatewayDeliveryBurnsFast": AlertCase(
         _delivery(20),
         f"20% {_NOT_DELIVERED}",
         _delivery(20, joined=15),
     ),
-    "WanGatewayDeliveryBurnsSlowly": Case(
+    "WanGatewayDeliveryBurnsSlowly": AlertCase(
         _delivery(2),
         f"2% {_NOT_DELIVERED}",
         _delivery(1),
         at="75h",
         every="30m",
     ),
-    "WanGatewayOverheadBurnsFast": Case(
+    "WanGatewayOverheadBurnsFast": AlertCase(
         _overhead(20),
         f"{_OWN_TIME}20% of the responses (budget: 1 %).",
         _overhead(5),
     ),
-    "WanGatewayOverheadBurnsSlowly": Case(
+    "WanGatewayOverheadBurnsSlowly": AlertCase(
         _overhead(2),
         f"{_OWN_TIME}2% of the responses (budget: 1 %).",
         _overhead(1),

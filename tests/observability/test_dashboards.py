@@ -106,7 +106,7 @@ def _family(sample: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ScrapedGateway:
     """What Prometheus holds after some life, and when that life was."""
 
     prometheus: Prometheus
@@ -114,7 +114,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScrapedGateway]:
     with (
         prometheus(tmp_path_factory.mktemp("prometheus")) as watcher,
         asyncio.Runner(loop_factory=FastLoop) as runner,
@@ -126,7 +126,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
                 await watcher.looks()
                 return await live(home, watcher.looks)
 
-        yield Seen(watcher, runner.run(live_watched()))
+        yield ScrapedGateway(watcher, runner.run(live_watched()))
 
 
 def asked(query: str) -> str:
@@ -145,7 +145,7 @@ def asked(query: str) -> str:
 
 @needs("prometheus")
 @pytest.mark.parametrize("query", _QUERIES)
-def test_query_returns_data(seen: Seen, query: str) -> None:
+def test_query_returns_data(seen: ScrapedGateway, query: str) -> None:
     """Each query of each panel finds numbers; what counts bad things finds zeros."""
     found = seen.prometheus.query(asked(query), seen.until)
 

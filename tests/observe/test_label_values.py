@@ -15,7 +15,7 @@ from gateway.domain.clock import Phase
 from gateway.domain.errors import ERROR_TYPES
 from gateway.domain.record import EditState
 from gateway.domain.task import TaskStatus
-from gateway.observe.families import Family
+from gateway.observe.families import MetricFamily
 from gateway.observe.metrics import ConfiguredNames, Metrics
 
 _GATEWAY = Path(__file__).parents[2] / "gateway"
@@ -35,7 +35,9 @@ _OF_THE_PROCESS = ("version", "python", "hash", "label", "route")
 
 
 def _closed_values() -> Iterator[tuple[str, str, str]]:
-    families: list[Family[Any]] = list(Metrics(CollectorRegistry(), ConfiguredNames()).families)
+    families: list[MetricFamily[Any]] = list(
+        Metrics(CollectorRegistry(), ConfiguredNames()).families
+    )
     for family in families:
         for label, values in family.labels.items():
             if label not in (*_BY_THE_CONFIG, *_OF_THE_PROCESS):

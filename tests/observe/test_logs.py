@@ -28,7 +28,7 @@ def as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-class _Terminal(io.StringIO):
+class _TerminalStream(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -185,7 +185,7 @@ def test_configured_twice_writes_once() -> None:
 @pytest.mark.parametrize(
     ("form", "stream", "colours"),
     [
-        pytest.param("auto", _Terminal(), True, id="terminal"),
+        pytest.param("auto", _TerminalStream(), True, id="terminal"),
         pytest.param("text", io.StringIO(), False, id="text-in-a-file"),
     ],
 )

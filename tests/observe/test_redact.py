@@ -77,7 +77,7 @@ def test_secret_fields_are_dropped_at_any_depth() -> None:
     assert shown == {"body": {"n": 1, "headers": [{}]}}
 
 
-class _Odd:
+class _SecretWhenPrinted:
     def __str__(self) -> str:
         return f"Bearer {_CANARY}"
 
@@ -96,7 +96,7 @@ def test_every_value_becomes_json() -> None:
         "n": 7,
         "bytes": b"secret",
         "set": {1},
-        "odd": _Odd(),
+        "odd": _SecretWhenPrinted(),
         "deep": deep,
         "surrogate": "\ud800",
         5: "number",

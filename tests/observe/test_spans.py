@@ -17,7 +17,7 @@ _UPSTREAM = Upstream("main", _REGION, Account("acme", "beijing"), "sk-canary")
 
 
 @dataclass(slots=True)
-class _Clock:
+class _SteppedClock:
     at: float = 100.0
 
     def now(self) -> float:
@@ -30,11 +30,11 @@ class _Clock:
         self.at += seconds
 
 
-class World:
+class SpanHarness:
     """One trace, and what of it has ended."""
 
     def __init__(self) -> None:
-        self.clock = _Clock()
+        self.clock = _SteppedClock()
         self.over: list[SpanTrace] = []
         self._kept = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False, span_limits=SpanLimits(max_events=4))
@@ -60,65 +60,65 @@ def _said(span: ReadableSpan, name: str) -> object:
 def test_it_ends_when_edit_and_customer_have() -> None:
     """A trace lasts as long as its edit goes on or its client is there, whichever is longer."""
     for customer_first in (True, False):
-        world = World()
-        world.trace.carries(Edit(model="m", prompt="p"), connected=True)
-        steps: list[Callable[[], None]] = [world.trace.left, partial(world.trace.ended, None)]
+        harness = SpanHarness()
+        harness.trace.carries(Edit(model="m", prompt="p"), connected=True)
+        steps: list[Callable[[], None]] = [harness.trace.left, partial(harness.trace.ended, None)]
 
         for step in steps if customer_first else reversed(steps):
-            assert not world.over
-            world.clock.at += 10
+            assert not harness.over
+            harness.clock.at += 10
             step()
 
-        root = world.one("root")
-        assert world.over == [world.trace]
+        root = harness.one("root")
+        assert harness.over == [harness.trace]
         assert (root.end_time or 0) - (root.start_time or 0) == 20_000_000_000
 
 
 def test_an_edit_that_is_dropped_in_line() -> None:
     """What an edit was at when it ended has its error, and ends with it."""
-    world = World()
-    world.trace.carries(Edit(model="m", prompt="p"), connected=True)
-    world.trace.queued(0)
-    world.clock.at += 5
+    harness = SpanHarness()
+    harness.trace.carries(Edit(model="m", prompt="p"), connected=True)
+    harness.trace.queued(0)
+    harness.clock.at += 5
 
-    world.trace.ended(TaskLost("canary", retry=True))
-    world.trace.left()
+    harness.trace.ended(TaskLost("canary", retry=True))
+    harness.trace.left()
 
-    for span in (world.one("queue"), world.one("root")):
+    for span in (harness.one("queue"), harness.one("root")):
         assert span.status.description == "upstream_task_lost"
         assert _said(span, "error.type") == "_OTHER"
         assert "canary" not in span.to_json()
-    assert _said(world.one("root"), "wan_gateway.outcome") == "failed"
+    assert _said(harness.one("root"), "wan_gateway.outcome") == "failed"
 
 
 def test_some_pictures_of_an_edit() -> None:
     """An edit whose tasks made fewer pictures than asked ends as partial."""
-    world = World()
-    world.trace.carries(Edit(model="m", prompt="p", n=4), connected=False)
-    world.trace.submitting(0, _UPSTREAM)
-    world.trace.accepted(0, _UPSTREAM, "task-1", "")
-    world.trace.task_ended(0, "partial", 3, 9, None)
+    harness = SpanHarness()
+    harness.trace.carries(Edit(model="m", prompt="p", n=4), connected=False)
+    harness.trace.submitting(0, _UPSTREAM)
+    harness.trace.accepted(0, _UPSTREAM, "task-1", "")
+    harness.trace.task_ended(0, "partial", 3, 9, None)
 
-    world.trace.ended(None)
+    harness.trace.ended(None)
 
-    assert _said(world.one("root"), "wan_gateway.outcome") == "partial"
-    assert _said(world.one("poll"), "wan_gateway.polls") == 9
-    submit = world.one("submit")
+    assert _said(harness.one("root"), "wan_gateway.outcome") == "partial"
+    assert _said(harness.one("poll"), "wan_gateway.polls") == 9
+    submit = harness.one("submit")
     assert _said(submit, "server.port") == 443
     assert _said(submit, "dashscope.request_id") is None
 
 
 def test_looks_are_bounded() -> None:
     """However often a task is looked at, the last looks are kept and the others are counted."""
-    world = World()
-    world.trace.accepted(0, _UPSTREAM, "task-1", "r")
+    harness = SpanHarness()
+    harness.trace.accepted(0, _UPSTREAM, "task-1", "r")
     for nth in range(10):
-        world.trace.polled(0, f"look-{nth}")
+        harness.trace.polled(0, f"look-{nth}")
 
-    world.trace.task_ended(0, "succeeded", 1, 10, None)
-    world.trace.polled(0, "too late: it was on its way when the task was cancelled")
+    harness.trace.task_ended(0, "succeeded", 1, 10, None)
+    harness.trace.polled(0, "too late: it was on its way when the task was cancelled")
 
-    poll = world.one("poll")
+    poll = harness.one("poll")
     assert [(event.attributes or {})["said"] for event in poll.events] == [
         "look-6",
         "look-7",
@@ -130,40 +130,40 @@ def test_looks_are_bounded() -> None:
 
 def test_a_joined_customer_that_is_refused() -> None:
     """A client who joined and was sent home has a trace that failed; the edit's has not."""
-    world = World()
-    world.trace.downloading()
+    harness = SpanHarness()
+    harness.trace.downloading()
 
-    world.trace.refused(StillRunning("later"))
-    world.trace.left()
+    harness.trace.refused(StillRunning("later"))
+    harness.trace.left()
 
-    root = world.one("root")
+    root = harness.one("root")
     assert root.status.description == "still_running"
     assert _said(root, "error.type") == "timeout"
-    assert world.one("download").status.description == "still_running"
+    assert harness.one("download").status.description == "still_running"
 
 
 def test_what_upstream_calls_it_is_made_safe() -> None:
     """DashScope's code is shown, short and without what looks like a key."""
-    world = World()
-    world.trace.carries(Edit(model="m", prompt="p"), connected=False)
+    harness = SpanHarness()
+    harness.trace.carries(Edit(model="m", prompt="p"), connected=False)
     code = "Key sk-canary0123456789 " + "x" * 200
 
-    world.trace.ended(GatewayError("m", upstream_code=code))
+    harness.trace.ended(GatewayError("m", upstream_code=code))
 
-    said = str(_said(world.one("root"), "dashscope.code"))
+    said = str(_said(harness.one("root"), "dashscope.code"))
     assert said.startswith("Key sk-*** x")
     assert len(said) == 100
 
 
 def test_interrupted() -> None:
     """At the process's end all that is open ends, and says so."""
-    world = World()
-    world.trace.carries(Edit(model="m", prompt="p"), connected=True)
-    world.trace.queued(0)
-    world.trace.queued(1)
+    harness = SpanHarness()
+    harness.trace.carries(Edit(model="m", prompt="p"), connected=True)
+    harness.trace.queued(0)
+    harness.trace.queued(1)
 
-    world.trace.interrupt()
+    harness.trace.interrupt()
 
-    assert len(world.ended) == 3
-    assert _said(world.one("root"), "wan_gateway.outcome") == "interrupted"
-    assert world.over == [world.trace]
+    assert len(harness.ended) == 3
+    assert _said(harness.one("root"), "wan_gateway.outcome") == "interrupted"
+    assert harness.over == [harness.trace]

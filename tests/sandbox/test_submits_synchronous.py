@@ -147,11 +147,11 @@ async def test_latency_and_speed() -> None:
 async def test_answer_of_a_sleep_that_ends_early() -> None:
     """A sleep may end before its time by the clock: the answer is whole."""
 
-    class Hasty(SkippingClock):
+    class EarlyClock(SkippingClock):
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds - 1e-9)
 
-    async with region(clock=Hasty()) as client:
+    async with region(clock=EarlyClock()) as client:
         assert len(images(await client.synchronous(n=2))) == 2
 
 

@@ -94,7 +94,7 @@ def test_wrong_key(shared_gateway: ThreadedHarness, picture: Path) -> None:
 
 def test_upstream_refuses(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """What DashScope's safety system refuses is a BadRequestError with OpenAI's code."""
-    shared_gateway.set_faults(
+    shared_gateway.add_faults(
         Fault("submit", Answer(400, "DataInspectionFailed"), prompt="node: broken")
     )
 

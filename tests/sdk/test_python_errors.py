@@ -169,7 +169,7 @@ def test_error(
 
 def test_rate_limit(shared_gateway: ThreadedHarness) -> None:
     """Throttled past its patience, the SDK raises RateLimitError with the time of a next try."""
-    shared_gateway.set_faults(
+    shared_gateway.add_faults(
         Fault("submit", Answer(429, "Throttling.RateQuota"), prompt="throttled", count=99)
     )
 
@@ -183,7 +183,7 @@ def test_rate_limit(shared_gateway: ThreadedHarness) -> None:
 
 def test_the_sdk_repeats_what_is_unbilled(shared_gateway: ThreadedHarness) -> None:
     """A task that failed for a reason of theirs is made again by the SDK itself."""
-    shared_gateway.set_faults(Fault("submit", End("FAILED"), prompt="fails once", count=1))
+    shared_gateway.add_faults(Fault("submit", End("FAILED"), prompt="fails once", count=1))
 
     with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url) as client:
         answer = client.images.edit(image=photo(), prompt="fails once")
@@ -210,7 +210,7 @@ def test_the_sdk_does_not_repeat_what_is_final(shared_gateway: ThreadedHarness) 
 def test_a_doubtful_end_is_told_once(shared_gateway: ThreadedHarness) -> None:
     """The SDK, which repeats every other 503, believes that this one is final."""
     prompt = "lost on the way"
-    shared_gateway.set_faults(Fault("submit", Drop(after=True), prompt=prompt))
+    shared_gateway.add_faults(Fault("submit", Drop(after=True), prompt=prompt))
     asked: Any = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
 
     with (

@@ -211,7 +211,7 @@ def test_four_pictures_for_wan26(client: openai.OpenAI, shared_gateway: Threaded
 
 def test_moderation(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
     """What DashScope's safety system refuses has OpenAI's code."""
-    shared_gateway.set_faults(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="unfit"))
+    shared_gateway.add_faults(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="unfit"))
 
     with pytest.raises(openai.BadRequestError) as told:
         client.images.generate(prompt="unfit")

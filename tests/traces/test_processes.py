@@ -1,6 +1,5 @@
 """Traces of processes: one that starts again, one that is told to stop, one without traces."""
 
-import asyncio
 import os
 import signal
 import socket
@@ -44,20 +43,9 @@ async def _hand_in(home_url: str, **headers: str) -> httpx.Response:
         )
 
 
-class _LoopClock(WarpClock):
-    """That of the loop, for the ledger's thread too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loop = asyncio.get_running_loop()
-
-    def now(self) -> float:
-        return self._loop.time()
-
-
 async def test_a_restart(tmp_path: Path) -> None:
     """What a process leaves behind ends as interrupted; the next one traces it again."""
-    clock = _LoopClock()
+    clock = WarpClock()
     async with region(replace(PLAIN, latency=Constant(24)), clock) as url:
         more: dict[str, Any] = {"state": {"path": str(tmp_path / "g.db")}}
         with collector() as before:

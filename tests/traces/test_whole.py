@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gateway.sandbox import Answer, Constant, Drop, End, Fault
 from gateway.upstream.clients import Purpose
 from tests.harness import PLAIN, UPSTREAM_KEY, direct, eventually, pictures_of, start_harness
-from tests.trace_collector import Span, collector, traces_table
+from tests.trace_collector import CollectedSpan, collector, traces_table
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ _SAMPLED = {"traceparent": f"00-{_TRACE}-{_PARENT}-01", "tracestate": "theirs=1"
 _NOT_SAMPLED = {"traceparent": f"00-{_TRACE}-{_PARENT}-00"}
 
 
-def _covers(whole: Span, part: Span) -> bool:
+def _covers(whole: CollectedSpan, part: CollectedSpan) -> bool:
     return whole.start <= part.start <= part.end <= whole.end
 
 

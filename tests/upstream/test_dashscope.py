@@ -24,7 +24,7 @@ from gateway.upstream.calls import CallLimits
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 from tests.models import TABLE
-from tests.upstream.wire import EDIT, PART, PICTURES, PNG, HandClock, Tally, upstream
+from tests.upstream.wire import EDIT, PART, PICTURES, PNG, HandClock, RecordedCalls, upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ class ScriptedDashScope:
     def __init__(self, *script: httpx.Response | Exception, clock: HandClock | None = None) -> None:
         self.script = list(script)
         self.seen: list[httpx.Request] = []
-        self.tally = Tally()
+        self.tally = RecordedCalls()
         self.clients = Clients(lambda _: httpx.MockTransport(self._handle))
         self.api = DashScopeApi(self.clients, clock or HandClock(), self.tally, TABLE)
 
@@ -270,7 +270,7 @@ async def test_call_timeout() -> None:
         await asyncio.sleep(30)
         raise AssertionError
 
-    tally = Tally()
+    tally = RecordedCalls()
     async with Clients(lambda _: httpx.MockTransport(never)) as clients:
         api = DashScopeApi(clients, HandClock(), tally, TABLE, limits=CallLimits(call=0.01))
         with pytest.raises(UpstreamUnreachable):
@@ -302,7 +302,7 @@ async def test_no_answer_is_not_heard() -> None:
         raise httpx.ReadError("cut")
 
     async with Clients(lambda _: httpx.MockTransport(never)) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
         with pytest.raises(UpstreamUnreachable):
             await api.fetch(upstream(), "t-1")
 

@@ -12,9 +12,9 @@ from gateway.upstream.downloads import Downloads
 from tests.upstream.wire import (
     PNG,
     HandClock,
-    Received,
+    LoopbackServer,
+    RecordedCalls,
     Serve,
-    Tally,
     listening,
     read_request,
     upstream,
@@ -27,7 +27,7 @@ _HALF = len(PNG) // 2
 _RANGES = {"accept-ranges": "bytes", "etag": '"v1"'}
 
 
-class _Cut(httpx.AsyncByteStream):
+class _CutBody(httpx.AsyncByteStream):
     """A body that breaks off."""
 
     def __init__(self, content: bytes) -> None:
@@ -42,7 +42,7 @@ def _cut(
     content: bytes, headers: dict[str, str] | None = None, status: int = 200
 ) -> httpx.Response:
     said = {"content-length": str(len(PNG))} | (headers or {})
-    return httpx.Response(status, headers=said, stream=_Cut(content))
+    return httpx.Response(status, headers=said, stream=_CutBody(content))
 
 
 def _rest(start: int, total: int | None = None) -> httpx.Response:
@@ -59,7 +59,7 @@ class ScriptedStorage:
     ) -> None:
         self.script = list(script)
         self.seen: list[httpx.Request] = []
-        self.tally, self.clock = Tally(), HandClock()
+        self.tally, self.clock = RecordedCalls(), HandClock()
         clients = Clients(lambda _: httpx.MockTransport(self._handle))
         self.downloads = Downloads(clients, self.clock, self.tally, limits)
 
@@ -93,7 +93,7 @@ async def test_signed_url_is_untouched_on_the_wire() -> None:
     """Every escape of a signed URL arrives as upstream wrote it, over a real socket."""
     target = "/1d%2fa/./b%20c.png?Expires=1&OSSAccessKeyId=LTAI'x&Signature=a%2Bb%2fc%3d%3D~[]"
 
-    def serve(received: Received) -> Serve:
+    def serve(received: LoopbackServer) -> Serve:
         async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(received, reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PNG) + PNG)
@@ -102,7 +102,7 @@ async def test_signed_url_is_untouched_on_the_wire() -> None:
         return picture
 
     async with listening(serve) as received, Clients() as clients:
-        downloads = Downloads(clients, HandClock(), Tally(), CALL_LIMITS)
+        downloads = Downloads(clients, HandClock(), RecordedCalls(), CALL_LIMITS)
         content = await downloads.download(upstream(), received.base_url + target)
 
     assert content == PNG
@@ -113,7 +113,7 @@ async def test_signed_url_is_untouched_on_the_wire() -> None:
 async def test_resumed_over_a_real_socket() -> None:
     """A connection cut in mid-picture is resumed at the byte where it stopped."""
 
-    def serve(received: Received) -> Serve:
+    def serve(received: LoopbackServer) -> Serve:
         async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = await read_request(received, reader)
             said = b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % len(PNG)
@@ -134,7 +134,7 @@ async def test_resumed_over_a_real_socket() -> None:
         return picture
 
     async with listening(serve) as received, Clients() as clients:
-        downloads = Downloads(clients, HandClock(), Tally(), CALL_LIMITS)
+        downloads = Downloads(clients, HandClock(), RecordedCalls(), CALL_LIMITS)
         content = await downloads.download(upstream(), received.base_url + "/a.png")
 
     assert content == PNG
@@ -299,7 +299,7 @@ async def test_size_cap() -> None:
         await storage.download()
 
 
-class _Slow(httpx.AsyncByteStream):
+class _SilentBody(httpx.AsyncByteStream):
     """A body that never comes, and tells when it was closed."""
 
     def __init__(self) -> None:
@@ -315,7 +315,7 @@ class _Slow(httpx.AsyncByteStream):
 
 async def test_refused_it_is_closed() -> None:
     """An answer that is not a picture gives its connection back at once."""
-    body = _Slow()
+    body = _SilentBody()
     storage = ScriptedStorage(httpx.Response(403, stream=body))
 
     with pytest.raises(ResultUnavailable):
@@ -326,7 +326,7 @@ async def test_refused_it_is_closed() -> None:
 
 async def test_given_up_it_is_closed() -> None:
     """When nobody waits any more for the head of a picture its connection is given back."""
-    body = _Slow()
+    body = _SilentBody()
     storage = ScriptedStorage(httpx.Response(200, headers={"content-length": "9000"}, stream=body))
 
     with pytest.raises(TimeoutError):
@@ -463,7 +463,9 @@ async def test_size_cap_without_a_length() -> None:
 
 async def test_silence_is_given_up() -> None:
     """Storage that says nothing at all does not hold a download beyond its time."""
-    storage = ScriptedStorage(httpx.Response(200, stream=_Slow()), limits=CallLimits(download=0.01))
+    storage = ScriptedStorage(
+        httpx.Response(200, stream=_SilentBody()), limits=CallLimits(download=0.01)
+    )
 
     with pytest.raises(ResultUnavailable, match="too slowly"):
         await storage.download()

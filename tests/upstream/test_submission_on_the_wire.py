@@ -21,9 +21,9 @@ from tests.upstream.wire import (
     PART,
     PICTURES,
     HandClock,
-    Received,
+    LoopbackServer,
+    RecordedCalls,
     Serve,
-    Tally,
     listening,
     read_request,
     upstream,
@@ -40,21 +40,21 @@ def _answer(status: bytes, body: bytes, *, length: int | None = None) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, size, body)
 
 
-def _cut_at_once(received: Received) -> Serve:
+def _cut_at_once(received: LoopbackServer) -> Serve:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     return serve
 
 
-def _reset_at_once(received: Received) -> Serve:
+def _reset_at_once(received: LoopbackServer) -> Serve:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
     return serve
 
 
-def _cut_after_head(received: Received) -> Serve:
+def _cut_after_head(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.bytes += await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
@@ -62,8 +62,8 @@ def _cut_after_head(received: Received) -> Serve:
     return serve
 
 
-def _says(*parts: bytes, abort: bool = False) -> Callable[[Received], Serve]:
-    def scripted(received: Received) -> Serve:
+def _says(*parts: bytes, abort: bool = False) -> Callable[[LoopbackServer], Serve]:
+    def scripted(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(received, reader)
             for part in parts:
@@ -77,7 +77,7 @@ def _says(*parts: bytes, abort: bool = False) -> Callable[[Received], Serve]:
     return scripted
 
 
-def _hangs(received: Received) -> Serve:
+def _hangs(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await read_request(received, reader)
         await asyncio.sleep(30)
@@ -85,14 +85,14 @@ def _hangs(received: Received) -> Serve:
     return serve
 
 
-def _reads_nothing(received: Received) -> Serve:
+def _reads_nothing(received: LoopbackServer) -> Serve:
     async def serve(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
     return serve
 
 
-def _trickles(received: Received) -> Serve:
+def _trickles(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(received, reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
@@ -105,12 +105,12 @@ def _trickles(received: Received) -> Serve:
 def _soon(purpose: Purpose) -> httpx.AsyncBaseTransport:
     """Give the real transport with a patience of 0.3 s for silence, so that no test waits."""
 
-    class Hasty(AiohttpTransport):
+    class ShortReadTimeout(AiohttpTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             request.extensions["timeout"]["read"] = 0.3
             return await super().handle_async_request(request)
 
-    return Hasty(keep_alive=1.5, ssl_context=_no_tls)
+    return ShortReadTimeout(keep_alive=1.5, ssl_context=_no_tls)
 
 
 def _no_tls() -> ssl.SSLContext:
@@ -124,7 +124,7 @@ async def _submit(
     base_url: str, pictures: tuple[Picture, ...] = PICTURES, *, limits: CallLimits = CALL_LIMITS
 ) -> object:
     async with Clients(_soon) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, limits=limits)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE, limits=limits)
         return await api.submit(upstream(base_url), EDIT, PART, pictures)
 
 
@@ -148,7 +148,7 @@ async def _submit(
     ],
 )
 async def test_a_byte_may_have_arrived(
-    serve: Callable[[Received], Serve], pictures: tuple[Picture, ...]
+    serve: Callable[[LoopbackServer], Serve], pictures: tuple[Picture, ...]
 ) -> None:
     """Once a connection was there, nothing but a clear answer makes a submit certain."""
     async with listening(serve) as received:
@@ -182,7 +182,7 @@ class _Leaping(HandClock):
         return self._seconds * (name == self._leaping and self._asked > 12)
 
 
-def _reads_to_the_end(received: Received) -> Serve:
+def _reads_to_the_end(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.bytes += await reader.readuntil(b"\r\n\r\n")
         while len(received.bytes) < 5_333_000 and (more := await reader.read(2**16)):
@@ -197,7 +197,7 @@ def _reads_to_the_end(received: Received) -> Serve:
 async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
     """What was not sent when the process stood still is never sent: no task is made late."""
     async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
-        api = DashScopeApi(clients, _Leaping(leaping, 31.0), Tally(), TABLE)
+        api = DashScopeApi(clients, _Leaping(leaping, 31.0), RecordedCalls(), TABLE)
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
         await asyncio.sleep(0.05)
@@ -208,7 +208,7 @@ async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
 async def test_a_submit_goes_on_after_a_short_one() -> None:
     """A clock that leaps by less cuts nothing."""
     async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
-        api = DashScopeApi(clients, _Leaping("now", 29.0), Tally(), TABLE)
+        api = DashScopeApi(clients, _Leaping("now", 29.0), RecordedCalls(), TABLE)
         accepted = await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
 
     assert accepted.task_id == "t-1"
@@ -240,7 +240,7 @@ async def test_no_connection_is_no_byte_sent(base_url: str) -> None:
 async def test_bad_certificate_is_no_byte_sent() -> None:
     """A failed TLS handshake comes before the request: no byte of it was sent."""
     async with listening(_hello_in_plain) as received, Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
 
         with pytest.raises(UpstreamUnreachable):
             await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
@@ -248,7 +248,7 @@ async def test_bad_certificate_is_no_byte_sent() -> None:
     assert b"POST" not in received.bytes
 
 
-def _hello_in_plain(received: Received) -> Serve:
+def _hello_in_plain(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.bytes += await reader.read(4096)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -260,16 +260,16 @@ def _hello_in_plain(received: Received) -> Serve:
 async def test_connecting_too_long_is_no_byte_sent() -> None:
     """A TLS handshake that never ends is given up as unreachable."""
 
-    class Hasty(AiohttpTransport):
+    class ShortConnectTimeout(AiohttpTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             request.extensions["timeout"]["connect"] = 0.2
             return await super().handle_async_request(request)
 
     def hasty(_: Purpose) -> httpx.AsyncBaseTransport:
-        return Hasty(keep_alive=1, ssl_context=httpx.create_ssl_context)
+        return ShortConnectTimeout(keep_alive=1, ssl_context=httpx.create_ssl_context)
 
     async with listening(_reads_nothing) as received, Clients(hasty) as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
 
         with pytest.raises(UpstreamUnreachable):
             await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
@@ -287,7 +287,7 @@ async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
             )
 
         async with Clients(proxied) as clients:
-            api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
+            api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
             with pytest.raises(UpstreamUnreachable):
                 await api.submit(upstream("https://upstream.test"), EDIT, PART, PICTURES)
 
@@ -295,7 +295,7 @@ async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
     assert b"canary" not in received.bytes
 
 
-def _refuses_tunnel(received: Received) -> Serve:
+def _refuses_tunnel(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.bytes += await reader.readuntil(b"\r\n\r\n")
         writer.write(_answer(b"407 Proxy Authentication Required", b""))
@@ -315,7 +315,7 @@ async def test_upload_that_stands_still_is_uncertain() -> None:
 async def test_connection_that_the_server_just_closed_is_not_used_again() -> None:
     """A POST is sent once: on a kept connection that breaks it is uncertain, not repeated."""
 
-    def once(received: Received) -> Serve:
+    def once(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(received, reader)
             writer.write(_answer(b"200 OK", _TASK))
@@ -326,7 +326,7 @@ async def test_connection_that_the_server_just_closed_is_not_used_again() -> Non
         return serve
 
     async with listening(once) as received, Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
         await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
@@ -338,7 +338,7 @@ async def test_connection_that_the_server_just_closed_is_not_used_again() -> Non
 async def test_answer_before_the_body_is_read() -> None:
     """A refusal that comes while the body still goes out is a refusal, or else uncertain."""
 
-    def hasty(received: Received) -> Serve:
+    def hasty(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             received.bytes += await reader.readuntil(b"\r\n\r\n")
             writer.write(_answer(b"413 Content Too Large", b""))
@@ -377,7 +377,7 @@ async def test_nothing_leaves_after_a_submit_was_given_up(size: int) -> None:
     line.bind(("127.0.0.1", 0))
     picture = Picture(content=b"x" * size, media_type="image/png")
     async with await asyncio.start_server(serve, sock=line, limit=8192), Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, limits=_HASTY)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE, limits=_HASTY)
         base_url = f"http://127.0.0.1:{line.getsockname()[1]}"
         with pytest.raises(SubmitUncertain):
             await api.submit(upstream(base_url), EDIT, PART, (picture,))

@@ -13,7 +13,15 @@ from gateway.domain.errors import UpstreamUnreachable
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 from tests.models import TABLE
-from tests.upstream.wire import EDIT, PART, PICTURES, HandClock, Received, Tally, read_request
+from tests.upstream.wire import (
+    EDIT,
+    PART,
+    PICTURES,
+    HandClock,
+    LoopbackServer,
+    RecordedCalls,
+    read_request,
+)
 from tests.upstream.wire import upstream as an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -36,9 +44,9 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @asynccontextmanager
-async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Received]:
+async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[LoopbackServer]:
     """Answer submits over TLS as one of *names*."""
-    received, context = Received(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    received, context = LoopbackServer(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,9 +61,9 @@ async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Received]
         yield received
 
 
-async def submitted(received: Received) -> str:
+async def submitted(received: LoopbackServer) -> str:
     async with Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
         upstream = an_upstream(f"https://127.0.0.1:{received.port}")
         return (await api.submit(upstream, EDIT, PART, PICTURES)).task_id
 

@@ -11,12 +11,12 @@ import pytest
 
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.transport import AiohttpTransport, environment_proxy
-from tests.upstream.wire import Received, Serve, listening, read_request, upstream
+from tests.upstream.wire import LoopbackServer, Serve, listening, read_request, upstream
 
 pytestmark = pytest.mark.anyio
 
 
-def _echo(received: Received) -> Serve:
+def _echo(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await read_request(received, reader)
@@ -130,7 +130,7 @@ async def test_errors_name_no_url() -> None:
 async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
     """A body that ends too early is an error, not a shorter body."""
 
-    def cut(received: Received) -> Serve:
+    def cut(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(received, reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
@@ -156,7 +156,7 @@ async def test_what_broke_later_is_no_connect_error(
 ) -> None:
     """Once connected, no failure is called a ConnectError or ConnectTimeout."""
 
-    def broken(received: Received) -> Serve:
+    def broken(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(received, reader)
             if said is None:
@@ -179,31 +179,37 @@ async def test_closing_unused_is_nothing() -> None:
     await _transport().aclose()
 
 
+def _record_sockets(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Return a list to which the transport's TCP sockets are added as they are opened."""
+    opened: list[socket.socket] = []
+    original = socket.socket
+
+    class RecordedSocket(original):  # type: ignore[misc, valid-type]  # the very class that is used
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            if self.type == socket.SOCK_STREAM:
+                opened.append(self)
+
+    monkeypatch.setattr("gateway.upstream.transport.socket.socket", RecordedSocket)
+    return opened
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["as on Linux", "without the names"])
 async def test_a_silent_connection_is_kept_alive(
     monkeypatch: pytest.MonkeyPatch, *, named: bool
 ) -> None:
     """Nothing between us and upstream forgets a connection on which a picture is waited for."""
-    made: list[socket.socket] = []
-    whole = socket.socket
-
-    class Told(whole):  # type: ignore[misc, valid-type]  # the very class that is used
-        def __init__(self, *given: Any, **more: Any) -> None:
-            super().__init__(*given, **more)
-            if self.type == socket.SOCK_STREAM:
-                made.append(self)
-
     async with listening(_echo) as received, httpx.AsyncClient(transport=_transport()) as client:
-        monkeypatch.setattr("gateway.upstream.transport.socket.socket", Told)
+        sockets = _record_sockets(monkeypatch)
         if not named:
             monkeypatch.delattr(socket, "TCP_KEEPIDLE")
         answer = await client.get(received.base_url)
         monkeypatch.undo()
-        line = made[0]
+        connection = sockets[0]
 
         assert answer.text == "ok"
-        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        idle = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
         assert (idle == 45) is named
 
 
@@ -215,23 +221,14 @@ async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
     monkeypatch: pytest.MonkeyPatch, purpose: Purpose, milliseconds: int
 ) -> None:
     """The system gives a submit up that nobody acknowledges, and at once when we are gone."""
-    made: list[socket.socket] = []
-    whole = socket.socket
-
-    class Told(whole):  # type: ignore[misc, valid-type]  # the very class that is used
-        def __init__(self, *given: Any, **more: Any) -> None:
-            super().__init__(*given, **more)
-            if self.type == socket.SOCK_STREAM:
-                made.append(self)
-
     async with listening(_echo) as received, Clients() as clients:
         client = clients.of(upstream(received.base_url), purpose)
-        monkeypatch.setattr("gateway.upstream.transport.socket.socket", Told)
+        sockets = _record_sockets(monkeypatch)
         await client.send(client.build_request("GET", received.base_url + "/"))
         monkeypatch.undo()
 
-        timeout = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-        linger = struct.unpack("ii", made[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+        timeout = sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        linger = struct.unpack("ii", sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
         assert timeout == milliseconds
         assert linger == ((1, 0) if milliseconds else (0, 0))
 
@@ -240,7 +237,7 @@ async def test_what_came_unasked_is_no_answer() -> None:
     """An answer that comes while the connection is idle is never that to the next request."""
     more = asyncio.Event()
 
-    def twice(received: Received) -> Serve:
+    def twice(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
                 await read_request(received, reader)

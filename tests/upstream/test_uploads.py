@@ -21,9 +21,9 @@ from tests.upstream.wire import (
     EDIT,
     PART,
     HandClock,
-    Received,
+    LoopbackServer,
+    RecordedCalls,
     Serve,
-    Tally,
     listening,
     read_request,
     upstream,
@@ -62,7 +62,7 @@ class ScriptedUploads:
     ) -> None:
         self.policies, self.posts = policies or [], posts or []
         self.seen: list[tuple[str, httpx.Request]] = []
-        self.tally, self.clock = Tally(), HandClock()
+        self.tally, self.clock = RecordedCalls(), HandClock()
         clients = Clients(lambda _: httpx.MockTransport(self._answer))
         self.api = DashScopeApi(clients, self.clock, self.tally, TABLE, inline_bytes=1000)
 
@@ -275,14 +275,14 @@ async def test_too_slow() -> None:
 async def test_unreachable_means_what_it_meant() -> None:
     """Nobody listens: the upload fails first, and the submit is still surely not sent."""
     async with Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, inline_bytes=0)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE, inline_bytes=0)
         async with listening(_storage) as received:
             port = received.port
         with pytest.raises(UpstreamUnreachable):
             await _submit(api, upstream(f"http://127.0.0.1:{port}"), _picture())
 
 
-def _storage(received: Received) -> Serve:
+def _storage(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(2):
             head = await read_request(received, reader)
@@ -293,7 +293,7 @@ def _storage(received: Received) -> Serve:
     return serve
 
 
-def _said(received: Received, head: bytes) -> dict[str, Any]:
+def _said(received: LoopbackServer, head: bytes) -> dict[str, Any]:
     return _policy(f"http://localhost:{received.port}/oss") if b"getPolicy" in head else {}
 
 
@@ -301,7 +301,7 @@ async def test_on_the_wire() -> None:
     """On a real socket the form is whole, of known length, and the key is not told to storage."""
     place = ("127.0.0.1:*", "localhost:*")
     async with listening(_storage) as received, Clients() as clients:
-        api = DashScopeApi(clients, HandClock(), Tally(), TABLE, inline_bytes=0)
+        api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE, inline_bytes=0)
         await _submit(api, upstream(received.base_url, hosts=place), _picture())
 
     _, form = bytes(received.bytes).split(b"POST /oss HTTP/1.1\r\n")

@@ -34,7 +34,7 @@ class HandClock:
 
 
 @dataclass
-class Tally:
+class RecordedCalls:
     """Remembers every call and every retry that it is told of."""
 
     calls: list[tuple[str, str, str]] = field(default_factory=list)
@@ -62,7 +62,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class Received:
+class LoopbackServer:
     """Where a loopback server listens, and what it has heard so far."""
 
     port: int = 0
@@ -75,9 +75,9 @@ class Received:
 
 
 @asynccontextmanager
-async def listening(serve: Callable[[Received], Serve]) -> AsyncIterator[Received]:
+async def listening(serve: Callable[[LoopbackServer], Serve]) -> AsyncIterator[LoopbackServer]:
     """Run *serve* for each connection to a fresh port; all are cut at the end."""
-    received = Received()
+    received = LoopbackServer()
     running: set[asyncio.Task[None] | None] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,7 +102,7 @@ async def listening(serve: Callable[[Received], Serve]) -> AsyncIterator[Receive
         await asyncio.sleep(0)
 
 
-async def read_request(received: Received, reader: asyncio.StreamReader) -> bytes:
+async def read_request(received: LoopbackServer, reader: asyncio.StreamReader) -> bytes:
     """Read one whole request, head and body, and return its head."""
     head = await reader.readuntil(b"\r\n\r\n")
     received.bytes += head

@@ -1,8 +1,7 @@
 """A gateway with its dashboard on, before simulated regions, in a thread of its own: real time."""
 
 import asyncio
-import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from typing import Any
 
 import httpx
 
+from gateway.app import Gateway
 from gateway.sandbox import Fault, SandboxConfig, Uniform
-from tests.harness import Harness, hashed, photo, start_harness
+from tests.harness import ThreadedHarness, hashed, photo, start_threaded_harness
 
 TOKEN = "a-token-for-the-dashboard"
 KEYS = {name: f"wk-{name}" for name in ("acme", "studio", "tiny", "abroad")}
@@ -69,14 +69,21 @@ def tables() -> dict[str, Any]:
     }
 
 
-@dataclass
-class Scene:
+@dataclass(frozen=True, slots=True)
+class DashboardHarness:
     """What a test in another thread does to the gateway."""
 
-    url: str
-    harness: Harness
-    loop: asyncio.AbstractEventLoop
-    asked: list["Future[httpx.Response]"] = field(default_factory=list)
+    threaded: ThreadedHarness
+    edits: list["Future[httpx.Response]"] = field(default_factory=list)
+    """Those that were begun, in their order."""
+
+    @property
+    def url(self) -> str:
+        return self.threaded.url
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.threaded.harness.gateway
 
     def edit(
         self,
@@ -87,60 +94,46 @@ class Scene:
     ) -> None:
         """Begin an edit, which goes on beside the test."""
         key = {"authorization": f"Bearer {KEYS[tenant]}"}
-        picture = picture or photo(len(self.asked) * 23 % 256, "JPEG")
-        asked = self.harness.edit(prompt, picture=picture, headers=key, **fields)
-        self.asked.append(asyncio.run_coroutine_threadsafe(asked, self.loop))
+        picture = picture or photo(len(self.edits) * 23 % 256, "JPEG")
+        edit = self.threaded.harness.edit(prompt, picture=picture, headers=key, **fields)
+        self.edits.append(self.threaded.start(edit))
 
     def leave(self) -> None:
         """Let the client who came last hang up."""
-        self.asked[-1].cancel()
+        self.edits[-1].cancel()
 
     def set_faults(self, *faults: Fault, region: str = "beijing") -> None:
         """Replace the region's faults."""
-        self.run(self.harness.set_faults(*faults, region=region))
+        self.threaded.run(self.threaded.harness.set_faults(*faults, region=region))
 
     def drain(self) -> None:
         """Do what the first SIGTERM does."""
-        self.run(self._call(lambda: self.harness.gateway.drain(60.0)))
+        self._call(lambda: self.gateway.drain(60.0))
 
-    def stop(self) -> None:
-        """Send everybody home, as the end of a drain does."""
-        self.run(self._call(self.harness.gateway.turn_away))
+    def turn_away(self) -> None:
+        """Answer every client that waits, as the end of a drain does."""
+        self._call(self.gateway.turn_away)
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+    def _call(self, work: Callable[[], None]) -> None:
+        async def call() -> None:
+            work()
 
-    async def _call(self, what: Any) -> None:
-        what()
+        self.threaded.run(call())
 
 
 @contextmanager
-def scene(
+def start_dashboard_harness(
     dashboard: Mapping[str, Any], *, low: float = 6.0, high: float = 14.0, **more: Any
-) -> Iterator[Scene]:
-    """Hold a scene up; its edits are let go at its end."""
-    loop, ready, over = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    held: list[Scene] = []
-
-    async def live() -> None:
-        regions = region("beijing", low, high), region("singapore", low, high)
-        told = {**tables(), "dashboard": dashboard, **more}
+) -> Iterator[DashboardHarness]:
+    """Serve the gateway and its regions; at the end the clients of the edits leave."""
+    regions = region("beijing", low, high), region("singapore", low, high)
+    values = {**tables(), "dashboard": dashboard, **more}
+    with start_threaded_harness(
+        *regions, new_loop=asyncio.new_event_loop, environ=ENVIRON, **values
+    ) as threaded:
+        harness = DashboardHarness(threaded)
         try:
-            async with start_harness(*regions, environ=ENVIRON, **told) as harness:
-                held.append(Scene(harness.url, harness, loop))
-                ready.set()
-                await over.wait()
-                for asked in held[0].asked:
-                    asked.cancel()
+            yield harness
         finally:
-            ready.set()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
-    thread.start()
-    try:
-        ready.wait()
-        yield held[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
+            for edit in harness.edits:
+                edit.cancel()
