@@ -30,11 +30,14 @@ from gateway.observe.families import Families, MetricFamily
 _MAX_INITIAL_TENANT_SERIES = 2_500
 
 _SUBMIT_ROUTES = ("/v1/images/edits", "/v1/images/generations")
-_ROUTES = (
+_EDIT_ROUTES = (
     "/v1/images/edits",
     "/v1/images/edits/{edit_id}",
     "/v1/images/generations",
     "/v1/images/generations/{edit_id}",
+)
+_ROUTES = (
+    *_EDIT_ROUTES,
     "/v1/images/variations",
     "/v1/models",
     "/v1/models/{id}",
@@ -149,7 +152,7 @@ class Metrics:
             _LONG_SECONDS,
             initial={"route": _SUBMIT_ROUTES, "code_class": ("2xx", "4xx", "5xx")},
             route=_ROUTES,
-            code_class=("2xx", "3xx", "4xx", "5xx"),
+            code_class=("2xx", "4xx", "5xx"),
         )
         self._http_in_flight = families.gauge(
             "http_requests_in_flight", "Requests that are being answered.", route=_ROUTES
@@ -173,7 +176,7 @@ class Metrics:
             "Time of a request that is neither spent upstream nor in the queue.",
             (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
             initial={"route": _SUBMIT_ROUTES},
-            route=_ROUTES,
+            route=_EDIT_ROUTES,
         )
         self._disconnects = families.counter(
             "client_disconnects",
@@ -183,7 +186,7 @@ class Metrics:
         self._late_errors = families.counter(
             "http_late_errors",
             "Errors after a response had begun with status 200, by the status they stand for.",
-            initial={"code": ("500", "503")},
+            initial={"code": ("400", "429", "500", "503")},
             code=_CODES,
             tenant=self._names.tenants,
         )
