@@ -231,7 +231,6 @@ def build(
             idle_body_seconds=server.idle_body_seconds,
         ),
         operation=Operation.EDIT,
-        catalogs=config.catalogs,
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
         observer=metrics,
@@ -259,7 +258,7 @@ def build(
         routes=routes(
             edits,
             generations,
-            Models(keyring, _model_names(config), tuple(config.catalogs.values())),
+            Models(keyring),
             ops,
             metrics,
             with_metrics=not config.metrics.port,
@@ -330,13 +329,6 @@ def _config_hash(config: Config) -> str:
     """Return a short name of what *config* says; keys of upstreams are not part of it."""
     text = f"{config}{sorted(config.tenant_by_key.items())}"
     return sha256(text.encode()).hexdigest()[:12]
-
-
-def _model_names(config: Config) -> list[str]:
-    """Return every model name that a client may send, DashScope's own first."""
-    names = {name for catalog in config.catalogs.values() for name in catalog.models}
-    own = config.models.by_name
-    return [*own, *sorted(names - own.keys())]
 
 
 def _write_record(record: AccessRecord) -> None:

@@ -9,7 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config.model_table import read_models
-from gateway.config.models import catalogs_of, read_prices
+from gateway.config.models import (
+    OfferedModels,
+    catalogs_of,
+    read_offer,
+    read_prices,
+    tenant_catalogs,
+)
 from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
 from gateway.config.schema import (
     AccountTable,
@@ -28,6 +34,7 @@ from gateway.config.schema import (
 from gateway.config.secret import secret
 from gateway.config.table import Table, one_of, shown
 from gateway.domain.loopback import is_loopback
+from gateway.domain.models import Catalogs
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 
 BASE_URLS = MappingProxyType(
@@ -74,11 +81,12 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     metrics, metrics_token = _metrics(root.table("metrics"), environ)
     traces, traces_headers = _traces(root.table("traces"), environ)
     models, list_prices = read_models(root.table("models"))
-    catalogs = catalogs_of(root.table("models"), models)
+    offer = read_offer(root.table("models"), models)
+    catalogs = catalogs_of(root.table("models"), offer)
     regions = _regions(root.table("regions"))
     prices = read_prices(root.table("prices"), regions, models, list_prices)
     upstreams = _upstreams(root.table("upstreams"), root.table("accounts"), regions, environ)
-    tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams)
+    tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams, offer)
     config = Config(
         source=source,
         server=server,
@@ -281,7 +289,10 @@ def _account(name: str, region: str, stated: Mapping[str, tuple[str, Any]]) -> A
 
 
 def _tenants(
-    table: Table, regions: Mapping[str, Region], upstreams: Mapping[str, Upstream]
+    table: Table,
+    regions: Mapping[str, Region],
+    upstreams: Mapping[str, Upstream],
+    offer: OfferedModels,
 ) -> tuple[dict[str, Tenant], dict[bytes, str], str | None]:
     if not table.values:
         remedy = 'add [tenants.NAME]; "wan-gateway key --tenant NAME" prints one'
@@ -290,10 +301,13 @@ def _tenants(
     tenant_by_key: dict[bytes, str] = {}
     open_tenant: str | None = None
     for name, one in table.tables().items():
-        values = read(TenantTable, one)
+        plain = {key: value for key, value in one.values.items() if key != "models"}
+        values = read(TenantTable, Table(one.source, one.path, plain))
         region = values.region or _first_region(values, upstreams)
         _known_region(one, region, regions)
-        tenants[name] = _tenant(name, one, values, region, upstreams)
+        own = _own_upstreams(one, values, region, upstreams)
+        catalogs = tenant_catalogs(one.table("models"), offer)
+        tenants[name] = _tenant(name, values, region, own, catalogs)
         if values.open:
             open_tenant = _only_open(one, name, values, open_tenant)
         elif not values.keys:
@@ -326,12 +340,11 @@ def _claim(table: Table, name: str, keys: Iterable[bytes], tenant_by_key: dict[b
 
 
 def _tenant(
-    name: str, table: Table, values: TenantTable, region: str, upstreams: Mapping[str, Upstream]
+    name: str, values: TenantTable, region: str, own: tuple[Upstream, ...], catalogs: Catalogs
 ) -> Tenant:
-    own = _own_upstreams(table, values, region, upstreams)
     shared = {field.name for field in fields(Tenant)} & {field.name for field in fields(values)}
     same_names = {key: getattr(values, key) for key in shared - {"region", "upstreams"}}
-    return Tenant(name=name, region=region, upstreams=own, **same_names)
+    return Tenant(name=name, region=region, upstreams=own, catalogs=catalogs, **same_names)
 
 
 def _own_upstreams(

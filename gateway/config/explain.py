@@ -123,11 +123,25 @@ def _tenant(config: Config, tenant: Tenant) -> str:
         f"{tenant.max_waiting} may wait",
         f"{tenant.max_running or 'as many as the account'} may run",
     ]
+    if tenant.catalogs != config.catalogs:
+        says += _choice(config, tenant)
     if tenant.cut_off_seconds:
         says.append(f"answered before its proxy cuts at {tenant.cut_off_seconds:g} s")
     if tenant.keep_alive is KeepAlive.WHITESPACE:
         says.append("blanks are sent while a task runs")
     return f"tenant {tenant.name}: {'; '.join(says)}"
+
+
+def _choice(config: Config, tenant: Tenant) -> Iterator[str]:
+    """Yield which of the models a tenant may use, where it is not all of them as they are."""
+    for operation, verb in ((Operation.EDIT, "edits"), (Operation.GENERATE, "generates")):
+        catalog = tenant.catalogs[operation]
+        models = dict.fromkeys(model.name for model in catalog.models.values())
+        if not models:
+            yield f"no model {verb}"
+        elif catalog.models != config.catalogs[operation].models:
+            first = [catalog.default]
+            yield f"{verb} by {', '.join([*first, *sorted(models.keys() - first)])}"
 
 
 def _keeps(tenant: Tenant) -> bool:

@@ -1,16 +1,18 @@
 """``[models]`` and ``[prices]``: which models clients may request, and what a picture costs."""
 
+import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from gateway.config.model_table import is_model_name
 from gateway.config.rules import Choice, Number, PriceText, read, take
-from gateway.config.schema import ModelsTable
+from gateway.config.schema import ModelsTable, TenantModelsTable
 from gateway.config.table import Table, one_of, shown
 from gateway.domain.models import (
     DEFAULTS,
     Catalog,
+    Catalogs,
     Model,
     ModelTable,
     Operation,
@@ -40,63 +42,118 @@ _PATHS = {Operation.EDIT: "edits", Operation.GENERATE: "generations"}
 _KEYS = {Operation.EDIT: "default", Operation.GENERATE: "default_generation"}
 
 
-def catalogs_of(table: Table, models: ModelTable) -> Mapping[Operation, Catalog]:
+@dataclass(frozen=True, slots=True)
+class OfferedModels:
+    """What ``[models]`` offers to every tenant."""
+
+    table: ModelTable
+    aliases: Mapping[str, Mapping[Operation, str | None]]
+    """What each alias means at each path; ``None``: the default there."""
+    defaults: Mapping[Operation, str]
+
+
+def read_offer(table: Table, models: ModelTable) -> OfferedModels:
     """
-    Return the models that clients may request, by operation.
+    Read ``[models]``, but for its tables of models.
 
     Args:
         table: ``[models]``.
         models: All that there are.
 
     Raises:
-        ConfigError: an alias or a default does not name a model that fits.
+        ConfigError: an alias does not name a model that fits.
     """
     aliases = table.table("aliases")
     named = {name: _alias(aliases, name, models) for name in aliases.values}
     plain = {key: value for key, value in table.values.items() if not isinstance(value, dict)}
     settings = read(ModelsTable, Table(table.source, table.path, plain))
     defaults = {Operation.EDIT: settings.default, Operation.GENERATE: settings.default_generation}
-    names = {
-        operation: _names(
-            table, operation, models, {name: by[operation] for name, by in named.items()}, default
-        )
-        for operation, default in defaults.items()
+    return OfferedModels(models, named, MappingProxyType(defaults))
+
+
+def catalogs_of(table: Table, offer: OfferedModels) -> Catalogs:
+    """
+    Return the models that clients may request, by operation.
+
+    Raises:
+        ConfigError: a default does not name a model that fits.
+    """
+    return _catalogs(table, offer, offer.defaults, {*offer.table.by_name})
+
+
+def tenant_catalogs(table: Table, offer: OfferedModels) -> Catalogs:
+    """
+    Return the models that the clients of one tenant may request, by operation.
+
+    Args:
+        table: ``[tenants.NAME.models]``; what it leaves out is as in ``[models]``.
+        offer: What ``[models]`` offers.
+
+    Raises:
+        ConfigError: a default does not name a model that fits and is allowed, or a pattern
+            matches no model.
+    """
+    settings = read(TenantModelsTable, table)
+    defaults = {
+        Operation.EDIT: settings.default or offer.defaults[Operation.EDIT],
+        Operation.GENERATE: settings.default_generation or offer.defaults[Operation.GENERATE],
     }
+    allowed = {*offer.table.by_name}
+    if settings.allow is not None:
+        matches = {it: fnmatch.filter(offer.table.by_name, it) for it in settings.allow}
+        for pattern, models in matches.items():
+            if not models:
+                what = f"{shown(pattern)} matches no model"
+                raise table.wrong("allow", what, f"use {one_of(offer.table.by_name)}, or a pattern")
+        allowed = {name for models in matches.values() for name in models}
+    return _catalogs(table, offer, defaults, allowed)
+
+
+def _catalogs(
+    table: Table, offer: OfferedModels, defaults: Mapping[Operation, str], allowed: set[str]
+) -> Catalogs:
+    models: dict[Operation, Mapping[str, Model]] = {}
+    refused: dict[Operation, set[str]] = {}
+    usual: dict[Operation, str] = {}
+    for operation in Operation:
+        names, default = _names(table, operation, offer, defaults[operation])
+        models[operation] = {name: it for name, it in names.items() if it.name in allowed}
+        refused[operation] = names.keys() - models[operation].keys()
+        usual[operation] = default.name if models[operation] else ""
+        if models[operation] and default.name not in allowed:
+            what = f"{shown(defaults[operation])} means {default.name}, which is not allowed"
+            own = [name for name in offer.table.that_do(operation) if name in allowed]
+            raise table.wrong(_KEYS[operation], what, f"use {one_of(own)}, or allow it")
     return MappingProxyType(
         {
             operation: Catalog(
                 operation,
-                MappingProxyType(names[operation]),
-                names[operation][default].name,
-                names[other],
+                MappingProxyType(models[operation]),
+                usual[operation],
+                elsewhere=models[other],
+                refused=refused[operation] | (refused[other] - models[operation].keys()),
             )
-            for (operation, default), other in zip(
-                defaults.items(), reversed(Operation), strict=True
-            )
+            for operation, other in zip(Operation, reversed(Operation), strict=True)
         }
     )
 
 
 def _names(
-    table: Table,
-    operation: Operation,
-    models: ModelTable,
-    aliases: Mapping[str, str | None],
-    default: str,
-) -> dict[str, Model]:
-    """Return the models by every name that clients may request."""
-    own = models.that_do(operation)
-    fitting = {name: own[model] for name, model in aliases.items() if model is not None}
+    table: Table, operation: Operation, offer: OfferedModels, default: str
+) -> tuple[dict[str, Model], Model]:
+    """Return the models by every name that clients may request, and that of *default*."""
+    own = offer.table.that_do(operation)
+    fitting = {name: own[model] for name, by in offer.aliases.items() if (model := by[operation])}
     if default not in own and default not in fitting and not is_openai_model(default):
         remedy = f"use {one_of([*own, *fitting])}, or a name of OpenAI's"
         what = f"{shown(default)} is not a model"
-        if default in models.by_name or default in aliases:
+        if default in offer.table.by_name or default in offer.aliases:
             what = f"{shown(default)} is not a model that can {operation.value}"
         raise table.wrong(_KEYS[operation], what, remedy)
     usual = {**own, **fitting}.get(default) or own[DEFAULTS[operation]]
     # An alias serves both paths: where it names no model for one, it means the default there.
-    anywhere = dict.fromkeys([*_OPENAIS, *aliases, default], usual)
-    return {**anywhere, **fitting, **own}
+    anywhere = dict.fromkeys([*_OPENAIS, *offer.aliases, default], usual)
+    return {**anywhere, **fitting, **own}, usual
 
 
 def _alias(table: Table, name: str, models: ModelTable) -> Mapping[Operation, str | None]:

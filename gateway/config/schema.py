@@ -30,7 +30,7 @@ from gateway.config.rules import (
     Text,
     Whole,
 )
-from gateway.domain.models import DEFAULTS, Catalog, Family, ModelTable, Operation
+from gateway.domain.models import DEFAULTS, Catalogs, Family, ModelTable, Operation
 from gateway.domain.tenant import (
     Account,
     EqualEdits,
@@ -389,6 +389,36 @@ class TenantTable:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantModelsTable:
+    """``[tenants.NAME.models]``: its own choice of what ``[models]`` offers"""
+
+    default: Annotated[
+        str | None,
+        Key(
+            Text("the name of a model"),
+            "What its edits without a model get.",
+            default="models.default",
+        ),
+    ] = None
+    default_generation: Annotated[
+        str | None,
+        Key(
+            Text("the name of a model"),
+            "What its generations without a model get.",
+            default="models.default_generation",
+        ),
+    ] = None
+    allow: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            Names('a list of names of models, or of patterns such as "wan2.*"'),
+            "DashScope's models that it may use, by whatever name; others are 400.",
+            default="all",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole config, checked."""
 
@@ -405,8 +435,8 @@ class Config:
     traces_headers: Mapping[str, str] = field(repr=False)
     models: ModelTable
     """The built-in ones and those of ``[models."NAME"]``."""
-    catalogs: Mapping[Operation, Catalog]
-    """Which models clients may request, by operation."""
+    catalogs: Catalogs
+    """Which models clients may request, by operation, unless their tenant says otherwise."""
     regions: Mapping[str, Region]
     accounts: Mapping[str, Account]
     """By name; an account is in one region."""

@@ -159,12 +159,17 @@ class Catalog:
     models: Mapping[str, Model]
     """By each name that a client may send there, DashScope's own among them."""
     default: str
-    """The one of these names that is used if none was sent."""
+    """The one of these names that is used if none was sent; empty if there are no names."""
     elsewhere: Collection[str] = ()
     """Names of the other path."""
+    refused: Collection[str] = ()
+    """Names that exist and that this tenant may not use."""
 
     def model_of(self, name: str) -> Model | None:
         """Return the model that *name* means; a new name of OpenAI's means the default."""
         if name in self.models:
             return self.models[name]
-        return self.models[self.default] if is_openai_model(name) else None
+        return self.models.get(self.default) if is_openai_model(name) else None
+
+
+Catalogs = Mapping[Operation, Catalog]

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
+from gateway.domain.models import Catalogs
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -101,6 +103,8 @@ class Tenant:
     region: str
     upstreams: tuple[Upstream, ...]
     """Tried in order; all of *region*."""
+    catalogs: Catalogs = field(default_factory=dict, compare=False, repr=False)
+    """The models that its clients may request."""
     fit: bool = True
     mask: MaskRule = MaskRule.COMPOSITE
     markup: MarkupRule = MarkupRule.OVERLAY

@@ -57,7 +57,6 @@ class RequestReader:
         imaging: Decodes pictures and brings them into the model's rules.
         limits: What a body may be at most.
         operation: What the path is for; a generation that brings pictures is an edit (D102).
-        catalogs: The models of each operation.
         max_wait_seconds: The longest that a client may wait.
         clock: Time.
         observer: Counts.
@@ -67,7 +66,6 @@ class RequestReader:
     imaging: Imaging
     limits: BodyLimits
     operation: Operation
-    catalogs: Mapping[Operation, Catalog]
     max_wait_seconds: float
     clock: Clock
     observer: EdgeObserver
@@ -91,7 +89,7 @@ class RequestReader:
             headers,
             self.limits,
             reservation,
-            partial(self._most_pictures, deployment),
+            partial(self._most_pictures, tenant, deployment),
         )
         read_at = self.clock.now()
         return Received(
@@ -121,7 +119,7 @@ class RequestReader:
         tenant = received.tenant
         record = received.record
         mask_source = _mask_source(form, tenant)
-        catalog = self._catalog(len(form.pictures))
+        catalog = self._catalog(tenant, len(form.pictures))
         edit = edit_of(
             form.fields,
             catalog=catalog,
@@ -170,15 +168,17 @@ class RequestReader:
             keep_only=received.reservation.shrink_to,
         )
 
-    def _most_pictures(self, deployment: str, fields: Sequence[tuple[str, str]], count: int) -> int:
+    def _most_pictures(
+        self, tenant: Tenant, deployment: str, fields: Sequence[tuple[str, str]], count: int
+    ) -> int:
         """Return how many pictures a request may have that has *count*."""
         if self.operation is Operation.GENERATE and not count:
             return 0
-        return most_pictures(fields, self._catalog(count), deployment)
+        return most_pictures(fields, self._catalog(tenant, count), deployment)
 
-    def _catalog(self, pictures: int) -> Catalog:
+    def _catalog(self, tenant: Tenant, pictures: int) -> Catalog:
         """Return the models for a request with so many *pictures*; with any it is an edit."""
-        return self.catalogs[Operation.EDIT if pictures else self.operation]
+        return tenant.catalogs[Operation.EDIT if pictures else self.operation]
 
     async def _check_pictures(
         self, model: Model, markup: bytes, received: Received

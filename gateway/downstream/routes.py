@@ -5,7 +5,7 @@ Each is served with and without a slash at its end: a redirect would make a GET 
 (openai.md 7.5).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.errors import Gone, NotFound
-from gateway.domain.models import Catalog
 from gateway.downstream.access_record import record_of
 from gateway.downstream.auth import Keyring
 from gateway.downstream.disconnect import ClientLeft
@@ -87,25 +86,25 @@ class Models:
     """The model list, which Dify, n8n and LobeChat ask for before they send anything."""
 
     keyring: Keyring
-    names: Sequence[str]
-    """Every name that a request may have, DashScope's own first."""
-    catalogs: Sequence[Catalog] = ()
-    """Of each path: a name that one of them accepts exists, listed or not."""
 
     async def get_all(self, request: Request) -> Response:
-        self.keyring.authenticate(request)
-        return Response(models_answer(self.names, created=_CREATED), media_type=_JSON)
+        """Return every name that the client's requests may have, DashScope's own first."""
+        catalogs = self.keyring.authenticate(request).catalogs.values()
+        models = {name: model for catalog in catalogs for name, model in catalog.models.items()}
+        own = [name for name, model in models.items() if name == model.name]
+        names = [*own, *sorted(models.keys() - own)]
+        return Response(models_answer(names, created=_CREATED), media_type=_JSON)
 
     async def get(self, request: Request) -> Response:
         """
-        Return one model.
+        Return one model, also under a name of OpenAI's that is not listed.
 
         Raises:
-            NotFound: there is no model of that name.
+            NotFound: there is no model of that name, or this client may not use it.
         """
-        self.keyring.authenticate(request)
+        catalogs = self.keyring.authenticate(request).catalogs.values()
         name = request.path_params["id"].rstrip("/")
-        if name not in self.names and not any(catalog.model_of(name) for catalog in self.catalogs):
+        if not any(catalog.model_of(name) for catalog in catalogs):
             raise NotFound(
                 f"The model `{name}` does not exist or you do not have access to it.",
                 code="model_not_found",

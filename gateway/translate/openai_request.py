@@ -97,7 +97,8 @@ def most_pictures(fields: Iterable[tuple[str, str]], catalog: Catalog, deploymen
     names = (text.strip() for name, text in fields if _plain_name(name) == "model")
     sent = next((name for name in names if name), None)
     name = _requested_model(sent, deployment, catalog) or catalog.default
-    return (catalog.model_of(name) or catalog.models[catalog.default]).inputs.most
+    model = catalog.model_of(name) or catalog.models.get(catalog.default)
+    return (model or _resolve_model(name, catalog)).inputs.most
 
 
 def _check_texts(values: Mapping[str, Any], model: Model) -> None:
@@ -263,8 +264,14 @@ def _resolve_model(name: str, catalog: Catalog) -> Model:
     """Return the model, or refuse *name* with what to do instead."""
     if (model := catalog.model_of(name)) is not None:
         return model
+    if not catalog.models:
+        raise UnknownModel(
+            f"No model that can {catalog.operation.value} is allowed to your key.", param="model"
+        )
     message = f"The model '{shown(name)}' does not exist."
-    if name in catalog.elsewhere:
+    if name in catalog.refused:
+        message = f"The model '{shown(name)}' is not allowed to your key."
+    elif name in catalog.elsewhere:
         message = f"The model '{shown(name)}' {_DOES_INSTEAD[catalog.operation]}."
     raise UnknownModel(f"{message} Use one of: {', '.join(catalog.models)}.", param="model")
 

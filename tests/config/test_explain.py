@@ -57,6 +57,20 @@ TWO = "".join(
             id="metrics-of-two",
         ),
         pytest.param(
+            BEIJING + OPEN + '[tenants.any.models]\nallow = ["wan2.5-i2i*"]',
+            "tenant any: any key; beijing by bj; pictures are fitted; masks are kept; unknown "
+            "fields are ignored; weight 1; 1000 may wait; as many as the account may run; "
+            "edits by wan2.5-i2i-preview; no model generates",
+            id="a-tenant-that-only-edits",
+        ),
+        pytest.param(
+            BEIJING + OPEN + '[tenants.any.models]\ndefault = "wan2.6-image"',
+            "tenant any: any key; beijing by bj; pictures are fitted; masks are kept; unknown "
+            "fields are ignored; weight 1; 1000 may wait; as many as the account may run; "
+            "edits by wan2.6-image, qwen-image-edit-plus, wan2.5-i2i-preview",
+            id="a-tenant-with-its-own-default",
+        ),
+        pytest.param(
             BEIJING + "[accounts.bj]\nshared = true\n" + OPEN,
             "  account bj: 5 submits/s, 5 running and 1 ahead, 20 polls/s, shared with others; "
             "keys bj",

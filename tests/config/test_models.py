@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.config.model_table import read_models
-from gateway.config.models import catalogs_of
+from gateway.config.models import catalogs_of, read_offer, tenant_catalogs
 from gateway.config.table import ConfigError, Table
 from gateway.domain.models import Catalog, Operation
 from tests.models import EDITOR, MODELS, PAINTER, TABLE
@@ -14,7 +14,8 @@ EDIT, PAINT = EDITOR.name, PAINTER.name
 
 
 def catalogs(**values: Any) -> tuple[Catalog, Catalog]:
-    made = catalogs_of(Table("g.toml", "models", values), TABLE)
+    table = Table("g.toml", "models", values)
+    made = catalogs_of(table, read_offer(table, TABLE))
     return made[Operation.EDIT], made[Operation.GENERATE]
 
 
@@ -100,6 +101,79 @@ def test_an_alias_as_the_default() -> None:
     edits, _ = catalogs(default="house", aliases={"house": "wan2.6-image"})
 
     assert edits.model_of("gpt-image-9") == edits.models["house"] == MODELS["wan2.6-image"]
+
+
+def named(catalog: Catalog, name: str) -> str | None:
+    """Return DashScope's name of the model that *name* means, if it is one."""
+    model = catalog.model_of(name)
+    return None if model is None else model.name
+
+
+def of_a_tenant(values: dict[str, Any], **general: Any) -> tuple[Catalog, Catalog]:
+    table = Table("g.toml", "models", general)
+    made = tenant_catalogs(Table("g.toml", "tenants.acme.models", values), read_offer(table, TABLE))
+    return made[Operation.EDIT], made[Operation.GENERATE]
+
+
+def test_a_tenant_without_a_choice_has_all() -> None:
+    """A tenant that chooses nothing has what the config offers."""
+    aliases = {"painter": "wan2.6-t2i"}
+
+    assert of_a_tenant({}, aliases=aliases) == catalogs(aliases=aliases)
+
+
+def test_a_tenants_own_defaults() -> None:
+    """Its defaults are what its requests without a model, and OpenAI's names, mean."""
+    edits, generations = of_a_tenant({"default": "wan2.6-image"}, default_generation="wan2.6-t2i")
+
+    assert edits.default == named(edits, "gpt-image-9") == "wan2.6-image"
+    assert generations.default == named(generations, "dall-e-3") == "wan2.6-t2i"
+    assert named(edits, EDIT) == EDIT
+
+
+def test_what_a_tenant_may_not_use() -> None:
+    """A model that no pattern matches is refused by each of its names; the rest stays."""
+    edits, generations = of_a_tenant(
+        {"default": "ours", "default_generation": "wan2.6-t2i", "allow": ["wan2.6-*"]},
+        aliases={"ours": "wan2.6-image", "theirs": "qwen-image-edit-plus"},
+    )
+
+    assert {it.name for it in edits.models.values()} == {"wan2.6-image"}
+    assert {it.name for it in generations.models.values()} == {"wan2.6-t2i"}
+    assert {EDIT, PAINT, "theirs", "qwen-image-edit-plus"} <= set(edits.refused)
+    assert not {"ours", "wan2.6-image", "gpt-image-1"} & set(edits.refused)
+    assert (named(edits, "theirs"), named(edits, "gpt-image-1")) == (None, "wan2.6-image")
+
+
+def test_a_tenant_that_only_edits() -> None:
+    """Where a tenant may use no model of a path, that path takes no name at all."""
+    edits, generations = of_a_tenant({"allow": [EDIT]})
+
+    assert edits.default == EDIT
+    assert (dict(generations.models), generations.model_of("gpt-image-1")) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param({"allow": ["wan9*"]}, '"wan9\\*" matches no model; use', id="no-match"),
+        pytest.param(
+            {"allow": ["wan2.6-image"]},
+            f'models.default: "{EDIT}" means {EDIT}, which is not allowed; use "wan2.6-image"',
+            id="general-default",
+        ),
+        pytest.param(
+            {"default": "gpt-image-1", "allow": ["wan2.6-image"]},
+            f'"gpt-image-1" means {EDIT}, which is not allowed',
+            id="a-name-of-openais",
+        ),
+        pytest.param({"default": PAINT}, "is not a model that can edit", id="paints"),
+    ],
+)
+def test_a_choice_that_does_not_add_up(values: dict[str, Any], said: str) -> None:
+    """A tenant's default must be one of the models that it may use, and patterns match some."""
+    with pytest.raises(ConfigError, match=said):
+        of_a_tenant(values)
 
 
 @pytest.mark.parametrize(

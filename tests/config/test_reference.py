@@ -24,6 +24,7 @@ def test_paths() -> None:
         "upstreams.NAME",
         "accounts.NAME",
         "tenants.NAME",
+        "tenants.NAME.models",
         "dashboard",
         "log",
         "metrics",

@@ -218,6 +218,7 @@ class EdgeHarness:
 
     tenant: Tenant = ACME
     edits: Catalog = EDITS
+    generations: Catalog = GENERATIONS
     limits: BodyLimits = field(default_factory=limits_of)
     most_bytes: int = 2**24
     measure: Callable[[bytes], Size | None] = lambda _: None
@@ -240,14 +241,17 @@ class EdgeHarness:
         self.waits: list[float] = []
         """How long each asking for a thread was ready to wait."""
         self.registry = CollectorRegistry()
+        catalogs = {Operation.EDIT: self.edits, Operation.GENERATE: self.generations}
         keyring = Keyring(
-            {"acme": self.tenant}, {sha256(KEY.encode()).digest(): "acme"}, self.open_tenant
+            {"acme": replace(self.tenant, catalogs=catalogs)},
+            {sha256(KEY.encode()).digest(): "acme"},
+            self.open_tenant and replace(self.open_tenant, catalogs=catalogs),
         )
         edits, generations = (self._edits(keyring, operation) for operation in Operation)
         pages = routes(
             edits,
             generations,
-            Models(keyring, tuple(MODELS), (EDITS, GENERATIONS)),
+            Models(keyring),
             Ops(self.readiness, self.registry),
             self.seen,
         )
@@ -267,7 +271,6 @@ class EdgeHarness:
             imaging=FakeImaging(self),
             limits=self.limits,
             operation=operation,
-            catalogs={Operation.EDIT: self.edits, Operation.GENERATE: GENERATIONS},
             max_wait_seconds=540.0,
             clock=self.clock,
             observer=self.seen,

@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 from prometheus_client import Counter
 
+from gateway.domain.models import Catalog, Operation
 from tests.downstream.harness import FILES, FORM, KEY, EdgeHarness
+from tests.models import EDITOR
 
 pytestmark = pytest.mark.anyio
 
@@ -186,13 +188,17 @@ def model(name: str) -> dict[str, Any]:
     "path", ["/v1/models", "/models", "/v1/models/", "/openai/models", "/openai/v1/models"]
 )
 async def test_models(path: str) -> None:
-    """The list holds DashScope's name and its aliases."""
+    """The list holds DashScope's names and then their aliases, of both paths."""
     async with EdgeHarness().client() as client:
         reply = await client.get(path)
 
     assert reply.json() == {
         "object": "list",
-        "data": [model("wan2.5-i2i-preview"), model("gpt-image-1")],
+        "data": [
+            model("wan2.5-i2i-preview"),
+            model("wan2.5-t2i-preview"),
+            model("gpt-image-1"),
+        ],
     }
     assert reply.headers["content-type"] == "application/json"
 
@@ -212,6 +218,34 @@ async def test_a_model_that_comes_later() -> None:
         reply = await client.get("/v1/models/gpt-image-9")
 
     assert reply.json() == model("gpt-image-9")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        pytest.param("edits", "is not allowed to your key. Use one of: gpt-image-1", id="edits"),
+        pytest.param("generations", "No model that can generate is allowed", id="generations"),
+    ],
+)
+async def test_a_model_that_is_not_allowed(path: str, says: str) -> None:
+    """A model that a tenant may not use is 400 with those that it may, and is not listed."""
+    harness = EdgeHarness(
+        edits=Catalog(Operation.EDIT, {"gpt-image-1": EDITOR}, "gpt-image-1", refused={"dear"}),
+        generations=Catalog(Operation.GENERATE, {}, "", refused={"dear"}),
+    )
+
+    async with harness.client() as client:
+        form = {**FORM, "model": "dear"}
+        files = FILES if path == "edits" else None
+        refused = await client.post(f"/v1/images/{path}", data=form, files=files)
+        listed = await client.get("/v1/models")
+        one = await client.get("/v1/models/dear")
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "model")
+    assert says in error["message"]
+    assert [it["id"] for it in listed.json()["data"]] == ["gpt-image-1"]
+    assert (one.status_code, one.json()["error"]["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("name", ["dall-e-9", "a%2Fb%20c", "a/b%20c"])

@@ -11,7 +11,7 @@ from openai.types import ImageModel
 from openai.types.image_edit_params import ImageEditParamsBase
 from openai.types.image_generate_params import ImageGenerateParamsBase
 
-from gateway.config.models import catalogs_of
+from gateway.config.models import catalogs_of, read_offer
 from gateway.config.table import Table
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import Operation
@@ -27,7 +27,8 @@ METHODS: dict[Operation, Callable[..., Any]] = {
 }
 TYPES = {Operation.EDIT: ImageEditParamsBase, Operation.GENERATE: ImageGenerateParamsBase}
 OF_THE_CALL = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
-CATALOGS = catalogs_of(Table("g.toml", "models", {}), TABLE)
+EMPTY = Table("g.toml", "models", {})
+CATALOGS = catalogs_of(EMPTY, read_offer(EMPTY, TABLE))
 REFUSED = {("output_format", "gif"), ("output_format", "svg"), ("background", "transparent")}
 """What the package's types allow and no model here makes."""
 
