@@ -133,7 +133,7 @@ class EditIndex:
 
     def _match_content(self, request: EditRequest) -> ActiveEdit | None:
         """
-        Apply the rule of P2 to the edits that are not delivered.
+        Apply the rule of P2 to the edits that are not delivered (D9).
 
         A retry by an SDK says so; one by a person, curl or the AI SDK does not, but then
         nobody is connected to the edit any more, or its tenant's equal edits are one. Of

@@ -294,7 +294,7 @@ class EditLife:
         """
         Whether an equal request gets this edit's answer.
 
-        Not once it was delivered, dropped or failed; but an end that may have been billed is
+        Not once it was delivered, dropped or failed (D7); but an end that may have been billed is
         an answer, too: to begin again could be to pay twice.
         """
         return not (self.delivered or self.given_up or self.failed_unbilled)

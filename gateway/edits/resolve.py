@@ -245,7 +245,7 @@ def _waits(doubt: UncertainSubmit, found: list[_Candidate]) -> bool:
 
 def _verdict(doubt: UncertainSubmit, *, shared: bool) -> str | None:
     """
-    Return the one task that can only be ours, or ``None`` if none was made.
+    Return the one task that can only be ours, or ``None`` if none was made (D5).
 
     Raises:
         TaskLost: the evidence does not single one out.

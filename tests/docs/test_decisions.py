@@ -50,11 +50,19 @@ def test_cited_decisions_exist() -> None:
     assert cited <= written
 
 
+def test_each_decision_is_cited() -> None:
+    """The code that rests on a decision cites it; a decision that no code cites is removed."""
+    written = set(re.findall(r"^### (D\d+) · ", _TEXT, re.MULTILINE))
+
+    assert written - _cited("gateway") == set()
+
+
 def _cited(*folders: str) -> set[str]:
     return {
         number
         for folder in folders
         for file in (ROOT / folder).rglob("*.py")
-        for group in re.findall(r"\((D\d+(?:, D\d+)*)\)", file.read_text("utf-8"))
+        for group in re.findall(r"\(([DP]\d+(?:, [DP]\d+)*)\)", file.read_text("utf-8"))
         for number in group.split(", ")
+        if number.startswith("D")
     }
