@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import Throttled, UpstreamUnavailable, UpstreamUnreachable
+from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Upstream
 from gateway.edits.ports import Observer
@@ -171,6 +172,7 @@ class SimulatedDashScope:
         edit: Edit,  # noqa: ARG002
         part: Part,  # noqa: ARG002
         pictures: tuple[Picture, ...],  # noqa: ARG002
+        intent: Intent,  # noqa: ARG002
     ) -> Accepted:
         await self._leg()
         task_id = self.begin()

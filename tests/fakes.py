@@ -9,9 +9,11 @@ from gateway.domain.clock import Clock, Phases
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import (
     GatewayError,
+    IntentExpired,
     ResultUnavailable,
     UpstreamFailed,
 )
+from gateway.domain.intent import Intent
 from gateway.domain.models import Operation
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
@@ -163,10 +165,17 @@ class FakeDashScope:
         return pictures
 
     async def submit(
-        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+        self,
+        upstream: Upstream,
+        edit: Edit,
+        part: Part,
+        pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
         self._note("submit", upstream)
         how = self.submits.popleft() if self.submits else Submit()
+        if intent.expired:
+            raise IntentExpired("The submit was left unfinished.")
         await self.clock.sleep(how.takes)
         if upstream.name in self.down:
             raise self.down[upstream.name]

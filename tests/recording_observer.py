@@ -76,6 +76,9 @@ class RecordingObserver:
     def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
         self.seen.append(("pictures", tenant, region, model, disposition, n))
 
+    def intent_expired(self, region: str) -> None:
+        self.seen.append(("intent_expired", region))
+
     def undelivered(self, reason: str) -> None:
         self.seen.append(("undelivered", reason))
 

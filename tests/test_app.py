@@ -61,6 +61,7 @@ FAMILIES = [
     "upstream_key_up",
     "images",
     "image_cost_estimate",
+    "intents_expired",
     "undelivered_tasks",
     "recovered_tasks",
     "recoverable_tasks",

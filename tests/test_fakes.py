@@ -7,6 +7,7 @@ import pytest
 
 from gateway.domain.edit import parts_of
 from gateway.domain.errors import ResultUnavailable, SubmitUncertain, UpstreamUnreachable
+from gateway.domain.intent import Intent
 from gateway.domain.task import TaskStatus
 from gateway.edits.ports import DashScope, Ledger, Observer
 from tests.fake_stores import FakeLedger
@@ -29,7 +30,11 @@ async def submit(world: FakeDashScope, prompt: str = "a cat") -> str:
     edit_request = an_ask(world.clock, prompt=prompt)
     return (
         await world.submit(
-            UP, edit_request.edit, parts_of(edit_request.edit, 4)[0], edit_request.pictures
+            UP,
+            edit_request.edit,
+            parts_of(edit_request.edit, 4)[0],
+            edit_request.pictures,
+            Intent(world.clock),
         )
     ).task_id
 

@@ -274,6 +274,10 @@ class InternalError(GatewayError):
     """A bug in the gateway; the client sees nothing but the request id."""
 
 
+class IntentExpired(UpstreamUnreachable):
+    """A submit took too long to leave; it was left unfinished, so nothing was made."""
+
+
 class LedgerConflict(InternalError):
     """The ledger disagrees: the edit has ended, or the task is another edit's. Never retried."""
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from gateway.domain.clock import Clock, Phase
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
 from gateway.domain.errors import GatewayError
+from gateway.domain.intent import Intent
 from gateway.domain.models import ModelTable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage
@@ -25,14 +26,21 @@ class DashScope(TaskCalls, Protocol):
         ...
 
     async def submit(
-        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+        self,
+        upstream: Upstream,
+        edit: Edit,
+        part: Part,
+        pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
         """
         Start a task, or, with a model without tasks, have the pictures made at once.
 
-        Never repeated in here: it may cost money.
+        Never repeated in here: it may cost money. The last byte leaves within the time of
+        *intent*.
 
         Raises:
+            IntentExpired: the request was left unfinished; nothing was made.
             UpstreamUnreachable: no byte was sent.
             SubmitUncertain: a byte may have arrived and no clear answer came back
                 (timeout, cut, 5xx, 2xx without a task id or pictures).
@@ -90,6 +98,7 @@ class Observer(PollObserver, Protocol):
         ...
 
     def undelivered(self, reason: str) -> None: ...
+    def intent_expired(self, region: str) -> None: ...
     def recovered(self, how: str) -> None: ...
     def duplicate_prevented(self, how: str) -> None:
         """How: retry_joined, in_flight_joined, key_replayed, ambiguous_found."""

@@ -11,12 +11,14 @@ from gateway.domain.clock import Phase
 from gateway.domain.edit import Picture
 from gateway.domain.errors import (
     GatewayError,
+    IntentExpired,
     LedgerUnavailable,
     TaskLost,
     Throttled,
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState
@@ -28,6 +30,7 @@ from gateway.edits.postprocess import Postprocessing
 
 _LEDGER_SECONDS = 1.0  # between two tries to write an intent
 _THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
+_EXPIRED_MAX = 3  # then it is not a machine that slept, but a connection that is too slow
 
 
 class SubmitStrategy(Protocol):
@@ -57,6 +60,7 @@ class SubmitStrategy(Protocol):
         active: ActiveEdit,
         run: PartRun,
         pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted | None:
         """
         Send one submit, whose intent is written.
@@ -65,6 +69,7 @@ class SubmitStrategy(Protocol):
             What it made; ``None`` if it surely made nothing.
 
         Raises:
+            IntentExpired: it was left unfinished, and nothing was made.
             GatewayError: DashScope refused, and nothing was made; or ``maybe_billed``: nothing
                 can tell.
         """
@@ -170,7 +175,7 @@ class Submitter:
         turn, for as long as a client waits for it.
         """
         prompt = strategy.prompt_to_lock(active)
-        throttled = 0
+        throttled = expired = 0
         while not active.life.abandoned:
             await self._owed.written(active.edit_id, run.part.index)
             await strategy.prepare(account, upstream)
@@ -179,11 +184,19 @@ class Submitter:
             strategy.refuse_if_too_late()
             if active.life.unattended:
                 raise NobodyWaitsError
-            if not await self._intend(account, upstream, active, run, prompt):
+            intent = await self._intend(account, upstream, active, run, prompt)
+            if intent is None:
                 await self._ports.clock.sleep(_LEDGER_SECONDS)
                 continue
             try:
-                accepted = await strategy.send(account, upstream, active, run, pictures)
+                accepted = await strategy.send(account, upstream, active, run, pictures, intent)
+            except IntentExpired as error:
+                self._ports.observer.intent_expired(upstream.region.name)
+                await self._part_ledger.void(active, run, error, account=account, prompt=prompt)
+                expired += 1
+                if expired == _EXPIRED_MAX:
+                    raise
+                continue
             except Throttled as error:
                 account.submit_limiter.slow_down()
                 self._ports.observer.upstream_throttled(upstream.region.name, "submit")
@@ -221,17 +234,19 @@ class Submitter:
         active: ActiveEdit,
         run: PartRun,
         prompt: str | None,
-    ) -> bool:
+    ) -> Intent | None:
         """
-        Write the intent; return whether it is written.
+        Write an intent; return ``None`` if it is not written.
+
+        Its time begins before the write, however long that takes (D103).
 
         Raises:
             LedgerConflict: the edit has ended, by what the ledger says.
         """
-        clock = self._ports.clock
-        active.timeline.enter(Phase.SUBMIT, clock.now())
-        theirs = clock.epoch() + self._ports.dashscope.clock_offset(upstream.region.name)
-        active.life.intended(run.part.index, upstream, now=clock.now(), at=theirs)
+        intent = Intent(self._ports.clock)
+        active.timeline.enter(Phase.SUBMIT, intent.now)
+        theirs = intent.epoch + self._ports.dashscope.clock_offset(upstream.region.name)
+        active.life.intended(run.part.index, upstream, now=intent.now, at=theirs)
         active.trace.submitting(run.part.index, upstream)
         try:
             await self._postprocessing.keep(active)
@@ -240,9 +255,9 @@ class Submitter:
             active.life.intent_refused(away)
             # It may be written all the same.
             await self._part_ledger.void(active, run, away, account=account, prompt=prompt)
-            return False
+            return None
         active.life.intent_written()
-        return True
+        return intent
 
 
 def given_up() -> TaskLost:

@@ -8,6 +8,7 @@ from typing import TypeGuard
 from gateway.domain.clock import Phase
 from gateway.domain.edit import Picture
 from gateway.domain.errors import GatewayError, ResultUnavailable, SubmitUncertain, TaskLost
+from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
 from gateway.edits.account import AccountState
@@ -69,13 +70,14 @@ class WithTasks:
         active: ActiveEdit,
         run: PartRun,
         pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted | None:
         dashscope = self._ports.dashscope
         observer = self._ports.observer
         region = upstream.region.name
         observer.task_state(region, None, "submitting")
         try:
-            accepted = await dashscope.submit(upstream, active.edit, run.part, pictures)
+            accepted = await dashscope.submit(upstream, active.edit, run.part, pictures, intent)
         except SubmitUncertain as doubt:
             account.record_refusal(upstream, doubt, active.edit.model)
             self._now_uncertain(active, run)

@@ -14,6 +14,7 @@ from gateway.domain.errors import (
     ResultUnavailable,
     SubmitUncertain,
 )
+from gateway.domain.intent import Intent
 from gateway.domain.record import KEPT_SECONDS
 from gateway.domain.task import Accepted, ResultImage, Task, TaskStatus
 from gateway.domain.tenant import Upstream
@@ -56,6 +57,7 @@ class WithoutTasks:
         active: ActiveEdit,
         run: PartRun,
         pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
         observer = self._ports.observer
         region = upstream.region.name
@@ -64,7 +66,9 @@ class WithoutTasks:
         active.timeline.enter(Phase.UPSTREAM_RUNNING, now)
         observer.task_state(region, None, "running")
         try:
-            return await self._ports.dashscope.submit(upstream, active.edit, run.part, pictures)
+            return await self._ports.dashscope.submit(
+                upstream, active.edit, run.part, pictures, intent
+            )
         except SubmitUncertain as doubt:
             account.record_refusal(upstream, doubt, active.edit.model)
             active.life.uncertain(run.part.index)

@@ -447,6 +447,11 @@ class Metrics:
             model=names.models,
             currency=sorted({price.currency for price in names.prices.values()}),
         )
+        self._intents_expired = families.counter(
+            "intents_expired",
+            "Submits that were left unfinished because they were too slow to leave.",
+            region=names.regions,
+        )
         self._undelivered = families.counter(
             "undelivered_tasks",
             "Tasks that were paid for and whose pictures no client got.",
@@ -488,6 +493,9 @@ class Metrics:
         price = self._names.prices.get((region, model))
         if price is not None and disposition != "failed":
             self._cost.of(tenant, region, model, price.currency).inc(n * price.amount)
+
+    def intent_expired(self, region: str) -> None:
+        self._intents_expired.of(region).inc()
 
     def undelivered(self, reason: str) -> None:
         self._undelivered.of(reason).inc()

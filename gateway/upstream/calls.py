@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.clock import Clock
+from gateway.domain.intent import BODY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +15,15 @@ class CallLimits:
 
     call: float = 15.0
     """A fetch, list or cancel."""
-    submit: float = 90.0
-    submit_and_wait: float = 330.0
+    submit: float = BODY_SECONDS + 60.0
+    submit_and_wait: float = BODY_SECONDS + 300.0
     """A submit to a model without tasks, which is answered when the pictures are made."""
     upload: float = 60.0
     """One picture, its policy included."""
     download: float = 60.0
     """Waiting for storage in all, whatever breaks in between."""
     bytes_per_second: float = 64 * 1024
-    """So many bytes extend a submit or a download by one second."""
+    """So many bytes extend a download by one second."""
     picture_bytes: int = 64 * 2**20
     """Of a result, far above any of DashScope's; bounds the memory that a wrong URL takes."""
 

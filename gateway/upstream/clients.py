@@ -13,6 +13,7 @@ from typing import Any, Self, TypeAlias
 import httpx
 
 from gateway import __version__
+from gateway.domain.intent import UNACKNOWLEDGED_SECONDS
 from gateway.domain.tenant import Upstream
 from gateway.upstream.decoding import read_body
 
@@ -121,16 +122,16 @@ class _Timeouts:
     """Seconds after which the kernel drops a connection whose bytes are not acknowledged."""
 
 
-# Bytes of a submit that got lost must not arrive long after the submit was given up.
-_UNACKNOWLEDGED = 15.0
 _CONNECT = 5.0  # seconds for name, TCP, TLS and proxy together
 _TIMEOUTS = {
     Purpose.CALL: _Timeouts(read=10, keep_alive=15),
     # A POST on a connection that the server is just closing is an uncertain submit, so an
     # idle connection is not used again for long.
-    Purpose.SUBMIT: _Timeouts(read=60, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
+    Purpose.SUBMIT: _Timeouts(read=60, keep_alive=1.5, unacknowledged=UNACKNOWLEDGED_SECONDS),
     # The vendor's own SDK waits so long (dashscope.md 10); a picture takes 15 s to 3 min.
-    Purpose.SUBMIT_AND_WAIT: _Timeouts(read=300, keep_alive=1.5, unacknowledged=_UNACKNOWLEDGED),
+    Purpose.SUBMIT_AND_WAIT: _Timeouts(
+        read=300, keep_alive=1.5, unacknowledged=UNACKNOWLEDGED_SECONDS
+    ),
     Purpose.DOWNLOAD: _Timeouts(read=30, keep_alive=15),
 }
 

@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from gateway.domain.intent import Intent
 from gateway.domain.models import Model, ModelTable
 from gateway.domain.quotes import redact_prompt
 from gateway.domain.task import Accepted, Task, TaskPage, TaskStatus
@@ -86,12 +87,17 @@ class DashScopeApi:
         return await self._uploads.upload_all(upstream, edit.model, pictures)
 
     async def submit(
-        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+        self,
+        upstream: Upstream,
+        edit: Edit,
+        part: Part,
+        pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
         """Submit *part* once; gateway.upstream.submission says what each outcome proves."""
         model = self._models.model(edit.model)
         body = submit_body(model, edit, part, pictures)
-        outgoing = Outgoing(body, self._clock)
+        outgoing = Outgoing(body, intent)
         # The read timeout of a client starts when the body is sent. These seconds bound the whole
         # submit, so that a slow or stalled connection is given up as well.
         if model.has_tasks:
@@ -100,7 +106,6 @@ class DashScopeApi:
         else:
             purpose = Purpose.SUBMIT_AND_WAIT
             timeout = self._limits.submit_and_wait
-        timeout += body.length / self._limits.bytes_per_second
         request = self._clients.of(upstream, purpose).build_request(
             "POST",
             model.path(with_pictures=bool(pictures)),

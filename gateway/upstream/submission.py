@@ -4,6 +4,7 @@ What the end of a submit proves about money: refused, accepted, never sent, or u
     response                                      a task exists (1) raised
     ------------------------------------------    --------------    --------------------
     no connection, and no piece was asked for     no                UpstreamUnreachable
+    the intent expired before the last piece      no (4)            IntentExpired
     anything that broke after that, or we did     perhaps           SubmitUncertain
     2xx with output.task_id, code or not          yes               (Accepted)
     the same with output.choices, of a model      its pictures      (Accepted)
@@ -19,6 +20,7 @@ What the end of a submit proves about money: refused, accepted, never sent, or u
 (1) or, with a model without tasks, pictures that are paid for (D87).
 (2) gateway.upstream.submission.is_from_dashscope.
 (3) with the refusal that the client gets if no task was made: a repeat would be refused too.
+(4) the JSON that arrived has no end, and fewer bytes than its Content-Length.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -27,16 +29,17 @@ from typing import Any
 import httpx
 import orjson
 
-from gateway.domain.clock import Clock
 from gateway.domain.errors import (
     MOST_RETRY_SECONDS,
     GatewayError,
+    IntentExpired,
     InvalidRequest,
     RateLimited,
     SubmitUncertain,
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from gateway.domain.intent import Intent
 from gateway.domain.models import Model
 from gateway.domain.task import Accepted
 from gateway.translate.dashscope_fault import code_of, fault, is_documented, printable, text_of
@@ -96,50 +99,40 @@ def _pause(answer: httpx.Response) -> float | None:
 
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-_MOST_GAP_SECONDS = 30.0  # from the intent to the first piece of a submit, and between two pieces
 _PROXY_TIMEOUTS = (408, 499)
 # With a 2xx only these are believed to be refusals: InternalError and its kind may have
 # come after the task was made.
 _CLEAR_REFUSALS = (InvalidRequest, UpstreamUnavailable, RateLimited)
 
 
-class IntentExpiredError(Exception):
-    """The transport took the next piece of a submit too late; the rest is not sent."""
+class _LeftUnfinishedError(Exception):
+    """Ends the body of a submit whose intent has expired."""
 
 
 class Outgoing(httpx.AsyncByteStream):
     """
-    The body of a submit while it is sent; *asked_for* tells whether any of it was (D2).
+    The body of a submit while it is sent; it tells what of it may have left (D2, D103).
 
-    If the process or the machine is suspended in mid-request, the rest is not sent when it
-    resumes: the task would be made outside the window in which it is looked for. Both clocks
-    are compared, since a suspended machine stops one of them.
+    Args:
+        body: The JSON.
+        intent: Once it has expired, the rest is not sent.
     """
 
-    def __init__(self, body: SubmitBody, clock: Clock) -> None:
+    def __init__(self, body: SubmitBody, intent: Intent) -> None:
         self.asked_for = False
+        """Whether any of it was asked for."""
+        self.left_unfinished = False
+        """Whether its last piece was withheld: what arrived cannot have made a task."""
         self._body = body
-        self._clock = clock
-        self._last_piece = (clock.now(), clock.epoch())
+        self._intent = intent
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.asked_for = True
         for piece in self._body.pieces():
-            self._check_gap()
+            if self._intent.expired:
+                self.left_unfinished = True
+                raise _LeftUnfinishedError
             yield piece
-
-    def _check_gap(self) -> None:
-        """
-        Note that a piece leaves now.
-
-        Raises:
-            IntentExpiredError: the piece before it left too long ago.
-        """
-        before = self._last_piece
-        self._last_piece = (self._clock.now(), self._clock.epoch())
-        passed = (now - then for now, then in zip(self._last_piece, before, strict=True))
-        if max(passed) > _MOST_GAP_SECONDS:
-            raise IntentExpiredError
 
 
 def outcome_of_error(exc: Exception, outgoing: Outgoing) -> GatewayError:
@@ -150,6 +143,11 @@ def outcome_of_error(exc: Exception, outgoing: Outgoing) -> GatewayError:
     had a connection, and it asked for no piece of the body. Transports have been seen to
     report a connection that broke in mid-request as a ConnectTimeout.
     """
+    if outgoing.left_unfinished:
+        return IntentExpired(
+            "The submit was too slow to leave and was left unfinished; nothing was submitted.",
+            upstream_code="IntentExpired",
+        )
     if isinstance(exc, _NO_CONNECTION) and not outgoing.asked_for:
         return UpstreamUnreachable(
             "The upstream cannot be reached; nothing was submitted.",

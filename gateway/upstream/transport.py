@@ -26,6 +26,7 @@ ProxyOf = Callable[[httpx.URL], str | None]
 
 _KEEP_ALIVE_SECONDS = 45  # below the idle timeouts of routers and load balancers
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # SO_LINGER: on close, discard what is not sent
+_UNSENT_BYTES = 2**18  # of a submit in the kernel; by default up to 4 MB lie there, for minutes
 _READ_BUFFER = 2**18  # bytes; fewer iterations of the loop for a picture of some MB
 
 
@@ -46,9 +47,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         ssl_context: Called at the first https request.
         proxy_of: Returns the proxy for a URL; called once per origin.
         unacknowledged: Seconds after which the kernel drops a connection whose bytes are not
-            acknowledged; ``None``: its default, about 15 minutes. If set, whatever is still in
-            the kernel's buffers when a request is given up, or the process is killed, is
-            discarded: on a slow connection that may be a whole submit.
+            acknowledged; ``None``: its default, about 15 minutes. If set, the kernel also takes
+            only so much as it can send soon, and whatever is still in its buffers when a request
+            is given up, or the process is killed, is discarded: on a slow connection that may
+            be a whole submit (D103).
     """
 
     def __init__(
@@ -116,11 +118,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if hasattr(socket, "TCP_KEEPIDLE"):  # not on every system by that name
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_SECONDS)
-        if self._unacknowledged is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            milliseconds = round(self._unacknowledged * 1000)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         if self._unacknowledged is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                milliseconds = round(self._unacknowledged * 1000)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         return connection
 
     def _proxy(self, url: httpx.URL) -> dict[str, Any]:

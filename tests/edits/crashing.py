@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, UpstreamFailed
+from gateway.domain.intent import Intent
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
@@ -71,11 +72,15 @@ class MortalDashScope:
         return await self._simulated.upload(upstream, edit, part, pictures)
 
     async def submit(
-        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+        self,
+        upstream: Upstream,
+        edit: Edit,
+        part: Part,
+        pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
-        return await self._life.call(
-            "submit", self._simulated.submit(upstream, edit, part, pictures)
-        )
+        work = self._simulated.submit(upstream, edit, part, pictures, intent)
+        return await self._life.call("submit", work)
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         return await self._life.call("fetch", self._simulated.fetch(upstream, task_id))

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import SubmitUncertain
+from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditRequest
@@ -58,11 +59,16 @@ class Awake(FakeDashScope):
         return self.clock.epoch() - self.sleepy.epoch()
 
     async def submit(
-        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+        self,
+        upstream: Upstream,
+        edit: Edit,
+        part: Part,
+        pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
         self._sleep("before it is made")
         try:
-            return await super().submit(upstream, edit, part, pictures)
+            return await super().submit(upstream, edit, part, pictures, intent)
         finally:
             self._sleep("after it is made")
 
@@ -101,9 +107,12 @@ async def test_asleep_in_mid_submit(
     async with harness.service() as service:
         answer = await complete(service, harness.request(patience=20_000.0))
 
+    expired = len(harness.observer.of("intent_expired"))
+    seen = stopped != ("now", "epoch")
     assert answer.delivered == 1
     assert len(harness.dashscope.paid) == 1
-    assert harness.dashscope.count("submit") == 1
+    assert expired == (when == "before it is made" and seconds > 30.0 and seen)
+    assert harness.dashscope.count("submit") == 1 + expired
 
 
 @pytest.mark.parametrize("stopped", _STOPPED, ids=["none", "now", "now, epoch", "epoch"])

@@ -10,6 +10,7 @@ import pytest
 from gateway.domain.errors import (
     ContentRefused,
     GatewayError,
+    IntentExpired,
     InvalidRequest,
     LedgerUnavailable,
     SubmitUncertain,
@@ -17,12 +18,13 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.record import EditState
+from gateway.domain.record import EditRecord, EditState, TaskRecord
 from tests.edits.harness import UNREACHABLE, EditHarness, complete, error_of
 from tests.fakes import Submit, a_tenant, an_account, an_upstream
 
 pytestmark = pytest.mark.anyio
 
+EXPIRED = IntentExpired("The submit was left unfinished.")
 REFUSED_KEY = UpstreamUnavailable("The key is refused.", upstream_code="InvalidApiKey")
 
 
@@ -127,6 +129,55 @@ async def test_throttled() -> None:
     assert all(wait >= least for wait, least in zip(waits, (1, 2, 4, 8, 8), strict=True))
     assert account.submit_limiter.factor < 1.0
     assert harness.observer.of("upstream_throttled") == [("beijing", "submit")] * 5
+
+
+async def test_an_expired_intent_is_void() -> None:
+    """A submit that was left unfinished made nothing: it is submitted again, and counted."""
+    harness = EditHarness()
+    harness.dashscope.submits.extend([Submit(EXPIRED, makes=False)] * 2)
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
+
+    assert answer.status.task_ids == ("task-1",)
+    assert harness.dashscope.count("submit") == 3
+    assert harness.dashscope.count("tasks") == 0
+    assert harness.observer.of("intent_expired") == [("beijing",)] * 2
+    assert harness.observer.states == {}
+
+
+@pytest.mark.parametrize("make", [two_keys, two_accounts])
+async def test_a_connection_that_is_too_slow(make: Callable[[], EditHarness]) -> None:
+    """After three intents that expired the next upstream is tried, and then it is given up."""
+    harness = make()
+    first, second = (upstream.name for upstream in harness.tenants[0].upstreams)
+    harness.dashscope.submits.extend([Submit(EXPIRED, makes=False)] * 6)
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request()))
+
+    assert isinstance(refused, UpstreamUnreachable)
+    assert refused.retry
+    assert not refused.maybe_billed
+    assert submitted_to(harness) == [first] * 3 + [second] * 3
+    assert harness.ledger.records == []
+
+
+async def test_an_intent_begins_before_it_is_written() -> None:
+    """While the ledger takes longer than an intent lasts, nothing is sent (D103)."""
+    harness = EditHarness()
+    intend = harness.ledger.intend
+
+    async def slow(edit: EditRecord, task: TaskRecord) -> None:
+        await intend(edit, task)
+        await harness.clock.sleep(slowness.pop())
+
+    slowness = [1.0, 31.0]
+    harness.ledger.intend = slow  # type: ignore[method-assign]
+    async with harness.service() as service:
+        answer = await complete(service, harness.request())
+
+    assert answer.delivered == 1
+    assert len(harness.observer.of("intent_expired")) == 1
+    assert len(harness.dashscope.paid) == 1
 
 
 async def test_ledger_refuses_later() -> None:

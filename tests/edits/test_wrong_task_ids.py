@@ -8,6 +8,7 @@ import pytest
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, TaskLost
+from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, Task
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditResult
@@ -23,12 +24,17 @@ class Confused(FakeDashScope):
     makes = True
 
     async def submit(
-        self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
+        self,
+        upstream: Upstream,
+        edit: Edit,
+        part: Part,
+        pictures: tuple[Picture, ...],
+        intent: Intent,
     ) -> Accepted:
         if not self.tasks_by_id:
-            return await super().submit(upstream, edit, part, pictures)
+            return await super().submit(upstream, edit, part, pictures, intent)
         if self.makes:
-            await super().submit(upstream, edit, part, pictures)
+            await super().submit(upstream, edit, part, pictures, intent)
         else:
             self._note("submit", upstream)
         return Accepted("task-1", "req-again")

@@ -165,6 +165,13 @@ Event = Callable[[Metrics], object]
             id="key-down",
         ),
         pytest.param(
+            lambda m: m.intent_expired("beijing"),
+            "intents_expired_total",
+            {"region": "beijing"},
+            1,
+            id="intent-expired",
+        ),
+        pytest.param(
             lambda m: m.undelivered("expired"),
             "undelivered_tasks_total",
             {"reason": "expired"},

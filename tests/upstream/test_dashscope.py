@@ -24,7 +24,16 @@ from gateway.upstream.calls import CallLimits
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 from tests.models import TABLE
-from tests.upstream.wire import EDIT, PART, PICTURES, PNG, HandClock, RecordedCalls, upstream
+from tests.upstream.wire import (
+    EDIT,
+    PART,
+    PICTURES,
+    PNG,
+    HandClock,
+    RecordedCalls,
+    intent,
+    upstream,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +65,7 @@ async def test_submit_request() -> None:
         httpx.Response(200, json={"output": {"task_id": "t-1"}, "request_id": "r-1"})
     )
 
-    accepted = await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
+    accepted = await scripted.api.submit(upstream(), EDIT, PART, PICTURES, intent())
 
     (request,) = scripted.seen
     assert (accepted.task_id, accepted.request_id) == ("t-1", "r-1")
@@ -78,7 +87,7 @@ async def test_broken_submit_is_uncertain_and_counted() -> None:
     scripted = ScriptedDashScope(httpx.ReadTimeout(""))
 
     with pytest.raises(SubmitUncertain):
-        await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
+        await scripted.api.submit(upstream(), EDIT, PART, PICTURES, intent())
 
     assert scripted.tally.calls == [("beijing", "submit", "error")]
 
@@ -101,7 +110,7 @@ async def test_an_url_error(picture: Picture, kind: type[GatewayError]) -> None:
     scripted = ScriptedDashScope(httpx.Response(400, json=said))
 
     with pytest.raises(kind) as refused:
-        await scripted.api.submit(upstream(), EDIT, PART, (picture,))
+        await scripted.api.submit(upstream(), EDIT, PART, (picture,), intent())
 
     assert refused.value.upstream_code == "InvalidParameter"
 
@@ -116,7 +125,7 @@ async def test_what_dashscope_says_of_a_key() -> None:
     scripted = ScriptedDashScope(httpx.Response(400, json=said))
 
     with pytest.raises(UpstreamUnavailable) as refused:
-        await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
+        await scripted.api.submit(upstream(), EDIT, PART, PICTURES, intent())
 
     assert refused.value.upstream_message == "Access denied, your [key] is overdue."
     assert "overdue" not in refused.value.message
@@ -127,7 +136,7 @@ async def test_a_body_that_cannot_be_made_is_no_submit() -> None:
     scripted = ScriptedDashScope()
 
     with pytest.raises(AttributeError):
-        await scripted.api.submit(upstream(), Size(1, 1), PART, PICTURES)  # type: ignore[arg-type]  # the fault
+        await scripted.api.submit(upstream(), Size(1, 1), PART, PICTURES, intent())  # type: ignore[arg-type]  # the fault
 
     assert scripted.tally.calls == []
 
@@ -334,7 +343,9 @@ async def test_download() -> None:
     "call",
     [
         pytest.param(lambda api: api.fetch(upstream(), "t-1"), id="fetch"),
-        pytest.param(lambda api: api.submit(upstream(), EDIT, PART, PICTURES), id="submit"),
+        pytest.param(
+            lambda api: api.submit(upstream(), EDIT, PART, PICTURES, intent()), id="submit"
+        ),
         pytest.param(
             lambda api: api.download(upstream(), "https://a.aliyuncs.com/x?Signature=canary-s"),
             id="download",
@@ -366,7 +377,7 @@ async def test_a_refusal_that_quotes_the_prompt(status: int, request_id: str) ->
     scripted = ScriptedDashScope(httpx.Response(status, json=said))
 
     with pytest.raises(GatewayError) as caught:
-        await scripted.api.submit(upstream(), EDIT, PART, PICTURES)
+        await scripted.api.submit(upstream(), EDIT, PART, PICTURES, intent())
 
     error = getattr(caught.value, "refusal", None) or caught.value
     assert EDIT.prompt not in f"{error} {error.message} {error.upstream_message}"

@@ -21,7 +21,7 @@ from gateway.domain.task import ResultImage
 from gateway.translate.dashscope_request import submit_body
 from gateway.upstream.submission import Outgoing, outcome_of, outcome_of_error
 from tests.models import MODELS
-from tests.upstream.wire import EDIT, PART, PICTURES, HandClock
+from tests.upstream.wire import EDIT, PART, PICTURES, intent
 
 pytestmark = pytest.mark.anyio
 
@@ -193,7 +193,7 @@ async def test_uncertain_tells_the_operator_why() -> None:
 )
 async def test_two_witnesses(exc: Exception, error: type[GatewayError], *, asked_for: bool) -> None:
     """Nothing was sent only if the transport says so and no piece of the body was asked for."""
-    outgoing = Outgoing(submit_body(WITH_TASKS, EDIT, PART, PICTURES), HandClock())
+    outgoing = Outgoing(submit_body(WITH_TASKS, EDIT, PART, PICTURES), intent())
     if asked_for:
         await anext(_pieces(outgoing))
 

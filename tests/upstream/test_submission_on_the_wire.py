@@ -10,7 +10,12 @@ import httpx
 import pytest
 
 from gateway.domain.edit import Picture
-from gateway.domain.errors import RequestTooLarge, SubmitUncertain, UpstreamUnreachable
+from gateway.domain.errors import (
+    IntentExpired,
+    RequestTooLarge,
+    SubmitUncertain,
+    UpstreamUnreachable,
+)
 from gateway.upstream.calls import CALL_LIMITS, CallLimits
 from gateway.upstream.clients import Clients, Purpose
 from gateway.upstream.dashscope import DashScopeApi
@@ -24,6 +29,7 @@ from tests.upstream.wire import (
     LoopbackServer,
     RecordedCalls,
     Serve,
+    intent,
     listening,
     read_request,
     upstream,
@@ -113,11 +119,19 @@ def _soon(purpose: Purpose) -> httpx.AsyncBaseTransport:
     return ShortReadTimeout(keep_alive=1.5, ssl_context=_no_tls)
 
 
+def _slow_socket() -> socket.socket:
+    """Return one to listen on, whose kernel takes only a little that nobody has read."""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    slow.bind(("127.0.0.1", 0))
+    return slow
+
+
 def _no_tls() -> ssl.SSLContext:
     raise AssertionError
 
 
-_HASTY = CallLimits(submit=0.3, bytes_per_second=2**40)
+_HASTY = CallLimits(submit=0.3)
 
 
 async def _submit(
@@ -125,7 +139,7 @@ async def _submit(
 ) -> object:
     async with Clients(_soon) as clients:
         api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE, limits=limits)
-        return await api.submit(upstream(base_url), EDIT, PART, pictures)
+        return await api.submit(upstream(base_url), EDIT, PART, pictures, intent())
 
 
 @pytest.mark.parametrize(
@@ -193,23 +207,70 @@ def _reads_to_the_end(received: LoopbackServer) -> Serve:
     return serve
 
 
-@pytest.mark.parametrize("leaping", ["now", "epoch"])
-async def test_a_submit_does_not_go_on_after_a_standstill(leaping: str) -> None:
-    """What was not sent when the process stood still is never sent: no task is made late."""
+@pytest.mark.parametrize(
+    ("leaping", "seconds"), [("now", 31.0), ("epoch", 31.0), ("epoch", -3600.0)]
+)
+async def test_the_rest_of_an_expired_submit_never_leaves(leaping: str, seconds: float) -> None:
+    """Whichever clock leaps in mid-body, nothing more is sent: surely no task is made."""
+    clock = _Leaping(leaping, seconds)
     async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
-        api = DashScopeApi(clients, _Leaping(leaping, 31.0), RecordedCalls(), TABLE)
-        with pytest.raises(SubmitUncertain):
-            await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
+        api = DashScopeApi(clients, clock, RecordedCalls(), TABLE)
+        with pytest.raises(IntentExpired):
+            await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE, intent(clock))
         await asyncio.sleep(0.05)
 
     assert 100_000 < len(received.bytes) < 5_000_000
 
 
-async def test_a_submit_goes_on_after_a_short_one() -> None:
-    """A clock that leaps by less cuts nothing."""
+@pytest.mark.parametrize("pictures", [PICTURES, (), _LONG_PICTURE], ids=["small", "none", "large"])
+async def test_a_submit_of_an_old_intent_sends_no_body(pictures: tuple[Picture, ...]) -> None:
+    """Stopped between the intent's COMMIT and the first piece for too long: nothing is made."""
+    clock = HandClock()
+    old = intent(clock)
+    clock.time += 31.0
     async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
-        api = DashScopeApi(clients, _Leaping("now", 29.0), RecordedCalls(), TABLE)
-        accepted = await api.submit(upstream(received.base_url), EDIT, PART, _LONG_PICTURE)
+        api = DashScopeApi(clients, clock, RecordedCalls(), TABLE)
+        with pytest.raises(IntentExpired) as caught:
+            await api.submit(upstream(received.base_url), EDIT, PART, pictures, old)
+        await asyncio.sleep(0.05)
+
+    assert b"{" not in received.bytes
+    assert not caught.value.maybe_billed
+
+
+async def test_a_slow_region_does_not_get_the_end_of_a_body() -> None:
+    """A body that takes longer than its intent lasts is left unfinished, not left to the kernel."""
+    clock = HandClock()
+    received = bytearray()
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while piece := await reader.read(65_536):
+                received.extend(piece)
+                clock.time += len(piece) / 65_536  # 4 MB at 64 KiB/s
+        over.set()
+        writer.close()
+
+    slow = _slow_socket()
+    async with await asyncio.start_server(serve, sock=slow, limit=8192), Clients() as clients:
+        api = DashScopeApi(clients, clock, RecordedCalls(), TABLE)
+        base_url = f"http://127.0.0.1:{slow.getsockname()[1]}"
+        with pytest.raises(IntentExpired):
+            await api.submit(upstream(base_url), EDIT, PART, _LONG_PICTURE, intent(clock))
+        await over.wait()
+
+    assert 1_500_000 < len(received) < 3_500_000
+
+
+async def test_a_submit_goes_on_after_a_short_standstill() -> None:
+    """A clock that leaps by less cuts nothing."""
+    clock = _Leaping("now", 29.0)
+    async with listening(_reads_to_the_end) as received, Clients(_patient) as clients:
+        api = DashScopeApi(clients, clock, RecordedCalls(), TABLE)
+        accepted = await api.submit(
+            upstream(received.base_url), EDIT, PART, _LONG_PICTURE, intent(clock)
+        )
 
     assert accepted.task_id == "t-1"
     assert len(received.bytes) > 5_333_000
@@ -243,7 +304,9 @@ async def test_bad_certificate_is_no_byte_sent() -> None:
         api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
 
         with pytest.raises(UpstreamUnreachable):
-            await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
+            await api.submit(
+                upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES, intent()
+            )
 
     assert b"POST" not in received.bytes
 
@@ -272,7 +335,9 @@ async def test_connecting_too_long_is_no_byte_sent() -> None:
         api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
 
         with pytest.raises(UpstreamUnreachable):
-            await api.submit(upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES)
+            await api.submit(
+                upstream(f"https://127.0.0.1:{received.port}"), EDIT, PART, PICTURES, intent()
+            )
 
 
 async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
@@ -289,7 +354,7 @@ async def test_proxy_that_refuses_the_tunnel_is_no_byte_sent() -> None:
         async with Clients(proxied) as clients:
             api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
             with pytest.raises(UpstreamUnreachable):
-                await api.submit(upstream("https://upstream.test"), EDIT, PART, PICTURES)
+                await api.submit(upstream("https://upstream.test"), EDIT, PART, PICTURES, intent())
 
     assert received.bytes.startswith(b"CONNECT upstream.test:443")
     assert b"canary" not in received.bytes
@@ -327,9 +392,9 @@ async def test_connection_that_the_server_just_closed_is_not_used_again() -> Non
 
     async with listening(once) as received, Clients() as clients:
         api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
-        await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
+        await api.submit(upstream(received.base_url), EDIT, PART, PICTURES, intent())
         with pytest.raises(SubmitUncertain):
-            await api.submit(upstream(received.base_url), EDIT, PART, PICTURES)
+            await api.submit(upstream(received.base_url), EDIT, PART, PICTURES, intent())
 
     assert received.connections == 1
     assert received.bytes.count(b"POST ") == 2
@@ -372,15 +437,13 @@ async def test_nothing_leaves_after_a_submit_was_given_up(size: int) -> None:
         over.set()
         writer.close()
 
-    line = socket.socket()
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    line.bind(("127.0.0.1", 0))
+    slow = _slow_socket()
     picture = Picture(content=b"x" * size, media_type="image/png")
-    async with await asyncio.start_server(serve, sock=line, limit=8192), Clients() as clients:
+    async with await asyncio.start_server(serve, sock=slow, limit=8192), Clients() as clients:
         api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE, limits=_HASTY)
-        base_url = f"http://127.0.0.1:{line.getsockname()[1]}"
+        base_url = f"http://127.0.0.1:{slow.getsockname()[1]}"
         with pytest.raises(SubmitUncertain):
-            await api.submit(upstream(base_url), EDIT, PART, (picture,))
+            await api.submit(upstream(base_url), EDIT, PART, (picture,), intent())
         given_up.set()
         await over.wait()
 

@@ -20,6 +20,7 @@ from tests.upstream.wire import (
     HandClock,
     LoopbackServer,
     RecordedCalls,
+    intent,
     read_request,
 )
 from tests.upstream.wire import upstream as an_upstream
@@ -65,7 +66,7 @@ async def submitted(received: LoopbackServer) -> str:
     async with Clients() as clients:
         api = DashScopeApi(clients, HandClock(), RecordedCalls(), TABLE)
         upstream = an_upstream(f"https://127.0.0.1:{received.port}")
-        return (await api.submit(upstream, EDIT, PART, PICTURES)).task_id
+        return (await api.submit(upstream, EDIT, PART, PICTURES, intent())).task_id
 
 
 async def test_a_ca_of_ones_own(authority: trustme.CA, trusted: None) -> None:

@@ -229,7 +229,9 @@ async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
 
         timeout = sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         linger = struct.unpack("ii", sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+        unsent = sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
         assert timeout == milliseconds
+        assert (unsent == 2**18) is bool(milliseconds)
         assert linger == ((1, 0) if milliseconds else (0, 0))
 
 

@@ -24,6 +24,7 @@ from tests.upstream.wire import (
     LoopbackServer,
     RecordedCalls,
     Serve,
+    intent,
     listening,
     read_request,
     upstream,
@@ -100,7 +101,7 @@ class ScriptedUploads:
 
 
 async def _submit(api: DashScopeApi, at: Upstream, *pictures: Picture) -> None:
-    await api.submit(at, EDIT, PART, await api.upload(at, EDIT, PART, pictures))
+    await api.submit(at, EDIT, PART, await api.upload(at, EDIT, PART, pictures), intent())
 
 
 async def test_goes_up_first() -> None:

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from gateway.domain.clock import Clock
 from gateway.domain.edit import Edit, Part, Picture
+from gateway.domain.intent import Intent
 from gateway.domain.tenant import Account, Region, Upstream
 
 EDIT = Edit(model="wan2.5-i2i-preview", prompt="add a hat")
@@ -31,6 +33,11 @@ class HandClock:
         self.slept.append(seconds)
         self.time += seconds
         await asyncio.sleep(0)
+
+
+def intent(clock: Clock | None = None) -> Intent:
+    """Return one that does not expire, or does by *clock*."""
+    return Intent(clock or HandClock())
 
 
 @dataclass
