@@ -67,26 +67,26 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write all figures; kept ones stay")
     parser.add_argument("--plots", type=Path, help="a folder for a plot of each figure")
     parser.add_argument("--edits", type=int, help="in each round, of the smaller sizes")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that runs is ended
     found: dict[str, Any] = {}
-    if asked.json and asked.json.exists():
-        found = json.loads(asked.json.read_text())
+    if args.json and args.json.exists():
+        found = json.loads(args.json.read_text())
     found |= {"machine": programs.machine(), "versions": _versions()}
     print(json.dumps(found["machine"] | found["versions"], indent=1), flush=True)
     with tempfile.TemporaryDirectory() as ticket:
-        scale = _QUICK if asked.quick else _FULL
-        scale = replace(scale, edits=asked.edits or scale.edits)
+        scale = _QUICK if args.quick else _FULL
+        scale = replace(scale, edits=args.edits or scale.edits)
         for name, part in _parts(Path(ticket), scale, cost.known_programs()).items():
-            if not asked.only or name in asked.only:
+            if not args.only or name in args.only:
                 print(f"{name}, load {os.getloadavg()[0]:.2f}", flush=True)
                 found[name] = part()
-                if asked.json:
-                    asked.json.write_text(json.dumps(found, indent=1) + "\n")
+                if args.json:
+                    args.json.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))
     print(plots.told(found))
-    if asked.plots:
-        plots.draw(asked.plots, found)
+    if args.plots:
+        plots.draw(args.plots, found)
 
 
 if __name__ == "__main__":

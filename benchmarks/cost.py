@@ -62,16 +62,16 @@ def cost(
         picture = photo(folder, size)
         figures: dict[str, list[Figure]] = {name: [] for name in names}
         for _ in range(rounds):
-            for name, known in figures.items():
+            for name, values in figures.items():
                 run = CostRun(picture, _edits(edits, size, name), at_once)
-                known.append(figure_of(name, folder, run))
-                print(f"  {size} KB {name}: {known[-1]}", flush=True)
-        cpu = {name: median(f.cpu_ms for f in known) for name, known in figures.items()}
+                values.append(figure_of(name, folder, run))
+                print(f"  {size} KB {name}: {values[-1]}", flush=True)
+        cpu = {name: median(f.cpu_ms for f in values) for name, values in figures.items()}
         found[f"{size} KB"] = {
             "bytes": picture.stat().st_size,
             "cpu_ms": cpu,
             "x_floor": {name: ms / cpu["floor"] for name, ms in cpu.items()},
-            "rounds": {name: [asdict(f) for f in known] for name, known in figures.items()},
+            "rounds": {name: [asdict(f) for f in values] for name, values in figures.items()},
         }
     return found
 
@@ -115,9 +115,9 @@ def _measured(program: programs.Program, run: CostRun) -> Figure:
     cpu = program.cpu_seconds()
     done = programs.run_module("load", program.port, run.photo, run.edits, run.at_once, warm)
     cpu = program.cpu_seconds() - cpu
-    told = json.loads(done.stdout)
-    seconds = sorted(ended - began for _, began, ended in told["edits"])
-    took = max(e for _, _, e in told["edits"]) - min(b for _, b, _ in told["edits"])
+    answer = json.loads(done.stdout)
+    seconds = sorted(ended - began for _, began, ended in answer["edits"])
+    took = max(e for _, _, e in answer["edits"]) - min(b for _, b, _ in answer["edits"])
     return Figure(
         cpu_ms=1000 * cpu / run.edits,
         peak_mb=program.peak_mb(),
@@ -125,17 +125,17 @@ def _measured(program: programs.Program, run: CostRun) -> Figure:
         per_second=run.edits / took,
         p50=seconds[len(seconds) // 2],
         p95=seconds[int(len(seconds) * 0.95)],
-        failed=told["failed"],
+        failed=answer["failed"],
     )
 
 
 def _of_sdk(stub_port: int, run: CostRun) -> Figure:
     done = programs.run_module("sdk", stub_port, run.photo, run.edits, run.at_once)
-    told = json.loads(done.stdout)
-    seconds = sorted(told["seconds"])
+    answer = json.loads(done.stdout)
+    seconds = sorted(answer["seconds"])
     return Figure(
-        cpu_ms=1000 * told["cpu_seconds"] / run.edits,
-        peak_mb=told["peak_mb"],
+        cpu_ms=1000 * answer["cpu_seconds"] / run.edits,
+        peak_mb=answer["peak_mb"],
         base_mb=0.0,
         per_second=run.at_once / (sum(seconds) / len(seconds)),
         p50=seconds[len(seconds) // 2],
@@ -162,12 +162,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
     parser.add_argument("--programs", nargs="*", default=["floor", "gateway"])
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print(programs.machine())
     with tempfile.TemporaryDirectory() as ticket:
-        found = cost(
-            Path(ticket), asked.sizes, asked.edits, asked.at_once, asked.rounds, asked.programs
-        )
+        found = cost(Path(ticket), args.sizes, args.edits, args.at_once, args.rounds, args.programs)
     print(told(found))
 
 

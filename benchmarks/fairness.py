@@ -130,30 +130,30 @@ class FairnessSimulation:
 
     async def _client(self, service: EditService, source: Source, waits: Waits) -> None:
         self._number += 1
-        asked = self._clock.now()
+        started = self._clock.now()
         request = EditRequest(
             tenant=source.tenant,
             edit=Edit(model="wan", prompt=f"{self._number} cats", n=source.n, output=_ANSWER),
             pictures=_PICTURE,
             digest=f"{self._number:064x}",
             patience=_LONG,
-            phases=Phases(asked),
+            phases=Phases(started),
         )
         try:
             async with service.attend(request) as waiter:
                 await asyncio.sleep(0)  # it takes its place meanwhile
                 await asyncio.sleep(0)
-                said = self._said(service, waiter.active)
+                announced = self._said(service, waiter.active)
                 await waiter.answer()
                 await waiter.delivered()
         except RateLimited:
             waits.refused += 1
             return
         task = self._simulated.tasks_by_id[waiter.status.task_ids[0]]
-        waits.queue.append(task.submitted - asked)
-        waits.start.append(task.scheduled - asked)
-        if said is not None:
-            waits.told.append((said, task.submitted - asked))
+        waits.queue.append(task.submitted - started)
+        waits.start.append(task.scheduled - started)
+        if announced is not None:
+            waits.told.append((announced, task.submitted - started))
 
     def _said(self, service: EditService, active: ActiveEdit) -> float | None:
         return service.forecast.remaining(active) if active.life.stage is Stage.WAITING else None
@@ -189,8 +189,8 @@ def _cases() -> list[TrafficMix]:
 
 
 def _at(share: float, seconds: Iterable[float]) -> float:
-    known = sorted(seconds)
-    return known[int(share * len(known))] if known else 0.0
+    samples = sorted(seconds)
+    return samples[int(share * len(samples))] if samples else 0.0
 
 
 def _show(name: str, waits: Waits, base: float | None) -> None:
@@ -204,7 +204,9 @@ def _show(name: str, waits: Waits, base: float | None) -> None:
 
 def _ratios(waits: Waits) -> str:
     """Say how the told waits compare with what came, for edits that waited 1 s and more."""
-    ratios = [said / parent_trace for said, parent_trace in waits.told if parent_trace >= 1.0]
+    ratios = [
+        announced / parent_trace for announced, parent_trace in waits.told if parent_trace >= 1.0
+    ]
     if not ratios:
         return "nobody queued"
     near = sum(0.5 <= ratio <= 2.0 for ratio in ratios) / len(ratios)
@@ -218,7 +220,7 @@ def _compare(seconds: float) -> None:
     )
     print(f"{'':38}{'edits':>6}{'refused':>8}{'p50':>8}{'p95':>7}{'max':>7}{'p50':>8}", end="")
     print(f"{'p95':>7}{'max':>7}{'moved p95':>10}")
-    said: list[str] = []
+    text: list[str] = []
     lengths: list[float] = []
     base: float | None = None
     for case in _cases():
@@ -229,13 +231,13 @@ def _compare(seconds: float) -> None:
         _show(case.name, ours, base if case.crowd else None)
         if not case.crowd:
             base = _at(0.95, ours.start)
-        told = {"A": ours}
+        values = {"A": ours}
         if case.crowd:
-            told["B"] = Waits(told=[pair for one in waits.values() for pair in one.told])
-        said += [f"{case.name:38}{name}: {_ratios(one)}" for name, one in told.items()]
+            values["B"] = Waits(told=[pair for one in waits.values() for pair in one.told])
+        text += [f"{case.name:38}{name}: {_ratios(one)}" for name, one in values.items()]
     print(f"one task's time: {mean(lengths):.1f} s on average\n")
     print("The wait that is told over the wait that came")
-    print("\n".join(said))
+    print("\n".join(text))
 
 
 async def _pass_through(tenants: int, edits: int) -> float:
@@ -264,10 +266,10 @@ def _costs(edits: int) -> None:
 def main() -> int:
     reader = argparse.ArgumentParser(description="A crowd in line, and the wait that is told.")
     reader.add_argument("--quick", action="store_true", help="an eighth of the time")
-    told = reader.parse_args()
+    args = reader.parse_args()
     print(f"Python {platform.python_version()}; {_RUNNING} running, tasks of 15-90 s")
-    _compare(5_000.0 if told.quick else 40_000.0)
-    _costs(1_000 if told.quick else 10_000)
+    _compare(5_000.0 if args.quick else 40_000.0)
+    _costs(1_000 if args.quick else 10_000)
     return 0
 
 

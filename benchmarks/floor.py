@@ -26,8 +26,10 @@ class Floor:
                 _, headers = await read_head(reader)
                 body = await read_body(reader, headers)
                 picture = await self._edit(body, headers["content-type"].split("boundary=")[1])
-                said = b'{"created":1,"data":[{"b64_json":"' + pybase64.b64encode(picture) + b'"}]}'
-                writer.write(answer("200 OK", said))
+                content = (
+                    b'{"created":1,"data":[{"b64_json":"' + pybase64.b64encode(picture) + b'"}]}'
+                )
+                writer.write(answer("200 OK", content))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -50,11 +52,11 @@ class Floor:
         task = f"/tasks/{accepted['output']['task_id']}"
         await asyncio.sleep(self._seconds)
         while True:
-            told = orjson.loads(await self._call("GET", task))["output"]
-            if told["task_status"] == "SUCCEEDED":
+            values = orjson.loads(await self._call("GET", task))["output"]
+            if values["task_status"] == "SUCCEEDED":
                 break
             await asyncio.sleep(0.05)
-        return await self._call("GET", "/" + told["results"][0]["url"].split("/", 3)[3])
+        return await self._call("GET", "/" + values["results"][0]["url"].split("/", 3)[3])
 
     async def _call(self, method: str, target: str, body: bytes = b"") -> bytes:
         if self._idle:
@@ -66,9 +68,9 @@ class Floor:
         writer.write(body)
         await writer.drain()
         _, headers = await read_head(reader)
-        said = await read_body(reader, headers)
+        content = await read_body(reader, headers)
         self._idle.append((reader, writer))
-        return said
+        return content
 
 
 async def main(port: int, stub: int, seconds: float) -> None:

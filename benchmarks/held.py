@@ -155,8 +155,8 @@ async def _cost_of_calls(case: HeldLoad) -> float:
 def _memory() -> int:
     """Return the resident bytes of this process."""
     gc.collect()
-    with open("/proc/self/statm") as told:  # noqa: PTH123 - one line of /proc
-        return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/statm") as reported:  # noqa: PTH123 - one line of /proc
+        return int(reported.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _hold(case: HeldLoad, edits: int, seconds: float, call_seconds: float) -> None:
@@ -233,11 +233,11 @@ def main() -> int:
     reader.add_argument("--edits", type=int, default=10_000)
     reader.add_argument("--seconds", type=float, default=20.0, help="of measuring CPU")
     reader.add_argument("--quick", action="store_true", help="1,000 edits, 2 seconds")
-    told = reader.parse_args()
-    edits, seconds = (1_000, 2.0) if told.quick else (told.edits, told.seconds)
-    if told.case:
-        print(f"{told.case}, {edits} edits", flush=True)
-        chosen = _CASES[told.case]
+    args = reader.parse_args()
+    edits, seconds = (1_000, 2.0) if args.quick else (args.edits, args.seconds)
+    if args.case:
+        print(f"{args.case}, {edits} edits", flush=True)
+        chosen = _CASES[args.case]
         call_seconds = asyncio.run(_cost_of_calls(chosen))
         asyncio.run(_hold(chosen, edits, seconds, call_seconds))
         return 0

@@ -49,20 +49,20 @@ def latency(
 def _added(stub: int, port: int, picture: Path, edits: int, at_once: int) -> dict[str, Any]:
     first = 1000 * at_once
     done = programs.run_module("load", port, picture, edits, at_once, first)
-    told = json.loads(done.stdout)
+    body = json.loads(done.stdout)
     with urllib.request.urlopen(f"http://127.0.0.1:{stub}/times") as answer:
         times = json.load(answer)
     ways: dict[str, list[float]] = {"in": [], "late": [], "out": [], "in + out": [], "added": []}
-    for number, began, ended in told["edits"]:
-        arrived, ends, asked = times[str(number)]
-        way_in, late, out = arrived - began, asked - ends, ended - asked
+    for number, began, ended in body["edits"]:
+        arrived, ends, requested = times[str(number)]
+        way_in, late, out = arrived - began, requested - ends, ended - requested
         for name, seconds in zip(
             ways, (way_in, late, out, way_in + out, way_in + late + out), strict=True
         ):
             ways[name].append(1000 * seconds)
     return {
         "edits": edits,
-        "failed": told["failed"],
+        "failed": body["failed"],
         **{name: _percentiles(ms) for name, ms in ways.items()},
     }
 

@@ -177,8 +177,8 @@ class Customers:
             prompt = f"{next(self._numbers)} hats"
             task = ImageSynthesis.async_call(_MODEL, prompt, images=images, n=1, **to)
             while task.status_code == HTTPStatus.OK:
-                told = ImageSynthesis.wait(task.output.task_id, **to)
-                if told.status_code == HTTPStatus.OK:
+                reported = ImageSynthesis.wait(task.output.task_id, **to)
+                if reported.status_code == HTTPStatus.OK:
                     seen.at[task.output.task_id] = _now()
                     break
                 seen.refused += 1  # the SDK gives up at a 429; who waits asks again
@@ -189,8 +189,8 @@ class Customers:
 
 
 async def _books(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    told: dict[str, Any] = (await http.get(f"{url}/_sandbox/books")).json()
-    return told
+    answer: dict[str, Any] = (await http.get(f"{url}/_sandbox/books")).json()
+    return answer
 
 
 async def _noticed(http: httpx.AsyncClient, gateway: str) -> dict[str, tuple[float, float]]:
@@ -219,13 +219,13 @@ class Way:
         lags = sorted(at - ended[key] for key, at in seen.at.items() if begin <= at <= end)
         calls: Counter[str] = Counter(after["counts"])
         calls.subtract(before["counts"])
-        asked = calls["query.received"] + calls["list.received"] + calls["cancel.received"]
+        requested = calls["query.received"] + calls["list.received"] + calls["cancel.received"]
         submits = after["counts"].get("submit.throttled", 0)
         throttled = sum(n for name, n in after["counts"].items() if name.endswith(".throttled"))
         return (
             f"{stand.running:3} x {stand.accounts:<3}{self.name:14}{len(lags):6}{mean(lags):8.2f}"
             f"{lags[len(lags) // 2]:7.2f}{lags[int(0.95 * len(lags))]:7.2f}{lags[-1]:7.2f}"
-            f"{asked / len(lags):7.1f}{throttled - submits:10}{submits:9}{seen.refused:8}"
+            f"{requested / len(lags):7.1f}{throttled - submits:10}{submits:9}{seen.refused:8}"
         )
 
 
@@ -233,7 +233,7 @@ class Way:
 async def _ways(scale: float) -> AsyncIterator[tuple[Way, Way]]:
     """Open a region for each stand and each way of waiting."""
     async with AsyncExitStack() as stack:
-        made = []
+        results = []
         for name in ("official SDK", "gateway"):
             urls = {
                 stand.name: await stack.enter_async_context(
@@ -241,8 +241,8 @@ async def _ways(scale: float) -> AsyncIterator[tuple[Way, Way]]:
                 )
                 for stand in _STANDS
             }
-            made.append(Way(name, urls, {stand.name: NoticedEnds() for stand in _STANDS}))
-        yield made[0], made[1]
+            results.append(Way(name, urls, {stand.name: NoticedEnds() for stand in _STANDS}))
+        yield results[0], results[1]
 
 
 async def _run(scale: float, warm: float, seconds: float) -> None:
@@ -303,12 +303,12 @@ def main() -> int:
     reader.add_argument("--scale", type=float, default=5.0, help="tasks run 15-90 s by this")
     reader.add_argument("--warm", type=float, default=90.0, help="seconds that are not counted")
     reader.add_argument("--seconds", type=float, default=60.0, help="of counting")
-    told = reader.parse_args()
+    args = reader.parse_args()
     logging.disable(logging.WARNING)  # the SDK tells of each 429
-    shape = f"{15 / told.scale:.0f}-{90 / told.scale:.0f} s"
+    shape = f"{15 / args.scale:.0f}-{90 / args.scale:.0f} s"
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; tasks of {shape};", end=" ")
-    print(f"{told.seconds:.0f} s after {told.warm:.0f}; running tasks x accounts")
-    asyncio.run(_run(told.scale, told.warm, told.seconds))
+    print(f"{args.seconds:.0f} s after {args.warm:.0f}; running tasks x accounts")
+    asyncio.run(_run(args.scale, args.warm, args.seconds))
     return 0
 
 

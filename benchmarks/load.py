@@ -62,11 +62,11 @@ class Load:
             writer.write(body)
             await writer.drain()
             first, headers = await read_head(reader)
-            said = await read_body(reader, headers)
+            content = await read_body(reader, headers)
             self.edits.append((number, began, time.monotonic()))
-            if " 200 " not in first or b"b64_json" not in said:
+            if " 200 " not in first or b"b64_json" not in content:
                 self.failed += 1
-                print(first, said[:300], file=sys.stderr)
+                print(first, content[:300], file=sys.stderr)
         writer.close()
 
 

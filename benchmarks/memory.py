@@ -34,15 +34,15 @@ def uploads(
     for clients, together in crowds:
         of_crowd = found[f"{clients} uploads"] = {}
         for name in names:
-            known = [
+            samples = [
                 _upload(folder, name, picture, clients, together=together) for _ in range(rounds)
             ]
             of_crowd[name] = {
-                "x_bytes": median(one["x_bytes"] for one in known),
-                "peak_mb": median(one["peak_mb"] for one in known),
-                "rounds": known,
+                "x_bytes": median(one["x_bytes"] for one in samples),
+                "peak_mb": median(one["peak_mb"] for one in samples),
+                "rounds": samples,
             }
-            print(f"  {clients} uploads {name}: {known}", flush=True)
+            print(f"  {clients} uploads {name}: {samples}", flush=True)
     return found
 
 
@@ -66,12 +66,12 @@ def _upload(
                     most = max(most, _in_flight(program.port))
                 programs.rest(0.25)
             assert crowd.stdout is not None
-            told = json.loads(crowd.stdout.read())
+            answer = json.loads(crowd.stdout.read())
         peak = program.peak_mb()
         # Who has no gauge, and no budget, has all of them in flight.
         flight = most / _MB or clients * picture.stat().st_size / _MB
         return {
-            **told,
+            **answer,
             "base_mb": base,
             "peak_mb": peak,
             "in_flight_mb": flight,

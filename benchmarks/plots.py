@@ -9,27 +9,27 @@ from benchmarks.plot import Axis, bars, lines
 
 def told(found: dict[str, Any]) -> str:
     """Return the run's medians as text."""
-    said = []
+    words = []
     if "start" in found:
-        said.append(start.told(found["start"]))
+        words.append(start.told(found["start"]))
     if "cost" in found:
-        said.append(cost.told(found["cost"]))
+        words.append(cost.told(found["cost"]))
     for name, ways in found.get("latency", {}).items():
-        said += [
+        words += [
             f"added by {name}, {n}: {way['added']}, of it in + out {way['in + out']} ms"
             for n, way in ways.items()
         ]
     for size, by_name in found.get("saturation", {}).items():
         rates = ", ".join(f"{name} {of['per_second']:.1f}" for name, of in by_name.items())
-        said.append(f"edits a second, {size}: {rates}")
+        words.append(f"edits a second, {size}: {rates}")
     for crowd, by_name in found.get("uploads", {}).items():
-        said += [
+        words += [
             f"{crowd}, {name}: peak {of['peak_mb']:.0f} MiB, base + {of['x_bytes']:.2f} x bytes"
             for name, of in by_name.items()
         ]
     if "growth" in found:
-        said.append(f"resident MiB after edits: {found['growth']['resident_mb']}")
-    return "\n".join(said)
+        words.append(f"resident MiB after edits: {found['growth']['resident_mb']}")
+    return "\n".join(words)
 
 
 def draw(folder: Path, found: dict[str, Any]) -> None:
@@ -83,11 +83,11 @@ def _draw_uploads(folder: Path, found: dict[str, Any]) -> None:
     rows = {}
     for crowd, by_name in found.items():
         for name, of in by_name.items():
-            known = sorted(of["rounds"], key=lambda one: one["peak_mb"])[len(of["rounds"]) // 2]
+            samples = sorted(of["rounds"], key=lambda one: one["peak_mb"])[len(of["rounds"]) // 2]
             rows[f"{crowd}, {name}"] = {
-                "base": known["base_mb"],
-                "bytes": known["in_flight_mb"],
-                "peak": known["peak_mb"],
+                "base": samples["base_mb"],
+                "bytes": samples["in_flight_mb"],
+                "peak": samples["peak_mb"],
             }
     figure = Axis("Memory while pictures of 9.2 MB come in", "MiB: base, bytes in flight, peak")
     bars(folder / "uploads.svg", figure, rows)

@@ -275,10 +275,10 @@ _HEAD = (
 )
 
 
-def _show(name: str, schedule: str, told: LagReport) -> None:
+def _show(name: str, schedule: str, values: LagReport) -> None:
     print(
-        f"{name:38}{schedule:13}{told.mean:9.2f}{told.p95:7.2f}{max(told.lags):7.2f}"
-        f"{told.calls_per_edit:7.1f}{told.most_in_a_second:7}{told.throttled:10}{told.lost:5}",
+        f"{name:38}{schedule:13}{values.mean:9.2f}{values.p95:7.2f}{max(values.lags):7.2f}"
+        f"{values.calls_per_edit:7.1f}{values.most_in_a_second:7}{values.throttled:10}{values.lost:5}",
         flush=True,
     )
 
@@ -288,16 +288,16 @@ def main() -> int:
     reader.add_argument("--quick", action="store_true", help="a tenth of the edits")
     reader.add_argument("--only", default="", help="scenes whose name contains this")
     reader.add_argument("--ours", action="store_true", help="leave the other schedules out")
-    told = reader.parse_args()
+    args = reader.parse_args()
     began = time.perf_counter()
     print(f"Python {platform.python_version()}; lag in seconds; calls per edit, lists included")
     print(_HEAD)
     compared = [(scene, name) for scene in _scenes() for name in _SCHEDULES]
     for scene, name in [*compared, *((scene, "ours") for scene in _hard_scenes())]:
-        if told.only not in scene.name or (told.ours and name != "ours"):
+        if args.only not in scene.name or (args.ours and name != "ours"):
             continue
         played = scene
-        if told.quick:
+        if args.quick:
             played = replace(scene, edits=max(30, scene.edits // 10), warm=scene.warm // 4)
         _show(scene.name, name, play(played, _SCHEDULES[name]))
     print(f"{time.perf_counter() - began:.0f} s")

@@ -60,11 +60,11 @@ def running(spawn: Spawn) -> Iterator[Program]:
     began = time.perf_counter()
     log = spawn.folder / f"{spawn.port}.log"
     with (
-        log.open("wb") as said,
+        log.open("wb") as body,
         subprocess.Popen(
             spawn.words,
             env={**os.environ, **COMPILED, **dict(spawn.env)},
-            stdout=said,
+            stdout=body,
             stderr=subprocess.STDOUT,
         ) as process,
     ):
@@ -90,8 +90,8 @@ def answers(port: int, path: str = "") -> bool:
     ):
         if not path:
             return True
-        asked = f"GET {path} HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n\r\n"
-        connection.sendall(asked.encode())
+        requested = f"GET {path} HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n\r\n"
+        connection.sendall(requested.encode())
         return b" 200 " in connection.recv(64)
     return False
 
@@ -108,8 +108,8 @@ def free_port() -> int:
 
 def run_module(name: str, *words: object) -> subprocess.CompletedProcess[str]:
     """Run a module of benchmarks to its end; what it complains of is shown."""
-    asked = [sys.executable, "-m", f"benchmarks.{name}", *map(str, words)]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    requested = [sys.executable, "-m", f"benchmarks.{name}", *map(str, words)]
+    done = subprocess.run(requested, capture_output=True, text=True, check=False)
     if done.stderr:
         print(done.stderr[:2000], file=sys.stderr)
     return done

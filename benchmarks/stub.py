@@ -79,11 +79,11 @@ class Stub:
         self._spread = spread
         self._chance = random.Random(1)
         self._result = answer("200 OK", result, "image/png")
-        said = b'{"created":1,"data":[{"b64_json":"%b"}],"usage":%b}' % (
+        body = b'{"created":1,"data":[{"b64_json":"%b"}],"usage":%b}' % (
             pybase64.b64encode(result),
             orjson.dumps(_USAGE),
         )
-        self._edited = answer("200 OK", said)
+        self._edited = answer("200 OK", body)
         self._running: dict[str, _StubTask] = {}
         self._ended: list[_StubTask] = []
         self._numbers = itertools.count(1)
@@ -124,8 +124,8 @@ class Stub:
     def _submit(self, body: bytes) -> bytes:
         task_id = f"00000000-0000-4000-8000-{next(self._numbers):012d}"
         self._running[task_id] = self._begun(body)
-        said = {"output": {"task_status": "PENDING", "task_id": task_id}, "request_id": "r"}
-        return _json(said)
+        fields = {"output": {"task_status": "PENDING", "task_id": task_id}, "request_id": "r"}
+        return _json(fields)
 
     def _begun(self, body: bytes) -> _StubTask:
         number = _NUMBER.search(body, 0, _SEARCHED)
@@ -144,8 +144,8 @@ class Stub:
             for task_id, task in self._running.items()
             if task.ends > now
         ]
-        told = {"total": len(rows), "total_page": 1, "page_no": 1, "data": rows}
-        return _json({**told, "request_id": "r"})
+        values = {"total": len(rows), "total_page": 1, "page_no": 1, "data": rows}
+        return _json({**values, "request_id": "r"})
 
     def _fetch(self, task_id: str) -> bytes:
         output: dict[str, object] = {"task_id": task_id, "task_status": "RUNNING"}
@@ -168,8 +168,8 @@ def _beijing(at: float) -> str:
     return datetime.fromtimestamp(epoch, _BEIJING).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
-def _json(told: object) -> bytes:
-    return answer("200 OK", orjson.dumps(told))
+def _json(values: object) -> bytes:
+    return answer("200 OK", orjson.dumps(values))
 
 
 async def main(port: int, seconds: float, length: int, spread: float) -> None:

@@ -48,10 +48,10 @@ class FastLoop(asyncio.SelectorEventLoop):
         """Count the turn that ends here."""
         self._at, self._since = self.time(), monotonic()
 
-    def go_on(self, waited: float, asked: float | None) -> None:
-        """Count a wait of so many real seconds, which was to end after *asked* of the loop's."""
+    def go_on(self, waited: float, query: float | None) -> None:
+        """Count a wait of so many real seconds, which was to end after *query* of the loop's."""
         passed = waited * SPEED
-        self._at += passed if asked is None else min(passed, max(asked, 0.0))
+        self._at += passed if query is None else min(passed, max(query, 0.0))
         self._since = monotonic()
 
 

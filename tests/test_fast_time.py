@@ -46,7 +46,7 @@ def test_a_stall_costs_no_deadline(loop: FastLoop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waited", "asked", "passes"),
+    ("waited", "requested", "passes"),
     [
         pytest.param(0.1, 4.0, 0.1 * SPEED, id="something came meanwhile"),
         pytest.param(0.5, 4.0, 4.0, id="to its end"),
@@ -56,13 +56,13 @@ def test_a_stall_costs_no_deadline(loop: FastLoop) -> None:
     ],
 )
 def test_what_a_wait_costs(
-    loop: FastLoop, waited: float, asked: float | None, passes: float
+    loop: FastLoop, waited: float, requested: float | None, passes: float
 ) -> None:
     """A wait costs eight times what it took, up to what was asked for."""
     loop.pause()
     at = loop.time()
 
-    loop.go_on(waited, asked)
+    loop.go_on(waited, requested)
 
     assert loop.time() - at == pytest.approx(passes, abs=0.25)
 

@@ -62,7 +62,7 @@ def test_every_ignore_has_its_reason() -> None:
 
     def bare(file: Path) -> list[str]:
         found = re.findall(r"  # (noqa.*|type: ignore.*)", _text(file))
-        return [said for said in found if not good.match(said)]
+        return [text for text in found if not good.match(text)]
 
     assert _guilty(SOURCES, bare) == {}
 
@@ -89,11 +89,11 @@ def test_dependencies_are_those_imported() -> None:
     imported_otherwise = {"uvloop", "pillow-heif"}
     project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
     extras = project["optional-dependencies"]
-    asked = [
+    requested = [
         *project["dependencies"],
         *(one for name, extra in extras.items() if name != "dev" for one in extra),
     ]
-    names = {re.split(r"[>=<\[]", requirement)[0] for requirement in asked}
+    names = {re.split(r"[>=<\[]", requirement)[0] for requirement in requested}
 
     imported = {module.partition(".")[0] for file in SOURCES for module in _imports(file)}
 

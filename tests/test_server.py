@@ -149,11 +149,11 @@ def test_customers_are_sent_home(
             process.send(number)
             until(lambda: bool(process.logged("draining")))
 
-        told = answer.result(60)
-        assert told.status_code == 503
-        assert told.json()["error"]["code"] == "still_running"
-        assert told.headers["x-wan-edit-id"] in told.text
-        assert told.headers["x-should-retry"] == "true"
+        reported = answer.result(60)
+        assert reported.status_code == 503
+        assert reported.json()["error"]["code"] == "still_running"
+        assert reported.headers["x-wan-edit-id"] in reported.text
+        assert reported.headers["x-should-retry"] == "true"
         assert process.end() == 0
         assert process.logged("turned_away")[0]["edits"] == 1
 
@@ -212,8 +212,8 @@ def test_other_signals_end_nothing(tmp_path: Path) -> None:
         process.send(signal.SIGTERM)
 
         assert process.end() == 0
-        told = [line["signal"] for line in process.logged("signal_ignored")]
-        assert told == ["SIGHUP", "SIGUSR1", "SIGUSR2"]
+        reported = [line["signal"] for line in process.logged("signal_ignored")]
+        assert reported == ["SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ def anyio_backend() -> Any:
 
 def timed(answer: httpx.Response) -> dict[str, float]:
     """Milliseconds by phase, which are those that the answer took."""
-    told = [one.split(";dur=") for one in answer.headers["server-timing"].split(", ")]
-    phases = {phase: float(spent) for phase, spent in told}
+    headers = [one.split(";dur=") for one in answer.headers["server-timing"].split(", ")]
+    phases = {phase: float(spent) for phase, spent in headers}
     whole = float(answer.headers["openai-processing-ms"])
     assert abs(sum(phases.values()) - whole) <= _MILLISECONDS, answer.headers
     return phases
@@ -75,8 +75,8 @@ async def test_edits(
     tmp_path: Path,
 ) -> None:
     """Made or refused, the phases of an edit add up to its whole time."""
-    told = replace(PLAIN, latency=Constant(8), faults=faults)
-    async with start_harness(told, state={"path": str(tmp_path / "gateway.db")}) as harness:
+    sandbox = replace(PLAIN, latency=Constant(8), faults=faults)
+    async with start_harness(sandbox, state={"path": str(tmp_path / "gateway.db")}) as harness:
         answer = await harness.edit(headers=headers, **fields)
 
         assert answer.status_code == status
@@ -87,8 +87,8 @@ async def test_edits(
 async def test_whatever_is_asked() -> None:
     """Pages, looks at an edit, unknown paths and wrong methods tell it too."""
     async with start_harness() as harness:
-        made = await harness.edit()
-        path = f"/v1/images/edits/{made.headers['x-wan-edit-id']}"
+        result = await harness.edit()
+        path = f"/v1/images/edits/{result.headers['x-wan-edit-id']}"
         answers = [
             await harness.http.get(path),
             await harness.http.head(path),
@@ -128,8 +128,8 @@ async def test_a_stream_whose_head_goes_first() -> None:
     head = timed(answer)
     assert head["upstream_running"] > 1000
     (comment,) = (line for line in body.splitlines() if line.startswith(": server-timing: "))
-    told = comment.removeprefix(": server-timing: ")
-    whole = sum(float(one.split(";dur=")[1]) for one in told.split(", "))
+    reported = comment.removeprefix(": server-timing: ")
+    whole = sum(float(one.split(";dur=")[1]) for one in reported.split(", "))
     assert whole > max(12_000, sum(head.values()))
 
 

@@ -29,9 +29,9 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "here\n"
         (tmp_path / "cache" / "made").touch()
-    said, _ = other.communicate(timeout=60)
+    output, _ = other.communicate(timeout=60)
 
-    assert said == "True\n"
+    assert output == "True\n"
 
 
 def test_what_is_the_same_stays(tmp_path: Path) -> None:

@@ -46,8 +46,10 @@ def chromium(width: int = 1280, height: int = 900) -> Iterator[Chrome]:
 
 def media(driver: Chrome, **features: str) -> None:
     """Let the page see such media features: ``prefers_color_scheme="dark"``."""
-    told = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
+    reported = [
+        {"name": name.replace("_", "-"), "value": value} for name, value in features.items()
+    ]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": reported})
 
 
 def requested(driver: Chrome) -> list[str]:

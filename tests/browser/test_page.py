@@ -276,8 +276,8 @@ def test_on_a_phone(page: Chrome, harness: DashboardHarness) -> None:
     """Nothing sticks out sideways of a narrow screen."""
     harness.edit("acme")
     wait(page, lambda: len(rows(page, "running")) >= 1)
-    told = {"width": 375, "height": 700, "deviceScaleFactor": 2, "mobile": True}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
+    values = {"width": 375, "height": 700, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", values)
     try:
         wide = page.execute_script("return document.documentElement.scrollWidth")
         assert wide <= 375

@@ -76,13 +76,13 @@ class SdkCalls:
         )
         due = self._line.breaks
         try:
-            made = _called(client, wish, headers)
+            result = _called(client, wish, headers)
         except APIStatusError as refused:
             note.end("raised", code=str(refused.code), retry=_should_retry(refused.response))
         except APIError as broken:
             note.end("raised", code=type(broken).__name__)
         else:
-            take(note, [entry.b64_json or "" for entry in made.data or ()])
+            take(note, [entry.b64_json or "" for entry in result.data or ()])
         if due and not self._line.breaks:
             note.end("broken", code="behind the last byte")
 
@@ -168,11 +168,11 @@ def _send(line: socket.socket, wish: Wish, address: httpx.URL) -> None:
     headers = {"authorization": f"Bearer {customer_key(wish.tenant)}", "connection": "close"}
     if wish.key is not None:
         headers["idempotency-key"] = wish.key
-    said = {"prompt": wish.prompt, "model": wish.model}
-    path, body = "/v1/images/generations", dict[str, Any](json=said)
+    fields = {"prompt": wish.prompt, "model": wish.model}
+    path, body = "/v1/images/generations", dict[str, Any](json=fields)
     if wish.model != GENERATION:
         file = ("picture.png", picture(wish), "image/png")
-        path, body = "/v1/images/edits", {"data": said, "files": {"image": file}}
+        path, body = "/v1/images/edits", {"data": fields, "files": {"image": file}}
     request = httpx.Request("POST", address.copy_with(path=path), headers=headers, **body)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     whole = f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + request.read()

@@ -42,8 +42,8 @@ class Claims:
         )
         if answer.status_code != 200:
             return False
-        (made,) = answer.json()["data"]
-        return read_labels(b64decode(made["b64_json"])).get("sandbox-task") == task
+        (result,) = answer.json()["data"]
+        return read_labels(b64decode(result["b64_json"])).get("sandbox-task") == task
 
     def _ended(self, address: str, headers: dict[str, str]) -> httpx.Response:
         """Ask until the gateway, too, knows that the task has ended; a minute at the longest."""
@@ -73,8 +73,8 @@ class Claims:
             lines.append(text)
             for task in tasks.rpartition(": ")[2].split(", "):
                 edit = self.edit_of(task) or {}
-                known = ("edit_id", "state", "delivered", "created", "idempotency_key")
-                lines.append(f"  task {task}: { {key: edit.get(key) for key in known} }")
+                found = ("edit_id", "state", "delivered", "created", "idempotency_key")
+                lines.append(f"  task {task}: { {key: edit.get(key) for key in found} }")
             note = by_name.get(name)
             lines += [f"  {note.wish}", *(f"    {end}" for end in note.ends)] if note else []
         return "\n".join(lines)
@@ -105,8 +105,8 @@ def left_when(log: Path) -> dict[str, int]:
         if '"outcome":"customer_left"' not in line:
             continue
         row = json.loads(line)
-        known = "before its task" if row.get("edit_id") else "before its edit"
-        met["before its picture" if row.get("task_ids") else known] += 1
+        found = "before its task" if row.get("edit_id") else "before its edit"
+        met["before its picture" if row.get("task_ids") else found] += 1
     return met
 
 

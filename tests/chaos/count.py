@@ -146,8 +146,8 @@ def _count_note(verdict: Verdict, note: Note) -> None:
         verdict.codes[end["code"]] += 1
         expected = EXPECTED | note.doubts
         if (end["code"], end["retry"]) not in expected:
-            told = f"{end['code']}, x-should-retry {end['retry']!r}"
-            verdict.unexpected.append(f"{note.wish.name}: {told}")
+            reported = f"{end['code']}, x-should-retry {end['retry']!r}"
+            verdict.unexpected.append(f"{note.wish.name}: {reported}")
 
 
 def _count_leaver(verdict: Verdict, notes: list[Note], task: Mapping[str, Any]) -> None:

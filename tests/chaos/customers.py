@@ -105,15 +105,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", required=True)
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--notes", type=Path, required=True)
-    asked = parser.parse_args(argv)
-    crowd = ChaosClients(asked.url, asked.seed)
-    living = threading.Thread(target=crowd.run, args=(asked.clients,))
+    args = parser.parse_args(argv)
+    crowd = ChaosClients(args.url, args.seed)
+    living = threading.Thread(target=crowd.run, args=(args.clients,))
     print("ready", flush=True)  # noqa: T201 - read by our parent, which says when and how long
     sys.stdin.readline()
     living.start()
     crowd.enough(float(sys.stdin.readline()))
     living.join()
-    write_notes(asked.notes, crowd.notes)
+    write_notes(args.notes, crowd.notes)
     return 0
 
 

@@ -54,8 +54,8 @@ class Note:
     @property
     def doubted(self) -> bool:
         """Whether it was told, for good, that nobody knows what was made and paid."""
-        told = {(end["code"], end["retry"]) for end in self.ends}
-        return self.served is None and bool(told & {_UNCERTAIN, _LOST})
+        values = {(end["code"], end["retry"]) for end in self.ends}
+        return self.served is None and bool(values & {_UNCERTAIN, _LOST})
 
     @property
     def doubts(self) -> set[tuple[str, str]]:

@@ -54,8 +54,8 @@ class Stranger:
     def _live(self) -> None:
         while not self._over.wait(self._dice.uniform(0.2, 0.6)):
             prompt = template(self._dice.randrange(1000))
-            told = {"prompt": prompt, "images": [self._data]}
-            body = {"model": "wan2.5-i2i-preview", "input": told, "parameters": {"n": 1}}
+            values = {"prompt": prompt, "images": [self._data]}
+            body = {"model": "wan2.5-i2i-preview", "input": values, "parameters": {"n": 1}}
             with suppress(httpx.HTTPError):  # whether it has its task is its own affair
                 self._http.post(_SUBMIT, json=body)
 

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     places = []
     for region in REGIONS:
         accounts = {account_of(t) for t, where in REGION_BY_TENANT.items() if where == region}
-        told = SandboxConfig(
+        sandbox = SandboxConfig(
             region=region,
             accounts={account: upstream_keys(account) for account in sorted(accounts)},
             latency=TASK_SECONDS,
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         )
         listener = bind()
         print(f"http://127.0.0.1:{listener.getsockname()[1]}")  # noqa: T201 - read by our parent
-        places.append((create_sandbox(told), listener))
+        places.append((create_sandbox(sandbox), listener))
     sys.stdout.flush()
     asyncio.run(serve_sandboxes(places))
     return 0

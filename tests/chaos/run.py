@@ -56,8 +56,8 @@ class Plan:
     def often(self) -> dict[str, int]:
         """How often each of the rarer things happens."""
         few = self.kills // 6
-        told = {"drain": self.drains, "rename": self.renames, "sleep": self.sleeps}
-        often = {what: few if times < 0 else times for what, times in told.items()}
+        values = {"drain": self.drains, "rename": self.renames, "sleep": self.sleeps}
+        often = {what: few if times < 0 else times for what, times in values.items()}
         return {
             what: times
             for what, times in {"kill": self.kills, **often}.items()
@@ -161,10 +161,10 @@ def _drain(plan: Plan, folder: Path, gateway: ChaosGateway, skies: Skies) -> Non
     """Drain while many hang up that are in line."""
     skies.clear()  # what is late or tried again would be no finding
     leavers = Leavers(gateway.url, f"{plan.seed}-{gateway.drains}", folder)
-    made = skies.made(ASKED_IN_A_DRAIN)
+    total = skies.made(ASKED_IN_A_DRAIN)
     leavers.edit_request()
     for _ in range(100):  # the others are in line once some have their tasks
-        if skies.made(ASKED_IN_A_DRAIN) >= made + _SOME:
+        if skies.made(ASKED_IN_A_DRAIN) >= total + _SOME:
             break
         pause(0.2)
     with gateway.draining():
@@ -197,8 +197,8 @@ def _counted(
     tried, failed = replays(notes, gateway.url, _REPLAYS)
     verdict.wrong += [f"replayed by its key: {text}" for text in failed]
     books = skies.books()  # again: neither a claim nor a replay may have made a task
-    made = sum(book["tasks_made"] for book in books.values())
-    verdict.twice += ["a replay or a claim made a task: "] * (made - verdict.made - others)
+    total = sum(book["tasks_made"] for book in books.values())
+    verdict.twice += ["a replay or a claim made a task: "] * (total - verdict.made - others)
     if gateway.fell_over:
         verdict.unexpected.append(f"the gateway ended by itself {gateway.fell_over} times")
     head: list[tuple[str, Any]] = [
@@ -235,16 +235,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--clients", type=int, default=24, help="in each of two processes")
     parser.add_argument("--keep", type=Path, help="keep ledger, log and notes in this directory")
     parser.add_argument("--without", nargs="*", default=(), metavar="EVENT", help="leave these out")
-    asked = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     plan = Plan(
-        asked.seconds,
-        asked.kills,
-        asked.seed,
-        clients=asked.clients,
-        without=frozenset(asked.without),
+        args.seconds,
+        args.kills,
+        args.seed,
+        clients=args.clients,
+        without=frozenset(args.without),
     )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        place = asked.keep or Path(folder)
+        place = args.keep or Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         outcome = run(plan, place.resolve())
     print(outcome.text)  # noqa: T201 - a command prints

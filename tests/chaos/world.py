@@ -257,8 +257,8 @@ def regions(seed: int) -> Iterator[dict[str, str]]:
         )
         stack.callback(process.kill)
         assert process.stdout is not None
-        said = process.stdout
-        yield {region: said.readline().strip() for region in REGIONS}
+        output = process.stdout
+        yield {region: output.readline().strip() for region in REGIONS}
 
 
 def pause(seconds: float) -> None:

@@ -49,5 +49,5 @@ def run(script: str, runtime: Sequence[str] = ("node",), **order: Any) -> dict[s
         timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

@@ -47,9 +47,9 @@ def environment(name: str, *requirements: str) -> Path:
     return folder / "bin"
 
 
-def _pip(python: str, name: str, *told: str) -> None:
+def _pip(python: str, name: str, *options: str) -> None:
     done = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *told],
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options],
         check=False,
         capture_output=True,
         text=True,
@@ -73,9 +73,9 @@ def run(python: Path, script: str, **order: Any) -> Any:
 
 def edit(packages: Path, base_url: str, picture: Path, **order: Any) -> dict[str, Any]:
     """Run python/edit.py with *packages* and nothing else; return what it printed."""
-    told = json.dumps({"base_url": base_url, "picture": str(picture), **order})
+    reported = json.dumps({"base_url": base_url, "picture": str(picture), **order})
     done = subprocess.run(
-        [sys.executable, "-S", str(_SCRIPT), told],
+        [sys.executable, "-S", str(_SCRIPT), reported],
         env={"PYTHONPATH": str(packages), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
         check=False,
         capture_output=True,

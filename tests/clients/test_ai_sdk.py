@@ -30,8 +30,8 @@ def _packages() -> None:
 def _edit(
     shared_gateway: ThreadedHarness, provider: str, *images: Path, **order: Any
 ) -> dict[str, Any]:
-    asked = {"base_url": shared_gateway.base_url, "key": KEY, "provider": provider, **order}
-    return node_packages.run("ai_sdk.mjs", images=[str(image) for image in images], **asked)
+    fields = {"base_url": shared_gateway.base_url, "key": KEY, "provider": provider, **order}
+    return node_packages.run("ai_sdk.mjs", images=[str(image) for image in images], **fields)
 
 
 @_BOTH
@@ -40,12 +40,12 @@ def test_an_edit(shared_gateway: ThreadedHarness, picture: Path, provider: str, 
     """One picture goes in as `image`, and comes out as a PNG of these bytes and this prompt."""
     prompt = f"ai {provider} {major}"
 
-    told = _edit(shared_gateway, provider, picture, prompt=prompt, major=major)
+    result = _edit(shared_gateway, provider, picture, prompt=prompt, major=major)
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
-    assert told["types"] == ["image/png"]
-    assert told["warnings"] == []
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
+    assert result["types"] == ["image/png"]
+    assert result["warnings"] == []
 
 
 @_BOTH
@@ -53,9 +53,9 @@ def test_several(shared_gateway: ThreadedHarness, picture: Path, provider: str) 
     """Two pictures in, three out, by one task: both providers ask once for a gpt-image model."""
     prompt = f"ai {provider}: several"
 
-    told = _edit(shared_gateway, provider, picture, picture, prompt=prompt, more={"n": 3})
+    result = _edit(shared_gateway, provider, picture, picture, prompt=prompt, more={"n": 3})
 
-    assert len(told["pictures"]) == 3
+    assert len(result["pictures"]) == 3
     (task,) = shared_gateway.tasks(prompt)
     assert (task["n"], task["inputs_sha256"]) == (3, [digest(photo())] * 2)
 
@@ -64,21 +64,23 @@ def test_the_name_of_the_model(shared_gateway: ThreadedHarness, picture: Path) -
     """The OpenAI provider asks for each picture alone where it does not know the model."""
     prompt = "ai: by its own name"
 
-    told = _edit(
+    result = _edit(
         shared_gateway, "openai", picture, prompt=prompt, model="wan2.5-i2i-preview", more={"n": 3}
     )
 
-    assert len(told["pictures"]) == 3
+    assert len(result["pictures"]) == 3
     assert [task["n"] for task in shared_gateway.tasks(prompt)] == [1, 1, 1]
 
 
 @_BOTH
 def test_a_mask(shared_gateway: ThreadedHarness, picture: Path, mask: Path, provider: str) -> None:
     """What the mask protects is in the result, pixel by pixel; the rest is not."""
-    told = _edit(shared_gateway, provider, picture, prompt=f"ai {provider}: mask", mask=str(mask))
+    result = _edit(shared_gateway, provider, picture, prompt=f"ai {provider}: mask", mask=str(mask))
 
-    (made,) = told["pictures"]
-    before, after = (Image.open(BytesIO(one)).convert("RGB") for one in (photo(), b64decode(made)))
+    (pictures,) = result["pictures"]
+    before, after = (
+        Image.open(BytesIO(one)).convert("RGB") for one in (photo(), b64decode(pictures))
+    )
     assert after.size == before.size
     kept, edited = (0, 0, 190, 400), (210, 0, 400, 400)
     assert after.crop(kept).tobytes() == before.crop(kept).tobytes()
@@ -93,9 +95,9 @@ def test_options(shared_gateway: ThreadedHarness, picture: Path, provider: str) 
     options = {"openai": {"quality": "high"}, "compatible": {"seed": 7, "watermark": False}}
     more = {"size": "1024x1024", "providerOptions": {name: options[provider]}}
 
-    told = _edit(shared_gateway, provider, picture, prompt=prompt, more=more)
+    result = _edit(shared_gateway, provider, picture, prompt=prompt, more=more)
 
-    assert len(told["pictures"]) == 1
+    assert len(result["pictures"]) == 1
     (task,) = shared_gateway.tasks(prompt)
     assert task["size"] == [1024, 1024]
     assert task["seed"] == {"openai": None, "compatible": 7}[provider]
@@ -104,10 +106,10 @@ def test_options(shared_gateway: ThreadedHarness, picture: Path, provider: str) 
 @_BOTH
 def test_an_error(shared_gateway: ThreadedHarness, picture: Path, provider: str) -> None:
     """What is final comes at once, with the gateway's message as its own."""
-    told = _edit(shared_gateway, provider, picture, prompt="ai", model="dall-e-9")
+    result = _edit(shared_gateway, provider, picture, prompt="ai", model="dall-e-9")
 
-    assert (told["name"], told["status"]) == ("AI_APICallError", 400)
-    assert "dall-e-9" in told["message"]
+    assert (result["name"], result["status"]) == ("AI_APICallError", 400)
+    assert "dall-e-9" in result["message"]
 
 
 @_BOTH
@@ -116,10 +118,12 @@ def test_a_retry_joins(shared_gateway: ThreadedHarness, picture: Path, provider:
     prompt = f"ai {provider}: joins [sandbox:seconds 40]"
 
     with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
-        told = _edit(shared_gateway, provider, picture, prompt=prompt, base_url=f"{cutter.url}/v1")
+        result = _edit(
+            shared_gateway, provider, picture, prompt=prompt, base_url=f"{cutter.url}/v1"
+        )
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
     assert cutter.connections == 2
     assert len(shared_gateway.tasks(prompt)) == 1
 
@@ -132,8 +136,8 @@ def test_it_repeats_what_is_final(shared_gateway: ThreadedHarness, picture: Path
     """
     prompt = "ai: often [sandbox:unknown]"
 
-    told = _edit(shared_gateway, "openai", picture, prompt=prompt)
+    result = _edit(shared_gateway, "openai", picture, prompt=prompt)
 
-    assert (told["name"], told["reason"]) == ("AI_RetryError", "maxRetriesExceeded")
-    assert told["last"]["status"] == 500
+    assert (result["name"], result["reason"]) == ("AI_RetryError", "maxRetriesExceeded")
+    assert result["last"]["status"] == 500
     assert len(shared_gateway.tasks(prompt)) == 1

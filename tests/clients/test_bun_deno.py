@@ -42,10 +42,10 @@ def test_an_edit(
     order = {"base_url": f"{url}/v1", "key": KEY, "package": "openai-7", "provider": "openai"}
     images = [str(picture)] * 2
 
-    told = node_packages.run(script, runtime, images=images, prompt=prompt, **order)
+    result = node_packages.run(script, runtime, images=images, prompt=prompt, **order)
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
     (task,) = shared_gateway.tasks(prompt)
     assert task["inputs_sha256"] == [digest(photo())] * 2
 
@@ -59,10 +59,12 @@ def test_a_retry_joins(
     with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         order = {"base_url": f"{cutter.url}/v1", "key": KEY, "package": "openai-7"}
         images = [str(picture)]
-        told = node_packages.run("openai_edit.mjs", runtime, images=images, prompt=prompt, **order)
+        result = node_packages.run(
+            "openai_edit.mjs", runtime, images=images, prompt=prompt, **order
+        )
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
     assert cutter.connections == 2
     assert len(shared_gateway.tasks(prompt)) == 1
 
@@ -73,7 +75,7 @@ def test_a_stream(shared_gateway: ThreadedHarness, picture: Path, runtime: Seque
     order = {"base_url": shared_gateway.base_url, "key": KEY, "package": "openai-7"}
     more = {"images": [str(picture)], "more": {"stream": True}}
 
-    told = node_packages.run("openai_edit.mjs", runtime, prompt=prompt, **more, **order)
+    result = node_packages.run("openai_edit.mjs", runtime, prompt=prompt, **more, **order)
 
-    (event,) = told["events"]
+    (event,) = result["events"]
     assert origin_of(b64decode(event["b64_json"])) == origin(prompt, photo())

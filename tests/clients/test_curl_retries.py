@@ -50,12 +50,12 @@ def _curl(url: str, picture: Path, prompt: str, *more: str) -> tuple[int, dict[s
         capture_output=True,
         timeout=120,
     )
-    told: dict[str, Any] = json.loads(done.stdout[done.stdout.rindex(b'{"created"') :])
-    return done.stderr.count(b"> POST "), told
+    answer: dict[str, Any] = json.loads(done.stdout[done.stdout.rindex(b'{"created"') :])
+    return done.stderr.count(b"> POST "), answer
 
 
-def _is_of(told: dict[str, Any], prompt: str) -> bool:
-    (image,) = told["data"]
+def _is_of(values: dict[str, Any], prompt: str) -> bool:
+    (image,) = values["data"]
     return origin_of(b64decode(image["b64_json"])) == origin(prompt, photo())
 
 
@@ -64,20 +64,22 @@ def test_a_broken_connection(shared_gateway: ThreadedHarness, picture: Path) -> 
     prompt = "curl: broken [sandbox:seconds 24]"
 
     with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
-        asked, told = _curl(cutter.url, picture, prompt, "--retry", "3", "--retry-all-errors")
+        requested, result = _curl(cutter.url, picture, prompt, "--retry", "3", "--retry-all-errors")
 
-    assert _is_of(told, prompt)
-    assert (asked, len(shared_gateway.tasks(prompt))) == (2, 1)
+    assert _is_of(result, prompt)
+    assert (requested, len(shared_gateway.tasks(prompt))) == (2, 1)
 
 
 def test_a_patience_shorter_than_the_task(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """--max-time ends each try; the next one finds the edit where it is."""
     prompt = "curl: hasty [sandbox:seconds 48]"
 
-    asked, told = _curl(shared_gateway.url, picture, prompt, "--retry", "5", "--max-time", "2")
+    requested, result = _curl(
+        shared_gateway.url, picture, prompt, "--retry", "5", "--max-time", "2"
+    )
 
-    assert _is_of(told, prompt)
-    assert asked > 1
+    assert _is_of(result, prompt)
+    assert requested > 1
     assert len(shared_gateway.tasks(prompt)) == 1
 
 
@@ -85,7 +87,7 @@ def test_our_deadline(hasty: ThreadedHarness, picture: Path) -> None:
     """--retry takes a 503 still_running, waits as Retry-After says, and has the picture."""
     prompt = "curl: waits [sandbox:seconds 9]"
 
-    asked, told = _curl(hasty.url, picture, prompt, "--retry", "3")
+    requested, result = _curl(hasty.url, picture, prompt, "--retry", "3")
 
-    assert _is_of(told, prompt)
-    assert (asked, len(hasty.tasks(prompt))) == (2, 1)
+    assert _is_of(result, prompt)
+    assert (requested, len(hasty.tasks(prompt))) == (2, 1)

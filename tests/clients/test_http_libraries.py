@@ -46,11 +46,11 @@ async def test_open_webui(pictures: tuple[bytes, ...]) -> None:
     async with start_harness() as harness, aiohttp.ClientSession(headers=headers) as session:
         url = f"{harness.url}/v1/images/edits"
         async with session.post(url, data=_form("ein Hüt", *pictures)) as answer:
-            told = await answer.json()
+            body = await answer.json()
 
         (task,) = (await harness.books())["tasks"]
     assert task["inputs_sha256"] == [digest(picture) for picture in pictures]
-    (image,) = told["data"]
+    (image,) = body["data"]
     assert set(image) == {"b64_json"}
     assert origin_of(b64decode(image["b64_json"])) == origin("ein Hüt", pictures[-1])
 
@@ -61,11 +61,11 @@ async def test_open_webui_shows_the_reason() -> None:
     headers = {"authorization": f"Bearer {KEY}"}
     async with start_harness() as harness, aiohttp.ClientSession(headers=headers) as session:
         url = f"{harness.url}/v1/images/edits"
-        with pytest.raises(aiohttp.ClientResponseError) as told:
+        with pytest.raises(aiohttp.ClientResponseError) as caught:
             async with session.post(url, data=_form("", photo())) as answer:
                 answer.raise_for_status()
 
-    assert (told.value.status, told.value.message) == (400, "Bad Request")
+    assert (caught.value.status, caught.value.message) == (400, "Bad Request")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_requests(shared_gateway: ThreadedHarness, picture: Path, name: str) -> 
     """requests writes no Content-Type to a file: what it is, its bytes say."""
     prompt = f"requests: {name}"
 
-    told = json.loads(
+    answer = json.loads(
         subprocess.run(
             [
                 sys.executable,
@@ -97,7 +97,7 @@ def test_requests(shared_gateway: ThreadedHarness, picture: Path, name: str) -> 
         ).stdout
     )
 
-    (image,) = told["data"]
+    (image,) = answer["data"]
     assert origin_of(b64decode(image["b64_json"])) == origin(prompt, photo())
     (task,) = shared_gateway.tasks(prompt)
     assert task["inputs_sha256"] == [digest(photo())] * 2
@@ -122,9 +122,9 @@ def test_librechat(
     shared_gateway: ThreadedHarness, librechat: Callable[[str, str], dict[str, Any]]
 ) -> None:
     """Its form makes the edit, and it finds the picture where it looks for it."""
-    (made,) = librechat(shared_gateway.base_url, "librechat")["pictures"]
+    (pictures,) = librechat(shared_gateway.base_url, "librechat")["pictures"]
 
-    assert origin_of(b64decode(made)) == origin("librechat", photo())
+    assert origin_of(b64decode(pictures)) == origin("librechat", photo())
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_librechat_shows_the_status(
     shared_gateway: ThreadedHarness, librechat: Callable[[str, str], dict[str, Any]]
 ) -> None:
     """axios tells its user the status, and hands the program our words."""
-    told = librechat(shared_gateway.base_url, "[sandbox:refuse DataInspectionFailed]")
+    reported = librechat(shared_gateway.base_url, "[sandbox:refuse DataInspectionFailed]")
 
-    assert told["message"] == "Request failed with status code 400"
-    assert told["body"]["error"]["code"] == "moderation_blocked"
+    assert reported["message"] == "Request failed with status code 400"
+    assert reported["body"]["error"]["code"] == "moderation_blocked"

@@ -69,19 +69,19 @@ def test_the_library(
         {"prompt": "litellm: stream", "images": [str(picture)], "stream": True},
     ]
 
-    told = run(
+    result = run(
         programs / "python", "litellm_edits.py", base_url=f"{nginx_url}/v1", key=KEY, edits=edits
     )
 
-    assert [len(answer.get("pictures", ())) for answer in told] == [1, 2, 1, 0, 0]
-    assert origin_of(b64decode(told[0]["pictures"][0])) == origin(one, photo())
+    assert [len(answer.get("pictures", ())) for answer in result] == [1, 2, 1, 0, 0]
+    assert origin_of(b64decode(result[0]["pictures"][0])) == origin(one, photo())
     (task,) = shared_gateway.tasks(several)
     assert (task["n"], task["size"]) == (2, [1024, 1024])
     assert task["inputs_sha256"] == [digest(photo())] * 2
-    _keeps_what_the_mask_protects(told[2]["pictures"][0])
-    assert told[3]["name"] == "BadRequestError"
-    assert "Expected a whole number from 1 to 10" in told[3]["message"]
-    assert told[4]["name"] == "APIError"  # it reads a stream as JSON
+    _keeps_what_the_mask_protects(result[2]["pictures"][0])
+    assert result[3]["name"] == "BadRequestError"
+    assert "Expected a whole number from 1 to 10" in result[3]["message"]
+    assert result[4]["name"] == "APIError"  # it reads a stream as JSON
     assert len(shared_gateway.tasks("litellm: stream")) == 1
 
 
@@ -180,8 +180,8 @@ def test_its_health_costs_money(shared_gateway: ThreadedHarness, proxy: LitellmP
 
     httpx.get(f"{proxy.url}/health", headers=headers, trust_env=False, timeout=120)
 
-    made = [prompt for prompt in shared_gateway.prompts() if prompt.startswith(theirs_)]
-    assert len(made) == 2
+    results = [prompt for prompt in shared_gateway.prompts() if prompt.startswith(theirs_)]
+    assert len(results) == 2
 
 
 def test_its_streams_fail(shared_gateway: ThreadedHarness, proxy: LitellmProxy) -> None:
@@ -228,8 +228,10 @@ def _first(answer: openai.types.ImagesResponse) -> bytes:
     return b64decode(_b64(answer))
 
 
-def _keeps_what_the_mask_protects(made: str) -> None:
-    before, after = (Image.open(BytesIO(one)).convert("RGB") for one in (photo(), b64decode(made)))
+def _keeps_what_the_mask_protects(picture: str) -> None:
+    before, after = (
+        Image.open(BytesIO(one)).convert("RGB") for one in (photo(), b64decode(picture))
+    )
     kept, edited = (0, 0, 190, 400), (210, 0, 400, 400)
     assert after.crop(kept).tobytes() == before.crop(kept).tobytes()
     assert after.crop(edited).tobytes() != before.crop(edited).tobytes()

@@ -30,7 +30,7 @@ def test_its_tools(
         ("edit_image", {"prompt": "no", "images": images, "n": n}),
     ]
 
-    told = run(
+    result = run(
         programs / "python",
         "mcp_edit.py",
         server=_SERVER,
@@ -39,8 +39,8 @@ def test_its_tools(
         calls=calls,
     )
 
-    assert [call["failed"] for call in told] == [False, False, False, True]
-    (edited,) = told[0]["pictures"]
+    assert [call["failed"] for call in result] == [False, False, False, True]
+    (edited,) = result[0]["pictures"]
     assert origin_of(b64decode(edited)) == origin(prompts[0], photo())
     assert [len(shared_gateway.tasks(prompt)) for prompt in prompts] == [1, 1, 1]
-    assert "Expected a whole number from 1 to 10" in told[3]["texts"][0]
+    assert "Expected a whole number from 1 to 10" in result[3]["texts"][0]

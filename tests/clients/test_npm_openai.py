@@ -47,23 +47,23 @@ def brief() -> Iterator[ThreadedHarness]:
 
 
 def _edit(base_url: str, package: str, *images: Path, **order: Any) -> dict[str, Any]:
-    asked = {"base_url": base_url, "key": KEY, "package": package, **order}
-    return node_packages.run("openai_edit.mjs", images=[str(image) for image in images], **asked)
+    fields = {"base_url": base_url, "key": KEY, "package": package, **order}
+    return node_packages.run("openai_edit.mjs", images=[str(image) for image in images], **fields)
 
 
 @_BOTH
 def test_an_edit(shared_gateway: ThreadedHarness, picture: Path, package: str) -> None:
     """The picture is of just these bytes and this prompt, whose line's end was CRLF on its way."""
-    told = _edit(shared_gateway.base_url, package, picture, prompt=f"{package}\nline")
+    result = _edit(shared_gateway.base_url, package, picture, prompt=f"{package}\nline")
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(f"{package}\nline", photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(f"{package}\nline", photo())
 
 
 @_BOTH
 def test_several(shared_gateway: ThreadedHarness, picture: Path, package: str) -> None:
     """Two pictures in, two out, by one task."""
-    told = _edit(
+    result = _edit(
         shared_gateway.base_url,
         package,
         picture,
@@ -72,7 +72,7 @@ def test_several(shared_gateway: ThreadedHarness, picture: Path, package: str) -
         more={"n": 2},
     )
 
-    assert len(told["pictures"]) == 2
+    assert len(result["pictures"]) == 2
     (task,) = shared_gateway.tasks(f"{package}: several")
     assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
 
@@ -80,19 +80,25 @@ def test_several(shared_gateway: ThreadedHarness, picture: Path, package: str) -
 @_BOTH
 def test_an_error(shared_gateway: ThreadedHarness, picture: Path, package: str) -> None:
     """A bad field is a BadRequestError with its code and our message."""
-    told = _edit(shared_gateway.base_url, package, picture, prompt="node", more={"n": 11})
+    result = _edit(shared_gateway.base_url, package, picture, prompt="node", more={"n": 11})
 
-    assert (told["name"], told["status"], told["code"]) == ("BadRequestError", 400, "invalid_value")
-    assert told["message"].startswith("400 ")
+    assert (result["name"], result["status"], result["code"]) == (
+        "BadRequestError",
+        400,
+        "invalid_value",
+    )
+    assert result["message"].startswith("400 ")
 
 
 def test_a_stream(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """7 reads a stream past its heartbeats."""
     prompt = "openai-7: streams [sandbox:seconds 12]"
 
-    told = _edit(shared_gateway.base_url, "openai-7", picture, prompt=prompt, more={"stream": True})
+    result = _edit(
+        shared_gateway.base_url, "openai-7", picture, prompt=prompt, more={"stream": True}
+    )
 
-    (event,) = told["events"]
+    (event,) = result["events"]
     assert event["type"] == "image_edit.completed"
     assert origin_of(b64decode(event["b64_json"])) == origin(prompt, photo())
 
@@ -102,10 +108,10 @@ def test_a_retry_of_7_joins(shared_gateway: ThreadedHarness, picture: Path) -> N
     prompt = "openai-7: joins [sandbox:seconds 16]"
 
     with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
-        told = _edit(f"{cutter.url}/v1", "openai-7", picture, prompt=prompt)
+        result = _edit(f"{cutter.url}/v1", "openai-7", picture, prompt=prompt)
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
     assert cutter.connections == 2
     assert len(shared_gateway.tasks(prompt)) == 1
 
@@ -122,6 +128,6 @@ def test_a_retry_of_4_has_no_body(brief: ThreadedHarness, picture: Path) -> None
 
     assert cutter.connections == 2
     assert (broken["status"], broken["code"]) == (408, "request_timeout")
-    (made,) = again["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = again["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
     assert len(brief.tasks(prompt)) == 1

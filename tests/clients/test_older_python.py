@@ -37,22 +37,24 @@ def name(packages: Path) -> str:
 def _edit(
     shared_gateway: ThreadedHarness, packages: Path, picture: Path, **order: Any
 ) -> dict[str, Any]:
-    told = edit(
+    result = edit(
         packages, order.pop("base_url", shared_gateway.base_url), picture, **{"key": KEY, **order}
     )
-    assert packages.name == f"openai-{told['version']}"
-    return told
+    assert packages.name == f"openai-{result['version']}"
+    return result
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
 def test_an_edit(shared_gateway: ThreadedHarness, packages: Path, name: str, picture: Path) -> None:
     """The picture is of just these bytes and this prompt, and the options are in the task."""
     prompt = f"{name}: ein Hut 🎩\nbitte"
-    asked = {"n": 2, "size": "1024x1024", "extra_body": {"seed": 7}}
+    fields = {"n": 2, "size": "1024x1024", "extra_body": {"seed": 7}}
 
-    told = _edit(shared_gateway, packages, picture, prompt=prompt, asked=asked)
+    result = _edit(shared_gateway, packages, picture, prompt=prompt, asked=fields)
 
-    assert [origin_of(b64decode(one)) for one in told["pictures"]] == [origin(prompt, photo())] * 2
+    assert [origin_of(b64decode(one)) for one in result["pictures"]] == [
+        origin(prompt, photo())
+    ] * 2
     (task,) = shared_gateway.tasks(prompt)
     assert (task["n"], task["size"], task["seed"]) == (2, [1024, 1024], 7)
 
@@ -60,30 +62,30 @@ def test_an_edit(shared_gateway: ThreadedHarness, packages: Path, name: str, pic
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
 def test_an_error(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """A bad field is a BadRequestError; 1.0.0 tells its code and param only in its text."""
-    told = _edit(shared_gateway, packages, picture, prompt="old", asked={"n": 11})
+    result = _edit(shared_gateway, packages, picture, prompt="old", asked={"n": 11})
 
-    assert (told["name"], told["status"]) == ("BadRequestError", 400)
-    assert "'param': 'n', 'code': 'invalid_value'" in told["text"]
+    assert (result["name"], result["status"]) == ("BadRequestError", 400)
+    assert "'param': 'n', 'code': 'invalid_value'" in result["text"]
     if "1.0.0" not in packages.name:
-        assert (told["code"], told["param"]) == ("invalid_value", "n")
+        assert (result["code"], result["param"]) == ("invalid_value", "n")
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
 def test_an_empty_prompt(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """An empty prompt, which 1.x and 2.x leave out of the form, is a missing one."""
-    told = _edit(shared_gateway, packages, picture, prompt="")
+    result = _edit(shared_gateway, packages, picture, prompt="")
 
-    assert told["name"] == "BadRequestError"
-    assert "'param': 'prompt', 'code': 'missing_required_parameter'" in told["text"]
+    assert result["name"] == "BadRequestError"
+    assert "'param': 'prompt', 'code': 'missing_required_parameter'" in result["text"]
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
 def test_a_wrong_key(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """A wrong key is an AuthenticationError."""
-    told = _edit(shared_gateway, packages, picture, prompt="old", key="wk-nobody")
+    result = _edit(shared_gateway, packages, picture, prompt="old", key="wk-nobody")
 
-    assert told["name"] == "AuthenticationError"
-    assert "'code': 'invalid_api_key'" in told["text"]
+    assert result["name"] == "AuthenticationError"
+    assert "'code': 'invalid_api_key'" in result["text"]
 
 
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
@@ -99,10 +101,10 @@ def test_a_retry_joins(
 
     with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
         base_url = f"{cutter.url}/v1"
-        told = _edit(shared_gateway, packages, picture, prompt=prompt, base_url=base_url)
+        result = _edit(shared_gateway, packages, picture, prompt=prompt, base_url=base_url)
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())
     assert cutter.connections == 2
     assert len(shared_gateway.tasks(prompt)) == 1
 
@@ -114,9 +116,9 @@ def test_several_pictures(
     """A list of pictures is one edit of all of them."""
     prompt = f"{name}: several"
 
-    told = _edit(shared_gateway, packages, picture, prompt=prompt, many=2)
+    result = _edit(shared_gateway, packages, picture, prompt=prompt, many=2)
 
-    assert len(told["pictures"]) == 1
+    assert len(result["pictures"]) == 1
     (task,) = shared_gateway.tasks(prompt)
     assert task["inputs_sha256"] == [digest(photo())] * 2
 
@@ -128,9 +130,9 @@ def test_a_stream(
     """A stream is read past its heartbeats to the picture."""
     prompt = f"{name}: streams [sandbox:seconds 12]"
 
-    told = _edit(shared_gateway, packages, picture, prompt=prompt, asked={"stream": True})
+    result = _edit(shared_gateway, packages, picture, prompt=prompt, asked={"stream": True})
 
-    (event,) = told["events"]
+    (event,) = result["events"]
     assert event["type"] == "image_edit.completed"
     assert origin_of(b64decode(event["b64_json"])) == origin(prompt, photo())
 
@@ -140,7 +142,7 @@ def test_azure(shared_gateway: ThreadedHarness, packages: Path, name: str, pictu
     """AzureOpenAI finds its deployment; 1.x sends the key twice, which does no harm."""
     prompt = f"{name}: azure"
 
-    told = _edit(
+    result = _edit(
         shared_gateway,
         packages,
         picture,
@@ -149,5 +151,5 @@ def test_azure(shared_gateway: ThreadedHarness, packages: Path, name: str, pictu
         asked={"model": "gpt-image-1"},
     )
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(prompt, photo())
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(prompt, photo())

@@ -10,7 +10,7 @@ _KNOWN_BY = re.compile(r"\[(run|body)\]\(\.\./tests/\S+\)$|\[source\]\(https://\
 def test_every_statement_is_marked() -> None:
     """Each line of a list but the legend ends with a test that exists, or with its source."""
     lines = _PAGE.read_text("utf-8").splitlines()
-    said = [line for line in lines if line.startswith("- ") and not line.startswith("- **")]
+    words = [line for line in lines if line.startswith("- ") and not line.startswith("- **")]
 
-    assert len(said) > 40
-    assert not [line for line in said if not _KNOWN_BY.search(line)]
+    assert len(words) > 40
+    assert not [line for line in words if not _KNOWN_BY.search(line)]

@@ -45,13 +45,13 @@ def _curl(url: str, picture: Path, prompt: str) -> dict[str, Any]:
         capture_output=True,
         timeout=120,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
-def _made(told: dict[str, Any]) -> tuple[str, str]:
-    assert "data" in told, told
-    (image,) = told["data"]
+def _made(values: dict[str, Any]) -> tuple[str, str]:
+    assert "data" in values, values
+    (image,) = values["data"]
     return origin_of(b64decode(image["b64_json"]))
 
 
@@ -91,9 +91,9 @@ def test_curl(shared_gateway: ThreadedHarness, url: str, picture: Path) -> None:
     """curl --http2 gets its picture."""
     prompt = f"curl --http2 {url}"
 
-    told = _curl(url, picture, prompt)
+    result = _curl(url, picture, prompt)
 
-    assert _made(told) == origin(prompt, photo())
+    assert _made(result) == origin(prompt, photo())
     assert len(shared_gateway.tasks(prompt)) == 1
 
 
@@ -132,10 +132,10 @@ def test_others_on_the_same_connections(
                 files={"image": ("a.png", photo(), "image/png")},
                 headers={"authorization": f"Bearer {KEY}"},
             )
-            told: dict[str, Any] = answer.json()
-            return prompt, told
+            body: dict[str, Any] = answer.json()
+            return prompt, body
 
         answers = list(pool.map(edit_request, range(30)))
 
-    assert [_made(told) for _, told in answers] == [origin(p, photo()) for p, _ in answers]
+    assert [_made(body) for _, body in answers] == [origin(p, photo()) for p, _ in answers]
     assert [len(shared_gateway.tasks(prompt)) for prompt, _ in answers] == [1] * 30

@@ -72,9 +72,9 @@ def test_a_broken_connection(
     prompt = "wget: broken [sandbox:seconds 24]"
 
     with cutting(shared_gateway.url, when=lambda: bool(shared_gateway.tasks(prompt))) as cutter:
-        made = wget(cutter.url, prompt)
+        result = wget(cutter.url, prompt)
 
-    assert made == origin(prompt, photo())
+    assert result == origin(prompt, photo())
     assert (cutter.connections, len(shared_gateway.tasks(prompt))) == (2, 1)
 
 
@@ -82,7 +82,7 @@ def test_our_deadline(hasty: ThreadedHarness, wget: Callable[..., tuple[str, str
     """--retry-on-http-error=503 asks again after still_running, and has the picture."""
     prompt = "wget: waits [sandbox:seconds 9]"
 
-    made = wget(hasty.url, prompt, "--retry-on-http-error=503")
+    result = wget(hasty.url, prompt, "--retry-on-http-error=503")
 
-    assert made == origin(prompt, photo())
+    assert result == origin(prompt, photo())
     assert len(hasty.tasks(prompt)) == 1

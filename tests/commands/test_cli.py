@@ -18,10 +18,10 @@ def test_check_says_what_a_config_means(tmp_path: Path, capsys: pytest.CaptureFi
 
     code = main(["check", "--config", str(file)], {"K": "sk-canary"})
 
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert code == 0
-    assert said.out.startswith(f"{file} is good.\n")
-    assert "canary" not in said.out + said.err
+    assert output.out.startswith(f"{file} is good.\n")
+    assert "canary" not in output.out + output.err
 
 
 def test_check_without_a_file_reads_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,10 +39,10 @@ def test_bad_config_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixt
 
     code = main(["check", "--config", str(file)], {"K": "sk-canary"})
 
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert code == 2
-    assert said.out == ""
-    assert said.err == (
+    assert output.out == ""
+    assert output.err == (
         f'{file}: tenants.a.keys: is missing; "wan-gateway key --tenant a" prints the line\n'
     )
 

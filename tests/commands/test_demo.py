@@ -55,10 +55,10 @@ def test_two_customers_get_their_pictures(
 
     code = main(["demo", "--out", str(out)], {})
 
-    said = capsys.readouterr().out
-    assert code == 0, said
+    output = capsys.readouterr().out
+    assert code == 0, output
     row = r"^(\w+) +(\S+\.png) +[\d.]+ s +(\w+), task ([0-9a-f-]{36})$"
-    served = re.findall(row, said, re.MULTILINE)
+    served = re.findall(row, output, re.MULTILINE)
     assert [(tenant, file, region) for tenant, file, region, _ in served] == [
         ("acme", str(out / "acme.png"), "beijing"),
         ("globex", str(out / "globex.png"), "singapore"),
@@ -69,8 +69,8 @@ def test_two_customers_get_their_pictures(
             assert picture.format == "PNG"
     for region in ("beijing", "singapore"):
         gain = rf'^  \+1  wan_gateway_tasks_total{{.*outcome="succeeded",region="{region}".*}}$'
-        assert re.search(gain, said, re.MULTILINE)
-    assert "running" in said
+        assert re.search(gain, output, re.MULTILINE)
+    assert "running" in output
 
 
 @pytest.mark.slow
@@ -81,10 +81,10 @@ def test_an_edit_that_fails_is_code_1(tmp_path: Path, capsys: pytest.CaptureFixt
 
     code = main(["demo", "--photo", str(photo), "--out", str(tmp_path)], {})
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert code == 1
-    assert "acme: Error code: 400" in said
-    assert "globex: Error code: 400" in said
+    assert "acme: Error code: 400" in output
+    assert "globex: Error code: 400" in output
 
 
 @pytest.mark.slow

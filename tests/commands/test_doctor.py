@@ -175,9 +175,9 @@ def test_findings(
     """Each way to be unwell has its words; the exit code is 1 and no key is shown."""
     code = run(tmp_path, door, text=ONE)
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert code == 1
-    assert said == f"UPSTREAM  REGION\nbj        beijing  {says}\n"
+    assert output == f"UPSTREAM  REGION\nbj        beijing  {says}\n"
 
 
 def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,12 +112,12 @@ def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(folder, "show", "edit_young", environ={}) == 0
 
     logged = capsys.readouterr().out
-    known = dict(line.split(maxsplit=1) for line in logged.splitlines() if len(line.split()) > 1)
-    assert known["edit_id"] == "edit_young"
-    assert known["ignored"] == "user, quality"
-    assert known["idempotency_key"] == "k?[31m"
-    assert known["delivered"] == "no"
-    assert known["account"] == "acme-cn"
+    row = dict(line.split(maxsplit=1) for line in logged.splitlines() if len(line.split()) > 1)
+    assert row["edit_id"] == "edit_young"
+    assert row["ignored"] == "user, quality"
+    assert row["idempotency_key"] == "k?[31m"
+    assert row["delivered"] == "no"
+    assert row["account"] == "acme-cn"
     assert "task-1" in logged
 
 

@@ -16,24 +16,24 @@ def test_prints_a_key_once_and_what_the_config_keeps(
     """The lines for the config, pasted, let in the key that was printed."""
     code = main(["key", "--tenant", "acme"], {})
 
-    said = capsys.readouterr().out
-    (key,) = re.findall(r"wk-[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", said)
-    lines = said.partition("For the config:\n")[2]
+    output = capsys.readouterr().out
+    (key,) = re.findall(r"wk-[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", output)
+    lines = output.partition("For the config:\n")[2]
     file = tmp_path / "g.toml"
     file.write_text(f'{UP}{lines}\nregion = "beijing"\n')
     config = load_config(file, {"K": "sk-x"})
     assert code == 0
     assert config.tenant_by_key == {sha256(key.encode()).digest(): "acme"}
-    assert said.count(key) == 1
+    assert output.count(key) == 1
 
 
 def test_without_a_tenant_only_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     """For a table that is there already, only the line is printed."""
     main(["key"], {})
 
-    said = capsys.readouterr().out
-    assert re.search(r'^  keys = \["sha256:[0-9a-f]{64}"\]$', said, re.MULTILINE)
-    assert "[tenants" not in said
+    output = capsys.readouterr().out
+    assert re.search(r'^  keys = \["sha256:[0-9a-f]{64}"\]$', output, re.MULTILINE)
+    assert "[tenants" not in output
 
 
 def test_every_key_is_another(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,9 +44,9 @@ def test_a_terminal(
 
     print_table(head, _ROWS)
 
-    said = capsys.readouterr().out
-    assert "[red]2?[31m" in said
-    assert ("─" in said) is bool(head)
+    output = capsys.readouterr().out
+    assert "[red]2?[31m" in output
+    assert ("─" in output) is bool(head)
 
 
 def test_a_terminal_without_rich(

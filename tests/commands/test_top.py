@@ -64,11 +64,11 @@ def test_one_look(harness: DashboardHarness, capsys: pytest.CaptureFixture[str])
     """--once prints what goes on and ends."""
     code = main(["top", "--url", f"{harness.url}/", "--token", "env:TOKEN", "--once"], ENVIRON)
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert code == 0
-    assert "2 running, 1 waiting" in said
-    assert "acme-main" in said
-    assert TOKEN not in said
+    assert "2 running, 1 waiting" in output
+    assert "acme-main" in output
+    assert TOKEN not in output
 
 
 def test_without_a_terminal(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,9 +80,9 @@ def test_without_a_terminal(harness: DashboardHarness, capsys: pytest.CaptureFix
 
 def test_one_look_as_json(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """--json --once prints one line that programs read."""
-    told = ["top", "--url", harness.url, "--token", "env:TOKEN", "--json", "--once"]
+    reported = ["top", "--url", harness.url, "--token", "env:TOKEN", "--json", "--once"]
 
-    assert main(told, ENVIRON) == 0
+    assert main(reported, ENVIRON) == 0
 
     # The gateway of this test logs to the same output.
     (line,) = [it for it in capsys.readouterr().out.splitlines() if it.startswith("{")]
@@ -151,10 +151,10 @@ def test_wrong_usage(
     """What cannot work ends with one line that says what to do, and never with the token."""
     assert main(["top", "--once", *words], ENVIRON) == code
 
-    said = capsys.readouterr().err
-    assert says in said
-    assert len(said.splitlines()) == 1
-    assert TOKEN not in said
+    output = capsys.readouterr().err
+    assert says in output
+    assert len(output.splitlines()) == 1
+    assert TOKEN not in output
 
 
 def test_a_wrong_token(harness: DashboardHarness, capsys: pytest.CaptureFixture[str]) -> None:

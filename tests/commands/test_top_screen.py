@@ -95,7 +95,7 @@ def text(update: Update, now: float = 10.0, rows: int | None = None) -> str:
 
 def test_everything() -> None:
     """A screen holds what the page holds: totals, accounts, keys, edits, ends."""
-    said = text(Update("http://gw", state(), received_at=10.0))
+    content = text(Update("http://gw", state(), received_at=10.0))
 
     for words in (
         "http://gw  live",
@@ -115,7 +115,7 @@ def test_everything() -> None:
         "customer_left",
         "refused",
     ):
-        assert words in said
+        assert words in content
 
 
 def test_time_goes_on() -> None:
@@ -166,10 +166,10 @@ def test_long_tables_are_cut() -> None:
 )
 def test_bars(spans: list[tuple[str, float]], whole: float, cells: list[int]) -> None:
     """Cells follow the seconds, and add up to the whole."""
-    made = bar(spans, whole)
+    result = bar(spans, whole)
 
-    assert len(made) == sum(cells)
-    assert [span.end - span.start for span in made.spans] == [n for n in cells if n]
+    assert len(result) == sum(cells)
+    assert [span.end - span.start for span in result.spans] == [n for n in cells if n]
 
 
 def test_a_terminal_obeys_nothing() -> None:
@@ -179,10 +179,10 @@ def test_a_terminal_obeys_nothing() -> None:
     hostile = {**EDIT, "tenant": "[red]\x1b]0;x\x07"}
     service = {**state()["edits"], "running": some(hostile)}
 
-    said = text(Update("http://gw", state(edits=service)))
+    words = text(Update("http://gw", state(edits=service)))
 
-    assert "\x1b" not in said
-    assert "[red]" in said
+    assert "\x1b" not in words
+    assert "[red]" in words
 
 
 def test_painting_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,9 +190,9 @@ def test_painting_once(capsys: pytest.CaptureFixture[str]) -> None:
     with open_screen(stays=False, clock=FakeClock()) as paint:
         paint(Update("http://gw", state(), received_at=10.0))
 
-    said = capsys.readouterr().out
-    assert "500 upstream_failed: InternalError" in said
-    assert "\x1b" not in said
+    output = capsys.readouterr().out
+    assert "500 upstream_failed: InternalError" in output
+    assert "\x1b" not in output
 
 
 def test_painting_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,8 +201,8 @@ def test_painting_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def on_a_terminal(stays: bool) -> Iterator[Any]:
-        made = Console(file=written, force_terminal=True, width=150, height=60)
-        monkeypatch.setattr(top_screen, "Console", lambda **_: made)
+        result = Console(file=written, force_terminal=True, width=150, height=60)
+        monkeypatch.setattr(top_screen, "Console", lambda **_: result)
         with open_screen(stays=stays, clock=FakeClock()) as paint:
             yield paint
 

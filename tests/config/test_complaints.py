@@ -22,7 +22,7 @@ def test_complaints(tmp_path: Path, text: str, complaint: str) -> None:
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("path", [known.path for known in config_keys()])
+@pytest.mark.parametrize("path", [config_key.path for config_key in config_keys()])
 def test_a_key_in_the_wrong_place_is_not_shown(tmp_path: Path, path: str) -> None:
     """Whichever setting a key is pasted into, no complaint repeats it."""
     table, _, name = path.replace("NAME", "x").rpartition(".")

@@ -114,8 +114,8 @@ def test_a_limit_said_once_holds_for_the_account(tmp_path: Path, limit: str) -> 
 
     config = load(tmp_path, silent + stating + ACME)
 
-    said: dict[str, Any] = {limit: 7}
-    expected = Account("one", "beijing", **said)
+    fields: dict[str, Any] = {limit: 7}
+    expected = Account("one", "beijing", **fields)
     assert config.accounts == {"one": expected}
     assert [it.account for it in config.upstreams.values()] == [expected, expected]
 

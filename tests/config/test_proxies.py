@@ -53,7 +53,7 @@ def test_proxies_that_cannot_be_used(proxy: str) -> None:
             ["http://127.0.0.1:8001/api/v1", URL], {"ALL_PROXY": proxy, "no_proxy": "127.0.0.1"}
         )
 
-    said = str(raised.value)
-    assert said.startswith("environment: ALL_PROXY: ")
-    assert "NO_PROXY=dashscope.aliyuncs.com" in said
-    assert "secret" not in said
+    message = str(raised.value)
+    assert message.startswith("environment: ALL_PROXY: ")
+    assert "NO_PROXY=dashscope.aliyuncs.com" in message
+    assert "secret" not in message

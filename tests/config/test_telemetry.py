@@ -148,8 +148,8 @@ def test_complaints(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, text)
 
-    said = str(caught.value)
-    assert said == f"{tmp_path / 'g.toml'}: {complaint}"
+    message = str(caught.value)
+    assert message == f"{tmp_path / 'g.toml'}: {complaint}"
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_complaints(tmp_path: Path, text: str, complaint: str) -> None:
 )
 def test_explained(tmp_path: Path, text: str, line: str) -> None:
     """`check` says where metrics and traces are to be had."""
-    said = explain(_load(tmp_path, text))
+    words = explain(_load(tmp_path, text))
 
-    assert line in said.splitlines()
-    assert "canary" not in said
+    assert line in words.splitlines()
+    assert "canary" not in words
 
 
 WITHOUT = """
@@ -200,7 +200,7 @@ sys.exit(main(["check", "--config", sys.argv[1]], {"K": "sk-canary"}))
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "message"),
     [
         pytest.param("", 0, "", id="not-asked-for"),
         pytest.param(
@@ -212,7 +212,7 @@ sys.exit(main(["check", "--config", sys.argv[1]], {"K": "sk-canary"}))
         ),
     ],
 )
-def test_without_the_extra(tmp_path: Path, text: str, code: int, said: str) -> None:
+def test_without_the_extra(tmp_path: Path, text: str, code: int, message: str) -> None:
     """Who asks for traces without their packages is told what to install; who does not, nothing."""
     file = tmp_path / "g.toml"
     file.write_text(_GOOD + text)
@@ -226,4 +226,4 @@ def test_without_the_extra(tmp_path: Path, text: str, code: int, said: str) -> N
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (code, f"{file}: {said}" if said else "")
+    assert (done.returncode, done.stderr) == (code, f"{file}: {message}" if message else "")

@@ -121,7 +121,7 @@ def text_notes() -> PngInfo:
 def jpegs() -> dict[str, bytes]:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     plain = saved(photo(), "JPEG", quality=80)
-    made = {
+    result = {
         "plain.jpg": plain,
         "progressive.jpg": saved(photo(), "JPEG", quality=80, progressive=True),
         "gray.jpg": saved(photo().convert("L"), "JPEG", quality=80),
@@ -143,8 +143,8 @@ def jpegs() -> dict[str, bytes]:
         "head_only.jpg": plain[:200],
     }
     for turn in (3, 6, 8):
-        made[f"exif_{turn}.jpg"] = saved(photo(), "JPEG", quality=80, exif=exif(turn, gps=True))
-    return made
+        result[f"exif_{turn}.jpg"] = saved(photo(), "JPEG", quality=80, exif=exif(turn, gps=True))
+    return result
 
 
 def pngs() -> dict[str, bytes]:

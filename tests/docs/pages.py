@@ -91,9 +91,9 @@ def upstream_code_rows() -> list[Row]:
     codes_by_rest: dict[Row, list[str]] = {}
     for row in sorted(ROWS, key=lambda row: not row.starts):
         error = row.make("")
-        said = ", ".join(f"`{start}`" for start in row.starts)
+        text = ", ".join(f"`{start}`" for start in row.starts)
         ours = (f"`{error.status}`", f"`{error.code}`", f"`{str(error.retry).lower()}`")
-        codes_by_rest.setdefault((said, *ours), []).append(f"`{row.code}`")
+        codes_by_rest.setdefault((text, *ours), []).append(f"`{row.code}`")
     return [(", ".join(codes), *rest) for rest, codes in codes_by_rest.items()]
 
 

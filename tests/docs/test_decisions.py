@@ -26,7 +26,7 @@ def test_five_lines_each() -> None:
 def test_every_dependency_has_its_reason() -> None:
     """Each package that pyproject.toml asks for has its row in the table of dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    asked = [
+    requested = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
         *(name for extra in project["project"]["optional-dependencies"].values() for name in extra),
@@ -36,7 +36,7 @@ def test_every_dependency_has_its_reason() -> None:
         name for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in spans(row)
     }
 
-    names = {re.split(r"[^A-Za-z0-9-]", package)[0].lower() for package in asked}
+    names = {re.split(r"[^A-Za-z0-9-]", package)[0].lower() for package in requested}
 
     assert names == listed
 

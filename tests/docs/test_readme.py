@@ -121,11 +121,11 @@ def test_every_metric_is_fed() -> None:
         for path in (ROOT / "gateway").rglob("*.py")
         if path.name != "metrics.py"
     )
-    told = [name for name in vars(Metrics) if not name.startswith("_")]
+    reported = [name for name in vars(Metrics) if not name.startswith("_")]
 
-    assert told
+    assert reported
     by = r"(?:observer|metrics|calls)"
-    assert not [name for name in told if not re.search(rf"{by}\.{name}\b", source)]
+    assert not [name for name in reported if not re.search(rf"{by}\.{name}\b", source)]
 
 
 # ---------------------------------------------------------------- models
@@ -205,8 +205,8 @@ def test_examples_that_are_taken(name: str, text: str) -> None:
     edit = _read(name, text)
 
     field = name.partition("[")[0]  # of an object's member, svg[model]
-    known = field in NAMES or is_picture(name)
-    assert edit.ignored == ((name,) if field in WITHOUT_EFFECT or not known else ())
+    found = field in NAMES or is_picture(name)
+    assert edit.ignored == ((name,) if field in WITHOUT_EFFECT or not found else ())
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def _shell_lines() -> Iterator[str]:
 
 def test_each_command_is_of_a_known_kind() -> None:
     """Nothing is told to be typed that no test runs, but for what is marked on its page."""
-    known = re.compile(
+    found = re.compile(
         r"make \w+$"  # test_make_targets
         r"|(?:[A-Z_]+=\S+ )*wan-gateway "  # test_wan_gateway_commands
         r"|curl |edit=\$\(curl "  # test_readme_commands
@@ -287,7 +287,7 @@ def test_each_command_is_of_a_known_kind() -> None:
         r"|docker "  # marked on the page: not run by a test
     )
 
-    assert not [line for line in _shell_lines() if not known.match(line)]
+    assert not [line for line in _shell_lines() if not found.match(line)]
     assert "not run by a test here" in (REFERENCE / "cli.md").read_text("utf-8")
 
 
@@ -312,10 +312,10 @@ def test_benchmarks() -> None:
 
 def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Every wan-gateway command of these pages is understood by the command line."""
-    said = [line for line in _shell_lines() if "wan-gateway " in line and "docker" not in line]
+    lines = [line for line in _shell_lines() if "wan-gateway " in line and "docker" not in line]
 
     verbs = {
-        _parser().parse_args(line.partition("wan-gateway ")[2].split()).command for line in said
+        _parser().parse_args(line.partition("wan-gateway ")[2].split()).command for line in lines
     }
 
     assert verbs == {"sandbox", "serve", "key", "check", "doctor", "edits", "top"}

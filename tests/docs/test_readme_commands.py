@@ -128,15 +128,15 @@ def test_collecting_by_curl(house: House) -> None:
         block for block in blocks(DOCS / "retries.md", "sh") if "respond-async" in block.text
     )
 
-    said = house.run("bash", "-euc", house.said(command.text))
+    output = house.run("bash", "-euc", house.said(command.text))
 
-    told = json.loads(said)
-    assert told["object"] == "image.edit"
+    body = json.loads(output)
+    assert body["object"] == "image.edit"
     answer = json.loads((house.folder / "answer.json").read_bytes())
     if "data" in answer:
         assert _is_picture(base64.b64decode(answer["data"][0]["b64_json"]))
     else:
-        assert answer.get("id") == told["id"], answer
+        assert answer.get("id") == body["id"], answer
 
 
 def test_the_operators_pages(house: House) -> None:
@@ -145,11 +145,11 @@ def test_the_operators_pages(house: House) -> None:
         block for block in blocks(REFERENCE / "cli.md", "sh") if "/healthz" in block.text
     )
 
-    said = house.run("bash", "-euc", house.said(command.text))
+    output = house.run("bash", "-euc", house.said(command.text))
 
-    assert '{"status":"ok"}' in said
-    assert '{"status":"ready"}' in said
-    assert "wan_gateway_build_info" in said
+    assert '{"status":"ok"}' in output
+    assert '{"status":"ready"}' in output
+    assert "wan_gateway_build_info" in output
 
 
 def test_the_edit_by_python(house: House) -> None:

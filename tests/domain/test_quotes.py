@@ -14,9 +14,9 @@ PROMPT = 'Give Ms. Zoë Müller\n a "blue" hat & put her before the café in Ł�
 WIDE = "把照片里的张伟换成蓝色的衣服，背景是上海外滩"
 
 
-def told(said: str, *texts: str) -> str:
-    error = UpstreamFailed(f"The upstream failed: {said}")
-    error.upstream_text = error.upstream_message = said
+def told(text: str, *texts: str) -> str:
+    error = UpstreamFailed(f"The upstream failed: {text}")
+    error.upstream_text = error.upstream_message = text
     redact_prompt(error, texts)
 
     assert str(error) == error.message
@@ -43,17 +43,17 @@ def told(said: str, *texts: str) -> str:
 )
 def test_a_quoted_prompt(quoted: str) -> None:
     """Whatever it is written like, no word of it is left, and the rest is."""
-    said = told(f"Input {quoted} may contain inappropriate content.", PROMPT)
+    text = told(f"Input {quoted} may contain inappropriate content.", PROMPT)
 
-    assert said.startswith("Input ")
-    assert said.endswith("may contain inappropriate content.")
-    assert "[prompt]" in said
-    folded = unicodedata.normalize("NFKD", said.casefold())
+    assert text.startswith("Input ")
+    assert text.endswith("may contain inappropriate content.")
+    assert "[prompt]" in text
+    folded = unicodedata.normalize("NFKD", text.casefold())
     assert not [word for word in ("ller", "blue", "hat ", "caf") if word in folded]
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "left"),
+    ("text", "message", "left"),
     [
         pytest.param(WIDE, f"内容 {WIDE} 不合规", "内容 [prompt] 不合规", id="Chinese"),
         pytest.param(WIDE, f"词语“{WIDE[5:7]}”不合规", "词语“[prompt]”不合规", id="quoted word"),
@@ -78,16 +78,16 @@ def test_a_quoted_prompt(quoted: str) -> None:
         ),
     ],
 )
-def test_pieces(text: str, said: str, left: str) -> None:
+def test_pieces(text: str, message: str, left: str) -> None:
     """A piece is known by its length, by quotes, or as a whole; common words stay."""
-    assert told(said, text) == left
+    assert told(message, text) == left
 
 
 def test_several_texts() -> None:
     """The negative prompt is the client's as well."""
-    said = told("Prompt 'a red hat' and negative prompt 'blurry' fail.", "a red hat", "blurry")
+    text = told("Prompt 'a red hat' and negative prompt 'blurry' fail.", "a red hat", "blurry")
 
-    assert said == "Prompt '[prompt]' and negative prompt '[prompt]' fail."
+    assert text == "Prompt '[prompt]' and negative prompt '[prompt]' fail."
 
 
 def test_a_prompt_that_is_not_known_any_more() -> None:

@@ -60,5 +60,5 @@ def part(name: str, value: bytes, more: str = "") -> bytes:
 IMAGE = part("image", PNG, '; filename="a.png"')
 
 
-def json(said: object) -> tuple[dict[str, str], bytes]:
-    return {"content-type": "Application/JSON; charset=utf-8"}, orjson.dumps(said)
+def json(text: object) -> tuple[dict[str, str], bytes]:
+    return {"content-type": "Application/JSON; charset=utf-8"}, orjson.dumps(text)

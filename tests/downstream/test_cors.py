@@ -47,9 +47,9 @@ async def test_preflight(origins: tuple[str, ...], origin: str, allowed: str, va
     reply = await edit_request(harness, "OPTIONS", origin, headers=PREFLIGHT)
 
     assert (reply.status_code, reply.content) == (204, b"")
-    told = cors(reply)
-    assert "x-wan-edit-id" in told.pop("expose-headers")
-    assert told == {
+    headers = cors(reply)
+    assert "x-wan-edit-id" in headers.pop("expose-headers")
+    assert headers == {
         "allow-origin": allowed,
         "allow-methods": "DELETE, GET, HEAD, OPTIONS, POST",
         "allow-headers": "authorization,x-stainless-lang",
@@ -94,14 +94,14 @@ async def test_an_edit_and_a_refusal() -> None:
 
     assert [refused.status_code, taken.status_code, broken.status_code] == [401, 200, 500]
     for reply in (refused, taken, broken):
-        told = cors(reply)
-        assert told["allow-origin"] == "https://a.example"
-        exposed = set(told["expose-headers"].split(", "))
+        headers = cors(reply)
+        assert headers["allow-origin"] == "https://a.example"
+        exposed = set(headers["expose-headers"].split(", "))
         assert {"x-request-id", "server-timing", "retry-after", "x-should-retry"} <= exposed
         ours = {name for name in reply.headers if name.startswith("x-wan-")}
         assert ours <= exposed
-        assert "max-age" not in told
-        assert "allow-credentials" not in told
+        assert "max-age" not in headers
+        assert "allow-credentials" not in headers
 
 
 async def test_other_scopes() -> None:

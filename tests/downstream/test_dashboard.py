@@ -31,9 +31,9 @@ def gateway(dashboard: dict[str, Any], **more: Any) -> Gateway:
 def visitor(
     harness: Gateway, *, peer: str = "127.0.0.1", host: str = "127.0.0.1:8080", **headers: str
 ) -> httpx.AsyncClient:
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     transport = httpx.ASGITransport(harness.app, client=(peer, 1234))
-    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=told)
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=all_headers)
 
 
 async def test_the_page() -> None:
@@ -195,9 +195,17 @@ async def test_the_state() -> None:
         unknown = await http.get("/dashboard/other.js")
         picture = await http.get("/dashboard/thumbnails/edit_1")
 
-    told = state.json()
-    assert list(told) == ["now", "version", "draining", "bytes", "edits", "answered", "thumbnails"]
-    assert told["bytes"] == {"held": 0, "limit": 512 * 1024 * 1024}
+    answer = state.json()
+    assert list(answer) == [
+        "now",
+        "version",
+        "draining",
+        "bytes",
+        "edits",
+        "answered",
+        "thumbnails",
+    ]
+    assert answer["bytes"] == {"held": 0, "limit": 512 * 1024 * 1024}
     assert config.text.startswith("test is good.")
     assert "sk-canary" not in config.text + state.text
     assert head.headers["content-type"] == "application/json"

@@ -11,8 +11,8 @@ TOKEN = "canary-token-0123456789"
 
 
 def asked(peer: str | None = "127.0.0.1", **headers: str) -> Request:
-    told = {"host": "127.0.0.1:8080", **headers}
-    raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in told.items()]
+    all_headers = {"host": "127.0.0.1:8080", **headers}
+    raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in all_headers.items()]
     scope: dict[str, Any] = {
         "type": "http",
         "method": "GET",

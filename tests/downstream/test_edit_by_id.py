@@ -40,13 +40,13 @@ async def test_get_a_running_edit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("expected", "status"),
     [pytest.param(TOLD, 202, id="runs"), pytest.param(ENDED, 200, id="ended")],
 )
-async def test_head_of_an_edit(told: EditStatus, status: int) -> None:
+async def test_head_of_an_edit(expected: EditStatus, status: int) -> None:
     """HEAD tells how far an edit is; it brings no picture and delivers none."""
     harness = EdgeHarness()
-    harness.service.waiter.status = told
+    harness.service.waiter.status = expected
 
     async with harness.client() as client:
         reply = await client.head(f"{EDITS}/edit_1")
@@ -80,16 +80,16 @@ async def test_unknown_edit(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("expected", "status"),
     [pytest.param(TOLD, 202, id="runs-on"), pytest.param(ENDED, 200, id="ended")],
 )
-async def test_delete(told: EditStatus, status: int) -> None:
+async def test_delete(expected: EditStatus, status: int) -> None:
     """An edit called off is told of as it is then."""
     harness = EdgeHarness()
-    harness.service.waiter.status = told
+    harness.service.waiter.status = expected
 
     async with harness.client() as client:
         reply = await client.delete(f"{EDITS}/edit_1")
 
-    assert (reply.status_code, reply.json()["status"]) == (status, told.stage)
+    assert (reply.status_code, reply.json()["status"]) == (status, expected.stage)
     assert reply.headers["x-wan-edit-id"] == "edit_1"

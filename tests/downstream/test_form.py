@@ -305,8 +305,8 @@ async def test_names_with_percents() -> None:
 
 async def test_json_names_with_brackets() -> None:
     """A form's names in JSON hold pictures, too, in the order of their numbers."""
-    said = {"image[1]": DATA_URL, "prompt": "a hat", "image[0]": "https://a.b/c", "image[]": None}
-    form = await read(*json(said))
+    fields = {"image[1]": DATA_URL, "prompt": "a hat", "image[0]": "https://a.b/c", "image[]": None}
+    form = await read(*json(fields))
 
     assert form.fields == (("prompt", "a hat"),)
     assert [picture.url for picture in form.pictures] == ["https://a.b/c", ""]
@@ -314,8 +314,12 @@ async def test_json_names_with_brackets() -> None:
 
 async def test_json() -> None:
     """A JSON body gives the same as a form."""
-    said = {"prompt": "a hat", "images": [{"image_url": DATA_URL}], "mask": {"image_url": DATA_URL}}
-    form = await read(*json(said))
+    fields = {
+        "prompt": "a hat",
+        "images": [{"image_url": DATA_URL}],
+        "mask": {"image_url": DATA_URL},
+    }
+    form = await read(*json(fields))
 
     assert form.fields == (("prompt", "a hat"),)
     assert form.pictures[0].content == PNG[:8]

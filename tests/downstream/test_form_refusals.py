@@ -183,7 +183,7 @@ async def test_two_masks_in_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "said", "param"),
+    ("headers", "body", "message", "param"),
     [
         pytest.param(
             *multipart(part("prompt", b"caf\xe9")), "declare its charset", "prompt", id="no-utf-8"
@@ -241,10 +241,10 @@ async def test_two_masks_in_json() -> None:
     ],
 )  # fmt: skip
 async def test_refusals_that_name_their_cause(
-    headers: dict[str, str], body: bytes, said: str, param: str | None
+    headers: dict[str, str], body: bytes, message: str, param: str | None
 ) -> None:
     """What cannot be read is refused with its cause, and never guessed at."""
-    with pytest.raises(GatewayError, match=said) as caught:
+    with pytest.raises(GatewayError, match=message) as caught:
         await read(headers, body)
 
     assert caught.value.status in (400, 413)

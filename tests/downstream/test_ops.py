@@ -33,7 +33,7 @@ def _scraper(harness: EdgeHarness, token: str | None) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "expected",
     [
         pytest.param({}, id="none"),
         pytest.param({"authorization": "Bearer wrong"}, id="wrong"),
@@ -43,10 +43,10 @@ def _scraper(harness: EdgeHarness, token: str | None) -> httpx.AsyncClient:
         pytest.param({"api-key": _TOKEN}, id="as a customer's key"),
     ],
 )
-async def test_without_the_token(told: dict[str, str]) -> None:
+async def test_without_the_token(expected: dict[str, str]) -> None:
     """Who does not present the token gets 401 in the envelope, which does not tell the token."""
     async with _scraper(EdgeHarness(), _TOKEN) as scraper:
-        reply = await scraper.get("/metrics", headers=told)
+        reply = await scraper.get("/metrics", headers=expected)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
     assert reply.headers["www-authenticate"] == "Bearer"

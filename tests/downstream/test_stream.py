@@ -67,8 +67,8 @@ async def test_a_stream() -> None:
 async def test_heartbeats_of_a_stream() -> None:
     """The head goes out with the first beat; what is known only later stands in comments."""
     harness = EdgeHarness()
-    told = replace(TOLD, task_ids=(), stage="waiting")
-    waiter = end_with(harness, answer(requested=2), after=17.0, status=told)
+    reported = replace(TOLD, task_ids=(), stage="waiting")
+    waiter = end_with(harness, answer(requested=2), after=17.0, status=reported)
 
     wire = await send(harness, {**STREAM, "quality": "high"})
 
@@ -145,8 +145,8 @@ async def test_customer_leaves_a_stream(outcome: EditResult | GatewayError, plac
     waiter = end_with(harness, outcome, after=12.0)
 
     def cut(message: Message) -> None:
-        said = message.get("body", b"")
-        if (place == "polling" and said.startswith(b": keep-alive")) or b"event: " in said:
+        body = message.get("body", b"")
+        if (place == "polling" and body.startswith(b": keep-alive")) or b"event: " in body:
             wire.hang_up.set()
 
     wire.on_send, wire.waits = cut, True

@@ -134,8 +134,8 @@ class RecordedWarnings:
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, str | float]]] = []
 
-    def __call__(self, event: str, /, **said: str | float) -> None:
-        self.lines.append((event, said))
+    def __call__(self, event: str, /, **fields: str | float) -> None:
+        self.lines.append((event, fields))
 
 
 def telling_account(warnings: RecordedWarnings) -> AccountState:
@@ -182,11 +182,11 @@ async def test_the_operator_is_warned_once(error: GatewayError, remedy: str) -> 
     for _ in range(2):
         account.record_success(ONE)
 
-    (event, said), again = warnings.lines
+    (event, text), again = warnings.lines
     assert event == "upstream_does_not_work"
-    assert (said["upstream"], said["reason"]) == ("one", error.upstream_code)
-    assert said["upstream_says"] == "DashScope's own words."
-    assert str(said["remedy"]).startswith(remedy)
+    assert (text["upstream"], text["reason"]) == ("one", error.upstream_code)
+    assert text["upstream_says"] == "DashScope's own words."
+    assert str(text["remedy"]).startswith(remedy)
     assert again == ("upstream_works_again", {"upstream": "one", "region": "beijing"})
 
 

@@ -34,8 +34,8 @@ class Punctual(FakeDashScope):
         self.met = True
         return task
 
-    async def tasks(self, upstream: Upstream, **asked: Any) -> TaskPage:
-        page = await super().tasks(upstream, **asked)
+    async def tasks(self, upstream: Upstream, **query: Any) -> TaskPage:
+        page = await super().tasks(upstream, **query)
         self.met = True
         return page
 

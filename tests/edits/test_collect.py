@@ -105,9 +105,9 @@ async def test_what_can_never_be_had_is_final(n: int, form: OutputOptions) -> No
     assert harness.observer.of("pictures") == [
         ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", n)
     ]
-    ((event, said),) = harness.warnings
+    ((event, text),) = harness.warnings
     assert event == "result_unavailable"
-    assert (said["why"], said["region"]) == ("oss.test: HTTP 404", "beijing")
+    assert (text["why"], text["region"]) == ("oss.test: HTTP 404", "beijing")
 
 
 async def test_the_end_is_remembered_between_tries() -> None:
@@ -270,11 +270,11 @@ async def test_a_poll_without_a_result_is_repeated(glimpse: Task) -> None:
 
 def test_what_tells_nothing() -> None:
     """A picture, or a reason for there being none, is something."""
-    made = Task("t", TaskStatus.SUCCEEDED, (ResultImage("https://a.test/"),))
+    result = Task("t", TaskStatus.SUCCEEDED, (ResultImage("https://a.test/"),))
     refused = UpstreamFailed("refused", retry=False)
     refused.upstream_code = "InternalError"
 
-    assert not made.inconclusive
+    assert not result.inconclusive
     assert not Task("t", TaskStatus.SUCCEEDED, (refused,)).inconclusive
     assert not _FAILED.inconclusive
     assert not Task("t", TaskStatus.RUNNING).inconclusive

@@ -58,10 +58,12 @@ async def test_an_url_is_marked_by_its_text() -> None:
 
 def test_equal_content_is_equal() -> None:
     """What does not matter upstream plays no part, nor what a config makes of a name or a size."""
-    asked = OutputOptions(scale_to=Size(512, 512))
+    requested = OutputOptions(scale_to=Size(512, 512))
     first = digest(an_edit(size=Size(512, 512)), [ONE, LINK])
     second = digest(
-        an_edit(ignored=("user",), adjusted=("1:x",), model="x", size=Size(768, 768), output=asked),
+        an_edit(
+            ignored=("user",), adjusted=("1:x",), model="x", size=Size(768, 768), output=requested
+        ),
         [ONE, LINK],
     )
 

@@ -55,9 +55,9 @@ async def test_an_edit_in_line_is_no_orphan() -> None:
             edit_id = waiter.status.edit_id
             await harness.mask_sources.put(edit_id, KEPT)
             await service._expiry._drop_orphans()
-            known = await harness.ledger.find(edit_id)
+            found = await harness.ledger.find(edit_id)
 
-        assert known is None
+        assert found is None
         assert await harness.mask_sources.list_ids() == [edit_id]
 
 

@@ -92,8 +92,8 @@ async def test_withdrawn_twice() -> None:
             group.create_task(service.withdraw(tenant, edit_id))
         async with service.collect(
             tenant, edit_id, patience=1.0, phases=Phases(harness.clock.now())
-        ) as told:
-            status = told.status.stage
+        ) as reported:
+            status = reported.status.stage
 
     assert status == "failed"
     assert harness.dashscope.count("cancel") == 1

@@ -131,11 +131,11 @@ async def test_leaving_a_running_task() -> None:
     async with harness.service() as service:
         waiter = await leave_after(service, harness.request(), 5.0)
         await harness.clock.sleep(60.0)
-        told = waiter.status
+        status = waiter.status
         answer = await complete(service, harness.request(retry_count=1))
 
-    assert told.stage == "succeeded"
-    assert answer.status == told
+    assert status.stage == "succeeded"
+    assert answer.status == status
     assert harness.dashscope.count("submit") == 1
 
 

@@ -80,10 +80,10 @@ async def test_one_that_waits_in_line_outlives_its_process() -> None:
             status = waiter.status.stage
         answer = await had(service, harness, edit_id)
 
-    (made,) = [task for task in harness.dashscope.ours if task.prompt == "later"]
+    (results,) = [task for task in harness.dashscope.ours if task.prompt == "later"]
     assert before == 1
     assert status == "waiting"
-    assert (made.n, made.source) == (2, b"sent")
+    assert (results.n, results.source) == (2, b"sent")
     assert answer.delivered == 2
     assert harness.promises.held == {}
 
@@ -389,11 +389,11 @@ async def test_called_off_in_line() -> None:
         edit_id = await accepted(service, harness)
         await harness.clock.sleep(1.0)
         await service.withdraw(harness.tenants[0], edit_id)
-        known = [record.edit_id for record in harness.ledger.records]
+        samples = [record.edit_id for record in harness.ledger.records]
         await harness.clock.sleep(1.0)
         gone = await error_of(service._index.find(harness.tenants[0], edit_id))
 
-    assert edit_id not in known
+    assert edit_id not in samples
     assert isinstance(gone, NotFound)
     assert harness.promises.held == {}
     assert harness.dashscope.count("submit") == 1
@@ -667,10 +667,10 @@ async def _one_life(
         ledger=MortalLedger(harness.ledger, life),
         promises=_MortalPromises(harness.promises, life),
     )
-    told: list[str] = []
+    reported: list[str] = []
 
     async def come() -> None:
-        told.append(await accepted(service, harness, **changes))
+        reported.append(await accepted(service, harness, **changes))
 
     async with service, asyncio.TaskGroup() as group:
         client = group.create_task(come())
@@ -680,7 +680,7 @@ async def _one_life(
         life.over.set()
         client.cancel()
         life.bury()
-    return life, told[0] if told else None
+    return life, reported[0] if reported else None
 
 
 @pytest.mark.parametrize(

@@ -453,9 +453,9 @@ async def test_a_middlebox_refuses_what_it_kept() -> None:
     refused = UpstreamUnavailable("The key is refused.", retry=False)
     harness.dashscope.submits.extend([Submit(blocked(refused), makes=False)] * 10)
 
-    told = await error_of(bought(harness))
+    error = await error_of(bought(harness))
 
-    assert isinstance(told, UpstreamUnavailable)
+    assert isinstance(error, UpstreamUnavailable)
     assert harness.dashscope.count("submit") == 1
     assert harness.ledger.records == []
 

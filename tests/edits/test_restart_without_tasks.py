@@ -48,8 +48,8 @@ async def test_a_restart_between_receipt_and_ledger() -> None:
     harness = a_harness()
     harness.dashscope.stranger("a red cat", run=Run(0.0, 0.0))
     left_behind(harness, TaskState.SUBMITTING)
-    made = await harness.dashscope.fetch(harness.tenants[0].upstreams[0], "task-1")
-    await harness.result_urls.put("edit_1", 0, made.images)
+    result = await harness.dashscope.fetch(harness.tenants[0].upstreams[0], "task-1")
+    await harness.result_urls.put("edit_1", 0, result.images)
     async with harness.service() as service:
         answer = await complete(service, request(harness, retry_count=1))
 
@@ -131,14 +131,14 @@ async def test_the_last_minute_of_a_drain() -> None:
     harness = EditHarness(a_tenant("acme", an_upstream(account=narrow)))
     harness.dashscope.run = Run(0.0, 15.0)
     async with harness.service() as service, asyncio.TaskGroup() as group:
-        asked = [
+        task = [
             group.create_task(refused_or_made(service, request(harness, f"cat {i}")))
             for i in range(4)
         ]
         await harness.clock.sleep(1.0)
         service.drain(80.0)
         await harness.clock.sleep(300.0)
-        ends = [await one for one in asked]
+        ends = [await one for one in task]
 
     assert ends == ["made", "made", "server_is_draining", "server_is_draining"]
     assert len(harness.dashscope.paid) == 2
@@ -153,9 +153,9 @@ async def test_a_slow_turn_into_the_last_minute(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(RateLimiter, "acquire", slow)
     harness = a_harness()
     async with harness.service() as service, asyncio.TaskGroup() as group:
-        asked = group.create_task(refused_or_made(service, request(harness)))
+        task = group.create_task(refused_or_made(service, request(harness)))
         await harness.clock.sleep(1.0)
         service.drain(80.0)
 
-    assert asked.result() == "server_is_draining"
+    assert task.result() == "server_is_draining"
     assert harness.dashscope.count("submit") == 0

@@ -93,7 +93,7 @@ async def test_collect_by_id() -> None:
         async with service.collect(
             tenant, edit_id, patience=60.0, phases=Phases(harness.clock.now())
         ) as running:
-            told = running.status
+            status = running.status
             answer = await running.answer()
             await running.delivered()
             await running.delivered()
@@ -102,7 +102,7 @@ async def test_collect_by_id() -> None:
         ) as again:
             second = await again.answer()
 
-    assert told.stage == "running"
+    assert status.stage == "running"
     assert answer.pictures == second.pictures == (b"task-1|a red cat|in|0",)
     assert len(harness.observer.of("pictures")) == 1
 
@@ -138,11 +138,11 @@ async def test_withdraw_in_line_pending_and_running() -> None:
         running = group.create_task(complete(service, harness.request("running")))
         await harness.clock.sleep(5.0)
         edit_id = next(e.edit_id for e in service._index)
-        told = await service.withdraw(tenant, edit_id)
+        reported = await service.withdraw(tenant, edit_id)
 
     assert isinstance(first.result(), TaskLost)
     assert isinstance(waiting.result(), TaskLost)
-    assert told.stage == "running"
+    assert reported.stage == "running"
     assert running.result().delivered == 1
     assert harness.dashscope.count("submit") == 2
 
@@ -152,9 +152,9 @@ async def test_withdraw_what_has_ended() -> None:
     harness = EditHarness()
     async with harness.service() as service:
         answer = await complete(service, harness.request())
-        told = await service.withdraw(harness.tenants[0], answer.status.edit_id)
+        status = await service.withdraw(harness.tenants[0], answer.status.edit_id)
 
-    assert told.stage == "succeeded"
+    assert status.stage == "succeeded"
     assert harness.dashscope.count("cancel") == 0
 
 
@@ -227,9 +227,9 @@ async def test_a_key_that_is_refused_while_its_task_runs() -> None:
         answer = await complete(service, harness.request())
 
     assert answer.delivered == 1
-    asked = [call.upstream for call in harness.dashscope.calls if call.operation == "fetch"]
-    assert asked[0] == "one"
-    assert asked[-1] == "two"
+    requested = [call.upstream for call in harness.dashscope.calls if call.operation == "fetch"]
+    assert requested[0] == "one"
+    assert requested[-1] == "two"
 
 
 async def test_closing_waits_for_its_tasks() -> None:

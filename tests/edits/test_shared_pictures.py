@@ -54,8 +54,8 @@ async def read(
     patience: float = 60.0,
 ) -> EditResult:
     phases = Phases(started=harness.clock.now())
-    known = service.collect(harness.tenants[0], edit_id, patience=patience, phases=phases)
-    waiter = await stack.enter_async_context(known)
+    found = service.collect(harness.tenants[0], edit_id, patience=patience, phases=phases)
+    waiter = await stack.enter_async_context(found)
     return await waiter.answer()
 
 

@@ -142,10 +142,10 @@ async def test_nothing_said_tells_a_secret() -> None:
         await harness.clock.sleep(5.0)
         seen = service.snapshot()
 
-    said = orjson.dumps(seen).decode() + repr(seen)
+    body = orjson.dumps(seen).decode() + repr(seen)
     assert seen.running.total == 1
     for secret in (PROMPT, "canary-picture", "key-of-main", "http"):
-        assert secret not in said
+        assert secret not in body
 
 
 async def test_time_alone_changes_nothing() -> None:
@@ -176,7 +176,7 @@ async def test_an_edit_of_another_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "polls", "listed", "runs_since", "told"),
+    ("status", "polls", "listed", "runs_since", "expected"),
     [
         pytest.param("PENDING", 0, 0.0, 10.0, ["upstream_running"], id="not looked at yet"),
         pytest.param("PENDING", 1, 0.0, 10.0, ["upstream_pending"], id="seen in their queue"),
@@ -188,7 +188,7 @@ async def test_an_edit_of_another_process() -> None:
     ],
 )
 async def test_what_is_known_of_a_task(
-    status: str, polls: int, listed: float, runs_since: float, told: list[str]
+    status: str, polls: int, listed: float, runs_since: float, expected: list[str]
 ) -> None:
     """Time upstream is split by what the looks saw, and by nothing else."""
     harness = EditHarness()
@@ -205,7 +205,7 @@ async def test_what_is_known_of_a_task(
         watch.listed_at, watch.runs_since = listed, runs_since
         (edit,) = service.snapshot().running.rows
 
-    assert phases(edit) == ["submit", *told]
+    assert phases(edit) == ["submit", *expected]
     assert edit.polls == polls
 
 

@@ -64,8 +64,8 @@ async def test_one_receipt_of_two_is_gone() -> None:
     record = a_record(EditState.OPEN, *tasks, digest=request(harness, n=8).digest)
     harness.ledger.put(replace(record, model=QWEN, n=8))
     harness.dashscope.stranger("a red cat", run=Run(0.0, 0.0))
-    made = await harness.dashscope.fetch(harness.tenants[0].upstreams[0], "task-1")
-    await harness.result_urls.put("edit_1", 1, made.images)
+    result = await harness.dashscope.fetch(harness.tenants[0].upstreams[0], "task-1")
+    await harness.result_urls.put("edit_1", 1, result.images)
     async with harness.service() as service:
         answer = await complete(service, request(harness, n=8, retry_count=1))
 
@@ -113,11 +113,11 @@ async def test_turned_away() -> None:
         waits = group.create_task(error_of(waiter.answer()))
         await harness.clock.sleep(5.0)
         service.turn_away()
-        told = await waits
+        reported = await waits
         await harness.clock.sleep(15.0)  # the process took its time
 
-    assert isinstance(told, StillRunning)
-    assert "goes on" not in told.message
+    assert isinstance(reported, StillRunning)
+    assert "goes on" not in reported.message
     assert harness.ledger.records[0].state is EditState.SUCCEEDED
 
 
@@ -188,8 +188,8 @@ async def test_more_than_was_asked_for() -> None:
         harness.dashscope.stranger("a red cat", run=Run(0.0, 0.0))
     one, two = harness.dashscope.tasks_by_id
     upstream = harness.tenants[0].upstreams[0]
-    made = [await harness.dashscope.fetch(upstream, task_id) for task_id in (one, two)]
-    await harness.result_urls.put("edit_1", 0, (*made[0].images, *made[1].images))
+    results = [await harness.dashscope.fetch(upstream, task_id) for task_id in (one, two)]
+    await harness.result_urls.put("edit_1", 0, (*results[0].images, *results[1].images))
     async with harness.service() as service:
         answer = await complete(service, request(harness, retry_count=1))
 

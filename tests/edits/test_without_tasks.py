@@ -26,9 +26,9 @@ async def test_one_edit() -> None:
     """It is sent once and nothing is asked afterwards; the wait counts as running."""
     harness = a_harness()
     async with harness.service() as service:
-        asked = request(harness)
-        answer = await complete(service, asked)
-        spent = asked.phases.spent(harness.clock.now())
+        requested = request(harness)
+        answer = await complete(service, requested)
+        spent = requested.phases.spent(harness.clock.now())
 
     assert answer.pictures == (b"task-1|a red cat|in|0",)
     assert answer.status.task_ids == ("request-task-1",)
@@ -306,10 +306,10 @@ async def test_a_bug_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_who_repeats_it_for_ever_is_not_refused_for_ever() -> None:
     """The minute counts from the first telling: one lost answer blocks no canary for a day."""
     harness = a_harness(Submit(LOST))
-    told = 0
+    reported = 0
     async with harness.service() as service:
         while await refused_or_made(service, request(harness)) != "made":
-            told += 1
+            reported += 1
             await harness.clock.sleep(20.0)
 
-    assert 3 <= told <= 7
+    assert 3 <= reported <= 7

@@ -23,9 +23,9 @@ def a_harness(*submits: Submit) -> EditHarness:
     return harness
 
 
-async def refused_or_made(service: EditService, asked: EditRequest) -> str:
+async def refused_or_made(service: EditService, query: EditRequest) -> str:
     try:
-        await complete(service, asked)
+        await complete(service, query)
     except GatewayError as error:
         return error.code
     return "made"

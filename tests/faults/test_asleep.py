@@ -25,9 +25,9 @@ def anyio_backend() -> str:
 async def test_stopped_in_mid_submit(tmp_path: Path, answer: str) -> None:
     """Stopped when its task was made and going on eight seconds later, it pays for one task."""
     faults = (Fault("submit", Drop(after=True), count=1),) if answer == "lost" else ()
-    told = replace(PLAIN, latency=Constant(2.0), faults=faults)
+    sandbox = replace(PLAIN, latency=Constant(2.0), faults=faults)
     async with (
-        start_process_harness(tmp_path, told) as harness,
+        start_process_harness(tmp_path, sandbox) as harness,
         serving(harness.file, harness.port) as process,
         asyncio.TaskGroup() as group,
     ):

@@ -83,13 +83,13 @@ _SUBMIT_4XX = [
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said", "end"),
+    ("status", "code", "message", "end"),
     [pytest.param(*row, id=f"{row[1]}-{index}") for index, row in enumerate(_SUBMIT_4XX)],
 )
-async def test_refused_at_submit(status: int, code: str, said: str, end: _ExpectedError) -> None:
+async def test_refused_at_submit(status: int, code: str, message: str, end: _ExpectedError) -> None:
     """A 4xx at submit has its own answer, makes no task and is not sent again."""
     async with start_harness(
-        replace(PLAIN, faults=(Fault("submit", Answer(status, code, said)),))
+        replace(PLAIN, faults=(Fault("submit", Answer(status, code, message)),))
     ) as harness:
         answer = await harness.edit()
 
@@ -216,13 +216,15 @@ async def test_harmless(faults: tuple[Fault, ...]) -> None:
 async def test_a_cut_download_is_resumed() -> None:
     """The second try asks for the bytes that are missing, and no more."""
     faults = (Fault("download", Cut(20_000), count=1),)
-    asked: list[str | None] = []
-    async with start_harness(replace(PLAIN, faults=faults), transports=_watching(asked)) as harness:
+    requested: list[str | None] = []
+    async with start_harness(
+        replace(PLAIN, faults=faults), transports=_watching(requested)
+    ) as harness:
         answer = await harness.edit()
 
         assert pictures_of(answer)
-        assert asked[0] is None
-        assert asked[1] == "bytes=20000-"
+        assert requested[0] is None
+        assert requested[1] == "bytes=20000-"
 
 
 @pytest.mark.parametrize(
@@ -237,11 +239,11 @@ async def test_no_download_in_time(action: Any) -> None:
     """A picture that cannot be had is promised to the retry, which gets it without a new task."""
     async with start_harness(replace(PLAIN, faults=(Fault("download", action),))) as harness:
         answer = await harness.edit(headers=_SOON)
-        told = _told(answer)
+        reported = _told(answer)
         await harness.set_faults()
         again = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
-        assert told == _ExpectedError(503, "server_error", "result_unavailable", True)
+        assert reported == _ExpectedError(503, "server_error", "result_unavailable", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert answer.json()["error"]["edit_id"] == again.headers["x-wan-edit-id"]
         assert origin_of(pictures_of(again)[0]) == origin("make it sepia", photo())
@@ -348,9 +350,9 @@ class _Watching(httpx.AsyncBaseTransport):
         await self.within.aclose()
 
 
-def _watching(asked: list[str | None]) -> Transports:
+def _watching(query: list[str | None]) -> Transports:
     def transports(purpose: Purpose) -> httpx.AsyncBaseTransport:
         within = direct(purpose)
-        return _Watching(within, asked) if purpose is Purpose.DOWNLOAD else within
+        return _Watching(within, query) if purpose is Purpose.DOWNLOAD else within
 
     return transports

@@ -265,9 +265,9 @@ async def test_several_accounts_are_gone(harness: ChangedConfigHarness) -> None:
     async with harness.gateway(tables) as http:
         await edit(http, patience=4, key="other")
 
-    said = await harness.refused(harness.tables(NEW))
+    text = await harness.refused(harness.tables(NEW))
 
-    assert re.search(r"2 open edits of the account \w+ in beijing \(and", said)
+    assert re.search(r"2 open edits of the account \w+ in beijing \(and", text)
 
 
 async def test_abandoned(harness: ChangedConfigHarness) -> None:
@@ -319,16 +319,16 @@ async def test_pictures_of_a_tenant_that_is_gone(
     renamed = {**tables, "tenants": {"other": tables["tenants"]["acme"]}}
     edit_id = await leave_open(harness, tables)
     checked = harness.check(renamed)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     async with harness.gateway(renamed) as http:
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         gone = await http.get(f"/v1/images/edits/{edit_id}")
     async with harness.gateway(tables) as http:
         answer = await edit(http, retry=1)
 
     assert checked == 0
-    assert "warning: the pictures of 1 edit could not be fetched any more: put" in said
-    assert "pictures_out_of_reach" in told
+    assert "warning: the pictures of 1 edit could not be fetched any more: put" in printed
+    assert "pictures_out_of_reach" in output
     assert gone.status_code == 404
     assert len(pictures_of(answer)) == 1
     assert len(await harness.tasks()) == 1
@@ -340,10 +340,10 @@ async def test_another_address(harness: ChangedConfigHarness) -> None:
     await leave_open(harness, tables)
     other = f"{harness.url.replace('127.0.0.1', 'localhost')}/api/v1"
     moved = harness.tables({"main": MAIN}, regions={"beijing": {"base_url": other}})
-    said = {"base_url": other, "previous": [f"{harness.url}/api/v1"]}
+    fields = {"base_url": other, "previous": [f"{harness.url}/api/v1"]}
 
     refused = await harness.refused(moved)
-    async with harness.gateway(harness.tables({"main": MAIN}, regions={"beijing": said})) as http:
+    async with harness.gateway(harness.tables({"main": MAIN}, regions={"beijing": fields})) as http:
         answer = await edit(http, retry=1)
 
     assert refused == (

@@ -120,10 +120,10 @@ def test_slow_readers_of_a_masked_edit(tmp_path: Path) -> None:
     original, mask = Image.merge("RGB", noise), Image.new("RGBA", (1500, 1500), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (100, 100, 400, 400))
     with region(0.1) as upstream, _process(tmp_path, upstream) as process:
-        made = _edit(process, _LOUD, _saved(original), mask=_saved(mask))
-        assert made.status_code == 200, made.text
+        result = _edit(process, _LOUD, _saved(original), mask=_saved(mask))
+        assert result.status_code == 200, result.text
         before = _rss(process)
-        get = f"GET /v1/images/edits/{made.headers['x-wan-edit-id']} HTTP/1.1"
+        get = f"GET /v1/images/edits/{result.headers['x-wan-edit-id']} HTTP/1.1"
         with ExitStack() as stack, ThreadPoolExecutor(_SLOW_READERS) as pool:
             readers = [
                 stack.enter_context(closing(_asked(process, get))) for _ in range(_SLOW_READERS)
@@ -136,7 +136,7 @@ def test_slow_readers_of_a_masked_edit(tmp_path: Path) -> None:
             answers = [_edit(process, key, photo()) for key in (KEY, _LOUD)]
             bodies = list(pool.map(lambda reader: b"".join(_body(reader)), readers))
 
-        picture = made.json()["data"][0]["b64_json"]
+        picture = result.json()["data"][0]["b64_json"]
         assert first == [b"H"] * _SLOW_READERS
         assert [answer.status_code for answer in answers] == [200, 200]
         assert len(picture) > 6 * _MB

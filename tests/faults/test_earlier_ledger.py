@@ -68,9 +68,9 @@ async def _written(path: Path, http: httpx.AsyncClient, region: str) -> dict[str
 
 async def test_earlier_ledger(tmp_path: Path) -> None:
     """A marked retry, an Idempotency-Key and a GET get their pictures across an upgrade."""
-    told = replace(PLAIN, latency=Constant(1.0))
+    sandbox = replace(PLAIN, latency=Constant(1.0))
     async with (
-        running(create_sandbox(told)) as region,
+        running(create_sandbox(sandbox)) as region,
         httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
     ):
         file, port = config(tmp_path, region), free_port()

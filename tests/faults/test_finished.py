@@ -59,13 +59,13 @@ async def mask_edit(
     )
 
 
-def assert_kept(made: Image.Image, original: Image.Image) -> None:
+def assert_kept(picture: Image.Image, original: Image.Image) -> None:
     """Outside the hole each pixel is the original's, deep inside the picture is another."""
-    assert made.size == original.size
-    difference = ImageChops.difference(made.convert("RGB"), original.convert("RGB"))
+    assert picture.size == original.size
+    difference = ImageChops.difference(picture.convert("RGB"), original.convert("RGB"))
     left, top, right, bottom = HOLE
     inside = (left + FEATHER, top + FEATHER, right - FEATHER, bottom - FEATHER)
-    assert _distance(made, original, inside) > 30
+    assert _distance(picture, original, inside) > 30
     difference.paste((0, 0, 0), HOLE)
     assert difference.getbbox() is None
 
@@ -103,8 +103,8 @@ async def test_masked_jpegs(harness: Harness) -> None:
     """Several pictures, masked, as JPEG: each is what its bytes say."""
     answer = await mask_edit(harness, photo(), hole_in((400, 400)), n="5", output_format="jpeg")
 
-    made = [opened(content) for content in pictures_of(answer)]
-    assert [(picture.format, picture.size) for picture in made] == [("JPEG", (400, 400))] * 5
+    results = [opened(content) for content in pictures_of(answer)]
+    assert [(picture.format, picture.size) for picture in results] == [("JPEG", (400, 400))] * 5
     assert answer.json()["output_format"] == "jpeg"
 
 
@@ -123,7 +123,7 @@ async def test_a_mask_of_another_size(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "made"),
+    ("size", "expected"),
     [
         pytest.param("256x256", "768x768", id="256"),
         pytest.param("512x512", "768x768", id="512"),
@@ -131,14 +131,14 @@ async def test_a_mask_of_another_size(harness: Harness) -> None:
         pytest.param("2160x3840", "954x1696", id="largest"),
     ],
 )
-async def test_sizes_beyond_the_rule(harness: Harness, size: str, made: str) -> None:
+async def test_sizes_beyond_the_rule(harness: Harness, size: str, expected: str) -> None:
     """The answer has exactly the size that was asked for, and says how it came to be."""
     answer = await harness.edit(size=size)
 
     width, height = map(int, size.split("x"))
     assert opened(pictures_of(answer)[0]).size == (width, height)
     assert answer.json()["size"] == size
-    assert answer.headers["x-wan-adjusted"] == f"size:{made}->{size}"
+    assert answer.headers["x-wan-adjusted"] == f"size:{expected}->{size}"
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
@@ -199,12 +199,12 @@ async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
             again = await http.get(f"{edits}/{accepted.json()['id']}", headers=headers)
 
         (picture,) = pictures_of(answer)
-        made = opened(picture)
+        result = opened(picture)
         assert [file.name for file in kept] == [accepted.json()["id"]]
-        assert (made.format, made.size) == ("WEBP", (400, 400))
+        assert (result.format, result.size) == ("WEBP", (400, 400))
         # WEBP of the best quality still loses a little: the kept part is near, the hole is far.
-        assert _distance(made, original, (0, 0, 400, 100)) < 12
-        assert _distance(made, original, (150, 150, 250, 250)) > 30
+        assert _distance(result, original, (0, 0, 400, 100)) < 12
+        assert _distance(result, original, (150, 150, 250, 250)) > 30
         assert answer.json()["output_format"] == "webp"
         assert pictures_of(again) == [picture]
         assert (await http.get(f"{region}/_sandbox/books")).json()["tasks_made"] == 1

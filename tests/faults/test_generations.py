@@ -17,9 +17,9 @@ PATH = "/v1/images/generations"
 
 
 async def generate(
-    harness: Harness, headers: dict[str, str] | None = None, **said: Any
+    harness: Harness, headers: dict[str, str] | None = None, **fields: Any
 ) -> httpx.Response:
-    return await harness.http.post(PATH, json={"prompt": "a hat", **said}, headers=headers)
+    return await harness.http.post(PATH, json={"prompt": "a hat", **fields}, headers=headers)
 
 
 def prompt_of(answer: httpx.Response) -> str:
@@ -71,7 +71,7 @@ async def test_a_submit_of_the_newer_form_that_made_nothing(model: str) -> None:
 
 
 def generate_by(harness: Harness) -> Any:
-    return lambda **said: generate(harness, **said)
+    return lambda **fields: generate(harness, **fields)
 
 
 async def test_a_key_is_replayed() -> None:

@@ -22,7 +22,7 @@ def position(picture: bytes) -> dict[int, object]:
 
 @pytest.mark.parametrize("fit", [True, False], ids=["fit", "as-it-is"])
 @pytest.mark.parametrize(
-    ("said", "sent", "told"),
+    ("message", "sent", "expected"),
     [
         pytest.param({}, jpeg.strip_metadata(GPS), "1:metadata_removed", id="by-default"),
         pytest.param(
@@ -31,17 +31,19 @@ def position(picture: bytes) -> dict[int, object]:
         pytest.param({"metadata": "keep"}, GPS, None, id="keep"),
     ],
 )
-async def test_gps(said: dict[str, str], sent: bytes, told: str | None, *, fit: bool) -> None:
+async def test_gps(
+    message: dict[str, str], sent: bytes, expected: str | None, *, fit: bool
+) -> None:
     """What arrives has the position of the photograph if it is kept, and none if not."""
-    tenant = {"region": "beijing", "open": True, "fit": fit, **said}
+    tenant = {"region": "beijing", "open": True, "fit": fit, **message}
     async with start_harness(tenants={"acme": tenant}) as harness:
         answer = await harness.edit("gps", picture=GPS)
 
         (task,) = (await harness.books())["tasks"]
         assert answer.status_code == 200
         assert task["inputs_sha256"] == [digest(sent)]
-        assert bool(position(sent)) is (said == {"metadata": "keep"})
-        assert answer.headers.get("x-wan-adjusted") == told
+        assert bool(position(sent)) is (message == {"metadata": "keep"})
+        assert answer.headers.get("x-wan-adjusted") == expected
 
 
 async def test_heic() -> None:

@@ -69,10 +69,10 @@ class ProcessHarness:
         """Ask for what *model* does: an edit in JSON, or a generation."""
         edits = MODELS[model].does(Operation.EDIT)
         picture = f"data:image/png;base64,{b64encode(photo()).decode()}"
-        said = {"model": model, "prompt": "make it blue", "size": "1280x1280"}
+        fields = {"model": model, "prompt": "make it blue", "size": "1280x1280"}
         return await self.http.post(
             f"http://127.0.0.1:{self.port}/v1/images/{'edits' if edits else 'generations'}",
-            json={**said, "images": [picture]} if edits else said,
+            json={**fields, "images": [picture]} if edits else fields,
             headers={"authorization": f"Bearer {KEY}", "x-stainless-retry-count": str(retry)},
         )
 
@@ -118,9 +118,11 @@ class ProcessHarness:
 
 
 @asynccontextmanager
-async def start_process_harness(folder: Path, told: SandboxConfig) -> AsyncIterator[ProcessHarness]:
+async def start_process_harness(
+    folder: Path, values: SandboxConfig
+) -> AsyncIterator[ProcessHarness]:
     async with (
-        running(create_sandbox(told)) as region,
+        running(create_sandbox(values)) as region,
         httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
     ):
         yield ProcessHarness(config(folder, region), free_port(), region, http)
@@ -177,8 +179,8 @@ async def test_second_sigterm(tmp_path: Path) -> None:
 )
 async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
     """A killed gateway's successor on the same ledger gives the retry its picture; one task."""
-    told = replace(PLAIN, latency=Constant(3.0), faults=faults)
-    async with start_process_harness(tmp_path, told) as harness:
+    sandbox = replace(PLAIN, latency=Constant(3.0), faults=faults)
+    async with start_process_harness(tmp_path, sandbox) as harness:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(harness))
             if faults:
@@ -298,8 +300,8 @@ async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> No
 async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) -> None:
     """Its picture cannot be fetched yet, then the gateway is killed: the successor has its URL."""
     fault = Fault("download", Answer(503, "ServiceUnavailable"))
-    told = replace(PLAIN, latency=Constant(0.5), faults=(fault,))
-    async with start_process_harness(tmp_path, told) as harness:
+    sandbox = replace(PLAIN, latency=Constant(0.5), faults=(fault,))
+    async with start_process_harness(tmp_path, sandbox) as harness:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(harness, _QWEN))
             await harness.called("download")

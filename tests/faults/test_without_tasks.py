@@ -83,7 +83,7 @@ async def test_a_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "made"),
+    ("action", "expected"),
     [
         pytest.param(Drop(after=True), 1, id="dropped-with-the-answer"),
         pytest.param(Drop(), 0, id="dropped-before-the-work"),
@@ -95,7 +95,7 @@ async def test_a_stream() -> None:
     ],
 )
 async def test_an_answer_that_is_lost(
-    action: Any, made: int, monkeypatch: pytest.MonkeyPatch
+    action: Any, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can tell what became of it, so the end is final and nothing is sent again."""
     hasty = partial(DashScopeApi, limits=CallLimits(submit_and_wait=30.0))
@@ -109,7 +109,7 @@ async def test_an_answer_that_is_lost(
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "submit_uncertain")
             assert answer.headers["x-should-retry"] == "false"
             assert "retry-after" not in answer.headers
-        assert books["tasks_made"] == made
+        assert books["tasks_made"] == expected
         assert books["counts"]["submit.received"] == 1
 
 
@@ -197,8 +197,8 @@ async def test_its_own_limits(fields: dict[str, str], param: str) -> None:
 async def test_it_makes_nothing_of_a_prompt_alone() -> None:
     """At the other path the client hears where it is offered."""
     async with a_house() as harness:
-        said = {"model": QWEN, "prompt": "a hat"}
-        refused = await harness.http.post("/v1/images/generations", json=said)
+        fields = {"model": QWEN, "prompt": "a hat"}
+        refused = await harness.http.post("/v1/images/generations", json=fields)
 
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
         assert "/v1/images/edits" in refused.json()["error"]["message"]

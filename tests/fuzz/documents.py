@@ -53,20 +53,20 @@ def _deep(depth: int) -> bytes:
     return b'{"prompt":"a","images":["x"],"a":' + b'{"a":[' * depth + b"]}" * depth + b"}"
 
 
-def _written(said: Any, encoding: str, *, plain: bool) -> bytes:
-    return json.dumps(said, ensure_ascii=plain).encode(encoding, "surrogatepass")
+def _written(text: Any, encoding: str, *, plain: bool) -> bytes:
+    return json.dumps(text, ensure_ascii=plain).encode(encoding, "surrogatepass")
 
 
 @st.composite
 def near(draw: st.DrawFn) -> Shot:
     """An edit with anything in some of its fields."""
-    said: dict[str, Any] = {"prompt": "a hat", "images": [{"image_url": _URL}], "size": "768x768"}
-    said |= draw(st.dictionaries(st.sampled_from(_NAMES), _anything, max_size=3))
+    fields: dict[str, Any] = {"prompt": "a hat", "images": [{"image_url": _URL}], "size": "768x768"}
+    fields |= draw(st.dictionaries(st.sampled_from(_NAMES), _anything, max_size=3))
     if draw(st.booleans()):
-        said["images"] = draw(st.lists(_pictures, max_size=5))
+        fields["images"] = draw(st.lists(_pictures, max_size=5))
     encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig"]))
     return Shot(
-        _written(said, encoding, plain=draw(st.booleans())),
+        _written(fields, encoding, plain=draw(st.booleans())),
         draw(st.sampled_from(_KINDS)).encode(),
         cuts=draw(st.lists(st.integers(0, 4000), max_size=4).map(tuple)),
         chunked=draw(st.booleans()),
@@ -76,17 +76,17 @@ def near(draw: st.DrawFn) -> Shot:
 @st.composite
 def generations(draw: st.DrawFn) -> Shot:
     """A generation with anything in some of its fields."""
-    said: dict[str, Any] = {"prompt": "a hat", "size": "1280x1280"}
-    said |= draw(st.dictionaries(st.sampled_from(_NAMES), _anything, max_size=3))
-    body = _written(said, "utf-8", plain=draw(st.booleans()))
+    fields: dict[str, Any] = {"prompt": "a hat", "size": "1280x1280"}
+    fields |= draw(st.dictionaries(st.sampled_from(_NAMES), _anything, max_size=3))
+    body = _written(fields, "utf-8", plain=draw(st.booleans()))
     return Shot(body, b"application/json", start=b"POST /v1/images/generations HTTP/1.1")
 
 
 def far() -> st.SearchStrategy[Shot]:
     """Any JSON, nested to any depth, cut short, or none at all."""
     bodies = st.one_of(
-        _anything.map(lambda said: _written(said, "utf-8", plain=True)),
-        _anything.map(lambda said: _written(said, "utf-8", plain=True)[:-1]),
+        _anything.map(lambda text: _written(text, "utf-8", plain=True)),
+        _anything.map(lambda text: _written(text, "utf-8", plain=True)[:-1]),
         st.sampled_from([1, 8, 9, 500, 1025, 100_000]).map(_deep),
         st.binary(max_size=60),
         st.sampled_from([b'{"n":1e999}', b'{"n":' + b"9" * 5000 + b"}", b'{"a":"\\ud800"}']),

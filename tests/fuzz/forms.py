@@ -47,16 +47,16 @@ def _parts(draw: st.DrawFn, prompt: str, pictures: list[bytes]) -> list[tuple[by
     file_name = draw(
         st.sampled_from(['; filename="a.png"', "; filename=blob", "; filename*=utf-8''%C3%BC.png"])
     )
-    made = [
+    results = [
         (f'Content-Disposition: form-data; name="{of["name"]}"{file_name}{file_type}', picture)
         for picture in pictures
     ]
     texts = {"prompt": prompt, "size": "768x768", "quality": "high"}
-    made += [
+    results += [
         (f'Content-Disposition: form-data; name="{name}"{charset}', text.encode())
         for name, text in texts.items()
     ]
-    return [(head.encode(), content) for head, content in made]
+    return [(head.encode(), content) for head, content in results]
 
 
 @st.composite
@@ -129,12 +129,12 @@ def broken(draw: st.DrawFn) -> Shot:
     body = draw(st.sampled_from([b"", b"", b"preamble\r\n"])) + body
     if draw(st.integers(0, 3)) == 0:
         body = body[: draw(st.integers(0, max(0, len(body))))]
-    told = draw(st.one_of(st.just(boundary), _junk)).translate(None, b"\r\n\0")
+    reported = draw(st.one_of(st.just(boundary), _junk)).translate(None, b"\r\n\0")
     kind = draw(st.sampled_from([b"multipart/form-data", b"MULTIPART/Form-Data", b"multipart/x"]))
     sign = draw(st.sampled_from([b"; boundary=", b';boundary="', b"; charset=x; BOUNDARY = "]))
     return Shot(
         body=body,
-        content_type=kind + sign + told,
+        content_type=kind + sign + reported,
         cuts=draw(_cuts),
         chunked=draw(st.booleans()),
         leaves=draw(st.integers(0, 9)) == 0,

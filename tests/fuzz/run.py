@@ -26,13 +26,13 @@ def main() -> None:
     args = argparse.ArgumentParser()
     args.add_argument("--seconds", type=float, default=300)
     args.add_argument("--seed", type=int, default=1)
-    asked = args.parse_args()
+    requested = args.parse_args()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with storm() as under:
         _say(f"at the start: {memory() >> 20} MB")
         for nth in (1, 2):  # what the first pass leaves in memory, the second does not again
             for kind, shots in _KINDS.items():
-                _fire(under, kind, shots, asked.seed + nth * 10**6, asked.seconds / 2)
+                _fire(under, kind, shots, requested.seed + nth * 10**6, requested.seconds / 2)
             _say(f"after pass {nth}: {memory() >> 20} MB")
         for end, n in under.tally.ends.most_common():
             _say(f"{n:8} {end}")

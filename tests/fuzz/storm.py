@@ -75,8 +75,8 @@ def verdict(shot: Shot, landed: Landed) -> str:
         return ""
     if shot.start.startswith(b"HEAD "):  # its answer has no body
         return "" if landed.status in {status for status, _ in REFUSALS} else str(landed.status)
-    known = (landed.status, landed.code) in REFUSALS or landed.code == "no http"
-    return "" if known else f"{landed.status} {landed.code}"
+    found = (landed.status, landed.code) in REFUSALS or landed.code == "no http"
+    return "" if found else f"{landed.status} {landed.code}"
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class Storm:
 
     async def _salvo(self, shots: Sequence[Shot]) -> None:
         wrong = await asyncio.gather(*(self._one(shot) for shot in shots))
-        bad = [(said, shot) for said, shot in zip(wrong, shots, strict=True) if said]
+        bad = [(text, shot) for text, shot in zip(wrong, shots, strict=True) if text]
         assert not bad, bad
 
     async def _one(self, shot: Shot) -> str:
@@ -142,12 +142,12 @@ def storm() -> Iterator[Storm]:
         living = start_harness(calm, server={"max_body_bytes": 2_000_000}, upstreams={"main": main})
         harness = loop.run_until_complete(living.__aenter__())
         try:
-            made = Storm(loop, harness)
+            result = Storm(loop, harness)
             warm = Shot(b"", b"application/json")
-            made.salvo([warm] * _SALVO)  # pools and threads that stay are made now
+            result.salvo([warm] * _SALVO)  # pools and threads that stay are made now
             loop.run_until_complete(harness.edit())
-            made.tasks = len(asyncio.all_tasks(loop)) + 2  # the one that counts, and its socket
-            yield made
+            result.tasks = len(asyncio.all_tasks(loop)) + 2  # the one that counts, and its socket
+            yield result
         finally:
             loop.run_until_complete(living.__aexit__(None, None, None))
 

@@ -13,8 +13,8 @@ from tests.harness import origin
 
 @pytest.fixture(scope="module")
 def under() -> Iterator[Storm]:
-    with storm() as made:
-        yield made
+    with storm() as result:
+        yield result
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ _SHOT = Shot(b"", b"")
 
 
 @pytest.mark.parametrize(
-    ("shot", "landed", "said"),
+    ("shot", "landed", "message"),
     [
         pytest.param(_SHOT, Landed(200), "", id="served"),
         pytest.param(_SHOT, Landed(400, _ERROR % b"invalid_value"), "", id="refused"),
@@ -64,6 +64,6 @@ _SHOT = Shot(b"", b"")
         ),
     ],
 )
-def test_verdict(shot: Shot, landed: Landed, said: str) -> None:
+def test_verdict(shot: Shot, landed: Landed, message: str) -> None:
     """A storm can condemn."""
-    assert verdict(shot, landed) == said
+    assert verdict(shot, landed) == message

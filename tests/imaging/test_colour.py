@@ -99,10 +99,10 @@ async def test_what_goes_up_looks_as_it_did(name: str) -> None:
     """Whatever its profile, a picture goes up in sRGB, its colours as they were seen."""
     content, space = FOREIGN[name]
 
-    made, adjusted = await sent_up(content)
+    result, adjusted = await sent_up(content)
 
     assert "colours:srgb" in adjusted
-    for patch, now in zip(PATCHES, colours(made), strict=True):
+    for patch, now in zip(PATCHES, colours(result), strict=True):
         assert delta_e(lab_of(patch, space), lab_of(now)) < SEEN
 
 
@@ -113,10 +113,10 @@ async def test_an_iphones_photograph() -> None:
         pytest.skip("pillow-heif is not installed")
     content = saved(patches(), "HEIF", quality=95, icc_profile=DISPLAY_P3)
 
-    made, adjusted = await sent_up(content)
+    result, adjusted = await sent_up(content)
 
     assert adjusted == ("converted:heif", "colours:srgb")
-    for patch, now in zip(PATCHES, colours(made), strict=True):
+    for patch, now in zip(PATCHES, colours(result), strict=True):
         assert delta_e(lab_of(patch, "Display P3"), lab_of(now)) < SEEN
 
 
@@ -128,10 +128,10 @@ async def test_a_camera_that_says_adobe_rgb_in_exif_alone() -> None:
     exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
     content = saved(patches(), "JPEG", quality=95, exif=exif)
 
-    made, adjusted = await sent_up(content)
+    result, adjusted = await sent_up(content)
 
     assert adjusted == ("colours:srgb", "metadata_removed")
-    for patch, now in zip(PATCHES, colours(made), strict=True):
+    for patch, now in zip(PATCHES, colours(result), strict=True):
         assert delta_e(lab_of(patch, "Adobe RGB"), lab_of(now)) < SEEN
 
 
@@ -140,10 +140,10 @@ async def test_gray_with_a_profile() -> None:
     """A gray picture of gamma 1.8 gets lighter numbers for the same light."""
     content = saved(Image.new("L", (480, 400), 100), "PNG", icc_profile=GRAY_18)
 
-    made, _ = await sent_up(content)
+    result, _ = await sent_up(content)
 
     # 100 of 255 at gamma 1.8 is 0.185 of the light: sRGB's 119.
-    assert colours(made)[0] == pytest.approx((119, 119, 119), abs=2)
+    assert colours(result)[0] == pytest.approx((119, 119, 119), abs=2)
 
 
 @pytest.mark.anyio
@@ -151,10 +151,10 @@ async def test_inks_with_a_profile() -> None:
     """What a press makes of its inks is what goes up."""
     inks = Image.new("CMYK", (480, 400), (255, 0, 0, 0))
 
-    made, adjusted = await sent_up(saved(inks, "JPEG", quality=95, icc_profile=PRESS))
+    result, adjusted = await sent_up(saved(inks, "JPEG", quality=95, icc_profile=PRESS))
 
     assert adjusted == ("converted:cmyk", "colours:srgb")
-    assert delta_e(lab_of(colours(made)[0]), (70, -30, -40)) < 3 * SEEN
+    assert delta_e(lab_of(colours(result)[0]), (70, -30, -40)) < 3 * SEEN
 
 
 @pytest.mark.anyio
@@ -171,9 +171,9 @@ async def test_inks_with_a_profile() -> None:
 )
 async def test_what_is_srgb_already_is_not_touched(content: bytes) -> None:
     """It is the same object: nothing is decoded for its colours."""
-    made, adjusted = await sent_up(content)
+    result, adjusted = await sent_up(content)
 
-    assert made is content
+    assert result is content
     assert adjusted == ()
 
 
@@ -213,19 +213,19 @@ SPACES = {"untagged": "sRGB", "sRGB": "sRGB", "P3": "Display P3"}
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("expected", MADE)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_mask_is_composed_in_one_space(kind: str, made: str, output_format: str) -> None:
+def test_a_mask_is_composed_in_one_space(kind: str, expected: str, output_format: str) -> None:
     """What is kept and what is made look as they did, whichever profiles the two have."""
     original = saved(patches(), kind, icc_profile=DISPLAY_P3, **_best(kind))
     hole = saved(mask((480, 400), (240, 0, 479, 399)))
-    result = saved(patches(), "PNG", icc_profile=MADE[made])
+    result = saved(patches(), "PNG", icc_profile=MADE[expected])
     form = OutputOptions(output_format=output_format, composite=True)
 
     now = colours(finish_picture(result, form, MaskSource(original, hole)))
 
     for place, patch in enumerate(PATCHES):
-        space = "Display P3" if place < 2 else SPACES[made]
+        space = "Display P3" if place < 2 else SPACES[expected]
         assert delta_e(lab_of(patch, space), lab_of(now[place])) < SEEN
 
 
@@ -236,11 +236,11 @@ def test_a_mask_over_an_iphones_photograph() -> None:
     original = saved(patches(), "HEIF", quality=95, icc_profile=DISPLAY_P3)
     hole = saved(mask((480, 400), (240, 0, 479, 399)))
 
-    made = finish_picture(
+    result = finish_picture(
         saved(patches()), OutputOptions(composite=True), MaskSource(original, hole)
     )
 
-    now = colours(made)
+    now = colours(result)
     for place in (0, 1):
         assert delta_e(lab_of(PATCHES[place], "Display P3"), lab_of(now[place])) < SEEN
     assert now[2:] == list(PATCHES[2:])

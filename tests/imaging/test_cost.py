@@ -67,10 +67,10 @@ def test_no_format_takes_more_than_is_counted(name: str, tmp_path: Path) -> None
     (tmp_path / "small").write_bytes(saved(drawn(400, 400), kind))
 
     arguments = [sys.executable, "-c", _MEASURE, str(tmp_path / "picture"), str(tmp_path / "small")]
-    told = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
 
     beside = 12_000_000 + len(content)  # the new JPEG, and what is drawn of a strip
-    assert int(told) <= cost_of(inspect(content), Size(SIDE, SIDE)) + beside
+    assert int(output) <= cost_of(inspect(content), Size(SIDE, SIDE)) + beside
 
 
 def head(kind: str, side: int, *, one_pass: bool = True, mode: str = "RGB") -> Inspected:

@@ -14,9 +14,9 @@ def test_nothing_is_said_of_colours() -> None:
     picture.info["icc_profile"] = b"of another picture"
 
     for content in (as_jpeg(picture, 90), as_webp(picture, 90), as_png(picture)):
-        with Image.open(BytesIO(content)) as made:
-            assert made.size == (40, 30)
-            assert "icc_profile" not in made.info
+        with Image.open(BytesIO(content)) as result:
+            assert result.size == (40, 30)
+            assert "icc_profile" not in result.info
 
 
 def test_colours_keep_their_resolution_at_high_quality() -> None:

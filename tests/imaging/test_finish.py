@@ -25,10 +25,10 @@ def scaled_to(size: Size) -> OutputOptions:
 
 def test_exactly_the_size_that_was_asked_for() -> None:
     """The result is a PNG of that size."""
-    made = open_picture(finish_picture(saved(drawn(768, 768)), scaled_to(Size(512, 512)), None))
+    result = open_picture(finish_picture(saved(drawn(768, 768)), scaled_to(Size(512, 512)), None))
 
-    assert (made.format, made.size) == ("PNG", (512, 512))
-    assert made.getpixel((10, 10)) == (200, 60, 40)
+    assert (result.format, result.size) == ("PNG", (512, 512))
+    assert result.getpixel((10, 10)) == (200, 60, 40)
 
 
 @pytest.mark.parametrize("form", [OutputOptions(), scaled_to(Size(480, 400))], ids=["png", "size"])
@@ -44,21 +44,21 @@ def test_nothing_is_distorted() -> None:
     picture = drawn(900, 600, (0, 0, 0))
     picture.paste((255, 255, 255), (150, 0, 750, 600))
 
-    made = open_picture(finish_picture(saved(picture), scaled_to(Size(300, 300)), None))
+    result = open_picture(finish_picture(saved(picture), scaled_to(Size(300, 300)), None))
 
-    assert made.crop((8, 0, 292, 300)).getextrema() == ((255, 255),) * 3
+    assert result.crop((8, 0, 292, 300)).getextrema() == ((255, 255),) * 3
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
 @pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "icc.jpg"])
 def test_formats(output_format: str, name: str) -> None:
     """The picture comes out in the format that was asked for, of the same size."""
-    made = open_picture(
+    result = open_picture(
         finish_picture(read(name), OutputOptions(output_format=output_format), None)
     )
 
-    assert (made.format or "").lower() == output_format
-    assert made.size == (480, 400)
+    assert (result.format or "").lower() == output_format
+    assert result.size == (480, 400)
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
@@ -80,11 +80,11 @@ def test_a_masked_result_of_another_size() -> None:
     kept = MaskSource(saved(original), saved(mask((120, 100), (30, 30, 80, 70))))
     form = OutputOptions(scale_to=Size(120, 100), composite=True)
 
-    made = open_picture(finish_picture(saved(drawn(850, 708, BLUE)), form, kept))
+    result = open_picture(finish_picture(saved(drawn(850, 708, BLUE)), form, kept))
 
-    assert (made.format, made.size) == ("PNG", (120, 100))
-    assert made.getpixel((50, 50)) == BLUE
-    assert made.crop((81, 0, 120, 100)).tobytes() == original.crop((81, 0, 120, 100)).tobytes()
+    assert (result.format, result.size) == ("PNG", (120, 100))
+    assert result.getpixel((50, 50)) == BLUE
+    assert result.crop((81, 0, 120, 100)).tobytes() == original.crop((81, 0, 120, 100)).tobytes()
 
 
 @pytest.mark.parametrize("name", ["text.png", "truncated.png", "bomb.png", "empty.png"])

@@ -75,11 +75,11 @@ def test_what_fits_passes_on(name: str) -> None:
     """A picture within the rules and without metadata is the same object."""
     content = read(name)
 
-    made = fitted(content)
+    result = fitted(content)
 
-    assert made.content is content
-    assert made.adjusted == ()
-    assert (made.media_type, made.size) == (inspect(content).media_type, inspect(content).size)
+    assert result.content is content
+    assert result.adjusted == ()
+    assert (result.media_type, result.size) == (inspect(content).media_type, inspect(content).size)
 
 
 @pytest.mark.parametrize("name", STRIPPED)
@@ -87,13 +87,13 @@ def test_metadata_goes_without_loss(name: str) -> None:
     """Where only metadata is too much, format, coded data and pixels stay."""
     content = read(name)
 
-    made = fitted(content)
+    result = fitted(content)
 
-    assert made.adjusted == ("metadata_removed",)
-    assert made.media_type == inspect(content).media_type
+    assert result.adjusted == ("metadata_removed",)
+    assert result.media_type == inspect(content).media_type
     assert b"Ada Example" in content
-    assert b"Ada" not in made.content
-    assert pixels(made.content) == pixels(content)
+    assert b"Ada" not in result.content
+    assert pixels(result.content) == pixels(content)
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -101,13 +101,13 @@ def test_what_does_not_fit_is_reencode(name: str) -> None:
     """Each other file becomes a JPEG that breaks no rule, and what was done is told."""
     size, adjusted = DRAWN[name]
 
-    made = fitted(read(name))
+    result = fitted(read(name))
 
-    now = inspect(made.content)
-    assert (made.size, made.adjusted, made.media_type) == (size, adjusted, "image/jpeg")
+    now = inspect(result.content)
+    assert (result.size, result.adjusted, result.media_type) == (size, adjusted, "image/jpeg")
     assert (now.size, now.mode, now.format, now.has_metadata) == (size, "RGB", "JPEG", False)
-    assert violated_rules(now, len(made.content), INPUTS) == []
-    assert fitted(made.content).content is made.content
+    assert violated_rules(now, len(result.content), INPUTS) == []
+    assert fitted(result.content).content is result.content
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_it_looks_the_same(name: str) -> None:
     wanted = Image.new("RGB", clear.size, (255, 255, 255))
     wanted.paste(clear, mask=clear.getchannel("A"))
 
-    made = open_picture(fitted(read(name)).content)
+    result = open_picture(fitted(read(name)).content)
 
-    assert difference(made, wanted) < 2
+    assert difference(result, wanted) < 2
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -135,53 +135,53 @@ def test_every_turn_is_applied(orientation: int) -> None:
     content = saved(plain, "PNG", exif=exif)
     turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
-    made = fitted(content)
+    result = fitted(content)
 
     wanted = plain.transpose(Image.Transpose(turns[orientation]))
-    assert "rotated" in made.adjusted
-    assert difference(open_picture(made.content), wanted) < 2
+    assert "rotated" in result.adjusted
+    assert difference(open_picture(result.content), wanted) < 2
 
 
 def test_background_shows_through() -> None:
     """Transparent parts take the colour that was asked for."""
     content = saved(drawn(400, 400, (0, 0, 0, 0), "RGBA"))
 
-    made = fitted(content, Aim(INPUTS, background=(10, 200, 30)))
+    result = fitted(content, Aim(INPUTS, background=(10, 200, 30)))
 
-    pixel = open_picture(made.content).getpixel((200, 200))
+    pixel = open_picture(result.content).getpixel((200, 200))
     assert isinstance(pixel, tuple)
     assert all(abs(a - b) < 3 for a, b in zip(pixel, (10, 200, 30), strict=True))
 
 
 def test_padding_is_even_and_of_the_background() -> None:
     """A sliver stands in the middle of its canvas."""
-    made = open_picture(fitted(saved(drawn(1000, 50), "PNG")).content)
+    result = open_picture(fitted(saved(drawn(1000, 50), "PNG")).content)
 
-    assert made.size == (1000, 384)
-    assert made.getpixel((500, 5)) == (255, 255, 255)
-    assert made.getpixel((500, 379)) == (255, 255, 255)
-    assert difference(made.crop((0, 170, 1000, 214)), drawn(1000, 44)) < 3
+    assert result.size == (1000, 384)
+    assert result.getpixel((500, 5)) == (255, 255, 255)
+    assert result.getpixel((500, 379)) == (255, 255, 255)
+    assert difference(result.crop((0, 170, 1000, 214)), drawn(1000, 44)) < 3
 
 
 def test_sixteen_bit_gray_keeps_its_shades() -> None:
     """Sixteen bits are scaled to eight, not cut off."""
-    made = open_picture(fitted(read("gray16.png")).content).convert("L")
+    result = open_picture(fitted(read("gray16.png")).content).convert("L")
 
-    shades = [made.getpixel((x, 200)) for x in (0, 120, 240, 360, 479)]
+    shades = [result.getpixel((x, 200)) for x in (0, 120, 240, 360, 479)]
 
     assert shades == pytest.approx([0, 64, 128, 191, 255], abs=3)
 
 
 def test_a_large_jpeg_is_decoded_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture over 5000 pixels is decoded at a half, lying as it is, and brought to 5000."""
-    asked: list[tuple[int, int] | None] = []
+    requested: list[tuple[int, int] | None] = []
     draft = JpegImageFile.draft
 
     def watched(
         picture: JpegImageFile, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
         done = draft(picture, mode, size)
-        asked.extend((size, picture.size))
+        requested.extend((size, picture.size))
         return done
 
     monkeypatch.setattr(JpegImageFile, "draft", watched)
@@ -189,11 +189,11 @@ def test_a_large_jpeg_is_decoded_small(monkeypatch: pytest.MonkeyPatch) -> None:
     exif[0x0112] = 6
     content = saved(drawn(10_400, 800), "JPEG", exif=exif)
 
-    made = fitted(content)
+    result = fitted(content)
 
-    assert asked == [(5200, 400), (5200, 400)]
-    assert made.size == Size(385, 5000)
-    assert made.adjusted == ("rotated", "scaled:800x10400->385x5000", "metadata_removed")
+    assert requested == [(5200, 400), (5200, 400)]
+    assert result.size == Size(385, 5000)
+    assert result.adjusted == ("rotated", "scaled:800x10400->385x5000", "metadata_removed")
 
 
 def test_damage_is_found_while_drawing_anew() -> None:
@@ -257,10 +257,10 @@ def test_a_heavy_picture_is_made_lighter(limit: int, adjusted: tuple[str, ...], 
     """Quality goes down in steps, then size, until the length is legal."""
     content = noisy("BMP")
 
-    made = fitted(content, Aim(replace(INPUTS, most_bytes=limit)))
+    result = fitted(content, Aim(replace(INPUTS, most_bytes=limit)))
 
-    assert len(made.content) <= limit < len(content)
-    assert (made.adjusted, made.size) == (adjusted, size)
+    assert len(result.content) <= limit < len(content)
+    assert (result.adjusted, result.size) == (adjusted, size)
 
 
 def test_a_picture_that_metadata_makes_heavy_only_loses_that() -> None:
@@ -275,9 +275,9 @@ def test_drawing_anew_can_be_asked_for() -> None:
     """A picture that fits comes out as JPEG of the same size, with nothing to tell."""
     content = read("rgb.png")
 
-    made = reencode(content, inspect(content), Aim(INPUTS))
+    result = reencode(content, inspect(content), Aim(INPUTS))
 
-    assert (made.size, made.adjusted) == (L, ())
+    assert (result.size, result.adjusted) == (L, ())
 
 
 @pytest.mark.parametrize("name", ["exif_6.jpg", "exif_6.png", "exif_8.webp", "exif_6.avif"])
@@ -285,21 +285,21 @@ def test_kept_metadata_of_a_turned_picture(name: str) -> None:
     """A picture that is drawn upright says so in the Exif that it keeps: it is not turned twice."""
     content = read(name)
 
-    made = fitted(content, Aim(INPUTS, keep_metadata=True))
+    result = fitted(content, Aim(INPUTS, keep_metadata=True))
 
-    assert made.adjusted[-1] == "rotated"
-    assert made.content.count(b"Exif\x00\x00") == 1
-    assert inspect(made.content).orientation == 1
-    assert pixels(made.content) == pixels(fitted(content).content)
+    assert result.adjusted[-1] == "rotated"
+    assert result.content.count(b"Exif\x00\x00") == 1
+    assert inspect(result.content).orientation == 1
+    assert pixels(result.content) == pixels(fitted(content).content)
 
 
 def test_kept_metadata_of_a_picture_that_is_reencode() -> None:
     """Where the pixels cannot stay, the GPS position goes on all the same."""
     content = read("exif_gps.jpg")
 
-    made = reencode(content, inspect(content), Aim(INPUTS, keep_metadata=True))
+    result = reencode(content, inspect(content), Aim(INPUTS, keep_metadata=True))
 
-    with Image.open(BytesIO(made.content)) as picture, Image.open(BytesIO(content)) as source:
+    with Image.open(BytesIO(result.content)) as picture, Image.open(BytesIO(content)) as source:
         position = picture.getexif().get_ifd(ExifTags.IFD.GPSInfo)
         assert position
         assert position == source.getexif().get_ifd(ExifTags.IFD.GPSInfo)
@@ -307,8 +307,8 @@ def test_kept_metadata_of_a_picture_that_is_reencode() -> None:
 
 def test_heic() -> None:
     """An iPhone's photograph becomes a JPEG of the same size."""
-    made = fitted(read("photo.heic"))
+    result = fitted(read("photo.heic"))
 
-    assert (made.media_type, made.size) == ("image/jpeg", L)
-    assert made.adjusted == ("converted:heif",)
-    assert difference(open_picture(made.content), open_picture(read("plain.jpg"))) < 10
+    assert (result.media_type, result.size) == ("image/jpeg", L)
+    assert result.adjusted == ("converted:heif",)
+    assert difference(open_picture(result.content), open_picture(read("plain.jpg"))) < 10

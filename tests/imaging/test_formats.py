@@ -30,7 +30,7 @@ def _asked_anew() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("start", "known"),
+    ("start", "samples"),
     [
         pytest.param(b"\xff\xd8\xff\xe0", JPEG, id="jpeg"),
         pytest.param(b"\x89PNG\r\n\x1a\n", PNG, id="png"),
@@ -51,9 +51,9 @@ def _asked_anew() -> Iterator[None]:
         pytest.param(b"", None, id="nothing"),
     ],
 )
-def test_first_bytes_tell_the_format(start: bytes, known: Format | None) -> None:
+def test_first_bytes_tell_the_format(start: bytes, samples: Format | None) -> None:
     """The format is decided by the first bytes alone."""
-    assert format_of(start) == known
+    assert format_of(start) == samples
 
 
 def test_heif_is_not_readable_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

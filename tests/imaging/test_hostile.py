@@ -62,10 +62,10 @@ def checked(content: bytes) -> None:
         return
     with contextlib.suppress(InvalidImage):
         verify(content, inspected)
-    made = fit(content, inspected, Aim(INPUTS))
-    if made.content is not content:
-        assert len(made.content) <= INPUTS.most_bytes
-        assert violated_rules(inspect(made.content), len(made.content), INPUTS) == []
+    result = fit(content, inspected, Aim(INPUTS))
+    if result.content is not content:
+        assert len(result.content) <= INPUTS.most_bytes
+        assert violated_rules(inspect(result.content), len(result.content), INPUTS) == []
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])

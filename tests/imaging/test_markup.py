@@ -31,31 +31,31 @@ async def test_the_guide_is_seen_in_the_picture() -> None:
     """What is drawn covers the picture; what is transparent does not."""
     imaging = Imaging()
 
-    made = open_picture(
+    result = open_picture(
         await imaging.lay_over(saved(drawn(480, 400, RED), "JPEG"), saved(guide()), FITS)
     )
 
     await imaging.close()
-    assert (made.format, made.size) == ("JPEG", (480, 400))
-    assert made.getpixel((150, 150)) == pytest.approx(GREEN, abs=6)
-    assert made.getpixel((300, 300)) == pytest.approx(RED, abs=6)
+    assert (result.format, result.size) == ("JPEG", (480, 400))
+    assert result.getpixel((150, 150)) == pytest.approx(GREEN, abs=6)
+    assert result.getpixel((300, 300)) == pytest.approx(RED, abs=6)
 
 
 def test_an_original_with_transparency_keeps_it() -> None:
     """Until the model's rules say what becomes of that."""
-    made = open_picture(lay_over(read("rgba.png"), saved(guide())))
+    result = open_picture(lay_over(read("rgba.png"), saved(guide())))
 
-    assert made.mode == "RGBA"
-    assert made.getpixel((240, 250)) == open_picture(read("rgba.png")).getpixel((240, 250))
-    assert made.getpixel((150, 150)) == (*GREEN, 255)
+    assert result.mode == "RGBA"
+    assert result.getpixel((240, 250)) == open_picture(read("rgba.png")).getpixel((240, 250))
+    assert result.getpixel((150, 150)) == (*GREEN, 255)
 
 
 def test_a_turned_original_stands_upright() -> None:
     """The guide lies on the picture as a person sees it."""
-    made = open_picture(lay_over(read("exif_6.jpg"), saved(guide((400, 480)))))
+    result = open_picture(lay_over(read("exif_6.jpg"), saved(guide((400, 480)))))
 
-    assert made.size == (400, 480)
-    assert made.getpixel((150, 150)) == pytest.approx(GREEN, abs=6)
+    assert result.size == (400, 480)
+    assert result.getpixel((150, 150)) == pytest.approx(GREEN, abs=6)
 
 
 @pytest.mark.parametrize(

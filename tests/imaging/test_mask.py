@@ -17,31 +17,31 @@ RED, BLUE = (200, 60, 40), (10, 20, 220)
 
 def mixed(original: bytes, result: Image.Image, hole: bytes, feather: int = 3) -> Image.Image:
     """The picture that is made of an original without transparency."""
-    made = composite(original, result, hole, feather)
-    assert made.mode == "RGB"
-    return made
+    created = composite(original, result, hole, feather)
+    assert created.mode == "RGB"
+    return created
 
 
 def test_pixels_outside_are_the_originals() -> None:
     """Each pixel that is not fully transparent in the mask equals the original's exactly."""
     original, hole = noise((120, 100)), mask((120, 100), (30, 30, 80, 70), rim=6)
 
-    made = mixed(saved(original), drawn(120, 100, BLUE), saved(hole))
+    result = mixed(saved(original), drawn(120, 100, BLUE), saved(hole))
 
     alpha = hole.getchannel("A")
     for x in range(120):
         for y in range(100):
             if alpha.getpixel((x, y)) != 0:
-                assert made.getpixel((x, y)) == original.getpixel((x, y))
+                assert result.getpixel((x, y)) == original.getpixel((x, y))
 
 
 def test_pixels_deep_inside_are_the_results() -> None:
     """From the feather's depth on, the result shows unmixed."""
     hole = mask((120, 100), (30, 30, 80, 70))
 
-    made = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), saved(hole))
+    result = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), saved(hole))
 
-    assert made.crop((33, 33, 78, 68)).getcolors() == [(45 * 35, BLUE)]
+    assert result.crop((33, 33, 78, 68)).getcolors() == [(45 * 35, BLUE)]
 
 
 def test_the_result_fades_in_from_the_rim() -> None:
@@ -50,9 +50,9 @@ def test_the_result_fades_in_from_the_rim() -> None:
     original = saved(drawn(120, 100, (0, 0, 0)))
     hole = saved(mask((120, 100), (30, 30, 80, 70)))
 
-    made = mixed(original, result, hole, feather=3)
+    created = mixed(original, result, hole, feather=3)
 
-    assert [made.getpixel((x, 50)) for x in range(28, 35)] == [
+    assert [created.getpixel((x, 50)) for x in range(28, 35)] == [
         (share, share, share) for share in (0, 0, 63, 127, 191, 255, 255)
     ]
 
@@ -62,28 +62,28 @@ def test_no_feather(feather: int) -> None:
     """Without feather the edge is sharp."""
     hole = saved(mask((120, 100), (30, 30, 80, 70)))
 
-    made = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), hole, feather)
+    result = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), hole, feather)
 
-    assert made.getpixel((30, 30)) == BLUE
-    assert made.getpixel((29, 30)) == RED
+    assert result.getpixel((30, 30)) == BLUE
+    assert result.getpixel((29, 30)) == RED
 
 
 def test_a_thin_stroke_is_still_edited() -> None:
     """A line of two pixels, thinner than the feather, takes something of the result."""
     hole = saved(mask((120, 100), (60, 10, 61, 90)))
 
-    made = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), hole)
+    result = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), hole)
 
-    assert made.getpixel((60, 50)) not in (RED, BLUE)
+    assert result.getpixel((60, 50)) not in (RED, BLUE)
 
 
 def test_a_hole_at_the_picture_s_edge_is_not_faded_there() -> None:
     """The picture's own edge is no rim of the mask."""
     hole = saved(mask((120, 100), (0, 0, 60, 99)))
 
-    made = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), hole)
+    result = mixed(saved(drawn(120, 100, RED)), drawn(120, 100, BLUE), hole)
 
-    assert made.getpixel((0, 0)) == BLUE
+    assert result.getpixel((0, 0)) == BLUE
 
 
 def test_everything_comes_to_the_result_s_size() -> None:
@@ -91,15 +91,15 @@ def test_everything_comes_to_the_result_s_size() -> None:
     original, hole = noise((120, 100)), mask((120, 100), (30, 30, 80, 70))
     scaled = original.resize((250, 190), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
-    made = mixed(saved(original), drawn(250, 190, BLUE), saved(hole))
+    result = mixed(saved(original), drawn(250, 190, BLUE), saved(hole))
 
-    assert made.size == (250, 190)
-    assert made.getpixel((120, 95)) == BLUE
+    assert result.size == (250, 190)
+    assert result.getpixel((120, 95)) == BLUE
     for x in range(250):
         for y in range(190):
             # 30..80 of 120 wide is 62.5..168.75 of 250; 30..70 of 100 high is 57..134.9 of 190.
             if not (63 <= x <= 168 and 57 <= y <= 134):
-                assert made.getpixel((x, y)) == scaled.getpixel((x, y))
+                assert result.getpixel((x, y)) == scaled.getpixel((x, y))
 
 
 @settings(deadline=None, max_examples=25)
@@ -115,10 +115,10 @@ def test_an_opaque_mask_keeps_the_original(
     original, hole = noise(size), Image.new("RGBA", size, (0, 0, 0, 255))
     scaled = original.resize(made_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
-    made = mixed(saved(original), drawn(*made_size), saved(hole), feather)
+    result = mixed(saved(original), drawn(*made_size), saved(hole), feather)
 
     wanted = original if size == made_size else scaled
-    assert made.tobytes() == wanted.tobytes()
+    assert result.tobytes() == wanted.tobytes()
 
 
 def test_a_turned_original_stands_upright() -> None:
@@ -128,9 +128,9 @@ def test_a_turned_original_stands_upright() -> None:
     with Image.open(BytesIO(original)) as as_stored:
         upright = as_stored.convert("RGB").transpose(Image.Transpose.ROTATE_270)
 
-    made = mixed(original, drawn(400, 480), hole)
+    result = mixed(original, drawn(400, 480), hole)
 
-    assert made.crop((210, 0, 400, 480)).tobytes() == upright.crop((210, 0, 400, 480)).tobytes()
+    assert result.crop((210, 0, 400, 480)).tobytes() == upright.crop((210, 0, 400, 480)).tobytes()
 
 
 def test_a_broken_original_is_named() -> None:
@@ -147,14 +147,14 @@ def test_transparency_that_a_mask_keeps() -> None:
     original.putalpha(Image.linear_gradient("L").resize((120, 100)))
     hole = mask((120, 100), (30, 30, 80, 70))
 
-    made = composite(saved(original), drawn(120, 100, BLUE), saved(hole))
+    result = composite(saved(original), drawn(120, 100, BLUE), saved(hole))
 
-    assert made.mode == "RGBA"
-    assert made.getpixel((50, 50)) == (*BLUE, 255)
+    assert result.mode == "RGBA"
+    assert result.getpixel((50, 50)) == (*BLUE, 255)
     for x in range(120):
         for y in range(100):
             if not (30 <= x <= 80 and 30 <= y <= 70):
-                assert made.getpixel((x, y)) == original.getpixel((x, y))
+                assert result.getpixel((x, y)) == original.getpixel((x, y))
 
 
 def test_a_transparent_original_has_no_dark_rim() -> None:
@@ -162,10 +162,10 @@ def test_a_transparent_original_has_no_dark_rim() -> None:
     clear = Image.new("RGBA", (60, 60), (0, 0, 0, 0))
     hole = mask((60, 60), (20, 20, 40, 40))
 
-    made = composite(saved(clear), drawn(60, 60, (250, 250, 250)), saved(hole))
+    result = composite(saved(clear), drawn(60, 60, (250, 250, 250)), saved(hole))
 
     for x in range(20, 41):
-        colour = made.getpixel((x, 30))
+        colour = result.getpixel((x, 30))
         assert isinstance(colour, tuple)
         assert min(colour[:3]) >= 245
 
@@ -176,10 +176,10 @@ def test_a_large_original_is_decoded_small() -> None:
     exif[0x0112] = 6
     original = saved(drawn(2400, 1600, RED), "JPEG", exif=exif)
 
-    made = mixed(original, drawn(400, 600), saved(mask((1600, 2400), (200, 200, 400, 400))))
+    result = mixed(original, drawn(400, 600), saved(mask((1600, 2400), (200, 200, 400, 400))))
 
-    assert made.size == (400, 600)
-    assert made.getpixel((300, 500)) == pytest.approx(RED, abs=2)
+    assert result.size == (400, 600)
+    assert result.getpixel((300, 500)) == pytest.approx(RED, abs=2)
 
 
 @pytest.mark.parametrize(

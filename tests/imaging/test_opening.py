@@ -69,7 +69,7 @@ def test_run_length_coded_bmp_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "samples"),
     [
         pytest.param("plain.jpg", "JPEG", id="jpeg"),
         pytest.param("rgb.png", "PNG", id="png"),
@@ -77,9 +77,9 @@ def test_run_length_coded_bmp_is_refused() -> None:
         pytest.param("lossy.webp", "WEBP", id="webp"),
     ],
 )
-def test_honest_files_pass(name: str, known: str) -> None:
+def test_honest_files_pass(name: str, samples: str) -> None:
     """A sound file of each format costs what it should."""
-    check_cost(read(name), known)
+    check_cost(read(name), samples)
 
 
 def test_a_tile_far_larger_than_its_picture() -> None:

@@ -32,10 +32,10 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 )
 def test_flattened(mode: str, colour: Any, rgb: tuple[int, int, int]) -> None:
     """Every mode becomes RGB of 8 bits."""
-    made = flatten(Image.new(mode, (4, 4), colour), WHITE)
+    result = flatten(Image.new(mode, (4, 4), colour), WHITE)
 
-    assert made.mode == "RGB"
-    assert made.getpixel((1, 1)) == rgb
+    assert result.mode == "RGB"
+    assert result.getpixel((1, 1)) == rgb
 
 
 def test_rgb_is_not_copied() -> None:
@@ -61,9 +61,9 @@ def test_a_profile_of_another_kind_says_nothing() -> None:
     """A screen's profile in a picture of four inks does not change it."""
     picture = Image.new("CMYK", (4, 4), (0, 195, 215, 55))
 
-    made = flatten(picture, WHITE, DISPLAY_P3)
+    result = flatten(picture, WHITE, DISPLAY_P3)
 
-    assert made.tobytes() == picture.convert("RGB").tobytes()
+    assert result.tobytes() == picture.convert("RGB").tobytes()
 
 
 def test_a_transparent_gray_of_16_bits() -> None:
@@ -96,7 +96,7 @@ def test_transparency_stays_where_it_is_wanted() -> None:
     picture = Image.effect_noise((20, 300), 80).convert("RGB")
     picture.putalpha(Image.linear_gradient("L").resize((20, 300)))
 
-    made = to_rgba(picture)
+    result = to_rgba(picture)
 
-    assert made.mode == "RGBA"
-    assert made.tobytes() == picture.tobytes()
+    assert result.mode == "RGBA"
+    assert result.tobytes() == picture.tobytes()

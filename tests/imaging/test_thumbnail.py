@@ -15,11 +15,11 @@ from tests.imaging.pictures import drawn, read, saved
 @pytest.mark.parametrize("name", ["plain.jpg", "rgb.png", "rgb.bmp"])
 def test_small_and_square(name: str) -> None:
     """A picture of any form becomes a square WEBP of a few kilobytes."""
-    made = thumbnail(read(name))
+    result = thumbnail(read(name))
 
-    with Image.open(BytesIO(made)) as small:
+    with Image.open(BytesIO(result)) as small:
         assert (small.format, small.size) == ("WEBP", (SIDE, SIDE))
-    assert len(made) < 6_000
+    assert len(result) < 6_000
 
 
 @pytest.mark.parametrize("content", [b"no picture", read("rgb.png")[:200]])

@@ -26,9 +26,9 @@ LARGE = read("rgb.bmp")
 
 @pytest.fixture
 async def imaging() -> AsyncIterator[Imaging]:
-    made = Imaging()
-    yield made
-    await made.close()
+    result = Imaging()
+    yield result
+    await result.close()
 
 
 class HeldVerify:
@@ -50,9 +50,9 @@ class HeldVerify:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> HeldVerify:
-    made = HeldVerify()
-    monkeypatch.setattr(module, "verify", made)
-    return made
+    result = HeldVerify()
+    monkeypatch.setattr(module, "verify", result)
+    return result
 
 
 async def test_what_fits_passes_on(imaging: Imaging) -> None:
@@ -66,7 +66,7 @@ async def test_what_fits_passes_on(imaging: Imaging) -> None:
         Picture(content=contents[1], media_type="image/png", size=Size(480, 400)),
         Picture(content=contents[2], media_type="image/bmp", size=Size(384, 384)),
     )
-    assert all(made.content is sent for made, sent in zip(checked, contents, strict=True))
+    assert all(result.content is sent for result, sent in zip(checked, contents, strict=True))
 
 
 async def test_what_does_not_fit_is_brought_into_the_rules(imaging: Imaging) -> None:
@@ -185,7 +185,7 @@ async def test_no_more_than_so_many_threads_at_once(gate: HeldVerify) -> None:
     imaging = Imaging(DecodeLimits(threads=2))
 
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(imaging.check(sent(LARGE), FITS, INPUTS)) for _ in range(3)]
+        call = [group.create_task(imaging.check(sent(LARGE), FITS, INPUTS)) for _ in range(3)]
         await gate.entered()
         await gate.entered()
         inside = len(gate.names)
@@ -193,7 +193,7 @@ async def test_no_more_than_so_many_threads_at_once(gate: HeldVerify) -> None:
 
     await imaging.close()
     assert inside == 2
-    assert all(task.result()[0].adjusted == () for task in asked)
+    assert all(task.result()[0].adjusted == () for task in call)
 
 
 async def test_a_long_line_refuses(gate: HeldVerify) -> None:
@@ -277,15 +277,15 @@ async def test_who_leaves_frees_no_thread_too_early(gate: HeldVerify) -> None:
     imaging = Imaging(DecodeLimits(threads=1))
 
     async with asyncio.TaskGroup() as group:
-        asked = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
+        task = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
-        asked.cancel()
+        task.cancel()
     taken = imaging._slots.busy
     gate.open.set()
 
     await imaging.check(sent(LARGE), FITS, INPUTS)
     await imaging.close()
-    assert asked.cancelled()
+    assert task.cancelled()
     assert taken
 
 
@@ -313,14 +313,14 @@ async def test_what_is_paid_for_is_never_refused(gate: HeldVerify) -> None:
         await gate.entered()
         imaging._limits = DecodeLimits(threads=1, waiting=0, decode=0.0)
         form = OutputOptions(output_format="webp")
-        made = group.create_task(imaging.finish(read("rgb.png"), form, None, "acme"))
+        result = group.create_task(imaging.finish(read("rgb.png"), form, None, "acme"))
         await asyncio.sleep(0.05)
-        waits = not made.done()
+        waits = not result.done()
         gate.open.set()
 
     await imaging.close()
     assert waits
-    assert made.result().startswith(b"RIFF")
+    assert result.result().startswith(b"RIFF")
 
 
 REST = b"\0\0\0\x18ftypmp42 where it was taken"
@@ -401,9 +401,9 @@ async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: HeldVerify) -> 
 @pytest.mark.parametrize("name", ["plain.jpg", "lossy.webp"])
 async def test_a_png_that_was_asked_for_is_one(imaging: Imaging, name: str) -> None:
     """Whatever form the upstream's picture has, the answer's is what its bytes are."""
-    made = await imaging.finish(read(name), OutputOptions(), None, "acme")
+    result = await imaging.finish(read(name), OutputOptions(), None, "acme")
 
-    assert made.startswith(b"\x89PNG")
+    assert result.startswith(b"\x89PNG")
 
 
 async def test_a_broken_result_is_the_upstreams(imaging: Imaging) -> None:
@@ -416,7 +416,7 @@ async def test_a_broken_result_is_the_upstreams(imaging: Imaging) -> None:
 async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
     """Whatever is wrong with a mask, a markup or a first picture, the refusal names which it is."""
     good, bad = read("rgb.png"), read(name)
-    told = []
+    reported = []
 
     for work in (
         imaging.check_mask(MaskSource(good, bad), FITS),
@@ -426,9 +426,9 @@ async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
     ):
         with pytest.raises(InvalidImage) as caught:
             await work
-        told.append((caught.value.param, caught.value.message.partition(", please check")[0]))
+        reported.append((caught.value.param, caught.value.message.partition(", please check")[0]))
 
-    assert told == [
+    assert reported == [
         ("mask", "Invalid mask"),
         ("markup", "Invalid markup"),
         ("image", "Invalid image"),

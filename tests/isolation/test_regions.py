@@ -72,8 +72,8 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
         _, _, key = request.headers.get("authorization", "").partition(" ")
         prompt = _PROMPT.search(await request.aread())
         answer = await self.regions[request.url.host].handle_async_request(request)
-        told = await answer.aread() if self.purpose is Purpose.SUBMIT else request.url.raw_path
-        found = _TASK.search(told)
+        reported = await answer.aread() if self.purpose is Purpose.SUBMIT else request.url.raw_path
+        found = _TASK.search(reported)
         task = found[0].decode() if found else ""
         place = int(prompt[1]) if prompt else None
         self.sent.append(_Sent(request.url.host, key, self.purpose, place, task))
@@ -92,8 +92,8 @@ def _setups(draw: st.DrawFn) -> _Setup:
     tenant = st.builds(_GeneratedTenant, st.sampled_from(places), st.just(()) | wishes | wishes)
     tenants = tuple(draw(st.lists(tenant, min_size=2, max_size=3)))
     ends = st.sampled_from(("well", "fail", "refuse", "throttle", "forged"))
-    asked = tuple((place, draw(ends)) for place in (*range(len(tenants)), 0))
-    return _Setup(upstreams, tenants, asked)
+    requested = tuple((place, draw(ends)) for place in (*range(len(tenants)), 0))
+    return _Setup(upstreams, tenants, requested)
 
 
 def _key(place: int, upstream: _GeneratedUpstream) -> str:
@@ -140,16 +140,18 @@ _FAULTS = (
 
 
 def _regions(setup: _Setup, clock: WarpClock) -> dict[str, httpx.AsyncBaseTransport]:
-    made: dict[str, httpx.AsyncBaseTransport] = {}
+    result: dict[str, httpx.AsyncBaseTransport] = {}
     for name in _REGIONS:
         accounts: dict[str, tuple[str, ...]] = {"nobody": (f"sk-{name}-nobody",)}
         for place, upstream in enumerate(setup.upstreams):
             if upstream.region == name and upstream.valid:
                 account = f"a{upstream.account}"
                 accounts[account] = (*accounts.get(account, ()), _key(place, upstream))
-        told = replace(PLAIN, region=name, accounts=accounts, faults=_FAULTS, latency=Constant(0.1))
-        made[f"{name}.test"] = httpx.ASGITransport(create_sandbox(told, clock=clock))
-    return made
+        sandbox = replace(
+            PLAIN, region=name, accounts=accounts, faults=_FAULTS, latency=Constant(0.1)
+        )
+        result[f"{name}.test"] = httpx.ASGITransport(create_sandbox(sandbox, clock=clock))
+    return result
 
 
 class _Forging(httpx.AsyncBaseTransport):
@@ -237,11 +239,11 @@ def test_no_key_meets_another_host(setup: _Setup) -> None:
         sent, answers = runner.run(_live(setup))
 
     hosts = {_key(place, one): f"{one.region}.test" for place, one in enumerate(setup.upstreams)}
-    made = {one.task: one.host for one in sent if one.purpose is Purpose.SUBMIT and one.task}
+    result = {one.task: one.host for one in sent if one.purpose is Purpose.SUBMIT and one.task}
     for one in sent:
         if one.purpose is Purpose.DOWNLOAD:
             assert not one.key
-            assert one.host == made[one.task]
+            assert one.host == result[one.task]
         else:
             assert hosts[one.key] == one.host
     for one in sent:

@@ -93,7 +93,7 @@ async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[Harness]:
             harness.http.headers["authorization"] = f"Bearer {_CUSTOMER_KEY}"
             yield harness
     clean(kept.text)
-    assert all(told["authorization"] == environ["AUTH"] for told in kept.headers)
+    assert all(headers["authorization"] == environ["AUTH"] for headers in kept.headers)
 
 
 async def _told(harness: Harness, answer: httpx.Response) -> str:
@@ -142,8 +142,8 @@ async def test_ends_of_generations(log: io.StringIO, fault: Fault, status: int) 
     """The same of a prompt alone."""
     async with _canaries(fault) as harness:
         headers = _SOON if status == 503 else {}
-        said = {"prompt": _PROMPT, "style": "canary style"}
-        answer = await harness.http.post("/v1/images/generations", json=said, headers=headers)
+        fields = {"prompt": _PROMPT, "style": "canary style"}
+        answer = await harness.http.post("/v1/images/generations", json=fields, headers=headers)
 
         assert answer.status_code == status
         clean(await _told(harness, answer))
@@ -158,9 +158,9 @@ async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
 
         assert answer.status_code == status
         clean(await _told(harness, answer))
-    said = clean(log.getvalue())
-    assert "gateway.request" in said
-    assert "HTTP Request: POST http" in said  # httpx talks, and what it says is clean
+    log_text = clean(log.getvalue())
+    assert "gateway.request" in log_text
+    assert "HTTP Request: POST http" in log_text  # httpx talks, and what it says is clean
 
 
 async def test_an_answer_that_breaks_off(log: io.StringIO) -> None:
@@ -206,8 +206,8 @@ class _Buggy(httpx.AsyncBaseTransport):
 async def test_bugs(log: io.StringIO, purpose: Purpose) -> None:
     """A bug tells its place, and nothing of what it held in hand."""
 
-    def transports(asked: Purpose) -> httpx.AsyncBaseTransport:
-        return _Buggy() if asked is purpose else direct(asked)
+    def transports(requested: Purpose) -> httpx.AsyncBaseTransport:
+        return _Buggy() if requested is purpose else direct(requested)
 
     waits = purpose is Purpose.SUBMIT_AND_WAIT
     model = "qwen-image-edit-plus" if waits else "wan2.5-i2i-preview"
@@ -226,10 +226,10 @@ def test_bugs_of_an_edit(log: io.StringIO) -> None:
     except BaseExceptionGroup as several:
         _log_bug(several)
 
-    said = clean(log.getvalue())
-    assert "_fail_twice" in said
-    assert "KeyError" in said
-    assert "ValueError" in said
+    log_text = clean(log.getvalue())
+    assert "_fail_twice" in log_text
+    assert "KeyError" in log_text
+    assert "ValueError" in log_text
 
 
 def _fail_twice() -> None:
@@ -275,8 +275,8 @@ def test_repr() -> None:
 
 def test_traceback() -> None:
     """A traceback through the config, with its arguments shown, holds no key."""
-    with pytest.raises(TypeError) as told:
+    with pytest.raises(TypeError) as caught:
         build_gateway(_config(), clock=SystemClock(), transports=7)()  # type: ignore[arg-type, operator]  # the bug
 
-    shown = traceback.TracebackException.from_exception(told.value, capture_locals=True)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     clean("".join(shown.format()))

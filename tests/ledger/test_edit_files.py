@@ -103,8 +103,8 @@ async def test_a_file_that_is_no_edits(tmp_path: Path) -> None:
 
 async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails leaves nothing behind, and is told to the client and the operator."""
-    told: list[Exception] = []
-    folder = a_folder(tmp_path, durable=True, on_failure=told.append)
+    reported: list[Exception] = []
+    folder = a_folder(tmp_path, durable=True, on_failure=reported.append)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -116,7 +116,7 @@ async def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert refused.value.retry
     assert refused.value.retry_after == 5.0
-    assert [str(error) for error in told] == ["[Errno 28] No space left on device"]
+    assert [str(error) for error in reported] == ["[Errno 28] No space left on device"]
     assert files_in(tmp_path) == []
 
 

@@ -43,8 +43,8 @@ def test_each_trouble_is_one_line_with_a_remedy(
     error: sqlite3.Error | OSError | None, what: str
 ) -> None:
     """File, what is wrong, what to do."""
-    said = str(damaged(PATH) if error is None else unusable(PATH, error))
+    message = str(damaged(PATH) if error is None else unusable(PATH, error))
 
-    assert said.startswith(f"{PATH}: {what}; ")
-    assert len(said) > len(f"{PATH}: {what}; ")
-    assert "\n" not in said
+    assert message.startswith(f"{PATH}: {what}; ")
+    assert len(message) > len(f"{PATH}: {what}; ")
+    assert "\n" not in message

@@ -26,9 +26,11 @@ async def command_connection(ledger: SqliteLedger, sql: str) -> None:
 
 async def test_a_full_disk_refuses_and_recovers(path: Path) -> None:
     """No file may grow: writes are refused, reads go on; with room they go on as well."""
-    told = await asyncio.to_thread(story, path, "full")
+    reported = await asyncio.to_thread(story, path, "full")
 
-    assert told.stdout.split(b"\n") == [b"refused", b"still reads", b"kept", b""], told.stderr
+    assert reported.stdout.split(b"\n") == [b"refused", b"still reads", b"kept", b""], (
+        reported.stderr
+    )
 
 
 async def write_many(ledger: SqliteLedger) -> None:
@@ -54,14 +56,14 @@ async def allow(ledger: SqliteLedger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_", "mend", "said"),
+    ("break_", "mend", "message"),
     [
         pytest.param(fill, empty, "full", id="full"),
         pytest.param(forbid, allow, "readonly", id="read-only"),
     ],
 )
 async def test_a_write_that_fails_is_refused_until_it_works_again(
-    path: Path, calendar: Calendar, break_: Any, mend: Any, said: str
+    path: Path, calendar: Calendar, break_: Any, mend: Any, message: str
 ) -> None:
     """The caller gets LedgerUnavailable, the operator the reason, and nothing stays broken."""
     failures: list[Exception] = []
@@ -75,7 +77,7 @@ async def test_a_write_that_fails_is_refused_until_it_works_again(
         await mend(ledger)
         await ledger.intend(edit("last"), FIRST)
         assert await ledger.find("last") is not None
-    assert [said in str(failure) for failure in failures] == [True]
+    assert [message in str(failure) for failure in failures] == [True]
     assert refused.value.__cause__ is failures[0]
     assert (refused.value.status, refused.value.retry) == (503, True)
 

@@ -48,15 +48,15 @@ async def test_killed_amid_writes_it_has_all_that_were_acknowledged(path: Path) 
         *command(path, "write"), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    said = [await process.stdout.readline() for _ in range(500)]
+    output = [await process.stdout.readline() for _ in range(500)]
     process.kill()
-    said += (await process.stdout.read()).splitlines()
+    output += (await process.stdout.read()).splitlines()
     await process.wait()
 
     async with SqliteLedger(path, sync="normal", epoch=lambda: NOW) as left:
-        missing = [name for name in said if not await left.find(name.decode().strip())]
+        missing = [name for name in output if not await left.find(name.decode().strip())]
 
-    assert len(said) >= 500
+    assert len(output) >= 500
     assert missing == []
 
 

@@ -25,8 +25,8 @@ NEW_COLUMNS = {
 
 
 def _ids(path: Path, **more: object) -> list[str]:
-    asked = {"tenant": None, "state": None, "since": 0.0, "limit": 50} | more
-    return [record.edit_id for record in list_edits(path, **asked)]  # type: ignore[arg-type]
+    fields = {"tenant": None, "state": None, "since": 0.0, "limit": 50} | more
+    return [record.edit_id for record in list_edits(path, **fields)]  # type: ignore[arg-type]
 
 
 def _names(folder: Path) -> list[str]:
@@ -118,11 +118,11 @@ def test_a_ledger_of_an_older_gateway(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         prepare(connection, path, "normal", MIGRATIONS[:1])
         for table, names, columns, row in rows:
-            known = dict(zip(columns, row, strict=True))
+            values = dict(zip(columns, row, strict=True))
             marks = ", ".join("?" * len(names))
             connection.execute(
                 f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608 - our own names
-                [known[name] for name in names],
+                [values[name] for name in names],
             )
 
     assert list_unfinished(path) == [replace(EDIT, tasks=(FIRST,))]

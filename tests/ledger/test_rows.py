@@ -56,7 +56,7 @@ def test_a_row_holds_plain_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("message", "kept"),
     [
         pytest.param("No more.", "No more.", id="plain"),
         pytest.param("See https://a.example/b?c=d now.", "See [URL] now.", id="url"),
@@ -64,6 +64,6 @@ def test_a_row_holds_plain_types() -> None:
         pytest.param("half \ud83d", "half ?", id="half-a-letter"),
     ],
 )
-def test_what_is_kept_of_a_message(said: str, kept: str) -> None:
+def test_what_is_kept_of_a_message(message: str, kept: str) -> None:
     """URLs go, and what no file can hold; the rest is as it was told."""
-    assert message_without_urls(UpstreamFailed(said)) == kept
+    assert message_without_urls(UpstreamFailed(message)) == kept

@@ -52,13 +52,13 @@ async def test_what_another_process_left_is_removed(tmp_path: Path) -> None:
 
 async def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     """The pictures stay in memory, and the operator hears of it."""
-    told: list[Exception] = []
-    async with FileSpool(tmp_path / "spool", told.append) as spool:
+    reported: list[Exception] = []
+    async with FileSpool(tmp_path / "spool", reported.append) as spool:
         (tmp_path / "spool").rmdir()
 
         assert await spool.put(LARGE) is None
 
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 @pytest.mark.parametrize("left", [None, 299_999], ids=["gone", "short"])

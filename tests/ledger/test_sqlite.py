@@ -90,17 +90,17 @@ async def test_sync_is_what_was_asked_for(
 
 async def test_every_question_has_its_index(ledger: SqliteLedger) -> None:
     """No read of gateway.edits walks the whole table."""
-    asked: list[str] = []
+    requested: list[str] = []
     plans: list[str] = []
 
     def explain(connection: sqlite3.Connection) -> None:
         connection.set_trace_callback(None)
-        for sql in asked:
+        for sql in requested:
             if sql.startswith(("SELECT", "DELETE")):
                 plans.extend(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
 
     async with ledger:
-        await ledger._writer.run(lambda c: c.set_trace_callback(asked.append), writes=False)
+        await ledger._writer.run(lambda c: c.set_trace_callback(requested.append), writes=False)
         await ledger.find("edit_1")
         await ledger.find_key("acme", "key-1")
         await ledger.owed()
@@ -163,6 +163,6 @@ async def test_an_answer_of_unknown_time(
             connection.execute("UPDATE edits SET delivered_age = NULL, created = ?", began)
             connection.commit()
 
-        known = await ledger.find_delivered("acme", [EDIT.digest], 600.0)
+        records = await ledger.find_delivered("acme", [EDIT.digest], 600.0)
 
-    assert (known is not None) == found
+    assert (records is not None) == found

@@ -88,7 +88,7 @@ def a_scratched_ledger(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lay", "said"),
+    ("lay", "message"),
     [
         pytest.param(a_directory, "is a directory; name a file in [state] path", id="directory"),
         pytest.param(
@@ -126,7 +126,7 @@ def a_scratched_ledger(path: Path) -> None:
         ),
     ],
 )
-def test_what_stops_the_start(tmp_path: Path, lay: Callable[[Path], None], said: str) -> None:
+def test_what_stops_the_start(tmp_path: Path, lay: Callable[[Path], None], message: str) -> None:
     """Each complaint names the file, what is wrong and what to do; the file stays as it was."""
     path = tmp_path / "gateway.db"
     lay(path)
@@ -135,7 +135,7 @@ def test_what_stops_the_start(tmp_path: Path, lay: Callable[[Path], None], said:
     with pytest.raises(LedgerError) as refused:
         start(path)
 
-    assert str(refused.value) == f"{path}: {said}"
+    assert str(refused.value) == f"{path}: {message}"
     assert (None if path.is_dir() else path.read_bytes()) == before
 
 
@@ -189,13 +189,13 @@ def become_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "of", "said"),
+    ("mode", "of", "message"),
     [
         pytest.param(0o444, "gateway.db", "gateway.db: cannot be opened", id="file"),
         pytest.param(0o555, "", "gateway.db.lock: cannot be opened", id="directory"),
     ],
 )
-def test_without_the_right_to_write(mode: int, of: str, said: str) -> None:
+def test_without_the_right_to_write(mode: int, of: str, message: str) -> None:
     """Read-only, file or directory: said at the start, not at the first edit."""
     with somebody_else() as directory:
         path = directory / "gateway.db"
@@ -205,7 +205,7 @@ def test_without_the_right_to_write(mode: int, of: str, said: str) -> None:
         (directory / of).chmod(mode)
         become_nobody()
 
-        with pytest.raises(LedgerError, match=rf"{said} \(Permission denied\); give"):
+        with pytest.raises(LedgerError, match=rf"{message} \(Permission denied\); give"):
             start(path)
 
 

@@ -103,17 +103,17 @@ def _users() -> dict[str, list[str]]:
     recorded["region:wan_gateway_task_failures:ratio_rate15m"] |= recorded[
         "region:wan_gateway_task_failures:rate15m"
     ]
-    asked = [
+    requested = [
         (f"dashboard {json.loads(file.read_text('utf-8'))['title'].rpartition(' / ')[2]}", text)
         for file in sorted((GRAFANA / "dashboards").glob("*.json"))
         for text in [_expressions(file.read_text("utf-8"))]
     ]
-    asked += [
+    requested += [
         (f"alert [{rule.name}](runbook.md#{rule.name.lower()})", rule.expr)
         for rule in rules("alerts.yml").values()
     ]
     users: dict[str, list[str]] = {}
-    for who, text in asked:
+    for who, text in requested:
         read = metrics_in(text) | {
             it for name, names in recorded.items() if name in text for it in names
         }

@@ -62,22 +62,22 @@ async def edit(
     harness: Harness, tenant: str, prompt: str, shade: int = 0, **headers: str
 ) -> httpx.Response:
     """Ask for an edit as *tenant*."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     key = {"authorization": f"Bearer {KEYS[tenant]}"}
-    return await harness.edit(prompt, picture=photo(shade), headers=key | told)
+    return await harness.edit(prompt, picture=photo(shade), headers=key | all_headers)
 
 
 async def leave(harness: Harness, tenant: str, prompt: str) -> None:
     """Ask for an edit, and hang up while its task runs."""
-    asked = asyncio.get_running_loop().create_task(edit(harness, tenant, prompt))
+    task = asyncio.get_running_loop().create_task(edit(harness, tenant, prompt))
     region = "singapore" if tenant == "abroad" else "beijing"
     with suppress(TimeoutError):  # a busy machine may look only after the task has ended
         async with asyncio.timeout(4 * _SECONDS):
             await harness.until("RUNNING", prompt, region)
             await asyncio.sleep(_SECONDS / 4)
-    asked.cancel()
+    task.cancel()
     with suppress(asyncio.CancelledError):
-        await asked
+        await task
 
 
 async def live(harness: Harness, looks: Callable[[], Awaitable[float]]) -> float:

@@ -68,8 +68,8 @@ class Prometheus:
 
     def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """Return what an instant query finds, without what is not a number."""
-        asked: dict[str, str | float] = {"query": expression} | ({"time": at} if at else {})
-        found = self._ask("query", asked)["result"]
+        fields: dict[str, str | float] = {"query": expression} | ({"time": at} if at else {})
+        found = self._ask("query", fields)["result"]
         return [it for it in found if not math.isnan(float(it["value"][1]))]
 
     def now(self) -> float:
@@ -78,8 +78,8 @@ class Prometheus:
 
     def lines(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """Return what a range query finds."""
-        asked = {"query": expression, "start": start, "end": end, "step": step}
-        found: list[dict[str, Any]] = self._ask("query_range", asked)["result"]
+        fields = {"query": expression, "start": start, "end": end, "step": step}
+        found: list[dict[str, Any]] = self._ask("query_range", fields)["result"]
         return found
 
     def firing(self, at: float) -> set[str]:
@@ -87,9 +87,9 @@ class Prometheus:
         found = self.query('ALERTS{alertstate="firing"}', at)
         return {it["metric"]["alertname"] for it in found}
 
-    def _ask(self, what: str, asked: dict[str, Any]) -> Any:
-        answer = httpx.get(f"{self.url}/api/v1/{what}", params=asked, trust_env=False)
-        assert answer.status_code == 200, f"{asked}: {answer.text}"
+    def _ask(self, what: str, query: dict[str, Any]) -> Any:
+        answer = httpx.get(f"{self.url}/api/v1/{what}", params=query, trust_env=False)
+        assert answer.status_code == 200, f"{query}: {answer.text}"
         return answer.json()["data"]
 
 

@@ -40,12 +40,12 @@ def alerts() -> dict[str, PrometheusRule]:
     return rules("alerts.yml")
 
 
-def _rule(told: dict[str, Any]) -> PrometheusRule:
+def _rule(values: dict[str, Any]) -> PrometheusRule:
     return PrometheusRule(
-        told.get("alert") or told["record"],
-        told["expr"],
-        told.get("labels", {}).get("severity", ""),
-        told.get("annotations", {}),
+        values.get("alert") or values["record"],
+        values["expr"],
+        values.get("labels", {}).get("severity", ""),
+        values.get("annotations", {}),
     )
 
 

@@ -234,8 +234,8 @@ def _judge(folder: Path, *, fires: bool) -> dict[str, str]:
     done = subprocess.run(
         ["promtool", "test", "rules", *map(str, files)], capture_output=True, text=True, check=False
     )
-    told = re.split(r"^ +alertname: ", done.stdout + done.stderr, flags=re.MULTILINE)
-    failed = {text.partition(",")[0]: text for text in told[1:]}
+    output = re.split(r"^ +alertname: ", done.stdout + done.stderr, flags=re.MULTILINE)
+    failed = {text.partition(",")[0]: text for text in output[1:]}
     assert bool(failed) == bool(done.returncode), done.stdout + done.stderr
     return failed
 
@@ -296,7 +296,9 @@ def test_rules_ask_for_metrics_that_exist(exposed: frozenset[str]) -> None:
     """No rule waits for a metric that the gateway does not export."""
     files = ("alerts.yml", "recording.yml", "slo.yml")
 
-    asked = {it for file in files for rule in rules(file).values() for it in metrics_in(rule.expr)}
+    queried = {
+        it for file in files for rule in rules(file).values() for it in metrics_in(rule.expr)
+    }
 
-    assert len(asked) > 15
-    assert asked <= exposed
+    assert len(queried) > 15
+    assert queried <= exposed

@@ -78,10 +78,10 @@ def test_panels_do_not_overlap(file: Path) -> None:
 
 def test_dashboards_lead_to_each_other() -> None:
     """Each has a name of its own, the tag that the links follow, and links that keep the time."""
-    told = [json.loads(file.read_text("utf-8")) for file in _FILES]
+    answer = [json.loads(file.read_text("utf-8")) for file in _FILES]
 
-    assert len({it["uid"] for it in told}) == len({it["title"] for it in told}) == 4
-    for it in told:
+    assert len({it["uid"] for it in answer}) == len({it["title"] for it in answer}) == 4
+    for it in answer:
         (link,) = it["links"]
         assert set(link["tags"]) <= set(it["tags"])
         assert link["keepTime"]
@@ -90,12 +90,12 @@ def test_dashboards_lead_to_each_other() -> None:
 
 def test_every_metric_is_shown(exposed: frozenset[str]) -> None:
     """Dashboards and rules together ask for each family, and for nothing that is not exported."""
-    asked = {name for query in _QUERIES for name in metrics_in(str(query.values[0]))}
+    queried = {name for query in _QUERIES for name in metrics_in(str(query.values[0]))}
     for file in ("recording.yml", "slo.yml", "alerts.yml"):
-        asked |= {name for rule in rules(file).values() for name in metrics_in(rule.expr)}
+        queried |= {name for rule in rules(file).values() for name in metrics_in(rule.expr)}
 
-    assert asked <= exposed
-    assert {_family(name) for name in exposed} == {_family(name) for name in asked}
+    assert queried <= exposed
+    assert {_family(name) for name in exposed} == {_family(name) for name in queried}
 
 
 def _family(sample: str) -> str:

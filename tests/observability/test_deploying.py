@@ -44,27 +44,27 @@ def test_compose_is_the_three() -> None:
 
 def test_compose_mounts_what_exists() -> None:
     """Each path on this side is a file or a folder of the repository, or a named volume."""
-    told = read_yaml(_COMPOSE)
+    reported = read_yaml(_COMPOSE)
 
-    for service in told["services"].values():
+    for service in reported["services"].values():
         for mount in service["volumes"]:
             source, _, _ = mount.partition(":")
             if source.startswith("."):
                 assert (_COMPOSE.parent / source).exists(), source
                 assert mount.endswith(":ro")
             else:
-                assert source in told["volumes"]
-    context = _COMPOSE.parent / told["services"]["gateway"]["build"]["context"]
+                assert source in reported["volumes"]
+    context = _COMPOSE.parent / reported["services"]["gateway"]["build"]["context"]
     assert (context / "Dockerfile").exists()
 
 
 def test_compose_scrapes_the_gateway() -> None:
     """Prometheus gets the targets of the network in place of those of one machine."""
-    told = read_yaml(_COMPOSE)
-    (config,) = told["services"]["prometheus"]["configs"]
+    reported = read_yaml(_COMPOSE)
+    (config,) = reported["services"]["prometheus"]["configs"]
     port = next(step.rest for step in _IMAGE if step.word == "EXPOSE")
 
-    assert told["configs"][config["source"]]["content"].split()[-1] == f"gateway:{port}"
+    assert reported["configs"][config["source"]]["content"].split()[-1] == f"gateway:{port}"
     assert config["target"] == "/etc/prometheus/targets.yml"
     assert "targets.yml" in (ROOT / "config/prometheus/prometheus.yml").read_text("utf-8")
 

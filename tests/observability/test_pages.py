@@ -20,9 +20,9 @@ _SECTIONS = dict(
 
 def test_metrics_page_is_of_the_code() -> None:
     """The page of metrics is what the code, the rules and the dashboards make it."""
-    told = PAGE.read_text("utf-8")
+    reported = PAGE.read_text("utf-8")
 
-    assert told == page(), "run python -m tests.observability.metrics_page"
+    assert reported == page(), "run python -m tests.observability.metrics_page"
 
 
 def test_runbook_has_a_section_for_each_alert() -> None:
@@ -47,8 +47,8 @@ def test_section_is_whole(name: str) -> None:
 @pytest.mark.parametrize("name", list(_SECTIONS))
 def test_faults_are_the_sandboxs(name: str) -> None:
     """What a section scripts, the sandbox takes."""
-    for told in re.findall(r"`(\{.+?\})`", _SECTIONS[name].partition("**Try it:**")[2]):
-        fault = json.loads(told)
+    for reported in re.findall(r"`(\{.+?\})`", _SECTIONS[name].partition("**Try it:**")[2]):
+        fault = json.loads(reported)
 
         assert read_fault(fault).on == fault["on"]
 

@@ -60,22 +60,22 @@ def test_lines_come_in_order_to_the_last() -> None:
 
 def test_nobody_reads() -> None:
     """A full pipe stops nobody: lines beyond the bound are dropped, counted, and told of later."""
-    told: list[int] = []
+    reported: list[int] = []
     got: list[str] = []
     with _pipe() as (reader, stream):
         with LogWriter(stream, most_bytes=100_000) as log:
             configure_logs("info", "json", log)
             for number in range(2000):
                 log_line({"request_id": f"r-{number}", "text": "x" * 100})
-            log.count_drops(told.append)
+            log.count_drops(reported.append)
             log_line({"request_id": "r-last", "text": "x" * 100_000})
             thread = _read_all(reader, got)
         stream.close()
         thread.join()
 
     lines = [json.loads(line) for line in got]
-    dropped = sum(told)
-    assert len(told) == 2
+    dropped = sum(reported)
+    assert len(reported) == 2
     assert 2000 - (100_000 + _PIPE) // 200 < dropped < 2000
     assert sum(line["event"] == "request" for line in lines) == 2001 - dropped
     assert sum(line.get("lines", 0) for line in lines) == dropped
@@ -93,14 +93,14 @@ def test_the_end_waits_only_so_long() -> None:
 
 def test_the_reader_goes() -> None:
     """A pipe without a reader costs the lines, and nothing else."""
-    told: list[int] = []
+    reported: list[int] = []
     with _pipe() as (reader, stream):
         reader.close()
         with LogWriter(stream) as log:
-            log.count_drops(told.append)
+            log.count_drops(reported.append)
             log.write("lost\n")
 
-    assert sum(told) == 1
+    assert sum(reported) == 1
 
 
 def test_a_descriptor_that_does_not_block() -> None:

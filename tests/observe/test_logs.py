@@ -131,11 +131,11 @@ def test_tracebacks_show_no_locals_and_no_secrets(form: str) -> None:
         structlog.get_logger("gateway.x").exception("broke", n=len(hidden))
         logging.getLogger("asyncio").exception("broke too")
 
-    said = stream.getvalue()
-    assert said.count("ValueError: bad key sk-***") == 2
-    assert "test_logs.py" in said
-    assert _CANARY not in said
-    assert hidden not in said
+    log_text = stream.getvalue()
+    assert log_text.count("ValueError: bad key sk-***") == 2
+    assert "test_logs.py" in log_text
+    assert _CANARY not in log_text
+    assert hidden not in log_text
 
 
 def _refuse(key: str) -> None:

@@ -19,8 +19,8 @@ def test_what_no_set_holds_becomes_other() -> None:
     exposed.metrics.pictures("nobody", "mars", "gpt-9", "eaten", 1)
     exposed.metrics.task_failed("mars", "gpt-9", UpstreamFailed("x"))
 
-    said = {"route": "_other", "method": "_other", "code": "200", "tenant": "_unknown"}
-    assert exposed.value("http_requests_total", **said) == 2
+    fields = {"route": "_other", "method": "_other", "code": "200", "tenant": "_unknown"}
+    assert exposed.value("http_requests_total", **fields) == 2
     assert exposed.value("metrics_label_overflow_total", label="route") == 1
     assert exposed.value("metrics_label_overflow_total", label="tenant") is None
     assert exposed.value("metrics_label_overflow_total", label="region") == 2
@@ -157,8 +157,8 @@ def test_what_has_a_tenant_begins_at_0() -> None:
         for reason in exposed.labels("queue_rejections")["reason"]:
             assert exposed.value("queue_rejections_total", tenant=tenant, reason=reason) == 0
         for code in ("200", "500", "503"):
-            said = {"route": EDITS, "method": "POST", "code": code, "tenant": tenant}
-            assert exposed.value("http_requests_total", **said) == 0
+            fields = {"route": EDITS, "method": "POST", "code": code, "tenant": tenant}
+            assert exposed.value("http_requests_total", **fields) == 0
     elsewhere = {"tenant": "acme", "region": "singapore", "model": MODEL}
     assert exposed.value("images_total", **elsewhere, disposition="delivered") is None
 

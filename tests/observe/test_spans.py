@@ -150,9 +150,9 @@ def test_what_upstream_calls_it_is_made_safe() -> None:
 
     harness.trace.ended(GatewayError("m", upstream_code=code))
 
-    said = str(_said(harness.one("root"), "dashscope.code"))
-    assert said.startswith("Key sk-*** x")
-    assert len(said) == 100
+    message = str(_said(harness.one("root"), "dashscope.code"))
+    assert message.startswith("Key sk-*** x")
+    assert len(message) == 100
 
 
 def test_interrupted() -> None:

@@ -46,13 +46,13 @@ def test_config_is_for_a_container() -> None:
 
 def test_user_is_not_root() -> None:
     """Whatever runs, runs as an unprivileged user, which owns the folder of the state."""
-    made = next(step.rest for step in FINAL if "useradd" in step.rest)
+    result = next(step.rest for step in FINAL if "useradd" in step.rest)
     user = _only("USER").rest
     order = [step.word for step in FINAL]
 
-    assert made.split()[-1] == user != "root"
-    assert f"--create-home --home-dir {_only('VOLUME').rest}" in made
-    assert int(re.findall(r"--uid (\d+)", made)[0]) > 0
+    assert result.split()[-1] == user != "root"
+    assert f"--create-home --home-dir {_only('VOLUME').rest}" in result
+    assert int(re.findall(r"--uid (\d+)", result)[0]) > 0
     assert order.index("USER") < order.index("ENTRYPOINT")
 
 
@@ -102,9 +102,9 @@ def image(tmp_path: Path) -> Image:
             case "RUN" if not step.rest.startswith("useradd"):
                 folder.run(step, workdir, env)
             case "ENV":
-                said = dict(word.split("=", 1) for word in shlex.split(step.rest))
-                path = f"{folder.here(said.pop('PATH')).removesuffix(':$PATH')}:{env['PATH']}"
-                env |= said | {"PATH": path}
+                fields = dict(word.split("=", 1) for word in shlex.split(step.rest))
+                path = f"{folder.here(fields.pop('PATH')).removesuffix(':$PATH')}:{env['PATH']}"
+                env |= fields | {"PATH": path}
     return Image(folder, env)
 
 

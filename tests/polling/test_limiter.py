@@ -169,9 +169,9 @@ async def test_an_unused_pace_may_be_throttled() -> None:
 
 
 async def waits(limiter: RateLimiter, clock: WarpClock, flow: str, *, urgent: bool) -> float:
-    asked = clock.now()
+    started = clock.now()
     await limiter.acquire(flow, urgent=urgent)
-    return clock.now() - asked
+    return clock.now() - started
 
 
 async def test_a_crowd_of_others_leaves_room_for_urgent_calls() -> None:

@@ -149,15 +149,15 @@ async def test_an_end_while_the_fetch_waits_for_its_turn() -> None:
 
 async def test_a_refused_key() -> None:
     """After a refused key the task is fetched with the key that the failover names."""
-    asked: list[str] = []
+    requested: list[str] = []
     async with running_poller(failover_for=lambda *_: an_upstream("other")) as harness:
         harness.dashscope.fail("fetch", UpstreamUnavailable("key"))
         watch = harness.watch(Run(0.0, 10.0))
         await harness.end_of(watch)
-        asked += [call.upstream for call in harness.dashscope.calls]
+        requested += [call.upstream for call in harness.dashscope.calls]
 
-    assert asked[0] == "main"
-    assert set(asked[1:]) == {"other"}
+    assert requested[0] == "main"
+    assert set(requested[1:]) == {"other"}
 
 
 async def test_no_end_in_time() -> None:

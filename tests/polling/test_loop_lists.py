@@ -167,11 +167,11 @@ async def test_a_list_that_hides_ends() -> None:
     """A task that the list never drops is fetched all the same, and then the list is suspended."""
     async with running_poller(WIDE, dashscope=StuckList) as harness:
         first = await follow(harness, 10, Run(0.0, 25.0), spread=0.1)
-        asked = harness.dashscope.count("tasks")
+        requested = harness.dashscope.count("tasks")
         second = await follow(harness, 10, Run(0.0, 25.0), spread=0.1)
 
     assert max(first) < 60.0
-    assert harness.dashscope.count("tasks") == asked
+    assert harness.dashscope.count("tasks") == requested
     assert max(second) < 5.0
 
 
@@ -179,11 +179,11 @@ async def test_a_list_that_lags() -> None:
     """A list that is three seconds old is suspended after some ends, and fetches are sooner."""
     async with running_poller(WIDE, dashscope=LateList) as harness:
         first = await follow(harness, 8, Run(0.0, 20.0))
-        asked = harness.dashscope.count("tasks")
+        requested = harness.dashscope.count("tasks")
         second = await follow(harness, 8, Run(0.0, 20.0))
 
     assert max(first) < 5.0
-    assert harness.dashscope.count("tasks") == asked
+    assert harness.dashscope.count("tasks") == requested
     assert max(second) < 1.0
 
 

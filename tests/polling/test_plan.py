@@ -50,9 +50,9 @@ def fetches_at(plan: PollingPlan, now: float) -> list[Watch]:
 
 
 def a_task(status: TaskStatus, watch: Watch, *, ended: float | None = None) -> Task:
-    made = (ResultImage("https://store.test/a.png"),) if status is TaskStatus.SUCCEEDED else ()
+    result = (ResultImage("https://store.test/a.png"),) if status is TaskStatus.SUCCEEDED else ()
     times = Times(0.0, None if status is TaskStatus.PENDING else 0.0, ended)
-    return Task(watch.task_id, status, made, times=times)
+    return Task(watch.task_id, status, result, times=times)
 
 
 # The order in which upstream runs tasks.

@@ -69,21 +69,21 @@ def test_typical(seconds: tuple[float, ...], expected: float) -> None:
 
 def test_pauses_are_short_where_an_end_is_likely() -> None:
     """Just before the usual end a task is fetched more often than long before or after."""
-    known = [20.0 + number / 10 for number in range(50)]
+    samples = [20.0 + number / 10 for number in range(50)]
 
-    assert pause(known, 20.0) < pause(known, 1.0)
-    assert pause(known, 20.0) < pause(known, 200.0)
-    assert hazard(known, 20.0) > hazard(known, 1.0)
+    assert pause(samples, 20.0) < pause(samples, 1.0)
+    assert pause(samples, 20.0) < pause(samples, 200.0)
+    assert hazard(samples, 20.0) > hazard(samples, 1.0)
 
 
 def test_the_edges_of_what_is_known_are_sharp() -> None:
     """Evenly spread ends are expected evenly: no less just behind the first, or near the last."""
-    known = [15.0 + 0.5 * number for number in range(151)]
+    samples = [15.0 + 0.5 * number for number in range(151)]
 
-    assert hazard(known, 14.0) < 0.001
-    assert hazard(known, 16.0) == pytest.approx(1 / 75, rel=0.1)
-    assert hazard(known, 52.5) == pytest.approx(1 / 37.5, rel=0.1)
-    assert hazard(known, 85.0) == pytest.approx(1 / 5, rel=0.1)
+    assert hazard(samples, 14.0) < 0.001
+    assert hazard(samples, 16.0) == pytest.approx(1 / 75, rel=0.1)
+    assert hazard(samples, 52.5) == pytest.approx(1 / 37.5, rel=0.1)
+    assert hazard(samples, 85.0) == pytest.approx(1 / 5, rel=0.1)
 
 
 def test_pauses_grow_with_age_while_nothing_is_known() -> None:
@@ -94,17 +94,17 @@ def test_pauses_grow_with_age_while_nothing_is_known() -> None:
     assert pauses[0] < 1.0
 
 
-@given(known=st.lists(st.floats(0.1, 1e4), max_size=50).map(sorted), age=st.floats(0.0, 1e4))
-def test_bounds(known: list[float], age: float) -> None:
+@given(samples=st.lists(st.floats(0.1, 1e4), max_size=50).map(sorted), age=st.floats(0.0, 1e4))
+def test_bounds(samples: list[float], age: float) -> None:
     """Whatever was learned, pauses are 0.2 to 20 s, and estimates are positive."""
-    assert 0.2 <= pause(known, age) <= 20.0
-    assert hazard(known, age) >= 0.0
+    assert 0.2 <= pause(samples, age) <= 20.0
+    assert hazard(samples, age) >= 0.0
     for share in (0.5, 0.95):
-        assert remaining(known, age, share) >= 0.1
+        assert remaining(samples, age, share) >= 0.1
 
 
 @pytest.mark.parametrize(
-    ("known", "age", "share", "expected"),
+    ("samples", "age", "share", "expected"),
     [
         pytest.param([], 1.0, 0.5, 15.0, id="unknown"),
         pytest.param([], 40.0, 0.5, 40.0, id="as long again"),
@@ -115,21 +115,21 @@ def test_bounds(known: list[float], age: float) -> None:
         pytest.param([10.0], 20.0, 0.5, 20.0, id="older than known"),
     ],
 )
-def test_remaining(known: list[float], age: float, share: float, expected: float) -> None:
+def test_remaining(samples: list[float], age: float, share: float, expected: float) -> None:
     """The time that a task probably still takes."""
-    assert remaining(known, age, share) == pytest.approx(expected)
+    assert remaining(samples, age, share) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("age", [0.0, 0.2, 0.5])
 def test_known_ends_are_not_skipped(age: float) -> None:
     """Before short tasks are due to end the pause does not reach far behind their ends."""
-    known = [0.3 + 0.01 * number for number in range(60)]
+    samples = [0.3 + 0.01 * number for number in range(60)]
 
-    assert age + pause(known, age) < 0.9
+    assert age + pause(samples, age) < 0.9
 
 
 def test_one_early_end_does_not_bind() -> None:
     """A pause ends near the next known duration, however long nothing is expected."""
-    known = [20.0, *(60.0 + number / 10 for number in range(100))]
+    samples = [20.0, *(60.0 + number / 10 for number in range(100))]
 
-    assert pause(known, 15.0) < 5.0 + 8.0
+    assert pause(samples, 15.0) < 5.0 + 8.0

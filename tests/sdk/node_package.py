@@ -33,5 +33,5 @@ def edit(base_url: str, key: str, picture: Path, how: str) -> dict[str, Any]:
         capture_output=True,
         timeout=120,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

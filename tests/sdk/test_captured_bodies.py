@@ -37,8 +37,8 @@ def _send(shared_gateway: ThreadedHarness, name: str) -> tuple[int, dict[str, An
         wire.sendall(_wire(name))
         answer = b"".join(iter(lambda: wire.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
-    told: dict[str, Any] = orjson.loads(body)
-    return int(head.split()[1]), told
+    values: dict[str, Any] = orjson.loads(body)
+    return int(head.split()[1]), values
 
 
 @pytest.mark.parametrize(
@@ -61,20 +61,20 @@ def _send(shared_gateway: ThreadedHarness, name: str) -> tuple[int, dict[str, An
 )
 def test_edit(shared_gateway: ThreadedHarness, name: str, prompt: str, n: int) -> None:
     """Each is an edit or a generation of its prompt, with as many pictures as it asks for."""
-    status, told = _send(shared_gateway, name)
+    status, reported = _send(shared_gateway, name)
 
-    assert status == 200, told
-    pictures = [b64decode(image["b64_json"]) for image in told["data"]]
+    assert status == 200, reported
+    pictures = [b64decode(image["b64_json"]) for image in reported["data"]]
     assert len(pictures) == n
     assert read_labels(pictures[0])["sandbox-prompt-sha256"] == digest(prompt)
 
 
 def test_a_form_without_files(shared_gateway: ThreadedHarness) -> None:
     """aiohttp writes a form without files in another way: what is missing is told all the same."""
-    status, told = _send(shared_gateway, "aiohttp-without-files")
+    status, reported = _send(shared_gateway, "aiohttp-without-files")
 
-    assert (status, told["error"]["code"]) == (400, "missing_required_parameter")
-    assert told["error"]["param"] == "image"
+    assert (status, reported["error"]["code"]) == (400, "missing_required_parameter")
+    assert reported["error"]["param"] == "image"
 
 
 def test_every_body_is_sent() -> None:

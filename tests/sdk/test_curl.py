@@ -31,12 +31,12 @@ def _curl(
         capture_output=True,
         timeout=120,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return done.stderr.decode("utf-8", "replace"), told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return done.stderr.decode("utf-8", "replace"), answer
 
 
-def _picture(told: dict[str, Any]) -> bytes:
-    (image,) = told["data"]
+def _picture(values: dict[str, Any]) -> bytes:
+    (image,) = values["data"]
     return b64decode(image["b64_json"])
 
 
@@ -53,7 +53,7 @@ def test_expect_100_continue(shared_gateway: ThreadedHarness, tmp_path: Path) ->
     sent = _noise()
     (tmp_path / "noise.png").write_bytes(sent)
 
-    wire, told = _curl(
+    wire, result = _curl(
         shared_gateway,
         *("--form", f"image=@{tmp_path}/noise.png"),
         *("--form", "prompt=curl: large", "--form", "size=768x768"),
@@ -62,34 +62,34 @@ def test_expect_100_continue(shared_gateway: ThreadedHarness, tmp_path: Path) ->
     assert len(sent) > 1_000_000
     assert "> Expect: 100-continue" in wire
     assert "< HTTP/1.1 100 Continue" in wire
-    assert origin_of(_picture(told)) == origin("curl: large", sent)
+    assert origin_of(_picture(result)) == origin("curl: large", sent)
 
 
 def test_refused_before_the_body(shared_gateway: ThreadedHarness, tmp_path: Path) -> None:
     """A body that is too large is refused while curl still asks whether to send it."""
     (tmp_path / "large.png").write_bytes(bytes(6_000_000))
 
-    wire, told = _curl(
+    wire, result = _curl(
         shared_gateway, "--form", f"image=@{tmp_path}/large.png", "--form", "prompt=a"
     )
 
     assert "< HTTP/1.1 413" in wire
     assert "100 Continue" not in wire
-    assert told["error"]["code"] == "request_too_large"
+    assert result["error"]["code"] == "request_too_large"
 
 
 def test_chunked(shared_gateway: ThreadedHarness, tmp_path: Path) -> None:
     """A form without a length, in chunks, is read to its end."""
     (tmp_path / "photo.png").write_bytes(photo())
 
-    wire, told = _curl(
+    wire, result = _curl(
         shared_gateway,
         *("--header", "Transfer-Encoding: chunked"),
         *("--form", f"image=@{tmp_path}/photo.png", "--form", "prompt=curl: chunked"),
     )
 
     assert "> Content-Length" not in wire
-    assert origin_of(_picture(told)) == origin("curl: chunked", photo())
+    assert origin_of(_picture(result)) == origin("curl: chunked", photo())
 
 
 def test_json(shared_gateway: ThreadedHarness) -> None:
@@ -103,13 +103,13 @@ def test_json(shared_gateway: ThreadedHarness) -> None:
         "size": "768x768",
     }
 
-    _, told = _curl(
+    _, result = _curl(
         shared_gateway,
         *("--header", "Content-Type: application/json", "--data-binary", "@-"),
         body=json.dumps(body).encode(),
     )
 
-    assert origin_of(_picture(told)) == origin("curl: json", photo(2))
+    assert origin_of(_picture(result)) == origin("curl: json", photo(2))
     (task,) = shared_gateway.tasks("curl: json")
     assert task["inputs_sha256"] == [digest(photo(1)), digest(photo(2))]
 
@@ -118,10 +118,10 @@ def test_api_key_header(shared_gateway: ThreadedHarness, tmp_path: Path) -> None
     """The key may come as api-key, which goes before Authorization."""
     (tmp_path / "photo.png").write_bytes(photo())
 
-    _, told = _curl(
+    _, result = _curl(
         shared_gateway,
         *("--header", "api-key: wk-nobody"),
         *("--form", f"image=@{tmp_path}/photo.png", "--form", "prompt=curl: key"),
     )
 
-    assert told["error"]["code"] == "invalid_api_key"
+    assert result["error"]["code"] == "invalid_api_key"

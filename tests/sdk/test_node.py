@@ -41,28 +41,30 @@ def _edit(
 @pytest.mark.parametrize("how", ["file", "untyped", "stream"])
 def test_one_image(shared_gateway: ThreadedHarness, picture: Path, how: str) -> None:
     """toFile, with a type or without, and a read stream in chunks: the edit is of these bytes."""
-    told = _edit(shared_gateway, picture, how)
+    result = _edit(shared_gateway, picture, how)
 
-    (made,) = told["pictures"]
-    assert origin_of(b64decode(made)) == origin(f"node: {how}", photo())
-    assert told["edit"].startswith("edit_")
-    assert told["request"].startswith("req_")
+    (pictures,) = result["pictures"]
+    assert origin_of(b64decode(pictures)) == origin(f"node: {how}", photo())
+    assert result["edit"].startswith("edit_")
+    assert result["request"].startswith("req_")
 
 
 def test_list(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """Two pictures in, two out."""
-    told = _edit(shared_gateway, picture, "list")
+    result = _edit(shared_gateway, picture, "list")
 
-    assert len(told["pictures"]) == 2
+    assert len(result["pictures"]) == 2
     (task,) = shared_gateway.tasks("node: list")
     assert (task["n"], task["inputs_sha256"]) == (2, [digest(photo())] * 2)
 
 
 def test_generation(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """images.generate makes pictures of a prompt alone, of the size asked for."""
-    told = _edit(shared_gateway, picture, "generate")
+    result = _edit(shared_gateway, picture, "generate")
 
-    assert [pixels_of(b64decode(made)) for made in told["pictures"]] == [Size(768, 768)] * 2
+    assert [pixels_of(b64decode(pictures)) for pictures in result["pictures"]] == [
+        Size(768, 768)
+    ] * 2
     (task,) = shared_gateway.tasks("node: generate")
     assert (task["model"], task["n"]) == ("wan2.5-t2i-preview", 2)
 
@@ -77,19 +79,19 @@ def test_options(shared_gateway: ThreadedHarness, picture: Path) -> None:
 
 def test_refused(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """A bad field is a BadRequestError with its param and code."""
-    told = _edit(shared_gateway, picture, "refused")
+    result = _edit(shared_gateway, picture, "refused")
 
-    assert told["name"] == "BadRequestError"
-    assert (told["status"], told["code"], told["param"]) == (400, "invalid_value", "n")
-    assert told["message"].startswith("400 ")
-    assert told["request"].startswith("req_")
+    assert result["name"] == "BadRequestError"
+    assert (result["status"], result["code"], result["param"]) == (400, "invalid_value", "n")
+    assert result["message"].startswith("400 ")
+    assert result["request"].startswith("req_")
 
 
 def test_wrong_key(shared_gateway: ThreadedHarness, picture: Path) -> None:
     """A wrong key is an AuthenticationError."""
-    told = _edit(shared_gateway, picture, "file", key="wk-nobody")
+    result = _edit(shared_gateway, picture, "file", key="wk-nobody")
 
-    assert (told["name"], told["code"]) == ("AuthenticationError", "invalid_api_key")
+    assert (result["name"], result["code"]) == ("AuthenticationError", "invalid_api_key")
 
 
 def test_upstream_refuses(shared_gateway: ThreadedHarness, picture: Path) -> None:
@@ -98,7 +100,7 @@ def test_upstream_refuses(shared_gateway: ThreadedHarness, picture: Path) -> Non
         Fault("submit", Answer(400, "DataInspectionFailed"), prompt="node: broken")
     )
 
-    told = _edit(shared_gateway, picture, "broken")
+    result = _edit(shared_gateway, picture, "broken")
 
-    assert (told["name"], told["code"]) == ("BadRequestError", "moderation_blocked")
-    assert told["type"] == "image_generation_user_error"
+    assert (result["name"], result["code"]) == ("BadRequestError", "moderation_blocked")
+    assert result["type"] == "image_generation_user_error"

@@ -16,8 +16,8 @@ from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
 
 @pytest.fixture
 def client(shared_gateway: ThreadedHarness) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as made:
-        yield made
+    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as sdk:
+        yield sdk
 
 
 def pictures(answer: ImagesResponse) -> list[bytes]:
@@ -149,9 +149,9 @@ def test_models(client: openai.OpenAI) -> None:
     assert "gpt-image-1" in listed
     assert client.models.retrieve("gpt-image-1").id == "gpt-image-1"
     assert client.models.retrieve("gpt-image-1").object == "model"
-    with pytest.raises(openai.NotFoundError) as told:
+    with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("dall-e-9")
-    assert told.value.code == "model_not_found"
+    assert caught.value.code == "model_not_found"
 
 
 def test_a_model_without_tasks(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
@@ -162,7 +162,7 @@ def test_a_model_without_tasks(client: openai.OpenAI, shared_gateway: ThreadedHa
         model="qwen-image-edit-plus", image=photo(), prompt=prompt, n=7, size="1024x1024"
     )
 
-    made = pictures(answer)
-    assert [origin_of(picture) for picture in made] == [origin(prompt, photo())] * 7
-    assert len({digest(picture) for picture in made}) == 7
+    result = pictures(answer)
+    assert [origin_of(picture) for picture in result] == [origin(prompt, photo())] * 7
+    assert len({digest(picture) for picture in result}) == 7
     assert [row["n"] for row in shared_gateway.tasks(prompt)] == [6, 1]

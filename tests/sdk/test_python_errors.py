@@ -14,17 +14,17 @@ _LONG = 6.0
 
 def _edit(shared_gateway: ThreadedHarness, key: str = KEY, **more: Any) -> openai.APIStatusError:
     """Make an edit that ends badly, without retries."""
-    asked = {"image": photo(), "prompt": "bad", **more}
+    fields = {"image": photo(), "prompt": "bad", **more}
     with (
         openai.OpenAI(api_key=key, base_url=shared_gateway.base_url, max_retries=0) as client,
-        pytest.raises(openai.APIStatusError) as told,
+        pytest.raises(openai.APIStatusError) as caught,
     ):
-        client.images.edit(**asked)
-    return told.value
+        client.images.edit(**fields)
+    return caught.value
 
 
 @pytest.mark.parametrize(
-    ("asked", "cls", "status", "code", "param", "says"),
+    ("requested", "cls", "status", "code", "param", "says"),
     [
         pytest.param(
             {"key": "wk-nobody"},
@@ -150,7 +150,7 @@ def _edit(shared_gateway: ThreadedHarness, key: str = KEY, **more: Any) -> opena
 )
 def test_error(
     shared_gateway: ThreadedHarness,
-    asked: dict[str, Any],
+    requested: dict[str, Any],
     cls: type[openai.APIStatusError],
     status: int,
     code: str,
@@ -158,7 +158,7 @@ def test_error(
     says: str,
 ) -> None:
     """The SDK raises the class of the status; code, param and message are the gateway's."""
-    error = _edit(shared_gateway, **asked)
+    error = _edit(shared_gateway, **requested)
 
     assert type(error) is cls
     assert (error.status_code, error.code, error.param) == (status, code, param)
@@ -199,11 +199,11 @@ def test_the_sdk_does_not_repeat_what_is_final(shared_gateway: ThreadedHarness) 
 
     with (
         openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url) as client,
-        pytest.raises(openai.InternalServerError) as told,
+        pytest.raises(openai.InternalServerError) as caught,
     ):
         client.images.edit(image=photo(), prompt=prompt)
 
-    assert told.value.code == "upstream_task_lost"
+    assert caught.value.code == "upstream_task_lost"
     assert len(shared_gateway.tasks(prompt)) == 1
 
 
@@ -211,14 +211,14 @@ def test_a_doubtful_end_is_told_once(shared_gateway: ThreadedHarness) -> None:
     """The SDK, which repeats every other 503, believes that this one is final."""
     prompt = "lost on the way"
     shared_gateway.add_faults(Fault("submit", Drop(after=True), prompt=prompt))
-    asked: Any = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
+    fields: Any = {"image": photo(), "prompt": prompt, "model": "qwen-image-edit-plus"}
 
     with (
         openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=5) as client,
-        pytest.raises(openai.InternalServerError) as told,
+        pytest.raises(openai.InternalServerError) as caught,
     ):
-        client.images.edit(**asked)
+        client.images.edit(**fields)
 
-    assert (told.value.status_code, told.value.code) == (503, "submit_uncertain")
-    assert "may have been made and paid for" in told.value.message
+    assert (caught.value.status_code, caught.value.code) == (503, "submit_uncertain")
+    assert "may have been made and paid for" in caught.value.message
     assert len(shared_gateway.tasks(prompt)) == 1

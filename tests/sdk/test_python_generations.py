@@ -14,8 +14,8 @@ from tests.harness import KEY, ThreadedHarness, digest, origin, origin_of, photo
 
 @pytest.fixture
 def client(shared_gateway: ThreadedHarness) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as made:
-        yield made
+    with openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url, max_retries=0) as sdk:
+        yield sdk
 
 
 def pictures(answer: ImagesResponse) -> list[bytes]:
@@ -113,7 +113,7 @@ def test_stream(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "param", "words"),
+    ("requested", "param", "words"),
     [
         pytest.param({"model": "wan2.5-i2i-preview"}, "model", "/v1/images/edits", id="edits"),
         pytest.param({"model": "sdxl"}, "model", "does not exist", id="unknown"),
@@ -126,12 +126,12 @@ def test_stream(client: openai.OpenAI) -> None:
         pytest.param({"prompt": "猫" * 2001}, "prompt", "maximum length 2000", id="prompt"),
     ],
 )
-def test_refused(client: openai.OpenAI, asked: dict[str, Any], param: str, words: str) -> None:
+def test_refused(client: openai.OpenAI, requested: dict[str, Any], param: str, words: str) -> None:
     """What cannot be done is a BadRequestError that names the field and what to do."""
-    with pytest.raises(openai.BadRequestError, match=words) as told:
-        client.images.generate(**{"prompt": "a hat", **asked})
+    with pytest.raises(openai.BadRequestError, match=words) as caught:
+        client.images.generate(**{"prompt": "a hat", **requested})
 
-    assert told.value.param == param
+    assert caught.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -175,23 +175,23 @@ def test_alibabas_dialect_as_a_stream(client: openai.OpenAI) -> None:
 
 def test_a_picture_for_a_model_that_takes_none(client: openai.OpenAI) -> None:
     """A generation that brings a picture is not made without it by a model that cannot edit."""
-    with pytest.raises(openai.BadRequestError, match="makes pictures of a prompt alone") as told:
+    with pytest.raises(openai.BadRequestError, match="makes pictures of a prompt alone") as caught:
         client.images.generate(
             prompt="a hat",
             model="wan2.5-t2i-preview",
             extra_body={"image": b64encode(photo()).decode()},
         )
 
-    assert told.value.param == "model"
+    assert caught.value.param == "model"
 
 
 def test_an_edit_by_a_model_that_only_generates(client: openai.OpenAI) -> None:
     """An edit sent with a model that takes no pictures is told where that model is."""
-    with pytest.raises(openai.BadRequestError, match="/v1/images/generations") as told:
+    with pytest.raises(openai.BadRequestError, match="/v1/images/generations") as caught:
         client.images.edit(image=photo(), prompt="a hat", model="wan2.5-t2i-preview")
 
-    assert (told.value.param, told.value.code) == ("model", "invalid_value")
-    assert told.value.type == "image_generation_user_error"
+    assert (caught.value.param, caught.value.code) == ("model", "invalid_value")
+    assert caught.value.type == "image_generation_user_error"
 
 
 def test_four_pictures_for_wan26(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> None:
@@ -213,7 +213,7 @@ def test_moderation(client: openai.OpenAI, shared_gateway: ThreadedHarness) -> N
     """What DashScope's safety system refuses has OpenAI's code."""
     shared_gateway.add_faults(Fault("submit", Answer(400, "DataInspectionFailed"), prompt="unfit"))
 
-    with pytest.raises(openai.BadRequestError) as told:
+    with pytest.raises(openai.BadRequestError) as caught:
         client.images.generate(prompt="unfit")
 
-    assert told.value.code == "moderation_blocked"
+    assert caught.value.code == "moderation_blocked"

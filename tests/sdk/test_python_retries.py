@@ -110,14 +110,14 @@ async def test_idempotency_key() -> None:
         edit = sdk.images.with_raw_response.edit
         first = await edit(image=photo(), prompt="make it blue", **named)
         second = await edit(image=photo(), prompt="make it blue", **named)
-        with pytest.raises(openai.UnprocessableEntityError) as told:
+        with pytest.raises(openai.UnprocessableEntityError) as caught:
             await edit(image=photo(), prompt="make it red", **named)
 
         assert "idempotent-replayed" not in first.headers
         assert second.headers["idempotent-replayed"] == "true"
         assert second.headers["x-wan-edit-id"] == first.headers["x-wan-edit-id"]
         assert _owner(second.parse()) == origin("make it blue", photo())
-        assert told.value.code == "idempotency_key_reused"
+        assert caught.value.code == "idempotency_key_reused"
         assert (await harness.books())["tasks_made"] == 1
 
 

@@ -30,7 +30,7 @@ def _azure(shared_gateway: ThreadedHarness, **more: Any) -> openai.AzureOpenAI:
 
 
 @pytest.mark.parametrize(
-    ("client", "asked"),
+    ("client", "requested"),
     [
         pytest.param({}, {"model": "gpt-image-1"}, id="model"),
         pytest.param({}, {}, id="no-model"),
@@ -39,11 +39,11 @@ def _azure(shared_gateway: ThreadedHarness, **more: Any) -> openai.AzureOpenAI:
     ],
 )
 def test_an_edit(
-    shared_gateway: ThreadedHarness, client: dict[str, Any], asked: dict[str, Any]
+    shared_gateway: ThreadedHarness, client: dict[str, Any], requested: dict[str, Any]
 ) -> None:
     """However a deployment is named, the edit is made."""
     with _azure(shared_gateway, **client) as azure:
-        answer = azure.images.edit(image=photo(), prompt="azure", **asked)
+        answer = azure.images.edit(image=photo(), prompt="azure", **requested)
 
     (image,) = answer.data or []
     assert origin_of(b64decode(image.b64_json or "")) == origin("azure", photo())
@@ -77,11 +77,11 @@ def test_an_unknown_deployment(shared_gateway: ThreadedHarness) -> None:
     """A deployment that is not a model is a BadRequestError that names it."""
     with (
         _azure(shared_gateway) as azure,
-        pytest.raises(openai.BadRequestError, match="dep1") as told,
+        pytest.raises(openai.BadRequestError, match="dep1") as caught,
     ):
         azure.images.edit(image=photo(), prompt="azure", model="dep1")
 
-    assert (told.value.code, told.value.param) == ("invalid_value", "model")
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "model")
 
 
 def test_a_wrong_key(shared_gateway: ThreadedHarness) -> None:
@@ -114,11 +114,11 @@ def test_the_endpoint_as_base_url(shared_gateway: ThreadedHarness) -> None:
     base_url = f"{shared_gateway.url}/v1/images/edits"
     with (
         openai.OpenAI(api_key=KEY, base_url=base_url) as client,
-        pytest.raises(openai.NotFoundError, match="set the base_url") as told,
+        pytest.raises(openai.NotFoundError, match="set the base_url") as caught,
     ):
         client.images.edit(image=photo(), prompt="lost")
 
-    assert told.value.code == "unknown_url"
+    assert caught.value.code == "unknown_url"
 
 
 @pytest.mark.filterwarnings("ignore:deprecated")
@@ -126,8 +126,8 @@ def test_variations(shared_gateway: ThreadedHarness) -> None:
     """Variations are gone, and say so."""
     with (
         openai.OpenAI(api_key=KEY, base_url=shared_gateway.base_url) as client,
-        pytest.raises(openai.APIStatusError) as told,
+        pytest.raises(openai.APIStatusError) as caught,
     ):
         client.images.create_variation(image=photo())
 
-    assert (told.value.status_code, told.value.code) == (410, "gone")
+    assert (caught.value.status_code, caught.value.code) == (410, "gone")

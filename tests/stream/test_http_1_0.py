@@ -19,16 +19,16 @@ SLOW = replace(PLAIN, latency=Constant(12.0))
 
 async def _ask(url: str, **fields: str) -> tuple[bytes, bytes]:
     """The head and the body of the answer to an edit in HTTP/1.0."""
-    asked = httpx.Request(
+    request = httpx.Request(
         "POST",
         f"{url}/v1/images/edits",
         data={"prompt": "make it blue", **fields},
         files={"image": ("a.png", photo(), "image/png")},
         headers={"authorization": f"Bearer {KEY}"},
     )
-    lines = [b"POST /v1/images/edits HTTP/1.0", *(b"%b: %b" % it for it in asked.headers.raw)]
-    reader, writer = await asyncio.open_connection(asked.url.host, asked.url.port)
-    writer.write(b"\r\n".join([*lines, b"", b""]) + asked.read())
+    lines = [b"POST /v1/images/edits HTTP/1.0", *(b"%b: %b" % it for it in request.headers.raw)]
+    reader, writer = await asyncio.open_connection(request.url.host, request.url.port)
+    writer.write(b"\r\n".join([*lines, b"", b""]) + request.read())
     answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")

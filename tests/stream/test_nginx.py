@@ -35,12 +35,12 @@ def anyio_backend() -> str:
 
 async def _edit(client: openai.AsyncOpenAI, *, stream: bool) -> str:
     """Return the picture in base64."""
-    asked: dict[str, Any] = {"image": photo(), "prompt": "make it blue"}
+    fields: dict[str, Any] = {"image": photo(), "prompt": "make it blue"}
     if not stream:
-        answer = await client.images.edit(**asked)
+        answer = await client.images.edit(**fields)
         (image,) = answer.data or []
         return image.b64_json or ""
-    events = [event async for event in await client.images.edit(stream=True, **asked)]
+    events = [event async for event in await client.images.edit(stream=True, **fields)]
     (picture,) = (event.b64_json for event in events)
     return str(picture)
 

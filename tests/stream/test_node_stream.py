@@ -59,8 +59,8 @@ def _stream(
         capture_output=True,
         timeout=120,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def test_a_stream(folder: Path, shared_gateway: ThreadedHarness) -> None:
@@ -81,15 +81,15 @@ def test_a_wait_longer_than_its_patience(folder: Path, shared_gateway: ThreadedH
 
 def test_an_error_before_the_first_byte(folder: Path, shared_gateway: ThreadedHarness) -> None:
     """What is known at once has its status, and so its class."""
-    told = _stream(folder, shared_gateway, "[sandbox:refuse DataInspectionFailed]")
+    result = _stream(folder, shared_gateway, "[sandbox:refuse DataInspectionFailed]")
 
-    assert (told["name"], told["status"]) == ("BadRequestError", 400)
-    assert told["code"] == "moderation_blocked"
+    assert (result["name"], result["status"]) == ("BadRequestError", 400)
+    assert result["code"] == "moderation_blocked"
 
 
 def test_an_error_after_the_first_byte(folder: Path, shared_gateway: ThreadedHarness) -> None:
     """What fails late is thrown as an APIError with its code."""
-    told = _stream(folder, shared_gateway, "[sandbox:fail InternalError.Timeout]")
+    result = _stream(folder, shared_gateway, "[sandbox:fail InternalError.Timeout]")
 
-    assert (told["name"], told["code"]) == ("APIError", "upstream_failed")
-    assert told["type"] == "server_error"
+    assert (result["name"], result["code"]) == ("APIError", "upstream_failed")
+    assert result["type"] == "server_error"

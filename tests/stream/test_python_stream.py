@@ -38,8 +38,8 @@ async def _sdk(harness: Harness, url: str = "", **more: Any) -> AsyncIterator[op
 
 async def _events(client: openai.AsyncOpenAI, **more: Any) -> list[ImageEditCompletedEvent]:
     """Read a stream to its end."""
-    asked: dict[str, Any] = {"image": photo(), "prompt": "make it blue", **more}
-    stream = await client.images.edit(stream=True, **asked)
+    fields: dict[str, Any] = {"image": photo(), "prompt": "make it blue", **more}
+    stream = await client.images.edit(stream=True, **fields)
     events = [event async for event in stream]
     assert all(isinstance(event, ImageEditCompletedEvent) for event in events)
     return events
@@ -85,7 +85,7 @@ async def test_a_wait_longer_than_its_patience() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "cls", "code"),
+    ("requested", "cls", "code"),
     [
         pytest.param({"n": 11}, openai.BadRequestError, "invalid_value", id="field"),
         pytest.param(
@@ -103,14 +103,14 @@ async def test_a_wait_longer_than_its_patience() -> None:
     ],
 )
 async def test_errors_before_the_first_byte(
-    asked: dict[str, Any], cls: type[openai.APIStatusError], code: str
+    requested: dict[str, Any], cls: type[openai.APIStatusError], code: str
 ) -> None:
     """What is known at once has its status, and so its class."""
     async with start_harness() as harness, _sdk(harness, max_retries=0) as sdk:
-        with pytest.raises(cls) as told:
-            await _events(sdk, **asked)
+        with pytest.raises(cls) as caught:
+            await _events(sdk, **requested)
 
-    assert told.value.code == code
+    assert caught.value.code == code
 
 
 async def test_a_full_line() -> None:
@@ -120,20 +120,20 @@ async def test_a_full_line() -> None:
         start_harness(LONG, tenants={"acme": tenant}) as harness,
         _sdk(harness, max_retries=0) as sdk,
     ):
-        with pytest.raises(openai.RateLimitError) as told:
+        with pytest.raises(openai.RateLimitError) as caught:
             await _events(sdk)
 
-    assert 0 < float(told.value.response.headers["retry-after-ms"]) <= 60_000
+    assert 0 < float(caught.value.response.headers["retry-after-ms"]) <= 60_000
 
 
 async def test_an_error_after_the_first_byte() -> None:
     """A task that fails late is an APIError with its code, and the SDK does not try again."""
     async with start_harness(LONG) as harness, _sdk(harness) as sdk:
-        with pytest.raises(openai.APIError) as told:
+        with pytest.raises(openai.APIError) as caught:
             await _events(sdk, prompt="[sandbox:fail InternalError.Timeout]")
 
-        assert (told.value.code, told.value.type) == ("upstream_failed", "server_error")
-        assert "upstream failed" in told.value.message
+        assert (caught.value.code, caught.value.type) == ("upstream_failed", "server_error")
+        assert "upstream failed" in caught.value.message
         assert (await harness.books())["tasks_made"] == 1
         assert 'http_late_errors_total{code="500",tenant="acme"} 1.0' in await _metrics(harness)
 
@@ -144,13 +144,13 @@ async def test_the_servers_deadline() -> None:
         start_harness(LONG, server={"max_wait_seconds": 9}) as harness,
         _sdk(harness, timeout=6) as sdk,
     ):
-        with pytest.raises(openai.APIError) as told:
+        with pytest.raises(openai.APIError) as caught:
             await _events(sdk)
         (event,) = await _events(sdk)
 
-        assert told.value.code == "still_running"
-        assert isinstance(told.value.body, dict)
-        assert told.value.body["edit_id"].startswith("edit_")
+        assert caught.value.code == "still_running"
+        assert isinstance(caught.value.body, dict)
+        assert caught.value.body["edit_id"].startswith("edit_")
         assert _owner(event) == origin("make it blue", photo())
         assert (await harness.books())["tasks_made"] == 1
 

@@ -84,7 +84,7 @@ async def test_the_submit_and_the_looks() -> None:
     assert len(poll.events) == looks > 1
     assert {name for name, _ in poll.events} == {"poll"}
     assert poll.events[-1][1] == {"said": "SUCCEEDED"}
-    assert "RUNNING" in {told["said"] for _, told in poll.events}
+    assert "RUNNING" in {reported["said"] for _, reported in poll.events}
 
 
 async def test_parts_go_side_by_side() -> None:
@@ -104,7 +104,7 @@ async def test_parts_go_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "told", "child"),
+    ("fault", "status", "expected", "child"),
     [
         pytest.param(
             Fault("submit", End("FAILED")),
@@ -122,9 +122,11 @@ async def test_parts_go_side_by_side() -> None:
         ),
     ],
 )
-async def test_a_bad_end(fault: Fault, status: int, told: tuple[str, str, str], child: str) -> None:
+async def test_a_bad_end(
+    fault: Fault, status: int, expected: tuple[str, str, str], child: str
+) -> None:
     """A failed edit and the child that it failed in have the status error and say which."""
-    code, kind, reported = told
+    code, kind, reported = expected
     with collector() as kept:
         async with start_harness(
             replace(PLAIN, faults=(fault,)), traces=traces_table(kept)
@@ -239,8 +241,8 @@ async def test_upstream_hears_nothing_of_it() -> None:
 
     assert kept.spans
     assert {request.method for request in seen} == {"GET", "POST"}
-    told = {name for request in seen for name in request.headers}
-    assert not {"traceparent", "tracestate", "baggage"} & told
+    headers = {name for request in seen for name in request.headers}
+    assert not {"traceparent", "tracestate", "baggage"} & headers
 
 
 async def test_headers_and_names_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,8 +295,8 @@ async def test_a_dead_collector_costs_a_warning(monkeypatch: pytest.MonkeyPatch)
             assert pictures_of(await harness.edit())
             await eventually(arrived)
 
-    said = [line["event"] for line in lines if line["event"].startswith("traces_")]
-    assert said == ["traces_not_exported", "traces_exported_again"]
+    words = [line["event"] for line in lines if line["event"].startswith("traces_")]
+    assert words == ["traces_not_exported", "traces_exported_again"]
 
 
 async def test_the_log_names_the_trace() -> None:

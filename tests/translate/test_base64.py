@@ -33,7 +33,7 @@ def test_chunks_join_without_a_seam(chunks: list[bytes]) -> None:
     """However the bytes are cut, the encoder's pieces are the base64 of the whole."""
     encoder = Encoder()
 
-    said = b"".join([*map(encoder.feed, chunks), encoder.end()])
+    body = b"".join([*map(encoder.feed, chunks), encoder.end()])
 
-    assert said == base64.b64encode(b"".join(chunks))
-    assert len(said) == base64_length(sum(map(len, chunks)))
+    assert body == base64.b64encode(b"".join(chunks))
+    assert len(body) == base64_length(sum(map(len, chunks)))

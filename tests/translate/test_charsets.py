@@ -33,7 +33,7 @@ def test_texts(charset: str, codec: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "charset", "said"),
+    ("content", "charset", "message"),
     [
         pytest.param(CJK.encode("gbk"), "", "is not valid UTF-8 .at its byte 0.", id="gbk"),
         pytest.param(b"caf\xe9", "", "declare its charset", id="latin-1"),
@@ -45,9 +45,9 @@ def test_texts(charset: str, codec: str, text: str) -> None:
         pytest.param(b"x", "../x", "not known", id="a path"),
     ],
 )
-def test_no_guesses(content: bytes, charset: str, said: str) -> None:
+def test_no_guesses(content: bytes, charset: str, message: str) -> None:
     """What is not valid in its charset is refused with what to do."""
-    with pytest.raises(InvalidRequest, match=said) as refused:
+    with pytest.raises(InvalidRequest, match=message) as refused:
         decode_text(content, charset, "prompt")
 
     assert refused.value.param == "prompt"
@@ -81,9 +81,9 @@ def test_pieces_become_utf_8(charset: str, codec: str, step: int) -> None:
     text = '{"prompt": "' + CJK + '"}'
     raw, to_utf8 = text.encode(codec), ToUtf8(charset)
 
-    made = [to_utf8.feed(raw[at : at + step]) for at in range(0, len(raw), step)]
+    results = [to_utf8.feed(raw[at : at + step]) for at in range(0, len(raw), step)]
 
-    assert b"".join([*made, to_utf8.feed(b"", last=True)]).decode() == text
+    assert b"".join([*results, to_utf8.feed(b"", last=True)]).decode() == text
 
 
 def test_pieces_that_are_cut_short() -> None:

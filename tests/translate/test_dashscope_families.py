@@ -12,7 +12,7 @@ def test_every_model_has_its_form(model: str) -> None:
     """The table's family decides whether a prompt goes by itself or in a message."""
     body = submit_body(MODELS[model], Edit(model=model, prompt="a cat"), Part(0, 1), ())
 
-    said = json.loads(b"".join(body.pieces()))
-    assert said["model"] == model
+    content = json.loads(b"".join(body.pieces()))
+    assert content["model"] == model
     form = "prompt" if model.startswith("wan2.5") else "messages"
-    assert list(said["input"]) == [form]
+    assert list(content["input"]) == [form]

@@ -50,8 +50,8 @@ def test_no_answer_to_a_submit(read: Any, output: object) -> None:
 
 def test_a_model_without_tasks_answers_with_its_pictures() -> None:
     """As an ended task, in order; a choice without a picture is an error in its place."""
-    made = {"message": {"content": [{"image": "https://a/1.png"}, {"text": "so"}]}}
-    body = {"output": {"choices": [made, {"finish_reason": "length"}]}, "request_id": "r"}
+    result = {"message": {"content": [{"image": "https://a/1.png"}, {"text": "so"}]}}
+    body = {"output": {"choices": [result, {"finish_reason": "length"}]}, "request_id": "r"}
 
     accepted = read_answer(body)
 
@@ -189,7 +189,7 @@ def test_a_task_that_made_nothing(
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("message", "status"),
     [
         pytest.param("PENDING", TaskStatus.PENDING, id="pending"),
         pytest.param("RUNNING", TaskStatus.RUNNING, id="running"),
@@ -197,9 +197,9 @@ def test_a_task_that_made_nothing(
         pytest.param("PAUSED", TaskStatus.RUNNING, id="a word of the future"),
     ],
 )
-def test_a_task_that_goes_on(said: str, status: TaskStatus) -> None:
+def test_a_task_that_goes_on(message: str, status: TaskStatus) -> None:
     """A status that is not an end is asked after again; it brings no results."""
-    task = read_task(told(said, results=[{"url": URL}]))
+    task = read_task(told(message, results=[{"url": URL}]))
 
     assert (task.status, task.results, task.fault) == (status, (), None)
 
@@ -212,7 +212,7 @@ def test_a_task_without_a_status_tells_nothing(status: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("message", "seconds"),
     [
         pytest.param("2025-09-23 22:14:10.800", 1758636850.8, id="documented"),
         pytest.param("2025-09-23 22:14:10", 1758636850.0, id="without milliseconds"),
@@ -223,9 +223,9 @@ def test_a_task_without_a_status_tells_nothing(status: object) -> None:
         pytest.param(None, None, id="null"),
     ],
 )
-def test_times(said: object, seconds: float | None) -> None:
+def test_times(message: object, seconds: float | None) -> None:
     """Times without an offset are Beijing's; one that cannot be read is not there."""
-    assert read_task(told("RUNNING", end_time=said)).times.ended == seconds
+    assert read_task(told("RUNNING", end_time=message)).times.ended == seconds
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ def test_a_task_id_is_kept_as_it_came(task_id: object, *, accepted: bool) -> Non
 )
 def test_numbers_may_come_as_texts(values: dict[str, object]) -> None:
     """Counts and times are read whether they are numbers or texts."""
-    made = [1745568428109, "1745568428109", "2025-04-25 16:07:08.109"]
-    rows = [{**ROW, "task_id": f"t{i}", "gmt_create": at} for i, at in enumerate(made)]
+    results = [1745568428109, "1745568428109", "2025-04-25 16:07:08.109"]
+    rows = [{**ROW, "task_id": f"t{i}", "gmt_create": at} for i, at in enumerate(results)]
 
     page = read_page({"data": rows, **values})
 
@@ -348,7 +348,7 @@ _IMAGE = {"type": "image", "image": URL}
 
 
 @pytest.mark.parametrize(
-    ("choices", "made"),
+    ("choices", "expected"),
     [
         pytest.param([_choice(_IMAGE), _choice(_IMAGE)], [True, True], id="one each"),
         pytest.param([_choice(_IMAGE, _IMAGE)], [True, True], id="two in one"),
@@ -360,11 +360,11 @@ _IMAGE = {"type": "image", "image": URL}
         pytest.param("x", [False], id="no list"),
     ],
 )
-def test_the_newer_form_of_results(choices: object, made: list[bool]) -> None:
+def test_the_newer_form_of_results(choices: object, expected: list[bool]) -> None:
     """Each picture of each choice is one, in order; what is none is why, and nothing is lost."""
     task = read_task(told("SUCCEEDED", choices=choices, finished=True))
 
-    assert [isinstance(result, ResultImage) for result in task.results] == made
+    assert [isinstance(result, ResultImage) for result in task.results] == expected
     assert all(isinstance(result, ResultImage | GatewayError) for result in task.results)
-    assert (task.fault is None) is any(made)
+    assert (task.fault is None) is any(expected)
     assert task.orig_prompt is None

@@ -45,7 +45,7 @@ def test_what_is_no_picture_stays(value: object, cuts: list[int], ascii_: bool) 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 300, 10**6])
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         pytest.param(URL, id="plain"),
         pytest.param(URL.replace("/", "\\/"), id="as PHP writes it"),
@@ -53,9 +53,9 @@ def test_what_is_no_picture_stays(value: object, cuts: list[int], ascii_: bool) 
         pytest.param("\\n".join(URL[at : at + 76] for at in range(0, len(URL), 76)), id="wrapped"),
     ],
 )
-def test_pictures_are_taken_out(said: str, step: int) -> None:
+def test_pictures_are_taken_out(message: str, step: int) -> None:
     """A picture's string is decoded on the way, and a mark stands for it."""
-    raw = f'{{"a": "{said}", "b": ["x\\"y", "{said}"]}}'.encode()
+    raw = f'{{"a": "{message}", "b": ["x\\"y", "{message}"]}}'.encode()
     scan = scanned(raw, *range(step, len(raw), step))
     value = parse_json(scan)
 

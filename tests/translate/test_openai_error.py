@@ -14,11 +14,11 @@ def test_all_keys_are_always_there(kind: type[GatewayError]) -> None:
     """Each kind of end has message, type, param and code, as OpenAI's schema demands."""
     error = kind("What is wrong.")
 
-    said = json.loads(error_body(error, "req_1"))
+    body = json.loads(error_body(error, "req_1"))
 
-    assert said["error"].keys() == {"message", "type", "param", "code"}
-    assert (said["error"]["type"], said["error"]["code"]) == (kind.type, kind.code)
-    assert said["error"]["param"] is None
+    assert body["error"].keys() == {"message", "type", "param", "code"}
+    assert (body["error"]["type"], body["error"]["code"]) == (kind.type, kind.code)
+    assert body["error"]["param"] is None
 
 
 def test_the_field_and_the_edit_are_named() -> None:
@@ -38,10 +38,10 @@ def test_the_field_and_the_edit_are_named() -> None:
 @pytest.mark.parametrize("kind", [InternalError, GatewayError])
 def test_a_bug_tells_only_the_request_id(kind: type[GatewayError]) -> None:
     """What went wrong inside stays inside."""
-    said = error_object(kind("KeyError: canary"), "req_1")
+    text = error_object(kind("KeyError: canary"), "req_1")
 
-    assert "canary" not in str(said)
-    assert "req_1" in str(said["message"])
+    assert "canary" not in str(text)
+    assert "req_1" in str(text["message"])
 
 
 @pytest.mark.parametrize(

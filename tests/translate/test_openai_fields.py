@@ -80,10 +80,10 @@ def test_each_field(name: str, text: str, expected: dict[str, object]) -> None:
     if "ignored" in expected:
         expected = {"ignored": (name,)}
 
-    made = edit((name, text))
+    result = edit((name, text))
 
-    assert {field: getattr(made, field) for field in expected} == expected
-    assert made.ignored == expected.get("ignored", ())
+    assert {field: getattr(result, field) for field in expected} == expected
+    assert result.ignored == expected.get("ignored", ())
 
 
 def test_a_prompt_alone_is_an_edit() -> None:
@@ -135,7 +135,7 @@ def test_each_refusal(name: str, text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "made"),
+    ("requested", "expected"),
     [
         pytest.param(Size(256, 256), Size(768, 768), id="dall-e-2's smallest"),
         pytest.param(Size(512, 512), Size(768, 768), id="dall-e-2's"),
@@ -146,13 +146,13 @@ def test_each_refusal(name: str, text: str, says: str) -> None:
         pytest.param(Size(400, 100), Size(1536, 384), id="4:1"),
     ],
 )
-def test_a_size_is_made_by_scaling(asked: Size, made: Size) -> None:
+def test_a_size_is_made_by_scaling(requested: Size, expected: Size) -> None:
     """DashScope makes the nearest it can, the answer has what was asked for, and it is told."""
-    wanted = edit(("size", str(asked)))
+    wanted = edit(("size", str(requested)))
 
-    assert wanted.size == made
-    assert wanted.output == OutputOptions(scale_to=asked)
-    assert wanted.adjusted == (f"size:{made}->{asked}",)
+    assert wanted.size == expected
+    assert wanted.output == OutputOptions(scale_to=requested)
+    assert wanted.adjusted == (f"size:{expected}->{requested}",)
 
 
 def test_without_fit_no_size_is_scaled() -> None:
@@ -239,19 +239,19 @@ def test_the_longest_prompt_is_taken() -> None:
     """2000 characters are 2000, however many bytes; Node's line ends count as one."""
     prompt = "猫" * 1998 + "\r\n" + "x"
 
-    made = edit_of([("prompt", prompt)], catalog=OFFER, strict=False, fit=True)
+    result = edit_of([("prompt", prompt)], catalog=OFFER, strict=False, fit=True)
 
-    assert made.prompt == "猫" * 1998 + "\nx"
+    assert result.prompt == "猫" * 1998 + "\nx"
 
 
 def test_equal_prompts_are_equal_however_sent() -> None:
     """Node turns each line end into CRLF; the edit is the same."""
-    made = [
+    results = [
         edit_of([("prompt", text)], catalog=OFFER, strict=False, fit=True)
         for text in ("a\nb\n", "a\r\nb\r\n")
     ]
 
-    assert made[0] == made[1]
+    assert results[0] == results[1]
 
 
 def test_a_stream_of_urls() -> None:

@@ -31,12 +31,12 @@ def scanned(raw: bytes, *, step: int = 10**6) -> JsonScan:
     return scan
 
 
-def body(**said: object) -> bytes:
-    return orjson.dumps(said)
+def body(**fields: object) -> bytes:
+    return orjson.dumps(fields)
 
 
 @pytest.mark.parametrize(
-    ("said", "pictures"),
+    ("message", "pictures"),
     [
         pytest.param({"images": [{"image_url": DATA}]}, [OF_DATA], id="OpenAI's"),
         pytest.param({"images": [{"image_url": WEB}, DATA]}, [OF_WEB, OF_DATA], id="in order"),
@@ -55,9 +55,9 @@ def body(**said: object) -> bytes:
         ),
     ],
 )
-def test_pictures(said: dict[str, Any], pictures: list[Picture]) -> None:
+def test_pictures(message: dict[str, Any], pictures: list[Picture]) -> None:
     """Pictures are found in OpenAI's shape and in those of hand-written clients."""
-    read = read_json(scanned(body(**said)), three)
+    read = read_json(scanned(body(**message)), three)
 
     assert read.pictures == tuple(pictures)
     assert read.fields == ()
@@ -157,7 +157,7 @@ def test_a_body_that_is_no_request(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "param", "code"),
+    ("message", "param", "code"),
     [
         pytest.param({}, "images", "missing_required_parameter", id="none"),
         pytest.param({"images": []}, "images", "missing_required_parameter", id="an empty list"),
@@ -177,10 +177,10 @@ def test_a_body_that_is_no_request(raw: bytes) -> None:
         pytest.param({"image": WEB, "mask": "x"}, "mask", "invalid_value", id="a bad mask"),
     ],
 )
-def test_pictures_that_are_refused(said: dict[str, Any], param: str, code: str) -> None:
+def test_pictures_that_are_refused(message: dict[str, Any], param: str, code: str) -> None:
     """No picture, too many, a file of OpenAI's storage or a bad URL: refused with its field."""
     with pytest.raises(InvalidRequest) as refused:
-        read_json(scanned(body(**said)), three)
+        read_json(scanned(body(**message)), three)
 
     assert (refused.value.param, refused.value.code) == (param, code)
 

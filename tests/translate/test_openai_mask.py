@@ -22,7 +22,7 @@ def test_a_legal_original_is_made_as_it_is(fit: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("original", "fit", "made", "answered"),
+    ("original", "fit", "expected", "answered"),
     [
         pytest.param(Size(400, 300), True, Size(888, 666), Size(400, 300), id="small"),
         pytest.param(Size(400, 300), False, Size(888, 666), Size(888, 666), id="small-no-fit"),
@@ -30,13 +30,15 @@ def test_a_legal_original_is_made_as_it_is(fit: bool) -> None:
         pytest.param(Size(6000, 4000), True, Size(1566, 1044), Size(1566, 1044), id="too-large"),
     ],
 )
-def test_another_original_is_scaled(original: Size, fit: bool, made: Size, answered: Size) -> None:
+def test_another_original_is_scaled(
+    original: Size, fit: bool, expected: Size, answered: Size
+) -> None:
     """The answer has the original's size where that may be; else the nearest that is made."""
     edit = apply_mask(an_edit(), original, EDITOR.sizes, fit=fit)
 
-    assert edit.size == made
+    assert edit.size == expected
     assert edit.output == OutputOptions(scale_to=answered, composite=True)
-    assert edit.adjusted == (() if made == answered else (f"size:{made}->{answered}",))
+    assert edit.adjusted == (() if expected == answered else (f"size:{expected}->{answered}",))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +51,10 @@ def test_another_original_is_scaled(original: Size, fit: bool, made: Size, answe
 )
 def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
     """What was asked for is what comes, a hair of distortion included."""
-    made = apply_mask(edit, Size(4000, 3000), EDITOR.sizes, fit=True)
+    result = apply_mask(edit, Size(4000, 3000), EDITOR.sizes, fit=True)
 
-    assert made.size == edit.size
-    assert made.output == OutputOptions(scale_to=answered, composite=True)
+    assert result.size == edit.size
+    assert result.output == OutputOptions(scale_to=answered, composite=True)
 
 
 @pytest.mark.parametrize(

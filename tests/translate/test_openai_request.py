@@ -33,9 +33,9 @@ def test_dashscopes_own_fields_are_found_where_clients_put_them(
 ) -> None:
     """What an SDK makes of nested values means the same as plain fields, strict or not."""
     for strict in (False, True):
-        made = edit(*fields, strict=strict)
+        result = edit(*fields, strict=strict)
 
-        assert (made.seed, made.watermark, made.ignored) == (7, True, ())
+        assert (result.seed, result.watermark, result.ignored) == (7, True, ())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_deployment(deployment: str, model: str | None, meant: str) -> None:
     """Azure's path names the model where the form has none that exists."""
     given = [("prompt", "a cat")] + ([("model", model)] if model else [])
 
-    made = edit_of(
+    result = edit_of(
         given,
         catalog=replace(OFFER, models={**MODELS, "az": BUILT_IN["wan2.6-image"]}),
         deployment=deployment,
@@ -76,7 +76,7 @@ def test_deployment(deployment: str, model: str | None, meant: str) -> None:
         fit=True,
     )
 
-    assert made.model == meant
+    assert result.model == meant
 
 
 @pytest.mark.parametrize(("model", "named"), [(None, "mine"), ("yours", "yours")])
@@ -114,9 +114,9 @@ def test_two_values_are_one_too_many(fields: list[tuple[str, str]], name: str) -
 
 def test_the_same_value_twice_is_one() -> None:
     """Repeating oneself does no harm."""
-    made = edit(("n", "2"), ("n", "2.0"), ("extra_body[n]", "2"))
+    result = edit(("n", "2"), ("n", "2.0"), ("extra_body[n]", "2"))
 
-    assert made.n == 2
+    assert result.n == 2
 
 
 def test_an_unknown_model_is_told_the_known_ones() -> None:
@@ -153,11 +153,11 @@ def test_a_file_of_openais_storage_is_refused(name: str) -> None:
 
 def test_ignored_fields_are_listed_once_in_the_order_sent() -> None:
     """The list has each name once, and nothing that could break a header."""
-    made = edit(
+    result = edit(
         ("user", "a"), ("style", "x"), ("user", "a"), ("a b,\r\nc: é", "x"), ("z" * 99, "x")
     )
 
-    assert made.ignored == ("user", "style", "a?b???c???", "z" * 64)
+    assert result.ignored == ("user", "style", "a?b???c???", "z" * 64)
 
 
 def test_the_list_of_ignored_fields_has_an_end() -> None:
@@ -231,13 +231,13 @@ def test_a_nul_is_refused() -> None:
 
 def test_a_mark_before_a_text() -> None:
     """The byte order mark of Windows' editors is no part of a text."""
-    said = edit(("negative_prompt", "\ufeffdogs"), ("n", "\ufeff2"))
+    text = edit(("negative_prompt", "\ufeffdogs"), ("n", "\ufeff2"))
 
-    assert (said.negative_prompt, said.n) == ("dogs", 2)
+    assert (text.negative_prompt, text.n) == ("dogs", 2)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         pytest.param('{"seed": 1, "seed": 2}', "Duplicate parameter: 'seed'", id="a name twice"),
         pytest.param("{seed: 1}", "Expected a JSON object", id="no JSON"),
@@ -247,9 +247,9 @@ def test_a_mark_before_a_text() -> None:
         ),
     ],
 )
-def test_json_in_a_field(text: str, said: str) -> None:
+def test_json_in_a_field(text: str, message: str) -> None:
     """JSON inside a field is bounded and read like a body."""
-    with pytest.raises(InvalidRequest, match=said):
+    with pytest.raises(InvalidRequest, match=message):
         edit(("parameters", text))
 
 

@@ -52,7 +52,7 @@ def test_urls_never_stand_beside_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("urls", "told"),
+    ("urls", "expected"),
     [
         pytest.param(["https://a/1.PNG?x=a.jpg"], "png", id="png"),
         pytest.param(["https://a/1.jpg", "https://a/2.jpeg#x"], "jpeg", id="jpeg"),
@@ -62,9 +62,9 @@ def test_urls_never_stand_beside_pictures() -> None:
         pytest.param(["https://a/1.bin"], None, id="unknown"),
     ],
 )
-def test_the_form_behind_urls_is_told_by_their_names(urls: list[str], told: str | None) -> None:
+def test_the_form_behind_urls_is_told_by_their_names(urls: list[str], expected: str | None) -> None:
     """What is not known is not claimed: nobody has looked at the bytes."""
-    assert json.loads(url_answer(7, urls)).get("output_format") == told
+    assert json.loads(url_answer(7, urls)).get("output_format") == expected
 
 
 def test_an_edit_that_runs() -> None:

@@ -66,7 +66,7 @@ def test_base64_of_each_format(start: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "said"),
+    ("text", "kind", "message"),
     [
         pytest.param(b"data:image/png;base64", InvalidImage, "no comma", id="no comma"),
         pytest.param(b"data:image/png" + b"x" * 400, InvalidImage, "no comma", id="nor later"),
@@ -80,9 +80,9 @@ def test_base64_of_each_format(start: bytes) -> None:
         pytest.param(b"", InvalidImage, "it is empty", id="nothing"),
     ],
 )
-def test_refusals(text: bytes, kind: type[InvalidRequest], said: str) -> None:
+def test_refusals(text: bytes, kind: type[InvalidRequest], message: str) -> None:
     """What is not a picture is refused with its cause and its place."""
-    with pytest.raises(kind, match=said) as refused:
+    with pytest.raises(kind, match=message) as refused:
         read(text).content("the mask", "mask")
 
     assert refused.value.param == "mask"

@@ -33,7 +33,7 @@ def test_the_rule(width: int, height: int, legal: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "made"),
+    ("requested", "expected"),
     [
         pytest.param(Size(1024, 1024), Size(1024, 1024), id="square"),
         pytest.param(Size(1536, 1024), Size(1536, 1024), id="landscape"),
@@ -52,13 +52,13 @@ def test_the_rule(width: int, height: int, legal: bool) -> None:
         pytest.param(Size(100, 40000), Size(640, 2560), id="too tall"),
     ],
 )
-def test_the_nearest(asked: Size, made: Size) -> None:
+def test_the_nearest(requested: Size, expected: Size) -> None:
     """A legal size is itself; another is met in ratio, at the nearer limit of pixels."""
-    assert nearest_legal(asked, SMALL) == made
+    assert nearest_legal(requested, SMALL) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "made"),
+    ("requested", "expected"),
     [
         pytest.param(Size(1024, 1024), Size(1024, 1024), id="on a step"),
         pytest.param(Size(1000, 1000), Size(992, 992), id="between two steps"),
@@ -68,35 +68,37 @@ def test_the_nearest(asked: Size, made: Size) -> None:
         pytest.param(Size(512, 512), Size(768, 768), id="too small"),
     ],
 )
-def test_a_model_that_goes_by_steps(asked: Size, made: Size) -> None:
+def test_a_model_that_goes_by_steps(requested: Size, expected: Size) -> None:
     """A size that the model would round is asked for as one that it makes."""
     sizes = MODELS["wan2.6-image"].sizes
 
-    assert nearest_legal(asked, sizes) == made
-    assert is_legal(asked, sizes) is (asked == made)
+    assert nearest_legal(requested, sizes) == expected
+    assert is_legal(requested, sizes) is (requested == expected)
     assert "multiples of 16" in describe_rule(sizes)
 
 
 @given(st.integers(1, 4000), st.floats(0.25, 4))
 def test_the_nearest_is_alike(height: int, ratio: float) -> None:
     """For every ratio that is allowed the size is legal and within half a percent of it."""
-    asked = Size(min(4 * height, max(-(-height // 4), round(height * ratio))), height)
+    requested = Size(min(4 * height, max(-(-height // 4), round(height * ratio))), height)
 
-    made = nearest_legal(asked, SMALL)
+    result = nearest_legal(requested, SMALL)
 
-    assert is_legal(made, SMALL)
-    assert made.width / made.height == pytest.approx(asked.width / asked.height, rel=0.005)
+    assert is_legal(result, SMALL)
+    assert result.width / result.height == pytest.approx(
+        requested.width / requested.height, rel=0.005
+    )
 
 
 @given(width=SIDES, height=SIDES)
 def test_the_nearest_is_always_legal(width: int, height: int) -> None:
     """Whatever was asked for, there is a nearest size, and a legal one is its own."""
-    asked = Size(width, height)
+    requested = Size(width, height)
 
-    nearest = nearest_legal(asked, SMALL)
+    nearest = nearest_legal(requested, SMALL)
 
     assert is_legal(nearest, SMALL)
-    assert not is_legal(asked, SMALL) or nearest == asked
+    assert not is_legal(requested, SMALL) or nearest == requested
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -104,13 +106,15 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
 def test_the_nearest_of_every_model(model: str, side: int, ratio: float, upright: bool) -> None:
     """Whatever a model's sides and pixels leave, it is legal, and of the shape asked for."""
     longer = min(4 * side, round(side * ratio))
-    asked = Size(side, longer) if upright else Size(longer, side)
+    requested = Size(side, longer) if upright else Size(longer, side)
     sizes = MODELS[model].sizes
 
-    made = nearest_legal(asked, sizes)
+    result = nearest_legal(requested, sizes)
 
-    assert is_legal(made, sizes)
-    assert made.width / made.height == pytest.approx(asked.width / asked.height, rel=0.02)
+    assert is_legal(result, sizes)
+    assert result.width / result.height == pytest.approx(
+        requested.width / requested.height, rel=0.02
+    )
 
 
 @pytest.mark.parametrize(

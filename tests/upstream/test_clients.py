@@ -29,16 +29,16 @@ async def _get(client: Client, url: str = "/tasks") -> Any:
 async def test_only_calls_and_submits_carry_the_key() -> None:
     """The download client has no key to lose; the others send theirs."""
     async with Clients(_echo) as clients:
-        said = {
+        fields = {
             purpose: await _get(clients.of(upstream(), purpose), "http://x.test")
             for purpose in Purpose
         }
 
-    assert said[Purpose.CALL]["authorization"] == f"Bearer {_KEY}"
-    assert said[Purpose.SUBMIT]["authorization"] == f"Bearer {_KEY}"
-    assert "authorization" not in said[Purpose.DOWNLOAD]
-    assert said[Purpose.DOWNLOAD]["accept-encoding"] == "identity"
-    assert {headers["user-agent"] for headers in said.values()} == {f"wan-gateway/{__version__}"}
+    assert fields[Purpose.CALL]["authorization"] == f"Bearer {_KEY}"
+    assert fields[Purpose.SUBMIT]["authorization"] == f"Bearer {_KEY}"
+    assert "authorization" not in fields[Purpose.DOWNLOAD]
+    assert fields[Purpose.DOWNLOAD]["accept-encoding"] == "identity"
+    assert {headers["user-agent"] for headers in fields.values()} == {f"wan-gateway/{__version__}"}
 
 
 async def test_cookies_are_not_kept() -> None:

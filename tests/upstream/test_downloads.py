@@ -41,14 +41,14 @@ class _CutBody(httpx.AsyncByteStream):
 def _cut(
     content: bytes, headers: dict[str, str] | None = None, status: int = 200
 ) -> httpx.Response:
-    said = {"content-length": str(len(PNG))} | (headers or {})
-    return httpx.Response(status, headers=said, stream=_CutBody(content))
+    message = {"content-length": str(len(PNG))} | (headers or {})
+    return httpx.Response(status, headers=message, stream=_CutBody(content))
 
 
 def _rest(start: int, total: int | None = None) -> httpx.Response:
     total = len(PNG) if total is None else total
-    said = {"content-range": f"bytes {start}-{total - 1}/{total}"}
-    return httpx.Response(206, headers=said, content=PNG[start:])
+    fields = {"content-range": f"bytes {start}-{total - 1}/{total}"}
+    return httpx.Response(206, headers=fields, content=PNG[start:])
 
 
 class ScriptedStorage:
@@ -116,19 +116,19 @@ async def test_resumed_over_a_real_socket() -> None:
     def serve(received: LoopbackServer) -> Serve:
         async def picture(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = await read_request(received, reader)
-            said = b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % len(PNG)
+            body = b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % len(PNG)
             if b"range: bytes=" in head.lower():
                 start = int(head.lower().partition(b"range: bytes=")[2].partition(b"-")[0])
                 rest = PNG[start:]
-                said = b"Content-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n" % (
+                body = b"Content-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n" % (
                     len(rest),
                     start,
                     len(PNG) - 1,
                     len(PNG),
                 )
-                writer.write(b"HTTP/1.1 206 Partial Content\r\n" + said + b"\r\n" + rest)
+                writer.write(b"HTTP/1.1 206 Partial Content\r\n" + body + b"\r\n" + rest)
             else:
-                writer.write(b"HTTP/1.1 200 OK\r\n" + said + b"\r\n" + PNG[:_HALF])
+                writer.write(b"HTTP/1.1 200 OK\r\n" + body + b"\r\n" + PNG[:_HALF])
             await writer.drain()
 
         return picture

@@ -31,7 +31,7 @@ def _big() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("region", "faults", "asked", "came"),
+    ("region", "faults", "requested", "came"),
     [
         pytest.param(PLAIN, [], 2, "oss", id="up"),
         pytest.param(
@@ -46,7 +46,7 @@ def _big() -> bytes:
         pytest.param(PLAIN, [Fault("upload", Hang())], 2, "data", id="silent"),
     ],
 )
-async def test_whole(region: SandboxConfig, faults: list[Fault], asked: int, came: str) -> None:
+async def test_whole(region: SandboxConfig, faults: list[Fault], requested: int, came: str) -> None:
     """An edit of 9 MB is one task of that very picture, whether storage takes it or not."""
     async with start_harness(region, **_HOUSE) as harness:
         await harness.set_faults(*faults)
@@ -58,7 +58,7 @@ async def test_whole(region: SandboxConfig, faults: list[Fault], asked: int, cam
         assert 8_000_000 < len(_big()) < 10_000_000
         assert len(pictures_of(answer)) == 1
         assert (task["inputs"], task["inputs_sha256"]) == ([came], [digest(_big())])
-        assert books["counts"]["upload.received"] == asked
+        assert books["counts"]["upload.received"] == requested
         assert (books["tasks_made"], books["images_billed"]) == (1, 1)
         assert _retried(metrics) == (came == "data")
 

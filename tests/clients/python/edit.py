@@ -37,11 +37,11 @@ def main() -> None:
     if order.get("many"):
         image = [image] * order["many"]
     try:
-        asked = {"image": image, "prompt": order["prompt"], **order.get("asked", {})}
-        told = _told(_client(order).images.edit(**asked))
+        fields = {"image": image, "prompt": order["prompt"], **order.get("asked", {})}
+        result = _told(_client(order).images.edit(**fields))
     except openai.APIError as error:
-        told = _fault(error)
-    print(json.dumps({"version": openai.__version__, **told}))  # noqa: T201 - its answer
+        result = _fault(error)
+    print(json.dumps({"version": openai.__version__, **result}))  # noqa: T201 - its answer
 
 
 main()

@@ -8,13 +8,13 @@ from typing import Any
 import litellm
 
 
-def _asked(order: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    known = {"model": "openai/gpt-image-1", "api_base": order["base_url"], "api_key": order["key"]}
-    files = [Path(name).open("rb") for name in asked.pop("images")]  # noqa: SIM115 - one process, one call
-    if "mask" in asked:
-        asked["mask"] = Path(asked["mask"]).open("rb")  # noqa: SIM115 - the same
+def _asked(order: dict[str, Any], query: dict[str, Any]) -> dict[str, Any]:
+    row = {"model": "openai/gpt-image-1", "api_base": order["base_url"], "api_key": order["key"]}
+    files = [Path(name).open("rb") for name in query.pop("images")]  # noqa: SIM115 - one process, one call
+    if "mask" in query:
+        query["mask"] = Path(query["mask"]).open("rb")  # noqa: SIM115 - the same
     try:
-        answer = litellm.image_edit(image=files, **known, **asked)
+        answer = litellm.image_edit(image=files, **row, **query)
     except Exception as error:  # noqa: BLE001 - its name is what is asked for
         return {"name": type(error).__name__, "message": str(error)}
     return {"pictures": [image.b64_json for image in answer.data]}

@@ -19,14 +19,14 @@ async def _called(order: dict[str, Any]) -> list[dict[str, Any]]:
     )
     async with stdio_client(server) as pipes, ClientSession(*pipes) as session:
         await session.initialize()
-        told = [await session.call_tool(name, arguments) for name, arguments in order["calls"]]
+        reported = [await session.call_tool(name, arguments) for name, arguments in order["calls"]]
     return [
         {
             "failed": answer.isError,
             "pictures": [one.data for one in answer.content if one.type == "image"],
             "texts": [one.text for one in answer.content if one.type == "text"],
         }
-        for answer in told
+        for answer in reported
     ]
 
 
