@@ -84,7 +84,7 @@ def main() -> None:
                 if args.json:
                     args.json.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))
-    print(plots.told(found))
+    print(plots.summary(found))
     if args.plots:
         plots.draw(args.plots, found)
 

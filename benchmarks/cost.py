@@ -144,7 +144,7 @@ def _of_sdk(stub_port: int, run: CostRun) -> Figure:
     )
 
 
-def told(found: dict[str, Any]) -> str:
+def summary(found: dict[str, Any]) -> str:
     lines = []
     for size, of_size in found.items():
         parts = [
@@ -166,7 +166,7 @@ def main() -> None:
     print(programs.machine())
     with tempfile.TemporaryDirectory() as ticket:
         found = cost(Path(ticket), args.sizes, args.edits, args.at_once, args.rounds, args.programs)
-    print(told(found))
+    print(summary(found))
 
 
 if __name__ == "__main__":

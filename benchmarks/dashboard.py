@@ -15,7 +15,7 @@ from typing import cast
 
 from starlette.types import Message
 
-from benchmarks.world import LoopClock, quiet_observer
+from benchmarks.simulation import LoopClock, quiet_observer
 from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import Edit, Picture
@@ -49,7 +49,7 @@ class FakeService:
         self._accounts = build_accounts(
             upstreams, dashscope=nobody, clock=self._clock, observer=quiet_observer()
         )
-        self.active_edits = [self._errand(i) for i in range(n)]
+        self.active_edits = [self._active_edit(i) for i in range(n)]
 
     def snapshot(self) -> Snapshot:
         return take_snapshot(self._tenants, self._accounts.values(), self.active_edits, self._clock)
@@ -58,7 +58,7 @@ class FakeService:
         for active in self.active_edits[:1]:
             active.life.joined()
 
-    def _errand(self, number: int) -> ActiveEdit:
+    def _active_edit(self, number: int) -> ActiveEdit:
         tenant, now = self._tenants[number % 200], self._clock.now()
         edit = Edit(model="wan2.5-i2i-preview", prompt=f"prompt {number}")
         request = EditRequest(tenant, edit, _PICTURE, str(number), 300.0, Phases(now))
@@ -140,5 +140,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--looks", type=int, default=100, help="for each median (%(default)s)")
     parser.add_argument("--seconds", type=int, default=10, help="of viewing (%(default)s)")
-    told = parser.parse_args()
-    asyncio.run(main(told.looks, told.seconds))
+    summary = parser.parse_args()
+    asyncio.run(main(summary.looks, summary.seconds))

@@ -17,7 +17,7 @@ from functools import partial
 from statistics import mean, median
 from typing import cast
 
-from benchmarks.world import LoopClock, Nothing, SimulatedDashScope, quiet_observer, warped
+from benchmarks.simulation import LoopClock, Nothing, SimulatedDashScope, quiet_observer, warped
 from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
@@ -74,7 +74,7 @@ class Waits:
     """From asking to the submit."""
     start: list[float] = field(default_factory=list)
     """From asking to the moment it begins to run."""
-    told: list[tuple[float, float]] = field(default_factory=list)
+    forecasts: list[tuple[float, float]] = field(default_factory=list)
     """Of those that queued: the wait that a 429 would have told, and what came."""
     refused: int = 0
 
@@ -143,7 +143,7 @@ class FairnessSimulation:
             async with service.attend(request) as waiter:
                 await asyncio.sleep(0)  # it takes its place meanwhile
                 await asyncio.sleep(0)
-                announced = self._said(service, waiter.active)
+                announced = self._announced_wait(service, waiter.active)
                 await waiter.answer()
                 await waiter.delivered()
         except RateLimited:
@@ -153,9 +153,9 @@ class FairnessSimulation:
         waits.queue.append(task.submitted - started)
         waits.start.append(task.scheduled - started)
         if announced is not None:
-            waits.told.append((announced, task.submitted - started))
+            waits.forecasts.append((announced, task.submitted - started))
 
-    def _said(self, service: EditService, active: ActiveEdit) -> float | None:
+    def _announced_wait(self, service: EditService, active: ActiveEdit) -> float | None:
         return service.forecast.remaining(active) if active.life.stage is Stage.WAITING else None
 
 
@@ -204,9 +204,7 @@ def _show(name: str, waits: Waits, base: float | None) -> None:
 
 def _ratios(waits: Waits) -> str:
     """Say how the told waits compare with what came, for edits that waited 1 s and more."""
-    ratios = [
-        announced / parent_trace for announced, parent_trace in waits.told if parent_trace >= 1.0
-    ]
+    ratios = [announced / actual for announced, actual in waits.forecasts if actual >= 1.0]
     if not ratios:
         return "nobody queued"
     near = sum(0.5 <= ratio <= 2.0 for ratio in ratios) / len(ratios)
@@ -233,7 +231,9 @@ def _compare(seconds: float) -> None:
             base = _at(0.95, ours.start)
         values = {"A": ours}
         if case.crowd:
-            values["B"] = Waits(told=[pair for one in waits.values() for pair in one.told])
+            values["B"] = Waits(
+                forecasts=[pair for one in waits.values() for pair in one.forecasts]
+            )
         text += [f"{case.name:38}{name}: {_ratios(one)}" for name, one in values.items()]
     print(f"one task's time: {mean(lengths):.1f} s on average\n")
     print("The wait that is told over the wait that came")

@@ -2,7 +2,7 @@
 What 10,000 edits held at once cost: memory of each, CPU of all, tasks and timers of the loop.
 
 ``python -m benchmarks.held`` runs every case in a process of its own, on real time, against a
-DashScope inside the process (benchmarks.world). Pictures are left out: all edits share one.
+DashScope inside the process (benchmarks.simulation). Pictures are left out: all edits share one.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from benchmarks.world import LoopClock, Nothing, SimulatedDashScope, quiet_observer
+from benchmarks.simulation import LoopClock, Nothing, SimulatedDashScope, quiet_observer
 from gateway.config.model_table import built_in_models
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat
@@ -62,7 +62,7 @@ _CASES = {
 
 @dataclass(slots=True)
 class _CheapDashScope(SimulatedDashScope):
-    """A world whose list costs little, so that what is measured is the gateway."""
+    """An account whose list costs little, so that what is measured is the gateway."""
 
     rows: list[TaskRow] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class _ManyDashScopes:
     """Answers gateway.edits.ports.DashScope for many accounts."""
 
     def __init__(self, case: HeldLoad) -> None:
-        self.worlds = [
+        self.accounts = [
             _CheapDashScope(
                 seconds=lambda chance: chance.uniform(*case.seconds),
                 slots=case.running,
@@ -110,7 +110,7 @@ class _ManyDashScopes:
         return await self._world(upstream).tasks(upstream, **given)
 
     def _world(self, upstream: Upstream) -> _CheapDashScope:
-        return self.worlds[int(upstream.name)]
+        return self.accounts[int(upstream.name)]
 
 
 def _tenants(case: HeldLoad) -> list[Tenant]:
@@ -130,20 +130,20 @@ def _tenants(case: HeldLoad) -> list[Tenant]:
 async def _cost_of_calls(case: HeldLoad) -> float:
     """Return the CPU seconds that a call costs DashScope's double alone, at the same pace."""
     dashscope, clock = _ManyDashScopes(case), LoopClock()
-    for world in dashscope.worlds:
-        world.calls_per_second = 10_000
+    for account in dashscope.accounts:
+        account.calls_per_second = 10_000
         for _ in range(min(100, case.running)):
-            world.begin()
+            account.begin()
     calls, per_second = 2_000, 200
 
     async def call(number: int) -> None:
         await clock.sleep(number / per_second)
         until = clock.epoch() + 60.0
-        world = dashscope.worlds[number % len(dashscope.worlds)]
+        account = dashscope.accounts[number % len(dashscope.accounts)]
         if number % 2 and case.running <= 5:
-            await world.fetch(cast("Upstream", None), next(iter(world.tasks_by_id)))
+            await account.fetch(cast("Upstream", None), next(iter(account.tasks_by_id)))
         else:
-            await world.tasks(cast("Upstream", None), since=0.0, until=until)
+            await account.tasks(cast("Upstream", None), since=0.0, until=until)
 
     spent = time.process_time()
     async with asyncio.TaskGroup() as group:
@@ -201,12 +201,12 @@ async def _hold(case: HeldLoad, edits: int, seconds: float, call_seconds: float)
                     await asyncio.sleep(0.01)
             await asyncio.sleep(10.0)
             each = (_memory() - before) / edits
-            calls = [world.calls.total() for world in dashscope.worlds]
+            calls = [account.calls.total() for account in dashscope.accounts]
             spent = time.process_time()
             await asyncio.sleep(seconds)
             share = (time.process_time() - spent) / seconds
-            calls = [w.calls.total() - c for w, c in zip(dashscope.worlds, calls, strict=True)]
-            begun = sum(len(world.tasks_by_id) for world in dashscope.worlds)
+            calls = [w.calls.total() - c for w, c in zip(dashscope.accounts, calls, strict=True)]
+            begun = sum(len(account.tasks_by_id) for account in dashscope.accounts)
             loop: Any = asyncio.get_running_loop()
             heap: list[asyncio.TimerHandle] = loop.__dict__["_scheduled"]
             timers, void = len(heap), sum(timer.cancelled() for timer in heap)

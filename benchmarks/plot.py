@@ -34,7 +34,7 @@ def bars(ticket: Path, figure: Axis, rows: Rows) -> None:
             parts += [
                 _text(_LEFT - 8, middle, label, "end"),
                 _rect(y, value * scale, colour),
-                _text(_LEFT + value * scale + 6, middle, _said(value)),
+                _text(_LEFT + value * scale + 6, middle, _formatted(value)),
             ]
             y += _BAR
         y += _GAP
@@ -62,14 +62,14 @@ def lines(ticket: Path, figure: Axis, series: Mapping[str, Sequence[tuple[float,
             left, top = at(x, y)
             parts += [
                 f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3" fill="{colour}"/>',
-                _text(left, top - 9, _said(y), "middle"),
+                _text(left, top - 9, _formatted(y), "middle"),
                 _text(left, floor + 16, f"{x:g}", "middle"),
             ]
         parts.append(_text(_WIDTH - 60, at(*queue[-1])[1], name))
     _write(ticket, figure, parts, floor + _BOTTOM)
 
 
-def _said(value: float) -> str:
+def _formatted(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -7,13 +7,13 @@ from benchmarks import cost, start
 from benchmarks.plot import Axis, bars, lines
 
 
-def told(found: dict[str, Any]) -> str:
+def summary(found: dict[str, Any]) -> str:
     """Return the run's medians as text."""
     words = []
     if "start" in found:
-        words.append(start.told(found["start"]))
+        words.append(start.summary(found["start"]))
     if "cost" in found:
-        words.append(cost.told(found["cost"]))
+        words.append(cost.summary(found["cost"]))
     for name, ways in found.get("latency", {}).items():
         words += [
             f"added by {name}, {n}: {way['added']}, of it in + out {way['in + out']} ms"

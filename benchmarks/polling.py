@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from benchmarks.world import Listing, LoopClock, SimulatedDashScope, quiet_observer, warped
+from benchmarks.simulation import Listing, LoopClock, SimulatedDashScope, quiet_observer, warped
 from gateway.domain.errors import GatewayError
 from gateway.domain.tenant import Account, Region, Upstream
 from gateway.polling.limiter import RateLimiter
@@ -95,9 +95,9 @@ class LagReport:
 
 @dataclass(slots=True)
 class Simulated:
-    """The world of a scene, and its account as the gateway knows it."""
+    """A simulated account, and its account as the gateway knows it."""
 
-    world: SimulatedDashScope
+    dashscope: SimulatedDashScope
     upstream: Upstream
 
 
@@ -129,7 +129,7 @@ class Alone:
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
-                task = await table.world.fetch(table.upstream, task_id)
+                task = await table.dashscope.fetch(table.upstream, task_id)
             except GatewayError:
                 continue
             if task.status.ended:
@@ -145,7 +145,7 @@ class Ours:
         poller = Poller(
             account,
             limiter=RateLimiter(account.polls_per_second, clock),
-            dashscope=table.world,
+            dashscope=table.dashscope,
             clock=clock,
             durations=durations,
             observer=quiet_observer(),
@@ -177,7 +177,7 @@ def play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
 
 
 async def _play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
-    world = SimulatedDashScope(
+    dashscope = SimulatedDashScope(
         seconds=scene.draw,
         slots=scene.running,
         listing=scene.listing,
@@ -188,26 +188,26 @@ async def _play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
     account = Account(
         "acct", "beijing", running_tasks=scene.slots or scene.running, pending_ahead=scene.ahead
     )
-    table = Simulated(world, Upstream("main", _REGION, account, key=""))
+    table = Simulated(dashscope, Upstream("main", _REGION, account, key=""))
     outcome = LagReport(begun=scene.edits)
     numbers = itertools.count()
     over = asyncio.Event()
     open_ids: set[str] = set()
 
     async def client(follow: Follow) -> None:
-        await asyncio.sleep(world.chance.uniform(0, 5))
+        await asyncio.sleep(dashscope.chance.uniform(0, 5))
         while True:
-            task_id = world.begin()
+            task_id = dashscope.begin()
             open_ids.add(task_id)
             await follow(task_id)
             open_ids.discard(task_id)
             number = next(numbers)
             if scene.warm and number == scene.warm:
-                outcome.calls = -world.calls.total()
+                outcome.calls = -dashscope.calls.total()
             if scene.then is not None and number == scene.warm + scene.edits // 2:
-                world.seconds = scene.then
+                dashscope.seconds = scene.then
             if scene.warm <= number < scene.warm + scene.edits:
-                lag = asyncio.get_running_loop().time() - world.tasks_by_id[task_id].ended
+                lag = asyncio.get_running_loop().time() - dashscope.tasks_by_id[task_id].ended
                 outcome.lags.append(lag)
             if number + 1 == scene.warm + scene.edits:
                 over.set()
@@ -216,12 +216,12 @@ async def _play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
     async with schedule.open(table) as follow, asyncio.TaskGroup() as group:
         clients = [group.create_task(client(follow)) for _ in range(scene.running + scene.ahead)]
         await over.wait()
-        outcome.calls += world.calls.total()
+        outcome.calls += dashscope.calls.total()
         now = asyncio.get_running_loop().time()
-        outcome.lost = sum(world.tasks_by_id[one].ended < now - 60.0 for one in open_ids)
+        outcome.lost = sum(dashscope.tasks_by_id[one].ended < now - 60.0 for one in open_ids)
         for one in clients:
             one.cancel()
-    outcome.most_in_a_second, outcome.throttled = world.most_in_a_second, world.throttled
+    outcome.most_in_a_second, outcome.throttled = dashscope.most_in_a_second, dashscope.throttled
     return outcome
 
 

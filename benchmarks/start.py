@@ -41,10 +41,10 @@ def _seconds_of(code: str) -> float:
     return time.perf_counter() - began
 
 
-def told(figures: dict[str, Any]) -> str:
+def summary(figures: dict[str, Any]) -> str:
     return f"ready in {figures['ready_s']:.3f} s, imported in {figures['import_s']:.3f} s"
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as ticket:
-        print(told(start(Path(ticket), 2 if "--quick" in sys.argv else 10)))
+        print(summary(start(Path(ticket), 2 if "--quick" in sys.argv else 10)))

@@ -1,4 +1,4 @@
-"""A scripted DashScope world, and builders of nouns."""
+"""A scripted DashScope, and builders of the domain's types."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def an_edit(prompt: str = "a red cat", **changes: Any) -> Edit:
     return Edit(**{"model": "wan2.5-i2i-preview", "prompt": prompt} | changes)
 
 
-def an_ask(
+def a_request(
     clock: Clock, tenant: Tenant | None = None, prompt: str = "a red cat", **changes: Any
 ) -> EditRequest:
     """Return an ask; fields of Edit among *changes* go there, *picture* is the input's bytes."""

@@ -64,7 +64,7 @@ class Claims:
             ).fetchone()
         return None if row is None else dict(row)
 
-    def told(self, notes: Iterable[Note], twice: Iterable[str]) -> str:
+    def report(self, notes: Iterable[Note], twice: Iterable[str]) -> str:
         """Say all that is known of what was paid twice."""
         by_name = {note.wish.name: note for note in notes}
         lines = []

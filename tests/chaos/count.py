@@ -16,7 +16,7 @@ from tests.chaos.wishes import REGION_BY_TENANT, picture_sha256, prompt_sha256
 _Content = tuple[str, str, str]
 """Region, digest of the prompt, digest of the picture, which a generation lacks."""
 
-#: Codes of docs/reference/errors.md that this weather may bring, and whether the SDK may retry.
+#: Codes of docs/reference/errors.md that these faults may bring, and whether the SDK may retry.
 EXPECTED = {
     ("200", ""),
     ("still_running", "true"),
@@ -40,8 +40,8 @@ _GRACE = 3.0 + 1.5
 
 @dataclass(slots=True)
 class Verdict:
-    asked: int = 0
-    made: int = 0
+    edits: int = 0
+    tasks: int = 0
     unbilled: int = 0
     """FAILED, or CANCELED while it was PENDING."""
     billed: int = 0
@@ -74,7 +74,7 @@ class Verdict:
     @property
     def difference(self) -> int:
         """Edits asked for, less those dropped unpaid, less those that shared, less tasks paid."""
-        return self.asked - self.unpaid - self.shared - self.unserved - self.billed
+        return self.edits - self.unpaid - self.shared - self.unserved - self.billed
 
     @property
     def clean(self) -> bool:
@@ -97,16 +97,16 @@ def count(
         obtainable: Of a tenant and a task: whether its picture can be had, and is that task's.
         strangers: The digest of the picture of a program that is none of the clients.
     """
-    verdict = Verdict(asked=len(notes))
+    verdict = Verdict(edits=len(notes))
     tasks = [
         {**task, "region": region}
         for region in books
         for task in books[region]["tasks"]
         if strangers not in task["inputs_sha256"]
     ]
-    verdict.made = len(tasks)
+    verdict.tasks = len(tasks)
     verdict.billed = sum(1 for task in tasks if task["images_billed"])
-    verdict.unbilled = verdict.made - verdict.billed
+    verdict.unbilled = verdict.tasks - verdict.billed
     by_content: dict[_Content, list[Note]] = defaultdict(list)
     for note in notes:
         by_content[_wanted(note)].append(note)
@@ -191,7 +191,7 @@ def table(rows: Iterable[tuple[str, object]]) -> str:
 def shown(verdict: Verdict) -> str:
     """Return the verdict as text."""
     rows: list[tuple[str, object]] = [
-        ("edits asked for", verdict.asked),
+        ("edits asked for", verdict.edits),
         ("  served with their picture", verdict.served),
         ("  left for good by their customer", verdict.gone),
         ("    dropped before they cost anything", verdict.unpaid),
@@ -199,7 +199,7 @@ def shown(verdict: Verdict) -> str:
         ("  told for good that nobody knows", verdict.doubted),
         ("    of which were paid", verdict.doubted_paid),
         ("  never served though asked for to the end", verdict.unserved),
-        ("tasks made", verdict.made),
+        ("tasks made", verdict.tasks),
         ("  failed or cancelled, unbilled", verdict.unbilled),
         ("  paid", verdict.billed),
         ("equal edits that shared one task", verdict.shared),

@@ -19,7 +19,7 @@ from tests.chaos.wishes import EDIT, ON_SHARED_ACCOUNT, Wish, template, wishes
 
 _SUBMIT = "/api/v1/services/aigc/image2image/image-synthesis"
 _LEAVERS = 100
-ASKED_IN_A_DRAIN = "asked in a drain"
+PROMPT_IN_A_DRAIN = "asked in a drain"
 
 
 def strangers_picture() -> bytes:
@@ -100,7 +100,7 @@ class Leavers:
 
 def _leaving(wish: Wish) -> Wish:
     name = f"{wish.name}:drain"
-    prompt = f"{wish.prompt}, {ASKED_IN_A_DRAIN}"
+    prompt = f"{wish.prompt}, {PROMPT_IN_A_DRAIN}"
     return replace(
         wish, name=name, prompt=prompt, model=EDIT, key=None, leave="draining", back="gone"
     )

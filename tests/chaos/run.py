@@ -20,10 +20,10 @@ from typing import Any
 from tests.chaos.claims import Claims, gateways_own, left_when, replays
 from tests.chaos.count import Verdict, count, shown, table
 from tests.chaos.notes import Note, clock, read_notes
-from tests.chaos.others import ASKED_IN_A_DRAIN, Leavers, Stranger, strangers_picture
-from tests.chaos.weather import Skies, asleep
+from tests.chaos.others import PROMPT_IN_A_DRAIN, Leavers, Stranger, strangers_picture
+from tests.chaos.programs import ChaosGateway, pause, regions, start_customers, tell
+from tests.chaos.region_faults import RegionAdmin, asleep
 from tests.chaos.wishes import ON_SHARED_ACCOUNT, REGION_BY_TENANT
-from tests.chaos.world import ChaosGateway, pause, regions, start_customers, tell
 
 _SETTLE_SECONDS = 240.0
 _DAY = 86_400.0
@@ -72,7 +72,7 @@ class Plan:
             for what, of in self.often.items()
             for number in range(of)
         ]
-        for what, least, most in (("weather", 2.0, 7.0), ("clock", 8.0, 30.0)):
+        for what, least, most in (("faults", 2.0, 7.0), ("clock", 8.0, 30.0)):
             at = 1.0
             while at < self.seconds and what not in self.without:
                 times.append((at, what))
@@ -88,7 +88,7 @@ class ChaosResult:
 
 def run(plan: Plan, folder: Path) -> ChaosResult:
     """Let it storm, let it settle, count; *folder* keeps the ledger, the log and the notes."""
-    with regions(plan.seed) as urls, closing(Skies(urls)) as skies:
+    with regions(plan.seed) as urls, closing(RegionAdmin(urls)) as region_admin:
         gateway = ChaosGateway(folder, urls)
         stranger = Stranger(urls[REGION_BY_TENANT[ON_SHARED_ACCOUNT]], plan.seed)
         if "stranger" not in plan.without:
@@ -103,14 +103,16 @@ def run(plan: Plan, folder: Path) -> ChaosResult:
         began = clock()
         tell(crowd, "")
         try:
-            jumps = _storm(plan, folder, gateway, skies, began)
+            jumps = _storm(plan, folder, gateway, region_admin, began)
             stranger.close()
             end = clock()
             tell(crowd, str(end + _SETTLE_SECONDS))
             for process in crowd:
                 process.wait(timeout=_SETTLE_SECONDS + 90.0)
             settled = clock()
-            return _counted(plan, folder, gateway, skies, jumps, (end - began, settled - end))
+            return _counted(
+                plan, folder, gateway, region_admin, jumps, (end - began, settled - end)
+            )
         finally:
             stranger.close()
             for process in crowd:
@@ -119,7 +121,9 @@ def run(plan: Plan, folder: Path) -> ChaosResult:
             gateway.stop()
 
 
-def _storm(plan: Plan, folder: Path, gateway: ChaosGateway, skies: Skies, began: float) -> int:
+def _storm(
+    plan: Plan, folder: Path, gateway: ChaosGateway, region_admin: RegionAdmin, began: float
+) -> int:
     """Play the plan, and write down in ``events.log`` what happened when."""
     dice = Random(f"{plan.seed}:storm")
     log = (folder / "events.log").open("w", buffering=1)
@@ -137,34 +141,34 @@ def _storm(plan: Plan, folder: Path, gateway: ChaosGateway, skies: Skies, began:
             case "kill":
                 gateway.kill()
             case "drain":
-                _drain(plan, folder, gateway, skies)
+                _drain(plan, folder, gateway, region_admin)
             case "rename":
                 gateway.rename()
             case "sleep":
-                skies.put(asleep())
+                region_admin.put(asleep())
                 pause(1.0)
                 gateway.sleep(dice.uniform(_SHORTEST_SLEEP, plan.longest_sleep))
-            case "weather":
-                skies.change(dice)
+            case "faults":
+                region_admin.change(dice)
             case "clock":
                 gateway.set_clock(dice.choice(_CLOCK_JUMPS))
                 jumps += 1
         stood_still += clock() - since  # so that no later event follows on its heels
     pause(max(0.0, began + stood_still + plan.seconds - clock()))
-    skies.clear()
+    region_admin.clear()
     gateway.set_clock(0.0)
     log.close()
     return jumps
 
 
-def _drain(plan: Plan, folder: Path, gateway: ChaosGateway, skies: Skies) -> None:
+def _drain(plan: Plan, folder: Path, gateway: ChaosGateway, region_admin: RegionAdmin) -> None:
     """Drain while many hang up that are in line."""
-    skies.clear()  # what is late or tried again would be no finding
+    region_admin.clear()  # what is late or tried again would be no finding
     leavers = Leavers(gateway.url, f"{plan.seed}-{gateway.drains}", folder)
-    total = skies.made(ASKED_IN_A_DRAIN)
+    total = region_admin.tasks(PROMPT_IN_A_DRAIN)
     leavers.edit_request()
     for _ in range(100):  # the others are in line once some have their tasks
-        if skies.made(ASKED_IN_A_DRAIN) >= total + _SOME:
+        if region_admin.tasks(PROMPT_IN_A_DRAIN) >= total + _SOME:
             break
         pause(0.2)
     with gateway.draining():
@@ -176,29 +180,29 @@ def _counted(
     plan: Plan,
     folder: Path,
     gateway: ChaosGateway,
-    skies: Skies,
+    region_admin: RegionAdmin,
     jumps: int,
     lasted: tuple[float, float],
 ) -> ChaosResult:
     notes: list[Note] = [
         note for file in sorted(folder.glob("notes-*.jsonl")) for note in read_notes(file)
     ]
-    while not skies.quiet():  # the tasks of those who left for good run to their end
+    while not region_admin.quiet():  # the tasks of those who left for good run to their end
         pause(0.5)
     pause(2.0)  # and are noticed
     with closing(Claims(gateway.url, gateway.ledger)) as claims:
         strangers = sha256(strangers_picture()).hexdigest()
-        verdict = count(notes, skies.books(), claims.obtainable, strangers)
+        verdict = count(notes, region_admin.books(), claims.obtainable, strangers)
         others = sum(
             strangers in task["inputs_sha256"]
-            for book in skies.books().values()
+            for book in region_admin.books().values()
             for task in book["tasks"]
         )
     tried, failed = replays(notes, gateway.url, _REPLAYS)
     verdict.wrong += [f"replayed by its key: {text}" for text in failed]
-    books = skies.books()  # again: neither a claim nor a replay may have made a task
+    books = region_admin.books()  # again: neither a claim nor a replay may have made a task
     total = sum(book["tasks_made"] for book in books.values())
-    verdict.twice += ["a replay or a claim made a task: "] * (total - verdict.made - others)
+    verdict.twice += ["a replay or a claim made a task: "] * (total - verdict.tasks - others)
     if gateway.fell_over:
         verdict.unexpected.append(f"the gateway ended by itself {gateway.fell_over} times")
     head: list[tuple[str, Any]] = [
@@ -218,7 +222,7 @@ def _counted(
     calls = [(name, times) for name, times in gateways_own(books).items()]
     text = "\n".join([table(head), shown(verdict), "", table(calls)])
     if verdict.twice:
-        text += "\n\n" + claims.told(notes, verdict.twice)
+        text += "\n\n" + claims.report(notes, verdict.twice)
     return ChaosResult(verdict, text)
 
 

@@ -51,7 +51,7 @@ def test_one_task_for_one_edit_is_clean() -> None:
     verdict = count([Note(WISH, served="t1")], books, _gone)
 
     assert verdict.clean
-    assert (verdict.asked, verdict.made, verdict.billed, verdict.unbilled) == (1, 2, 1, 1)
+    assert (verdict.edits, verdict.tasks, verdict.billed, verdict.unbilled) == (1, 2, 1, 1)
 
 
 def test_a_second_paid_task_is_paid_twice() -> None:
@@ -169,7 +169,7 @@ def test_dropped_before_it_cost_anything() -> None:
     ],
 )
 def test_answers_are_held_against_the_contract(code: str, retry: str, clean: bool) -> None:
-    """Only answers that this weather excuses are taken, with what they must tell the SDK."""
+    """Only answers that these faults excuse are taken, with what they must tell the SDK."""
     note = Note(WISH, served="t1")
     note.end("answer", code=code, retry=retry)
 

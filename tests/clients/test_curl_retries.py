@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[ThreadedHarness]:
-    """A house that keeps nobody waiting for more than 6 s: less than one of ours."""
+    """A gateway that keeps nobody waiting for more than 6 s: less than one of ours."""
     server = {"port": 0, "max_wait_seconds": 6}
     with start_threaded_harness(replace(PLAIN, latency=Constant(0.1)), server=server) as found:
         yield found

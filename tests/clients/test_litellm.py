@@ -95,7 +95,7 @@ class LitellmProxy:
 
 @pytest.fixture(scope="module")
 def joining() -> Iterator[ThreadedHarness]:
-    """A house whose tenant is behind a proxy that holds on."""
+    """A gateway whose tenant is behind a proxy that holds on."""
     acme = {"region": "beijing", "keys": [hashed(KEY)], "equal_edits": "join"}
     with start_threaded_harness(
         replace(PLAIN, latency=Constant(0.1)), tenants={"acme": acme}
@@ -197,7 +197,7 @@ def test_it_holds_on(joining: ThreadedHarness, proxy: LitellmProxy) -> None:
     """What its client repeats is one edit where the tenant says equal_edits = "join"."""
     prompt = "through litellm: held [sandbox:seconds 120]"
 
-    async def made() -> bool:
+    async def one_task() -> bool:
         return bool(await asyncio.to_thread(joining.tasks, prompt))
 
     async def leave_and_come_back() -> openai.types.ImagesResponse:
@@ -209,7 +209,7 @@ def test_it_holds_on(joining: ThreadedHarness, proxy: LitellmProxy) -> None:
             )
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(edit_request())
-                await eventually(made)
+                await eventually(one_task)
                 first.cancel()
             return await edit_request()
 

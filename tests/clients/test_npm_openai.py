@@ -39,7 +39,7 @@ def _packages() -> None:
 
 @pytest.fixture
 def brief() -> Iterator[ThreadedHarness]:
-    """A house that waits 12 s for a silent body: a second and a half of ours."""
+    """A gateway that waits 12 s for a silent body: a second and a half of ours."""
     with start_threaded_harness(
         replace(PLAIN, latency=Constant(0.1)), server={"port": 0, "idle_body_seconds": 12}
     ) as found:

@@ -50,7 +50,7 @@ def test_an_edit(shared_gateway: ThreadedHarness, packages: Path, name: str, pic
     prompt = f"{name}: ein Hut 🎩\nbitte"
     fields = {"n": 2, "size": "1024x1024", "extra_body": {"seed": 7}}
 
-    result = _edit(shared_gateway, packages, picture, prompt=prompt, asked=fields)
+    result = _edit(shared_gateway, packages, picture, prompt=prompt, fields=fields)
 
     assert [origin_of(b64decode(one)) for one in result["pictures"]] == [
         origin(prompt, photo())
@@ -62,7 +62,7 @@ def test_an_edit(shared_gateway: ThreadedHarness, packages: Path, name: str, pic
 @pytest.mark.parametrize("packages", _ALL, indirect=True)
 def test_an_error(shared_gateway: ThreadedHarness, packages: Path, picture: Path) -> None:
     """A bad field is a BadRequestError; 1.0.0 tells its code and param only in its text."""
-    result = _edit(shared_gateway, packages, picture, prompt="old", asked={"n": 11})
+    result = _edit(shared_gateway, packages, picture, prompt="old", fields={"n": 11})
 
     assert (result["name"], result["status"]) == ("BadRequestError", 400)
     assert "'param': 'n', 'code': 'invalid_value'" in result["text"]
@@ -130,7 +130,7 @@ def test_a_stream(
     """A stream is read past its heartbeats to the picture."""
     prompt = f"{name}: streams [sandbox:seconds 12]"
 
-    result = _edit(shared_gateway, packages, picture, prompt=prompt, asked={"stream": True})
+    result = _edit(shared_gateway, packages, picture, prompt=prompt, fields={"stream": True})
 
     (event,) = result["events"]
     assert event["type"] == "image_edit.completed"
@@ -148,7 +148,7 @@ def test_azure(shared_gateway: ThreadedHarness, packages: Path, name: str, pictu
         picture,
         prompt=prompt,
         azure=shared_gateway.url,
-        asked={"model": "gpt-image-1"},
+        fields={"model": "gpt-image-1"},
     )
 
     (pictures,) = result["pictures"]

@@ -49,7 +49,7 @@ def _curl(url: str, picture: Path, prompt: str) -> dict[str, Any]:
     return answer
 
 
-def _made(values: dict[str, Any]) -> tuple[str, str]:
+def _origin_and_id(values: dict[str, Any]) -> tuple[str, str]:
     assert "data" in values, values
     (image,) = values["data"]
     return origin_of(b64decode(image["b64_json"]))
@@ -59,7 +59,7 @@ def _made(values: dict[str, Any]) -> tuple[str, str]:
 def url(
     request: pytest.FixtureRequest, shared_gateway: ThreadedHarness, tmp_path: Path
 ) -> Iterator[str]:
-    """Where that house is found: by its own port, or behind an nginx with lines for websockets."""
+    """Where that gateway is found: by its own port, or behind an nginx with lines for websockets."""
     if request.param == "direct":
         yield shared_gateway.url
         return
@@ -82,7 +82,9 @@ def test_java(shared_gateway: ThreadedHarness, url: str, picture: Path) -> None:
 
     for answer, prompt in zip(answers, prompts, strict=True):
         assert answer.startswith("200 HTTP_1_1 "), answer
-        assert _made(json.loads(answer.removeprefix("200 HTTP_1_1 "))) == origin(prompt, photo())
+        assert _origin_and_id(json.loads(answer.removeprefix("200 HTTP_1_1 "))) == origin(
+            prompt, photo()
+        )
         assert len(shared_gateway.tasks(prompt)) == 1
 
 
@@ -93,7 +95,7 @@ def test_curl(shared_gateway: ThreadedHarness, url: str, picture: Path) -> None:
 
     result = _curl(url, picture, prompt)
 
-    assert _made(result) == origin(prompt, photo())
+    assert _origin_and_id(result) == origin(prompt, photo())
     assert len(shared_gateway.tasks(prompt)) == 1
 
 
@@ -137,5 +139,5 @@ def test_others_on_the_same_connections(
 
         answers = list(pool.map(edit_request, range(30)))
 
-    assert [_made(body) for _, body in answers] == [origin(p, photo()) for p, _ in answers]
+    assert [_origin_and_id(body) for _, body in answers] == [origin(p, photo()) for p, _ in answers]
     assert [len(shared_gateway.tasks(prompt)) for prompt, _ in answers] == [1] * 30

@@ -24,13 +24,13 @@ _NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class ReadmeHarness:
     """Where the gateway listens, and a folder that looks like a checkout to the snippets."""
 
     port: int
     folder: Path
 
-    def said(self, text: str) -> str:
+    def for_this_gateway(self, text: str) -> str:
         """Return *text* of the README as it is meant for this gateway."""
         return text.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
 
@@ -49,7 +49,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadmeHarness]:
     """Type the two commands of "Without a key", on other ports and at another speed."""
     first, second = (
         block.text.strip() for block in blocks(ENGLISH, "sh") if "sandbox" in block.text
@@ -67,11 +67,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         stack.enter_context(
             _gateway([serve, "--port", str(port)], environ, tmp_path_factory.mktemp("state"))
         )
-        house = House(port, folder)
+        harness = ReadmeHarness(port, folder)
         # Both: an edit before there is a region would be told that nobody can be reached.
-        house.run(*_LISTENS.split(), f"http://127.0.0.1:{beijing}/")
-        house.run(*_LISTENS.split(), "--fail", f"http://127.0.0.1:{port}/readyz")
-        yield house
+        harness.run(*_LISTENS.split(), f"http://127.0.0.1:{beijing}/")
+        harness.run(*_LISTENS.split(), "--fail", f"http://127.0.0.1:{port}/readyz")
+        yield harness
 
 
 _LISTENS = "curl -sS --retry 100 --retry-connrefused --retry-delay 1 --max-time 40"
@@ -108,17 +108,17 @@ def _is_picture(data: bytes) -> bool:
     return data.startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_the_edit_by_curl(house: House) -> None:
+def test_the_edit_by_curl(harness: ReadmeHarness) -> None:
     """The first curl command brings a picture."""
     command = next(block for block in blocks(ENGLISH, "sh") if "answer.json http" in block.text)
 
-    house.run("bash", "-euc", house.said(command.text))
+    harness.run("bash", "-euc", harness.for_this_gateway(command.text))
 
-    answer = json.loads((house.folder / "answer.json").read_bytes())
+    answer = json.loads((harness.folder / "answer.json").read_bytes())
     assert _is_picture(base64.b64decode(answer["data"][0]["b64_json"]))
 
 
-def test_collecting_by_curl(house: House) -> None:
+def test_collecting_by_curl(harness: ReadmeHarness) -> None:
     """
     An edit is begun without waiting, looked at and cancelled by the documented commands.
 
@@ -128,45 +128,45 @@ def test_collecting_by_curl(house: House) -> None:
         block for block in blocks(DOCS / "retries.md", "sh") if "respond-async" in block.text
     )
 
-    output = house.run("bash", "-euc", house.said(command.text))
+    output = harness.run("bash", "-euc", harness.for_this_gateway(command.text))
 
     body = json.loads(output)
     assert body["object"] == "image.edit"
-    answer = json.loads((house.folder / "answer.json").read_bytes())
+    answer = json.loads((harness.folder / "answer.json").read_bytes())
     if "data" in answer:
         assert _is_picture(base64.b64decode(answer["data"][0]["b64_json"]))
     else:
         assert answer.get("id") == body["id"], answer
 
 
-def test_the_operators_pages(house: House) -> None:
+def test_the_operators_pages(harness: ReadmeHarness) -> None:
     """The process lives, is ready, and shows its numbers."""
     command = next(
         block for block in blocks(REFERENCE / "cli.md", "sh") if "/healthz" in block.text
     )
 
-    output = house.run("bash", "-euc", house.said(command.text))
+    output = harness.run("bash", "-euc", harness.for_this_gateway(command.text))
 
     assert '{"status":"ok"}' in output
     assert '{"status":"ready"}' in output
     assert "wan_gateway_build_info" in output
 
 
-def test_the_edit_by_python(house: House) -> None:
+def test_the_edit_by_python(harness: ReadmeHarness) -> None:
     """The Python snippet saves a picture."""
     (snippet,) = blocks(ENGLISH, "python")
-    (house.folder / "edit.py").write_text(house.said(snippet.text))
+    (harness.folder / "edit.py").write_text(harness.for_this_gateway(snippet.text))
 
-    house.run(sys.executable, "edit.py")
+    harness.run(sys.executable, "edit.py")
 
-    assert _is_picture((house.folder / "sunset.png").read_bytes())
+    assert _is_picture((harness.folder / "sunset.png").read_bytes())
 
 
-def test_the_snippet_for_node_is_one(house: House) -> None:
+def test_the_snippet_for_node_is_one(harness: ReadmeHarness) -> None:
     """Node can parse its snippet; tests with the npm package run it."""
     if found("node") is None:
         cannot("this machine has no Node")
     (snippet,) = blocks(DOCS / "quickstart.md", "js")
-    (house.folder / "edit.mjs").write_text(house.said(snippet.text))
+    (harness.folder / "edit.mjs").write_text(harness.for_this_gateway(snippet.text))
 
-    house.run("node", "--check", "edit.mjs")
+    harness.run("node", "--check", "edit.mjs")

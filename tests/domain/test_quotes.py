@@ -14,7 +14,7 @@ PROMPT = 'Give Ms. Zoë Müller\n a "blue" hat & put her before the café in Ł�
 WIDE = "把照片里的张伟换成蓝色的衣服，背景是上海外滩"
 
 
-def told(text: str, *texts: str) -> str:
+def without_quotes(text: str, *texts: str) -> str:
     error = UpstreamFailed(f"The upstream failed: {text}")
     error.upstream_text = error.upstream_message = text
     redact_prompt(error, texts)
@@ -43,7 +43,7 @@ def told(text: str, *texts: str) -> str:
 )
 def test_a_quoted_prompt(quoted: str) -> None:
     """Whatever it is written like, no word of it is left, and the rest is."""
-    text = told(f"Input {quoted} may contain inappropriate content.", PROMPT)
+    text = without_quotes(f"Input {quoted} may contain inappropriate content.", PROMPT)
 
     assert text.startswith("Input ")
     assert text.endswith("may contain inappropriate content.")
@@ -80,19 +80,21 @@ def test_a_quoted_prompt(quoted: str) -> None:
 )
 def test_pieces(text: str, message: str, left: str) -> None:
     """A piece is known by its length, by quotes, or as a whole; common words stay."""
-    assert told(message, text) == left
+    assert without_quotes(message, text) == left
 
 
 def test_several_texts() -> None:
     """The negative prompt is the client's as well."""
-    text = told("Prompt 'a red hat' and negative prompt 'blurry' fail.", "a red hat", "blurry")
+    text = without_quotes(
+        "Prompt 'a red hat' and negative prompt 'blurry' fail.", "a red hat", "blurry"
+    )
 
     assert text == "Prompt '[prompt]' and negative prompt '[prompt]' fail."
 
 
 def test_a_prompt_that_is_not_known_any_more() -> None:
     """After a restart nothing of what upstream said can be told apart, so all is withheld."""
-    assert told("Input 'a red hat' fails.") == "[withheld]"
+    assert without_quotes("Input 'a red hat' fails.") == "[withheld]"
 
 
 def test_our_own_words_stay() -> None:

@@ -103,11 +103,11 @@ class Served:
 
         await eventually(left)
 
-    async def until_asked(self) -> None:
-        async def asked() -> bool:
+    async def until_requested(self) -> None:
+        async def was_requested() -> bool:
             return bool(self.paths)
 
-        await eventually(asked)
+        await eventually(was_requested)
 
 
 @asynccontextmanager
@@ -258,7 +258,7 @@ async def test_a_broken_request_behind_a_good_one() -> None:
     """A refusal is never the answer to the request before: that is answered, and then it ends."""
     async with _served() as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
-        await served.until_asked()
+        await served.until_requested()
         served.writer.write(b"not HTTP\r\n\r\n" + INNER)
         await asyncio.sleep(0.05)
         served.go_on.set()
@@ -273,7 +273,7 @@ async def test_a_queued_request_whose_body_breaks() -> None:
     """One that waits for its turn and breaks is dropped; those before it are answered."""
     async with _served() as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
-        await served.until_asked()
+        await served.until_requested()
         served.writer.write(POST + b"transfer-encoding: chunked\r\n\r\n1\r\na\r\nxyz\r\n")
         await asyncio.sleep(0.05)
         served.go_on.set()
@@ -318,7 +318,7 @@ async def test_who_leaves_with_a_second_request_under_way() -> None:
     """The first of several requests hears of its client's leaving too."""
     async with _served() as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n" * 2)
-        await served.until_asked()
+        await served.until_requested()
         served.writer.transport.abort()
         await served.until_left()
 
@@ -405,7 +405,7 @@ async def test_half_a_head_behind_a_request() -> None:
 
     async with _served(http=OneSecondHeadTimeout) as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\nGET /half")
-        await served.until_asked()
+        await served.until_requested()
         await asyncio.sleep(3)
         served.go_on.set()
         answer = await served.reader.read()
@@ -453,7 +453,7 @@ async def test_who_says_nothing_more(path: bytes, sent: bytes) -> None:
     """After an answer a connection ends in time, whatever half of something comes meanwhile."""
     async with _served(timeout_keep_alive=4) as served:
         served.writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\n" % path + sent[:-1])
-        await served.until_asked()
+        await served.until_requested()
         served.writer.write(sent[-1:])
         async with asyncio.timeout(40):
             answer = await served.reader.read()
@@ -497,7 +497,7 @@ async def test_half_closed_while_it_takes_long() -> None:
     async with _served() as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
         served.writer.write_eof()
-        await served.until_asked()
+        await served.until_requested()
         await asyncio.sleep(0.6)
         served.go_on.set()
         answer = await served.reader.read()
@@ -512,7 +512,7 @@ async def test_who_closes_has_left(version: bytes) -> None:
     """A client that closes its whole connection is noticed, though it looks half-closed."""
     async with _served() as served:
         served.writer.write(b"GET /waits HTTP/%b\r\nhost: x\r\n\r\n" % version)
-        await served.until_asked()
+        await served.until_requested()
         served.writer.close()
         await served.until_left()
 
@@ -523,7 +523,7 @@ async def test_who_closes_has_left_at_once() -> None:
     """The hang-up is known before the next request of the same client is read."""
     async with _served() as served:
         served.writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
-        await served.until_asked()
+        await served.until_requested()
         reader, writer = await asyncio.open_connection(*served.address)
         served.writer.close()
         writer.write(POST + b"content-length: 30000\r\n\r\n" + bytes(30_000))

@@ -28,7 +28,7 @@ def gateway(dashboard: dict[str, Any], **more: Any) -> Gateway:
     return build_gateway(build_config("test", values, _ENVIRON), clock=SystemClock())
 
 
-def visitor(
+def dashboard_client(
     harness: Gateway, *, peer: str = "127.0.0.1", host: str = "127.0.0.1:8080", **headers: str
 ) -> httpx.AsyncClient:
     all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -38,7 +38,7 @@ def visitor(
 
 async def test_the_page() -> None:
     """The page and its files come with a policy that lets nothing else in."""
-    async with visitor(gateway({"on": True})) as http:
+    async with dashboard_client(gateway({"on": True})) as http:
         page, slash = await http.get("/dashboard"), await http.get("/dashboard/")
         files = [await http.get(f"/dashboard/{name}") for name in ("dashboard.css", "icon.svg")]
         script, head = await http.get("/dashboard/dashboard.js"), await http.head("/dashboard")
@@ -62,7 +62,7 @@ async def test_the_page() -> None:
 
 async def test_the_page_asks_nobody_else() -> None:
     """No file of the page names another host, and none makes HTML of a text."""
-    async with visitor(gateway({"on": True})) as http:
+    async with dashboard_client(gateway({"on": True})) as http:
         names = ("", "/dashboard.css", "/dashboard.js", "/elements.js", "/icon.svg")
         texts = [(await http.get(f"/dashboard{name}")).text for name in names]
 
@@ -77,7 +77,7 @@ async def test_the_page_asks_nobody_else() -> None:
 @pytest.mark.parametrize("path", _PATHS)
 async def test_off(path: str) -> None:
     """Switched off, which is the default, there is no such path."""
-    async with visitor(gateway({})) as http:
+    async with dashboard_client(gateway({})) as http:
         answer = await http.get(f"/dashboard{path}")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
@@ -88,7 +88,7 @@ async def test_another_machine(path: str) -> None:
     """Without a token, who comes from elsewhere or by another name is refused in the envelope."""
     harness = gateway({"on": True})
     for who in ({"peer": "192.0.2.7"}, {"host": "rebound.example"}, {"via": "1.1 proxy"}):
-        async with visitor(harness, **who) as http:
+        async with dashboard_client(harness, **who) as http:
             answer = await http.get(f"/dashboard{path}")
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
@@ -106,7 +106,7 @@ def test_off_it_costs_no_import() -> None:
 async def test_cors_does_not_open_it() -> None:
     """Where any page's script may call the API, none may look at the dashboard."""
     harness = gateway({"on": True}, server={"cors_origins": ["*"]})
-    async with visitor(harness, origin="https://evil.example") as http:
+    async with dashboard_client(harness, origin="https://evil.example") as http:
         answer = await http.get("/dashboard/snapshot")
 
     assert answer.status_code == 403
@@ -116,7 +116,7 @@ async def test_cors_does_not_open_it() -> None:
 @pytest.mark.parametrize("path", _PATHS)
 async def test_without_the_token(path: str) -> None:
     """With a token set, whoever lacks it sees a form on the page, and nothing anywhere else."""
-    async with visitor(gateway(_WITH_TOKEN)) as http:
+    async with dashboard_client(gateway(_WITH_TOKEN)) as http:
         answer = await http.get(f"/dashboard{path}")
 
     assert answer.status_code == 401
@@ -130,7 +130,7 @@ async def test_without_the_token(path: str) -> None:
 async def test_signing_in() -> None:
     """The right token is changed for a cookie that no script reads and no other site sends."""
     harness = gateway(_WITH_TOKEN)
-    async with visitor(harness, peer="192.0.2.7", host="ops.example") as http:
+    async with dashboard_client(harness, peer="192.0.2.7", host="ops.example") as http:
         wrong = await http.post("/dashboard", data={"token": f"{TOKEN}x"})
         none = await http.post("/dashboard")
         right = await http.post("/dashboard", data={"token": f" {TOKEN} "})
@@ -149,7 +149,7 @@ async def test_signing_in() -> None:
 
 async def test_signing_in_behind_tls() -> None:
     """Behind a proxy that speaks TLS the cookie goes over nothing else."""
-    async with visitor(gateway(_WITH_TOKEN), x_forwarded_proto="https") as http:
+    async with dashboard_client(gateway(_WITH_TOKEN), x_forwarded_proto="https") as http:
         answer = await http.post("/dashboard", data={"token": TOKEN})
 
     assert answer.headers["set-cookie"].endswith("; Secure")
@@ -157,7 +157,7 @@ async def test_signing_in_behind_tls() -> None:
 
 async def test_signing_in_for_another_site() -> None:
     """Another site's page cannot send the form."""
-    async with visitor(gateway(_WITH_TOKEN), sec_fetch_site="cross-site") as http:
+    async with dashboard_client(gateway(_WITH_TOKEN), sec_fetch_site="cross-site") as http:
         answer = await http.post("/dashboard", data={"token": TOKEN})
         page = await http.get("/dashboard")
 
@@ -167,7 +167,7 @@ async def test_signing_in_for_another_site() -> None:
 
 async def test_a_long_form() -> None:
     """No token is longer than a few thousand bytes, so nothing longer is read."""
-    async with visitor(gateway(_WITH_TOKEN)) as http:
+    async with dashboard_client(gateway(_WITH_TOKEN)) as http:
         answer = await http.post("/dashboard", data={"token": "x" * 10_000})
 
     assert answer.status_code == 413
@@ -176,9 +176,9 @@ async def test_a_long_form() -> None:
 async def test_the_token_as_bearer() -> None:
     """Programs send the token as a bearer; a client's key does not open it."""
     harness = gateway(_WITH_TOKEN)
-    async with visitor(harness, authorization=f"Bearer {TOKEN}") as http:
+    async with dashboard_client(harness, authorization=f"Bearer {TOKEN}") as http:
         state = await http.get("/dashboard/snapshot")
-    async with visitor(harness, authorization="Bearer wk-acme") as http:
+    async with dashboard_client(harness, authorization="Bearer wk-acme") as http:
         client = await http.get("/dashboard/snapshot")
 
     assert state.json()["edits"]["tenants"]["rows"][0]["name"] == "acme"
@@ -188,7 +188,7 @@ async def test_the_token_as_bearer() -> None:
 async def test_the_state() -> None:
     """One state tells the version, the bytes, the service and what was answered, and no secret."""
     harness = gateway({"on": True})
-    async with visitor(harness) as http:
+    async with dashboard_client(harness) as http:
         state = await http.get("/dashboard/snapshot")
         config = await http.get("/dashboard/config")
         head = await http.head("/dashboard/events")
@@ -218,7 +218,7 @@ async def test_a_thumbnail() -> None:
     assert isinstance(harness.dashboard, Dashboard)
     assert harness.dashboard.thumbnails is not None
     harness.dashboard.thumbnails._by_id["edit_1"] = b"small"
-    async with visitor(harness) as http:
+    async with dashboard_client(harness) as http:
         picture = await http.get("/dashboard/thumbnails/edit_1")
         state = await http.get("/dashboard/snapshot")
 
@@ -232,7 +232,7 @@ async def test_too_many_watch() -> None:
     assert isinstance(harness.dashboard, Dashboard)
     loop = asyncio.get_running_loop()
     harness.dashboard.viewers._endings = {loop.create_future() for _ in range(MOST_VIEWERS)}
-    async with visitor(harness) as http:
+    async with dashboard_client(harness) as http:
         answer = await http.get("/dashboard/events")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")

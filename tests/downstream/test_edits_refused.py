@@ -50,7 +50,7 @@ async def test_bad_ends(error: Any, status: int, headers: dict[str, str]) -> Non
     assert harness.service.left == 1
 
 
-async def test_refused_at_the_desk() -> None:
+async def test_refused_by_the_service() -> None:
     """What the service refuses before there is an edit has no edit's headers."""
     harness = EdgeHarness()
     harness.service.refusal = KeyReused("This key came with other content.")
@@ -95,7 +95,7 @@ async def test_picture_against_a_rule() -> None:
         ),
     ],
 )
-async def test_refused_before_the_desk(
+async def test_refused_before_the_service(
     changes: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     """What can be refused for nothing is refused before the service hears of it."""

@@ -28,7 +28,7 @@ from tests.fake_stores import (
     FakePromisedEdits,
     FakeResultUrls,
 )
-from tests.fakes import FakeDashScope, Run, Submit, a_tenant, an_account, an_ask, an_upstream
+from tests.fakes import FakeDashScope, Run, Submit, a_request, a_tenant, an_account, an_upstream
 from tests.models import TABLE
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
@@ -94,7 +94,7 @@ class EditHarness:
 
     def request(self, prompt: str = "a red cat", **changes: Any) -> EditRequest:
         changes.setdefault("tenant", self.tenants[0])
-        return an_ask(self.clock, prompt=prompt, **changes)
+        return a_request(self.clock, prompt=prompt, **changes)
 
 
 async def complete(service: EditService, request: EditRequest) -> EditResult:

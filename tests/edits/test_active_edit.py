@@ -3,7 +3,7 @@ import pytest
 from gateway.domain.clock import Phase, Phases
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.timeline import Timeline
-from tests.fakes import an_ask, an_upstream
+from tests.fakes import a_request, an_upstream
 from tests.models import EDITOR
 from tests.warp import WarpClock
 
@@ -30,7 +30,7 @@ async def test_phases_of_a_client_that_came_late() -> None:
 
 async def test_an_uncertain_edit_is_shown_as_submitting() -> None:
     """What is uncertain is ours to find out: clients see a submit under way."""
-    active = ActiveEdit.begin("edit_1", an_ask(WarpClock()), EDITOR, created=1.0)
+    active = ActiveEdit.begin("edit_1", a_request(WarpClock()), EDITOR, created=1.0)
     active.life.intended(0, an_upstream(), now=0.0, at=0.0)
     active.life.uncertain(0)
 

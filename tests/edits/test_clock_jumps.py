@@ -49,7 +49,7 @@ class Punctual(FakeDashScope):
     true_zero = 0.0
 
 
-def _house(jump: float) -> EditHarness:
+def _harness_off_by(jump: float) -> EditHarness:
     harness = EditHarness()
     dashscope = Punctual(harness.clock)
     harness.dashscope = dashscope
@@ -70,7 +70,7 @@ async def test_a_jump_between_two_lives(
 ) -> None:
     """Wherever the process dies, and whatever the clock says to the next, one task is made."""
     for last in _STEPS:
-        harness = _house(before)
+        harness = _harness_off_by(before)
         assert isinstance(harness.dashscope, Punctual)
         harness.dashscope.met = met
         harness.dashscope.submits.append(submit)
@@ -91,7 +91,7 @@ async def test_a_jump_between_two_lives(
 @pytest.mark.parametrize("jump", [4000.0, -4000.0])
 async def test_an_uncertain_first_submit_by_a_wrong_clock(jump: float) -> None:
     """The first submit of all may be uncertain though upstream's time was never told."""
-    harness = _house(jump)
+    harness = _harness_off_by(jump)
     harness.dashscope.submits.append(Submit(SubmitUncertain("cut"), after=1.0))
 
     async with harness.service() as service:

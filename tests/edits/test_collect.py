@@ -52,7 +52,7 @@ def streaming() -> tuple[EditHarness, Streaming]:
     return harness, dashscope
 
 
-async def test_closed_with_the_visit() -> None:
+async def test_closed_when_the_request_ends() -> None:
     """Pictures are open as long as their client is there, in order, and closed once."""
     harness, dashscope = streaming()
     async with harness.service() as service:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 _MOST = 150
 """More steps than any of these ways has."""
-WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
+SCENARIOS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
     # what is asked for, and how the first submits go
     "smooth": ({}, ()),
     "keyed": ({"idempotency_key": "k1"}, ()),
@@ -53,10 +53,10 @@ async def two_lives(
 
 
 @pytest.mark.parametrize("down_for", [0.5, 30.0])
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", SCENARIOS)
 async def test_dies_anywhere(name: str, down_for: float) -> None:
     """For each moment of death the retry gets the one paid picture of its own edit."""
-    changes, submits = WORLDS[name]
+    changes, submits = SCENARIOS[name]
     deaths: list[str] = []
     for last in range(1, _MOST):
         harness = EditHarness()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 _MOST = 150
 """More steps than any of these ways has."""
 _QWEN = "qwen-image-edit-plus"
-WORLDS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
+SCENARIOS: dict[str, tuple[dict[str, Any], tuple[Submit, ...]]] = {
     "smooth": ({}, ()),
     "keyed": ({"idempotency_key": "k1"}, ()),
     "answer lost": ({}, (Submit(SubmitUncertain("cut")),)),
@@ -80,10 +80,10 @@ async def lives(
     return where
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", SCENARIOS)
 async def test_dies_anywhere(name: str) -> None:
     """For each moment of death nothing is paid twice, and the retry gets the picture or a doubt."""
-    changes, submits = WORLDS[name]
+    changes, submits = SCENARIOS[name]
     deaths: set[str] = set()
     for last in range(1, _MOST):
         (where,) = await lives(a_harness(submits), (last,), changes)
@@ -98,7 +98,7 @@ async def test_dies_anywhere(name: str) -> None:
 @pytest.mark.parametrize("name", ["smooth", "keyed", "answer lost", "two parts"])
 async def test_dies_twice(name: str) -> None:
     """The next process dies as well, at each of its own first steps."""
-    changes, submits = WORLDS[name]
+    changes, submits = SCENARIOS[name]
     for first in range(1, 30):
         for second in range(1, 12):
             await lives(a_harness(submits), (first, second), changes)

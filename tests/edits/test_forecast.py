@@ -25,7 +25,7 @@ async def test_the_wait_of_those_in_line() -> None:
     assert waits == [2 * 9.0, 4 * 9.0, 1.0]
 
 
-async def told(model: str, *, retry_count: int) -> float:
+async def forecast(model: str, *, retry_count: int) -> float:
     """Let 20 edits take 10 to 29 s, and one more go on; return what it hears after 12 s."""
     harness = EditHarness()
     async with harness.service() as service:
@@ -42,7 +42,7 @@ async def told(model: str, *, retry_count: int) -> float:
 @pytest.mark.parametrize("model", ["wan2.5-i2i-preview", "qwen-image-edit-plus"])
 async def test_the_rest_of_one_that_runs(model: str) -> None:
     """Half of those that lasted so long have then ended; nearly all at an SDK's last try."""
-    first, last = await told(model, retry_count=0), await told(model, retry_count=2)
+    first, last = await forecast(model, retry_count=0), await forecast(model, retry_count=2)
 
     assert first == pytest.approx(21.0 - 12.0, abs=2.0)
     assert last == pytest.approx(29.0 - 12.0, abs=1.5)

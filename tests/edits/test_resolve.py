@@ -267,7 +267,7 @@ class InaccurateDashScope(FakeDashScope):
     shift = 0.0
     strangers_only = False
     spelt: Callable[[str], str] = staticmethod(lambda model: model)
-    told: Callable[[str], str | None] = staticmethod(lambda prompt: prompt)
+    report_prompt: Callable[[str], str | None] = staticmethod(lambda prompt: prompt)
 
     async def tasks(self, *given: Any, **named: Any) -> TaskPage:
         page = await super().tasks(*given, **named)
@@ -282,10 +282,10 @@ class InaccurateDashScope(FakeDashScope):
         prompt = task.orig_prompt
         if prompt is None or (self.strangers_only and not self.tasks_by_id[task_id].stranger):
             return task
-        return replace(task, orig_prompt=self.told(prompt))
+        return replace(task, orig_prompt=self.report_prompt(prompt))
 
 
-def odd_house(**how: Any) -> EditHarness:
+def inaccurate_harness(**how: Any) -> EditHarness:
     harness = EditHarness()
     harness.dashscope = dashscope = InaccurateDashScope(harness.clock)
     for name, value in how.items():
@@ -305,23 +305,25 @@ LONG = "A ﬁne & <b>Foto — naïve “quotes”,\r\n  two  lines, " + "and muc
         pytest.param({"spelt": lambda model: f"{model}-2025-09-23"}, id="a snapshot's name"),
         pytest.param({"spelt": lambda _: "Wan2.5-I2I"}, id="an alias"),
         pytest.param({"spelt": lambda _: "wanx2.5-i2i-preview"}, id="another spelling"),
-        pytest.param({"told": lambda prompt: " ".join(prompt.split())}, id="white space"),
-        pytest.param({"told": lambda prompt: prompt.replace("\r\n", "\n")}, id="line ends"),
-        pytest.param({"told": partial(unicodedata.normalize, "NFD")}, id="NFD"),
-        pytest.param({"told": partial(unicodedata.normalize, "NFKC")}, id="NFKC"),
-        pytest.param({"told": html.escape}, id="escaped"),
-        pytest.param({"told": lambda prompt: prompt.lower()}, id="small letters"),
-        pytest.param({"told": lambda prompt: prompt[:800]}, id="cut at 800"),
-        pytest.param({"told": lambda prompt: prompt[:500]}, id="cut at 500"),
-        pytest.param({"told": lambda _: ""}, id="empty"),
-        pytest.param({"told": lambda _: None}, id="absent"),
-        pytest.param({"told": lambda _: " \n"}, id="blank"),
+        pytest.param({"report_prompt": lambda prompt: " ".join(prompt.split())}, id="white space"),
+        pytest.param(
+            {"report_prompt": lambda prompt: prompt.replace("\r\n", "\n")}, id="line ends"
+        ),
+        pytest.param({"report_prompt": partial(unicodedata.normalize, "NFD")}, id="NFD"),
+        pytest.param({"report_prompt": partial(unicodedata.normalize, "NFKC")}, id="NFKC"),
+        pytest.param({"report_prompt": html.escape}, id="escaped"),
+        pytest.param({"report_prompt": lambda prompt: prompt.lower()}, id="small letters"),
+        pytest.param({"report_prompt": lambda prompt: prompt[:800]}, id="cut at 800"),
+        pytest.param({"report_prompt": lambda prompt: prompt[:500]}, id="cut at 500"),
+        pytest.param({"report_prompt": lambda _: ""}, id="empty"),
+        pytest.param({"report_prompt": lambda _: None}, id="absent"),
+        pytest.param({"report_prompt": lambda _: " \n"}, id="blank"),
     ],
 )
 @pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
 async def test_a_near_miss_is_doubt(how: dict[str, Any], *, dies: bool) -> None:
     """A task that may be ours by another name, time or prompt forbids a second submit."""
-    harness = odd_house(**how)
+    harness = inaccurate_harness(**how)
     harness.dashscope.submits.append(Submit(CUT))
 
     def request(count: int) -> EditRequest:
@@ -344,14 +346,16 @@ async def test_a_near_miss_is_doubt(how: dict[str, Any], *, dies: bool) -> None:
         pytest.param({"spelt": lambda _: "wan2.6-image"}, id="another model of ours"),
         pytest.param({"spelt": lambda _: "wan2.5-t2i-preview-2025"}, id="another kind"),
         pytest.param({"spelt": lambda _: "qwen-image-edit"}, id="another line"),
-        pytest.param({"told": lambda prompt: prompt + " more"}, id="another prompt"),
-        pytest.param({"told": lambda prompt: prompt[:900] + "another end"}, id="another end"),
+        pytest.param({"report_prompt": lambda prompt: prompt + " more"}, id="another prompt"),
+        pytest.param(
+            {"report_prompt": lambda prompt: prompt[:900] + "another end"}, id="another end"
+        ),
         pytest.param({"shift": -100.0}, id="long before"),
     ],
 )
 async def test_what_is_surely_anothers(how: dict[str, Any]) -> None:
     """Another's task in the window, running or ended, does not keep ours from being made."""
-    harness = odd_house(**how, strangers_only=True)
+    harness = inaccurate_harness(**how, strangers_only=True)
     harness.dashscope.submits.append(NONE_MADE)
     harness.dashscope.stranger(LONG, after=0.05, run=Run(0.0, 2.0))
 

@@ -152,7 +152,7 @@ async def test_offsets_and_times_of_upstream() -> None:
 
 
 class Silent:
-    """A DashScope that tells no times; the rest is the world's."""
+    """A DashScope that tells no times; the rest is as in FakeDashScope."""
 
     def __init__(self, harness: EditHarness) -> None:
         self.upload = harness.dashscope.upload

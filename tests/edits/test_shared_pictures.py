@@ -21,11 +21,11 @@ WEBP = OutputOptions(output_format="webp")
 @dataclass
 class FakeRoom:
     free: bool = True
-    asked: int = 0
+    attempts: int = 0
     held: list[int] = field(default_factory=list)
 
     def begin(self) -> bool:
-        self.asked += 1
+        self.attempts += 1
         return self.free
 
     def hold(self, n: int) -> None:
@@ -37,13 +37,13 @@ class FakeRoom:
 
 @dataclass
 class Rooms:
-    made: list[FakeRoom] = field(default_factory=list)
+    created: list[FakeRoom] = field(default_factory=list)
     free: bool = True
 
     def of(self, tenant: str) -> FakeRoom:
         assert tenant == "acme"
-        self.made.append(FakeRoom(self.free))
-        return self.made[-1]
+        self.created.append(FakeRoom(self.free))
+        return self.created[-1]
 
 
 async def read(
@@ -73,7 +73,7 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
             readers = [group.create_task(read(harness, service, edit_id, stack)) for _ in range(12)]
         answers = [reader.result() for reader in readers]
         downloads = harness.dashscope.count("download") - before
-        held = list(rooms.made[-1].held)
+        held = list(rooms.created[-1].held)
 
     assert downloads == n
     assert harness.mask_sources.calls.count("get") == mask
@@ -81,8 +81,8 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
         a is b for one in answers for a, b in zip(one.pictures, answers[0].pictures, strict=True)
     )
     assert held[-1] == sum(map(len, picture_bytes(answers[0])))
-    assert len(rooms.made) == 2
-    assert rooms.made[-1].held[-1] == 0
+    assert len(rooms.created) == 2
+    assert rooms.created[-1].held[-1] == 0
 
 
 async def test_one_after_another() -> None:
@@ -94,7 +94,7 @@ async def test_one_after_another() -> None:
             await read(harness, service, edit_id, stack)
 
     assert harness.dashscope.count("download") == 2
-    assert [room.held[-1] for room in rooms.made] == [0, 0]
+    assert [room.held[-1] for room in rooms.created] == [0, 0]
 
 
 async def test_no_room() -> None:
@@ -108,7 +108,7 @@ async def test_no_room() -> None:
 
     assert (refused.code, refused.retry) == ("result_unavailable", True)
     assert answer.delivered == 1
-    assert rooms.made[0].asked > 10
+    assert rooms.created[0].attempts > 10
     assert harness.dashscope.count("submit") == 1
 
 
@@ -118,4 +118,4 @@ async def test_untouched_pictures_take_no_room() -> None:
     async with harness.service(room_of=rooms.of) as service:
         await complete(service, harness.request())
 
-    assert rooms.made == []
+    assert rooms.created == []

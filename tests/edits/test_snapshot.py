@@ -20,7 +20,7 @@ from gateway.edits.snapshot import (
 from gateway.edits.timeline import Timeline
 from tests.edits.accounts import account_state
 from tests.edits.harness import EditHarness, complete
-from tests.fakes import Run, Submit, a_tenant, an_account, an_ask, an_upstream
+from tests.fakes import Run, Submit, a_request, a_tenant, an_account, an_upstream
 from tests.models import EDITOR
 from tests.warp import WarpClock
 
@@ -164,7 +164,7 @@ async def test_time_alone_changes_nothing() -> None:
 async def test_an_edit_of_another_process() -> None:
     """One that was taken over and has no marks yet tells since when it was asked for."""
     clock = WarpClock()
-    active = ActiveEdit.begin("edit_1", an_ask(clock), EDITOR, created=clock.epoch() - 40.0)
+    active = ActiveEdit.begin("edit_1", a_request(clock), EDITOR, created=clock.epoch() - 40.0)
     active.life.intended(0, an_upstream(), now=0.0, at=0.0)
     active.life.uncertain(0)
 
@@ -210,7 +210,7 @@ async def test_what_is_known_of_a_task(
 
 
 def _crowd(clock: WarpClock, stage: Stage, n: int) -> list[ActiveEdit]:
-    request = an_ask(clock)
+    request = a_request(clock)
     crowd = [
         ActiveEdit.begin(f"edit_{stage}_{i}", request, EDITOR, created=clock.epoch())
         for i in range(n)
@@ -245,7 +245,9 @@ async def test_many_tenants_and_accounts_are_cut() -> None:
     """The busiest tenants are told, and accounts with a key at rest before all others."""
     clock = WarpClock()
     tenants = [a_tenant(f"t{i}") for i in range(200)]
-    active = ActiveEdit.begin("edit_1", an_ask(clock, tenants[150]), EDITOR, created=clock.epoch())
+    active = ActiveEdit.begin(
+        "edit_1", a_request(clock, tenants[150]), EDITOR, created=clock.epoch()
+    )
     accounts = [account_state(f"a{i}") for i in range(100)]
     accounts[99].suspend(an_upstream("last", an_account("a99")), UpstreamUnavailable("no"))
 

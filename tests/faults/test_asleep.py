@@ -32,7 +32,7 @@ async def test_stopped_in_mid_submit(tmp_path: Path, answer: str) -> None:
         asyncio.TaskGroup() as group,
     ):
         call = group.create_task(harness.edit())
-        await harness.made()
+        await harness.until_task_made()
         process.send_signal(SIGSTOP)
         await asyncio.sleep(8.0)
         process.send_signal(SIGCONT)

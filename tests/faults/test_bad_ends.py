@@ -46,7 +46,7 @@ _FAILED = _ExpectedError(500, "server_error", "upstream_failed", True)
 _FINAL = replace(_FAILED, retried=False)
 
 
-def _told(answer: httpx.Response) -> _ExpectedError:
+def _error_of(answer: httpx.Response) -> _ExpectedError:
     error = answer.json()["error"]
     retried = answer.headers["x-should-retry"] == "true"
     return _ExpectedError(answer.status_code, error["type"], error["code"], retried, error["param"])
@@ -94,7 +94,7 @@ async def test_refused_at_submit(status: int, code: str, message: str, end: _Exp
         answer = await harness.edit()
 
         books = await harness.books()
-    assert _told(answer) == end
+    assert _error_of(answer) == end
     assert "retry-after" not in answer.headers
     assert (books["tasks_made"], books["images_billed"]) == (0, 0)
     assert books["counts"]["submit.received"] == 1
@@ -121,7 +121,7 @@ async def test_failed_task(code: str, end: _ExpectedError) -> None:
     ) as harness:
         answer = await harness.edit()
 
-        assert _told(answer) == end
+        assert _error_of(answer) == end
         assert answer.headers["x-wan-task-id"]
         assert answer.json()["error"]["edit_id"] == answer.headers["x-wan-edit-id"]
         assert await _money(harness) == (1, 0)
@@ -152,7 +152,9 @@ async def test_lost_task(status: Any, retried: bool) -> None:
     async with start_harness(replace(PLAIN, faults=(Fault("submit", End(status)),))) as harness:
         answer = await harness.edit()
 
-        assert _told(answer) == _ExpectedError(500, "server_error", "upstream_task_lost", retried)
+        assert _error_of(answer) == _ExpectedError(
+            500, "server_error", "upstream_task_lost", retried
+        )
         assert await _money(harness) == (1, 0)
 
 
@@ -173,7 +175,7 @@ async def test_no_picture_of_several() -> None:
     async with start_harness(replace(PLAIN, faults=faults)) as harness:
         answer = await harness.edit(n="2")
 
-        assert _told(answer) == _CONTENT
+        assert _error_of(answer) == _CONTENT
         assert await _money(harness) == (1, 0)
 
 
@@ -239,7 +241,7 @@ async def test_no_download_in_time(action: Any) -> None:
     """A picture that cannot be had is promised to the retry, which gets it without a new task."""
     async with start_harness(replace(PLAIN, faults=(Fault("download", action),))) as harness:
         answer = await harness.edit(headers=_SOON)
-        reported = _told(answer)
+        reported = _error_of(answer)
         await harness.set_faults()
         again = await harness.edit(headers={"x-stainless-retry-count": "1"})
 
@@ -267,7 +269,7 @@ async def test_never_to_be_had(action: Any, why: str, output_format: str) -> Non
         answer = await harness.edit(output_format=output_format)
 
         metrics = (await harness.http.get("/metrics")).text
-        assert _told(answer) == _ExpectedError(503, "server_error", "result_unavailable", False)
+        assert _error_of(answer) == _ExpectedError(503, "server_error", "result_unavailable", False)
         assert why in answer.json()["error"]["message"]
         assert "/v1/images/edits/edit_" in answer.json()["error"]["message"]
         assert 'undelivered_tasks_total{reason="result_unavailable"} 1.0' in metrics
@@ -292,7 +294,9 @@ async def test_throttled_beyond_patience() -> None:
     async with start_harness(replace(PLAIN, faults=faults)) as harness:
         answer = await harness.edit(headers=_SOON)
 
-        assert _told(answer) == _ExpectedError(429, "rate_limit_error", "rate_limit_exceeded", True)
+        assert _error_of(answer) == _ExpectedError(
+            429, "rate_limit_error", "rate_limit_exceeded", True
+        )
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert 0 < int(answer.headers["retry-after"]) <= 60
         assert await _money(harness) == (0, 0)
@@ -308,7 +312,7 @@ async def test_still_running_at_the_deadline() -> None:
         await harness.until("SUCCEEDED")
         later = await _ended(harness, address)
 
-        assert _told(answer) == _ExpectedError(503, "server_error", "still_running", True)
+        assert _error_of(answer) == _ExpectedError(503, "server_error", "still_running", True)
         assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
         assert meanwhile.status_code == 202
         assert set(meanwhile.json()) == {"id", "object", "status", "created"}
@@ -330,7 +334,9 @@ async def test_line_full() -> None:
     async with start_harness(tenants=tenants) as harness:
         answer = await harness.edit()
 
-        assert _told(answer) == _ExpectedError(429, "rate_limit_error", "rate_limit_exceeded", True)
+        assert _error_of(answer) == _ExpectedError(
+            429, "rate_limit_error", "rate_limit_exceeded", True
+        )
         assert int(answer.headers["retry-after-ms"]) > 0
         assert await _money(harness) == (0, 0)
 

@@ -42,7 +42,7 @@ def _edit(process: GatewayProcess, key: str, picture: bytes, **files: bytes) -> 
     )
 
 
-def _asked(process: GatewayProcess, head: str, key: str = _LOUD) -> socket.socket:
+def _connect(process: GatewayProcess, head: str, key: str = _LOUD) -> socket.socket:
     """A connection on which a request was begun; little of its answer fits on the way."""
     url = httpx.URL(process.url)
     connection = socket.socket()
@@ -55,7 +55,7 @@ def _asked(process: GatewayProcess, head: str, key: str = _LOUD) -> socket.socke
 
 def _begun(process: GatewayProcess, announced: int, *, size: int) -> socket.socket:
     """An upload of which *size* bytes come and then nothing; it announces more."""
-    connection = _asked(process, "POST /v1/images/edits HTTP/1.1")
+    connection = _connect(process, "POST /v1/images/edits HTTP/1.1")
     form = b'--B\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
     connection.sendall(b"content-type: multipart/form-data; boundary=B\r\n")
     connection.sendall(b"content-length: %d\r\n\r\n" % announced + form + bytes(size - len(form)))
@@ -126,7 +126,7 @@ def test_slow_readers_of_a_masked_edit(tmp_path: Path) -> None:
         get = f"GET /v1/images/edits/{result.headers['x-wan-edit-id']} HTTP/1.1"
         with ExitStack() as stack, ThreadPoolExecutor(_SLOW_READERS) as pool:
             readers = [
-                stack.enter_context(closing(_asked(process, get))) for _ in range(_SLOW_READERS)
+                stack.enter_context(closing(_connect(process, get))) for _ in range(_SLOW_READERS)
             ]
             for reader in readers:
                 reader.sendall(b"connection: close\r\n\r\n")

@@ -27,10 +27,10 @@ async def _drain(harness: Harness) -> None:
     """Do what SIGTERM does, and wait for the next tick."""
     harness.server.handle_exit(signal.SIGTERM, None)
 
-    async def told() -> bool:
+    async def is_draining() -> bool:
         return (await harness.http.get("/readyz")).status_code == 503
 
-    await eventually(told)
+    await eventually(is_draining)
 
 
 async def test_drain() -> None:

@@ -28,7 +28,7 @@ _UPSTREAM = {"region": "beijing", "key": "env:KEY", "running_tasks": 1}
 
 @asynccontextmanager
 async def _crowded(pending_ahead: int) -> AsyncIterator[Harness]:
-    """A house whose account runs one task at a time."""
+    """A gateway whose account runs one task at a time."""
     upstreams = {"main": {**_UPSTREAM, "pending_ahead": pending_ahead}}
     async with start_harness(_ONE_RUNS, upstreams=upstreams) as harness:
         yield harness

@@ -83,7 +83,7 @@ class ProcessHarness:
         books: dict[str, Any] = (await self.http.get(f"{self.region}/_sandbox/books")).json()
         return books
 
-    async def made(self) -> None:
+    async def until_task_made(self) -> None:
         """Wait until a task was made."""
 
         async def seen() -> bool:
@@ -91,7 +91,7 @@ class ProcessHarness:
 
         await eventually(seen)
 
-    async def called(self, operation: str) -> None:
+    async def until_called(self, operation: str) -> None:
         """Wait until the region was called for it."""
 
         async def seen() -> bool:
@@ -99,7 +99,7 @@ class ProcessHarness:
 
         await eventually(seen)
 
-    async def known(self) -> None:
+    async def until_running(self) -> None:
         """Wait until the gateway has seen its task run."""
         running = 'wan_gateway_tasks_in_flight{region="beijing",state="running"} 1.0'
 
@@ -108,7 +108,7 @@ class ProcessHarness:
 
         await eventually(seen)
 
-    async def drains(self) -> None:
+    async def until_draining(self) -> None:
         """Wait until the gateway has acted on its first signal."""
 
         async def seen() -> bool:
@@ -136,10 +136,10 @@ async def test_sigterm(tmp_path: Path) -> None:
         asyncio.TaskGroup() as group,
     ):
         call = group.create_task(harness.edit())
-        await harness.made()
+        await harness.until_task_made()
 
         process.send_signal(SIGTERM)
-        await harness.drains()
+        await harness.until_draining()
         refused = await harness.edit("another")
         answer = await call
         code = await process.wait()
@@ -155,9 +155,9 @@ async def test_second_sigterm(tmp_path: Path) -> None:
     async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(6.0))) as harness:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(harness.edit())
-            await harness.made()
+            await harness.until_task_made()
             process.send_signal(SIGTERM)
-            await harness.drains()
+            await harness.until_draining()
             process.send_signal(SIGTERM)
             sent_home = await call
             code = await process.wait()
@@ -184,10 +184,10 @@ async def test_sigkill(tmp_path: Path, faults: tuple[Fault, ...]) -> None:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(harness))
             if faults:
-                await harness.made()
+                await harness.until_task_made()
                 await asyncio.sleep(0.3)  # either way it is a doubt
             else:
-                await harness.known()
+                await harness.until_running()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
@@ -262,7 +262,7 @@ async def test_sigkill_whatever_the_model(tmp_path: Path, model: str) -> None:
     async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(3.0))) as harness:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(harness, model))
-            await harness.known()
+            await harness.until_running()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
@@ -281,7 +281,7 @@ async def test_sigkill_while_a_model_without_tasks_answers(tmp_path: Path) -> No
     async with start_process_harness(tmp_path, replace(PLAIN, latency=Constant(20.0))) as harness:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(harness, _QWEN))
-            await harness.made()
+            await harness.until_task_made()
             process.send_signal(SIGKILL)
             await call
             await process.wait()
@@ -304,7 +304,7 @@ async def test_sigkill_after_a_model_without_tasks_has_answered(tmp_path: Path) 
     async with start_process_harness(tmp_path, sandbox) as harness:
         async with serving(harness.file, harness.port) as process, asyncio.TaskGroup() as group:
             call = group.create_task(_cut_off(harness, _QWEN))
-            await harness.called("download")
+            await harness.until_called("download")
             process.send_signal(SIGKILL)
             await call
             await process.wait()

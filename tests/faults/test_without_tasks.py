@@ -33,13 +33,13 @@ async def edit(harness: Harness, prompt: str = "make it sepia", **more: Any) -> 
     return await harness.edit(prompt, **{"model": QWEN, "size": "1024x1024", **more})
 
 
-def a_house(*faults: Fault, seconds: float = 8.0, **more: Any) -> Any:
+def start_harness_without_tasks(*faults: Fault, seconds: float = 8.0, **more: Any) -> Any:
     return start_harness(replace(PLAIN, latency=Constant(seconds), faults=faults), **more)
 
 
 async def test_an_edit() -> None:
     """One call to DashScope, one picture, and the headers of every edit."""
-    async with a_house() as harness:
+    async with start_harness_without_tasks() as harness:
         answer = await edit(harness)
 
         books = await harness.books()
@@ -56,7 +56,7 @@ async def test_an_edit() -> None:
 async def test_ten_pictures() -> None:
     """Six and four, side by side; what one of them lacks is told."""
     fault = Fault("submit", End(images=(1,)), count=1)
-    async with a_house(fault) as harness:
+    async with start_harness_without_tasks(fault) as harness:
         answer = await edit(harness, n="10")
 
         assert len(pictures_of(answer)) == 9
@@ -66,7 +66,7 @@ async def test_ten_pictures() -> None:
 
 async def test_a_picture_too_big_to_go_inline() -> None:
     """It is uploaded first, as for the others."""
-    async with a_house(server={"port": 0, "inline_bytes": 1000}) as harness:
+    async with start_harness_without_tasks(server={"port": 0, "inline_bytes": 1000}) as harness:
         answer = await edit(harness)
 
         (row,) = (await harness.books())["tasks"]
@@ -76,7 +76,7 @@ async def test_a_picture_too_big_to_go_inline() -> None:
 
 async def test_a_stream() -> None:
     """The same events."""
-    async with a_house() as harness:
+    async with start_harness_without_tasks() as harness:
         answer = await edit(harness, stream="true")
 
         assert "event: image_edit.completed" in answer.text
@@ -100,7 +100,7 @@ async def test_an_answer_that_is_lost(
     """Nobody can tell what became of it, so the end is final and nothing is sent again."""
     hasty = partial(DashScopeApi, limits=CallLimits(submit_and_wait=30.0))
     monkeypatch.setattr("gateway.app.DashScopeApi", hasty)
-    async with a_house(Fault("submit", action, count=1)) as harness:
+    async with start_harness_without_tasks(Fault("submit", action, count=1)) as harness:
         lost = await edit(harness)
         again = [await edit(harness), await edit(harness, headers=RETRY)]
 
@@ -116,7 +116,7 @@ async def test_an_answer_that_is_lost(
 async def test_refused() -> None:
     """A clear refusal made nothing: the client hears why, and may come again at once."""
     fault = Fault("submit", End("FAILED", "DataInspectionFailed"), count=1)
-    async with a_house(fault) as harness:
+    async with start_harness_without_tasks(fault) as harness:
         refused, answer = await edit(harness), await edit(harness)
 
         assert refused.json()["error"]["code"] == "moderation_blocked"
@@ -127,7 +127,7 @@ async def test_refused() -> None:
 async def test_throttled() -> None:
     """It waits its turn."""
     fault = Fault("submit", Answer(429, "Throttling.RateQuota"), count=2)
-    async with a_house(fault) as harness:
+    async with start_harness_without_tasks(fault) as harness:
         answer = await edit(harness)
 
         assert pictures_of(answer)
@@ -136,7 +136,7 @@ async def test_throttled() -> None:
 
 async def test_a_customer_who_leaves_and_comes_back() -> None:
     """The call to DashScope goes on without it."""
-    async with a_house() as harness, asyncio.TaskGroup() as group:
+    async with start_harness_without_tasks() as harness, asyncio.TaskGroup() as group:
         first = group.create_task(edit(harness))
         await harness.until("RUNNING")
         first.cancel()
@@ -149,7 +149,7 @@ async def test_a_customer_who_leaves_and_comes_back() -> None:
 
 async def test_the_drain_waits_for_an_answer_that_nobody_waits_for() -> None:
     """To end sooner would be to lose what is being paid for."""
-    async with a_house() as harness, asyncio.TaskGroup() as group:
+    async with start_harness_without_tasks() as harness, asyncio.TaskGroup() as group:
         first = group.create_task(edit(harness))
         await harness.until("RUNNING")
         first.cancel()
@@ -167,7 +167,7 @@ async def test_the_drain_waits_for_an_answer_that_nobody_waits_for() -> None:
 
 async def test_sizes() -> None:
     """Sides of 512 to 2048 are made as asked for; others are made by scaling, exactly."""
-    async with a_house() as harness:
+    async with start_harness_without_tasks() as harness:
         plain = await edit(harness, size="512x2048")
         scaled = await edit(harness, size="256x256")
         rows = (await harness.books())["tasks"]
@@ -187,7 +187,7 @@ async def test_sizes() -> None:
 )
 async def test_its_own_limits(fields: dict[str, str], param: str) -> None:
     """What DashScope would cut in silence is refused."""
-    async with a_house() as harness:
+    async with start_harness_without_tasks() as harness:
         refused = await edit(harness, **fields)
 
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
@@ -196,7 +196,7 @@ async def test_its_own_limits(fields: dict[str, str], param: str) -> None:
 
 async def test_it_makes_nothing_of_a_prompt_alone() -> None:
     """At the other path the client hears where it is offered."""
-    async with a_house() as harness:
+    async with start_harness_without_tasks() as harness:
         fields = {"model": QWEN, "prompt": "a hat"}
         refused = await harness.http.post("/v1/images/generations", json=fields)
 

@@ -1,4 +1,4 @@
-"""Shots at a whole house, in salvoes; what may come of each, and of the house."""
+"""Shots at a whole gateway, in salvoes; what may come of each, and of the gateway."""
 
 import asyncio
 import gc
@@ -46,7 +46,7 @@ REFUSALS = {
     (413, "request_too_large"),
     (422, "idempotency_key_reused"),
 }
-"""All that a client can bring about in a house where nothing else goes wrong."""
+"""All that a client can bring about in a gateway where nothing else goes wrong."""
 
 
 @dataclass(slots=True)
@@ -81,20 +81,20 @@ def verdict(shot: Shot, landed: Landed) -> str:
 
 @dataclass(slots=True)
 class Storm:
-    """A house under fire."""
+    """A gateway under fire."""
 
     loop: asyncio.AbstractEventLoop
     harness: Harness
     tally: StormSummary = field(default_factory=StormSummary)
     tasks: int = 0
-    """Of asyncio, in the house at rest."""
+    """Of asyncio, in the gateway at rest."""
 
     def salvo(self, shots: Sequence[Shot]) -> None:
         """Fire *shots* at once; each must end well."""
         self._wait(self._salvo(shots))
 
     def settle(self) -> None:
-        """Wait until the house is at rest: no bytes, no edit, no task that was not there before."""
+        """Wait until the gateway is at rest: no bytes, no edit, no task that was not there before."""
         self._wait(eventually(self._rests))
 
     def refused_upstream(self) -> int:
@@ -133,7 +133,7 @@ def _sum(page: str, name: str) -> float:
 
 @contextmanager
 def storm() -> Iterator[Storm]:
-    """Hold a house up in short seconds, with a region that stands in nobody's way."""
+    """Serve a gateway in fast time, with a region that stands in nobody's way."""
     limits = replace(PLAIN.limits, task_calls_per_second=_MANY, **_PACE)
     calm = replace(PLAIN, latency=Constant(0.1), limits=limits, plain_bytes=5_000)
     main = {"region": "beijing", "key": "env:KEY", "polls_per_second": _MANY, **_PACE}

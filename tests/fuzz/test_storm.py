@@ -1,4 +1,4 @@
-"""The whole house under fire: never a 500, never a hang, and at rest nothing is left."""
+"""The whole gateway under fire: never a 500, never a hang, and at rest nothing is left."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def under() -> Iterator[Storm]:
     ],
 )
 def test_salvoes(under: Storm, shots: st.SearchStrategy[Shot], salvoes: int) -> None:
-    """Each shot ends as it may, the house comes to rest, and the region refused nothing."""
+    """Each shot ends as it may, the gateway comes to rest, and the region refused nothing."""
     before = under.refused_upstream()
 
     fire(under, shots, salvoes=salvoes)

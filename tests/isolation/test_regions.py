@@ -172,7 +172,7 @@ class _Forging(httpx.AsyncBaseTransport):
 
 
 async def _live(setup: _Setup) -> tuple[list[_Sent], list[httpx.Response]]:
-    """Play *world*; return what left the gateway, and what the clients got."""
+    """Play *setup*; return what left the gateway, and what the clients got."""
     clock, wires = WarpClock(), []
     regions = {name: _Forging(one, name) for name, one in _regions(setup, clock).items()}
 

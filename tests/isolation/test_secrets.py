@@ -96,7 +96,7 @@ async def _canaries(*faults: Fault, **more: Any) -> AsyncIterator[Harness]:
     assert all(headers["authorization"] == environ["AUTH"] for headers in kept.headers)
 
 
-async def _told(harness: Harness, answer: httpx.Response) -> str:
+async def _everything_shown(harness: Harness, answer: httpx.Response) -> str:
     """Everything that a client and an operator read after *answer*, but for its pictures."""
     headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
     metrics = await harness.http.get("/metrics")
@@ -146,7 +146,7 @@ async def test_ends_of_generations(log: io.StringIO, fault: Fault, status: int) 
         answer = await harness.http.post("/v1/images/generations", json=fields, headers=headers)
 
         assert answer.status_code == status
-        clean(await _told(harness, answer))
+        clean(await _everything_shown(harness, answer))
     assert "gateway.request" in clean(log.getvalue())
 
 
@@ -157,7 +157,7 @@ async def test_ends(log: io.StringIO, fault: Fault, status: int) -> None:
         answer = await harness.edit(_PROMPT, headers=_SOON if status == 503 else {})
 
         assert answer.status_code == status
-        clean(await _told(harness, answer))
+        clean(await _everything_shown(harness, answer))
     log_text = clean(log.getvalue())
     assert "gateway.request" in log_text
     assert "HTTP Request: POST http" in log_text  # httpx talks, and what it says is clean
@@ -190,7 +190,7 @@ async def test_refused_at_the_door(log: io.StringIO) -> None:
 
         assert [answer.status_code for answer in answers] == [401, 401, 404, 400, 400, 400, 400]
         for answer in answers:
-            clean(await _told(harness, answer))
+            clean(await _everything_shown(harness, answer))
     assert "gateway.request" in clean(log.getvalue())
 
 
@@ -215,7 +215,7 @@ async def test_bugs(log: io.StringIO, purpose: Purpose) -> None:
         answer = await harness.edit(_PROMPT, headers=_SOON, model=model)
 
         assert answer.status_code >= 500
-        clean(await _told(harness, answer))
+        clean(await _everything_shown(harness, answer))
     clean(log.getvalue())
 
 

@@ -62,11 +62,11 @@ async def test_full_survives_a_loss_of_power(
     synced: list[bool] = []
     fsync = os.fsync
 
-    def told(descriptor: int) -> None:
+    def record(descriptor: int) -> None:
         synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", told)
+    monkeypatch.setattr(os, "fsync", record)
 
     await a_folder(tmp_path / "a").write("edit_1", (b"x",))
     without = list(synced)

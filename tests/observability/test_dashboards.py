@@ -129,7 +129,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScrapedGateway]:
         yield ScrapedGateway(watcher, runner.run(live_watched()))
 
 
-def asked(query: str) -> str:
+def queried(query: str) -> str:
     """Return a panel's query as Grafana would send it, with all variables at "All"."""
     for name, value in (
         ("$__rate_interval", WINDOW),
@@ -147,6 +147,6 @@ def asked(query: str) -> str:
 @pytest.mark.parametrize("query", _QUERIES)
 def test_query_returns_data(seen: ScrapedGateway, query: str) -> None:
     """Each query of each panel finds numbers; what counts bad things finds zeros."""
-    found = seen.prometheus.query(asked(query), seen.until)
+    found = seen.prometheus.query(queried(query), seen.until)
 
     assert found, query

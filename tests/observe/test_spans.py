@@ -53,7 +53,7 @@ class SpanHarness:
         return span
 
 
-def _said(span: ReadableSpan, name: str) -> object:
+def _attribute(span: ReadableSpan, name: str) -> object:
     return (span.attributes or {}).get(name)
 
 
@@ -86,9 +86,9 @@ def test_an_edit_that_is_dropped_in_line() -> None:
 
     for span in (harness.one("queue"), harness.one("root")):
         assert span.status.description == "upstream_task_lost"
-        assert _said(span, "error.type") == "_OTHER"
+        assert _attribute(span, "error.type") == "_OTHER"
         assert "canary" not in span.to_json()
-    assert _said(harness.one("root"), "wan_gateway.outcome") == "failed"
+    assert _attribute(harness.one("root"), "wan_gateway.outcome") == "failed"
 
 
 def test_some_pictures_of_an_edit() -> None:
@@ -101,11 +101,11 @@ def test_some_pictures_of_an_edit() -> None:
 
     harness.trace.ended(None)
 
-    assert _said(harness.one("root"), "wan_gateway.outcome") == "partial"
-    assert _said(harness.one("poll"), "wan_gateway.polls") == 9
+    assert _attribute(harness.one("root"), "wan_gateway.outcome") == "partial"
+    assert _attribute(harness.one("poll"), "wan_gateway.polls") == 9
     submit = harness.one("submit")
-    assert _said(submit, "server.port") == 443
-    assert _said(submit, "dashscope.request_id") is None
+    assert _attribute(submit, "server.port") == 443
+    assert _attribute(submit, "dashscope.request_id") is None
 
 
 def test_looks_are_bounded() -> None:
@@ -138,7 +138,7 @@ def test_a_joined_customer_that_is_refused() -> None:
 
     root = harness.one("root")
     assert root.status.description == "still_running"
-    assert _said(root, "error.type") == "timeout"
+    assert _attribute(root, "error.type") == "timeout"
     assert harness.one("download").status.description == "still_running"
 
 
@@ -150,7 +150,7 @@ def test_what_upstream_calls_it_is_made_safe() -> None:
 
     harness.trace.ended(GatewayError("m", upstream_code=code))
 
-    message = str(_said(harness.one("root"), "dashscope.code"))
+    message = str(_attribute(harness.one("root"), "dashscope.code"))
     assert message.startswith("Key sk-*** x")
     assert len(message) == 100
 
@@ -165,5 +165,5 @@ def test_interrupted() -> None:
     harness.trace.interrupt()
 
     assert len(harness.ended) == 3
-    assert _said(harness.one("root"), "wan_gateway.outcome") == "interrupted"
+    assert _attribute(harness.one("root"), "wan_gateway.outcome") == "interrupted"
     assert harness.over == [harness.trace]

@@ -9,7 +9,7 @@ from gateway.sandbox import Answer, Drop, End, Fault
 from tests.harness import KEY, ThreadedHarness, photo
 
 _LONG = 6.0
-"""Seconds: short for the house, whose second is an eighth, and long for a busy machine."""
+"""Seconds: short for the gateway, whose second is an eighth, and long for a busy machine."""
 
 
 def _edit(shared_gateway: ThreadedHarness, key: str = KEY, **more: Any) -> openai.APIStatusError:

@@ -35,7 +35,7 @@ _SCRIPT = Path(__file__).parent / "node" / "stream.mjs"
 
 @pytest.fixture(scope="module")
 def shared_gateway() -> Iterator[ThreadedHarness]:
-    """A house where a task takes 3 real seconds, as twenty-four of its own."""
+    """A gateway where a task takes 3 real seconds, as twenty-four of its own."""
     with start_threaded_harness(replace(PLAIN, latency=Constant(24.0))) as neighbours:
         yield neighbours
 

@@ -186,7 +186,7 @@ async def test_a_cut(bytes_through: int) -> None:
 
 async def test_blanks() -> None:
     """With keep_alive = "whitespace" a call without a stream outlives its own patience too."""
-    async with _blank_house(LONG) as harness, _sdk(harness, timeout=5) as sdk:
+    async with _harness_without_pictures(LONG) as harness, _sdk(harness, timeout=5) as sdk:
         answer = await sdk.images.edit(image=photo(), prompt="make it blue")
 
         (image,) = answer.data or []
@@ -197,7 +197,7 @@ async def test_blanks() -> None:
 
 async def test_an_error_after_blanks() -> None:
     """The documented price: an error comes as an answer without data, and nobody retries."""
-    async with _blank_house(LONG) as harness, _sdk(harness, timeout=5) as sdk:
+    async with _harness_without_pictures(LONG) as harness, _sdk(harness, timeout=5) as sdk:
         prompt = "[sandbox:fail InternalError.Timeout]"
         answer = await sdk.images.edit(image=photo(), prompt=prompt)
 
@@ -208,7 +208,7 @@ async def test_an_error_after_blanks() -> None:
 
 
 @asynccontextmanager
-async def _blank_house(config: SandboxConfig) -> AsyncIterator[Harness]:
+async def _harness_without_pictures(config: SandboxConfig) -> AsyncIterator[Harness]:
     tenant = {"region": "beijing", "keys": [hashed(KEY)], "keep_alive": "whitespace"}
     async with start_harness(config, tenants={"acme": tenant}) as harness:
         yield harness

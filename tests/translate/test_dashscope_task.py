@@ -30,7 +30,7 @@ SUCCEEDED: dict[str, Any] = {
 }
 
 
-def told(status: object, **more: object) -> dict[str, Any]:
+def task_body(status: object, **more: object) -> dict[str, Any]:
     return {"request_id": "r", "output": {"task_id": "t", "task_status": status, **more}}
 
 
@@ -125,7 +125,7 @@ def test_a_partial_failure_keeps_its_order() -> None:
         "nonsense",
     ]
 
-    task = read_task(told("SUCCEEDED", results=entries))
+    task = read_task(task_body("SUCCEEDED", results=entries))
 
     assert [type(result) for result in task.results] == [
         UpstreamFailed,
@@ -151,7 +151,7 @@ def test_a_succeeded_task_without_a_picture_tells_why(
     results: object, kind: type[GatewayError]
 ) -> None:
     """If no picture was made, the task's fault is the first picture's."""
-    task = read_task(told("SUCCEEDED", results=results))
+    task = read_task(task_body("SUCCEEDED", results=results))
 
     assert task.images == ()
     assert type(task.fault) is kind
@@ -199,7 +199,7 @@ def test_a_task_that_made_nothing(
 )
 def test_a_task_that_goes_on(message: str, status: TaskStatus) -> None:
     """A status that is not an end is asked after again; it brings no results."""
-    task = read_task(told(message, results=[{"url": URL}]))
+    task = read_task(task_body(message, results=[{"url": URL}]))
 
     assert (task.status, task.results, task.fault) == (status, (), None)
 
@@ -208,7 +208,7 @@ def test_a_task_that_goes_on(message: str, status: TaskStatus) -> None:
 def test_a_task_without_a_status_tells_nothing(status: object) -> None:
     """Without a status nothing is known of the task."""
     with pytest.raises(UpstreamFailed):
-        read_task(told(status))
+        read_task(task_body(status))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_task_without_a_status_tells_nothing(status: object) -> None:
 )
 def test_times(message: object, seconds: float | None) -> None:
     """Times without an offset are Beijing's; one that cannot be read is not there."""
-    assert read_task(told("RUNNING", end_time=message)).times.ended == seconds
+    assert read_task(task_body("RUNNING", end_time=message)).times.ended == seconds
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_number_as_the_code_of_a_picture() -> None:
     """A picture that has a code in place of its URL was not made, whatever type the code has."""
     results = [{"url": "https://a.test/1"}, {"code": 500, "message": ["no", "text"]}]
 
-    task = read_task(told("SUCCEEDED", results=results))
+    task = read_task(task_body("SUCCEEDED", results=results))
 
     assert len(task.images) == 1
     assert isinstance(task.results[1], UpstreamFailed)
@@ -362,7 +362,7 @@ _IMAGE = {"type": "image", "image": URL}
 )
 def test_the_newer_form_of_results(choices: object, expected: list[bool]) -> None:
     """Each picture of each choice is one, in order; what is none is why, and nothing is lost."""
-    task = read_task(told("SUCCEEDED", choices=choices, finished=True))
+    task = read_task(task_body("SUCCEEDED", choices=choices, finished=True))
 
     assert [isinstance(result, ResultImage) for result in task.results] == expected
     assert all(isinstance(result, ResultImage | GatewayError) for result in task.results)

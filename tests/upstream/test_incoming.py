@@ -40,7 +40,7 @@ class PartialStorage:
         return picture
 
 
-def _said(length: int, content: bytes = PNG) -> httpx.Response:
+def _response(length: int, content: bytes = PNG) -> httpx.Response:
     async def body() -> AsyncIterator[bytes]:
         for start in range(0, len(content), 50):
             yield content[start : start + 50]
@@ -51,7 +51,7 @@ def _said(length: int, content: bytes = PNG) -> httpx.Response:
 
 async def test_length_and_head_come_first() -> None:
     """Before a byte is handed on the length is known, and enough to tell form and size."""
-    storage = PartialStorage(_said(len(PNG)))
+    storage = PartialStorage(_response(len(PNG)))
 
     picture = await storage.incoming()
 
@@ -86,7 +86,7 @@ async def test_length_that_nobody_tells() -> None:
 )
 async def test_broken_at_its_end(length: int, content: bytes, says: str) -> None:
     """What is found only at the end is told then: the answer that carried it must be cut."""
-    storage = PartialStorage(_said(length, content))
+    storage = PartialStorage(_response(length, content))
     picture = await storage.incoming()
 
     with pytest.raises(ResultUnavailable, match=says):
@@ -95,7 +95,7 @@ async def test_broken_at_its_end(length: int, content: bytes, says: str) -> None
 
 async def test_what_was_handed_on_is_not_handed_on_again() -> None:
     """A server that ignores the range sends all again; only what is missing goes on."""
-    storage = PartialStorage(_said(len(PNG), PNG[:100]), _said(len(PNG)))
+    storage = PartialStorage(_response(len(PNG), PNG[:100]), _response(len(PNG)))
     picture = await storage.incoming()
 
     chunks = [chunk async for chunk in picture.chunks()]
@@ -107,7 +107,9 @@ async def test_what_was_handed_on_is_not_handed_on_again() -> None:
 
 async def test_another_picture_is_not_mixed_in() -> None:
     """After a break, a picture of another length is never joined to what was handed on."""
-    storage = PartialStorage(_said(len(PNG), PNG[:100]), *[_said(len(PNG) + 1) for _ in range(4)])
+    storage = PartialStorage(
+        _response(len(PNG), PNG[:100]), *[_response(len(PNG) + 1) for _ in range(4)]
+    )
     picture = await storage.incoming()
 
     with pytest.raises(ResultUnavailable, match="has changed"):

@@ -8,14 +8,14 @@ from gateway.upstream.server_clock import ServerClock
 _NOW = 1_758_636_850.0
 
 
-def _said(seconds: float) -> httpx.Response:
+def _response(seconds: float) -> httpx.Response:
     return httpx.Response(200, headers={"date": formatdate(seconds, usegmt=True)})
 
 
 def _learned(clock: ServerClock, shift: float, answers: int = 30, start: float = _NOW) -> None:
     for nth in range(answers):
         now = start + nth * 1.37
-        clock.learn(_said(now + shift), requested=now - 0.05, answered=now + 0.05)
+        clock.learn(_response(now + shift), requested=now - 0.05, answered=now + 0.05)
 
 
 @pytest.mark.parametrize("shift", [7.3, -40.6, 3600.0])

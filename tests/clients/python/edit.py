@@ -15,7 +15,7 @@ def _client(order: dict[str, Any]) -> openai.OpenAI:
     return openai.OpenAI(base_url=order["base_url"], **more)
 
 
-def _told(answer: Any) -> dict[str, Any]:
+def _fields_of(answer: Any) -> dict[str, Any]:
     if not hasattr(answer, "data"):  # a stream
         return {"events": [event.model_dump() for event in answer]}
     return {"pictures": [image.b64_json for image in answer.data], "created": answer.created}
@@ -37,8 +37,8 @@ def main() -> None:
     if order.get("many"):
         image = [image] * order["many"]
     try:
-        fields = {"image": image, "prompt": order["prompt"], **order.get("asked", {})}
-        result = _told(_client(order).images.edit(**fields))
+        fields = {"image": image, "prompt": order["prompt"], **order.get("fields", {})}
+        result = _fields_of(_client(order).images.edit(**fields))
     except openai.APIError as error:
         result = _fault(error)
     print(json.dumps({"version": openai.__version__, **result}))  # noqa: T201 - its answer

@@ -8,7 +8,7 @@ from typing import Any
 import litellm
 
 
-def _asked(order: dict[str, Any], query: dict[str, Any]) -> dict[str, Any]:
+def _fields_of(order: dict[str, Any], query: dict[str, Any]) -> dict[str, Any]:
     row = {"model": "openai/gpt-image-1", "api_base": order["base_url"], "api_key": order["key"]}
     files = [Path(name).open("rb") for name in query.pop("images")]  # noqa: SIM115 - one process, one call
     if "mask" in query:
@@ -21,4 +21,4 @@ def _asked(order: dict[str, Any], query: dict[str, Any]) -> dict[str, Any]:
 
 
 order = json.loads(sys.argv[1])
-print(json.dumps([_asked(order, asked) for asked in order["edits"]]))  # noqa: T201 - its answer
+print(json.dumps([_fields_of(order, edit) for edit in order["edits"]]))  # noqa: T201 - its answer

@@ -1,4 +1,4 @@
-"""What goes wrong at DashScope: spells of faults, drawn from a menu by seeded dice."""
+"""What goes wrong at DashScope: faults, drawn from a menu by seeded dice."""
 
 from collections.abc import Callable, Mapping
 from random import Random
@@ -94,14 +94,14 @@ _MENU: tuple[_Spell, ...] = (
 )
 
 
-def spell(dice: Random) -> list[Rule]:
-    """Draw the faults of the next few seconds: none, or those of up to three dishes."""
+def draw_faults(dice: Random) -> list[Rule]:
+    """Draw the faults of the next few seconds: none, or those of up to three entries of the menu."""
     chosen = dice.sample(_MENU, dice.choice((0, 1, 1, 2, 3)))
-    return [rule for dish in chosen for rule in dish(dice)]
+    return [rule for faults in chosen for rule in faults(dice)]
 
 
-class Skies:
-    """The admin doors of all regions."""
+class RegionAdmin:
+    """The admin APIs of all regions."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
         self._urls = urls
@@ -111,12 +111,12 @@ class Skies:
         self._http.close()
 
     def change(self, dice: Random) -> None:
-        """Put another spell over every region."""
+        """Replace the faults of every region by others."""
         for url in self._urls.values():
-            self._put(url, spell(dice))
+            self._put(url, draw_faults(dice))
 
     def put(self, rules: list[Rule]) -> None:
-        """Put these faults over every region."""
+        """Replace the faults of every region by *rules*."""
         for url in self._urls.values():
             self._put(url, rules)
 
@@ -132,7 +132,7 @@ class Skies:
         tasks = [task for book in self.books().values() for task in book["tasks"]]
         return all(task["status"] not in {"PENDING", "RUNNING"} for task in tasks)
 
-    def made(self, words: str) -> int:
+    def tasks(self, words: str) -> int:
         """Count the tasks whose prompt holds *words*."""
         tasks = [task for book in self.books().values() for task in book["tasks"]]
         return sum(words in task["prompt"] for task in tasks)

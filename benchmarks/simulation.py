@@ -174,9 +174,9 @@ class SimulatedDashScope:
         pictures: tuple[Picture, ...],  # noqa: ARG002
         intent: Intent,  # noqa: ARG002
     ) -> Accepted:
-        await self._leg()
+        await self._travel()
         task_id = self.begin()
-        await self._leg()
+        await self._travel()
         return Accepted(task_id, f"req-{task_id}")
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:  # noqa: ARG002
@@ -188,9 +188,9 @@ class SimulatedDashScope:
             self._stamp(task.scheduled) if status is not TaskStatus.PENDING else None,
             self._stamp(task.ended) if status.ended else None,
         )
-        await self._leg()
-        made = (ResultImage("https://store.test/picture.png"),) if status.ended else ()
-        return Task(task_id, status, made, times=times, orig_prompt="a")
+        await self._travel()
+        results = (ResultImage("https://store.test/picture.png"),) if status.ended else ()
+        return Task(task_id, status, results, times=times, orig_prompt="a")
 
     async def tasks(
         self,
@@ -204,12 +204,12 @@ class SimulatedDashScope:
     ) -> TaskPage:
         await self._arrive("list")
         if self.listing.refused:
-            await self._leg()
+            await self._travel()
             raise UpstreamUnavailable("refused", upstream_code="AccessDenied")
         rows = self.rows_of(since, until, status)
         size = min(page_size, self.listing.page_size)
         pages = max(1, -(-len(rows) // size))
-        await self._leg()
+        await self._travel()
         shown = tuple(rows[(page - 1) * size : page * size])
         if not self.listing.honest:
             return TaskPage(tuple(rows[:size]), total=len(shown), pages=1)
@@ -217,7 +217,7 @@ class SimulatedDashScope:
 
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:  # noqa: ARG002
         await self._arrive("cancel")
-        await self._leg()
+        await self._travel()
         return False
 
     def clock_known(self, region: str) -> bool:  # noqa: ARG002 - it is asked nothing before a submit
@@ -230,7 +230,7 @@ class SimulatedDashScope:
         return await self.download(upstream, url)
 
     async def download(self, upstream: Upstream, url: str) -> bytes:  # noqa: ARG002
-        await self._leg()
+        await self._travel()
         return b"picture"
 
     def rows_of(self, since: float, until: float, status: TaskStatus | None) -> list[TaskRow]:
@@ -250,7 +250,7 @@ class SimulatedDashScope:
         return rows
 
     async def _arrive(self, operation: str) -> None:
-        await self._leg()
+        await self._travel()
         self.calls[operation] += 1
         now = self.clock.now()
         while self._arrived and self._arrived[0] <= now - 1.0:
@@ -258,14 +258,14 @@ class SimulatedDashScope:
         self.most_in_a_second = max(self.most_in_a_second, len(self._arrived) + 1)
         if len(self._arrived) >= self.calls_per_second:
             self.throttled += 1  # and not counted against the second
-            await self._leg()
+            await self._travel()
             raise Throttled("Requests throttling triggered.")
         self._arrived.append(now)
         if self.failing and self.chance.random() < self.failing:
-            await self._leg()
+            await self._travel()
             raise UpstreamUnreachable("cut")
 
-    async def _leg(self) -> None:
+    async def _travel(self) -> None:
         await asyncio.sleep(self.chance.uniform(*self.network))
 
     def _stamp(self, at: float) -> float:
