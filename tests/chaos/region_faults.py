@@ -95,7 +95,7 @@ _MENU: tuple[_Spell, ...] = (
 
 
 def draw_faults(dice: Random) -> list[Rule]:
-    """Draw the faults of the next few seconds: none, or those of up to three entries of the menu."""
+    """Draw the faults of the next few seconds: none, or up to three of the menu."""
     chosen = dice.sample(_MENU, dice.choice((0, 1, 1, 2, 3)))
     return [rule for faults in chosen for rule in faults(dice)]
 

@@ -59,7 +59,7 @@ def _origin_and_id(values: dict[str, Any]) -> tuple[str, str]:
 def url(
     request: pytest.FixtureRequest, shared_gateway: ThreadedHarness, tmp_path: Path
 ) -> Iterator[str]:
-    """Where that gateway is found: by its own port, or behind an nginx with lines for websockets."""
+    """The gateway by its own port, or behind an nginx with the usual lines for websockets."""
     if request.param == "direct":
         yield shared_gateway.url
         return

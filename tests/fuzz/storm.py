@@ -94,7 +94,7 @@ class Storm:
         self._wait(self._salvo(shots))
 
     def settle(self) -> None:
-        """Wait until the gateway is at rest: no bytes, no edit, no task that was not there before."""
+        """Wait until the gateway is at rest: no bytes, no edits, no tasks but those of before."""
         self._wait(eventually(self._rests))
 
     def refused_upstream(self) -> int:
