@@ -11,7 +11,7 @@ from gateway.domain.intent import Intent
 from gateway.domain.task import TaskStatus
 from gateway.edits.ports import DashScope, Ledger, Observer
 from tests.fake_stores import FakeLedger
-from tests.fakes import FakeDashScope, Run, Submit, an_account, a_request, an_upstream
+from tests.fakes import FakeDashScope, Run, Submit, a_request, an_account, an_upstream
 from tests.recording_observer import RecordingObserver
 from tests.warp import WARP, WarpClock
 
