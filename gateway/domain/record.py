@@ -76,7 +76,7 @@ class EditRecord:
     composite: bool = False
     delivered: bool = False
     promised: bool = False
-    """Somebody was told 202: it is submitted by whatever process comes next, if need be."""
+    """A client got a 202: the next process submits it, if need be."""
     error_code: str | None = None
     error_message: str | None = None
     """Of a FAILED edit, as the client got it."""

@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class ClientLeft(Exception):
-    """The client disconnected: nobody reads a response."""
+    """The client disconnected: no response can reach it."""
 
 
 class DisconnectWatch:

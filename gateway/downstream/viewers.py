@@ -248,7 +248,7 @@ class Thumbnails:
         return tuple(self._by_id)
 
     def offer(self, edit_id: str, picture: bytes) -> None:
-        """Have *picture* shrunk soon, unless nobody watches or too many wait for that."""
+        """Have *picture* shrunk soon, unless there is no viewer or too many wait for that."""
         wanted = 0 < len(picture) <= _LARGEST_PICTURE and edit_id not in self._by_id
         if wanted and self._watched() and not self._queue.full():
             self._queue.put_nowait((edit_id, picture))

@@ -54,7 +54,7 @@ class ResultCollector:
         ends it.
 
         Raises:
-            ResultUnavailable: none can be had, for good; the operator is told.
+            ResultUnavailable: none can be downloaded, for good; the operator gets a warning.
             LedgerUnavailable: what is kept for it cannot be read.
         """
         if active.edit.output.response_format is ResponseFormat.URL:
@@ -227,7 +227,7 @@ def _some(pictures: Iterable[_Kind]) -> tuple[_Kind, ...]:
 
 
 def _for_good(active: ActiveEdit, failure: ResultUnavailable) -> ResultUnavailable:
-    """Return what the client is told when no try will help it."""
+    """Return the client's error when no further try can succeed."""
     return ResultUnavailable(
         f"{failure.message} It is paid for, and the operator of this gateway is told. "
         f"GET /v1/images/edits/{active.edit_id} tries again, for 24 hours.",

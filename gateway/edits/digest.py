@@ -1,4 +1,4 @@
-"""The content digest of an edit: equal for equal content, whatever its encoding was."""
+"""The content digest of an edit: equal for equal content in any encoding."""
 
 import asyncio
 import hashlib

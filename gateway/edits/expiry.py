@@ -31,7 +31,7 @@ class Expiry:
 
     async def _forget_the_told(self) -> None:
         """
-        Forget the ends in doubt that a client was told: an equal edit is a new one from now on.
+        Forget uncertain ends whose error a client got: an equal request is a new edit from now on.
 
         Clients that do not see that it is final have repeated it by then (D94).
         """
@@ -80,7 +80,7 @@ class Expiry:
         )
 
     async def _drop_orphans(self) -> None:
-        """Drop what no edit can be answered with any more; what cannot be told stays."""
+        """Drop the files that no edit needs any more; while that is not known, they stay."""
         try:
             for store in (self._ports.mask_sources, self._ports.result_urls):
                 ids = await store.list_ids()

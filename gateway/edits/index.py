@@ -43,7 +43,7 @@ class EditIndex:
         return self._by_id.get(edit_id)
 
     def unclaimed(self) -> list[ActiveEdit]:
-        """Return the edits whose pictures nobody has got yet, nor waits for."""
+        """Return the edits whose pictures no client has got yet or waits for."""
         return [e for e in self if e.life.stage is Stage.SUCCEEDED and not e.life.connected]
 
     def oldest_waits(self, now: float) -> dict[str, float]:
@@ -136,7 +136,7 @@ class EditIndex:
         Apply the rule of P2 to the edits that are not delivered (D9).
 
         A retry by an SDK says so; one by a person, curl or the AI SDK does not, but then
-        nobody is connected to the edit any more, or its tenant's equal edits are one. Of
+        no client is connected to the edit any more, or its tenant's equal edits are one. Of
         several, the one that was left comes first, a doubtful end only where no picture is to
         be had, then the one whose last client was the try before this, then the oldest.
         """

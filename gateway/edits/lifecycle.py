@@ -74,9 +74,9 @@ class Effect(Enum):
     REQUEUE = "requeue"
     """A client is back: the parts that wait compete for a slot again."""
     STEP_ASIDE = "step aside"
-    """Nobody is there: others go first in the queue, the order is kept."""
+    """No client is connected: others go first in the queue, the order is kept."""
     START_GRACE = "start grace"
-    """Give the edit up when nobody can be expected any more (``seconds_left``)."""
+    """Give the edit up when no client can be expected any more (``seconds_left``)."""
     RELEASE = "release"
     """Let the pictures go."""
     WAKE = "wake"
@@ -222,7 +222,7 @@ class EditLife:
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody wants it: what can end at no cost ends. A client that comes ends that."""
+        """Whether no client wants it: what costs nothing to end ends, unless a client joins."""
         return self._abandoned
 
     @property
@@ -371,7 +371,7 @@ class EditLife:
         return self._abandon()
 
     def withdrawn(self) -> Effects:
-        """Its client cancelled it: what can end at no cost ends, whoever else waits."""
+        """Its client cancelled it: what can end at no cost ends, even if others wait."""
         if self.ended:
             return ()
         recorded = self._promised and not self.submitted
@@ -380,7 +380,7 @@ class EditLife:
         return (*effects, Effect.DROP_RECORD) if recorded else effects
 
     def gone_stale(self) -> Effects:
-        """It was promised and waited for a day: nobody will ask for it any more."""
+        """It was promised and waited for a day: no client will ask for it any more."""
         self._promised = False
         return self._drop_waiting()
 
@@ -430,7 +430,7 @@ class EditLife:
         self._promised = False
 
     def promise_kept(self) -> None:
-        """It is durable: the edit goes on, whoever is connected."""
+        """It is durable: the edit goes on without a connected client."""
         self._goes_on = True
         self._expect(math.inf)
 

@@ -65,7 +65,7 @@ class OwedWrites:
         Make *write*, or owe it; the edit goes on though the ledger cannot follow.
 
         It never overtakes what is owed of the same edit: an edit whose end is on the disk
-        without its task would be made and paid for, and its pictures found by nobody.
+        without its task would be made and paid for, and its pictures would never be found.
         """
         if not any((one.edit_id, one.store) == (edit_id, "ledger") for one in self._owed):
             try:

@@ -116,7 +116,7 @@ class Tell(Protocol):
 
 
 def say_nothing(_event: str, /, **_said: str | float) -> None:
-    """Answer Tell where nobody reads."""
+    """Implement Tell by doing nothing."""
 
 
 class Room(Protocol):

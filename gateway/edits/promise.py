@@ -1,4 +1,4 @@
-"""A 202 that was told is kept: the edit's bytes and row are durable before it is sent."""
+"""Edits that are answered with 202: their bytes and row are durable before it is sent."""
 
 from contextlib import suppress
 
@@ -28,7 +28,7 @@ class PromiseKeeper:
 
     async def make(self, active: ActiveEdit) -> None:
         """
-        Make *edit* outlive this process, whoever is connected to it.
+        Make *edit* outlive this process, also without a connected client.
 
         Raises:
             LedgerUnavailable: it does not; what else goes on with it goes on.
@@ -67,7 +67,7 @@ class PromiseKeeper:
             active.restore_pictures(*kept)
 
     async def recall_if_possible(self, active: ActiveEdit) -> None:
-        """Do the same where something else has to go on, whatever the disk says."""
+        """Do the same where the caller has to go on even if the disk fails."""
         with suppress(LedgerUnavailable):
             await self.recall(active)
 

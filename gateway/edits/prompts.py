@@ -14,7 +14,7 @@ class Prompts:
     at once.
 
     Args:
-        on_free: Called when a prompt has been released and nobody waits in ``hold`` for it.
+        on_free: Called when a prompt has been released and no ``hold`` waits for it.
     """
 
     def __init__(self, on_free: Callable[[str], None] = lambda _: None) -> None:

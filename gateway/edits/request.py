@@ -27,7 +27,7 @@ class EditRequest:
     """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
     idempotency_key: str | None = None
     promise: bool = False
-    """Its client does not wait but is told 202: the edit outlives this process from then on."""
+    """Its client does not wait but gets a 202: the edit outlives this process from then on."""
     mask_source: MaskSource | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
     parent_trace: object = None

@@ -1,4 +1,4 @@
-"""An edit as the ledger remembers it → an edit of this process, whatever the config says today."""
+"""An edit as the ledger remembers it → an edit of this process, by today's config."""
 
 from collections.abc import Mapping
 from dataclasses import replace

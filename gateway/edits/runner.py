@@ -37,7 +37,7 @@ _AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class EditRunner:
-    """Brings edits to their end, whoever waits for them."""
+    """Brings edits to their end, with or without a client that waits."""
 
     def __init__(
         self,

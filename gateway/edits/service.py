@@ -62,7 +62,7 @@ class EditService:
             on_bug: Told of what must not happen.
             spool: Where pictures wait.
             tracer: Writes traces.
-            abandon: Open although there are open edits that nobody can follow any more.
+            abandon: Open although there are open edits that cannot be followed any more.
         """
         self._ports = ports
         self._tenants = {tenant.name: tenant for tenant in tenants}
@@ -105,7 +105,7 @@ class EditService:
         Go on with what another process left.
 
         Raises:
-            OrphanedEditsError: open edits would be followed by nobody.
+            OrphanedEditsError: open edits could not be followed.
         """
         owed = await self._ports.ledger.owed()
         if not self._orphans_may_end:
@@ -136,7 +136,7 @@ class EditService:
 
     @property
     def recoverable(self) -> int:
-        """How many tasks made pictures that nobody has got yet, nor waits for."""
+        """How many tasks made pictures that no client has got yet or waits for."""
         return sum(len(active.runs) for active in self._index.unclaimed())
 
     @property
@@ -243,7 +243,7 @@ class EditService:
 
     async def _set_out(self, active: ActiveEdit, request: EditRequest, *, joined: bool) -> None:
         """
-        Begin to carry a new edit; one that is to be told 202 is durable before that.
+        Begin to carry a new edit; one that is answered with 202 is durable before that.
 
         Raises:
             GatewayError: that cannot be promised; then nothing is submitted for this client.

@@ -13,7 +13,7 @@ _ALIBABAS = ".aliyuncs.com"
 
 
 class OrphanedEditsError(Exception):
-    """Open edits would be followed by nobody; one line: what is wrong and what to do."""
+    """Open edits could not be followed; one line: what is wrong and what to do."""
 
 
 class Takeover:
@@ -21,7 +21,7 @@ class Takeover:
     Finds the upstream that sees a task.
 
     A task is seen by every key of its account, at every address of its region. The same key
-    is the same account, whatever upstream and account are called by now; a key that was
+    is the same account, also under other names of upstream and account; a key that was
     rotated is known by the name of its account.
 
     Args:
@@ -47,7 +47,7 @@ class Takeover:
         return _best(task, by_key) or _best(task, by_account)
 
     def orphans(self, records: Iterable[EditRecord]) -> list[tuple[EditRecord, TaskRecord]]:
-        """Return the edits of which a task is taken over by nobody, each with its first such."""
+        """Return the edits with a task that no upstream can take over, each with the first one."""
         found = []
         for record in records:
             lost = [task for task in record.tasks if self.of(record, task) is None]
@@ -78,13 +78,13 @@ class Takeover:
             edits = "1 accepted edit" if number == 1 else f"{number} accepted edits"
             others = f" (and of {len(left) - 1} more)" if len(left) > 1 else ""
             raise OrphanedEditsError(
-                f"tenants: {edits} of {tenant}{others} would be submitted by nobody: put the "
+                f"tenants: {edits} of {tenant}{others} could not be submitted: put the "
                 "tenant back until they have ended, or end them by serve --abandon"
             )
 
     def out_of_reach(self, records: Iterable[EditRecord], tenants: Collection[str]) -> int:
         """
-        Return of how many edits the pictures can be fetched by nobody.
+        Return the number of edits whose pictures cannot be fetched.
 
         No configured key sees the task that made them, or their tenant is gone.
         """
@@ -98,7 +98,7 @@ class Takeover:
         return left + len(self.orphans(kept))
 
     def _of_region(self, record: EditRecord, task: TaskRecord) -> Upstream | None:
-        """Nobody is asked where the pictures of a model without tasks lie, so any key will do."""
+        """Return any upstream: the result URLs of a model without tasks need no key."""
         return _best(task, [up for up in self._upstreams if up.region.name == record.region])
 
     def _refusal(self, orphans: list[tuple[EditRecord, TaskRecord]]) -> str:
@@ -110,14 +110,14 @@ class Takeover:
         moved = self._moved(orphans, region, account)
         if moved is not None:
             return (
-                f"regions.{region}.base_url: {edits} of the account {account}{others} would be "
-                f"followed by nobody: it was {moved} at the submit; put it back until they have "
+                f"regions.{region}.base_url: {edits} of the account {account}{others} could "
+                f"not be followed: it was {moved} at the submit; put it back until they have "
                 f'ended, or set previous = ["{moved}"] if both are the same region, or end them '
                 "as lost by serve --abandon"
             )
         return (
-            f"upstreams: {edits} of the account {account} in {region}{others} would be followed "
-            "by nobody: no upstream has a key of it; put its upstream back until they have "
+            f"upstreams: {edits} of the account {account} in {region}{others} could not be "
+            "followed: no upstream has a key of it; put its upstream back until they have "
             f'ended, or set account = "{account}" where an upstream of {region} has a key of '
             "it, or end them as lost by serve --abandon"
         )

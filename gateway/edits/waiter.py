@@ -132,7 +132,7 @@ class Waiter:
         self.active.timeline.replay(self.phases, since=self.since, now=self.clock.now())
 
     def _too_late(self) -> GatewayError:
-        """Return what to say at the deadline; whatever it is, the retry joins."""
+        """Return the error for the deadline; after each of them a retry joins."""
         active = self.active
         stage = active.life.stage
         rest = min(RETRY_SECONDS, max(0.5, self.expected_rest(active)))

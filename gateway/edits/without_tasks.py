@@ -1,5 +1,5 @@
 """
-Models without tasks: the answer to the submit is the picture, and is never told again (D87).
+Models without tasks: the answer to the submit has the pictures and cannot be fetched again (D87).
 
 There is no list to look a lost answer up in, so it ends the edit in doubt. Where the pictures
 are is kept beside the ledger before anything else is written.

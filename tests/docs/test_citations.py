@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import spans
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
 REFERENCES = {page.name: page for page in (ROOT / "docs" / "reference").glob("*.md")}
@@ -42,6 +44,23 @@ def test_a_file_that_a_document_names_exists() -> None:
 
     assert len(named) > 20
     assert [it for it in named if not (ROOT / it[1]).exists()] == []
+
+
+def test_what_contributing_names_exists() -> None:
+    """Each file, folder and method to which CONTRIBUTING.md sends a reader is in gateway/."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    table = text.partition("## Where to look")[2].partition("\n## ")[0]
+    paths = [name for name in spans(table) if "/" in name]
+    methods = [name.split(".") for name in spans(table) if re.fullmatch(r"[A-Z]\w+\.\w+", name)]
+    source = "\n".join(
+        (ROOT / "gateway" / path).read_text("utf-8") for path in paths if path.endswith(".py")
+    )
+
+    assert [path for path in paths if not (ROOT / "gateway" / path).exists()] == []
+    assert len(methods) == 2
+    for owner, method in methods:
+        assert f"class {owner}" in source
+        assert f"def {method}(" in source
 
 
 def test_a_promise_that_is_cited_exists() -> None:

@@ -456,7 +456,7 @@ async def test_a_start_without_its_tenant_is_refused() -> None:
         answer = await had(service, harness, edit_id)
 
     assert str(refused.value) == (
-        "tenants: 1 accepted edit of acme would be submitted by nobody: put the tenant back "
+        "tenants: 1 accepted edit of acme could not be submitted: put the tenant back "
         "until they have ended, or end them by serve --abandon"
     )
     assert kept == [edit_id]

@@ -233,7 +233,7 @@ async def test_a_start_that_would_orphan_open_edits(
     """It is refused with their number and what to do; so says check, and then all is well again."""
     await leave_open(harness, harness.tables({"main": MAIN}))
     says = (
-        "upstreams: 1 open edit of the account main in beijing would be followed by nobody: no "
+        "upstreams: 1 open edit of the account main in beijing could not be followed: no "
         "upstream has a key of it; put its upstream back until they have ended, or set account "
         '= "main" where an upstream of beijing has a key of it, or end them as lost by serve '
         "--abandon"
@@ -347,7 +347,7 @@ async def test_another_address(harness: ChangedConfigHarness) -> None:
         answer = await edit(http, retry=1)
 
     assert refused == (
-        "regions.beijing.base_url: 1 open edit of the account main would be followed by nobody: "
+        "regions.beijing.base_url: 1 open edit of the account main could not be followed: "
         f"it was {harness.url}/api/v1 at the submit; put it back until they have ended, or "
         f'set previous = ["{harness.url}/api/v1"] if both are the same region, or end them as '
         "lost by serve --abandon"

@@ -49,8 +49,8 @@ a test compares.
 Process and garbage collector metrics of the Python client come with them.
 
 `/metrics` asks for no key unless `metrics.token` is set, and can have a port of its own
-(`metrics.port`). With neither, several tenants are added up as `tenant="_all"`: whoever may edit
-pictures could read the others' names.
+(`metrics.port`). With neither, several tenants are added up as `tenant="_all"`: every client
+could read the others' names.
 
 Dashboards for Grafana are in `config/grafana/`, recording and alert rules for
 Prometheus in `config/prometheus/`; [the runbook](runbook.md) says for each alert what to do, and
