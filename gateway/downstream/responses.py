@@ -1,6 +1,7 @@
 """The headers of responses, and exceptions as OpenAI's error responses."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -30,6 +31,8 @@ from gateway.translate.openai_error import error_body, error_headers
 
 _SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
 _LONGEST_ID = 256
+_OTHER_API = re.compile(r"/(?:responses|chat/completions|completions|embeddings)(?:/|\Z)")
+"""Where programs look for the Responses API, whose tool makes pictures, and for chat."""
 
 
 def edit_headers(edit: EditStatus) -> dict[str, str]:
@@ -141,6 +144,11 @@ def _gateway_error(exc: HTTPException, method: str, path: str) -> GatewayError:
 def _unknown_url(method: str, path: str) -> str:
     """Return a message for an unknown path; most often the client's base URL is wrong."""
     message = f"Invalid URL ({method} {path})"
+    if _OTHER_API.search(path):
+        return (
+            f"{message}. Only OpenAI's Images API is served here: send pictures and a prompt to"
+            " /v1/images/edits, a prompt alone to /v1/images/generations."
+        )
     for what in ("edits", "generations"):
         if path.rstrip("/").endswith(f"/images/{what}"):
             return (

@@ -97,6 +97,28 @@ async def test_a_base_url_set_wrong(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
+        "/v1/responses",
+        "/v1/responses/resp_1",
+        "/responses/",
+        "/openai/v1/responses?api-version=preview",
+        "/v1/chat/completions",
+    ],
+)
+async def test_another_api_of_openais(path: str) -> None:
+    """The Responses API's image tool is not served, and the 404 says what is."""
+    async with EdgeHarness().client() as client:
+        reply = await client.post(path, json={"model": "gpt-5", "input": "a hat"})
+
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (404, "unknown_url")
+    assert error["type"] == "invalid_request_error"
+    assert "/v1/images/edits" in error["message"]
+    assert "/v1/images/generations" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
         "/v1/images/variations",
         "/images/variations/",
         "/openai/deployments/dep1/images/variations?api-version=1",
