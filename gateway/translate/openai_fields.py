@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from gateway.domain.edit import ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
@@ -32,16 +33,22 @@ def _text(_: str, text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _whole(*, least: int, most: int, remedy: str = "") -> Reader:
-    def read(name: str, text: str) -> int:
-        # Some clients send 2.0 for 2.
-        if (match := re.fullmatch(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*", text, re.ASCII)) is None:
-            raise _invalid(name, text, f"a whole number from {least} to {most}{remedy}")
-        if not least <= int(match[1]) <= most:
-            raise _invalid(name, text, f"a whole number from {least} to {most}{remedy}")
-        return int(match[1])
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Reads a whole number."""
 
-    return read
+    least: int
+    most: int
+    remedy: str = ""
+    """What to do instead, after the range."""
+
+    def __call__(self, name: str, text: str) -> int:
+        # Some clients send 2.0 for 2.
+        match = re.fullmatch(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*", text, re.ASCII)
+        if match is None or not self.least <= int(match[1]) <= self.most:
+            expected = f"a whole number from {self.least} to {self.most}{self.remedy}"
+            raise _invalid(name, text, expected)
+        return int(match[1])
 
 
 def _truth(name: str, text: str) -> bool:
@@ -54,14 +61,20 @@ def _truth(name: str, text: str) -> bool:
             raise _invalid(name, text, "true or false")
 
 
-def _one_of(*choices: str, instead: str = "") -> Reader:
-    def read(name: str, text: str) -> str:
-        choice = text.strip().casefold()
-        if choice not in choices:
-            raise _invalid(name, text, (instead or " or ".join(f"'{c}'" for c in choices)))
-        return choice
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Reads one of several words."""
 
-    return read
+    choices: tuple[str, ...]
+    instead: str = ""
+    """What the error calls them; empty: one by one."""
+
+    def __call__(self, name: str, text: str) -> str:
+        choice = text.strip().casefold()
+        if choice not in self.choices:
+            expected = self.instead or " or ".join(f"'{it}'" for it in self.choices)
+            raise _invalid(name, text, expected)
+        return choice
 
 
 def _size(name: str, text: str) -> Size | None:
@@ -99,32 +112,30 @@ _OF_BOTH: Mapping[str, Reader] = {
     # OpenAI's (openai.md 2.1, 5.3)
     "prompt": _text,
     "model": _as_sent,
-    "n": _whole(least=1, most=10),
+    "n": Whole(least=1, most=10),
     "size": _size,
     "response_format": _response_format,
-    "output_format": _one_of(
-        "png",
-        "jpeg",
-        "webp",
+    "output_format": OneOf(
+        ("png", "jpeg", "webp"),
         instead="'png', 'jpeg' or 'webp': an animation or a vector drawing cannot be made here",
     ),
-    "output_compression": _whole(least=0, most=100),
-    "background": _one_of(
-        "auto", "opaque", instead="'auto' or 'opaque': a transparent background cannot be made"
+    "output_compression": Whole(least=0, most=100),
+    "background": OneOf(
+        ("auto", "opaque"), instead="'auto' or 'opaque': a transparent background cannot be made"
     ),
     "stream": _truth,
-    "partial_images": _whole(least=0, most=3),
+    "partial_images": Whole(least=0, most=3),
     "quality": _as_sent,
-    "complexity": _one_of("low", "medium", "high"),
-    "frame_count": _whole(least=2, most=16),
-    "frame_duration_ms": _whole(least=20, most=655_350),
+    "complexity": OneOf(("low", "medium", "high")),
+    "frame_count": Whole(least=2, most=16),
+    "frame_duration_ms": Whole(least=20, most=655_350),
     "svg": _members,
     "moderation": _as_sent,
     "user": _as_sent,
     "safety_identifier": _as_sent,
     # DashScope's own (dashscope.md 1.3)
     "negative_prompt": _text,
-    "seed": _whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
+    "seed": Whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
     "watermark": _truth,
     "prompt_extend": _truth,
 }
