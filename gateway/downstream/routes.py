@@ -20,6 +20,7 @@ from gateway.downstream.access_record import record_of
 from gateway.downstream.auth import Keyring
 from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.edits import Edits
+from gateway.downstream.openapi import openapi_document
 from gateway.downstream.ops import Ops
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.reply import ReplyCut
@@ -112,6 +113,11 @@ class Models:
         return Response(model_answer(name, created=_CREATED), media_type=_JSON)
 
 
+async def describe(_: Request) -> ASGIApp:
+    """Return the OpenAPI document, without a key: nothing of a config is in it."""
+    return Response(openapi_document(), media_type=_JSON)
+
+
 async def variations(_: Request) -> ASGIApp:
     """
     Refuse what OpenAI has taken out of its API.
@@ -156,6 +162,7 @@ def routes(
         *serve(*_images("/variations"), POST=variations),
         *serve(*_below("/models"), GET=models.get_all),
         *serve(*_below("/models/{id:path}"), GET=models.get),
+        *serve("/openapi.json", GET=describe),
         *serve("/healthz", GET=ops.health),
         *serve("/readyz", GET=ops.ready),
         *(serve("/metrics", GET=ops.metrics) if with_metrics else ()),

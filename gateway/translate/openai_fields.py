@@ -51,7 +51,7 @@ class Whole:
         return int(match[1])
 
 
-def _truth(name: str, text: str) -> bool:
+def truth(name: str, text: str) -> bool:
     match text.strip().casefold():
         case "true" | "1":
             return True
@@ -98,7 +98,7 @@ def _as_sent(_: str, text: str) -> str:
     return text.strip()
 
 
-def _members(_: str, __: str) -> None:
+def members(_: str, __: str) -> None:
     """Read a member of an object, such as ``svg[model]``: the object as a whole has no effect."""
 
 
@@ -108,6 +108,8 @@ def _invalid(name: str, text: str, expected: str) -> InvalidRequest:
     )
 
 
+OUTPUT_FORMATS = ("png", "jpeg", "webp")
+
 _OF_BOTH: Mapping[str, Reader] = {
     # OpenAI's (openai.md 2.1, 5.3)
     "prompt": _text,
@@ -116,28 +118,28 @@ _OF_BOTH: Mapping[str, Reader] = {
     "size": _size,
     "response_format": _response_format,
     "output_format": OneOf(
-        ("png", "jpeg", "webp"),
+        OUTPUT_FORMATS,
         instead="'png', 'jpeg' or 'webp': an animation or a vector drawing cannot be made here",
     ),
     "output_compression": Whole(least=0, most=100),
     "background": OneOf(
         ("auto", "opaque"), instead="'auto' or 'opaque': a transparent background cannot be made"
     ),
-    "stream": _truth,
+    "stream": truth,
     "partial_images": Whole(least=0, most=3),
     "quality": _as_sent,
     "complexity": OneOf(("low", "medium", "high")),
     "frame_count": Whole(least=2, most=16),
     "frame_duration_ms": Whole(least=20, most=655_350),
-    "svg": _members,
+    "svg": members,
     "moderation": _as_sent,
     "user": _as_sent,
     "safety_identifier": _as_sent,
     # DashScope's own (dashscope.md 1.3)
     "negative_prompt": _text,
     "seed": Whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
-    "watermark": _truth,
-    "prompt_extend": _truth,
+    "watermark": truth,
+    "prompt_extend": truth,
 }
 FIELDS: Mapping[Operation, Mapping[str, Reader]] = {
     Operation.EDIT: {**_OF_BOTH, "input_fidelity": _as_sent},
