@@ -246,6 +246,7 @@ def build(
         heartbeat_seconds=server.heartbeat_seconds,
         clock=clock,
         observer=metrics,
+        prices=config.prices if server.cost_header else {},
         on_created=dashboard.on_created if dashboard else None,
     )
     generations = replace(edits, reader=replace(reader, operation=Operation.GENERATE))

@@ -80,6 +80,9 @@ class ServerConfig:
     heartbeat_seconds: Annotated[
         float, Key(Number(0), "The interval of heartbeats to a client that waits.", "seconds")
     ] = 5
+    cost_header: Annotated[
+        bool, Key(Flag(), "Tell clients what an edit cost, in x-wan-cost: 0.20 CNY.")
+    ] = False
     cors_origins: Annotated[
         tuple[str, ...], Key(Origins(), "Origins of web pages whose scripts may call; empty: none.")
     ] = ()

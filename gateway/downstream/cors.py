@@ -16,6 +16,7 @@ _EXPOSED_HEADERS = (
     "x-request-id",
     "x-should-retry",
     "x-wan-adjusted",
+    "x-wan-cost",
     "x-wan-edit-id",
     "x-wan-ignored-params",
     "x-wan-images",

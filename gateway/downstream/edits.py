@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from gateway.downstream.ops import Readiness
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.reply import JsonReply, Measure, reply_form
 from gateway.downstream.request_reader import RequestReader, retry_count
-from gateway.downstream.responses import edit_headers, request_headers
+from gateway.downstream.responses import Prices, edit_headers, request_headers
 from gateway.edits.request import EditStatus
 from gateway.edits.service import EditService
 from gateway.translate.openai_response import running_answer
@@ -48,6 +48,8 @@ class Edits:
     heartbeat_seconds: float
     clock: Clock
     observer: EdgeObserver
+    prices: Prices = field(default_factory=dict)
+    """What the cost of an edit is told by, in x-wan-cost; empty: it is not told."""
     on_created: OnCreated | None = None
 
     async def post(self, request: Request) -> ASGIApp:
@@ -104,6 +106,7 @@ class Edits:
                         measure=self.measure,
                         clock=self.clock,
                         observer=self.observer,
+                        prices=self.prices,
                         request_headers=request_headers(edit.ignored, edit.adjusted),
                         heartbeat_seconds=min(
                             self.heartbeat_seconds, edit_request.patience / _HEARTBEATS_PER_WAIT
@@ -150,6 +153,7 @@ class Edits:
                 measure=self.measure,
                 clock=self.clock,
                 observer=self.observer,
+                prices=self.prices,
             )
             await reply.run()
 

@@ -23,6 +23,7 @@ from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.responses import (
+    Prices,
     edit_headers,
     failure_headers,
     result_headers,
@@ -103,6 +104,8 @@ class JsonReply:
     observer: EdgeObserver
     request_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the request alone decides."""
+    prices: Prices = field(default_factory=dict)
+    """What result_headers tells the cost by; empty: it does not."""
     heartbeat_seconds: float = 0.0
     max_wait_seconds: float = 0.0
     """How long a client may wait once heartbeats reach it."""
@@ -177,7 +180,7 @@ class JsonReply:
         began = self.clock.now()
         self.phases.enter(Phase.RESPOND, began)
         parts = self.body_of(result, result.status.created or int(self.clock.epoch()))
-        headers = result_headers(result)
+        headers = result_headers(result, self.prices)
         if self.head is None and (length := self.length_of(parts)) is not None:
             headers["content-length"] = str(length)
         now = self.clock.now()

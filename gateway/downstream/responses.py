@@ -25,9 +25,13 @@ from gateway.domain.errors import (
     UnknownKey,
     UnsupportedCoding,
 )
+from gateway.domain.tenant import Price
 from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.edits.request import EditResult, EditStatus
 from gateway.translate.openai_error import error_body, error_headers
+
+Prices = Mapping[tuple[str, str], Price]
+"""Of a picture, by region and model."""
 
 _SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
 _LONGEST_ID = 256
@@ -56,14 +60,28 @@ def request_headers(ignored: Sequence[str], adjusted: Sequence[str]) -> dict[str
     return headers
 
 
-def result_headers(result: EditResult) -> dict[str, str]:
-    """Return all headers of a result: its edit's, its request's, and how many pictures it has."""
+def result_headers(result: EditResult, prices: Prices) -> dict[str, str]:
+    """
+    Return all headers of a result: its edit's, its request's, and how many pictures it has.
+
+    Args:
+        result: The edit that ended well.
+        prices: Of a picture, by region and model, where its cost is to be told.
+    """
     headers = edit_headers(result.status) | request_headers(result.ignored, result.adjusted)
     if result.delivered < result.requested:
         headers["x-wan-images"] = f"requested={result.requested}, delivered={result.delivered}"
+    if (price := prices.get((result.status.region, result.model))) is not None:
+        headers["x-wan-cost"] = f"{_amount(result.made * price.amount)} {price.currency}"
     if result.replayed:
         headers["idempotent-replayed"] = "true"
     return headers
+
+
+def _amount(amount: float) -> str:
+    """Return *amount* with two decimals, or as many as it has up to six."""
+    whole, _, decimals = f"{amount:.6f}".rstrip("0").partition(".")
+    return f"{whole}.{decimals:0<2}"
 
 
 def server_timing(spent: Mapping[Phase, float]) -> str:

@@ -86,6 +86,10 @@ class EditResult:
     """In order; empty when *urls* are asked for. The waiter closes them."""
     urls: tuple[str, ...] = field(repr=False)
     requested: int
+    model: str = ""
+    """DashScope's name."""
+    made: int = 0
+    """Pictures that DashScope made and bills, delivered or not."""
     ignored: tuple[str, ...] = ()
     adjusted: tuple[str, ...] = ()
     replayed: bool = False

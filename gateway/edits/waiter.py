@@ -90,6 +90,8 @@ class Waiter:
             pictures=pictures,
             urls=urls,
             requested=active.edit.n,
+            model=active.edit.model,
+            made=active.pictures_made,
             ignored=active.edit.ignored,
             adjusted=active.edit.adjusted,
             replayed=self.replayed,

@@ -1,7 +1,7 @@
 """The edge with fakes behind it: a service with a script, a recorder, a clock set by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -17,7 +17,7 @@ from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.models import Catalog, Inputs, Operation
-from gateway.domain.tenant import Tenant
+from gateway.domain.tenant import Price, Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.auth import Keyring
@@ -225,6 +225,7 @@ class EdgeHarness:
     open_tenant: Tenant | None = None
     heartbeat_seconds: float = 5.0
     origins: tuple[str, ...] = ()
+    prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     linger_seconds: float = 5.0
     on_created: Callable[[str, bytes], None] | None = None
 
@@ -283,6 +284,7 @@ class EdgeHarness:
             budget=self.budget,
             measure=self.measure,
             heartbeat_seconds=self.heartbeat_seconds,
+            prices=self.prices,
             on_created=self.on_created,
             clock=self.clock,
             observer=self.seen,
