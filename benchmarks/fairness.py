@@ -156,7 +156,7 @@ class FairnessSimulation:
             waits.forecasts.append((announced, task.submitted - started))
 
     def _announced_wait(self, service: EditService, active: ActiveEdit) -> float | None:
-        return service.forecast.remaining(active) if active.life.stage is Stage.WAITING else None
+        return service.expected_rest(active) if active.life.stage is Stage.WAITING else None
 
 
 def _cases() -> list[TrafficMix]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError, UpstreamUnreachable, error_type
 from gateway.domain.tenant import Account, Tenant, Upstream
+from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.advice import advice, is_foreign_answer, is_unexpected_refusal
 from gateway.edits.fair_queue import FairQueue, Ticket
+from gateway.edits.lifecycle import Stage
 from gateway.edits.ports import DashScope, Observer, Tell, say_nothing
 from gateway.polling.limiter import RateLimiter
 from gateway.polling.loop import Poller
-from gateway.polling.schedule import Durations
+from gateway.polling.schedule import Durations, remaining
 
 _UNREACHABLE_SECONDS = 5.0
 _REFUSED_SECONDS = 60.0  # a refused key, arrears, quota: an operator has to act
@@ -225,3 +227,24 @@ def route(accounts: Accounts, tenant: Tenant) -> list[AccountState]:
         )
 
     return sorted(own, key=order)
+
+
+def expected_wait(accounts: Accounts, tenant: Tenant, tickets: Iterable[Ticket]) -> float:
+    """Return the seconds until all of *tickets*, or a new one if there are none, have a slot."""
+    own = [accounts[upstream.account] for upstream in tenant.upstreams]
+    by_queue = {account.queue: account for account in own}
+    waits = [by_queue[ticket.queue].expected_wait(tenant, ticket) for ticket in tickets]
+    return max(waits) if waits else min(account.expected_wait(tenant) for account in own)
+
+
+def expected_rest(accounts: Accounts, active: ActiveEdit, now: float) -> float:
+    """Return the seconds until an edit probably ends, for the ``retry-after`` of its client."""
+    upstreams = [part.upstream for part in active.life.parts if part.upstream]
+    if active.life.stage is Stage.WAITING or not upstreams:
+        tickets = [run.ticket for run in active.runs if run.ticket and run.ticket.queued]
+        return expected_wait(accounts, active.tenant, tickets)
+    since = [run.running_since for run in active.runs if run.running_since is not None]
+    age = max((now - at for at in since), default=0.0)
+    known = accounts[upstreams[0].account].durations.known(active.kind)
+    # The last try of an SDK (its third) should rather find the picture than be early.
+    return remaining(known, age, 0.5 if active.life.retry_count < 1 else 0.95)

@@ -15,11 +15,10 @@ from gateway.domain.record import EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
-from gateway.edits.account import build_accounts
+from gateway.edits.account import build_accounts, expected_rest
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.collect import ResultCollector
 from gateway.edits.expiry import Expiry
-from gateway.edits.forecast import Forecast
 from gateway.edits.index import EditIndex
 from gateway.edits.lifecycle import CancelTask, Effect, Effects, draining
 from gateway.edits.ports import Ports, Spool
@@ -95,7 +94,6 @@ class EditService:
             postprocessing=postprocessing,
             strategy_of=self._runner.strategy_of,
         )
-        self.forecast = Forecast(self._accounts, ports.clock)
         self._expiry = Expiry(self._index, ports)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
@@ -212,6 +210,10 @@ class EditService:
             await self._ports.ledger.end_edit(active.edit_id, EditState.DROPPED)
         return active.status
 
+    def expected_rest(self, active: ActiveEdit) -> float:
+        """Return the seconds until an edit probably ends."""
+        return expected_rest(self._accounts, active, self._ports.clock.now())
+
     async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
         found = await self._index.match(request)
         if found is not None:
@@ -273,7 +275,7 @@ class EditService:
             phases=phases,
             clock=self._ports.clock,
             collector=self._collector,
-            expected_rest=self.forecast.remaining,
+            expected_rest=self.expected_rest,
             on_delivered=self._delivered,
             since=now,
             replayed=replayed,

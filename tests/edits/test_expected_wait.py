@@ -1,11 +1,11 @@
-"""What a client is told about its wait, before and after the submit."""
+"""The wait that a client is told to expect, before and after the submit."""
 
 import asyncio
 
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.edits.forecast import expected_wait
+from gateway.edits.account import expected_wait
 from tests.edits.accounts import FAR, ONE, account_state, tickets_queued
 from tests.edits.harness import EditHarness, complete, error_of
 from tests.fakes import Run, a_tenant
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_wait_of_those_in_line() -> None:
-    """An edit waits for the last of its parts; one that is not in line, for the shortest line."""
+    """An edit waits for the last of its parts; one that is not queued, for the shortest queue."""
     near, far = account_state(), account_state("far")
     accounts = {ONE.account: near, FAR.account: far}
     tenant = a_tenant("acme", ONE, FAR)
