@@ -41,6 +41,7 @@ _ROUTES = (
     "/v1/images/variations",
     "/v1/models",
     "/v1/models/{id}",
+    "/openapi.json",
     "/healthz",
     "/readyz",
     "/metrics",

@@ -54,6 +54,7 @@ _REQUESTS = (
     ("POST", "/v1/images/variations"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/gpt-image-1"),
+    ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

@@ -145,7 +145,14 @@ EVENTS: Mapping[str, Mapping[str, Scenario]] = {
                 *("/v1/images/edits", "/v1/images/edits/{edit_id}"),
                 *("/v1/images/generations", "/v1/images/generations/{edit_id}"),
                 *("/v1/images/variations", "/v1/models", "/v1/models/{id}"),
-                *("/healthz", "/readyz", "/metrics", "/dashboard", "/dashboard/events"),
+                *(
+                    "/openapi.json",
+                    "/healthz",
+                    "/readyz",
+                    "/metrics",
+                    "/dashboard",
+                    "/dashboard/events",
+                ),
             ),
             scenarios.every_route_is_requested,
         )
