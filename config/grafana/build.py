@@ -69,11 +69,11 @@ _PANEL_BY_KIND: dict[str, Json] = {
 
 def build(source: Path) -> Json:
     """Return one dashboard in Grafana's JSON model."""
-    told = tomllib.loads(source.read_text("utf-8"))
+    spec = tomllib.loads(source.read_text("utf-8"))
     return {
-        "uid": told["uid"],
-        "title": told["title"],
-        "description": told["says"],
+        "uid": spec["uid"],
+        "title": spec["title"],
+        "description": spec["says"],
         "tags": [_TAG],
         "schemaVersion": 39,
         "version": 1,
@@ -84,8 +84,8 @@ def build(source: Path) -> Json:
         "timezone": "browser",
         "annotations": {"list": [_alerts()]},
         "links": [_links()],
-        "templating": {"list": [_datasource(), *map(_variable, told["variables"])]},
-        "panels": list(_panels(told["rows"])),
+        "templating": {"list": [_datasource(), *map(_variable, spec["variables"])]},
+        "panels": list(_panels(spec["rows"])),
     }
 
 
@@ -111,24 +111,24 @@ def _panels(rows: list[Json]) -> Iterator[Json]:
             "gridPos": {"x": 0, "y": y, "w": _FULL, "h": 1},
         }
         x, y, highest = 0, y + 1, 0
-        for told in row["panels"]:
+        for spec in row["panels"]:
             number += 1
-            w, h = _SIZE_BY_KIND.get(told.get("kind", "lines"), _SIZE)
+            w, h = _SIZE_BY_KIND.get(spec.get("kind", "lines"), _SIZE)
             if x + w > _FULL:
                 x, y, highest = 0, y + highest, 0
-            yield {**_panel(told), "id": number, "gridPos": {"x": x, "y": y, "w": w, "h": h}}
+            yield {**_panel(spec), "id": number, "gridPos": {"x": x, "y": y, "w": w, "h": h}}
             x, highest = x + w, max(highest, h)
         y += highest
 
 
-def _panel(told: Json) -> Json:
-    kind = told.get("kind", "lines")
+def _panel(spec: Json) -> Json:
+    kind = spec.get("kind", "lines")
     return {
         **_PANEL_BY_KIND[kind],
-        "title": told["title"],
-        "description": told["says"],
+        "title": spec["title"],
+        "description": spec["says"],
         "datasource": _DATASOURCE,
-        "fieldConfig": {"defaults": _field(told), "overrides": []},
+        "fieldConfig": {"defaults": _field(spec), "overrides": []},
         "targets": [
             {
                 "refId": chr(ord("A") + nth),
@@ -139,16 +139,16 @@ def _panel(told: Json) -> Json:
                 "instant": kind == "table",
                 "format": {"heatmap": "heatmap", "table": "table"}.get(kind, "time_series"),
             }
-            for nth, (expr, legend) in enumerate(told["queries"])
+            for nth, (expr, legend) in enumerate(spec["queries"])
         ],
     }
 
 
-def _field(told: Json) -> Json:
+def _field(spec: Json) -> Json:
     """Return the unit, the thresholds and the looks of a panel's values."""
-    steps = told.get("thresholds", [["green", 0]])
+    steps = spec.get("thresholds", [["green", 0]])
     field: Json = {
-        "unit": told["unit"],
+        "unit": spec["unit"],
         "thresholds": {
             "mode": "absolute",
             # The first step has no bound: it begins at minus infinity.
@@ -158,16 +158,16 @@ def _field(told: Json) -> Json:
             ],
         },
     }
-    kind = told.get("kind", "lines")
+    kind = spec.get("kind", "lines")
     if kind == "lines":
         field["min"] = 0
         field["custom"] = {
             "drawStyle": "line",
             "lineWidth": 1,
-            "fillOpacity": 20 if told.get("stack") else 0,
+            "fillOpacity": 20 if spec.get("stack") else 0,
             "showPoints": "never",
-            "stacking": {"mode": "normal" if told.get("stack") else "none", "group": "A"},
-            "thresholdsStyle": {"mode": "line" if "thresholds" in told else "off"},
+            "stacking": {"mode": "normal" if spec.get("stack") else "none", "group": "A"},
+            "thresholdsStyle": {"mode": "line" if "thresholds" in spec else "off"},
         }
     elif kind in {"stat", "state", "bars"}:
         field["color"] = {"mode": "thresholds"}

@@ -178,7 +178,7 @@ class BodyTooSlow(GatewayError):
 
 
 class RateLimited(GatewayError):
-    """The line is full or the wait over the patience; nothing was submitted."""
+    """The queue is full or the wait longer than the timeout; nothing was submitted."""
 
     status = 429
     type = "rate_limit_error"

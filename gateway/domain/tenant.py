@@ -117,6 +117,6 @@ class Tenant:
     weight: int = 1
     """The share of a crowded account, relative to its other tenants."""
     max_waiting: int = 1000
-    """Edits in line; one more is refused with 429."""
+    """Edits in the queue; one more is refused with 429."""
     max_running: int = 0
     """Tasks submitted and not ended; 0: as many as the account has."""

@@ -143,7 +143,7 @@ class Waiter:
             error = active.life.held_up.without_traceback()
         elif stage is Stage.WAITING:
             error = RateLimited(
-                "The edit is still waiting in line; nothing was submitted. Send it again to go on "
+                "The edit is still in the queue; nothing was submitted. Send it again to go on "
                 "waiting at the same place.",
                 retry_after=rest,
             )
