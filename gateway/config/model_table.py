@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -45,11 +46,16 @@ def read_models(table: Table) -> tuple[ModelTable, Mapping[tuple[str, str], Pric
         given = table.table(name)
         built_in = tables[name].values if name in tables else {}
         tables[name] = Table(given.source, given.path, {**built_in, **given.values})
-    settings = {name: read(ModelSettings, one) for name, one in tables.items()}
-    models = {name: _model(tables[name], name, one) for name, one in settings.items()}
-    prices = {
-        (region, name): price for name, one in settings.items() for region, price in one.prices
-    }
+    models: dict[str, Model] = {}
+    prices: dict[tuple[str, str], Price] = {}
+    for name, one in tables.items():
+        settings = read(ModelSettings, one)
+        model = _model(one, name, settings)
+        for each in (name, *(f"{name}-{date}" for date in settings.snapshots)):
+            # A snapshot may have a table of its own.
+            if each == name or each not in tables:
+                models[each] = replace(model, name=each)
+                prices |= {(region, each): price for region, price in settings.prices}
     return ModelTable(MappingProxyType(models)), MappingProxyType(prices)
 
 
@@ -73,18 +79,44 @@ def _model(table: Table, name: str, settings: ModelSettings) -> Model:
         raise table.wrong("edits", "and generations are false", "set one of them to true")
     if settings.edits and not settings.images[1]:
         raise table.wrong("images", "a model that edits takes pictures", "use, say, [1, 3]")
-    least_pixels, most_pixels = settings.pixels
-    shortest_side, longest_side = settings.sides
+    if settings.n > 1 and "n" not in settings.options:
+        raise table.wrong("n", "is not among its options", "add it there, or use 1")
+    sizes = Sizes(
+        *settings.pixels,
+        settings.ratio,
+        *settings.sides,
+        settings.step,
+        choices=settings.sizes,
+        settable="size" in settings.options,
+        unasked_pixels=settings.unasked_pixels,
+    )
+    most_prompt, in_tokens = settings.prompt
     return Model(
         name=name,
         family=Family(settings.family),
         has_tasks=settings.tasks,
         operations=frozenset(operation for operation, does in operations.items() if does),
-        inputs=Inputs(settings.images[1], *settings.image_sides, settings.image_bytes),
-        sizes=Sizes(
-            least_pixels, most_pixels, settings.ratio, shortest_side, longest_side, settings.step
+        inputs=Inputs(
+            settings.images[1],
+            *settings.image_sides,
+            settings.image_bytes,
+            settings.image_ratio,
+            tuple(format_.upper() for format_ in settings.image_formats),
+            settings.image_alpha,
         ),
-        most_prompt=settings.prompt,
+        sizes=sizes,
+        generation_sizes=_generation_sizes(sizes, settings),
+        most_prompt=most_prompt,
+        prompt_in_tokens=in_tokens,
         most_negative=settings.negative_prompt,
         most_made=settings.n,
+        options=frozenset(settings.options),
+        transparent=settings.transparent,
     )
+
+
+def _generation_sizes(sizes: Sizes, settings: ModelSettings) -> Sizes | None:
+    if settings.generation_pixels is None:
+        return None
+    least, most = settings.generation_pixels
+    return replace(sizes, least_pixels=least, most_pixels=most)

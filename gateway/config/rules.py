@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 from gateway.config.table import NAME, Table, one_of, shown
+from gateway.domain.edit import Size
 from gateway.domain.tenant import Price
 
 _T = TypeVar("_T")
@@ -296,6 +297,84 @@ class Collector:
         if isinstance(value, str) and _VARIABLE.fullmatch(value):
             return value
         return BaseUrl().read(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A list of some of these; an empty one fits, too."""
+
+    options: tuple[str, ...]
+
+    @property
+    def takes(self) -> str:
+        return f"a list of {one_of(self.options)}"
+
+    def read(self, value: object) -> tuple[str, ...]:
+        chosen = () if value == [] else tuple(_texts(value))
+        for item in chosen:
+            if item not in self.options:
+                raise Unfit(f"holds {shown(item)}")
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFormats:
+    """Picture formats; what does not fit is re-encoded as JPEG, so that must be among them."""
+
+    takes: str = 'a list of "jpeg", "png", "bmp", "webp", "tiff" or "gif", jpeg among them'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        formats = Choices(("jpeg", "png", "bmp", "webp", "tiff", "gif")).read(value)
+        if "jpeg" not in formats:
+            raise Unfit("lacks jpeg")
+        return formats
+
+
+_LENGTH = re.compile(r"([1-9]\d{0,8}) (characters|tokens)")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The length of a text, and whether it counts tokens."""
+
+    takes: str = 'a text such as "2000 characters" or "800 tokens"'
+
+    def read(self, value: object) -> tuple[int, bool]:
+        match = _LENGTH.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise Unfit(f"got {shown(value)}")
+        return int(match[1]), match[2] == "tokens"
+
+
+_SIZE = re.compile(r"([1-9]\d{0,4})[*x]([1-9]\d{0,4})")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSizes:
+    takes: str = 'a list of sizes such as ["1664*928", "928*1664"]'
+
+    def read(self, value: object) -> tuple[Size, ...]:
+        sizes = []
+        for text in _texts(value):
+            if (match := _SIZE.fullmatch(text)) is None:
+                raise Unfit(f"holds {shown(text)}")
+            sizes.append(Size(int(match[1]), int(match[2])))
+        return tuple(sizes)
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    takes: str = 'a list of dates such as ["2026-03-03"], quoted'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        dates = () if value == [] else tuple(_texts(value))
+        for date in dates:
+            if not _DATE.fullmatch(date):
+                raise Unfit(f"holds {shown(date)}")
+        return dates
 
 
 _PRICE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ([A-Z]{3})")

@@ -14,22 +14,28 @@ from gateway.config.rules import (
     BaseUrl,
     BaseUrls,
     Choice,
+    Choices,
     Collector,
+    Dates,
     Flag,
     Hashes,
     Hosts,
     Key,
     KeyReference,
+    Length,
     Name,
     Names,
     Number,
     Origins,
+    PictureFormats,
+    PictureSizes,
     PricesByRegion,
     Share,
     Span,
     Text,
     Whole,
 )
+from gateway.domain.edit import Size
 from gateway.domain.models import DEFAULTS, Catalogs, Family, ModelTable, Operation
 from gateway.domain.tenant import (
     Account,
@@ -45,6 +51,20 @@ from gateway.domain.tenant import (
 )
 
 _MIB = 1024 * 1024
+OPTIONS = (
+    "n",
+    "size",
+    "negative_prompt",
+    "seed",
+    "watermark",
+    "prompt_extend",
+    "prompt_extend_mode",
+    "enable_thinking",
+    "thinking_mode",
+    "bbox_list",
+    "color_palette",
+)
+"""DashScope's parameters of images; the first six are those of wan2.5 (dashscope.md 1.3)."""
 
 
 _ACCOUNT = Account("", "")
@@ -212,7 +232,18 @@ class ModelSettings:
     image_bytes: Annotated[
         int, Key(Whole(1), "The largest file that it takes; 10 MB stands for 10,000,000.", "bytes")
     ] = 10_000_000
-    prompt: Annotated[int, Key(Whole(1), "The longest prompt.", "characters")] = 2000
+    image_ratio: Annotated[
+        int, Key(Whole(1), "Of a picture's longer side to the shorter, at most.")
+    ] = 1000
+    image_formats: Annotated[
+        tuple[str, ...], Key(PictureFormats(), "Formats that it takes; others are re-encoded.")
+    ] = ("jpeg", "png", "bmp", "webp")
+    image_alpha: Annotated[
+        bool, Key(Flag(), "It takes transparency, which is laid on white otherwise.")
+    ] = False
+    prompt: Annotated[
+        tuple[int, bool], Key(Length(), "The longest prompt.", default='"2000 characters"')
+    ] = (2000, False)
     negative_prompt: Annotated[int, Key(Whole(0), "The longest negative prompt.", "characters")] = (
         500
     )
@@ -223,8 +254,39 @@ class ModelSettings:
         1,
         8192,
     )
+    sizes: Annotated[
+        tuple[Size, ...],
+        Key(PictureSizes(), "The only sizes that it makes.", default="all that the rest allows"),
+    ] = ()
+    generation_pixels: Annotated[
+        tuple[int, int] | None,
+        Key(Span(1), "As pixels, of pictures from a prompt alone.", "pixels", default="as pixels"),
+    ] = None
+    unasked_pixels: Annotated[
+        int,
+        Key(
+            Whole(0),
+            "The most of a picture whose size the client left out; 0: the model chooses.",
+            "pixels",
+        ),
+    ] = 0
+    transparent: Annotated[
+        bool, Key(Flag(), "It makes transparent pictures if the prompt asks for them.")
+    ] = False
     step: Annotated[int, Key(Whole(1), "It rounds both sides to multiples of this.", "pixels")] = 1
     n: Annotated[int, Key(Whole(1), "Pictures of one task or submit, at most.")] = 4
+    options: Annotated[
+        tuple[str, ...],
+        Key(
+            Choices(OPTIONS),
+            "The parameters of DashScope's that it has.",
+            default="those of wan2.5",
+        ),
+    ] = OPTIONS[:6]
+    snapshots: Annotated[
+        tuple[str, ...],
+        Key(Dates(), "NAME-DATE are models, too, of the same kind.", default="none"),
+    ] = ()
     prices: Annotated[
         tuple[tuple[str, Price], ...],
         Key(

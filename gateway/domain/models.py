@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
+
+from gateway.domain.edit import Size
 
 
 class Operation(StrEnum):
@@ -36,6 +38,12 @@ class Inputs:
     longest_side: int = 5000
     most_bytes: int = 10_000_000
     """Alibaba's pages say 10 MB without saying which; this is below both."""
+    most_ratio: int = 1000
+    """Of the longer side to the shorter; beyond the sides' own ratio it says nothing."""
+    formats: tuple[str, ...] = ("JPEG", "PNG", "BMP", "WEBP")
+    """By Pillow's names; what is of another format is re-encoded."""
+    alpha: bool = False
+    """Whether it takes an alpha channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +59,24 @@ class Sizes:
     """Of wan2.5 and 2.6 the pixels and the ratio leave no side longer than this."""
     step: int = 1
     """Of both sides: DashScope rounds a size between two steps without saying so."""
+    choices: tuple[Size, ...] = ()
+    """The only sizes there are; empty: whatever the rules above allow."""
+    settable: bool = True
+    """Whether a submit may name a size; else the model chooses."""
+    unasked_pixels: int = 0
+    """
+    The most of a picture whose size the client left out; 0: the model chooses.
+
+    Some models would choose one of the dearer price.
+    """
+
+    @property
+    def if_unasked(self) -> "Sizes":
+        """What is made where the client did not say a size."""
+        return replace(self, most_pixels=self.unasked_pixels or self.most_pixels)
 
 
+_OPTIONS = frozenset({"n", "size", "negative_prompt", "seed", "watermark", "prompt_extend"})
 _ANY = Sizes(1, 2**62)
 _OF_WANS = 4  # dashscope.md 1.3: parameters.n
 
@@ -72,14 +96,28 @@ class Model:
     operations: frozenset[Operation] = frozenset()
     inputs: Inputs = Inputs(0)
     sizes: Sizes = _ANY
+    generation_sizes: Sizes | None = None
+    """Of pictures from a prompt alone; ``None``: as *sizes*."""
     most_prompt: int = 2000
-    """Characters; DashScope truncates the rest silently."""
+    """DashScope truncates the rest silently."""
+    prompt_in_tokens: bool = False
+    """Whether that counts tokens; else it counts characters."""
     most_negative: int = 500
+    """Characters."""
     most_made: int = _OF_WANS
     """Pictures of one task; an edit with more of them has several tasks."""
+    options: frozenset[str] = _OPTIONS
+    """DashScope's parameters, ``negative_prompt`` among them, that it has."""
+    transparent: bool = False
+    """Whether it makes transparent pictures if its prompt asks for them."""
 
     def does(self, operation: Operation) -> bool:
         return operation in self.operations
+
+    def sizes_of(self, operation: Operation) -> Sizes:
+        """Return what it makes by this *operation*."""
+        made = self.generation_sizes if operation is Operation.GENERATE else None
+        return made or self.sizes
 
     def path(self, *, with_pictures: bool) -> str:
         """Return the path of its submit, below the region's base URL."""

@@ -24,6 +24,7 @@ from gateway.imaging.workers import Imaging
 from gateway.translate.openai_mask import apply_mask, check_own_mask, is_own_mask
 from gateway.translate.openai_pictures import Form
 from gateway.translate.openai_request import edit_of, most_pictures
+from gateway.translate.size_rule import unasked_size
 
 _LONGEST_KEY = 255
 
@@ -139,13 +140,16 @@ class RequestReader:
         if mask_source is None:
             mask_source = await self._mask_in_picture(edit, received)
         pictures = await self._check_pictures(model, markup, received)
+        sizes = model.sizes_of(catalog.operation)
+        if edit.size is None:
+            edit = replace(edit, size=unasked_size(pictures[-1].size if pictures else None, sizes))
         adjusted = [f"{nth}:{what}" for nth, it in enumerate(pictures, 1) for what in it.adjusted]
         if markup:
             adjusted.insert(0, "1:markup_laid_over")
         if mask_source is not None:
             left = received.deadline - self.clock.now()
             original = await self.imaging.check_mask(mask_source, tenant, left)
-            edit = apply_mask(edit, original, model.sizes, fit=tenant.fit)
+            edit = apply_mask(edit, original, sizes, fit=tenant.fit)
         edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
         earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
         now = self.clock.now()

@@ -16,8 +16,8 @@ from gateway.imaging.metadata import upright
 from gateway.imaging.opening import check_cost, decoder_errors, open_picture
 from gateway.imaging.pixels import Colour, as_jpeg, flatten, turn_upright
 
-ACCEPTED = (JPEG, PNG, BMP, WEBP)
-_ACCEPTED = frozenset(accepted.name for accepted in ACCEPTED)
+_KEPT = frozenset(kept.name for kept in (JPEG, PNG, BMP, WEBP))
+"""Formats whose files may go up as they are; metadata can be cut out of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,29 @@ class PictureRule:
 
     def text_for(self, inputs: Inputs) -> str:
         """Return its words for pictures of a model with these *inputs*."""
-        return self.text.format(inputs)
+        *most, last = inputs.formats
+        formats = f"{', '.join(most)} or {last}" if most else last
+        return self.text.format(inputs, formats=formats)
 
 
-FORMAT = PictureRule("format", "must be JPEG, PNG, BMP or WEBP")
+FORMAT = PictureRule("format", "must be {formats}")
 TOO_SMALL = PictureRule("too_small", "must be at least {0.shortest_side} pixels wide and high")
 TOO_LARGE = PictureRule("too_large", "must be at most {0.longest_side} pixels wide and high")
+TOO_LONG = PictureRule("too_long", "must be at most {0.most_ratio} times as long as wide")
 TOO_HEAVY = PictureRule("too_heavy", "must be at most {0.most_bytes:,} bytes long")
 ALPHA = PictureRule("alpha", "must have no transparency (alpha channel)")
 TURNED = PictureRule("turned", "must be stored upright, not turned by Exif orientation")
 
 _BROKEN: tuple[tuple[PictureRule, Callable[[Inspected, int, Inputs], bool]], ...] = (
-    (FORMAT, lambda picture, *_: picture.format not in _ACCEPTED),
+    (FORMAT, lambda picture, _, limits: picture.format not in limits.formats),
     (TOO_SMALL, lambda picture, _, limits: picture.shortest_side < limits.shortest_side),
     (TOO_LARGE, lambda picture, _, limits: picture.longest_side > limits.longest_side),
+    (
+        TOO_LONG,
+        lambda picture, _, limits: picture.longest_side > limits.most_ratio * picture.shortest_side,
+    ),
     (TOO_HEAVY, lambda _, length, limits: length > limits.most_bytes),
-    (ALPHA, lambda picture, *_: picture.has_alpha),
+    (ALPHA, lambda picture, _, limits: picture.has_alpha and not limits.alpha),
     (TURNED, lambda picture, *_: picture.orientation != 1),
 )
 
@@ -54,6 +61,8 @@ def violated_rules(inspected: Inspected, length: int, inputs: Inputs) -> list[Pi
     return [rule for rule, broken in _BROKEN if broken(inspected, length, inputs)]
 
 
+_OPAQUE = frozenset({"RGB"})
+_WITH_ALPHA = frozenset({"RGB", "RGBA"})
 WHITE: Colour = (255, 255, 255)
 _STRIPPED: Mapping[str, Callable[[bytes], bytes]] = {
     "JPEG": jpeg.strip_metadata,
@@ -101,8 +110,9 @@ def frame_of(size: Size, inputs: Inputs) -> Frame:
     """
     Return the frame nearest to *size* whose sides are all within those of *inputs*.
 
-    The ratio is kept. If it is above that of the longest to the shortest side, no size fits:
-    the picture is then scaled to the longest side, but not enlarged, and padded.
+    The ratio is kept. If it is above that of the longest to the shortest side, or above the
+    model's own, no size fits: the picture is then scaled to the longest side, but not enlarged,
+    and padded.
     """
     shortest = inputs.shortest_side
     longest = inputs.longest_side
@@ -115,21 +125,28 @@ def frame_of(size: Size, inputs: Inputs) -> Frame:
     else:
         scale = min(1.0, longest / long)
     drawn = _scale_size(size, scale)
-    canvas = Size(max(drawn.width, shortest), max(drawn.height, shortest))
+    least = max(shortest, -(-max(drawn.width, drawn.height) // inputs.most_ratio))
+    canvas = Size(max(drawn.width, least), max(drawn.height, least))
     return Frame(drawn, canvas)
 
 
 def keeps_pixels(inspected: Inspected, inputs: Inputs) -> bool:
     """Return whether the pixels can stay as they are, whatever the file's length."""
     return (
-        inspected.format in _ACCEPTED
-        and inspected.mode == "RGB"
-        and not inspected.has_alpha
+        inspected.format in inputs.formats
+        and inspected.format in _KEPT
+        and inspected.mode in (_WITH_ALPHA if inputs.alpha else _OPAQUE)
+        and (inputs.alpha or not inspected.has_alpha)
         and inspected.orientation == 1
         and inspected.frames == 1
         and not inspected.foreign_colours
         and frame_of(inspected.size, inputs).canvas == inspected.size
     )
+
+
+def keeps_file(inspected: Inspected) -> bool:
+    """Return whether a file that breaks no rule can go up as it is, but for its metadata."""
+    return inspected.format in _KEPT and not inspected.foreign_colours
 
 
 def fit(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
@@ -242,8 +259,8 @@ def _adjustments(
 ) -> tuple[str, ...]:
     mode = _MODE_NAMES.get(inspected.mode, inspected.mode.lower())
     notes = (
-        (f"converted:{inspected.format.lower()}", inspected.format not in _ACCEPTED),
-        (f"converted:{mode}", inspected.format in _ACCEPTED and inspected.mode not in _PLAIN_MODES),
+        (f"converted:{inspected.format.lower()}", inspected.format not in _KEPT),
+        (f"converted:{mode}", inspected.format in _KEPT and inspected.mode not in _PLAIN_MODES),
         ("first_frame", inspected.frames > 1),
         ("alpha_flattened", inspected.has_alpha),
         ("colours:srgb", inspected.foreign_colours),

@@ -18,6 +18,7 @@ from gateway.imaging.fit import (
     Aim,
     fit_without_decoding,
     frame_of,
+    keeps_file,
     keeps_pixels,
     pass_through,
     reencode,
@@ -231,7 +232,7 @@ def _cost(content: bytes, inspected: Inspected, job: _Job) -> int:
 def _passes_through(content: bytes, inspected: Inspected, job: _Job) -> bool:
     """Return whether the picture is sent on without being re-encoded."""
     if not job.fit:
-        return not inspected.foreign_colours
+        return keeps_file(inspected)
     inputs = job.aim.inputs
     return keeps_pixels(inspected, inputs) and len(content) <= inputs.most_bytes
 
@@ -240,7 +241,7 @@ def _check(content: bytes, inspected: Inspected, job: _Job) -> Picture:
     """Return *content* as it may go upstream, verified; raises InvalidImage if it may not."""
     _check_rules(content, inspected, job)
     aim = job.aim
-    if not job.fit and not inspected.foreign_colours:
+    if not job.fit and keeps_file(inspected):
         verify(content, inspected)
         return pass_through(content, inspected, aim)
     if fitted := fit_without_decoding(content, inspected, aim):

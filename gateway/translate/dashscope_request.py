@@ -60,9 +60,14 @@ def build_body(pieces: Iterable[bytes | Picture]) -> SubmitBody:
     return SubmitBody(length, tuple(frames), tuple(contents))
 
 
-def parameters_of(edit: Edit, part: Part) -> dict[str, object]:
-    """Return the parameters that both families know; what the client left out is left out."""
-    parameters: dict[str, object] = {"n": part.n}
+def parameters_of(model: Model, edit: Edit, part: Part) -> dict[str, object]:
+    """
+    Return the parameters that both families know; what the client left out is left out.
+
+    But for ``n``, which is always there where the model has it: several models make four
+    pictures without it, and bill them.
+    """
+    parameters: dict[str, object] = {"n": part.n} if "n" in model.options else {}
     if edit.size is not None:
         # OpenAI writes 1024x1024, DashScope 1024*1024.
         parameters["size"] = f"{edit.size.width}*{edit.size.height}"
@@ -101,12 +106,12 @@ def _beijing(seconds: int) -> str:
 def submit_body(model: Model, edit: Edit, part: Part, pictures: Sequence[Picture]) -> SubmitBody:
     """Translate the *part* of *edit* into the body of a submit to its *model*."""
     if model.family is Family.SYNTHESIS:
-        return build_body(_synthesis_pieces(edit, part, pictures))
+        return build_body(_synthesis_pieces(model, edit, part, pictures))
     return build_body(_message_pieces(model, edit, part, pictures))
 
 
 def _synthesis_pieces(
-    edit: Edit, part: Part, pictures: Sequence[Picture]
+    model: Model, edit: Edit, part: Part, pictures: Sequence[Picture]
 ) -> Iterator[bytes | Picture]:
     """
     Yield the JSON of the older family, Family.SYNTHESIS.
@@ -114,16 +119,16 @@ def _synthesis_pieces(
     Yields:
         ``{"model": str, "input": {"prompt": str, "images": [data URI or URL, ...],
         "negative_prompt": str}, "parameters": {"n": int, "size": "W*H", "seed": int,
-        "watermark": bool, "prompt_extend": bool}}``. ``n`` is always there, since
-        DashScope's default is 4 and billed; what the client left out is left out, and
-        ``images`` where a generation has none.
+        "watermark": bool, "prompt_extend": bool}}``, without ``images`` where a generation
+        has none.
 
     Source: Alibaba Model Studio, "Wan2.5 - general image editing", dashscope.md 1.3, and
     "Wan text-to-image V2", docs/models.md.
     """
-    model = orjson.dumps(edit.model)
-    prompt = orjson.dumps(edit.prompt)
-    yield b'{"model":%b,"input":{"prompt":%b' % (model, prompt)
+    yield b'{"model":%b,"input":{"prompt":%b' % (
+        orjson.dumps(model.name),
+        orjson.dumps(edit.prompt),
+    )
     for nth, picture in enumerate(pictures):
         yield b"," if nth else b',"images":['
         yield picture
@@ -131,7 +136,7 @@ def _synthesis_pieces(
         yield b"]"
     if edit.negative_prompt is not None:
         yield b',"negative_prompt":' + orjson.dumps(edit.negative_prompt)
-    yield b'},"parameters":%b}' % orjson.dumps(parameters_of(edit, part))
+    yield b'},"parameters":%b}' % orjson.dumps(parameters_of(model, edit, part))
 
 
 def _message_pieces(
@@ -148,14 +153,14 @@ def _message_pieces(
     Source: Alibaba Model Studio, "Wan2.6 - image generation and editing" and "Qwen - image
     editing"; dashscope.md 9.
     """
-    yield b'{"model":%b,"input":{"messages":[{"role":"user","content":[' % orjson.dumps(edit.model)
+    yield b'{"model":%b,"input":{"messages":[{"role":"user","content":[' % orjson.dumps(model.name)
     text: tuple[bytes | Picture, ...] = (b'{"text":', orjson.dumps(edit.prompt), b"}")
     entries = [(b'{"image":', picture, b"}") for picture in pictures]
     # As in the documents of each family: Wan's have the text first, Qwen's have it last.
     for place, entry in enumerate([text, *entries] if model.has_tasks else [*entries, text]):
         yield b"," if place else b""
         yield from entry
-    parameters = parameters_of(edit, part)
+    parameters = parameters_of(model, edit, part)
     if edit.negative_prompt is not None:
         parameters["negative_prompt"] = edit.negative_prompt
     yield b']}]},"parameters":%b}' % orjson.dumps(parameters)

@@ -22,6 +22,16 @@ def too_long(name: str, most: int, length: int) -> InvalidRequest:
     )
 
 
+def too_many_tokens(name: str, most: int, tokens: int) -> InvalidRequest:
+    """Return the same of a text whose limit is in tokens, which are estimated."""
+    return InvalidRequest(
+        f"Invalid '{name}': string too long. Expected a string of at most {most} tokens, but got"
+        f" one of about {tokens}.",
+        param=name,
+        code="string_above_max_length",
+    )
+
+
 def shown(text: str) -> str:
     """Return the client's own text, short and on one line, for a message."""
     line = " ".join(text.split())
@@ -148,6 +158,9 @@ FIELDS: Mapping[Operation, Mapping[str, Reader]] = {
 
 OBJECTS = frozenset({"svg"})
 """Fields whose value is an object; in a form its members are fields: ``svg[reasoning][effort]``."""
+
+DASHSCOPES = ("negative_prompt", "seed", "watermark", "prompt_extend")
+"""DashScope's own parameters; not every model has each of them."""
 
 NAMES = frozenset(name for readers in FIELDS.values() for name in readers)
 

@@ -80,7 +80,7 @@ def apply_mask(edit: Edit, original: Size, sizes: Sizes, *, fit: bool) -> Edit:
             f" 1:{sizes.most_ratio} to {sizes.most_ratio}:1.",
             param="mask",
         )
-    size = size_rule.nearest_legal(original, sizes)
+    size = size_rule.nearest_legal(original, sizes.if_unasked)
     if size == original or not (fit and size_rule.is_scalable(original, sizes)):
         return _composite(replace(edit, size=size), scale_to=size)
     adjusted = (*edit.adjusted, f"size:{size}->{original}")

@@ -10,6 +10,7 @@ from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import Catalog, Model, Operation, Sizes
 from gateway.translate import size_rule
 from gateway.translate.openai_fields import (
+    DASHSCOPES,
     FIELDS,
     NAMES,
     OBJECTS,
@@ -17,6 +18,7 @@ from gateway.translate.openai_fields import (
     Reader,
     shown,
     too_long,
+    too_many_tokens,
 )
 from gateway.translate.openai_json import JsonScan, flatten, parse_json
 from gateway.translate.openai_pictures import (
@@ -25,6 +27,7 @@ from gateway.translate.openai_pictures import (
     is_picture,
     refuse_picture,
 )
+from gateway.translate.tokens import estimate_tokens
 
 _NESTED = re.compile(r"(?:extra_body|parameters|input)\[([^\[\]]+)\](.*)", re.DOTALL)
 _AS_JSON = frozenset({"extra_body", "parameters"})
@@ -70,13 +73,17 @@ def edit_of(
     name = _requested_model(values.get("model"), deployment, catalog)
     model = _resolve_model(name or catalog.default, catalog)
     _check_texts(values, model)
-    return replace(_edit(values, model, ignored, fit=fit), model_asked=name or "")
+    _check_options(values, model)
+    edit = _edit(values, model, model.sizes_of(catalog.operation), ignored, fit=fit)
+    return replace(edit, model_asked=name or "")
 
 
-def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fit: bool) -> Edit:
-    output = _output_options(values, model.sizes, fit=fit)
+def _edit(
+    values: Mapping[str, Any], model: Model, sizes: Sizes, ignored: Iterable[str], *, fit: bool
+) -> Edit:
+    output = _output_options(values, sizes, fit=fit)
     requested: Size | None = values.get("size")
-    size = None if requested is None else size_rule.nearest_legal(requested, model.sizes)
+    size = None if requested is None else size_rule.size_to_ask(requested, sizes)
     return Edit(
         model=model.name,
         prompt=values["prompt"],
@@ -88,7 +95,7 @@ def _edit(values: Mapping[str, Any], model: Model, ignored: Iterable[str], *, fi
         prompt_extend=values.get("prompt_extend"),
         output=output,
         ignored=tuple(_without_effect(ignored, output)),
-        adjusted=() if size == requested else (f"size:{size}->{requested}",),
+        adjusted=() if size == requested else (f"size:{size or 'model'}->{requested}",),
     )
 
 
@@ -103,15 +110,32 @@ def most_pictures(fields: Iterable[tuple[str, str]], catalog: Catalog, deploymen
 
 def _check_texts(values: Mapping[str, Any], model: Model) -> None:
     """Refuse a text that DashScope would truncate silently, and a missing prompt."""
-    for name, most in (("prompt", model.most_prompt), ("negative_prompt", model.most_negative)):
-        if len(text := values.get(name, "")) > most:
-            raise too_long(name, most, len(text))
-    if "prompt" not in values:
+    prompt = values.get("prompt", "")
+    if model.prompt_in_tokens:
+        if (tokens := estimate_tokens(prompt)) > model.most_prompt:
+            raise too_many_tokens("prompt", model.most_prompt, tokens)
+    elif len(prompt) > model.most_prompt:
+        raise too_long("prompt", model.most_prompt, len(prompt))
+    if len(text := values.get("negative_prompt", "")) > model.most_negative:
+        raise too_long("negative_prompt", model.most_negative, len(text))
+    if not prompt:
         raise InvalidRequest(
             "Missing required parameter: 'prompt'.",
             param="prompt",
             code="missing_required_parameter",
         )
+
+
+def _check_options(values: Mapping[str, Any], model: Model) -> None:
+    """Refuse a parameter of DashScope's that the model does not have: it might be ignored."""
+    for name in DASHSCOPES:
+        if name in values and name not in model.options:
+            taken = ", ".join(f"'{it}'" for it in DASHSCOPES if it in model.options)
+            raise InvalidRequest(
+                f"The model '{model.name}' has no '{name}'. Leave it out, or use another model."
+                f" Of DashScope's own parameters it takes {taken or 'none'}.",
+                param=name,
+            )
 
 
 def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:

@@ -1,6 +1,6 @@
 """DashScope's rule for the size of the pictures it makes, and the sizes that we make of them."""
 
-from math import sqrt
+from math import log, sqrt
 
 from gateway.domain.edit import Size
 from gateway.domain.models import Sizes
@@ -18,6 +18,10 @@ _NEARBY_STEPS = 4
 
 def describe_rule(sizes: Sizes) -> str:
     """Return the rule for what DashScope makes, in words."""
+    if not sizes.settable:
+        return "this model chooses the size itself; leave 'size' out"
+    if sizes.choices:
+        return f"it must be one of {', '.join(map(str, sizes.choices))}"
     text = (
         f"width x height must be {sizes.least_pixels} to {sizes.most_pixels} pixels,"
         f" and the ratio of the sides 1:{sizes.most_ratio} to {sizes.most_ratio}:1"
@@ -39,6 +43,8 @@ def describe_scaled_rule(sizes: Sizes) -> str:
 
 def is_legal(size: Size, sizes: Sizes) -> bool:
     """Return whether DashScope makes pictures of *size*."""
+    if sizes.choices or not sizes.settable:
+        return sizes.settable and size in sizes.choices
     shorter, longer = sorted((size.width, size.height))
     return (
         sizes.least_pixels <= shorter * longer <= sizes.most_pixels
@@ -63,6 +69,30 @@ def is_scalable(size: Size, sizes: Sizes) -> bool:
     )
 
 
+def size_to_ask(requested: Size, sizes: Sizes) -> Size | None:
+    """Return the size that a submit names for *requested*; None: the model takes none."""
+    return nearest_legal(requested, sizes) if sizes.settable else None
+
+
+def unasked_size(shape: Size | None, sizes: Sizes) -> Size | None:
+    """
+    Return the size to name where the client named none, so that no dearer one is made.
+
+    Args:
+        shape: The picture whose shape the result is to have; ``None``: a square.
+        sizes: What the model makes.
+
+    Returns:
+        About as large as ``unasked_pixels`` allows; ``None``: the model may choose.
+    """
+    if not sizes.unasked_pixels:
+        return None
+    ratio = 1.0 if shape is None else shape.width / shape.height
+    height = sqrt(sizes.unasked_pixels / ratio)
+    largest = Size(round(height * ratio) + sizes.step, round(height) + sizes.step)
+    return nearest_legal(largest, sizes.if_unasked)
+
+
 def nearest_legal(size: Size, sizes: Sizes) -> Size:
     """
     Return the legal size that comes closest (D58); a legal size is itself.
@@ -72,6 +102,8 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
     """
     if is_legal(size, sizes):
         return size
+    if sizes.choices:
+        return min(sizes.choices, key=lambda it: (_distance(it, size), -it.width))
     ratio = min(max(size.width / size.height, 1 / sizes.most_ratio), sizes.most_ratio)
     least, most = _pixels_of(max(ratio, 1 / ratio), sizes)
     pixels = min(max(size.width * size.height, least), most)
@@ -87,6 +119,11 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
             abs(near.width * near.height - pixels),
         ),
     )
+
+
+def _distance(one: Size, other: Size) -> float:
+    """Return how far the shapes of two sizes are apart."""
+    return abs(log(one.width * other.height / (one.height * other.width)))
 
 
 def _pixels_of(ratio: float, sizes: Sizes) -> tuple[float, float]:
