@@ -9,6 +9,7 @@ from starlette.responses import Response
 from gateway.sandbox.faults import Action, Operation
 from gateway.sandbox.injection import respond_with_fault
 from gateway.sandbox.limits import Caller, Kind
+from gateway.sandbox.models import per_minute
 from gateway.sandbox.region import SimulatedRegion
 from gateway.sandbox.responses import Refusal, refuse
 from gateway.sandbox.tasks import SandboxTask
@@ -32,9 +33,29 @@ class ApiCall:
         Raises:
             Refusal: 401 or 429.
         """
-        caller = self.region.api_keys.authenticate(self.request.headers.get("authorization"))
+        caller = self.authenticated()
         self.region.rates.count(caller.account, kind, self.region.now())
         return caller
+
+    def authenticated(self) -> Caller:
+        """
+        Return the caller.
+
+        Raises:
+            Refusal: 401.
+        """
+        return self.region.api_keys.authenticate(self.request.headers.get("authorization"))
+
+    def count_submit(self, caller: Caller, model: str) -> None:
+        """
+        Count a submit against the rate of its account and model.
+
+        Raises:
+            Refusal: 429.
+        """
+        region = self.region
+        rate = per_minute(model, region.config.region)
+        region.rates.count(caller.account, "submit", region.now(), model, rate)
 
     def task(self, caller: Caller) -> SandboxTask | None:
         """Return the task that the path names, if *caller* may see it."""

@@ -17,7 +17,7 @@ import orjson
 import pybase64
 from PIL import Image
 
-from gateway.sandbox.models import FORMATS, BodyForm, ModelRules, rules_of
+from gateway.sandbox.models import FORMATS, BodyForm, ModelRules, WrongSizeError, rules_of
 from gateway.sandbox.responses import Refusal
 from gateway.sandbox.tasks import InputPicture, Size, SubmitRequest
 
@@ -188,8 +188,6 @@ def _check_file(kind: str, data: bytes, rules: PictureRules) -> InputPicture:
 NEGATIVE_CHARACTERS = 500
 SEEDS = range(2**31)
 
-_SIZE = re.compile(r"([1-9][0-9]{0,4})\*([1-9][0-9]{0,4})")
-_SYNC_ONLY = ("qwen-image-edit", "qwen-image-2.0", "qwen-image-max", "z-image")
 _OTHER_ROUTE = ("wan", "qwen", "z-image")
 
 
@@ -202,13 +200,15 @@ class Envelope:
     parameters: Mapping[str, Any]
 
 
-def read_envelope(body: bytes, models: tuple[str, ...], *, synchronous: bool = False) -> Envelope:
+def read_envelope(
+    body: bytes, serves: Callable[[str], bool], *, synchronous: bool = False
+) -> Envelope:
     """
     Read a JSON body down to its two objects.
 
     Args:
         body: The body of the POST.
-        models: The models that this path serves.
+        serves: Whether this path serves a model.
         synchronous: The path responds with results, not with a task.
 
     Raises:
@@ -226,7 +226,7 @@ def read_envelope(body: bytes, models: tuple[str, ...], *, synchronous: bool = F
         raise Refusal(
             400, "BadRequest.EmptyModel", 'Required parameter "model" missing from request.'
         )
-    _check_model(model, models, synchronous=synchronous)
+    _check_model(model, serves, synchronous=synchronous)
     entry = table.get("input")
     parameters = table.get("parameters")
     if entry is None or entry == {}:
@@ -240,12 +240,12 @@ def read_envelope(body: bytes, models: tuple[str, ...], *, synchronous: bool = F
     return Envelope(model, entry, parameters or {})
 
 
-def _check_model(model: Any, models: tuple[str, ...], *, synchronous: bool) -> None:
-    if model in models:
-        return
+def _check_model(model: Any, serves: Callable[[str], bool], *, synchronous: bool) -> None:
     if not isinstance(model, str):
         raise invalid("The type or value of model is out of definition.")
-    if model.startswith(_SYNC_ONLY) and not synchronous:
+    if serves(model):
+        return
+    if rules_of(model).synchronous and not synchronous:
         raise not_asynchronous()
     if model.startswith(_OTHER_ROUTE):
         raise invalid(
@@ -275,17 +275,19 @@ def read_request(envelope: Envelope, read_picture: Callable[[str], InputPicture]
     submitted = read_input(rules.form, envelope.input, parameters)
     if not submitted.prompt:
         raise invalid("Field required: input.prompt")
-    count = parameters.get("n", rules.results.count)
-    if type(count) is not int or count not in rules.results.counts:
-        raise undefined("n")
+    if rules.count_first:
+        _count(parameters, rules)
+    size = _size(parameters.get("size"), rules, of_pictures=bool(submitted.images))
+    named = parameters.get("size")
     return SubmitRequest(
         model=envelope.model,
         prompt=submitted.prompt[: rules.characters],
         negative_prompt=submitted.negative_prompt[:NEGATIVE_CHARACTERS],
-        n=count,
-        size=_size(parameters.get("size"), rules),
+        n=_count(parameters, rules),
+        size=size,
+        area=None if named is None else rules.results.tokens.get(named),
         seed=_seed(parameters.get("seed")),
-        prompt_extend=_flag(parameters, "prompt_extend", default=True),
+        prompt_extend=_flag(parameters, "prompt_extend", default=rules.extends),
         watermark=_flag(parameters, "watermark", default=False),
         images=tuple(read_picture(entry) for entry in _images(submitted.images, rules)),
     )
@@ -309,23 +311,35 @@ def _images(images: tuple[str, ...] | None, rules: ModelRules) -> tuple[str, ...
     if len(images or ()) not in rules.images:
         least = rules.images.start
         most = rules.images.stop - 1
-        raise invalid(
-            f"the parameters must conform to the specification: images must be {least} to {most}."
-        )
+        if rules.form == "prompt":
+            raise invalid(
+                "the parameters must conform to the specification: images must be"
+                f" {least} to {most}."
+            )
+        if least:
+            raise invalid(f"the last message must contain {least} to {most} images")
+        raise invalid(f"the model supports {least}~{most} image content items")
     return images or ()
 
 
-def _size(value: Any, rules: ModelRules) -> Size | None:
+def _count(parameters: Mapping[str, Any], rules: ModelRules) -> int:
+    count = parameters.get("n", rules.results.count)
+    if type(count) is not int or count not in rules.results.counts:
+        if rules.results.counts.stop == 2:
+            raise invalid("num_images_per_prompt must be 1")
+        raise undefined("n")
+    return count
+
+
+def _size(value: Any, rules: ModelRules, *, of_pictures: bool) -> Size | None:
     if value is None:
         return None
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not match:
+    if not isinstance(value, str):
         raise undefined("size")
-    width = int(match[1])
-    height = int(match[2])
-    if not rules.results.allows(width, height):
-        raise undefined("size")
-    return width, height
+    try:
+        return rules.results.read(value, of_pictures=of_pictures)
+    except WrongSizeError as exc:
+        raise invalid(str(exc)) from exc
 
 
 def _seed(value: Any) -> int | None:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
 from gateway.sandbox.faults import Fault
-from gateway.sandbox.models import RULES
+from gateway.sandbox.models import models_in, rules_of, undated
 
 
 class SandboxClock(Protocol):
@@ -106,12 +106,13 @@ class AccountLimits:
     """
     What one account may do with all of its keys together.
 
-    Rates are counted in a sliding window of one second; ``task_calls_per_second`` covers query,
-    list and cancel together (reference sections 4.1 and 6.1).
+    Rates are counted in a sliding window; ``task_calls_per_second`` covers query, list and cancel
+    together (reference sections 4.1 and 6.1). Submits and running tasks are counted by model:
+    None means what the model's rules say.
     """
 
-    submits_per_second: int = 5
-    running_tasks: int = 5
+    submits_per_second: int | None = None
+    running_tasks: int | None = None
     task_calls_per_second: int = 20
     policies_per_second: int = 100
 
@@ -142,12 +143,15 @@ class SandboxConfig:
     Attributes:
         region: Its name, shown in list rows and by the admin API.
         accounts: Keys by account name. The keys of an account share its limits and its tasks.
-        models: The models that the region serves.
+        models: The models that the region serves; None: those that DashScope has in a region of
+            this name.
+        choices: ``"one"``: pictures of qwen's models are parts of one choice; ``"each"``: each
+            has a choice of its own, as the documents draw it.
         latency: Running time of a task or of a synchronous call, before *speed*.
         speed: Divides the running time: with 10, a task of 45 s ends after 4.5 s.
         late_checks: A submit with a wrong field makes a task that is FAILED, in place of a 400.
         refuse_alpha: Refuse pictures with an alpha channel; else it is ignored.
-        max_image_bytes: Limit of one picture, after Base64 decoding.
+        max_image_bytes: Limit of one picture, after Base64 decoding, where the model has no less.
         max_body_bytes: Limit of a submit's body; None for no limit.
         picture: ``"made"`` renders each result from the input picture; ``"plain"`` serves a canned
             PNG of *plain_bytes* and reads only the headers of input pictures, for load tests.
@@ -164,7 +168,8 @@ class SandboxConfig:
     accounts: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {"sandbox": ("sk-sandbox",)}, repr=False
     )
-    models: tuple[str, ...] = tuple(RULES)
+    models: tuple[str, ...] | None = None
+    choices: Literal["one", "each"] = "one"
     latency: Latency = DEFAULT_LATENCY
     speed: float = 1.0
     limits: AccountLimits = AccountLimits()
@@ -172,7 +177,7 @@ class SandboxConfig:
     faults: tuple[Fault, ...] = ()
     late_checks: bool = False
     refuse_alpha: bool = False
-    max_image_bytes: int = 10 * 1024 * 1024
+    max_image_bytes: int = 20 * 1024 * 1024
     max_body_bytes: int | None = None
     picture: Literal["made", "plain"] = "made"
     plain_bytes: int = 2_000_000
@@ -183,6 +188,12 @@ class SandboxConfig:
     policy_seconds: float = 300.0
     public_base: str | None = None
     seed: int = 0
+
+    def serves(self, model: str, path: str) -> bool:
+        """Return whether *model*, or what it is a snapshot of, is served at *path*."""
+        models = models_in(self.region) if self.models is None else self.models
+        here = model in models or undated(model) in models
+        return here and path in rules_of(model).paths
 
     def __post_init__(self) -> None:
         owners: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""API keys, the accounts that they belong to, and what an account may call in a second."""
+"""API keys, the accounts that they belong to, and what an account may call in a time."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -46,11 +46,21 @@ class ApiKeys:
 Kind = Literal["submit", "task_call", "policy"]
 
 WINDOW_SECONDS = 1.0
+_MINUTE = 60
+Rate = tuple[int, float]
+"""So many calls in so many seconds."""
+
+
+def rate_of(per_minute: int) -> Rate:
+    """Return a rate by the minute as DashScope counts it, also by the second."""
+    if per_minute % _MINUTE == 0:
+        return per_minute // _MINUTE, WINDOW_SECONDS
+    return 1, _MINUTE / per_minute
 
 
 class AccountRates:
     """
-    Call rates of each account, over a sliding window of one second.
+    Call rates of each account over a sliding window, those of submits by model.
 
     A refused call does not count, so a caller that calls too fast still gets the allowed rate.
     """
@@ -61,18 +71,29 @@ class AccountRates:
             "task_call": limits.task_calls_per_second,
             "policy": limits.policies_per_second,
         }
-        self._calls: dict[tuple[str, str], deque[float]] = {}
+        self._calls: dict[tuple[str, str, str], deque[float]] = {}
 
-    def count(self, account: str, kind: Kind, now: float) -> None:
+    def count(
+        self, account: str, kind: Kind, now: float, model: str = "", per_minute: int = 300
+    ) -> None:
         """
         Count one call of *account*.
+
+        Args:
+            account: Whose call it is.
+            kind: Which limit it falls under.
+            now: The region's clock.
+            model: Of a submit.
+            per_minute: Submits of that model, if the limits name no number of their own.
 
         Raises:
             Refusal: 429 ``Throttling.RateQuota`` if the call is over the limit.
         """
-        calls = self._calls.setdefault((account, kind), deque())
-        while calls and calls[0] <= now - WINDOW_SECONDS:
+        calls = self._calls.setdefault((account, kind, model), deque())
+        limit = self._rates[kind]
+        most, window = rate_of(per_minute) if limit is None else (limit, WINDOW_SECONDS)
+        while calls and calls[0] <= now - window:
             calls.popleft()
-        if len(calls) >= self._rates[kind]:
+        if len(calls) >= most:
             raise Refusal(429, "Throttling.RateQuota", message_of("Throttling.RateQuota"))
         calls.append(now)

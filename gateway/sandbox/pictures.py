@@ -36,12 +36,14 @@ class Pictures:
         self._plain_bytes = plain_bytes
         self._threads = CapacityLimiter(_THREADS)
         self._png_by_result: LRUCache[tuple[str, int], bytes] = LRUCache(cache_bytes, len)
-        self._canned_by_size: LRUCache[Size, bytes] = LRUCache(8)
+        self._canned_by_kind: LRUCache[tuple[Size, bool], bytes] = LRUCache(8)
 
     async def png(self, task: SandboxTask, index: int) -> bytes:
         """Return a result as a labelled PNG."""
         if self._plain_bytes is not None:
-            return label(self._canned(task.request.result_size), _labels(task, index))
+            request = task.request
+            png = self._canned(request.result_size, clear=request.transparent)
+            return label(png, _labels(task, index))
         key = (task.id, index)
         if key not in self._png_by_result:
             rendered = await to_thread.run_sync(
@@ -53,10 +55,11 @@ class Pictures:
             self._png_by_result[key] = png
         return self._png_by_result[key]
 
-    def _canned(self, size: Size) -> bytes:
-        if size not in self._canned_by_size:
-            self._canned_by_size[size] = canned(size, self._plain_bytes or 0)
-        return self._canned_by_size[size]
+    def _canned(self, size: Size, *, clear: bool) -> bytes:
+        kind = (size, clear)
+        if kind not in self._canned_by_kind:
+            self._canned_by_kind[kind] = canned(size, self._plain_bytes or 0, clear=clear)
+        return self._canned_by_kind[kind]
 
 
 def render(request: SubmitRequest, index: int) -> bytes:
@@ -73,12 +76,19 @@ def render(request: SubmitRequest, index: int) -> bytes:
     picture = vary(effect_for(request.prompt)(picture), seed)
     if request.watermark:
         picture = stamp(picture, "AI-generated")
+    if request.transparent:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
     return _encode(picture)
 
 
-def canned(size: Size, total_bytes: int) -> bytes:
-    """Return a grey PNG of that size, filled up to about *total_bytes* with a private chunk."""
-    png = _encode(Image.new("L", size, 127))
+def canned(size: Size, total_bytes: int, *, clear: bool = False) -> bytes:
+    """
+    Return a grey PNG of that size, filled up to about *total_bytes* with a private chunk.
+
+    A *clear* one is transparent all over.
+    """
+    grey = Image.new("LA", size, (127, 0)) if clear else Image.new("L", size, 127)
+    png = _encode(grey)
     filling = total_bytes - len(png) - _LABEL_BYTES
     if filling <= 0:
         return png

@@ -75,9 +75,16 @@ class SimulatedRegion:
         return f"{request.url.scheme}://{host}{request.scope.get('root_path', '')}"
 
     def create_task(
-        self, caller: Caller, request: SubmitRequest, end: End, request_id: str, delay: float = 0.0
+        self,
+        caller: Caller,
+        request: SubmitRequest,
+        end: End,
+        request_id: str,
+        *,
+        delay: float = 0.0,
+        synchronous: bool = False,
     ) -> SandboxTask:
-        """Create a task that arrives *delay* seconds from now."""
+        """Create a task, or the record of a *synchronous* call, *delay* seconds from now."""
         seconds = self.latency.draw(self._latency_random) / self.config.speed
         task = SandboxTask(
             id=str(uuid4()),
@@ -89,6 +96,7 @@ class SimulatedRegion:
             submitted=self.now() + delay,
             seconds=seconds if end.seconds is None else end.seconds,
             end=end,
+            synchronous=synchronous,
         )
         self.tasks.add(task)
         return task

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from gateway.sandbox.answers import messages_output, usage
 from gateway.sandbox.calls import ApiCall
 from gateway.sandbox.checks import (
     Envelope,
@@ -25,7 +26,6 @@ from gateway.sandbox.checks import (
     read_request,
     readable_part,
 )
-from gateway.sandbox.config import SandboxConfig
 from gateway.sandbox.faults import Action, End, Late, end_from_prompt
 from gateway.sandbox.limits import Caller
 from gateway.sandbox.models import SYNCHRONOUS_PATH, rules_of
@@ -41,11 +41,19 @@ class CheckedSubmit:
     request: SubmitRequest
     end: End
     action: Action | None
+    synchronous: bool
 
     def create_task(self, call: ApiCall) -> SandboxTask:
         """Create its task, now or after the delay that the fault names."""
         delay = self.action.seconds if isinstance(self.action, Late) else 0.0
-        return call.region.create_task(self.caller, self.request, self.end, call.request_id, delay)
+        return call.region.create_task(
+            self.caller,
+            self.request,
+            self.end,
+            call.request_id,
+            delay=delay,
+            synchronous=self.synchronous,
+        )
 
 
 async def submit(call: ApiCall, path: str) -> Response:
@@ -72,7 +80,7 @@ async def read_submit(call: ApiCall, path: str) -> CheckedSubmit:
         Refusal: The key, the rate, a header or the body is refused.
     """
     region = call.region
-    caller = call.caller("submit")
+    caller = call.authenticated()
     synchronous = path == SYNCHRONOUS_PATH
     _check_headers(call.request.headers, synchronous=synchronous)
     body = await call.request.body()
@@ -81,14 +89,14 @@ async def read_submit(call: ApiCall, path: str) -> CheckedSubmit:
         raise Refusal(
             400, "BadRequest.TooLarge", f"Exceeded limit on max bytes to request body : {limit}"
         )
-    envelope = read_envelope(body, _models_at(region.config, path), synchronous=synchronous)
+    envelope = read_envelope(
+        body, partial(region.config.serves, path=path), synchronous=synchronous
+    )
+    call.count_submit(caller, envelope.model)
     request, end = await _read_body(call, caller, envelope)
     action = call.fault(prompt=request.prompt, number=region.tasks.created)
-    return CheckedSubmit(caller, request, action if isinstance(action, End) else end, action)
-
-
-def _models_at(config: SandboxConfig, path: str) -> tuple[str, ...]:
-    return tuple(model for model in config.models if rules_of(model).path == path)
+    end = action if isinstance(action, End) else end
+    return CheckedSubmit(caller, request, end, action, synchronous)
 
 
 def _check_headers(headers: Headers, *, synchronous: bool) -> None:
@@ -108,7 +116,7 @@ async def _read_body(
     config = call.region.config
     model_rules = rules_of(envelope.model)
     picture_rules = PictureRules(
-        max_bytes=config.max_image_bytes,
+        max_bytes=min(config.max_image_bytes, model_rules.image_bytes),
         refuse_alpha=config.refuse_alpha,
         decodes=config.picture == "made",
         sides=model_rules.sides,
@@ -193,13 +201,5 @@ def _result(call: ApiCall, task: SandboxTask) -> Response:
         text = end.message or message_of(end.code)
         return refuse(call.request_id, Refusal(status_of(end.code), end.code, text))
     urls = region.result_urls(task, now, region.base(call.request))
-    content = [{"image": url} for index, url in enumerate(urls) if index not in task.failures]
-    message = {"role": "assistant", "content": content}
-    width, height = task.request.result_size
-    return reply(
-        call.request_id,
-        {
-            "output": {"choices": [{"finish_reason": "stop", "message": message}]},
-            "usage": {"image_count": len(content), "width": width, "height": height},
-        },
-    )
+    output = messages_output(task, urls, apart=region.config.choices == "each")
+    return reply(call.request_id, {"output": output, "usage": usage(task)})

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from starlette.responses import Response
 
+from gateway.sandbox.answers import messages_output, usage
 from gateway.sandbox.calls import ApiCall
 from gateway.sandbox.config import DAY, ListOptions
 from gateway.sandbox.faults import End, Forget
@@ -36,7 +37,8 @@ def _query_body(call: ApiCall, task: SandboxTask | None) -> dict[str, object]:
         return {"output": {"task_id": task_id, "task_status": "UNKNOWN"}}
     now = region.advance()
     urls = region.result_urls(task, now, region.base(call.request))
-    return query_body(task, now, region.epoch_offset, urls)
+    apart = region.config.choices == "each"
+    return query_body(task, now, region.epoch_offset, urls, apart=apart)
 
 
 async def list_tasks(call: ApiCall) -> Response:
@@ -79,7 +81,12 @@ async def cancel(call: ApiCall) -> Response:
 
 
 def query_body(
-    task: SandboxTask, now: float, epoch_offset: float, urls: list[str]
+    task: SandboxTask,
+    now: float,
+    epoch_offset: float,
+    urls: list[str],
+    *,
+    apart: bool = False,
 ) -> dict[str, Any]:
     """
     Build the response to a query, without its ``request_id`` (reference section 3.3).
@@ -89,11 +96,15 @@ def query_body(
         now: The region's clock, in seconds.
         epoch_offset: Epoch of that clock's 0.
         urls: A result URL for each image.
+        apart: As for `messages_output`.
     """
     status = task.status(now)
     output: dict[str, Any] = {"task_id": task.id, "task_status": status}
     if status == "UNKNOWN":
         return {"output": output}
+    newer = rules_of(task.request.model).form == "messages"
+    if newer and status == "FAILED":  # it tells neither times nor counts
+        return {"output": {**output, **_failure(task.end)}}
     output["submit_time"] = wire_time(epoch_offset + task.submitted)
     if task.started is not None:
         output["scheduled_time"] = wire_time(epoch_offset + task.started)
@@ -105,8 +116,9 @@ def query_body(
     if status == "CANCELED":
         return {"output": output}
     failed = len(task.failures)
-    if rules_of(task.request.model).form == "messages" and status == "SUCCEEDED":
-        return _messages_body(task, output, urls)
+    if newer:
+        output |= messages_output(task, urls, apart=apart)
+        return {"output": output, "usage": usage(task)}
     output["task_metrics"] = {
         "TOTAL": task.request.n,
         "SUCCEEDED": task.request.n - failed,
@@ -116,23 +128,6 @@ def query_body(
         return {"output": {**output, **_failure(task.end)}}
     output["results"] = [_result(task, index, url) for index, url in enumerate(urls)]
     return {"output": output, "usage": {"image_count": task.request.n - failed}}
-
-
-def _messages_body(task: SandboxTask, output: dict[str, Any], urls: list[str]) -> dict[str, Any]:
-    """Build the newer form (section 9): no prompt, no metrics, failed pictures left out."""
-    good = [url for index, url in enumerate(urls) if index not in task.failures]
-    output["finished"] = True
-    output["choices"] = [
-        {
-            "finish_reason": "stop",
-            "message": {"role": "assistant", "content": [{"image": url, "type": "image"}]},
-        }
-        for url in good
-    ]
-    width, height = task.request.result_size
-    usage = {"image_count": len(good), "size": f"{width}*{height}"}
-    tokens = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
-    return {"output": output, "usage": {**usage, **tokens}}
 
 
 def _result(task: SandboxTask, index: int, url: str) -> dict[str, str]:

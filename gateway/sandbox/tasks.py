@@ -18,6 +18,7 @@ from gateway.sandbox.faults import End
 from gateway.sandbox.models import rules_of
 
 Size = tuple[int, int]
+_TRANSPARENT = ("transparent", "透明")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class SubmitRequest:
 
     Attributes:
         size: Width and height asked for; None leaves them to the model.
+        area: What a word such as ``2K`` asks for in place of a size, in pixels.
     """
 
     model: str
@@ -56,14 +58,26 @@ class SubmitRequest:
     seed: int | None = None
     prompt_extend: bool = True
     watermark: bool = False
+    area: int | None = None
 
     @property
     def result_size(self) -> Size:
         """Width and height of the results: *size*, or like the last input picture."""
         results = rules_of(self.model).results
+        shape = self.images[-1].size if self.images else (1, 1)
+        if self.images and not results.obeyed:
+            return results.size_like(*shape)
         if self.size:
             return results.round_size(*self.size)
-        return results.size_like(*(self.images[-1].size if self.images else (1, 1)))
+        if results.unasked and not self.images:
+            return results.unasked[int(self.prompt_sha256[:2], 16) % len(results.unasked)]
+        return results.size_like(*shape, area=self.area)
+
+    @property
+    def transparent(self) -> bool:
+        """Whether the prompt asks for a transparent picture of a model that makes some."""
+        asked = any(word in self.prompt.lower() for word in _TRANSPARENT)
+        return asked and rules_of(self.model).transparent
 
     @property
     def prompt_sha256(self) -> str:
@@ -71,7 +85,9 @@ class SubmitRequest:
 
     @property
     def actual_prompt(self) -> str:
-        """The prompt as a language model would extend it."""
+        """The prompt as a language model would extend it, if it is to."""
+        if not self.prompt_extend:
+            return self.prompt
         return f"{self.prompt}, natural light, fine detail"
 
 
@@ -90,6 +106,8 @@ class SandboxTask:
         key: Alias of the key that submitted it, never the key.
         seconds: Running time, counted from *started*.
         end: How it ends.
+        synchronous: Whether its result is the response to its submit, so that it cannot be
+            queried.
         downloads: Completed downloads, by result.
     """
 
@@ -102,17 +120,13 @@ class SandboxTask:
     submitted: float
     seconds: float
     end: End
+    synchronous: bool = False
     started: float | None = None
     canceled: float | None = None
     downloads: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.downloads = [0] * self.request.n
-
-    @property
-    def synchronous(self) -> bool:
-        """Whether its result is the response to its submit, so that it cannot be queried."""
-        return rules_of(self.request.model).synchronous
 
     @property
     def ended(self) -> float | None:
@@ -210,14 +224,14 @@ class TaskStore:
     caller disconnects.
 
     Args:
-        slots: Tasks of one account and model that run at once.
+        slots: Tasks of one account and model that run at once; None: what the model's rules say.
         kept_seconds: Life of a task after its end.
     """
 
-    def __init__(self, slots: int, kept_seconds: float) -> None:
+    def __init__(self, slots: int | None, kept_seconds: float) -> None:
         self._slots = slots
         self._kept_seconds = kept_seconds
-        self._queues: dict[tuple[str, str], TaskQueue] = {}
+        self._queues: dict[tuple[str, str, bool], TaskQueue] = {}
         self._tasks: dict[str, SandboxTask] = {}
         self.created = 0
 
@@ -253,8 +267,10 @@ class TaskStore:
         return list(self._tasks.values())
 
     def _queue(self, task: SandboxTask) -> TaskQueue:
-        slots = math.inf if task.synchronous else self._slots
-        return self._queues.setdefault((task.account, task.request.model), TaskQueue(slots))
+        model = task.request.model
+        slots = math.inf if task.synchronous else self._slots or rules_of(model).running
+        key = (task.account, model, task.synchronous)
+        return self._queues.setdefault(key, TaskQueue(slots))
 
     def _expired(self, task: SandboxTask, now: float) -> bool:
         return task.ended is not None and now >= task.ended + self._kept_seconds

@@ -156,7 +156,7 @@ async def test_answer_of_a_sleep_that_ends_early() -> None:
 
 
 async def test_it_takes_no_place_of_a_task() -> None:
-    """Any number works at once, beside the tasks that run; the rate of submits is the account's."""
+    """Any number works at once, beside the tasks that run; the rate of submits is the model's."""
     clock = ManualClock()
     limits = AccountLimits(submits_per_second=10, running_tasks=1)
     async with region(clock=clock, limits=limits) as client, anyio.create_task_group() as group:
@@ -165,9 +165,9 @@ async def test_it_takes_no_place_of_a_task() -> None:
         async def ask() -> None:
             answers.append(await client.synchronous())
 
-        for _ in range(8):
+        for _ in range(10):
             group.start_soon(ask)
-        await clock.wait_for_sleepers(8)
+        await clock.wait_for_sleepers(10)
         first, second = await client.submit(), await client.submit()
         refused = await client.synchronous()
         rows = (await client.books())["tasks"]
@@ -176,9 +176,9 @@ async def test_it_takes_no_place_of_a_task() -> None:
         clock.advance(10)
         await clock.wait_for_sleepers(0)
 
-    assert [answer.status_code for answer in answers] == [200] * 8
+    assert [answer.status_code for answer in answers] == [200] * 10
     assert (refused.status_code, refused.json()["code"]) == (429, "Throttling.RateQuota")
-    assert [row["status"] for row in rows if row["answers_at_once"]] == ["RUNNING"] * 8
+    assert [row["status"] for row in rows if row["answers_at_once"]] == ["RUNNING"] * 10
     assert statuses == ["RUNNING", "PENDING"]
 
 
