@@ -116,7 +116,7 @@ def _model(table: Table, name: str, settings: ModelSettings) -> Model:
 
 
 def _generation_sizes(sizes: Sizes, settings: ModelSettings) -> Sizes | None:
-    if settings.generation_pixels is None:
-        return None
     least, most = settings.generation_pixels
+    if not most:
+        return None
     return replace(sizes, least_pixels=least, most_pixels=most)

@@ -351,11 +351,11 @@ _SIZE = re.compile(r"([1-9]\d{0,4})[*x]([1-9]\d{0,4})")
 
 @dataclass(frozen=True, slots=True)
 class PictureSizes:
-    takes: str = 'a list of sizes such as ["1664*928", "928*1664"]'
+    takes: str = 'a list of sizes such as ["1664*928", "928*1664"], or []'
 
     def read(self, value: object) -> tuple[Size, ...]:
         sizes = []
-        for text in _texts(value):
+        for text in () if value == [] else _texts(value):
             if (match := _SIZE.fullmatch(text)) is None:
                 raise Unfit(f"holds {shown(text)}")
             sizes.append(Size(int(match[1]), int(match[2])))

@@ -256,12 +256,12 @@ class ModelSettings:
     )
     sizes: Annotated[
         tuple[Size, ...],
-        Key(PictureSizes(), "The only sizes that it makes.", default="all that the rest allows"),
+        Key(PictureSizes(), "The only sizes that it makes; []: all within the rest."),
     ] = ()
     generation_pixels: Annotated[
-        tuple[int, int] | None,
-        Key(Span(1), "As pixels, of pictures from a prompt alone.", "pixels", default="as pixels"),
-    ] = None
+        tuple[int, int],
+        Key(Span(0), "As pixels, of pictures from a prompt alone; [0, 0]: the same.", "pixels"),
+    ] = (0, 0)
     unasked_pixels: Annotated[
         int,
         Key(

@@ -80,10 +80,11 @@ def apply_mask(edit: Edit, original: Size, sizes: Sizes, *, fit: bool) -> Edit:
             f" 1:{sizes.most_ratio} to {sizes.most_ratio}:1.",
             param="mask",
         )
-    size = size_rule.nearest_legal(original, sizes.if_unasked)
-    if size == original or not (fit and size_rule.is_scalable(original, sizes)):
-        return _composite(replace(edit, size=size), scale_to=size)
-    adjusted = (*edit.adjusted, f"size:{size}->{original}")
+    nearest = size_rule.nearest_legal(original, sizes.if_unasked)
+    size = nearest if sizes.settable else None
+    if nearest == original or not (fit and size_rule.is_scalable(original, sizes)):
+        return _composite(replace(edit, size=size), scale_to=nearest)
+    adjusted = (*edit.adjusted, f"size:{size or 'model'}->{original}")
     return _composite(replace(edit, size=size, adjusted=adjusted), scale_to=original)
 
 

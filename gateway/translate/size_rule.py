@@ -42,9 +42,13 @@ def describe_scaled_rule(sizes: Sizes) -> str:
 
 
 def is_legal(size: Size, sizes: Sizes) -> bool:
-    """Return whether DashScope makes pictures of *size*."""
-    if sizes.choices or not sizes.settable:
-        return sizes.settable and size in sizes.choices
+    """Return whether DashScope makes pictures of *size* if it is asked to."""
+    return sizes.settable and _fits(size, sizes)
+
+
+def _fits(size: Size, sizes: Sizes) -> bool:
+    if sizes.choices:
+        return size in sizes.choices
     shorter, longer = sorted((size.width, size.height))
     return (
         sizes.least_pixels <= shorter * longer <= sizes.most_pixels
@@ -95,12 +99,12 @@ def unasked_size(shape: Size | None, sizes: Sizes) -> Size | None:
 
 def nearest_legal(size: Size, sizes: Sizes) -> Size:
     """
-    Return the legal size that comes closest (D58); a legal size is itself.
+    Return the size within the rules that comes closest (D58); one of them is itself.
 
     First the same ratio, as nearly as whole pixels allow, or the utmost one; then the fewest
     pixels or the most, whichever is nearer.
     """
-    if is_legal(size, sizes):
+    if _fits(size, sizes):
         return size
     if sizes.choices:
         return min(sizes.choices, key=lambda it: (_distance(it, size), -it.width))
@@ -113,7 +117,7 @@ def nearest_legal(size: Size, sizes: Sizes) -> Size:
     heights = range(middle - nearby, middle + nearby + 1)
     candidates = (Size(round(high * ratio) * step, high * step) for high in heights)
     return min(
-        (near for near in candidates if is_legal(near, sizes)),
+        (near for near in candidates if _fits(near, sizes)),
         key=lambda near: (
             round(abs(near.width / near.height / ratio - 1), 6),
             abs(near.width * near.height - pixels),

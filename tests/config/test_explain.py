@@ -3,8 +3,16 @@ from pathlib import Path
 import pytest
 
 from gateway.config import config_from_environ, explain, load_config
+from gateway.domain.models import DEFAULTS, Operation
+from tests.models import TABLE
 
 ENVIRON = {"DASHSCOPE_API_KEY": "sk-canary"}
+
+
+def _others(operation: Operation) -> str:
+    """Name the models beside the default."""
+    default = DEFAULTS[operation]
+    return "; ".join(name for name in TABLE.that_do(operation) if name != default)
 
 
 def test_explain_says_it_all() -> None:
@@ -20,9 +28,9 @@ def test_explain_says_it_all() -> None:
         "metrics   with the rest, for anyone\n"
         "logs      from info on, format auto\n"
         "edits     by wan2.5-i2i-preview, also called any of OpenAI's names of image models; "
-        "wan2.6-image; qwen-image-edit-plus\n"
+        f"{_others(Operation.EDIT)}\n"
         "generates by wan2.5-t2i-preview, also called any of OpenAI's names of image models; "
-        "wan2.6-t2i\n"
+        f"{_others(Operation.GENERATE)}\n"
         "\n"
         "region beijing: https://dashscope.aliyuncs.com/api/v1, results from *.aliyuncs.com\n"
         "  account default: 5 submits/s, 5 running and 1 ahead, 20 polls/s; keys default\n"

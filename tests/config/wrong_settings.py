@@ -2,6 +2,13 @@
 
 import pytest
 
+from gateway.config.table import one_of
+from gateway.domain.models import Operation
+from tests.models import MODELS, TABLE
+
+_EDITORS = one_of(TABLE.that_do(Operation.EDIT))
+_PAINTERS = one_of(TABLE.that_do(Operation.GENERATE))
+
 WRONG_SETTINGS = [
     pytest.param(
         "a = = 1",
@@ -126,32 +133,29 @@ WRONG_SETTINGS = [
     ),
     pytest.param(
         '[models]\ndefault = "gpt-4o"',
-        ': models.default: "gpt-4o" is not a model; use "wan2.5-i2i-preview", "wan2.6-image" '
-        'or "qwen-image-edit-plus", or a name of OpenAI\'s',
+        f': models.default: "gpt-4o" is not a model; use {_EDITORS}, or a name of OpenAI\'s',
         id="default-model",
     ),
     pytest.param(
         '[models]\ndefault = "mine"\n[models.aliases]\nmine = "wan2.6-t2i"',
-        ': models.default: "mine" is not a model that can edit; use "wan2.5-i2i-preview", '
-        '"wan2.6-image" or "qwen-image-edit-plus", or a name of OpenAI\'s',
+        ': models.default: "mine" is not a model that can edit; use '
+        f"{_EDITORS}, or a name of OpenAI's",
         id="default-model-of-the-other-kind",
     ),
     pytest.param(
         '[models]\ndefault_generation = "wan2.6-image"',
         ': models.default_generation: "wan2.6-image" is not a model that can generate; use '
-        '"wan2.5-t2i-preview" or "wan2.6-t2i", or a name of OpenAI\'s',
+        f"{_PAINTERS}, or a name of OpenAI's",
         id="default-generation",
     ),
     pytest.param(
         '[models.aliases]\n"a.b" = "wan9"',
-        ': models.aliases."a.b": got "wan9"; use "wan2.5-i2i-preview", '
-        '"wan2.5-t2i-preview", "wan2.6-image", "wan2.6-t2i" or "qwen-image-edit-plus"',
+        f': models.aliases."a.b": got "wan9"; use {one_of(MODELS)}',
         id="alias-target",
     ),
     pytest.param(
         '[models.aliases]\na = {edits = "wan2.6-t2i"}',
-        ': models.aliases.a.edits: got "wan2.6-t2i"; use "wan2.5-i2i-preview", "wan2.6-image" '
-        'or "qwen-image-edit-plus"',
+        f': models.aliases.a.edits: got "wan2.6-t2i"; use {_EDITORS}',
         id="alias-target-of-the-other-kind",
     ),
     pytest.param(

@@ -97,6 +97,35 @@ def upstream_code_rows() -> list[Row]:
     return [(", ".join(codes), *rest) for rest, codes in codes_by_rest.items()]
 
 
+def model_rows() -> list[Row]:
+    """Return the rows of docs/models.md: what each model does, takes and makes."""
+    return [
+        (
+            f"`{model.name}`",
+            ", ".join(_PATHS[it] for it in Operation if model.does(it)),
+            f"1 to {model.inputs.most}" if model.inputs.most else "none",
+            f"{model.inputs.shortest_side} to {model.inputs.longest_side}"
+            if model.inputs.most
+            else "",
+            f"{model.most_prompt} {'tokens' if model.prompt_in_tokens else 'characters'}",
+            _made(model.sizes_of(Operation.GENERATE if model.does(Operation.GENERATE) else _EDIT)),
+            str(model.most_made),
+            "tasks" if model.has_tasks else "its answer",
+        )
+        for name, model in MODELS.items()
+        if not _SNAPSHOT.search(name)
+    ]
+
+
+def _made(sizes: Sizes) -> str:
+    if sizes.choices:
+        return ", ".join(map(str, sizes.choices))
+    if not sizes.settable:
+        return "what it chooses"
+    least, most = isqrt(sizes.least_pixels), isqrt(sizes.most_pixels)
+    return f"{least} x {least} to {most} x {most}, up to {sizes.most_ratio}:1"
+
+
 def rendered(rows: list[Row]) -> str:
     """Return *rows* as Markdown, to be pasted where a test finds a table out of date."""
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

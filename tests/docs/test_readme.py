@@ -1,6 +1,5 @@
 import re
 from collections.abc import Iterator
-from math import isqrt
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from gateway.cli import _parser
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
-from gateway.domain.models import Catalog, Inputs, Operation, Sizes
+from gateway.domain.models import Catalog, Operation
 from gateway.observe.metrics import Metrics
 from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT
 from gateway.translate.openai_pictures import is_file_id, is_picture
@@ -24,12 +23,13 @@ from tests.docs.pages import (
     config_rows,
     headings,
     links,
+    model_rows,
     rendered,
     spans,
     table_with,
     tables,
 )
-from tests.models import EDITOR, MODELS, PAINTER
+from tests.models import EDITOR, PAINTER
 
 _FIELDS_PAGE = REFERENCE / "fields.md"
 _ERRORS_PAGE = REFERENCE / "errors.md"
@@ -131,32 +131,11 @@ def test_every_metric_is_fed() -> None:
 # ---------------------------------------------------------------- models
 
 
-def _pictures(inputs: Inputs) -> Row:
-    if not inputs.most:
-        return ("none", "")
-    return (f"1 to {inputs.most}", f"{inputs.shortest_side} to {inputs.longest_side}")
-
-
-def _square(sizes: Sizes) -> str:
-    least, most = isqrt(sizes.least_pixels), isqrt(sizes.most_pixels)
-    return f"{least} x {least} to {most} x {most}"
-
-
 def test_models_table() -> None:
     """The table of models is the gateway's own."""
-    paths = {Operation.EDIT: "/v1/images/edits", Operation.GENERATE: "/v1/images/generations"}
+    rows = model_rows()
 
-    assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == [
-        (
-            f"`{model.name}`",
-            " ".join(f"`{paths[it]}`" for it in Operation if model.does(it)),
-            *_pictures(model.inputs),
-            str(model.most_prompt),
-            _square(model.sizes),
-            f"`{model.path(with_pictures=model.does(Operation.EDIT)).removeprefix('/services/aigc/')}`",
-        )
-        for model in MODELS.values()
-    ]
+    assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == rows, rendered(rows)
 
 
 # ---------------------------------------------------------------- fields

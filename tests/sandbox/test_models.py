@@ -310,7 +310,7 @@ async def test_words_of_refusal(model: str, size: str, text: str) -> None:
 async def test_which_check_comes_first() -> None:
     """qwen-image-3.0 looks at n before the size; the others look at the size first."""
     async with region() as client:
-        wrong = {"n": 99, "size": "1*1"}
+        wrong: dict[str, Any] = {"n": 99, "size": "1*1"}
         of_qwen = await answer_of(client, sync("qwen-image-3.0", **wrong))
         of_wan = await answer_of(client, sync("wan2.7-image", **wrong))
 

@@ -1,9 +1,18 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.edit import Size
-from gateway.translate.size_rule import describe_rule, is_legal, is_scalable, nearest_legal
+from gateway.translate.size_rule import (
+    describe_rule,
+    is_legal,
+    is_scalable,
+    nearest_legal,
+    size_to_ask,
+    unasked_size,
+)
 from tests.models import MODELS
 
 SMALL = MODELS["wan2.5-i2i-preview"].sizes
@@ -101,7 +110,10 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
     assert not is_legal(requested, SMALL) or nearest == requested
 
 
-@pytest.mark.parametrize("model", MODELS)
+UNDATED = [name for name in MODELS if not name[-1].isdigit() or "-20" not in name]
+
+
+@pytest.mark.parametrize("model", UNDATED)
 @given(side=st.integers(1, 9000), ratio=st.floats(1, 4), upright=st.booleans())
 def test_the_nearest_of_every_model(model: str, side: int, ratio: float, upright: bool) -> None:
     """Whatever a model's sides and pixels leave, it is legal, and of the shape asked for."""
@@ -111,7 +123,9 @@ def test_the_nearest_of_every_model(model: str, side: int, ratio: float, upright
 
     result = nearest_legal(requested, sizes)
 
-    assert is_legal(result, sizes)
+    assert is_legal(result, replace(sizes, settable=True))
+    if sizes.choices:
+        return
     assert result.width / result.height == pytest.approx(
         requested.width / requested.height, rel=0.02
     )
@@ -136,3 +150,57 @@ def test_the_nearest_of_every_model(model: str, side: int, ratio: float, upright
 def test_what_is_made_by_scaling(size: Size, scalable: bool) -> None:
     """Up to the largest picture of OpenAI's models, in the ratios that DashScope makes."""
     assert is_scalable(size, SMALL) is scalable
+
+
+FIVE = MODELS["qwen-image-max"].sizes
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        (Size(1328, 1328), Size(1328, 1328)),
+        (Size(1024, 1024), Size(1328, 1328)),
+        (Size(1536, 1024), Size(1472, 1104)),
+        (Size(3840, 2160), Size(1664, 928)),
+        (Size(1000, 3000), Size(928, 1664)),
+    ],
+)
+def test_the_nearest_of_a_few_sizes(asked: Size, made: Size) -> None:
+    """Where a model makes certain sizes only, the one of the nearest shape is asked for."""
+    assert nearest_legal(asked, FIVE) == made
+    assert is_legal(asked, FIVE) == (asked == made)
+    assert describe_rule(FIVE).startswith("it must be one of 1664x928, 1472x1104")
+
+
+def test_a_model_that_chooses_the_size() -> None:
+    """None is asked for, and none is legal."""
+    sizes = MODELS["qwen-image-edit"].sizes
+
+    assert size_to_ask(Size(1024, 1024), sizes) is None
+    assert not is_legal(Size(1024, 1024), sizes)
+    assert describe_rule(sizes) == "this model chooses the size itself; leave 'size' out"
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        (None, Size(1488, 1488)),
+        (Size(1024, 1024), Size(1488, 1488)),
+        (Size(1600, 900), Size(1952, 1104)),
+        (Size(90, 1600), Size(528, 4224)),
+    ],
+)
+def test_the_size_of_who_asks_for_none(shape: Size | None, size: Size) -> None:
+    """It has the shape of the picture, and stays within the price of the smaller ones."""
+    sizes = MODELS["qwen-image-3.0-pro"].sizes
+
+    unasked = unasked_size(shape, sizes)
+
+    assert unasked == size
+    assert is_legal(unasked, sizes)
+    assert unasked.width * unasked.height <= 2_250_000
+
+
+def test_most_models_choose_what_is_not_asked() -> None:
+    """Where no size is dearer than another, none is sent."""
+    assert unasked_size(None, SMALL) is None
