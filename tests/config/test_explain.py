@@ -75,7 +75,7 @@ TWO = "".join(
             BEIJING + OPEN + '[tenants.any.models]\ndefault = "wan2.6-image"',
             "tenant any: any key; beijing by bj; pictures are fitted; masks are kept; unknown "
             "fields are ignored; weight 1; 1000 may wait; as many as the account may run; "
-            "edits by wan2.6-image, qwen-image-edit-plus, wan2.5-i2i-preview",
+            f"edits by {', '.join(['wan2.6-image', *sorted(_EDITORS - {'wan2.6-image'})])}",
             id="a-tenant-with-its-own-default",
         ),
         pytest.param(

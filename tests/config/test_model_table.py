@@ -1,5 +1,6 @@
 """Models by config: one more, or one corrected."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.domain.models import Family, Inputs, Operation
@@ -53,3 +54,31 @@ def test_a_new_model_as_the_default(tmp_path: Path) -> None:
 
     catalog = config.catalogs[Operation.EDIT]
     assert catalog.default == catalog.models["ours"].name == "wan9-image"
+
+
+def test_snapshots(tmp_path: Path) -> None:
+    """Each date of a model is a model of the same kind; one with a table of its own has that."""
+    models = (
+        f'{_NEW}snapshots = ["2027-01-31", "2027-02-28"]\n'
+        '[models."wan9-image-2027-02-28"]\nfamily = "messages"\ngenerations = true\n'
+        "pixels = [1, 2]\n"
+    )
+
+    config = load(tmp_path, models + GOOD)
+
+    base, dated, other = (
+        config.models.by_name[name]
+        for name in ("wan9-image", "wan9-image-2027-01-31", "wan9-image-2027-02-28")
+    )
+    assert replace(dated, name=base.name) == base
+    assert config.prices["beijing", dated.name] == Price(0.30, "CNY")
+    assert other.sizes.most_pixels == 2
+
+
+def test_sizes_of_generations(tmp_path: Path) -> None:
+    """Pictures from a prompt alone may be larger than edits."""
+    config = load(tmp_path, f"{_NEW}generation_pixels = [589824, 16777216]\n{GOOD}")
+
+    model = config.models.by_name["wan9-image"]
+    assert model.sizes_of(Operation.EDIT).most_pixels == 4194304
+    assert model.sizes_of(Operation.GENERATE).most_pixels == 16777216

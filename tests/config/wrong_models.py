@@ -52,4 +52,38 @@ WRONG_MODELS = [
         ': models."wan 9": is not a model name; use letters, digits and . _ : / -',
         id="a name with a space",
     ),
+    pytest.param(
+        f'{_NEW}generations = true\noptions = ["size"]',
+        ": models.wan9.n: is not among its options; add it there, or use 1",
+        id="pictures that cannot be asked for",
+    ),
+    pytest.param(
+        f'{_NEW}options = ["sise"]',
+        ': models.wan9.options: holds "sise"; use a list of "n", "size", "negative_prompt", '
+        '"seed", "watermark", "prompt_extend", "prompt_extend_mode", "enable_thinking", '
+        '"thinking_mode", "bbox_list" or "color_palette"',
+        id="an option that does not exist",
+    ),
+    pytest.param(
+        f'{_NEW}image_formats = ["png"]',
+        ': models.wan9.image_formats: lacks jpeg; use a list of "jpeg", "png", "bmp", "webp", '
+        '"tiff" or "gif", jpeg among them',
+        id="no jpeg",
+    ),
+    pytest.param(
+        f"{_NEW}prompt = 800",
+        ': models.wan9.prompt: got 800; use a text such as "2000 characters" or "800 tokens"',
+        id="a length without its unit",
+    ),
+    pytest.param(
+        f'{_NEW}sizes = ["1K"]',
+        ': models.wan9.sizes: holds "1K"; use a list of sizes such as '
+        '["1664*928", "928*1664"], or []',
+        id="a size in words",
+    ),
+    pytest.param(
+        f'{_NEW}snapshots = ["2026"]',
+        ': models.wan9.snapshots: holds "2026"; use a list of dates such as ["2026-03-03"], quoted',
+        id="a year",
+    ),
 ]

@@ -3,10 +3,13 @@
 import json
 import re
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 
 from gateway.config import config_keys
+from gateway.domain.models import Operation, Sizes
 from gateway.translate.dashscope_fault import ROWS
+from tests.models import MODELS, is_snapshot
 
 ROOT = Path(__file__).parents[2]
 ENGLISH = ROOT / "README.md"
@@ -17,6 +20,7 @@ REFERENCE = DOCS / "reference"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PATHS = {Operation.EDIT: "edits", Operation.GENERATE: "generations"}
 _QUOTED = re.compile(r'\["[^]]*"\]|"[^"]*"')
 
 
@@ -108,12 +112,12 @@ def model_rows() -> list[Row]:
             if model.inputs.most
             else "",
             f"{model.most_prompt} {'tokens' if model.prompt_in_tokens else 'characters'}",
-            _made(model.sizes_of(Operation.GENERATE if model.does(Operation.GENERATE) else _EDIT)),
+            _made(model.generation_sizes or model.sizes),
             str(model.most_made),
             "tasks" if model.has_tasks else "its answer",
         )
         for name, model in MODELS.items()
-        if not _SNAPSHOT.search(name)
+        if not is_snapshot(name)
     ]
 
 

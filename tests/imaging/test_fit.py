@@ -312,3 +312,29 @@ def test_heic() -> None:
     assert (result.media_type, result.size) == ("image/jpeg", L)
     assert result.adjusted == ("converted:heif",)
     assert difference(open_picture(result.content), open_picture(read("plain.jpg"))) < 10
+    assert made.adjusted == ("converted:heif",)
+    assert difference(open_picture(made.content), open_picture(read("plain.jpg"))) < 10
+
+
+def test_a_ratio_of_the_models_own() -> None:
+    """A picture that is longer than the model takes is padded to its ratio."""
+    made = fitted(read("sliver.jpg"), Aim(replace(INPUTS, shortest_side=50, most_ratio=8)))
+
+    assert (made.size, made.adjusted) == (Size(2000, 250), ("padded:2000x100->2000x250",))
+
+
+def test_a_model_that_takes_transparency() -> None:
+    """It gets the file as it is; what has to be drawn anew still loses its transparency."""
+    clear = Aim(replace(INPUTS, alpha=True))
+    content = read("rgba.png")
+
+    assert fitted(content, clear).content is content
+    small = fitted(content, Aim(replace(clear.inputs, longest_side=450)))
+    assert "alpha_flattened" in small.adjusted
+
+
+def test_a_format_that_the_model_does_not_take() -> None:
+    """A WEBP becomes a JPEG for a model that takes none."""
+    made = fitted(read("lossy.webp"), Aim(replace(INPUTS, formats=("JPEG", "PNG"))))
+
+    assert made.media_type == "image/jpeg"

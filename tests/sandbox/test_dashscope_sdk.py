@@ -15,6 +15,7 @@ from dashscope.aigc.image_generation import ImageGeneration
 from dashscope.aigc.image_synthesis import ImageSynthesis
 
 from gateway.sandbox import AccountLimits, Constant, create_sandbox, running
+from gateway.sandbox.models import RULES
 from tests.sandbox.region_client import CONFIG, KEY, picture
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +95,43 @@ async def test_generation(sdk: Callable[[str], None]) -> None:
             ["actual_prompt", "orig_prompt", "url"]
         ] * 2
         assert answer["usage"]["image_count"] == 2
+
+
+NEWER = [name for name, rules in RULES.items() if rules.form == "messages"]
+
+
+def message(model: str) -> list[dict[str, Any]]:
+    """What each of the newer models takes."""
+    pictures = [{"image": "https://pictures.example/a.png"}] * RULES[model].images.start
+    return [{"role": "user", "content": [*pictures, {"text": "a hat"}]}]
+
+
+async def test_every_model_with_tasks(sdk: Callable[[str], None]) -> None:
+    """The SDK's class for the newer form submits each, waits and reads two pictures."""
+    async with pointed(sdk):
+        for model in NEWER:
+            if RULES[model].synchronous:
+                continue
+            submitted = await call(
+                ImageGeneration.async_call, model=model, messages=message(model), n=2
+            )
+            answer = await call(ImageGeneration.wait, submitted["output"]["task_id"])
+
+            assert answer["output"]["task_status"] == "SUCCEEDED", model
+            contents = [choice["message"]["content"] for choice in answer["output"]["choices"]]
+            assert sum(map(len, contents)) == 2
+
+
+async def test_every_model_that_answers(sdk: Callable[[str], None]) -> None:
+    """The SDK's class for what answers at once gets a picture of each of the newer models."""
+    async with pointed(sdk):
+        for model in NEWER:
+            answer = await call(
+                dashscope.MultiModalConversation.call, model=model, messages=message(model)
+            )
+
+            assert answer["status_code"] == 200, model
+            assert answer["output"]["choices"][0]["message"]["content"][0]["image"]
 
 
 @pytest.mark.parametrize(

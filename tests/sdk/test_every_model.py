@@ -11,14 +11,14 @@ from openai.types import ImagesResponse
 from PIL import Image
 
 from gateway.domain.models import Operation
-from gateway.sandbox import read_labels
-from tests.harness import KEY, PLAIN, ThreadedHarness, digest, photo, start_threaded_harness
-from tests.models import MODELS, TABLE
+from tests.harness import KEY, PLAIN, ThreadedHarness, photo, start_threaded_harness
+from tests.models import MODELS, TABLE, is_snapshot
 
 PAIRS = [
     pytest.param(name, operation, id=f"{operation}-{name}")
     for operation in Operation
     for name in TABLE.that_do(operation)
+    if not is_snapshot(name) or name == "qwen-image-2.0-pro-2026-06-22"
 ]
 
 
@@ -29,9 +29,12 @@ def client(shared_gateway: ThreadedHarness) -> Iterator[openai.OpenAI]:
 
 
 def make(client: openai.OpenAI, operation: Operation, **fields: Any) -> ImagesResponse:
+    answer: ImagesResponse
     if operation is Operation.GENERATE:
-        return client.images.generate(**fields)
-    return client.images.edit(image=("a.png", photo(), "image/png"), **fields)
+        answer = client.images.generate(**fields)
+    else:
+        answer = client.images.edit(image=("a.png", photo(), "image/png"), **fields)
+    return answer
 
 
 def pictures(answer: ImagesResponse) -> list[bytes]:
@@ -47,15 +50,15 @@ def test_two_pictures_of_the_size_asked_for(
 
     answer = make(client, operation, model=name, prompt=prompt, n=2, size="1024x1024")
 
-    made = pictures(answer)
-    assert len({read_labels(it)["sandbox-index"] for it in made}) == min(2, MODELS[name].most_made)
-    for picture in made:
+    sizes = []
+    for picture in pictures(answer):
         with Image.open(BytesIO(picture)) as opened:
-            assert opened.size == (1024, 1024)
-        assert read_labels(picture)["sandbox-prompt-sha256"] == digest(prompt)
+            sizes.append(opened.size)
+    assert sizes == [(1024, 1024)] * 2
     tasks = shared_gateway.tasks(prompt)
     assert {task["model"] for task in tasks} == {name}
     assert sum(task["images_billed"] for task in tasks) == 2
+    assert len(tasks) == 2 // min(2, MODELS[name].most_made)
 
 
 @pytest.mark.parametrize("operation", [*Operation])

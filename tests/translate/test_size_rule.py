@@ -13,7 +13,7 @@ from gateway.translate.size_rule import (
     size_to_ask,
     unasked_size,
 )
-from tests.models import MODELS
+from tests.models import MODELS, is_snapshot
 
 SMALL = MODELS["wan2.5-i2i-preview"].sizes
 SIDES = st.integers(1, 99_999)
@@ -110,7 +110,7 @@ def test_the_nearest_is_always_legal(width: int, height: int) -> None:
     assert not is_legal(requested, SMALL) or nearest == requested
 
 
-UNDATED = [name for name in MODELS if not name[-1].isdigit() or "-20" not in name]
+UNDATED = [name for name in MODELS if not is_snapshot(name)]
 
 
 @pytest.mark.parametrize("model", UNDATED)
