@@ -8,6 +8,8 @@ from tests.models import TABLE
 
 ENVIRON = {"DASHSCOPE_API_KEY": "sk-canary"}
 
+_EDITORS = sorted(TABLE.that_do(Operation.EDIT).keys() - {"wan2.6-image"})
+
 
 def _others(operation: Operation) -> str:
     """Name the models beside the default."""
@@ -75,7 +77,7 @@ TWO = "".join(
             BEIJING + OPEN + '[tenants.any.models]\ndefault = "wan2.6-image"',
             "tenant any: any key; beijing by bj; pictures are fitted; masks are kept; unknown "
             "fields are ignored; weight 1; 1000 may wait; as many as the account may run; "
-            f"edits by {', '.join(['wan2.6-image', *sorted(_EDITORS - {'wan2.6-image'})])}",
+            f"edits by wan2.6-image, {', '.join(_EDITORS)}",
             id="a-tenant-with-its-own-default",
         ),
         pytest.param(
