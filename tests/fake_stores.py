@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
+from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import ResultImage
@@ -178,6 +178,11 @@ class FakeFinisher:
     def __init__(self) -> None:
         self.broken = 0
         """So many pictures from now on cannot be read."""
+        self.sizes: dict[bytes, Size] = {}
+        """Of pictures, by their bytes, where they tell it."""
+
+    def size_of(self, head: bytes) -> Size | None:
+        return self.sizes.get(head)
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         return form.passes_through and form.scale_to is None

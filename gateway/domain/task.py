@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.domain.edit import Size
 from gateway.domain.errors import GatewayError
 
 
@@ -37,6 +38,10 @@ class ResultImage:
 
     url: str = field(repr=False)
     """Signed; valid for 24 h; never logged, and stored only for models without tasks."""
+    size: Size | None = None
+    """In pixels, where the task tells it."""
+    prompt: str = field(default="", repr=False)
+    """What DashScope made of the prompt, where it rewrote it and tells so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -402,7 +402,12 @@ def _schemas() -> _Object:
             output_format=formats,
             size=text,
         ),
-        "Image": {"oneOf": [_object(["b64_json"], b64_json=base64), _object(["url"], url=text)]},
+        "Image": {
+            "oneOf": [
+                _object(["b64_json"], b64_json=base64, revised_prompt=text),
+                _object(["url"], url=text, revised_prompt=text),
+            ]
+        },
         "Completed": _object(
             None,
             type={"enum": ["image_edit.completed", "image_generation.completed"]},

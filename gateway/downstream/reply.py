@@ -257,10 +257,12 @@ class JsonReply:
     def body_of(self, result: EditResult, created: int) -> Sequence[BodyPart]:
         """Return the parts of the body; *created* is in seconds since the epoch."""
         if result.urls:
-            return (url_answer(created, result.urls),)
+            return (url_answer(created, result.urls, result.revised_prompts),)
         sizes = {self.measure(_first_bytes(picture)) for picture in result.pictures}
         size = sizes.pop() if len(sizes) == 1 else None
-        first, *frames = answer_frames(created, len(result.pictures), result.form, size)
+        first, *frames = answer_frames(
+            created, len(result.pictures), result.form, size, result.revised_prompts
+        )
         parts: list[BodyPart] = [first]
         for picture, frame in zip(result.pictures, frames, strict=True):
             parts += [InBase64(picture), frame]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.domain.edit import Edit, MaskSource, Part, Picture, parts_of
+from gateway.domain.edit import Edit, MaskSource, Part, Picture, Size, parts_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import Model
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
@@ -124,6 +124,7 @@ class ActiveEdit:
     """Set when a retry brought bytes, or a part has ended."""
     timeline: Timeline = field(default_factory=Timeline)
     trace: Trace = UNTRACED
+    _sizes_came: set[Size] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -205,6 +206,32 @@ class ActiveEdit:
     @property
     def pictures_made(self) -> int:
         return sum(len(part.task.images) for part in self.life.parts if part.task)
+
+    @property
+    def prompts_used(self) -> tuple[str, ...]:
+        """What DashScope made of the prompt, for each picture made; empty where it did not say."""
+        return tuple(it.prompt for part in self.life.parts if part.task for it in part.task.images)
+
+    def came(self, size: Size | None) -> None:
+        """Remember the size of a picture that was downloaded."""
+        if size is not None:
+            self._sizes_came.add(size)
+
+    @property
+    def adjusted(self) -> tuple[str, ...]:
+        """What was done to its pictures; of the size what has shown, where that is known (D103)."""
+        edit = self.edit
+        wanted = edit.output.scale_to or edit.size
+        sizes = self._sizes_came or {
+            it.size for part in self.life.parts if part.task for it in part.task.images if it.size
+        }
+        if wanted is None or not sizes:
+            return edit.adjusted
+        others = sorted(map(str, sizes - {wanted}))
+        # A URL of DashScope's is of the picture as it came.
+        scaled = edit.output.scale_to is not None
+        notes = [f"size:{came}->{wanted}" if scaled else f"size:{came}" for came in others]
+        return (*(it for it in edit.adjusted if not it.startswith("size:")), *notes)
 
     @property
     def may_wait_upstream(self) -> bool:

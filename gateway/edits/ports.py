@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.clock import Clock, Phase
-from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture
+from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture, Size
 from gateway.domain.errors import GatewayError
 from gateway.domain.intent import Intent
 from gateway.domain.models import ModelTable
@@ -299,6 +299,10 @@ class ResultUrls(Protocol):
 
 class Finisher(Protocol):
     """Who makes of DashScope's picture what was asked for; gateway.imaging answers it."""
+
+    def size_of(self, head: bytes) -> Size | None:
+        """Return the size of a picture by its first bytes, if they tell it."""
+        ...
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         """Tell by its first bytes whether a picture is as *form* says, so that it may pass."""

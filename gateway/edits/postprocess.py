@@ -40,6 +40,7 @@ class Postprocessing:
 
     def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
         """Tell by its first bytes whether a picture is as the client asked for it."""
+        active.came(self._finisher.size_of(head))
         return self._finisher.is_finished(head, active.edit.output)
 
     async def of(self, active: ActiveEdit) -> Postprocess:
@@ -59,7 +60,12 @@ class Postprocessing:
                 "The original and the mask of this edit are not kept any more.", retry=False
             )
         tenant = active.tenant.name
-        return lambda picture: self._finisher.finish(picture, form, kept, tenant)
+
+        def finish(picture: bytes) -> Awaitable[bytes]:
+            active.came(self._finisher.size_of(picture))
+            return self._finisher.finish(picture, form, kept, tenant)
+
+        return finish
 
 
 class SharedPictures:

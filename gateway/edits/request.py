@@ -86,6 +86,8 @@ class EditResult:
     """In order; empty when *urls* are asked for. The waiter closes them."""
     urls: tuple[str, ...] = field(repr=False)
     requested: int
+    prompts: tuple[str, ...] = field(default=(), repr=False)
+    """What each picture that was made was made by, where DashScope rewrote the prompt."""
     model: str = ""
     """DashScope's name."""
     made: int = 0
@@ -94,6 +96,11 @@ class EditResult:
     adjusted: tuple[str, ...] = ()
     replayed: bool = False
     """Whether an ``Idempotency-Key`` brought back an edit that was delivered before."""
+
+    @property
+    def revised_prompts(self) -> tuple[str, ...]:
+        """*prompts* for the pictures that there are; empty where that is not known."""
+        return self.prompts if len(self.prompts) == self.delivered else ()
 
     @property
     def delivered(self) -> int:

@@ -93,7 +93,8 @@ class Waiter:
             model=active.edit.model,
             made=active.pictures_made,
             ignored=active.edit.ignored,
-            adjusted=active.edit.adjusted,
+            adjusted=active.adjusted,
+            prompts=active.prompts_used,
             replayed=self.replayed,
         )
 

@@ -25,7 +25,7 @@ from gateway.imaging.fit import (
     violated_rules,
 )
 from gateway.imaging.formats import JPEG, format_of
-from gateway.imaging.inspect import Inspected, inspect, needs_decoding, verify
+from gateway.imaging.inspect import Inspected, inspect, needs_decoding, pixels_of, verify
 from gateway.imaging.mask import check_mask, has_clear_parts, lay_over, lay_over_cost, mask_cost
 from gateway.imaging.slots import SMALL, DecodeSlots, SlotClaim
 
@@ -132,6 +132,10 @@ class Imaging:
         with _named_picture("Invalid markup", "markup"):
             cost = await self._run(lambda: lay_over_cost(original, markup), claim, SMALL)
             return await self._run(lambda: lay_over(original, markup), claim, cost)
+
+    def size_of(self, head: bytes) -> Size | None:
+        """As gateway.imaging.inspect.pixels_of."""
+        return pixels_of(head)
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         """As gateway.imaging.finish.is_finished."""

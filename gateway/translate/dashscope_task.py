@@ -1,9 +1,11 @@
 """DashScope's responses about tasks → Accepted, Task, TaskPage, or UpstreamFailed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from gateway.domain.edit import Size
 from gateway.domain.errors import GatewayError, TaskLost, UpstreamFailed
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.translate.dashscope_fault import (
@@ -16,6 +18,8 @@ from gateway.translate.dashscope_fault import (
 )
 from gateway.translate.dashscope_request import BEIJING
 
+_LONGEST_PROMPT = 20_000
+"""Characters; rewritten prompts have some hundred."""
 _MOST_RESULTS = 64
 """Far above what any model makes; each is downloaded."""
 
@@ -50,7 +54,8 @@ def read_task(body: object) -> Task:
     status = _status(output.get("task_status"))
     if status is None:
         raise UpstreamFailed("The upstream's answer tells of no status.")
-    results = _results(_entries(output)) if status is TaskStatus.SUCCEEDED else ()
+    made = _made_size(answer.get("usage"))
+    results = _results(_entries(output), made) if status is TaskStatus.SUCCEEDED else ()
     return Task(
         task_id=task_id_of(output),
         status=status,
@@ -75,7 +80,7 @@ def read_answer(body: Mapping[str, Any]) -> Accepted | None:
     """
     match body:
         case {"output": {"choices": [*_]} as output}:
-            results = _results(_entries(output))
+            results = _results(_entries(output), _made_size(body.get("usage")))
         case _:
             return None
     request_id = code_of(body, "request_id")
@@ -145,21 +150,34 @@ def _pictures_of(choice: Any) -> list[Any]:
             return [choice]
 
 
-def _results(entries: Sequence[Any]) -> tuple[ResultImage | GatewayError, ...]:
+def _results(entries: Sequence[Any], size: Size | None) -> tuple[ResultImage | GatewayError, ...]:
     # A SUCCEEDED task was billed, and a new one would be billed again: no retry.
-    return tuple(_result(entry) for entry in entries[:_MOST_RESULTS]) or (
+    return tuple(_result(entry, size) for entry in entries[:_MOST_RESULTS]) or (
         UpstreamFailed("The upstream made no picture.", retry=False),
     )
 
 
-def _result(entry: Any) -> ResultImage | GatewayError:
+def _result(entry: Any, size: Size | None) -> ResultImage | GatewayError:
     match entry:
         case {"url": str(url)} if url:
-            return ResultImage(url=url)
+            return ResultImage(url, size, text_of(entry, "actual_prompt")[:_LONGEST_PROMPT])
         case {"code": _} if code := code_of(entry, "code"):
             return fault(code, text_of(entry, "message"))
         case _:
             return UpstreamFailed("The upstream left out a picture without a reason.", retry=False)
+
+
+def _made_size(usage: object) -> Size | None:
+    """Return the size that ``usage`` tells, by any of the names that models have for it."""
+    match usage:
+        case {"size": str(text)} if match := re.fullmatch(r"(\d{1,5})\*(\d{1,5})", text, re.ASCII):
+            return Size(int(match[1]), int(match[2]))
+        case {"width": int(width), "height": int(height)}:
+            return Size(width, height)
+        case {"output_width": int(width), "output_height": int(height)}:
+            return Size(width, height)
+        case _:
+            return None
 
 
 def _why_none(

@@ -1,6 +1,6 @@
 """Pictures → OpenAI's answer; the pictures are encoded while they are sent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
@@ -13,12 +13,16 @@ _OBJECTS = {Operation.EDIT: "image.edit", Operation.GENERATE: "image.generation"
 _FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 """By the endings of file names."""
 _OPEN = b'{"b64_json":"'
-_NEXT = b'"},{"b64_json":"'
+_NEXT = b',{"b64_json":"'
 _CLOSE = b'"}'
 
 
 def answer_frames(
-    created: int, n: int, form: OutputOptions, size: Size | None = None
+    created: int,
+    n: int,
+    form: OutputOptions,
+    size: Size | None = None,
+    prompts: Sequence[str] = (),
 ) -> tuple[bytes, ...]:
     """
     Return what stands before, between and after *n* pictures in base64: n + 1 pieces.
@@ -32,17 +36,28 @@ def answer_frames(
         n: Pictures, at least one.
         form: Its output format is named.
         size: Of all pictures, in pixels.
+        prompts: What each was made by, where DashScope rewrote the prompt; empty: not known.
     """
-    return (_head(created) + _OPEN, *[_NEXT] * (n - 1), _CLOSE + _tail(form, size))
+    closes = [_close(prompt) for prompt in prompts] or [_CLOSE] * n
+    between = [close + _NEXT for close in closes[:-1]]
+    return (_head(created) + _OPEN, *between, closes[-1] + _tail(form, size))
 
 
-def url_answer(created: int, urls: Iterable[str]) -> bytes:
+def _close(prompt: str) -> bytes:
+    """Return the end of a picture's object, with the prompt that it was made by."""
+    return b'","revised_prompt":%b}' % orjson.dumps(prompt) if prompt else _CLOSE
+
+
+def url_answer(created: int, urls: Iterable[str], prompts: Sequence[str] = ()) -> bytes:
     """
     Return the answer for ``response_format=url``: URLs only, never beside ``b64_json``.
 
     The pictures are not read: ``output_format`` is set if the file names agree on it.
     """
     data = [{"url": url} for url in urls]
+    for row, prompt in zip(data, prompts, strict=False):
+        if prompt:
+            row["revised_prompt"] = prompt
     body: dict[str, object] = {"created": created, "data": data}
     formats = {_FORMATS.get(_ending(row["url"])) for row in data}
     if len(formats) == 1 and (format_ := formats.pop()):

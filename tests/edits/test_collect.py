@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -293,6 +294,57 @@ async def test_what_came_otherwise_is_finished() -> None:
     assert isinstance(picture, bytes)
     assert picture.endswith(b" as png 1000x1000")
     assert [begun.closed for begun in dashscope.begun] == [1]
+
+
+class Telling(FakeDashScope):
+    """Tells the size of what it made, and what it made of the prompt."""
+
+    async def fetch(self, upstream: Upstream, task_id: str) -> Task:
+        task = await super().fetch(upstream, task_id)
+        told = [replace(it, size=Size(2048, 2048), prompt="A cat.") for it in task.images]
+        return replace(task, results=tuple(told))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "came", "told"),
+    [
+        pytest.param(Size(1000, 1000), Size(992, 992), ("size:992x992->1000x1000",), id="rounded"),
+        pytest.param(Size(1024, 1024), Size(1024, 1024), (), id="as asked for"),
+        pytest.param(Size(1024, 1024), None, ("size:768x768->1024x1024",), id="not known"),
+        pytest.param(None, Size(2048, 2048), ("size:768x768->1024x1024",), id="nothing asked"),
+    ],
+)
+async def test_what_came_is_told(
+    wanted: Size | None, came: Size | None, told: tuple[str, ...]
+) -> None:
+    """The size that came is told, whatever was expected; what cannot be known is as expected."""
+    harness, dashscope = streaming()
+    request = harness.request(
+        output=OutputOptions(scale_to=wanted), adjusted=("1:rotated", "size:768x768->1024x1024")
+    )
+    async with harness.service() as service, service.attend(request) as waiter:
+        answer = await waiter.answer()  # tells which bytes the fake makes
+        first = dashscope.begun[0].head
+        if came is not None:
+            harness.finisher.sizes[first] = came
+        answer = await waiter.answer()
+
+    assert answer.adjusted == ("1:rotated", *told)
+
+
+async def test_the_size_of_a_url_is_told() -> None:
+    """A picture that is left at DashScope is told by the size that its task tells."""
+    harness = EditHarness()
+    harness.dashscope = Telling(harness.clock)
+    request = harness.request(
+        size=Size(1024, 1024), output=OutputOptions(response_format=ResponseFormat.URL)
+    )
+    async with harness.service() as service:
+        answer = await complete(service, request)
+
+    assert answer.adjusted == ("size:2048x2048",)
+    assert answer.revised_prompts == ("A cat.",)
+    assert replace(answer, urls=("a", "b")).revised_prompts == ()
 
 
 async def test_a_picture_is_handed_on_to_its_end() -> None:

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.edit import Size
 from gateway.domain.errors import (
     ContentRefused,
     GatewayError,
@@ -28,6 +29,39 @@ SUCCEEDED: dict[str, Any] = {
     },
     "usage": {"image_count": 1},
 }
+
+
+@pytest.mark.parametrize(
+    ("usage", "size"),
+    [
+        pytest.param({"image_count": 1, "size": "1376*768"}, Size(1376, 768), id="wan2.6"),
+        pytest.param({"width": 1040, "height": 1024}, Size(1040, 1024), id="qwen-2.0"),
+        pytest.param({"output_width": 2048, "output_height": 2048}, Size(2048, 2048), id="3.0"),
+        pytest.param({"image_count": 1}, None, id="wan2.5"),
+        pytest.param({"size": "2K"}, None, id="a token"),
+        pytest.param({"width": "1040", "height": 1024}, None, id="a text"),
+        pytest.param(None, None, id="none"),
+        pytest.param("x", None, id="no object"),
+    ],
+)
+def test_the_size_that_was_made(usage: object, size: Size | None) -> None:
+    """Each family tells the size of its pictures by other names, and wan2.5 not at all."""
+    choice = {"message": {"content": [{"image": URL}]}}
+    body = {**task_body("SUCCEEDED", choices=[choice]), "usage": usage}
+    answered = read_answer({"output": {"choices": [choice]}, "usage": usage})
+
+    assert [image.size for image in read_task(body).images] == [size]
+    assert answered is not None
+    assert answered.task is not None
+    assert [image.size for image in answered.task.images] == [size]
+
+
+def test_the_prompt_that_was_used() -> None:
+    """What DashScope made of the prompt is known where it tells so, and is in no repr."""
+    (image,) = read_task(SUCCEEDED).images
+
+    assert image.prompt == "A cat."
+    assert "cat" not in repr(image)
 
 
 def task_body(status: object, **more: object) -> dict[str, Any]:
@@ -107,7 +141,7 @@ def test_a_succeeded_task() -> None:
         TaskStatus.SUCCEEDED,
         "d1f2a1be",
     )
-    assert task.results == task.images == (ResultImage(url=URL),)
+    assert task.results == task.images == (ResultImage(URL, prompt="A cat."),)
     assert task.fault is None
     assert task.orig_prompt == "a cat"
     assert task.times == Times(

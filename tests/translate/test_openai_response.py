@@ -23,23 +23,39 @@ PNG = OutputOptions()
     pictures=st.lists(st.binary(max_size=200), min_size=1, max_size=10),
     form=st.builds(OutputOptions, output_format=st.sampled_from(["png", "jpeg", "webp"])),
     size=st.none() | st.builds(Size, st.integers(1, 9999), st.integers(1, 9999)),
+    prompt=st.none() | st.text(),
 )
 def test_the_frames_make_the_answer(
-    created: int, pictures: list[bytes], form: OutputOptions, size: Size | None
+    created: int, pictures: list[bytes], form: OutputOptions, size: Size | None, prompt: str | None
 ) -> None:
     """With the pictures between them the frames are OpenAI's JSON."""
-    whole, *frames = answer_frames(created, len(pictures), form, size)
+    prompts = [] if prompt is None else [prompt] * len(pictures)
+    whole, *frames = answer_frames(created, len(pictures), form, size, prompts)
     for picture, frame in zip(pictures, frames, strict=True):
         whole += base64.b64encode(picture) + frame
 
     expected: dict[str, object] = {
         "created": created,
-        "data": [{"b64_json": base64.b64encode(picture).decode()} for picture in pictures],
+        "data": [
+            {"b64_json": base64.b64encode(picture).decode()}
+            | ({"revised_prompt": prompt} if prompt else {})
+            for picture in pictures
+        ],
         "output_format": form.output_format,
     }
     if size is not None:
         expected["size"] = f"{size.width}x{size.height}"
     assert json.loads(whole) == expected
+
+
+def test_urls_with_the_prompts_they_were_made_by() -> None:
+    """Where DashScope tells what it made of the prompt, that stands beside its URL."""
+    answer = json.loads(url_answer(7, ["https://a/1.png", "https://a/2.png"], ["A cat.", ""]))
+
+    assert answer["data"] == [
+        {"url": "https://a/1.png", "revised_prompt": "A cat."},
+        {"url": "https://a/2.png"},
+    ]
 
 
 def test_urls_never_stand_beside_pictures() -> None:
