@@ -219,7 +219,7 @@ class ActiveEdit:
 
     @property
     def adjusted(self) -> tuple[str, ...]:
-        """What was done to its pictures; of the size what has shown, where that is known (D103)."""
+        """What was done to its pictures; of the size what has shown, where that is known (D110)."""
         edit = self.edit
         wanted = edit.output.scale_to or edit.size
         sizes = self._sizes_came or {
