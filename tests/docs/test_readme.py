@@ -301,6 +301,21 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().err
 
 
+def test_commands_of_the_howtos(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every wan-gateway command of the how-to pages is understood by the command line."""
+    lines = [
+        line.strip()
+        for page in sorted((DOCS / "howto").glob("*.md"))
+        for line in page.read_text("utf-8").splitlines()
+        if line.strip().startswith("wan-gateway ")
+    ]
+
+    verbs = {_parser().parse_args(line.split()[1:]).command for line in lines}
+
+    assert verbs == {"check", "edits", "key"}
+    assert not capsys.readouterr().err
+
+
 def test_every_verb_has_its_row() -> None:
     """The table of commands names each verb, once."""
     listed = [spans(row[0])[0] for row in table_with(REFERENCE / "cli.md", "serve")]
