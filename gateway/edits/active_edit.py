@@ -35,7 +35,7 @@ class PartRun:
     watch: Watch | None = None
     runner: "asyncio.Task[None] | None" = None
     failed_downloads: int = 0
-    """How often in a row its pictures could not be had, and no other try will find more."""
+    """Tries in a row in which its pictures could not be downloaded, for a final reason."""
     broken_late: bool = False
     """A picture broke while it was sent: the next try reads it whole before it answers."""
 
@@ -299,7 +299,7 @@ class ActiveEdit:
         self.mask_source = None
 
     async def spool(self, spool: Spool) -> None:
-        """Put the pictures out of memory: a wait lies ahead."""
+        """Move the pictures from memory to the disk before a wait."""
         pictures = self.pictures
         if pictures is None or self.spooled is not None:
             return
@@ -323,7 +323,7 @@ class ActiveEdit:
                 run.part = part
 
     def move_to_disk(self, spooled: Spooled) -> None:
-        """Let the pictures go from memory: *spooled* gives them back, in the next process, too."""
+        """Release the pictures from memory; *spooled* has them, also for the next process."""
         if self.life.ended or not self.life.unsubmitted:
             spooled.close()  # not needed any more
             return

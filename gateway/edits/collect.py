@@ -1,4 +1,4 @@
-"""Bringing the pictures of an ended edit home, in order, however often it takes."""
+"""Downloads the pictures of an ended edit, in order, with retries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -78,7 +78,7 @@ class ResultCollector:
         return _some(pictures), ()
 
     def _lost(self, active: ActiveEdit, lost: list[ResultUnavailable], *, of: int) -> None:
-        """Tell the operator, once, of pictures that were paid for and cannot be had."""
+        """Warn the operator, once, of pictures that were paid for and cannot be downloaded."""
         if active.life.replay or active.life.delivery is not Delivery.OWED:
             return
         region = active.tenant.region
@@ -98,7 +98,7 @@ class ResultCollector:
         self._ports.observer.pictures(tenant, region, active.edit.model, "undelivered", len(lost))
 
     async def _fetch_of(self, active: ActiveEdit, opened: AsyncExitStack) -> _Fetch:
-        """Return how each picture of *edit* is had."""
+        """Return the function that downloads and finishes one picture of *edit*."""
         passes_through = active.edit.output.passes_through
         shared = None if passes_through else await self._shared.of(active, opened)
         finish = await (shared.postprocess(active) if shared else self._postprocessing.of(active))

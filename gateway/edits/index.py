@@ -1,4 +1,4 @@
-"""Who asked for what: finds the edit that a request repeats, by key or by content."""
+"""Finds the edit that a request repeats, by its Idempotency-Key or by its content."""
 
 from collections.abc import Callable, Iterator
 

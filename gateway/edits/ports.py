@@ -17,12 +17,12 @@ from gateway.polling.loop import PollObserver, TaskCalls
 
 
 class DashScope(TaskCalls, Protocol):
-    """The far side; gateway.upstream.dashscope answers it."""
+    """DashScope's API; gateway.upstream.dashscope implements it."""
 
     async def upload(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]
     ) -> tuple[Picture, ...]:
-        """Return *pictures* as they go into the submit: bring up what is too big for it."""
+        """Return *pictures* as they go into the submit; one that is too big for it is uploaded."""
         ...
 
     async def submit(
@@ -34,17 +34,17 @@ class DashScope(TaskCalls, Protocol):
         intent: Intent,
     ) -> Accepted:
         """
-        Start a task, or, with a model without tasks, have the pictures made at once.
+        Start a task; with a model without tasks, make the pictures.
 
-        Never repeated in here: it may cost money. The last byte leaves within the time of
-        *intent*.
+        It may cost money, so the implementation never repeats it. The last byte leaves within
+        the time of *intent*.
 
         Raises:
             IntentExpired: the request was left unfinished; nothing was made.
             UpstreamUnreachable: no byte was sent.
             SubmitUncertain: a byte may have arrived and no clear answer came back
                 (timeout, cut, 5xx, 2xx without a task id or pictures).
-            GatewayError: any other: DashScope refused, nothing was made.
+            GatewayError: DashScope refused, and nothing was made.
         """
         ...
 
@@ -53,12 +53,12 @@ class DashScope(TaskCalls, Protocol):
         ...
 
     def clock_known(self, region: str) -> bool:
-        """Return whether the region has answered this process yet: any answer tells its time."""
+        """Return whether the region has answered this process yet: any answer has its time."""
         ...
 
     async def open(self, upstream: Upstream, url: str) -> bytes | IncomingPicture:
         """
-        Begin to bring one result picture home; what is not bytes is to be closed.
+        Start to download a result picture. The caller closes a result that is not bytes.
 
         Raises:
             ResultUnavailable: not allowed, not there, not a picture.
@@ -67,7 +67,7 @@ class DashScope(TaskCalls, Protocol):
 
     async def download(self, upstream: Upstream, url: str) -> bytes:
         """
-        Bring one result picture home, checked by signature and length.
+        Download a result picture, checked by signature and length.
 
         Raises:
             ResultUnavailable: not allowed, not there, cut short, not a picture.
@@ -76,7 +76,7 @@ class DashScope(TaskCalls, Protocol):
 
 
 class Observer(PollObserver, Protocol):
-    """Who counts; gateway.observe.metrics answers it. Nothing here may raise."""
+    """Counts events; gateway.observe.metrics implements it. No method raises."""
 
     def edit_begun(self, tenant: str, region: str, model: str) -> None: ...
     def queued(self, region: str, tenant: str, change: int) -> None: ...
@@ -110,7 +110,7 @@ class Observer(PollObserver, Protocol):
 
 
 class Tell(Protocol):
-    """Who writes one warning for the operator: what happened, and what to do."""
+    """Writes a warning for the operator: what happened, and what to do."""
 
     def __call__(self, event: str, /, **said: str | float) -> None: ...
 
@@ -120,14 +120,14 @@ def say_nothing(_event: str, /, **_said: str | float) -> None:
 
 
 class Room(Protocol):
-    """Memory for the pictures of one answer; gateway.downstream.memory_budget answers it."""
+    """Memory for the pictures of one answer; gateway.downstream.memory_budget implements it."""
 
     def begin(self) -> bool:
-        """Take what a picture needs, if there is room for it; return whether there was."""
+        """Reserve memory for a picture; return whether there was enough."""
         ...
 
     def hold(self, n: int) -> None:
-        """Hold *n* bytes in place of what was taken: they are there."""
+        """Replace the reservation by the *n* bytes that have arrived."""
         ...
 
     def release(self) -> None: ...
@@ -279,7 +279,7 @@ class ResultUrls(Protocol):
     """
     Result URLs of synchronous models, which cannot be looked up again.
 
-    gateway.ledger implements it, as durable as the ledger but apart from it: who reads the
+    gateway.ledger implements it, as durable as the ledger but apart from it: readers of the
     ledger must not see a signed URL. Every method raises LedgerUnavailable if it fails.
     """
 
@@ -298,14 +298,14 @@ class ResultUrls(Protocol):
 
 
 class Finisher(Protocol):
-    """Who makes of DashScope's picture what was asked for; gateway.imaging answers it."""
+    """Makes the requested picture from DashScope's; gateway.imaging implements it."""
 
     def size_of(self, head: bytes) -> Size | None:
         """Return the size of a picture by its first bytes, if they tell it."""
         ...
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
-        """Tell by its first bytes whether a picture is as *form* says, so that it may pass."""
+        """Return, by its first bytes, whether a picture is as *form* says and passes unchanged."""
         ...
 
     async def finish(
@@ -335,7 +335,7 @@ class NoLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """All that gateway.edits is handed in, as one thing to pass on."""
+    """Everything that is handed in to gateway.edits."""
 
     dashscope: DashScope
     ledger: Ledger

@@ -1,4 +1,4 @@
-"""Where clients come to the edits: joining or beginning, leaving, coming back, restarting."""
+"""The edit service: a request joins or begins an edit; it follows clients and restarts."""
 
 import asyncio
 import math
@@ -122,7 +122,7 @@ class EditService:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Stop where we are: what is unfinished is in the ledger."""
+        """Stop all work; unfinished edits are in the ledger."""
         for task in list(self._running):
             task.cancel()
         await self._group.__aexit__(None, None, None)
@@ -149,7 +149,7 @@ class EditService:
         return none | self._index.oldest_waits(self._ports.clock.epoch())
 
     def snapshot(self) -> Snapshot:
-        """Return what goes on, for those who watch; bounded, however many edits there are."""
+        """Return a snapshot for the dashboard, of bounded size."""
         return take_snapshot(
             self._tenants.values(), self._accounts.values(), self._index, self._ports.clock
         )
@@ -385,7 +385,7 @@ class EditService:
         )
 
     async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Keep *run* running: a bug in one look must not lose the other tasks."""
+        """Restart *run* after a bug, which must not lose the other tasks."""
         while True:
             try:
                 await run()
