@@ -37,17 +37,19 @@ class FakeLedger(MemoryLedger):
         self._maybe_raise("intend")
         await super().intend(edit, task)
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+    async def accept(
+        self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
+    ) -> bool:
         self._maybe_raise("accept")
-        await super().accept(edit_id, part, upstream, task_id)
+        return await super().accept(edit_id, part, upstream, task_id, attempt=attempt)
 
-    async def void(self, edit_id: str, part: int) -> None:
+    async def void(self, edit_id: str, part: int, *, attempt: str = "") -> None:
         self._maybe_raise("void")
-        await super().void(edit_id, part)
+        await super().void(edit_id, part, attempt=attempt)
 
-    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+    async def end_task(self, edit_id: str, part: int, outcome: str, *, attempt: str = "") -> None:
         self._maybe_raise("end_task")
-        await super().end_task(edit_id, part, outcome)
+        await super().end_task(edit_id, part, outcome, attempt=attempt)
 
     async def end_edit(
         self, edit_id: str, state: EditState, error: GatewayError | None = None

@@ -79,6 +79,9 @@ class RecordingObserver:
     def intent_expired(self, region: str) -> None:
         self.seen.append(("intent_expired", region))
 
+    def stray_task(self, region: str) -> None:
+        self.seen.append(("stray_task", region))
+
     def undelivered(self, reason: str) -> None:
         self.seen.append(("undelivered", reason))
 

@@ -62,6 +62,7 @@ FAMILIES = [
     "images",
     "image_cost_estimate",
     "intents_expired",
+    "stray_tasks",
     "undelivered_tasks",
     "recovered_tasks",
     "recoverable_tasks",

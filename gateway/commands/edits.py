@@ -3,7 +3,7 @@
 import json
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +13,9 @@ from gateway.commands import edits_cancel
 from gateway.commands.tables import print_table
 from gateway.config import ConfigError, load_server_and_state
 from gateway.domain.clock import SystemClock
-from gateway.domain.record import EditRecord
+from gateway.domain.record import EditRecord, StrayTask
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.reading import find_edit, find_ids, list_edits
+from gateway.ledger.reading import find_edit, find_ids, list_edits, list_strays
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _SHORTEST_ID = 4  # characters; fewer are taken for a typing error
@@ -46,7 +46,7 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int:
         if record is None:
             return 1
         if args.action == "show":
-            _show(record, as_json=args.json)
+            _show(record, list_strays(path), as_json=args.json)
             return 0
         return edits_cancel.cancel(args, environ, server, path, record)
     except LedgerError as error:
@@ -74,8 +74,9 @@ def _named(path: Path, edit_id: str) -> EditRecord | None:
 def _list(args: Namespace, path: Path) -> int:
     since = _since(args.since) if args.since else 0.0
     found = list_edits(path, tenant=args.tenant, state=args.state, since=since, limit=args.limit)
+    strays = list_strays(path)
     if args.json:
-        print(json.dumps([_plain(record) for record in found], indent=2))
+        print(json.dumps([_plain(record, strays) for record in found], indent=2))
         return 0
     head = ("BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON")
     rows = [
@@ -91,6 +92,8 @@ def _list(args: Namespace, path: Path) -> int:
         for record in found
     ]
     print_table(head, rows, whole="EDIT")
+    for stray in strays:
+        print(f"stray task: {stray.task_id} of {stray.edit_id} (docs/ledger.md, Strays)")
     return 0
 
 
@@ -112,8 +115,8 @@ def _since(text: str) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def _show(record: EditRecord, *, as_json: bool) -> None:
-    plain = _plain(record)
+def _show(record: EditRecord, strays: Sequence[StrayTask], *, as_json: bool) -> None:
+    plain = _plain(record, strays)
     if as_json:
         print(json.dumps(plain, indent=2))
         return
@@ -124,9 +127,10 @@ def _show(record: EditRecord, *, as_json: bool) -> None:
         print_table((), [(name, _text(value)) for name, value in task.items()])
 
 
-def _plain(record: EditRecord) -> dict[str, Any]:
+def _plain(record: EditRecord, strays: Sequence[StrayTask]) -> dict[str, Any]:
     """Return everything that the ledger knows of an edit, with readable times."""
     plain = asdict(record)
+    plain["strays"] = [it.task_id for it in strays if it.edit_id == record.edit_id]
     plain["created"] = _when(record.created)
     plain["scale_to"] = None if record.scale_to is None else str(record.scale_to)
     for task in plain["tasks"]:

@@ -282,6 +282,14 @@ class LedgerConflict(InternalError):
     """The ledger disagrees: the edit has ended, or the task is another edit's. Never retried."""
 
 
+class TaskFoundError(Exception):
+    """The ledger has learned meanwhile that a part, which is about to be submitted, has a task."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+
 class Throttled(RateLimited):
     """DashScope throttles the account (HTTP 429): the edit waits and does not fail."""
 

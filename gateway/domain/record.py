@@ -50,6 +50,18 @@ class TaskRecord:
     """Of the key that submitted it; ``None`` if an older version wrote the record."""
     base_url: str | None = None
     """Of the region that it was submitted to; ``None`` as above."""
+    attempt: str = ""
+    """Of the intent; empty as above. A later write about it changes no other attempt's row."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrayTask:
+    """A task of which the ledger was told when its part was of another attempt, or gone."""
+
+    edit_id: str
+    part: int
+    upstream: str
+    task_id: str
 
 
 @dataclass(frozen=True, slots=True)

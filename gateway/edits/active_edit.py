@@ -85,6 +85,7 @@ class PartRun:
             intended_at=life.intended_at,
             key_id=life.upstream.key_id,
             base_url=life.upstream.region.base_url,
+            attempt=life.attempt,
         )
 
 

@@ -112,6 +112,8 @@ class PartLife:
     """When its submit was last intended; ``None``: by another process."""
     intended_at: float = 0.0
     """The same in epoch seconds, by upstream's clock as far as it was known."""
+    attempt: str = ""
+    """Of its intent; see gateway.domain.record.TaskRecord."""
     since: float = 0.0
     """When this process began to follow its task; of a synchronous submit, when it was sent."""
     task_id: str | None = None
@@ -436,7 +438,9 @@ class EditLife:
 
     # ------------------------------------------------------------ a part on its way
 
-    def intended(self, index: int, upstream: Upstream, *, now: float, at: float) -> None:
+    def intended(
+        self, index: int, upstream: Upstream, *, now: float, at: float, attempt: str = ""
+    ) -> None:
         """
         Its submit is about to be written down as an intent, and then sent.
 
@@ -445,6 +449,7 @@ class EditLife:
             upstream: Where it is submitted to.
             now: The time.
             at: The same by upstream's clock, in epoch seconds.
+            attempt: Of the intent.
         """
         if self._parts[index].dropped or self._parts[index].ended:
             raise LifecycleError("An intent of a part that will not be submitted.")
@@ -455,6 +460,7 @@ class EditLife:
             upstream=upstream,
             intended=now,
             intended_at=at,
+            attempt=attempt,
         )
 
     def intent_written(self) -> None:

@@ -55,11 +55,21 @@ class PartLedger:
         upstream = run.life.upstream
         assert upstream is not None
 
+        attempt = run.life.attempt
+
         async def write() -> None:
-            await self._ports.ledger.accept(
-                active.edit_id, run.part.index, upstream.name, accepted.task_id
+            kept = await self._ports.ledger.accept(
+                active.edit_id, run.part.index, upstream.name, accepted.task_id, attempt=attempt
             )
             on_written(accepted.task_id)
+            if not kept:
+                self._ports.observer.stray_task(upstream.region.name)
+                self._ports.tell(
+                    "stray_task",
+                    edit_id=active.edit_id,
+                    task_id=accepted.task_id,
+                    remedy="see wan-gateway edits show, and docs/ledger.md, Strays",
+                )
 
         await self.write(active, run, write, account=account, prompt=prompt)
         active.release_if_submitted()
@@ -77,10 +87,11 @@ class PartLedger:
         active.trace.undone(run.part.index, error)
         edit_id = active.edit_id
         index = run.part.index
+        attempt = run.life.attempt
         await self.write(
             active,
             run,
-            lambda: self._ports.ledger.void(edit_id, index),
+            lambda: self._ports.ledger.void(edit_id, index, attempt=attempt),
             account=account,
             prompt=prompt,
         )
@@ -92,10 +103,11 @@ class PartLedger:
         """Write that nothing can tell what a submit made: that stays, whatever comes after it."""
         edit_id = active.edit_id
         index = run.part.index
+        attempt = run.life.attempt
         await self.write(
             active,
             run,
-            lambda: self._ports.ledger.end_task(edit_id, index, "lost"),
+            lambda: self._ports.ledger.end_task(edit_id, index, "lost", attempt=attempt),
             account=account,
             prompt=prompt,
         )
@@ -166,9 +178,12 @@ class PartLedger:
             observer.pictures(tenant, region, model, "failed", missing)
         edit_id = active.edit_id
         index = run.part.index
+        attempt = run.life.attempt
         status = task.status.lower()
         await self._owed.keep(
-            edit_id, index, lambda: self._ports.ledger.end_task(edit_id, index, status)
+            edit_id,
+            index,
+            lambda: self._ports.ledger.end_task(edit_id, index, status, attempt=attempt),
         )
         error = None
         if not task.images:

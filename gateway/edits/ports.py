@@ -99,6 +99,7 @@ class Observer(PollObserver, Protocol):
 
     def undelivered(self, reason: str) -> None: ...
     def intent_expired(self, region: str) -> None: ...
+    def stray_task(self, region: str) -> None: ...
     def recovered(self, how: str) -> None: ...
     def duplicate_prevented(self, how: str) -> None:
         """How: retry_joined, in_flight_joined, key_replayed, ambiguous_found."""
@@ -196,12 +197,20 @@ class Ledger(Protocol):
 
         Raises:
             LedgerConflict: the edit has ended; nothing was written.
+            TaskFoundError: the part has a task already, perhaps one of which the ledger was told
+                late; it has it now.
         """
         ...
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+    async def accept(
+        self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
+    ) -> bool:
         """
         Store the task id of a part; an ended task stays ended.
+
+        Returns:
+            Whether the part still is of that attempt. Otherwise the task was kept as a stray:
+            whoever intends the part next is told of it.
 
         Raises:
             LedgerConflict: another part has this task; nothing was written.
@@ -212,11 +221,17 @@ class Ledger(Protocol):
         """Store *edit*, or mark its row: a 202 is about to be sent."""
         ...
 
-    async def void(self, edit_id: str, part: int) -> None:
-        """Delete an intent, unless it was accepted: it is certain that no task was made."""
+    async def void(self, edit_id: str, part: int, *, attempt: str = "") -> None:
+        """
+        Delete the intent of that attempt, unless it was accepted.
+
+        It is certain that it made no task.
+        """
         ...
 
-    async def end_task(self, edit_id: str, part: int, outcome: str) -> None: ...
+    async def end_task(
+        self, edit_id: str, part: int, outcome: str, *, attempt: str = ""
+    ) -> None: ...
     async def end_edit(
         self, edit_id: str, state: EditState, error: GatewayError | None = None
     ) -> None: ...
@@ -250,7 +265,7 @@ class Ledger(Protocol):
         ...
 
     async def find_tasks(self, task_ids: Collection[str]) -> set[str]:
-        """Return those of *task_ids* that belong to an edit in the ledger."""
+        """Return those of *task_ids* that belong to an edit in the ledger, strays included."""
         ...
 
 

@@ -129,6 +129,7 @@ def _part_life(task: TaskRecord | None, upstream: Upstream | None) -> PartLife:
         stage=Stage.UNCERTAIN if task.task_id is None else Stage.RUNNING,
         upstream=upstream,
         intended_at=task.intended_at,
+        attempt=task.attempt,
         task_id=task.task_id,
         error=_known_end(task, upstream),
     )

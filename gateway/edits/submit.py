@@ -13,6 +13,7 @@ from gateway.domain.errors import (
     GatewayError,
     IntentExpired,
     LedgerUnavailable,
+    TaskFoundError,
     TaskLost,
     Throttled,
     UpstreamUnavailable,
@@ -148,6 +149,11 @@ class Submitter:
         for upstream in account.upstreams_of(active.tenant):
             try:
                 await self._submit_to(account, upstream, strategy, active, run)
+            except TaskFoundError as found:
+                self._ports.observer.stray_task(upstream.region.name)
+                active.life.accepted(run.part.index, found.task_id)
+                await strategy.take_over(account, active, run)
+                return
             except (UpstreamUnreachable, UpstreamUnavailable) as error:
                 account.suspend(upstream, error, active.edit.model)
                 refused = error
@@ -242,11 +248,14 @@ class Submitter:
 
         Raises:
             LedgerConflict: the edit has ended, by what the ledger says.
+            TaskFoundError: the part has a task, which an earlier attempt made.
         """
         intent = Intent(self._ports.clock)
         active.timeline.enter(Phase.SUBMIT, intent.now)
         theirs = intent.epoch + self._ports.dashscope.clock_offset(upstream.region.name)
-        active.life.intended(run.part.index, upstream, now=intent.now, at=theirs)
+        active.life.intended(
+            run.part.index, upstream, now=intent.now, at=theirs, attempt=intent.attempt
+        )
         active.trace.submitting(run.part.index, upstream)
         try:
             await self._postprocessing.keep(active)

@@ -7,7 +7,7 @@ from typing import Self
 
 from cachetools import LRUCache, TLRUCache
 
-from gateway.domain.errors import GatewayError, LedgerConflict
+from gateway.domain.errors import GatewayError, LedgerConflict, TaskFoundError
 from gateway.domain.record import KEPT_SECONDS, EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.rows import MAYBE_BILLED_KINDS
 
@@ -33,6 +33,8 @@ class MemoryLedger:
         self._ids_by_content: LRUCache[tuple[str, str], tuple[str, ...]] = LRUCache(max_edits)
         self._delivered_at: LRUCache[str, float] = LRUCache(max_edits)
         self._id_by_task: LRUCache[str, str] = LRUCache(max_edits)
+        self._strays: LRUCache[tuple[str, int], tuple[str, str, str]] = LRUCache(max_edits)
+        """By edit and part: attempt, upstream and id of a task that was told too late."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,34 +45,61 @@ class MemoryLedger:
         record = self._edits.get(edit.edit_id)
         if record is not None and record.state is not EditState.OPEN:
             raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
-        others = tuple(t for t in (record.tasks if record else ()) if t.part != task.part)
-        tasks = sorted((*others, task), key=lambda t: t.part)
-        self._edits[edit.edit_id] = replace(edit, tasks=tuple(tasks))
+        parts = {it.part: it for it in (record.tasks if record else ())}
+        before = parts.get(task.part)
+        stray = self._strays.pop((edit.edit_id, task.part), None)
+        if stray is not None:
+            _, upstream, task_id = stray
+            task = replace(task, state=TaskState.ACCEPTED, upstream=upstream, task_id=task_id)
+        if before is None or (before.task_id is None and before.attempt != task.attempt):
+            parts[task.part] = task
+        tasks = tuple(parts[part] for part in sorted(parts))
+        self._edits[edit.edit_id] = replace(edit, tasks=tasks)
         self._index(edit)
+        found = parts[task.part].task_id
+        if found is not None:
+            raise TaskFoundError(found)
 
     async def promise(self, edit: EditRecord) -> None:
         record = self._edits.get(edit.edit_id)
         self._edits[edit.edit_id] = replace(record or edit, promised=True)
         self._index(edit)
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+    async def accept(
+        self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
+    ) -> bool:
         if not task_id.startswith("request-") and self._belongs_to_another(task_id, edit_id, part):
             raise LedgerConflict("This task is another edit's.")
         self._id_by_task[task_id] = edit_id
-        self._change(edit_id, part, upstream=upstream, task_id=task_id, state=TaskState.ACCEPTED)
+        record = self._edits.get(edit_id)
+        present = record is not None and any(
+            (task.part, task.attempt) == (part, attempt) for task in record.tasks
+        )
+        if not present and attempt:
+            self._strays.setdefault((edit_id, part), (attempt, upstream, task_id))
+        self._change(
+            edit_id,
+            part,
+            attempt,
+            upstream=upstream,
+            task_id=task_id,
+            state=TaskState.ACCEPTED,
+        )
+        return present
 
-    async def void(self, edit_id: str, part: int) -> None:
+    async def void(self, edit_id: str, part: int, *, attempt: str = "") -> None:
         record = self._edits.get(edit_id)
         if record is not None:
             left = tuple(
                 task
                 for task in record.tasks
-                if task.part != part or task.state is not TaskState.SUBMITTING
+                if (task.part, task.attempt) != (part, attempt)
+                or task.state is not TaskState.SUBMITTING
             )
             self._edits[edit_id] = replace(record, tasks=left)
 
-    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
-        self._change(edit_id, part, outcome=outcome, state=TaskState.ENDED)
+    async def end_task(self, edit_id: str, part: int, outcome: str, *, attempt: str = "") -> None:
+        self._change(edit_id, part, attempt, outcome=outcome, state=TaskState.ENDED)
 
     async def end_edit(
         self, edit_id: str, state: EditState, error: GatewayError | None = None
@@ -150,8 +179,11 @@ class MemoryLedger:
         return [edit for edit_id in list(self._edits) if (edit := self._edits.get(edit_id))]
 
     def _has_task(self, task_id: str) -> bool:
-        edit = self._edits.get(self._id_by_task.get(task_id, ""))
-        return edit is not None and any(task.task_id == task_id for task in edit.tasks)
+        edit_id = self._id_by_task.get(task_id, "")
+        edit = self._edits.get(edit_id)
+        if edit is not None and any(task.task_id == task_id for task in edit.tasks):
+            return True
+        return any(key[0] == edit_id and it[2] == task_id for key, it in self._strays.items())
 
     def _belongs_to_another(self, task_id: str, edit_id: str, part: int) -> bool:
         """Whether another part of the same account has the task."""
@@ -171,6 +203,7 @@ class MemoryLedger:
         self,
         edit_id: str,
         part: int,
+        attempt: str,
         *,
         state: TaskState,
         upstream: str | None = None,
@@ -190,7 +223,7 @@ class MemoryLedger:
                     task_id=task_id or task.task_id,
                     outcome=outcome or task.outcome,
                 )
-                if task.part == part
+                if (task.part, task.attempt) == (part, attempt)
                 else task
                 for task in record.tasks
             ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gateway.domain.record import EditRecord
+from gateway.domain.record import EditRecord, StrayTask
 from gateway.ledger.errors import LedgerError, unusable
 from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, edit_of_row
 from gateway.ledger.sqlite_schema import BUSY_SECONDS, MIGRATIONS, recognise
@@ -74,6 +74,24 @@ def list_unfinished(path: Path) -> list[EditRecord]:
         LedgerError: the file cannot be read as a ledger.
     """
     return _read(path, "WHERE state = 'open' OR (state = 'succeeded' AND delivered = 0)", ())
+
+
+def list_strays(path: Path) -> list[StrayTask]:
+    """
+    Return the tasks of which the ledger was told too late, and which no edit has taken.
+
+    Raises:
+        LedgerError: the file cannot be read as a ledger.
+    """
+    try:
+        with _opened(path) as connection:
+            if not connection.execute("PRAGMA table_info(strays)").fetchall():
+                return []  # an older gateway kept none
+            columns = "edit_id, part, upstream, task_id"
+            rows = connection.execute(f"SELECT {columns} FROM strays ORDER BY seen")  # noqa: S608 - our own names
+            return [StrayTask(*row) for row in rows]
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
 
 
 def _read(path: Path, where: str, values: Sequence[Any]) -> list[EditRecord]:

@@ -48,6 +48,7 @@ TASK_COLUMNS = (
     "outcome",
     "key_id",
     "base_url",
+    "attempt",
 )
 
 MAYBE_BILLED_KINDS = tuple(error.__name__ for error in MAYBE_BILLED)
@@ -101,6 +102,7 @@ def row_of_task(edit_id: str, task: TaskRecord) -> tuple[Any, ...]:
         task.outcome,
         task.key_id,
         task.base_url,
+        task.attempt,
     )
 
 
@@ -128,6 +130,7 @@ def _texts(texts: tuple[str, ...]) -> str:
 def _task_of_row(row: Sequence[Any]) -> TaskRecord:
     values = dict(zip(TASK_COLUMNS[1:], row[1:], strict=True))
     values["state"] = TaskState(values["state"])
+    values["attempt"] = values["attempt"] or ""  # an older gateway wrote none
     return TaskRecord(**values)
 
 

@@ -3,10 +3,11 @@
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.domain.errors import GatewayError, LedgerConflict
+from gateway.domain.errors import GatewayError, LedgerConflict, TaskFoundError
 from gateway.domain.record import KEPT_SECONDS, EditRecord, EditState, TaskRecord, TaskState
 from gateway.ledger.errors import unusable
 from gateway.ledger.rows import (
@@ -46,16 +47,30 @@ def _upsert(
 
 _UNPROMISED = tuple(name for name in EDIT_COLUMNS if name != "promised")
 _KEEP_EDIT = _upsert("edits", EDIT_COLUMNS, "edit_id", once=("born",), only="edits.state = 'open'")
-_KEEP_TASK = _upsert("tasks", TASK_COLUMNS, "edit_id, part")
+_KEEP_TASK = _upsert(
+    "tasks",
+    TASK_COLUMNS,
+    "edit_id, part",
+    only="tasks.task_id IS NULL AND tasks.attempt <> excluded.attempt",
+)
 _KEEP_PROMISE = _upsert("edits", ("promised",), "edit_id", once=(*_UNPROMISED, "born"))
 _EDITS = f"SELECT {', '.join(EDIT_COLUMNS)} FROM edits "  # noqa: S608 - our own column names
 _TASKS_OF = (
     f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks "  # noqa: S608 - the same
     "WHERE edit_id = ? ORDER BY part"
 )
+_ATTEMPT = "edit_id = ? AND part = ? AND attempt = ?"
 _ACCEPT = (
-    "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, task_id = ? "
-    "WHERE edit_id = ? AND part = ?"
+    "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, task_id = ? "  # noqa: S608 - our own
+    f"WHERE {_ATTEMPT}"
+)
+_TASK_ID = "SELECT task_id FROM tasks WHERE edit_id = ? AND part = ?"
+_KEEP_STRAY = (
+    "INSERT OR IGNORE INTO strays (edit_id, part, attempt, upstream, task_id, seen) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
+_STRAY_OF = (
+    "SELECT upstream, task_id FROM strays WHERE edit_id = ? AND part = ? AND attempt <> ? LIMIT 1"
 )
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
 _DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(MAYBE_BILLED_KINDS))})"
@@ -120,39 +135,54 @@ class SqliteLedger:
 
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         edit_row = row_of_edit(edit)
-        task_row = row_of_task(edit.edit_id, task)
+        part = (edit.edit_id, task.part)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: sqlite3.Connection) -> str | None:
             if not connection.execute(_KEEP_EDIT, (*edit_row, self._age())).rowcount:
                 raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
-            connection.execute(_KEEP_TASK, task_row)
+            kept = task
+            stray = connection.execute(_STRAY_OF, (*part, task.attempt)).fetchone()
+            if stray is not None:
+                upstream, task_id = stray
+                connection.execute("DELETE FROM strays WHERE task_id = ?", (task_id,))
+                kept = replace(task, state=TaskState.ACCEPTED, upstream=upstream, task_id=task_id)
+            written = connection.execute(_KEEP_TASK, row_of_task(edit.edit_id, kept)).rowcount
+            return kept.task_id if written else connection.execute(_TASK_ID, part).fetchone()[0]
 
-        await self._writer.run(write, writes=True)
+        found = await self._writer.run(write, writes=True)
+        if found is not None:
+            raise TaskFoundError(found)
 
     async def promise(self, edit: EditRecord) -> None:
         row = dict(zip(EDIT_COLUMNS, row_of_edit(edit), strict=True))
         values = (1, *(row[name] for name in _UNPROMISED), self._age())
         await self._write(_KEEP_PROMISE, values)
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
-        def write(connection: sqlite3.Connection) -> None:
+    async def accept(
+        self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
+    ) -> bool:
+        def write(connection: sqlite3.Connection) -> bool:
             try:
-                connection.execute(_ACCEPT, (upstream, task_id, edit_id, part))
+                row = connection.execute(_ACCEPT, (upstream, task_id, edit_id, part, attempt))
             except sqlite3.IntegrityError as error:
                 raise LedgerConflict("This task is another edit's.") from error
+            if not row.rowcount and attempt:
+                stray = (edit_id, part, attempt, upstream, task_id, self._age())
+                connection.execute(_KEEP_STRAY, stray)
+            return bool(row.rowcount)
 
-        await self._writer.run(write, writes=True)
+        return await self._writer.run(write, writes=True)
 
-    async def void(self, edit_id: str, part: int) -> None:
+    async def void(self, edit_id: str, part: int, *, attempt: str = "") -> None:
         await self._write(
-            "DELETE FROM tasks WHERE edit_id = ? AND part = ? AND state = 'submitting'",
-            (edit_id, part),
+            f"DELETE FROM tasks WHERE {_ATTEMPT} AND state = 'submitting'",  # noqa: S608 - our own
+            (edit_id, part, attempt),
         )
 
-    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
+    async def end_task(self, edit_id: str, part: int, outcome: str, *, attempt: str = "") -> None:
         await self._write(
-            "UPDATE tasks SET state = ?, outcome = ? WHERE edit_id = ? AND part = ?",
-            (TaskState.ENDED.value, outcome, edit_id, part),
+            f"UPDATE tasks SET state = ?, outcome = ? WHERE {_ATTEMPT}",  # noqa: S608 - our own
+            (TaskState.ENDED.value, outcome, edit_id, part, attempt),
         )
 
     async def end_edit(
@@ -234,8 +264,9 @@ class SqliteLedger:
             for start in range(0, len(ids), _VARIABLES_AT_ONCE):
                 some = ids[start : start + _VARIABLES_AT_ONCE]
                 marks = ", ".join("?" * len(some))
-                sql = f"SELECT task_id FROM tasks WHERE task_id IN ({marks})"  # noqa: S608 - marks
-                found.update(task_id for (task_id,) in connection.execute(sql, some))
+                for table in ("tasks", "strays"):
+                    sql = f"SELECT task_id FROM {table} WHERE task_id IN ({marks})"  # noqa: S608 - marks
+                    found.update(task_id for (task_id,) in connection.execute(sql, some))
             return found
 
         return await self._writer.run(read, writes=False)
@@ -296,6 +327,7 @@ class SqliteLedger:
             self._age.store(connection)
             rows = connection.execute(_OLD, (*self._old(), _PURGED_AT_ONCE)).fetchall()
             _forget(connection, [edit_id for (edit_id,) in rows])
+            connection.execute("DELETE FROM strays WHERE seen <= ?", (now - KEPT_SECONDS,))
             if len(rows) == _PURGED_AT_ONCE:
                 self._next_purge = now
 

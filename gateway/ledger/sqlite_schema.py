@@ -101,6 +101,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         WHERE task_id IS NOT NULL AND substr(task_id, 1, 8) <> 'request-'
         """,
     ),
+    (
+        "ALTER TABLE tasks ADD COLUMN attempt TEXT NOT NULL DEFAULT ''",
+        """
+        CREATE TABLE strays (
+            attempt TEXT NOT NULL PRIMARY KEY,
+            edit_id TEXT NOT NULL,
+            part INTEGER NOT NULL,
+            upstream TEXT NOT NULL,
+            task_id TEXT NOT NULL,
+            seen REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX strays_by_part ON strays (edit_id, part)",
+        "CREATE INDEX strays_by_task ON strays (task_id)",
+    ),
 )
 
 

@@ -453,6 +453,11 @@ class Metrics:
             "Submits that were left unfinished because they were too slow to leave.",
             region=names.regions,
         )
+        self._strays = families.counter(
+            "stray_tasks",
+            "Tasks of which the ledger was told too late, when they are kept and when followed.",
+            region=names.regions,
+        )
         self._undelivered = families.counter(
             "undelivered_tasks",
             "Tasks that were paid for and whose pictures no client got.",
@@ -497,6 +502,9 @@ class Metrics:
 
     def intent_expired(self, region: str) -> None:
         self._intents_expired.of(region).inc()
+
+    def stray_task(self, region: str) -> None:
+        self._strays.of(region).inc()
 
     def undelivered(self, reason: str) -> None:
         self._undelivered.of(reason).inc()

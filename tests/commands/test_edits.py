@@ -52,6 +52,26 @@ async def _write(path: Path) -> None:
         await ledger.intend(old, FIRST)
 
 
+async def _stray(path: Path) -> None:
+    async with SqliteLedger(path, sync="normal", epoch=SystemClock().epoch) as ledger:
+        await ledger.accept("edit_young", 1, "main", "task-late", attempt="earlier")
+
+
+def test_strays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task of which the ledger was told too late is named in the list and with its edit."""
+    asyncio.run(_stray(folder / "gateway.db"))
+
+    _run(folder, "list")
+    listed = capsys.readouterr().out
+    _run(folder, "show", "edit_young", "--json")
+    shown = json.loads(capsys.readouterr().out)
+    _run(folder, "show", "edit_failed", "--json")
+    other = json.loads(capsys.readouterr().out)
+
+    assert "stray task: task-late of edit_young (docs/ledger.md, Strays)" in listed
+    assert (shown["strays"], other["strays"]) == (["task-late"], [])
+
+
 def _listed(text: str) -> list[str]:
     return [line.split()[1] for line in text.splitlines()[1:]]
 

@@ -126,14 +126,18 @@ class MortalLedger:
     async def intend(self, edit: EditRecord, task: TaskRecord) -> None:
         await self._life.call("intend", self._ledger.intend(edit, task))
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
-        await self._life.call("accept", self._ledger.accept(edit_id, part, upstream, task_id))
+    async def accept(
+        self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
+    ) -> bool:
+        work = self._ledger.accept(edit_id, part, upstream, task_id, attempt=attempt)
+        return await self._life.call("accept", work)
 
-    async def void(self, edit_id: str, part: int) -> None:
-        await self._life.call("void", self._ledger.void(edit_id, part))
+    async def void(self, edit_id: str, part: int, *, attempt: str = "") -> None:
+        await self._life.call("void", self._ledger.void(edit_id, part, attempt=attempt))
 
-    async def end_task(self, edit_id: str, part: int, outcome: str) -> None:
-        await self._life.call("end_task", self._ledger.end_task(edit_id, part, outcome))
+    async def end_task(self, edit_id: str, part: int, outcome: str, *, attempt: str = "") -> None:
+        work = self._ledger.end_task(edit_id, part, outcome, attempt=attempt)
+        await self._life.call("end_task", work)
 
     async def end_edit(
         self, edit_id: str, state: EditState, error: GatewayError | None = None

@@ -16,9 +16,11 @@ pytestmark = pytest.mark.anyio
 class SlowLedger(FakeLedger):
     """A ledger on a slow disk."""
 
-    async def accept(self, edit_id: str, part: int, upstream: str, task_id: str) -> None:
+    async def accept(
+        self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
+    ) -> bool:
         await asyncio.sleep(10.0)
-        await super().accept(edit_id, part, upstream, task_id)
+        return await super().accept(edit_id, part, upstream, task_id, attempt=attempt)
 
 
 async def test_left_while_its_task_is_written_down() -> None:

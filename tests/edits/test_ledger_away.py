@@ -94,8 +94,8 @@ async def test_an_intend_that_was_written_all_the_same() -> None:
         if len(written) == 1:
             raise AWAY
 
-    async def voided(edit_id: str, part: int) -> None:
-        await void(edit_id, part)
+    async def voided(edit_id: str, part: int, *, attempt: str = "") -> None:
+        await void(edit_id, part, attempt=attempt)
         written.append("void")
 
     ledger.intend = written_and_failed  # type: ignore[method-assign]

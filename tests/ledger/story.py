@@ -17,7 +17,7 @@ from tests.ledger.records import EDIT, FIRST, NOW, SECOND, edit
 
 ROOT = Path(__file__).parents[2]
 
-Step = Callable[[Ledger], Awaitable[None]]
+Step = Callable[[Ledger], Awaitable[object]]
 
 STEPS: tuple[Step, ...] = (
     lambda ledger: ledger.intend(EDIT, FIRST),

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import ContentRefused, LedgerConflict, TaskLost, UpstreamFailed
+from gateway.domain.errors import (
+    ContentRefused,
+    LedgerConflict,
+    TaskFoundError,
+    TaskLost,
+    UpstreamFailed,
+)
 from gateway.domain.record import EditState, TaskState
 from gateway.edits.ports import Ledger
 from gateway.ledger.memory import MemoryLedger
@@ -94,7 +100,7 @@ async def test_parts_come_in_order_of_part(ledger: AnyLedger) -> None:
 
 async def test_a_second_intent_replaces_the_first_of_its_part(ledger: AnyLedger) -> None:
     """A part that is submitted again, elsewhere, has one task: the last."""
-    again = replace(FIRST, upstream="beijing-two", intended_at=NOW + 9)
+    again = replace(FIRST, upstream="beijing-two", intended_at=NOW + 9, attempt="again")
     await ledger.intend(EDIT, FIRST)
     await ledger.intend(EDIT, again)
 
@@ -102,6 +108,62 @@ async def test_a_second_intent_replaces_the_first_of_its_part(ledger: AnyLedger)
 
     assert found is not None
     assert found.tasks == (again,)
+
+
+async def test_an_intent_twice_is_once(ledger: AnyLedger) -> None:
+    """Written again after its task was accepted, it takes nothing back and tells of the task."""
+    first = replace(FIRST, attempt="a1")
+    await ledger.intend(EDIT, first)
+    await ledger.intend(EDIT, first)
+    assert await ledger.accept("edit_1", 0, "beijing-main", "t1", attempt="a1")
+
+    for attempt in ("a1", "a2"):
+        with pytest.raises(TaskFoundError) as caught:
+            await ledger.intend(EDIT, replace(FIRST, attempt=attempt))
+        assert caught.value.task_id == "t1"
+
+    found = await ledger.find("edit_1")
+    assert found is not None
+    assert found.tasks == (replace(first, state=TaskState.ACCEPTED, task_id="t1"),)
+
+
+async def test_late_writes_of_an_earlier_attempt_change_nothing(ledger: AnyLedger) -> None:
+    """A void, an end and a task of an attempt that was voided leave the present one as it is."""
+    present = replace(FIRST, attempt="a2")
+    await ledger.intend(EDIT, replace(FIRST, attempt="a1"))
+    await ledger.void("edit_1", 0, attempt="a1")
+    await ledger.intend(EDIT, present)
+
+    await ledger.void("edit_1", 0, attempt="a1")
+    await ledger.end_task("edit_1", 0, "lost", attempt="a1")
+    accepted = [
+        await ledger.accept("edit_1", 0, "beijing-main", "t1", attempt="a1") for _ in range(2)
+    ]
+
+    assert accepted == [False, False]
+    assert await ledger.find("edit_1") == replace(EDIT, tasks=(present,))
+    assert await ledger.find_tasks(["t1", "t2"]) == {"t1"}  # no other edit's either
+
+
+async def test_a_task_that_was_told_too_late_is_taken(ledger: AnyLedger) -> None:
+    """The next intent of its part finds it: it is followed, and nothing is submitted again."""
+    await ledger.intend(EDIT, replace(FIRST, attempt="a1"))
+    await ledger.void("edit_1", 0, attempt="a1")
+    await ledger.accept("edit_1", 0, "beijing-two", "t1", attempt="a1")
+    await ledger.intend(EDIT, replace(SECOND, attempt="b1"))  # another part's
+
+    with pytest.raises(TaskFoundError) as caught:
+        await ledger.intend(EDIT, replace(FIRST, attempt="a2"))
+
+    assert caught.value.task_id == "t1"
+    found = await ledger.find("edit_1")
+    assert found is not None
+    assert found.tasks[0] == replace(
+        FIRST, attempt="a2", state=TaskState.ACCEPTED, upstream="beijing-two", task_id="t1"
+    )
+    assert await ledger.find_tasks(["t1"]) == {"t1"}
+    await ledger.end_task("edit_1", 0, "succeeded", attempt="a2")
+    assert await ledger.accept("edit_1", 1, "beijing-main", "t2", attempt="b1")
 
 
 async def test_an_accepted_task_has_its_id_and_upstream(ledger: AnyLedger) -> None:

@@ -87,3 +87,18 @@ def test_a_purge_that_fails_is_tried_again_later(ledger: SqliteLedger) -> None:
 
     connection.close()
     assert ledger._next_purge == 300
+
+
+async def test_strays_leave_the_disk(ledger: SqliteLedger, path: Path, calendar: Calendar) -> None:
+    """A task of which the ledger was told too late is kept for 24 h, as DashScope keeps it."""
+    async with ledger:
+        await ledger.accept("edit_gone", 0, "beijing-main", "t1", attempt="a1")
+        calendar.epoch = NOW + DAY - 600.0
+        await ledger.deliver("edit_gone")
+        kept = await ledger.find_tasks(["t1"])
+        calendar.epoch = NOW + DAY + 1.0
+        await ledger.deliver("edit_gone")
+        await ledger.counts()  # waits for the thread's tidying
+
+        assert kept == {"t1"}
+        assert await ledger.find_tasks(["t1"]) == set()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import ContentRefused
-from gateway.domain.record import EditState, TaskState
+from gateway.domain.record import EditState, StrayTask, TaskState
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.reading import find_edit, list_edits, list_unfinished
+from gateway.ledger.reading import find_edit, list_edits, list_strays, list_unfinished
 from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, row_of_edit, row_of_task
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.sqlite_schema import MIGRATIONS, opened, prepare
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 NEW_COLUMNS = {
     *("adjusted", "compression", "scale_to", "composite", "key_id", "base_url", "prompt_forms"),
     "promised",
+    "attempt",
 }
 
 
@@ -126,6 +127,16 @@ def test_a_ledger_of_an_older_gateway(tmp_path: Path) -> None:
             )
 
     assert list_unfinished(path) == [replace(EDIT, tasks=(FIRST,))]
+    assert list_strays(path) == []
+
+
+async def test_strays(tmp_path: Path) -> None:
+    """Tasks that no edit has taken are named with the edit for which they were made."""
+    path = tmp_path / "g.db"
+    async with SqliteLedger(path, sync="normal", epoch=lambda: NOW) as ledger:
+        await ledger.accept("edit_gone", 1, "beijing-main", "t1", attempt="a1")
+
+    assert list_strays(path) == [StrayTask("edit_gone", 1, "beijing-main", "t1")]
 
 
 @pytest.mark.parametrize(

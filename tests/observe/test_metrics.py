@@ -172,6 +172,13 @@ Event = Callable[[Metrics], object]
             id="intent-expired",
         ),
         pytest.param(
+            lambda m: m.stray_task("beijing"),
+            "stray_tasks_total",
+            {"region": "beijing"},
+            1,
+            id="stray",
+        ),
+        pytest.param(
             lambda m: m.undelivered("expired"),
             "undelivered_tasks_total",
             {"reason": "expired"},
