@@ -182,9 +182,14 @@ class FakeFinisher:
         """So many pictures from now on cannot be read."""
         self.sizes: dict[bytes, Size] = {}
         """Of pictures, by their bytes, where they tell it."""
+        self.clear: set[bytes] = set()
+        """Pictures with an alpha channel."""
 
     def size_of(self, head: bytes) -> Size | None:
         return self.sizes.get(head)
+
+    def has_alpha(self, head: bytes) -> bool:
+        return head in self.clear
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         return form.passes_through and form.scale_to is None

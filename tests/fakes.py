@@ -47,7 +47,7 @@ def a_request(
     """Return an ask; fields of Edit among *changes* go there, *picture* is the input's bytes."""
     of_edit = {
         name: changes.pop(name)
-        for name in ("n", "seed", "output", "size", "model", "adjusted")
+        for name in ("n", "seed", "output", "size", "model", "adjusted", "transparent")
         if name in changes
     }
     edit = an_edit(prompt, **of_edit, model_asked=of_edit.get("model", ""))

@@ -92,6 +92,10 @@ class Edit:
     seed: int | None = None
     watermark: bool | None = None
     prompt_extend: bool | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    """Further parameters of DashScope's that the model has, by name, as JSON."""
+    transparent: bool = False
+    """Whether its prompt asks for a transparent background."""
     output: OutputOptions = OutputOptions()
     model_asked: str = ""
     """The model as the client named it; empty where none was named."""

@@ -19,6 +19,7 @@ from gateway.translate.openai_fields import (
     FIELDS,
     OBJECTS,
     OUTPUT_FORMATS,
+    Json,
     OneOf,
     Reader,
     Whole,
@@ -158,6 +159,13 @@ _MEANINGS = {
     "seed": "DashScope's own.",
     "watermark": "DashScope's own.",
     "prompt_extend": "DashScope's own: whether it rewrites the prompt.",
+    "prompt_extend_mode": "DashScope's own, of some models: how it rewrites the prompt.",
+    "enable_thinking": "DashScope's own, of some models.",
+    "thinking_mode": "DashScope's own, of some models, of a prompt without pictures.",
+    "bbox_list": "DashScope's own, of some models: boxes in pixels for each picture.",
+    "color_palette": "DashScope's own, of some models: colours and their shares.",
+    "background": "transparent: with models that make it; otherwise without effect.",
+    "complexity": "Whether models that think do so; otherwise without effect.",
 }
 _WORDS = {"response_format": ("b64_json", "url")}
 
@@ -469,6 +477,8 @@ def _field(name: str, read: Reader) -> _Object:
         schema["enum"] = read.choices
     elif read is truth:
         schema = {"type": "boolean"}
+    elif isinstance(read, Json):
+        schema = {"type": "array"}
     elif name in OBJECTS:
         schema = {"type": "object"}
     elif name in _WORDS:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import orjson
 from starlette.requests import Request
 
 from gateway.domain.clock import Clock, Phases
@@ -27,6 +28,8 @@ from gateway.translate.openai_request import edit_of, most_pictures
 from gateway.translate.size_rule import unasked_size
 
 _LONGEST_KEY = 255
+_MOVES_PIXELS = ("rotated", "scaled:", "padded:")
+"""Notes on a picture that is not where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class RequestReader:
         if edit.size is None:
             edit = replace(edit, size=unasked_size(pictures[-1].size if pictures else None, sizes))
         adjusted = [f"{nth}:{what}" for nth, it in enumerate(pictures, 1) for what in it.adjusted]
+        _check_boxes(edit, form, pictures)
         if markup:
             adjusted.insert(0, "1:markup_laid_over")
         if mask_source is not None:
@@ -269,6 +273,33 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
             f"The header 'Idempotency-Key' is over {_LONGEST_KEY} characters long. Send fewer."
         )
     return key or None
+
+
+def _check_boxes(edit: Edit, form: Form, pictures: Sequence[Picture]) -> None:
+    """
+    Refuse boxes that do not fit the pictures that go up.
+
+    Raises:
+        InvalidRequest: there are not as many lists as pictures, or a picture was scaled or
+            turned, so that its boxes mark something else.
+    """
+    boxes = dict(edit.options).get("bbox_list")
+    if boxes is None:
+        return
+    if len(orjson.loads(boxes)) != len(form.pictures):
+        raise InvalidRequest(
+            f"Invalid value for 'bbox_list': expected one list for each of your"
+            f" {len(form.pictures)} images, empty where nothing is marked.",
+            param="bbox_list",
+        )
+    for nth, picture in enumerate(pictures, 1):
+        moved = [note for note in picture.adjusted if note.startswith(_MOVES_PIXELS)]
+        if moved:
+            raise InvalidRequest(
+                f"With 'bbox_list' image {nth} must be sent as the model takes it: it had to be"
+                f" changed ({', '.join(moved)}), so that its boxes would mark something else.",
+                param="bbox_list",
+            )
 
 
 def _mask_source(form: Form, tenant: Tenant) -> MaskSource | None:

@@ -125,6 +125,7 @@ class ActiveEdit:
     """Set when a retry brought bytes, or a part has ended."""
     timeline: Timeline = field(default_factory=Timeline)
     trace: Trace = UNTRACED
+    _opaque_came: bool = False
     _sizes_came: set[Size] = field(default_factory=set)
 
     @classmethod
@@ -213,14 +214,19 @@ class ActiveEdit:
         """What DashScope made of the prompt, for each picture made; empty where it did not say."""
         return tuple(it.prompt for part in self.life.parts if part.task for it in part.task.images)
 
-    def came(self, size: Size | None) -> None:
-        """Remember the size of a picture that was downloaded."""
+    def came(self, size: Size | None, *, alpha: bool) -> None:
+        """Remember of a picture that was downloaded its size, and whether it has an *alpha*."""
+        self._opaque_came = self._opaque_came or not alpha
         if size is not None:
             self._sizes_came.add(size)
 
     @property
     def adjusted(self) -> tuple[str, ...]:
         """What was done to its pictures; of the size what has shown, where that is known (D110)."""
+        opaque = ("background:opaque",) if self.edit.transparent and self._opaque_came else ()
+        return (*self._adjusted_sizes(), *opaque)
+
+    def _adjusted_sizes(self) -> tuple[str, ...]:
         edit = self.edit
         wanted = edit.output.scale_to or edit.size
         sizes = self._sizes_came or {

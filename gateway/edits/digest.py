@@ -66,6 +66,9 @@ def digest_of(
         answer.compression,
     ):
         _add(whole, field)
+    for name, text in edit.options:
+        _add(whole, name)
+        _add(whole, text)
     for mark in pictures:
         whole.update(mark)
     for name, mark in sorted(others.items()):

@@ -319,6 +319,10 @@ class Finisher(Protocol):
         """Return the size of a picture by its first bytes, if they tell it."""
         ...
 
+    def has_alpha(self, head: bytes) -> bool:
+        """Say by its first bytes whether a picture has an alpha channel."""
+        ...
+
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         """Return, by its first bytes, whether a picture is as *form* says and passes unchanged."""
         ...

@@ -40,8 +40,12 @@ class Postprocessing:
 
     def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
         """Tell by its first bytes whether a picture is as the client asked for it."""
-        active.came(self._finisher.size_of(head))
+        self._note(active, head)
         return self._finisher.is_finished(head, active.edit.output)
+
+    def _note(self, active: ActiveEdit, head: bytes) -> None:
+        """Note what came, for what is told of it."""
+        active.came(self._finisher.size_of(head), alpha=self._finisher.has_alpha(head))
 
     async def of(self, active: ActiveEdit) -> Postprocess:
         """
@@ -62,7 +66,7 @@ class Postprocessing:
         tenant = active.tenant.name
 
         def finish(picture: bytes) -> Awaitable[bytes]:
-            active.came(self._finisher.size_of(picture))
+            self._note(active, picture)
             return self._finisher.finish(picture, form, kept, tenant)
 
         return finish

@@ -27,6 +27,15 @@ def is_finished(head: bytes, form: OutputOptions) -> bool:
     return form.scale_to is None or pixels_of(head) == form.scale_to
 
 
+_PNG_COLOUR_TYPE = 25
+"""Where it stands (PNG 3rd edition, 11.2.1); bit 2 is the alpha channel."""
+
+
+def has_alpha(head: bytes) -> bool:
+    """Return whether DashScope's picture, by its first bytes, has an alpha channel."""
+    return format_of(head) is PNG and bool(head[_PNG_COLOUR_TYPE : _PNG_COLOUR_TYPE + 1][0] & 4)
+
+
 def finishing_cost(content: bytes, kept: MaskSource | None) -> int:
     """
     Return the bytes of memory that finish_picture takes for *content*.

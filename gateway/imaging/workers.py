@@ -13,7 +13,7 @@ from gateway.domain.models import Inputs
 from gateway.domain.tenant import MetadataRule, Tenant
 from gateway.imaging import jpeg
 from gateway.imaging.cost import MEMORY, SMALLEST, check_pixels, cost_of
-from gateway.imaging.finish import finish_picture, finishing_cost, is_finished, thumbnail
+from gateway.imaging.finish import finish_picture, finishing_cost, has_alpha, is_finished, thumbnail
 from gateway.imaging.fit import (
     Aim,
     fit_without_decoding,
@@ -136,6 +136,10 @@ class Imaging:
     def size_of(self, head: bytes) -> Size | None:
         """As gateway.imaging.inspect.pixels_of."""
         return pixels_of(head)
+
+    def has_alpha(self, head: bytes) -> bool:
+        """As gateway.imaging.finish.has_alpha."""
+        return has_alpha(head)
 
     def is_finished(self, head: bytes, form: OutputOptions) -> bool:
         """As gateway.imaging.finish.is_finished."""

@@ -101,6 +101,7 @@ def _decode_edit(fields: Mapping[str, Any]) -> Edit:
         }
     )
     values["size"] = _decode_size(values["size"])
+    values["options"] = tuple((name, text) for name, text in values.get("options", ()))
     for name in ("ignored", "adjusted"):
         values[name] = tuple(values[name])
     return Edit(**values)

@@ -76,7 +76,8 @@ def parameters_of(model: Model, edit: Edit, part: Part) -> dict[str, object]:
         "watermark": edit.watermark,
         "prompt_extend": edit.prompt_extend,
     }
-    return parameters | {name: value for name, value in wanted.items() if value is not None}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return parameters | given | {name: orjson.loads(text) for name, text in edit.options}
 
 
 def list_query(

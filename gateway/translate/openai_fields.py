@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import orjson
+
 from gateway.domain.edit import ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.models import Operation
@@ -108,6 +110,64 @@ def _as_sent(_: str, text: str) -> str:
     return text.strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Json:
+    """Reads JSON of a shape of its own; returns it as canonical JSON text."""
+
+    fits: Callable[[object], bool]
+    expected: str
+
+    def __call__(self, name: str, text: str) -> str:
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            value = None
+        if not self.fits(value):
+            raise _invalid(name, text, self.expected)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+_MOST_BOXES = 2
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+_SHARE = re.compile(r"(\d{1,3})\.(\d{2})%", re.ASCII)
+_WHOLE_SHARE = 100_00
+
+
+def _are_boxes(value: object) -> bool:
+    """Say whether it is a list for each picture, of up to two boxes in pixels."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(boxes, list) and len(boxes) <= _MOST_BOXES for boxes in value)
+        and all(_is_box(box) for boxes in value for box in boxes)
+    )
+
+
+def _is_box(box: object) -> bool:
+    match box:
+        case [int(left), int(top), int(right), int(bottom)]:
+            return 0 <= left < right and 0 <= top < bottom
+        case _:
+            return False
+
+
+def _are_colours(value: object) -> bool:
+    """Say whether it is 3 to 10 colours, each with its share, which add up to 100.00 %."""
+    if not isinstance(value, list) or not 3 <= len(value) <= 10:
+        return False
+    return sum(map(_share_of, value)) == _WHOLE_SHARE
+
+
+def _share_of(colour: object) -> int:
+    """Return the share of one colour in hundredths of a percent; what is wrong spoils the sum."""
+    match colour:
+        case {"hex": str(code), "ratio": str(ratio), **others} if not others:
+            share = _SHARE.fullmatch(ratio)
+            if share is not None and _COLOUR.fullmatch(code):
+                return int(share[1] + share[2])
+    return -_WHOLE_SHARE
+
+
 def members(_: str, __: str) -> None:
     """Read a member of an object, such as ``svg[model]``: the object as a whole has no effect."""
 
@@ -132,9 +192,7 @@ _OF_BOTH: Mapping[str, Reader] = {
         instead="'png', 'jpeg' or 'webp': an animation or a vector drawing cannot be made here",
     ),
     "output_compression": Whole(least=0, most=100),
-    "background": OneOf(
-        ("auto", "opaque"), instead="'auto' or 'opaque': a transparent background cannot be made"
-    ),
+    "background": OneOf(("auto", "opaque", "transparent")),
     "stream": truth,
     "partial_images": Whole(least=0, most=3),
     "quality": _as_sent,
@@ -150,16 +208,39 @@ _OF_BOTH: Mapping[str, Reader] = {
     "seed": Whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
     "watermark": truth,
     "prompt_extend": truth,
+    "prompt_extend_mode": OneOf(("direct", "agent")),
+    "enable_thinking": truth,
+    "thinking_mode": truth,
+    "bbox_list": Json(
+        _are_boxes,
+        "a list for each picture, empty or of one or two boxes such as [[[0, 0, 100, 50]], []]",
+    ),
+    "color_palette": Json(
+        _are_colours,
+        'three to ten of {"hex": "#C2D1E6", "ratio": "23.51%"}, whose ratios add up to 100.00%',
+    ),
 }
 FIELDS: Mapping[Operation, Mapping[str, Reader]] = {
     Operation.EDIT: {**_OF_BOTH, "input_fidelity": _as_sent},
     Operation.GENERATE: {**_OF_BOTH, "style": _as_sent},
 }
 
+JSON_VALUED = frozenset(name for name, read in _OF_BOTH.items() if isinstance(read, Json))
+"""Fields whose value is a list or an object, which is kept whole."""
+
 OBJECTS = frozenset({"svg"})
 """Fields whose value is an object; in a form its members are fields: ``svg[reasoning][effort]``."""
 
-DASHSCOPES = ("negative_prompt", "seed", "watermark", "prompt_extend")
+OPTIONS = (
+    "prompt_extend_mode",
+    "enable_thinking",
+    "thinking_mode",
+    "bbox_list",
+    "color_palette",
+)
+"""Parameters of some of DashScope's models; edits carry them as they are."""
+
+DASHSCOPES = ("negative_prompt", "seed", "watermark", "prompt_extend", *OPTIONS)
 """DashScope's own parameters; not every model has each of them."""
 
 NAMES = frozenset(name for readers in FIELDS.values() for name in readers)

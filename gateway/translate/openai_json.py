@@ -11,6 +11,7 @@ import orjson
 from gateway.domain.edit import Picture
 from gateway.domain.errors import InvalidRequest, RequestTooLarge
 from gateway.translate.encodings import JsonEscapes
+from gateway.translate.openai_fields import JSON_VALUED
 from gateway.translate.openai_pictures import (
     START_BYTES,
     Form,
@@ -292,6 +293,8 @@ def flatten(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, str
     match value:
         case None:
             return
+        case dict() | list() if name.rpartition("[")[2].removesuffix("]") in JSON_VALUED:
+            yield name, orjson.dumps(value).decode()
         case dict():
             for key, inner in value.items():
                 yield from flatten(f"{name}[{key}]", inner, depth + 1)

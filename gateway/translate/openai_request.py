@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest, UnknownModel
 from gateway.domain.models import Catalog, Model, Operation, Sizes
@@ -12,8 +14,10 @@ from gateway.translate import size_rule
 from gateway.translate.openai_fields import (
     DASHSCOPES,
     FIELDS,
+    JSON_VALUED,
     NAMES,
     OBJECTS,
+    OPTIONS,
     WITHOUT_EFFECT,
     Reader,
     shown,
@@ -37,6 +41,7 @@ _DOES_INSTEAD = {
     ),
     Operation.GENERATE: "edits pictures: send it with them to /v1/images/edits",
 }
+_TRANSPARENT = "\n\nThe background is fully transparent: a PNG with an alpha channel."
 _BOM = "\ufeff"  # which editors on Windows put in front of a text
 _LONGEST_NAME = 200
 _MOST_IGNORED = 32  # they are listed in a header, and proxies limit headers to 4 KiB
@@ -73,9 +78,13 @@ def edit_of(
     name = _requested_model(values.get("model"), deployment, catalog)
     model = _resolve_model(name or catalog.default, catalog)
     _check_texts(values, model)
-    _check_options(values, model)
+    _check_options(values, model, catalog.operation)
     edit = _edit(values, model, model.sizes_of(catalog.operation), ignored, fit=fit)
-    return replace(edit, model_asked=name or "")
+    edit = replace(edit, model_asked=name or "", options=_options(values))
+    edit = _with_complexity(edit, values.get("complexity"), model, catalog.operation)
+    if values.get("background") == "transparent":
+        edit = _transparent(edit, model, catalog)
+    return edit
 
 
 def _edit(
@@ -126,8 +135,81 @@ def _check_texts(values: Mapping[str, Any], model: Model) -> None:
         )
 
 
-def _check_options(values: Mapping[str, Any], model: Model) -> None:
+def _options(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the options of some models as JSON by name."""
+    given = ((name, values[name]) for name in OPTIONS if name in values)
+    return tuple(
+        (name, value if name in JSON_VALUED else orjson.dumps(value).decode())
+        for name, value in given
+    )
+
+
+_THINKING = ("thinking_mode", "enable_thinking")
+
+
+def _with_complexity(
+    edit: Edit, complexity: str | None, model: Model, operation: Operation
+) -> Edit:
+    """Map OpenAI's effort of planning to thinking, where the model has that; else it is listed."""
+    has = [it for it in _THINKING if it in model.options and not _needs_text_alone(it, operation)]
+    if complexity is None or not has:
+        return edit
+    ignored = tuple(name for name in edit.ignored if _plain_name(name) != "complexity")
+    options = edit.options
+    if not any(name in _THINKING for name, _ in options):
+        options = (*options, (has[0], "false" if complexity == "low" else "true"))
+    return replace(edit, ignored=ignored, options=options)
+
+
+def _needs_text_alone(name: str, operation: Operation) -> bool:
+    return name == "thinking_mode" and operation is Operation.EDIT
+
+
+def _transparent(edit: Edit, model: Model, catalog: Catalog) -> Edit:
+    """
+    Ask for a transparent background, in words: DashScope has no parameter for it (D111).
+
+    Raises:
+        InvalidRequest: the model does not make such pictures, or the format cannot hold them.
+    """
+    if not model.transparent:
+        able = dict.fromkeys(it.name for it in catalog.models.values() if it.transparent)
+        remedy = f", or use {' or '.join(able)}" if able else ""
+        raise InvalidRequest(
+            f"Invalid value for 'background': the model '{model.name}' makes no transparent"
+            f" pictures. Send 'auto' or 'opaque'{remedy}.",
+            param="background",
+        )
+    if edit.output.output_format == "jpeg":
+        raise InvalidRequest(
+            "Invalid value for 'background': a JPEG cannot be transparent. Use output_format 'png'"
+            " or 'webp'.",
+            param="background",
+        )
+    ignored = tuple(name for name in edit.ignored if _plain_name(name) != "background")
+    edit = replace(edit, prompt=edit.prompt + _TRANSPARENT, transparent=True, ignored=ignored)
+    _check_texts({"prompt": edit.prompt}, model)
+    return edit
+
+
+def _check_options(values: Mapping[str, Any], model: Model, operation: Operation) -> None:
     """Refuse a parameter of DashScope's that the model does not have: it might be ignored."""
+    if operation is Operation.EDIT and values.get("prompt_extend_mode") == "agent":
+        raise InvalidRequest(
+            "Invalid value for 'prompt_extend_mode': 'agent' is for a prompt without pictures."
+            " Send 'direct', or leave it out.",
+            param="prompt_extend_mode",
+        )
+    if "thinking_mode" in values and _needs_text_alone("thinking_mode", operation):
+        raise InvalidRequest(
+            "'thinking_mode' is for a prompt without pictures. Leave it out.",
+            param="thinking_mode",
+        )
+    if "bbox_list" in values and operation is Operation.GENERATE:
+        raise InvalidRequest(
+            "'bbox_list' marks places in pictures, and there are none. Leave it out.",
+            param="bbox_list",
+        )
     for name in DASHSCOPES:
         if name in values and name not in model.options:
             taken = ", ".join(f"'{it}'" for it in DASHSCOPES if it in model.options)

@@ -332,6 +332,20 @@ async def test_what_came_is_told(
     assert answer.adjusted == ("1:rotated", *told)
 
 
+@pytest.mark.parametrize("alpha", [True, False])
+async def test_a_background_that_is_not_transparent_is_told(alpha: bool) -> None:
+    """Where transparency was asked for and what came has no alpha channel, that is told."""
+    harness, dashscope = streaming()
+    request = harness.request(transparent=True)
+    async with harness.service() as service, service.attend(request) as waiter:
+        await waiter.answer()  # tells which bytes the fake makes
+        waiter.active._opaque_came = False
+        harness.finisher.clear = {dashscope.begun[0].head} if alpha else set()
+        answer = await waiter.answer()
+
+    assert answer.adjusted == (() if alpha else ("background:opaque",))
+
+
 async def test_the_size_of_a_url_is_told() -> None:
     """A picture that is left at DashScope is told by the size that its task tells."""
     harness = EditHarness()

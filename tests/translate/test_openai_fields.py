@@ -115,7 +115,7 @@ def test_a_prompt_alone_is_an_edit() -> None:
         pytest.param("frame_count", "17", "from 2 to 16", id="frames"),
         pytest.param("frame_duration_ms", "19", "from 20 to 655350", id="duration of a frame"),
         pytest.param("output_compression", "101", "from 0 to 100", id="compression"),
-        pytest.param("background", "transparent", "cannot be made", id="transparent"),
+        pytest.param("background", "transparent", "no transparent pictures", id="transparent"),
         pytest.param("stream", "perhaps", "true or false", id="stream in words"),
         pytest.param("partial_images", "4", "from 0 to 3", id="partial images"),
         pytest.param("seed", "-1", "leave it out for a random one", id="seed -1"),
