@@ -398,6 +398,26 @@ async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: HeldVerify) -> 
     await imaging.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "alpha"),
+    [
+        pytest.param("rgba.png", Size(480, 400), True, id="rgba"),
+        pytest.param("gray_alpha.png", Size(480, 400), True, id="gray and alpha"),
+        pytest.param("rgb.png", Size(480, 400), False, id="rgb"),
+        pytest.param("alpha.webp", None, False, id="another format"),
+    ],
+)
+async def test_what_first_bytes_tell(
+    imaging: Imaging, name: str, size: Size | None, alpha: bool
+) -> None:
+    """A PNG tells its size and its alpha channel at once."""
+    head = read(name)[:32]
+
+    assert imaging.has_alpha(head) is alpha
+    if size is not None:
+        assert imaging.size_of(head) == size
+
+
 @pytest.mark.parametrize("name", ["plain.jpg", "lossy.webp"])
 async def test_a_png_that_was_asked_for_is_one(imaging: Imaging, name: str) -> None:
     """Whatever form the upstream's picture has, the answer's is what its bytes are."""
