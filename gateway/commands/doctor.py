@@ -81,7 +81,9 @@ async def _examine(
 ) -> Finding:
     says = await _probe(http, upstream.region, upstream.key)
     if says.startswith("key refused"):
-        others = [region for region in regions.values() if region != upstream.region]
+        others = [
+            region for region in regions.values() if region.base_url and region != upstream.region
+        ]
         says += await _elsewhere(http, upstream.key, others)
     return Finding(upstream.name, upstream.region.name, says == "ok", says)
 

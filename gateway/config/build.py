@@ -16,6 +16,14 @@ from gateway.config.models import (
     read_prices,
     tenant_catalogs,
 )
+from gateway.config.regions import (
+    BUILT_IN,
+    NATIVE_PATH,
+    is_alibabas,
+    result_hosts_of,
+    shared_url,
+    workspace_url,
+)
 from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
 from gateway.config.schema import (
     AccountTable,
@@ -37,14 +45,6 @@ from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalogs
 from gateway.domain.tenant import Account, Region, Tenant, Upstream
 
-BASE_URLS = MappingProxyType(
-    {
-        "beijing": "https://dashscope.aliyuncs.com/api/v1",
-        "singapore": "https://dashscope-intl.aliyuncs.com/api/v1",
-    }
-)
-_ALIYUN = "aliyuncs.com"
-_NATIVE = "/api/v1"
 _TABLES = (
     "server",
     "state",
@@ -193,32 +193,23 @@ def _can_export_traces() -> bool:
 
 
 def _regions(table: Table) -> dict[str, Region]:
-    given = {name: Table(table.source, f"regions.{name}", {}) for name in BASE_URLS}
+    given = {name: Table(table.source, f"regions.{name}", {}) for name in BUILT_IN}
     return {name: _region(name, one) for name, one in (given | table.tables()).items()}
 
 
 def _region(name: str, table: Table) -> Region:
+    """Return a region; without a base URL where only workspaces have hosts."""
     values = read(RegionTable, table)
-    base_url = values.base_url or BASE_URLS.get(name)
-    if base_url is None:
-        raise table.wrong("base_url", "is missing", f"only {one_of(BASE_URLS)} have one built in")
+    base_url = values.base_url or shared_url(name)
+    if not base_url and name not in BUILT_IN:
+        known = [it for it in BUILT_IN if shared_url(it)]
+        raise table.wrong("base_url", "is missing", f"only {one_of(known)} have one built in")
     url = urlsplit(base_url)
-    if _is_alibabas(url.hostname) and url.path != _NATIVE:
+    if is_alibabas(url.hostname) and url.path != NATIVE_PATH:
         what = f"{shown(url.path)} is not the native API of DashScope"
-        raise table.wrong("base_url", what, f'use "{url.scheme}://{url.netloc}{_NATIVE}"')
-    hosts = values.result_hosts or _result_hosts(base_url)
+        raise table.wrong("base_url", what, f'use "{url.scheme}://{url.netloc}{NATIVE_PATH}"')
+    hosts = values.result_hosts or result_hosts_of(base_url)
     return Region(name, base_url, hosts, values.previous)
-
-
-def _is_alibabas(host: str | None) -> bool:
-    return f".{host}".endswith(f".{_ALIYUN}")
-
-
-def _result_hosts(base_url: str) -> tuple[str, ...]:
-    """Return Aliyun's storage, and the host of a sandbox, which serves its results itself."""
-    url = urlsplit(base_url)
-    own = () if _is_alibabas(url.hostname) else (url.netloc,)
-    return (f"*.{_ALIYUN}", *own)
 
 
 def _upstreams(
@@ -234,12 +225,26 @@ def _upstreams(
     return {
         name: Upstream(
             name=name,
-            region=regions[one.region],
+            region=_region_of(tables[name], one, regions[one.region]),
             account=accounts[one.account or name],
             key=secret(tables[name], "key", one.key, environ),
+            workspace=one.workspace,
         )
         for name, one in values.items()
     }
+
+
+def _region_of(table: Table, values: UpstreamTable, region: Region) -> Region:
+    """Return the region as an upstream calls it: by the host of its workspace, if it has one."""
+    if values.workspace and region.base_url == shared_url(region.name):
+        # Tasks made at the shared host can be fetched at the workspace's.
+        previous = (region.base_url, *region.previous) if region.base_url else region.previous
+        base_url = workspace_url(region.name, values.workspace)
+        return replace(region, base_url=base_url, previous=previous)
+    if not region.base_url:
+        what = f"is missing: in {region.name} only workspaces have hosts"
+        raise table.wrong("workspace", what, "use the id of the key's workspace, llm-…")
+    return region
 
 
 def _known_region(table: Table, region: str, regions: Iterable[str]) -> None:
@@ -306,7 +311,7 @@ def _tenants(
         region = values.region or _first_region(values, upstreams)
         _known_region(one, region, regions)
         own = _own_upstreams(one, values, region, upstreams)
-        catalogs = tenant_catalogs(one.table("models"), offer)
+        catalogs = tenant_catalogs(one.table("models"), offer, region)
         tenants[name] = _tenant(name, values, region, own, catalogs)
         if values.open:
             open_tenant = _only_open(one, name, values, open_tenant)

@@ -94,7 +94,9 @@ def _used_regions(config: Config) -> list[str]:
 
 def _region(config: Config, name: str) -> Iterator[str]:
     region = config.regions[name]
-    yield f"region {name}: {region.base_url}, results from {', '.join(region.result_hosts)}"
+    urls = [up.region.base_url for up in config.upstreams.values() if up.region.name == name]
+    hosts = ", ".join(region.result_hosts)
+    yield f"region {name}: {', '.join(dict.fromkeys(urls))}, results from {hosts}"
     for account in config.accounts.values():
         if account.region == name:
             keys = [up.name for up in config.upstreams.values() if up.account is account]

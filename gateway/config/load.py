@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.build import (
-    BASE_URLS,
     build,
     read_dashboard,
     refuse_open_to_the_network,
 )
 from gateway.config.proxies import refuse_proxies
-from gateway.config.rules import BaseUrl, Choice, Rule, read, take
+from gateway.config.regions import BUILT_IN, shared_url
+from gateway.config.rules import BaseUrl, Choice, Rule, Workspace, read, take
 from gateway.config.schema import Config, DashboardConfig, ServerConfig, StateConfig
 from gateway.config.table import ConfigError, Table
 
@@ -82,7 +82,8 @@ def config_from_environ(environ: Mapping[str, str]) -> Config:
     Make the config of one tenant, ``default``, on loopback, without a file.
 
     ``DASHSCOPE_API_KEY`` is required; ``DASHSCOPE_REGION`` (beijing) and
-    ``DASHSCOPE_BASE_URL`` (that region's) say where it is valid. Clients use
+    ``DASHSCOPE_BASE_URL`` (that region's), or ``DASHSCOPE_WORKSPACE``, say where it is valid.
+    Clients use
     ``WAN_GATEWAY_KEY`` if it is set; else any key is taken.
 
     Raises:
@@ -91,11 +92,21 @@ def config_from_environ(environ: Mapping[str, str]) -> Config:
     table = Table(_ENVIRONMENT, "", environ)
     if not environ.get("DASHSCOPE_API_KEY", "").strip():
         raise table.wrong("DASHSCOPE_API_KEY", "is not set", "set it, or give --config FILE")
-    region = _variable(table, "DASHSCOPE_REGION", Choice(tuple(BASE_URLS))) or "beijing"
+    region = _variable(table, "DASHSCOPE_REGION", Choice(tuple(BUILT_IN))) or "beijing"
     base_url = _variable(table, "DASHSCOPE_BASE_URL", BaseUrl())
+    workspace = _variable(table, "DASHSCOPE_WORKSPACE", Workspace()) or ""
+    if not (workspace or base_url or shared_url(region)):
+        what = f"is not set, and in {region} only workspaces have hosts"
+        raise table.wrong("DASHSCOPE_WORKSPACE", what, "set it to the id of the key's workspace")
     values = {
         "regions": {region: {"base_url": base_url} if base_url else {}},
-        "upstreams": {"default": {"region": region, "key": "env:DASHSCOPE_API_KEY"}},
+        "upstreams": {
+            "default": {
+                "region": region,
+                "key": "env:DASHSCOPE_API_KEY",
+                "workspace": workspace,
+            }
+        },
         "tenants": {"default": {"region": region} | _clients(table)},
     }
     return build(_ENVIRONMENT, values, environ)

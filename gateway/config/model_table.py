@@ -112,6 +112,7 @@ def _model(table: Table, name: str, settings: ModelSettings) -> Model:
         most_made=settings.n,
         options=frozenset(settings.options),
         transparent=settings.transparent,
+        regions=frozenset(settings.regions),
     )
 
 

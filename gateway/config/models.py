@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gateway.config.model_table import is_model_name
+from gateway.config.regions import BUILT_IN
 from gateway.config.rules import Choice, Number, PriceText, read, take
 from gateway.config.schema import ModelsTable, TenantModelsTable
 from gateway.config.table import Table, one_of, shown
@@ -81,17 +82,19 @@ def catalogs_of(table: Table, offer: OfferedModels) -> Catalogs:
     return _catalogs(table, offer, offer.defaults, {*offer.table.by_name})
 
 
-def tenant_catalogs(table: Table, offer: OfferedModels) -> Catalogs:
+def tenant_catalogs(table: Table, offer: OfferedModels, region: str) -> Catalogs:
     """
     Return the models that the clients of one tenant may request, by operation.
 
     Args:
         table: ``[tenants.NAME.models]``; what it leaves out is as in ``[models]``.
         offer: What ``[models]`` offers.
+        region: Where the tenant's edits are made; a model that DashScope does not have there
+            is not among its models.
 
     Raises:
-        ConfigError: a default does not name a model that fits and is allowed, or a pattern
-            matches no model.
+        ConfigError: a default does not name a model that fits, is allowed and is in the region,
+            or a pattern matches no model.
     """
     settings = read(TenantModelsTable, table)
     defaults = {
@@ -106,7 +109,33 @@ def tenant_catalogs(table: Table, offer: OfferedModels) -> Catalogs:
                 what = f"{shown(pattern)} matches no model"
                 raise table.wrong("allow", what, f"use {one_of(offer.table.by_name)}, or a pattern")
         allowed = {name for models in matches.values() for name in models}
+    if region in BUILT_IN:
+        here = {
+            name
+            for name, model in offer.table.by_name.items()
+            if not model.regions or region in model.regions
+        }
+        _check_region(table, offer, defaults, allowed, here, region)
+        allowed &= here
     return _catalogs(table, offer, defaults, allowed)
+
+
+def _check_region(
+    table: Table,
+    offer: OfferedModels,
+    defaults: Mapping[Operation, str],
+    allowed: set[str],
+    here: set[str],
+    region: str,
+) -> None:
+    """Refuse a default that DashScope does not have in the tenant's region."""
+    for operation, name in defaults.items():
+        _, default = _names(table, operation, offer, name)
+        if default.name in allowed and default.name not in here:
+            what = f"{default.name} is not in {region}"
+            own = [it for it in offer.table.that_do(operation) if it in here & allowed]
+            remedy = f"use {one_of(own)}" if own else "use another region"
+            raise table.wrong(_KEYS[operation], what, remedy)
 
 
 def _catalogs(

@@ -186,6 +186,15 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionNames:
+    takes: str = 'a list of regions such as ["beijing", "singapore"], or []'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        names = () if value == [] else tuple(_texts(value))
+        return tuple(Name().read(name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
 class Hosts:
     """Patterns of hosts; a lone ``*`` would let a result come from anywhere."""
 
@@ -282,6 +291,23 @@ class BaseUrls:
 
     def read(self, value: object) -> tuple[str, ...]:
         return () if value == [] else tuple(BaseUrl().read(url) for url in _texts(value))
+
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace's id, which becomes part of a host's name; an empty text is none."""
+
+    takes: str = 'the id of a workspace, such as "llm-0123456789abcdef"'
+
+    def read(self, value: object) -> str:
+        if value == "":
+            return ""
+        if not isinstance(value, str) or not _LABEL.fullmatch(value):
+            raise Unfit(f"got {shown(value)}")
+        return value
 
 
 _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")

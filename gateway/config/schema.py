@@ -30,10 +30,12 @@ from gateway.config.rules import (
     PictureFormats,
     PictureSizes,
     PricesByRegion,
+    RegionNames,
     Share,
     Span,
     Text,
     Whole,
+    Workspace,
 )
 from gateway.domain.edit import Size
 from gateway.domain.models import DEFAULTS, Catalogs, Family, ModelTable, Operation
@@ -287,6 +289,9 @@ class ModelSettings:
         tuple[str, ...],
         Key(Dates(), "NAME-DATE are models, too, of the same kind.", default="none"),
     ] = ()
+    regions: Annotated[
+        tuple[str, ...], Key(RegionNames(), "Regions of DashScope's that have it; []: all.")
+    ] = ()
     prices: Annotated[
         tuple[tuple[str, Price], ...],
         Key(
@@ -303,7 +308,11 @@ class RegionTable:
 
     base_url: Annotated[
         str | None,
-        Key(BaseUrl(), "DashScope's API there.", default="built in for beijing, singapore"),
+        Key(
+            BaseUrl(),
+            "DashScope's API there.",
+            default="built in for beijing, singapore, virginia, hongkong",
+        ),
     ] = None
     result_hosts: Annotated[
         tuple[str, ...] | None,
@@ -333,6 +342,13 @@ class UpstreamTable:
             default="its own name",
         ),
     ] = None
+    workspace: Annotated[
+        str,
+        Key(
+            Workspace(),
+            "The key's workspace, whose own host is called; required in frankfurt and tokyo.",
+        ),
+    ] = ""
     submits_per_second: Annotated[
         float | None,
         Key(

@@ -110,6 +110,8 @@ class Model:
     """DashScope's parameters, ``negative_prompt`` among them, that it has."""
     transparent: bool = False
     """Whether it makes transparent pictures if its prompt asks for them."""
+    regions: frozenset[str] = frozenset()
+    """The regions of DashScope's that have it; empty: all."""
 
     def does(self, operation: Operation) -> bool:
         return operation in self.operations

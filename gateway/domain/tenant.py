@@ -44,6 +44,8 @@ class Upstream:
     region: Region
     account: Account
     key: str = field(repr=False)
+    workspace: str = ""
+    """The id of the key's workspace, which is sent with every call; empty: none is named."""
 
     @property
     def key_id(self) -> str:

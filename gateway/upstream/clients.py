@@ -146,12 +146,12 @@ class Clients:
 
     def __init__(self, transports: Transports | None = None) -> None:
         self._transports = transports or self._aiohttp
-        self._client_by_use: dict[tuple[str, str, str, Purpose], Client] = {}
+        self._client_by_use: dict[tuple[str, str, str, str, Purpose], Client] = {}
 
     def of(self, upstream: Upstream, purpose: Purpose) -> Client:
         """Return the client for *purpose*, and the region and key of *upstream*."""
         region = upstream.region
-        use = (region.name, region.base_url, upstream.key, purpose)
+        use = (region.name, region.base_url, upstream.key, upstream.workspace, purpose)
         if use not in self._client_by_use:
             self._client_by_use[use] = self._new_client(upstream, purpose)
         return self._client_by_use[use]
@@ -177,6 +177,8 @@ class Clients:
             base_url = ""
         else:
             headers["Authorization"] = f"Bearer {upstream.key}"
+            if upstream.workspace:
+                headers["X-DashScope-WorkSpace"] = upstream.workspace
             base_url = upstream.region.base_url
         return Client(
             self._transports(purpose),

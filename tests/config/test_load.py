@@ -32,15 +32,19 @@ def test_least_config_means_the_defaults(tmp_path: Path) -> None:
 
 
 def test_regions_are_built_in(tmp_path: Path) -> None:
-    """Both regions of DashScope are there without a line."""
+    """All six regions of DashScope are there without a line; two have hosts of workspaces only."""
     config = load(tmp_path, GOOD)
 
-    assert config.regions == {
-        "beijing": Region("beijing", "https://dashscope.aliyuncs.com/api/v1", ("*.aliyuncs.com",)),
-        "singapore": Region(
-            "singapore", "https://dashscope-intl.aliyuncs.com/api/v1", ("*.aliyuncs.com",)
-        ),
+    assert {name: region.base_url for name, region in config.regions.items()} == {
+        "beijing": "https://dashscope.aliyuncs.com/api/v1",
+        "singapore": "https://dashscope-intl.aliyuncs.com/api/v1",
+        "virginia": "https://dashscope-us.aliyuncs.com/api/v1",
+        "frankfurt": "",
+        "tokyo": "",
+        "hongkong": "https://cn-hongkong.dashscope.aliyuncs.com/api/v1",
     }
+    for region in config.regions.values():
+        assert region.result_hosts == ("*.aliyuncs.com",)
 
 
 def test_builtin_models(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def named(catalog: Catalog, name: str) -> str | None:
 
 def of_a_tenant(values: dict[str, Any], **general: Any) -> tuple[Catalog, Catalog]:
     table = Table("g.toml", "models", general)
-    made = tenant_catalogs(Table("g.toml", "tenants.acme.models", values), read_offer(table, TABLE))
+    of_tenant = Table("g.toml", "tenants.acme.models", values)
+    made = tenant_catalogs(of_tenant, read_offer(table, TABLE), "beijing")
     return made[Operation.EDIT], made[Operation.GENERATE]
 
 

@@ -2,9 +2,12 @@
 
 import pytest
 
+from gateway.config.regions import BUILT_IN
 from gateway.config.table import one_of
 from gateway.domain.models import Operation
 from tests.models import MODELS, TABLE
+
+REGIONS = one_of(BUILT_IN)
 
 _EDITORS = one_of(TABLE.that_do(Operation.EDIT))
 _PAINTERS = one_of(TABLE.that_do(Operation.GENERATE))
@@ -180,8 +183,9 @@ WRONG_SETTINGS = [
         id="name",
     ),
     pytest.param(
-        "[regions.virginia]",
-        ': regions.virginia.base_url: is missing; only "beijing" or "singapore" have one built in',
+        "[regions.atlantis]",
+        ': regions.atlantis.base_url: is missing; only "beijing", "singapore", "virginia" or '
+        '"hongkong" have one built in',
         id="region-without-url",
     ),
     pytest.param(
@@ -210,7 +214,7 @@ WRONG_SETTINGS = [
     ),
     pytest.param(
         "[prices.mars]",
-        ': prices.mars: "mars" is not a region; use "beijing" or "singapore"',
+        f': prices.mars: "mars" is not a region; use {REGIONS}',
         id="price-of-no-region",
     ),
     pytest.param(
