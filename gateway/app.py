@@ -6,7 +6,7 @@ opening, and leaving it closes that.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -65,6 +65,8 @@ class Gateway:
         readiness: Read by /readyz and by every new edit.
         metrics: Counts.
         dashboard: If it is on.
+        prepare: Tries whether it can be opened at once; returns why not, or nothing.
+        ledger_lost: Whether another gateway has taken the ledger, so that this one has to end.
         resources: Entered in this order and left in the reverse one.
         background: Started once the resources are open, cancelled before they are closed.
     """
@@ -79,6 +81,8 @@ class Gateway:
         readiness: Readiness,
         metrics: Metrics,
         dashboard: DashboardHooks | None,
+        prepare: Callable[[], Awaitable[str]],
+        ledger_lost: Callable[[], bool],
         resources: Sequence[AbstractAsyncContextManager[object]],
         background: Sequence[Task],
     ) -> None:
@@ -89,6 +93,8 @@ class Gateway:
         self.readiness = readiness
         self.metrics = metrics
         self.dashboard = dashboard
+        self.prepare = prepare
+        self.ledger_lost = ledger_lost
         self._resources = resources
         self._background = background
         self._opened = AsyncExitStack()
@@ -176,7 +182,12 @@ def build(
     clients = Clients(transports)
     imaging = Imaging()
     stores = open_stores(
-        config.state.path, config.state.sync, clock, on_failure=_log_ledger_failure
+        config.state.path,
+        config.state.sync,
+        clock,
+        url=config.state.url,
+        home_of={t.name: t.upstreams[0].account.name for t in config.tenants.values()},
+        on_failure=_log_ledger_failure,
     )
     budget = MemoryBudget(
         server.max_bytes_in_flight, metrics.inflight_bytes, shared=len(config.tenants) > 1
@@ -195,6 +206,7 @@ def build(
             models=config.models,
             observer=metrics,
             tell=_warn,
+            submits_end_at=stores.submits_end_at,
             room_of=budget.room,
         ),
         on_bug=_log_bug,
@@ -291,7 +303,17 @@ def build(
         readiness=readiness,
         metrics=metrics,
         dashboard=dashboard,
-        resources=[imaging, clients, stores.ledger, stores.spool, tracer, service],
+        prepare=stores.prepare,
+        ledger_lost=stores.is_lost,
+        resources=[
+            imaging,
+            clients,
+            stores.database,
+            stores.ledger,
+            stores.spool,
+            tracer,
+            service,
+        ],
         background=[
             partial(measure_loop_lag, clock, metrics),
             partial(

@@ -9,7 +9,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from types import FrameType
 from typing import Any
 
@@ -22,23 +28,26 @@ from gateway.config.schema import Config
 from gateway.config.table import ConfigError
 from gateway.downstream.access_record import safe_traceback
 from gateway.downstream.connection import Connection
+from gateway.downstream.ops import not_ready
 from gateway.edits.takeover import OrphanedEditsError
 from gateway.ledger.errors import LedgerError
 from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs
 
 _LAST_RESPONSES_SECONDS = 5
+_LEDGER_SECONDS = 1.0  # between two tries to reach it
 _BACKLOG = 2048
 _IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """They would end the process; tools that rotate logs or reload configs send them."""
 
 
-class MetricsServer(uvicorn.Server):
-    """Serves the port of the metrics; the main server handles the signals."""
+class SideServer(uvicorn.Server):
+    """Serves another port, or the same one before the gateway; the main one handles signals."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, event: str) -> None:
         super().__init__(config)
         self._listener = listener
+        self._event = event
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # handles none
         return nullcontext()
@@ -48,7 +57,7 @@ class MetricsServer(uvicorn.Server):
         log = structlog.get_logger("gateway.server")
         async with asyncio.TaskGroup() as group:
             group.create_task(self.serve([self._listener]))
-            log.info("metrics_listening", url=url_of(self._listener))
+            log.info(self._event, url=url_of(self._listener))
             try:
                 yield
             finally:
@@ -72,7 +81,7 @@ class Server(uvicorn.Server):
         gateway: Gateway,
         *,
         drain_seconds: float,
-        metrics_server: MetricsServer | None = None,
+        metrics_server: SideServer | None = None,
     ) -> None:
         super().__init__(config)
         self._metrics_server = metrics_server
@@ -97,9 +106,46 @@ class Server(uvicorn.Server):
         with self.capture_signals():
             # The metrics can be scraped until the end of the drain, so they stop last.
             metrics = self._metrics_server.running() if self._metrics_server else nullcontext()
-            async with self._gateway, metrics:
-                await super().serve(sockets)
+            if await self._is_ledger_ready(sockets or []):
+                async with self._gateway, metrics:
+                    await super().serve(sockets)
         self._log.info("stopped")
+
+    async def _is_ledger_ready(self, sockets: list[socket.socket]) -> bool:
+        """
+        Wait for a ledger that is away, and answer meanwhile; return False after a signal.
+
+        Raises:
+            LedgerError: it cannot be used.
+        """
+        reason = await self._gateway.prepare()
+        if not reason:
+            return True
+        settings = _settings(not_ready, timeout_graceful_shutdown=1)
+        refused: LedgerError | None = None  # a task group would wrap it
+        async with AsyncExitStack() as stack:
+            for listener in sockets:
+                # A copy, since a server closes its listener.
+                waiting = SideServer(settings, listener.dup(), "waiting")
+                await stack.enter_async_context(waiting.running())
+            try:
+                reason = await self._wait_for_ledger(reason)
+            except LedgerError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return not reason
+
+    async def _wait_for_ledger(self, reason: str) -> str:
+        """Return why the ledger is still away after a signal, or an empty text."""
+        logged = ""
+        while reason and not self._signals:
+            if reason != logged:
+                self._log.warning("ledger_away", reason=reason)
+            logged = reason
+            await self._gateway.clock.sleep(_LEDGER_SECONDS)
+            reason = await self._gateway.prepare()
+        return reason
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -131,7 +177,7 @@ class Server(uvicorn.Server):
         while self._ignored:
             name = signal.Signals(self._ignored.popleft()).name
             self._log.warning("signal_ignored", signal=name)
-        if self._signals and not self.should_exit:
+        if (self._signals or self._gateway.ledger_lost()) and not self.should_exit:
             self._wind_down(self._gateway.clock.now())
         return bool(await super().on_tick(counter))
 
@@ -140,9 +186,11 @@ class Server(uvicorn.Server):
         edits = self._gateway.busy
         if self._drain_until is None:
             self._drain_until = now + self._drain_seconds
+            if self._gateway.ledger_lost():
+                self._log.error("ledger_lost", reason="another gateway has taken the ledger")
             self._gateway.drain(self._drain_seconds)
             self._log.info("draining", edits=edits, seconds=self._drain_seconds)
-        if edits and self._signals == 1 and now < self._drain_until:
+        if edits and self._signals <= 1 and now < self._drain_until:
             return
         if edits:
             self._log.warning("turned_away", edits=edits)
@@ -179,7 +227,7 @@ def server(
     metrics_server = None
     if metrics is not None:
         metrics_settings = _settings(gateway.metrics_app, timeout_graceful_shutdown=1)
-        metrics_server = MetricsServer(metrics_settings, metrics)
+        metrics_server = SideServer(metrics_settings, metrics, "metrics_listening")
     return Server(
         settings,
         gateway,
@@ -214,7 +262,8 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
         make: Builds the gateway; a test passes its own.
 
     Returns:
-        The exit code: 0 after a signal, 1 after a crash, which is in the log.
+        The exit code: 0 after a signal; 1 after a crash, or after another gateway has taken the
+        ledger, which is in the log.
 
     Raises:
         ConfigError: an address cannot be listened on, the ledger cannot be used, or the config
@@ -236,14 +285,14 @@ def _run(config: Config, make: Callable[[Config], Gateway], log: LogWriter) -> i
         try:
             server(gateway, config, metrics=metrics).run(sockets=[listener])
         except LedgerError as error:
-            raise ConfigError(f"{config.source}: state.path: {error}") from None
+            raise ConfigError(f"{config.source}: {error.key}: {error}") from None
         except OrphanedEditsError as error:
             raise ConfigError(f"{config.source}: {error}") from None
         except Exception as error:  # noqa: BLE001 - logged without its message, which may quote a prompt
             # Better to end and be restarted than to accept edits that nothing runs.
             structlog.get_logger("gateway.server").critical("crashed", bug=safe_traceback(error))
             return 1
-    return 0
+    return 1 if gateway.ledger_lost() else 0
 
 
 def log_stray_errors() -> None:

@@ -31,7 +31,9 @@ from tests.harness import KEY, UPSTREAM_KEY, hashed, photo
 class GatewayProcess:
     """``wan-gateway serve`` as an operator starts it; every line that it writes is kept."""
 
-    def __init__(self, folder: Path, tables: str) -> None:
+    def __init__(self, folder: Path, tables: str, *, ready: str = "listening") -> None:
+        """*ready* is the event after which it has a URL."""
+        self._ready = ready
         file = folder / "g.toml"
         file.write_text(tables)
         self._popen = subprocess.Popen(
@@ -48,9 +50,9 @@ class GatewayProcess:
         assert self._popen.stdout
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        until(lambda: bool(self.logged("listening")) or self._popen.poll() is not None)
-        assert self.logged("listening"), self._popen.stderr and self._popen.stderr.read()
-        self.url = self.logged("listening")[0]["url"]
+        until(lambda: bool(self.logged(self._ready)) or self._popen.poll() is not None)
+        assert self.logged(self._ready), self._popen.stderr and self._popen.stderr.read()
+        self.url = self.logged(self._ready)[0]["url"]
         return self
 
     def __exit__(
@@ -129,13 +131,17 @@ def region(task_seconds: float, limits: AccountLimits | None = None) -> Iterator
             thread.join()
 
 
-def tables(folder: Path, region_url: str = "http://127.0.0.1:9", **server: object) -> str:
+def tables(
+    folder: Path, region_url: str = "http://127.0.0.1:9", *, database: object = "", **server: object
+) -> str:
+    """Return a config whose ledger is in *folder*, or in *database*."""
+    state = f'url = "{database}"' if database else f'path = "{folder / "gateway.db"}"'
     keys = "\n".join(f"{name} = {value}" for name, value in {"port": 0, **server}.items())
     return f"""
         [server]
         {keys}
         [state]
-        path = "{folder / "gateway.db"}"
+        {state}
         [regions.beijing]
         base_url = "{region_url}/api/v1"
         [upstreams.main]
@@ -179,7 +185,8 @@ def client(
         yield answer
 
 
-def refused_start(folder: Path, tables: str) -> tuple[int, str]:
+def refused_start(folder: Path, tables: str, *, silent: bool = True) -> tuple[int, str]:
+    """Return the exit code and standard error; a *silent* start logs nothing before."""
     (folder / "g.toml").write_text(tables)
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "serve", "--config", "g.toml"],
@@ -190,5 +197,5 @@ def refused_start(folder: Path, tables: str) -> tuple[int, str]:
         timeout=100,
         check=False,
     )
-    assert done.stdout == ""
+    assert done.stdout == "" or not silent
     return done.returncode, done.stderr

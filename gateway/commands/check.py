@@ -29,12 +29,12 @@ def _ledger_warning(config: Config) -> str:
     Raises:
         ConfigError: open edits could not be followed any more.
     """
-    path = Path(config.state.path)
-    if config.state.path == "memory" or not path.exists():
+    place = config.state.url or Path(config.state.path)
+    if isinstance(place, Path) and (config.state.path == "memory" or not place.exists()):
         return ""
     takeover = Takeover(config.upstreams.values(), config.models)
     try:
-        records = list_unfinished(path)
+        records = list_unfinished(place)
         takeover.refuse_orphans(records, config.tenants)
     except LedgerError as error:
         return f"the ledger cannot be read: {error}"

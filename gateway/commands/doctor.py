@@ -5,6 +5,7 @@ import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,6 +14,7 @@ from gateway.config import Config, load_config_to_run
 from gateway.config.proxies import proxy_variable
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Region, Upstream
+from gateway.ledger.errors import LedgerError
 from gateway.upstream.submission import body_of
 from gateway.upstream.transport import AiohttpTransport
 
@@ -50,8 +52,19 @@ def run(
         replace(found, says=found.says + _by_proxy(config, found, environ))
         for found in asyncio.run(examine(config, transport))
     ]
+    if config.state.url is not None:
+        findings.append(_ledger(config.state.url))
     print(_table([("UPSTREAM", "REGION", ""), *((f.upstream, f.region, f.says) for f in findings)]))
     return 0 if all(finding.healthy for finding in findings) else 1
+
+
+def _ledger(url: str) -> Finding:
+    """Ask the database of the ledger."""
+    try:
+        says = str(import_module("gateway.ledger.postgres_reading").describe(url))
+    except LedgerError as error:
+        return Finding("state.url", "", healthy=False, says=str(error))
+    return Finding("state.url", "", healthy=True, says=says)
 
 
 async def examine(

@@ -15,7 +15,7 @@ from gateway.config import ConfigError, load_server_and_state
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditRecord, StrayTask
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.reading import find_edit, find_ids, list_edits, list_strays
+from gateway.ledger.reading import Place, find_edit, find_ids, list_edits, list_strays
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _SHORTEST_ID = 4  # characters; fewer are taken for a typing error
@@ -33,34 +33,34 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int:
     Raises:
         ConfigError: the config or the ledger cannot be used.
     """
-    server, state = load_server_and_state(args.config)
+    server, state = load_server_and_state(args.config, environ)
     source = args.config or "environment"
-    if state.path == "memory":
+    if state.url is None and state.path == "memory":
         what = 'is "memory", which only the gateway itself can read'
         raise ConfigError(f"{source}: state.path: {what}; set a file")
-    path = Path(state.path)
+    place = state.url or Path(state.path)
     try:
         if args.action == "list":
-            return _list(args, path)
-        record = _named(path, args.edit_id)
+            return _list(args, place)
+        record = _named(place, args.edit_id)
         if record is None:
             return 1
         if args.action == "show":
-            _show(record, list_strays(path), as_json=args.json)
+            _show(record, list_strays(place), as_json=args.json)
             return 0
-        return edits_cancel.cancel(args, environ, server, path, record)
+        return edits_cancel.cancel(args, environ, server, place, record)
     except LedgerError as error:
-        raise ConfigError(f"{source}: state.path: {error}") from None
+        raise ConfigError(f"{source}: {error.key}: {error}") from None
 
 
-def _named(path: Path, edit_id: str) -> EditRecord | None:
+def _named(place: Place, edit_id: str) -> EditRecord | None:
     """Return the edit with that id, or the only one whose id starts so; else print why not."""
-    record = find_edit(path, edit_id)
+    record = find_edit(place, edit_id)
     if record is not None:
         return record
-    ids = find_ids(path, edit_id, _MOST_MATCHES + 1) if len(edit_id) >= _SHORTEST_ID else []
+    ids = find_ids(place, edit_id, _MOST_MATCHES + 1) if len(edit_id) >= _SHORTEST_ID else []
     if len(ids) == 1:
-        return find_edit(path, ids[0])
+        return find_edit(place, ids[0])
     if ids:
         more = " …" if len(ids) > _MOST_MATCHES else ""
         print(
@@ -71,10 +71,10 @@ def _named(path: Path, edit_id: str) -> EditRecord | None:
     return None
 
 
-def _list(args: Namespace, path: Path) -> int:
+def _list(args: Namespace, place: Place) -> int:
     since = _since(args.since) if args.since else 0.0
-    found = list_edits(path, tenant=args.tenant, state=args.state, since=since, limit=args.limit)
-    strays = list_strays(path)
+    found = list_edits(place, tenant=args.tenant, state=args.state, since=since, limit=args.limit)
+    strays = list_strays(place)
     if args.json:
         print(json.dumps([_plain(record, strays) for record in found], indent=2))
         return 0

@@ -9,7 +9,6 @@ gateway polls each open task, and finds that it was cancelled.
 import asyncio
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import httpx
 
@@ -24,8 +23,7 @@ from gateway.domain.record import EditRecord, EditState, TaskRecord, TaskState
 from gateway.domain.tenant import Upstream
 from gateway.edits.takeover import Takeover
 from gateway.ledger.errors import LedgerHeldError
-from gateway.ledger.reading import find_edit
-from gateway.ledger.sqlite_schema import only_holder
+from gateway.ledger.reading import Place, find_edit, unheld
 from gateway.upstream.clients import Clients
 from gateway.upstream.dashscope import DashScopeApi
 
@@ -47,7 +45,7 @@ def cancel(
     args: Namespace,
     environ: Mapping[str, str],
     server: ServerConfig,
-    path: Path,
+    place: Place,
     record: EditRecord,
 ) -> int:
     """
@@ -64,11 +62,11 @@ def cancel(
         print(f"The edit has ended ({record.state}); there is nothing to cancel.")
         return 1
     try:
-        with only_holder(path.resolve()):
+        with unheld(place):
             config = load_config(args.config, environ)
             outcomes = asyncio.run(_cancel_upstream(config, record))
     except LedgerHeldError:
-        outcomes = asyncio.run(_cancel_at_gateway(args, environ, server, path, record))
+        outcomes = asyncio.run(_cancel_at_gateway(args, environ, server, place, record))
     else:
         print("No gateway runs, so DashScope was called directly. The next gateway will notice.\n")
     rows = [
@@ -104,7 +102,7 @@ async def _cancel_at_gateway(
     args: Namespace,
     environ: Mapping[str, str],
     server: ServerConfig,
-    path: Path,
+    place: Place,
     record: EditRecord,
 ) -> list[str]:
     """Send a DELETE to the running gateway, then read the outcomes from the ledger."""
@@ -120,7 +118,7 @@ async def _cancel_at_gateway(
         what = f"the gateway answered {answer.status_code}"
         raise ConfigError(f"--key: {what}; give a key of {record.tenant}, and its own address")
     for _ in range(_READS):
-        now = find_edit(path, record.edit_id)
+        now = await asyncio.to_thread(find_edit, place, record.edit_id)
         if now is None or now.state is not EditState.OPEN:
             break
         await asyncio.sleep(_READ_SECONDS)

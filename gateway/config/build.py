@@ -24,7 +24,7 @@ from gateway.config.regions import (
     shared_url,
     workspace_url,
 )
-from gateway.config.rules import BaseUrl, Collector, KeyReference, read, take
+from gateway.config.rules import BaseUrl, Collector, KeyReference, is_database_url, read, take
 from gateway.config.schema import (
     AccountTable,
     Config,
@@ -75,7 +75,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     root = Table(source, "", values)
     root.only(_TABLES)
     server = _server(root)
-    state = read(StateConfig, root.table("state"))
+    state = read_state(root.table("state"), environ)
     log = read(LogConfig, root.table("log"))
     dashboard = read_dashboard(root.table("dashboard"), environ)
     metrics, metrics_token = _metrics(root.table("metrics"), environ)
@@ -135,6 +135,27 @@ def _server(root: Table) -> ServerConfig:
     return server
 
 
+def read_state(table: Table, environ: Mapping[str, str]) -> StateConfig:
+    """Read ``[state]``, with the URL of the database that it names, if it does."""
+    state = read(StateConfig, table)
+    if state.url is None:
+        return state
+    for name in ("path", "sync"):
+        if name in table.values:
+            what = "is of a local file, and state.url names a database"
+            raise table.wrong(name, what, "remove one of them")
+    url = state.url
+    if url.startswith(("env:", "file:")):
+        url = secret(table, "url", url, environ)
+        if not is_database_url(url):
+            what = f"{shown(state.url)} is not the URL of a PostgreSQL database"
+            raise table.wrong("url", what, "write postgres://USER:PASSWORD@HOST/DATABASE there")
+    if not _is_installed("asyncpg"):
+        what = "needs a package that is not installed"
+        raise table.wrong("url", what, "run pip install 'wan-gateway[cluster]', or remove it")
+    return replace(state, url=url)
+
+
 def read_dashboard(table: Table, environ: Mapping[str, str]) -> DashboardConfig:
     """Read ``[dashboard]``, with its token."""
     values = read(DashboardTable, table)
@@ -164,7 +185,7 @@ def _traces(table: Table, environ: Mapping[str, str]) -> tuple[TracesConfig, Map
     if values.endpoint is None:
         return values, MappingProxyType(headers)
     values = replace(values, endpoint=_collector_url(table, values.endpoint, environ))
-    if not _can_export_traces():
+    if not _is_installed(_TRACES_PACKAGE):
         what = "needs a package that is not installed"
         raise table.wrong("endpoint", what, "run pip install 'wan-gateway[otel]', or remove it")
     return values, MappingProxyType(headers)
@@ -185,9 +206,9 @@ def _collector_url(table: Table, endpoint: str, environ: Mapping[str, str]) -> s
     return str(take(given, "endpoint", BaseUrl(Collector().takes)))
 
 
-def _can_export_traces() -> bool:
+def _is_installed(package: str) -> bool:
     try:
-        return find_spec(_TRACES_PACKAGE) is not None
+        return find_spec(package) is not None
     except ModuleNotFoundError:
         return False
 

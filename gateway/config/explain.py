@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from gateway.config.schema import Config, DashboardConfig
+from gateway.config.schema import Config, DashboardConfig, StateConfig
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalog, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
@@ -33,7 +33,7 @@ def _process(config: Config) -> Iterator[str]:
     yield f"reads     bodies of up to {one:g} MiB, {all_bodies:g} MiB of them at once"
     yield f"waits     up to {server.max_wait_seconds:g} s for an edit"
     yield f"drains    for up to {server.drain_seconds:g} s after SIGTERM"
-    yield f"remembers {_ledger(state.path, state.sync)}"
+    yield f"remembers {_ledger(state)}"
     if server.cors_origins:
         yield f"lets      scripts of {', '.join(server.cors_origins)} call"
     yield f"metrics   {_metrics(config)}"
@@ -80,11 +80,14 @@ def _address(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def _ledger(path: str, sync: str) -> str:
-    if path == "memory":
+def _ledger(state: StateConfig) -> str:
+    if state.url is not None:
+        url = urlsplit(state.url)
+        return f"edits in the PostgreSQL database {url.path.strip('/')} at {url.hostname}"
+    if state.path == "memory":
         return "edits until it exits"
-    survives = "a loss of power" if sync == "full" else "SIGKILL"
-    return f"edits in {path}, which survives {survives}"
+    survives = "a loss of power" if state.sync == "full" else "SIGKILL"
+    return f"edits in {state.path}, which survives {survives}"
 
 
 def _used_regions(config: Config) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.config.build import (
     build,
     read_dashboard,
+    read_state,
     refuse_open_to_the_network,
 )
 from gateway.config.proxies import refuse_proxies
@@ -49,9 +50,11 @@ def load_config_to_run(file: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def load_server_and_state(file: Path | None) -> tuple[ServerConfig, StateConfig]:
+def load_server_and_state(
+    file: Path | None, environ: Mapping[str, str]
+) -> tuple[ServerConfig, StateConfig]:
     """
-    Read only ``[server]`` and ``[state]``, for commands that need no keys.
+    Read only ``[server]`` and ``[state]``, for commands that need no other keys.
 
     Raises:
         ConfigError: one line, as for load_config.
@@ -59,7 +62,7 @@ def load_server_and_state(file: Path | None) -> tuple[ServerConfig, StateConfig]
     if file is None:
         return ServerConfig(), StateConfig()
     root = Table(str(file), "", _toml(file))
-    return read(ServerConfig, root.table("server")), read(StateConfig, root.table("state"))
+    return read(ServerConfig, root.table("server")), read_state(root.table("state"), environ)
 
 
 def load_server_and_dashboard(

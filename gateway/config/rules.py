@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
+from urllib.parse import parse_qs, urlsplit
 
 from gateway.config.table import NAME, Table, one_of, shown
 from gateway.domain.edit import Size
@@ -311,6 +312,32 @@ class Workspace:
 
 
 _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl:
+    """The URL of a database, or where it is stored. It may hold a password: never printed."""
+
+    takes: str = '"env:NAME" or "file:PATH" of postgres://USER:PASSWORD@HOST/DATABASE'
+
+    def read(self, value: object) -> str:
+        if isinstance(value, str) and value.startswith(("env:", "file:")):
+            return KeyReference().read(value)
+        if not isinstance(value, str) or not is_database_url(value):
+            raise Unfit("is not the URL of a PostgreSQL database")
+        if urlsplit(value).password or "password" in parse_qs(urlsplit(value).query):
+            raise Unfit("holds a password")
+        return value
+
+
+def is_database_url(text: str) -> bool:
+    """Return whether *text* names a host and a database of PostgreSQL."""
+    try:
+        url = urlsplit(text)
+        fits = url.scheme in ("postgres", "postgresql") and url.port != 0
+    except ValueError:  # of a host or a port
+        return False
+    return fits and bool(url.hostname and url.path.strip("/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from gateway.config.rules import (
     Choice,
     Choices,
     Collector,
+    DatabaseUrl,
     Dates,
     Flag,
     Hashes,
@@ -121,6 +122,14 @@ class StateConfig:
         str,
         Key(Choice(("normal", "full")), "normal survives SIGKILL, full also a loss of power."),
     ] = "normal"
+    url: Annotated[
+        str | None,
+        Key(
+            DatabaseUrl(),
+            "A PostgreSQL database for the ledger, in place of path and sync.",
+            default="a local file",
+        ),
+    ] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,15 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
-from gateway.domain.errors import InvalidRequest, UnknownKey
+from gateway.domain.errors import InvalidRequest, LedgerUnavailable, UnknownKey
 from gateway.downstream.auth import bearer_token
 from gateway.edits.lifecycle import draining
+from gateway.translate.openai_error import error_body, error_headers
 
 _ALL_TENANTS = "_all"
+_STARTING = "The gateway starts and cannot reach its records yet. Send the request again."
 _NOT_ALLOWED = "The metrics need the operator's token. Send it as Authorization: Bearer TOKEN."
 
 
@@ -35,6 +38,19 @@ class Readiness:
         """
         if self.draining:
             raise draining(retry_after=1.0)
+
+
+async def not_ready(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer as long as the ledger cannot be used: alive, not ready, and every other path 503."""
+    if scope["path"] == "/healthz":
+        response: Response = JSONResponse({"status": "ok"})
+    elif scope["path"] == "/readyz":
+        response = JSONResponse({"status": "starting"}, status_code=503)
+    else:
+        error = LedgerUnavailable(_STARTING, retry_after=2.0)
+        headers = error_headers(error) | {"content-type": "application/json"}
+        response = Response(error_body(error, ""), error.status, headers)
+    await response(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

@@ -366,5 +366,7 @@ class Ports:
     models: ModelTable
     observer: Observer
     tell: Tell = say_nothing
+    submits_end_at: Callable[[], float] = lambda: 0.0
+    """Until when (monotonic) a submit of an earlier process may still leave for DashScope."""
     room_of: Callable[[str], Room] = lambda _: NoLimit()
     """From a tenant's name to memory for the pictures of one answer."""

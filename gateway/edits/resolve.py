@@ -47,6 +47,8 @@ class UncertainSubmit:
     """When its first byte may have left, by upstream's clock as far as it was known."""
     intended: float | None = None
     """The same on the monotonic clock; ``None``: in another process."""
+    may_leave_until: float = 0.0
+    """Monotonic; until then its process, which was not proven dead, may still send it."""
     others: set[str] = field(default_factory=set)
     """Tasks that the evidence has ruled out."""
     ours: set[str] = field(default_factory=set)
@@ -109,8 +111,9 @@ class SubmitResolver:
                 one that is nearly ours, or one on an account that others use as well.
         """
         until = self._clock.now() + _GIVE_UP_SECONDS
-        quiet = 0.0
-        last = broke = doubt.broke
+        last = doubt.broke
+        quiet = min(0.0, last - doubt.may_leave_until)  # what is seen before proves nothing
+        broke = max(last, doubt.may_leave_until)
         while (looked_at := self._clock.now()) < until:
             # In the rest of the time nobody looked: a machine that slept may have sent the
             # rest of its submit when it woke up.

@@ -236,6 +236,7 @@ class WithTasks:
             broke=self._ports.clock.now(),
             intended=run.life.intended,
             recorded=run.life.intended_at,
+            may_leave_until=self._ports.submits_end_at() if run.life.intended is None else 0.0,
         )
         try:
             task_id = await self._resolver.resolve(account, doubt)

@@ -5,10 +5,19 @@ from pathlib import Path
 
 
 class LedgerError(Exception):
-    """One line: ``PATH: what is wrong; what to do``."""
+    """
+    One line: ``SUBJECT: what is wrong; what to do``.
 
-    def __init__(self, path: Path, what: str, remedy: str) -> None:
-        super().__init__(f"{path}: {what}; {remedy}")
+    Args:
+        subject: A file, or a database without its URL, which may hold a password.
+        what: What is wrong.
+        remedy: What the operator can do.
+        key: The config key that names the ledger.
+    """
+
+    def __init__(self, subject: object, what: str, remedy: str, *, key: str = "state.path") -> None:
+        super().__init__(f"{subject}: {what}; {remedy}")
+        self.key = key
 
 
 class LedgerHeldError(LedgerError):
@@ -32,6 +41,11 @@ _BY_CODE = {
     sqlite3.SQLITE_FULL: ("cannot be written: the disk is full", "make room"),
     sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk fails", "look at the disk"),
 }
+
+
+def database_error(what: str, remedy: str) -> LedgerError:
+    """Return the error for the operator of a ledger in PostgreSQL."""
+    return LedgerError("PostgreSQL", what, remedy, key="state.url")
 
 
 def damaged(path: Path) -> LedgerError:

@@ -1,8 +1,13 @@
 """From ``[state]`` of the config to the ledger and what is kept beside it; no I/O yet."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.domain.clock import Clock
 from gateway.ledger.edit_files import (
@@ -22,15 +27,31 @@ from gateway.ledger.spool import FileSpool
 from gateway.ledger.sqlite import SqliteLedger, boot_id
 
 
+async def _is_ready() -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """All that outlives a request. *ledger* and *spool* are entered with ``async with``."""
+    """
+    All that outlives a request. Enter *database*, *ledger* and *spool* in this order.
+
+    Those in PostgreSQL have the methods of the others; their modules need an extra, so that
+    their types are not named here.
+    """
 
     ledger: MemoryLedger | SqliteLedger
     mask_sources: MemoryMaskSources | FileMaskSources
     result_urls: MemoryResultUrls | FileResultUrls
     promises: NoPromisedEdits | FilePromisedEdits
     spool: FileSpool
+    database: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
+    prepare: Callable[[], Awaitable[str]] = _is_ready
+    """Return why the ledger cannot be entered without waiting; empty if it can."""
+    is_lost: Callable[[], bool] = lambda: False
+    """Whether another gateway has taken the ledger, so that this one has to end."""
+    submits_end_at: Callable[[], float] = lambda: 0.0
+    """As gateway.edits.ports.Ports says."""
 
 
 def open_stores(
@@ -38,6 +59,8 @@ def open_stores(
     sync: str,
     clock: Clock,
     *,
+    url: str | None = None,
+    home_of: Mapping[str, str] = MappingProxyType({}),
     on_failure: Callable[[Exception], None] = lambda _: None,
 ) -> Stores:
     """
@@ -47,12 +70,16 @@ def open_stores(
         state_path: The ledger's file, or ``memory``.
         sync: ``normal`` or ``full``; what is kept beside the ledger is as durable as it.
         clock: Tells when an edit is too old to be kept.
+        url: A PostgreSQL database, which is used instead of *state_path*.
+        home_of: For each tenant the account of its first upstream; only for *url*.
         on_failure: Called with each write that failed, for the operator's log: the client of
             an edit that is already paid for does not hear of them.
 
     Raises:
-        LedgerError: on entering the ledger: the file cannot be used as one.
+        LedgerError: on entering the ledger: the file, or the database, cannot be used as one.
     """
+    if url is not None:
+        return _in_postgres(url, clock, on_failure, home_of)
     if state_path == "memory":
         return Stores(
             MemoryLedger(clock.now),
@@ -81,4 +108,33 @@ def open_stores(
         FileResultUrls(beside(".receipts", RESULT_URLS_UNAVAILABLE)),
         FilePromisedEdits(beside(".promised", PROMISES_UNAVAILABLE)),
         FileSpool(path.with_name(path.name + ".spool"), on_failure),
+    )
+
+
+def _in_postgres(
+    url: str,
+    clock: Clock,
+    on_failure: Callable[[Exception], None],
+    home_of: Mapping[str, str],
+) -> Stores:
+    files = import_module("gateway.ledger.postgres_files")
+    database = import_module("gateway.ledger.postgres_database").Database(
+        url, clock, node=f"{socket.gethostname()}, process {os.getpid()}", on_failure=on_failure
+    )
+    ledger = import_module("gateway.ledger.postgres").PostgresLedger(database, home_of=home_of)
+
+    async def prepare() -> str:
+        reason: str = await database.prepare() or await ledger.take()
+        return reason
+
+    return Stores(
+        ledger,
+        files.PostgresMaskSources(database.reader),
+        files.PostgresResultUrls(database.reader),
+        files.PostgresPromisedEdits(database.reader),
+        FileSpool(None, on_failure),
+        database,
+        prepare=prepare,
+        is_lost=lambda: ledger.lease.lost,
+        submits_end_at=lambda: ledger.submits_end_at,
     )

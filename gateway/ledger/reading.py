@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,96 +11,128 @@ from urllib.parse import quote
 from gateway.domain.record import EditRecord, StrayTask
 from gateway.ledger.errors import LedgerError, unusable
 from gateway.ledger.rows import EDIT_COLUMNS, TASK_COLUMNS, edit_of_row
-from gateway.ledger.sqlite_schema import BUSY_SECONDS, MIGRATIONS, recognise
+from gateway.ledger.sqlite_schema import BUSY_SECONDS, MIGRATIONS, only_holder, recognise
+
+Place = Path | str
+"""Where a ledger is: a file, or the URL of a PostgreSQL database."""
 
 _PREFIX = "edit_"
 
 
+@contextmanager
+def unheld(place: Place) -> Iterator[None]:
+    """
+    Make sure that no gateway uses the ledger; one cannot begin to use a file meanwhile.
+
+    Raises:
+        LedgerHeldError: a gateway uses it.
+        LedgerError: the ledger cannot be read.
+    """
+    if isinstance(place, str):
+        import_module("gateway.ledger.postgres_reading").refuse_if_held(place)
+        yield
+    else:
+        with only_holder(place.resolve()):
+            yield
+
+
 def list_edits(
-    path: Path, *, tenant: str | None, state: str | None, since: float, limit: int
+    place: Place, *, tenant: str | None, state: str | None, since: float, limit: int
 ) -> list[EditRecord]:
     """
     Return the newest edits, the newest first.
 
     Args:
-        path: The ledger's file.
+        place: The ledger.
         tenant: Only edits of this tenant.
         state: Only edits in this state.
         since: Only edits that began then or later, in seconds since 1970.
         limit: The maximum number.
 
     Raises:
-        LedgerError: the file cannot be read as a ledger.
+        LedgerError: it cannot be read as a ledger.
     """
     named = {"tenant": tenant, "state": state}
     wanted = {name: value for name, value in named.items() if value is not None}
     where = "".join(f" AND {name} = ?" for name in wanted)
-    order = " ORDER BY created DESC, rowid DESC LIMIT ?"
-    return _read(path, f"WHERE created >= ?{where}{order}", (since, *wanted.values(), limit))
+    row = "seq" if isinstance(place, str) else "rowid"
+    order = f" ORDER BY created DESC, {row} DESC LIMIT ?"
+    return _read(place, f"WHERE created >= ?{where}{order}", (since, *wanted.values(), limit))
 
 
-def find_edit(path: Path, edit_id: str) -> EditRecord | None:
+def find_edit(place: Place, edit_id: str) -> EditRecord | None:
     """
     Return one edit.
 
     Raises:
-        LedgerError: the file cannot be read as a ledger.
+        LedgerError: it cannot be read as a ledger.
     """
-    found = _read(path, "WHERE edit_id = ?", (edit_id,))
+    found = _read(place, "WHERE edit_id = ?", (edit_id,))
     return found[0] if found else None
 
 
-def find_ids(path: Path, prefix: str, limit: int) -> list[str]:
+def find_ids(place: Place, prefix: str, limit: int) -> list[str]:
     """
     Return the ids with this prefix, the newest first; ``edit_`` may be missing.
 
     Args:
-        path: The ledger's file.
+        place: The ledger.
         prefix: A shortened id, as the dashboard and ``top`` show it.
         limit: The maximum number.
 
     Raises:
-        LedgerError: the file cannot be read as a ledger.
+        LedgerError: it cannot be read as a ledger.
     """
     whole = prefix if prefix.startswith(_PREFIX) else _PREFIX + prefix
     where = "WHERE substr(edit_id, 1, ?) = ? ORDER BY created DESC LIMIT ?"
-    return [edit.edit_id for edit in _read(path, where, (len(whole), whole, limit))]
+    return [edit.edit_id for edit in _read(place, where, (len(whole), whole, limit))]
 
 
-def list_unfinished(path: Path) -> list[EditRecord]:
+def list_unfinished(place: Place) -> list[EditRecord]:
     """
     Return the edits that are open, or succeeded and are not delivered.
 
     Raises:
-        LedgerError: the file cannot be read as a ledger.
+        LedgerError: it cannot be read as a ledger.
     """
-    return _read(path, "WHERE state = 'open' OR (state = 'succeeded' AND delivered = 0)", ())
+    return _read(place, "WHERE state = 'open' OR (state = 'succeeded' AND NOT delivered)", ())
 
 
-def list_strays(path: Path) -> list[StrayTask]:
+def list_strays(place: Place) -> list[StrayTask]:
     """
     Return the tasks of which the ledger was told too late, and which no edit has taken.
 
     Raises:
-        LedgerError: the file cannot be read as a ledger.
+        LedgerError: it cannot be read as a ledger.
     """
+    if isinstance(place, str):
+        strays: list[StrayTask] = import_module("gateway.ledger.postgres_reading").read_strays(
+            place
+        )
+        return strays
     try:
-        with _opened(path) as connection:
+        with _opened(place) as connection:
             if not connection.execute("PRAGMA table_info(strays)").fetchall():
                 return []  # an older gateway kept none
             columns = "edit_id, part, upstream, task_id"
             rows = connection.execute(f"SELECT {columns} FROM strays ORDER BY seen")  # noqa: S608 - our own names
             return [StrayTask(*row) for row in rows]
     except sqlite3.Error as error:
-        raise unusable(path, error) from error
+        raise unusable(place, error) from error
 
 
-def _read(path: Path, where: str, values: Sequence[Any]) -> list[EditRecord]:
+def _read(place: Place, where: str, values: Sequence[Any]) -> list[EditRecord]:
+    """*where* is SQL for both kinds of databases, with ``?`` for each of *values*."""
+    if isinstance(place, str):
+        module = import_module("gateway.ledger.postgres_reading")
+        edits: list[EditRecord] = module.read(place, where, values)
+        return edits
+    path = place
     try:
         with _opened(path) as connection:
-            edits = _select(connection, "edits", EDIT_COLUMNS)
             tasks = _select(connection, "tasks", TASK_COLUMNS) + "WHERE edit_id = ? ORDER BY part"
-            rows = connection.execute(edits + where, values).fetchall()
+            sql = _select(connection, "edits", EDIT_COLUMNS) + where
+            rows = connection.execute(sql, values).fetchall()
             return [edit_of_row(row, connection.execute(tasks, row[:1])) for row in rows]
     except sqlite3.Error as error:
         raise unusable(path, error) from error

@@ -122,6 +122,40 @@ WRONG_SETTINGS = [
         id="sync",
     ),
     pytest.param(
+        '[state]\nurl = "mysql://db/gateway"',
+        ": state.url: is not the URL of a PostgreSQL database; "
+        'use "env:NAME" or "file:PATH" of postgres://USER:PASSWORD@HOST/DATABASE',
+        id="url-of-another-database",
+    ),
+    pytest.param(
+        '[state]\nurl = "postgres://db:port/gateway"',
+        ": state.url: is not the URL of a PostgreSQL database; "
+        'use "env:NAME" or "file:PATH" of postgres://USER:PASSWORD@HOST/DATABASE',
+        id="url-with-a-wrong-port",
+    ),
+    pytest.param(
+        '[state]\nurl = "postgres://me:canary@db/gateway"',
+        ': state.url: holds a password; use "env:NAME" or "file:PATH" of '
+        "postgres://USER:PASSWORD@HOST/DATABASE",
+        id="url-with-a-password",
+    ),
+    pytest.param(
+        '[state]\nurl = "env:NOT_SET"',
+        ": state.url: the environment variable NOT_SET is not set; set it, or use file:PATH",
+        id="url-not-set",
+    ),
+    pytest.param(
+        '[state]\nurl = "env:K"',
+        ': state.url: "env:K" is not the URL of a PostgreSQL database; '
+        "write postgres://USER:PASSWORD@HOST/DATABASE there",
+        id="url-of-a-variable",
+    ),
+    pytest.param(
+        '[state]\nurl = "postgres://db/gateway"\npath = "gateway.db"',
+        ": state.path: is of a local file, and state.url names a database; remove one of them",
+        id="url-and-path",
+    ),
+    pytest.param(
         "[state]\npath = [1]", ': state.path: got a list; use a file, or "memory"', id="state-path"
     ),
     pytest.param(

@@ -67,6 +67,7 @@ class EditHarness:
         spool: Spool | None = None,
         observer: Observer | None = None,
         abandon: bool = False,
+        submits_end_at: float = 0.0,
         room_of: Callable[[str], Room] = lambda _: NoLimit(),
     ) -> EditService:
         return EditService(
@@ -82,6 +83,7 @@ class EditHarness:
                 models=TABLE,
                 observer=observer or self.observer,
                 tell=self._tell,
+                submits_end_at=lambda: submits_end_at,
                 room_of=room_of,
             ),
             on_bug=self.bugs.append,

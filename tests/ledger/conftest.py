@@ -1,11 +1,12 @@
-"""The ledger on disk, with a calendar in the hand."""
-
 from pathlib import Path
 
 import pytest
 
 from gateway.ledger.sqlite import SqliteLedger
 from tests.ledger.records import Calendar
+from tests.postgres.server import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture

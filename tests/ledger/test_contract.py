@@ -1,4 +1,4 @@
-"""Both ledgers answer gateway.edits.ports.Ledger alike: one suite, row by row."""
+"""All ledgers implement gateway.edits.ports.Ledger alike: one suite, row by row."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -18,12 +18,14 @@ from gateway.domain.errors import (
 from gateway.domain.record import EditState, TaskState
 from gateway.edits.ports import Ledger
 from gateway.ledger.memory import MemoryLedger
+from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite import SqliteLedger
 from tests.ledger.records import DAY, EDIT, FIRST, NOW, SECOND, Calendar, edit
+from tests.ledger.timed_postgres import TimedPostgresLedger
 
 pytestmark = pytest.mark.anyio
 
-AnyLedger = MemoryLedger | SqliteLedger
+AnyLedger = MemoryLedger | SqliteLedger | PostgresLedger
 
 
 @pytest.fixture
@@ -31,11 +33,16 @@ def calendar() -> Calendar:
     return Calendar()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def ledger(
     request: pytest.FixtureRequest, tmp_path: Path, calendar: Calendar
 ) -> AsyncIterator[AnyLedger]:
-    made: AbstractAsyncContextManager[AnyLedger] = (
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        async with TimedPostgresLedger(url, calendar) as ledger:
+            yield ledger
+        return
+    made: AbstractAsyncContextManager[MemoryLedger | SqliteLedger] = (
         MemoryLedger(calendar)
         if request.param == "memory"
         else SqliteLedger(tmp_path / "gateway.db", sync="normal", epoch=calendar)
@@ -44,14 +51,14 @@ async def ledger(
         yield ledger
 
 
-def test_both_answer_the_port(tmp_path: Path, calendar: Calendar) -> None:
+def test_all_implement_the_port(tmp_path: Path, calendar: Calendar) -> None:
     """The Protocol of gateway.edits is met, which mypy checks here."""
     ledgers: list[Ledger] = [
         MemoryLedger(calendar),
         SqliteLedger(tmp_path / "gateway.db", sync="full", epoch=calendar),
+        TimedPostgresLedger("postgres://127.0.0.1/db", calendar),
     ]
-
-    assert len(ledgers) == 2
+    assert len(ledgers) == 3
 
 
 async def test_an_intent_is_found_as_it_was_given(ledger: AnyLedger) -> None:

@@ -1,5 +1,6 @@
-"""Both keepers answer gateway.edits.ports.MaskSources alike; what only files do comes after."""
+"""All keepers answer gateway.edits.ports.MaskSources alike; what only files do comes after."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from gateway.domain.edit import MaskSource
 from gateway.edits.ports import MaskSources
 from gateway.ledger.edit_files import MemoryMaskSources
 from gateway.ledger.open import open_stores
+from gateway.ledger.postgres_files import PostgresMaskSources
+from tests.postgres.ledgers import database_at
 
 pytestmark = pytest.mark.anyio
 
@@ -20,11 +23,16 @@ def files_in(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir()]
 
 
-@pytest.fixture(params=["memory", "files"])
-def mask_sources(request: pytest.FixtureRequest, tmp_path: Path) -> MaskSources:
-    if request.param == "memory":
-        return MemoryMaskSources()
-    return open_stores(str(tmp_path / "state" / "gateway.db"), "normal", SystemClock()).mask_sources
+@pytest.fixture(params=["memory", "files", "postgres"])
+async def mask_sources(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[MaskSources]:
+    if request.param == "postgres":
+        async with database_at(request.getfixturevalue("postgres_url")) as database:
+            yield PostgresMaskSources(database.reader)
+        return
+    path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
+    yield open_stores(path, "normal", SystemClock()).mask_sources
 
 
 async def test_what_was_put_is_had_again(mask_sources: MaskSources) -> None:

@@ -1,5 +1,6 @@
-"""Both keepers answer gateway.edits.ports.ResultUrls alike; what only files do comes after."""
+"""All keepers answer gateway.edits.ports.ResultUrls alike; what only files do comes after."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from gateway.domain.task import ResultImage
 from gateway.edits.ports import ResultUrls
 from gateway.ledger.edit_files import MemoryResultUrls
 from gateway.ledger.open import open_stores
+from gateway.ledger.postgres_files import PostgresResultUrls
+from tests.postgres.ledgers import database_at
 
 pytestmark = pytest.mark.anyio
 
@@ -19,10 +22,14 @@ ONE = (
 TWO = (ResultImage("https://oss.test/2/0?Signature=c"),)
 
 
-@pytest.fixture(params=["memory", "files"])
-def result_urls(request: pytest.FixtureRequest, tmp_path: Path) -> ResultUrls:
+@pytest.fixture(params=["memory", "files", "postgres"])
+async def result_urls(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResultUrls]:
+    if request.param == "postgres":
+        async with database_at(request.getfixturevalue("postgres_url")) as database:
+            yield PostgresResultUrls(database.reader)
+        return
     path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
-    return open_stores(path, "normal", SystemClock()).result_urls
+    yield open_stores(path, "normal", SystemClock()).result_urls
 
 
 async def test_what_was_put_is_had_again(result_urls: ResultUrls) -> None:
