@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
@@ -22,10 +22,12 @@ def config(folder: Path, region_url: str) -> Path:
 
 
 @asynccontextmanager
-async def serving(file: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def serving(
+    file: Path, port: int, program: Sequence[str] = ("gateway",)
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``serve``; once the block is left, the process is dead."""
     plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    command = (sys.executable, "-m", "gateway", "serve", "--config", str(file))
+    command = (sys.executable, "-m", *program, "serve", "--config", str(file))
     process = await asyncio.create_subprocess_exec(
         *command,
         *("--port", str(port)),
