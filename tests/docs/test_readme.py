@@ -9,7 +9,7 @@ from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
 from gateway.domain.models import Catalog, Operation
 from gateway.observe.metrics import Metrics
-from gateway.translate.openai_fields import FIELDS, NAMES, WITHOUT_EFFECT
+from gateway.translate.openai_fields import DASHSCOPES, FIELDS, NAMES, WITHOUT_EFFECT
 from gateway.translate.openai_pictures import is_file_id, is_picture
 from gateway.translate.openai_request import edit_of
 from tests.docs.pages import (
@@ -29,7 +29,7 @@ from tests.docs.pages import (
     table_with,
     tables,
 )
-from tests.models import EDITOR, PAINTER
+from tests.models import MODELS
 
 _FIELDS_PAGE = REFERENCE / "fields.md"
 _ERRORS_PAGE = REFERENCE / "errors.md"
@@ -136,6 +136,27 @@ def test_models_table() -> None:
     rows = model_rows()
 
     assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == rows, rendered(rows)
+
+
+def test_options_table() -> None:
+    """Each option that some models have is told with these models, or with those without it."""
+    dated = {name for name in MODELS if re.search(r"-\d{4}-\d{2}-\d{2}$", name)}
+
+    def having(option: str) -> set[str]:
+        if option == "background=transparent":
+            return {name for name, model in MODELS.items() if model.transparent} - dated
+        return {name for name, model in MODELS.items() if option in model.options} - dated
+
+    rows = table_with(_MODELS_PAGE, "prompt_extend_mode")
+
+    assert {name for row in rows for name in spans(row[0])} == {
+        *DASHSCOPES,
+        "background=transparent",
+    }
+    for option, models in rows:
+        named = set(spans(models))
+        others = MODELS.keys() - dated - named
+        assert having(spans(option)[0]) == (others if models.startswith("all but") else named)
 
 
 # ---------------------------------------------------------------- fields
