@@ -29,7 +29,7 @@ from tests.docs.pages import (
     table_with,
     tables,
 )
-from tests.models import MODELS
+from tests.models import EDITOR, MODELS, PAINTER
 
 _FIELDS_PAGE = REFERENCE / "fields.md"
 _ERRORS_PAGE = REFERENCE / "errors.md"
