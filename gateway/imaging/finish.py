@@ -27,13 +27,14 @@ def is_finished(head: bytes, form: OutputOptions) -> bool:
     return form.scale_to is None or pixels_of(head) == form.scale_to
 
 
-_PNG_COLOUR_TYPE = 25
-"""Where it stands (PNG 3rd edition, 11.2.1); bit 2 is the alpha channel."""
+_COLOUR_TYPE = slice(25, 26)
+_WITH_ALPHA = (b"\x04", b"\x06")
+"""Colour types of a PNG with an alpha channel, and where the type stands (3rd edition, 11.2.1)."""
 
 
 def has_alpha(head: bytes) -> bool:
     """Return whether DashScope's picture, by its first bytes, has an alpha channel."""
-    return format_of(head) is PNG and bool(head[_PNG_COLOUR_TYPE : _PNG_COLOUR_TYPE + 1][0] & 4)
+    return format_of(head) is PNG and head[_COLOUR_TYPE] in _WITH_ALPHA
 
 
 def finishing_cost(content: bytes, kept: MaskSource | None) -> int:

@@ -414,6 +414,7 @@ async def test_what_first_bytes_tell(
     head = read(name)[:32]
 
     assert imaging.has_alpha(head) is alpha
+    assert not imaging.has_alpha(head[:20])
     if size is not None:
         assert imaging.size_of(head) == size
 
