@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gateway gateway
 RUN python -m venv /opt/wan-gateway \
- && /opt/wan-gateway/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[otel,top]'
+ && /opt/wan-gateway/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[otel,s3,top]'
 
 # Run: that folder, a config, an unprivileged user; keys come by environment or mounted file.
 FROM python:3.12-slim

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from gateway.config.explain import explain
+from gateway.config.results import place_of
 from gateway.config.schema import Config
 from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.models import Operation
@@ -36,6 +37,7 @@ from gateway.downstream.ops import Ops, Readiness
 from gateway.downstream.ports import AccessLog, DashboardHooks
 from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
+from gateway.downstream.result_files import ResultFiles, ResultLinks
 from gateway.downstream.routes import Models, metrics_routes, routes
 from gateway.edits.ports import Ports
 from gateway.edits.service import EditService
@@ -46,6 +48,11 @@ from gateway.ledger.open import open_stores
 from gateway.observe.logs import log_line
 from gateway.observe.metrics import Metrics, configured_names
 from gateway.observe.sampling import measure_loop_lag, sample
+from gateway.results.keeper import ResultKeeper
+from gateway.results.names import owner_of
+from gateway.results.open import open_store
+from gateway.results.signatures import Signer
+from gateway.results.store import reason_of
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
 
@@ -192,6 +199,7 @@ def build(
     budget = MemoryBudget(
         server.max_bytes_in_flight, metrics.inflight_bytes, shared=len(config.tenants) > 1
     )
+    keeper = _result_keeper(config, clock, metrics)
     service = EditService(
         tenants=config.tenants.values(),
         upstreams=config.upstreams.values(),
@@ -208,6 +216,7 @@ def build(
             tell=_warn,
             submits_end_at=stores.submits_end_at,
             room_of=budget.room,
+            results=keeper,
         ),
         on_bug=_log_bug,
         spool=stores.spool,
@@ -247,7 +256,9 @@ def build(
         clock=clock,
         observer=metrics,
         tracer=tracer,
+        keeps=keeper is not None,
     )
+    links, files = _result_endpoints(config, keeper, keyring, clock)
     edits = Edits(
         keyring=keyring,
         readiness=readiness,
@@ -260,6 +271,7 @@ def build(
         observer=metrics,
         prices=config.prices if server.cost_header else {},
         on_created=dashboard.on_created if dashboard else None,
+        links=links,
     )
     generations = replace(edits, reader=replace(reader, operation=Operation.GENERATE))
     ops = Ops(readiness, registry, config.metrics_token, shows_tenants=config.shows_tenants)
@@ -275,6 +287,7 @@ def build(
             ops,
             metrics,
             with_metrics=not config.metrics.port,
+            results=files,
             more=dashboard.routes(metrics) if dashboard else (),
         ),
         exception_handlers=exception_handlers(),
@@ -325,6 +338,7 @@ def build(
                 ledger_counts=stores.ledger.counts,
             ),
             clients.warm_up,
+            *([keeper.run] if keeper else ()),
             *(dashboard.background if dashboard else ()),
         ],
     )
@@ -337,6 +351,41 @@ async def _running(background: Sequence[Task]) -> AsyncIterator[None]:
         yield
         for task in tasks:
             task.cancel()
+
+
+def _result_keeper(config: Config, clock: Clock, metrics: Metrics) -> ResultKeeper | None:
+    if config.results is None:
+        return None
+
+    def on_failure(operation: str, error: Exception) -> None:
+        metrics.result_store_failed(operation)
+        structlog.get_logger("gateway.results").error(
+            "result_store_failed",
+            operation=operation,
+            reason=reason_of(error),
+            remedy="See docs/runbook.md#wangatewayresultstorefailing.",
+        )
+
+    store = open_store(
+        place_of(config.results),
+        durable=config.state.sync == "full",
+        clock=clock,
+        on_failure=on_failure,
+    )
+    keep_seconds = config.results.keep_seconds
+    return ResultKeeper(store, keep_seconds=keep_seconds, clock=clock, observer=metrics)
+
+
+def _result_endpoints(
+    config: Config, keeper: ResultKeeper | None, keyring: Keyring, clock: Clock
+) -> tuple[ResultLinks | None, ResultFiles | None]:
+    results = config.results
+    if results is None or keeper is None:
+        return None, None
+    signer = Signer(results.secret, results.previous_secret)
+    owners = {owner_of(name): name for name in config.tenants}
+    files = ResultFiles(keeper, signer, keyring, clock, tenant_by_owner=owners)
+    return ResultLinks(signer, results.public_url), files
 
 
 def _tracer(config: Config, clock: Clock) -> Tracer:

@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _key(commands)
     _doctor(commands)
     _edits(commands)
+    _results(commands)
     _top(commands)
     _sandbox(commands)
     _demo(commands)
@@ -137,6 +138,21 @@ def _edits(commands: Any) -> None:
     for command in (listing, show):
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (listing, show, cancel):
+        _config(command)
+
+
+def _results(commands: Any) -> None:
+    command = _command(commands, "results", "list or delete the pictures that [results] keeps")
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = _command(actions, "list", "list pictures, newest first; a gateway may run meanwhile")
+    listing.add_argument("--tenant", metavar="NAME", help="only pictures of this tenant")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    delete = _command(actions, "delete", "delete pictures; a gateway may run meanwhile")
+    which = delete.add_mutually_exclusive_group(required=True)
+    which.add_argument("--tenant", metavar="NAME", help="all pictures of this tenant")
+    which.add_argument("--expired", action="store_true", help="those whose time is over")
+    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="these pictures")
+    for command in (listing, delete):
         _config(command)
 
 

@@ -8,6 +8,8 @@ from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import ResultImage
+from gateway.edits.ports import ResultPlace
+from gateway.edits.request import KeptResult
 from gateway.ledger.edit_files import MemoryMaskSources, MemoryResultUrls
 from gateway.ledger.memory import MemoryLedger
 
@@ -204,3 +206,32 @@ class FakeFinisher:
             raise ResultUnavailable("The upstream's picture cannot be read.")
         laid = b"" if kept is None else b" into " + kept.original + b" by " + kept.mask
         return picture + b" as " + f"{form.output_format} {form.scale_to}".encode() + laid
+
+
+class FakeResults:
+    """Pictures that are kept in memory, with faults, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.kept: dict[ResultPlace, bytes] = {}
+        self.calls: list[str] = []
+        self.faults: dict[str, list[Exception | None]] = {}
+
+    async def find(self, place: ResultPlace) -> KeptResult | None:
+        await self._called("find")
+        return _kept(place) if place in self.kept else None
+
+    async def keep(self, place: ResultPlace, picture: bytes) -> KeptResult:
+        await self._called("keep")
+        self.kept[place] = picture
+        return _kept(place)
+
+    async def _called(self, name: str) -> None:
+        self.calls.append(name)
+        await asyncio.sleep(0.1)
+        fault = self.faults[name].pop(0) if self.faults.get(name) else None
+        if fault is not None:
+            raise fault
+
+
+def _kept(place: ResultPlace) -> KeptResult:
+    return KeptResult(f"{place.part}-{place.index}.{place.output_format}", 1_800_000_000)

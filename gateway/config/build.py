@@ -24,6 +24,7 @@ from gateway.config.regions import (
     shared_url,
     workspace_url,
 )
+from gateway.config.results import read_results
 from gateway.config.rules import BaseUrl, Collector, KeyReference, is_database_url, read, take
 from gateway.config.schema import (
     AccountTable,
@@ -57,6 +58,7 @@ _TABLES = (
     "log",
     "metrics",
     "traces",
+    "results",
     "prices",
 )
 _SHORTEST_TOKEN = 16
@@ -106,6 +108,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         tenant_by_key=MappingProxyType(tenant_by_key),
         open_tenant=open_tenant,
         prices=prices,
+        results=read_results(root.table("results"), environ),
     )
     refuse_open_to_the_network(config)
     return config

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from gateway.config.schema import Config, DashboardConfig, StateConfig
+from gateway.config.schema import Config, DashboardConfig, ResultsConfig, StateConfig
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalog, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
@@ -40,6 +40,8 @@ def _process(config: Config) -> Iterator[str]:
     if config.traces.endpoint:
         share = "" if config.traces.sample is None else f" {100 * config.traces.sample:g} % of"
         yield f"traces   {share} edits to {config.traces.endpoint}"
+    if config.results is not None:
+        yield f"keeps     {_results(config.results)}"
     if config.dashboard.on:
         yield f"shows     a live page at /dashboard, to {_watchers(config.dashboard)}"
     yield f"logs      from {log.level} on, format {log.format}"
@@ -69,6 +71,12 @@ def _metrics(config: Config) -> str:
     if not config.shows_tenants:
         whom += ", tenants added up: to see each, set metrics.token or metrics.port"
     return f"with the rest, {whom}"
+
+
+def _results(results: ResultsConfig) -> str:
+    where = results.store.removeprefix("folder:")
+    at = "the request's Host" if results.public_url == "host" else results.public_url
+    return f"pictures answered by URL in {where} for {results.keep_hours:g} h, at {at}"
 
 
 def _watchers(dashboard: DashboardConfig) -> str:
@@ -157,6 +165,10 @@ def warnings(config: Config) -> Iterator[str]:
     """Yield a line for each setting that is valid but probably not intended."""
     if config.state.path == "memory":
         yield 'with state.path = "memory" a restart forgets edits that were paid for'
+    if config.results is not None:
+        url = urlsplit(config.results.public_url)
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
+            yield "pictures and the URLs that open them travel unencrypted: public_url is http"
     for name in _used_regions(config):
         url = urlsplit(config.regions[name].base_url)
         if url.scheme == "http" and not is_loopback(url.hostname or ""):

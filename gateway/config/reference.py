@@ -14,6 +14,7 @@ from gateway.config.schema import (
     ModelSettings,
     ModelsTable,
     RegionTable,
+    ResultsTable,
     ServerConfig,
     StateConfig,
     TenantModelsTable,
@@ -36,6 +37,7 @@ _TABLES = (
     ("log", LogConfig),
     ("metrics", MetricsConfig),
     ("traces", TracesConfig),
+    ("results", ResultsTable),
 )
 
 
@@ -59,7 +61,8 @@ def config_keys() -> list[ConfigKey]:
     keys = [_key(path, field) for path, kind in _TABLES for field in declared(kind)]
     after = [key.path for key in keys].index("models.default_generation") + 1
     keys.insert(after, _ALIASES)
-    return [*keys, _HEADERS, _PRICES]
+    keys.insert([key.path for key in keys].index("results.store"), _HEADERS)
+    return [*keys, _PRICES]
 
 
 _ALIASES = ConfigKey(

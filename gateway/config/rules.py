@@ -311,6 +311,36 @@ class Workspace:
         return value
 
 
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
+_DOTS = re.compile(r"/\.{1,2}(/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where pictures are kept."""
+
+    takes: str = '"off", "folder:PATH" or "s3://BUCKET/PREFIX"'
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value.isprintable():
+            raise Unfit(f"got {shown(value)}")
+        if value == "off" or (_BUCKET.fullmatch(value) and not _DOTS.search(value)):
+            return value
+        if value.startswith("folder:") and value.removeprefix("folder:").strip():
+            return value
+        raise Unfit(f"got {shown(value)}")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """What the URLs of kept pictures begin with."""
+
+    takes: str = 'a URL such as "https://images.example.com", or "host" for the Host header'
+
+    def read(self, value: object) -> str:
+        return "host" if value == "host" else BaseUrl().read(value)
+
+
 _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 
 

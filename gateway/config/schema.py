@@ -31,9 +31,11 @@ from gateway.config.rules import (
     PictureFormats,
     PictureSizes,
     PricesByRegion,
+    PublicUrl,
     RegionNames,
     Share,
     Span,
+    StoreAddress,
     Text,
     Whole,
     Workspace,
@@ -207,6 +209,94 @@ class DashboardConfig:
     on: bool = False
     token: str | None = field(default=None, repr=False)
     thumbnails: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsTable:
+    """``[results]``"""
+
+    store: Annotated[
+        str,
+        Key(StoreAddress(), "Where pictures are kept that are answered by a URL."),
+    ] = "off"
+    public_url: Annotated[
+        str | None,
+        Key(
+            PublicUrl(),
+            "What their URLs begin with: the address at which clients reach the gateway.",
+            default="required with a store",
+        ),
+    ] = None
+    secret: Annotated[
+        str | None,
+        Key(
+            KeyReference(),
+            "Where the secret is kept that signs their URLs.",
+            default="required with a store",
+        ),
+    ] = None
+    previous_secret: Annotated[
+        str | None,
+        Key(
+            KeyReference(),
+            "Where an earlier secret is kept, whose URLs still work.",
+            default="none",
+        ),
+    ] = None
+    keep_hours: Annotated[
+        float, Key(Number(0), "How long pictures are kept, and their URLs work.", "hours")
+    ] = 24
+    s3_endpoint: Annotated[
+        str | None,
+        Key(
+            BaseUrl('a URL such as "https://oss-cn-beijing.aliyuncs.com"'),
+            "The service that has the bucket.",
+            default="Amazon's, by its region",
+        ),
+    ] = None
+    s3_region: Annotated[
+        str | None,
+        Key(Text("the name of a region"), "Its region.", default="what AWS_REGION says"),
+    ] = None
+    s3_bucket_in_host: Annotated[
+        bool, Key(Flag(), "true: the bucket is part of the host name, as OSS requires.")
+    ] = False
+    s3_access_key: Annotated[
+        str | None,
+        Key(
+            KeyReference(),
+            "Where the id of its access key is kept.",
+            default="AWS_ACCESS_KEY_ID, or the machine's role",
+        ),
+    ] = None
+    s3_secret_key: Annotated[
+        str | None,
+        Key(
+            KeyReference(),
+            "Where its secret access key is kept.",
+            default="AWS_SECRET_ACCESS_KEY, or the machine's role",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsConfig:
+    """``[results]``, checked and with its secrets; there is none if the store is off."""
+
+    store: str
+    public_url: str
+    secret: str = field(repr=False)
+    previous_secret: str | None = field(repr=False)
+    keep_hours: float
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_bucket_in_host: bool = False
+    s3_access_key: str | None = field(default=None, repr=False)
+    s3_secret_key: str | None = field(default=None, repr=False)
+
+    @property
+    def keep_seconds(self) -> float:
+        return 3600 * self.keep_hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,6 +628,8 @@ class Config:
     """The tenant of requests without a known key; only on loopback."""
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     """The price of a picture, by region and model."""
+    results: ResultsConfig | None = None
+    """``None``: pictures are not kept, and a URL is DashScope's own."""
     abandon: bool = False
     """``serve --abandon``: start although open edits cannot be followed any more."""
 

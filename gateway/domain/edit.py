@@ -56,11 +56,18 @@ class OutputOptions:
     """Whether a mask keeps parts of the original; see MaskSource."""
     stream: bool = False
     """As server-sent events. Of the request, not the edit: a retry that joins may differ."""
+    url_by_default: bool = False
+    """Whether *response_format* is a URL only because OpenAI's answer would be, unasked."""
 
     @property
     def passes_through(self) -> bool:
         """Whether DashScope's bytes are returned unchanged, if they are a PNG of the right size."""
         return self.output_format == "png" and not self.composite
+
+    @property
+    def is_upstreams_own(self) -> bool:
+        """Whether DashScope's file is what the client asked for, so that its URL will do."""
+        return self.passes_through and self.scale_to is None
 
 
 @dataclass(frozen=True, slots=True)

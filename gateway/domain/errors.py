@@ -13,6 +13,7 @@ GatewayError                 status  type                         code          
 │   ├── KeyReused               422  invalid_request_error        idempotency_key_reused    no
 │   ├── NotFound                404  invalid_request_error        not_found (1)             no
 │   ├── Gone                    410  invalid_request_error        gone                      no
+│   ├── RangeNotSatisfiable     416  invalid_request_error        range_not_satisfiable     no
 │   └── MethodNotAllowed        405  invalid_request_error        method_not_allowed        no
 ├── BodyTooSlow                 408  invalid_request_error        request_timeout           yes
 ├── RateLimited                 429  rate_limit_error             rate_limit_exceeded       yes
@@ -24,6 +25,7 @@ GatewayError                 status  type                         code          
 ├── SubmitUncertain             503  server_error                 submit_uncertain          yes (3)
 ├── StillRunning                503  server_error                 still_running             yes
 ├── ResultUnavailable           503  server_error                 result_unavailable        yes (4)
+├── ResultStoreUnavailable      503  server_error                 result_store_unavailable  yes
 ├── UpstreamFailed              500  server_error                 upstream_failed           yes
 ├── TaskLost                    500  server_error                 upstream_task_lost        no (2)
 └── InternalError               500  server_error                 internal_error            no
@@ -165,6 +167,17 @@ class Gone(InvalidRequest):
     code = "gone"
 
 
+class RangeNotSatisfiable(InvalidRequest):
+    """The header ``Range`` of a GET begins behind the end of what has *size* bytes."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The range begins behind the end: the picture has {size} bytes.")
+        self.size = size
+
+
 class MethodNotAllowed(InvalidRequest):
     status = 405
     code = "method_not_allowed"
@@ -248,6 +261,14 @@ class ResultUnavailable(GatewayError):
 
     status = 503
     code = "result_unavailable"
+    retry = True
+
+
+class ResultStoreUnavailable(GatewayError):
+    """The store of ``[results]`` fails: the picture is made, and can be had in base64."""
+
+    status = 503
+    code = "result_store_unavailable"
     retry = True
 
 

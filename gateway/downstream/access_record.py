@@ -34,6 +34,8 @@ class AccessRecord:
     edit: EditStatus | None = None
     """The edit, once there is one."""
     retry_count: int = 0
+    results: int = 0
+    """Pictures that are answered by a URL of ours."""
     phases: Phases | None = None
     overhead: float = 0.0
     """Seconds of our own work: neither the client's, nor the queue's, nor upstream's."""
@@ -96,6 +98,7 @@ def log_fields(record: AccessRecord) -> dict[str, Any]:
         "body_in": record.body_in,
         "body_out": record.body_out,
         "retry_count": record.retry_count or None,
+        "results": record.results or None,
         "edit_id": edit.edit_id if edit else None,
         "trace_id": edit.trace_id if edit else None,
         "region": edit.region if edit else None,

@@ -6,6 +6,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _EXPOSED_HEADERS = (
+    "accept-ranges",
+    "content-disposition",
+    "content-range",
+    "etag",
     "idempotent-replayed",
     "location",
     "openai-processing-ms",

@@ -20,11 +20,13 @@ from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Readiness
 from gateway.downstream.ports import EdgeObserver
-from gateway.downstream.reply import JsonReply, Measure, reply_form
+from gateway.downstream.reply import JsonReply, Measure, UrlOf, reply_form
 from gateway.downstream.request_reader import RequestReader, retry_count
 from gateway.downstream.responses import Prices, edit_headers, request_headers
+from gateway.downstream.result_files import ResultLinks
 from gateway.edits.request import EditStatus
 from gateway.edits.service import EditService
+from gateway.translate.openai_fields import wanted_format
 from gateway.translate.openai_response import running_answer
 
 _HEARTBEATS_PER_WAIT = 3  # a client that waits shorter than usual still gets a few heartbeats
@@ -51,6 +53,8 @@ class Edits:
     prices: Prices = field(default_factory=dict)
     """What the cost of an edit is told by, in x-wan-cost; empty: it is not told."""
     on_created: OnCreated | None = None
+    links: ResultLinks | None = None
+    """To the pictures that are kept here; ``None``: none are."""
 
     async def post(self, request: Request) -> ASGIApp:
         """Create an edit, or join the one that this request repeats."""
@@ -107,6 +111,7 @@ class Edits:
                         clock=self.clock,
                         observer=self.observer,
                         prices=self.prices,
+                        url_of=self._url_of(request),
                         request_headers=request_headers(edit.ignored, edit.adjusted),
                         heartbeat_seconds=min(
                             self.heartbeat_seconds, edit_request.patience / _HEARTBEATS_PER_WAIT
@@ -137,6 +142,7 @@ class Edits:
             request.path_params["edit_id"],
             patience=self.reader.patience_of(request, tenant),
             phases=phases,
+            response_format=wanted_format(request.query_params.get("response_format", "")),
         )
         async with DisconnectWatch(receive) as client, found as waiter:
             if waiter.status.stage not in _ENDED:
@@ -154,6 +160,7 @@ class Edits:
                 clock=self.clock,
                 observer=self.observer,
                 prices=self.prices,
+                url_of=self._url_of(request),
             )
             await reply.run()
 
@@ -180,6 +187,9 @@ class Edits:
         status = await self.service.withdraw(tenant, request.path_params["edit_id"])
         record_of(request.scope).edit = status
         return self._status(status)
+
+    def _url_of(self, request: Request) -> UrlOf | None:
+        return None if self.links is None else self.links.url_of(request)
 
     def _status(self, status: EditStatus, *, accepted: bool = False) -> Response:
         """Return the status of an edit as JSON; *accepted*: in reply to ``respond-async``."""

@@ -72,6 +72,12 @@ _HEADERS = {
     "www-authenticate": "Bearer.",
     "allow": "The methods of the path.",
     "accept-encoding": "The encodings that a body may have.",
+    "accept-ranges": "bytes: a part of a picture can be fetched.",
+    "cache-control": "private, for as long as the URL lives.",
+    "content-disposition": "The name of a picture's file.",
+    "content-range": "Which bytes of the picture are sent.",
+    "etag": "Of these bytes; for if-none-match and if-range.",
+    "last-modified": "When the picture was written.",
 }
 _OF_ALL = ("x-request-id", "openai-processing-ms", "openai-version", "server-timing")
 _OF_AN_EDIT = ("x-wan-edit-id", "x-wan-region", "x-wan-task-id", "x-wan-upstream-request-id")
@@ -83,18 +89,20 @@ _OF_A_RESULT = (
     "x-wan-images",
     "idempotent-replayed",
 )
+_OF_A_FILE = (*("accept-ranges", "cache-control", "content-disposition", "etag", "last-modified"),)
 _OF_A_RETRY = ("retry-after", "retry-after-ms")
 
 _ERRORS: Mapping[int, tuple[str, tuple[str, ...]]] = {
     400: ("A field, a picture or the body is wrong, or the content was refused.", ()),
     401: ("No key, or one that nobody owns.", ("www-authenticate",)),
-    403: ("A web page calls where no key is asked for.", ()),
-    404: ("No such edit of this tenant, model or path.", ()),
+    403: ("A web page calls where no key is asked for; a signed URL is wrong or has expired.", ()),
+    404: ("No such edit of this tenant, model, picture or path.", ()),
     405: ("The path has other methods.", ("allow",)),
     408: ("The body did not arrive in time.", _OF_A_RETRY),
     410: ("OpenAI has retired it.", ()),
     413: ("Too many bytes or parts.", ()),
     415: ("The body is not compressed once by gzip or deflate.", ("accept-encoding",)),
+    416: ("The range begins behind the picture's end.", ("content-range",)),
     422: ("The Idempotency-Key was used for other content.", ()),
     429: ("The queue is full, or the wait too long; nothing was submitted.", _OF_A_RETRY),
     500: ("The edit failed; x-should-retry says what to do.", (*_OF_AN_EDIT, *_OF_A_RETRY)),
@@ -104,12 +112,15 @@ _ERRORS: Mapping[int, tuple[str, tuple[str, ...]]] = {
 _OTHER_CODES = (
     "invalid_request",
     "invalid_request_body",
+    "invalid_signature",
     "missing_required_parameter",
     "model_not_found",
+    "result_not_found",
     "string_above_max_length",
     "unknown_parameter",
     "unknown_url",
     "unsupported_content_type",
+    "url_expired",
 )
 """Codes that some errors have instead of their class's own."""
 _OF_A_KEY = (401, 403)
@@ -137,6 +148,17 @@ _PARAMETERS: Mapping[str, tuple[str, _Object, str]] = {
     "x-stainless-lang": ("header", {"type": "string"}, "js: the client waits 290 s at most."),
     "api-version": ("query", {"type": "string"}, "Azure's; any is taken."),
     "edit_id": ("path", {"type": "string"}, "The edit, as x-wan-edit-id names it."),
+    "response_format": (
+        "query",
+        {"enum": ["b64_json", "url"]},
+        "The form of the pictures, whatever the edit was created with.",
+    ),
+    "name": ("path", {"type": "string"}, "The name of a kept picture, as its URL has it."),
+    "expires": ("query", {"type": "integer"}, "Until when the URL works: seconds since 1970."),
+    "signature": ("query", {"type": "string"}, "The permission to read this one picture."),
+    "range": ("header", {"type": "string"}, "One range of bytes."),
+    "if-range": ("header", {"type": "string"}, "The etag that a range belongs to."),
+    "if-none-match": ("header", {"type": "string"}, "The etag that the client has."),
     "id": ("path", {"type": "string"}, "The name of a model; it may have slashes."),
 }
 _OF_A_WAIT = (
@@ -151,7 +173,7 @@ _MEANINGS = {
     "model": "A name of OpenAI's, one of DashScope's or an alias; absent: the tenant's default.",
     "n": "How many pictures; each is paid for. Absent: 1.",
     "size": "WIDTHxHEIGHT in pixels, or auto. What the model does not make is scaled.",
-    "response_format": "Absent: b64_json.",
+    "response_format": "Absent: b64_json; where pictures are kept, url under the dall-e names.",
     "output_format": "Absent: png.",
     "output_compression": "The quality of jpeg and webp; absent: 100.",
     "stream": "Answer with server-sent events.",
@@ -231,6 +253,7 @@ def _paths() -> _Object:
     return {
         **_images("edits", "Edit", {_FORM: "EditForm", _JSON: "EditJson"}),
         **_images("generations", "Generation", {_JSON: "Generation", _FORM: "Generation"}),
+        **_kept(),
         "/images/variations": {
             "servers": _IMAGES,
             "post": {
@@ -302,7 +325,7 @@ def _images(path: str, name: str, bodies: Mapping[str, str]) -> _Object:
         },
         f"/images/{path}/{{edit_id}}": {
             "servers": _IMAGES,
-            "parameters": _takes("edit_id", *_OF_A_WAIT),
+            "parameters": _takes("edit_id", "response_format", *_OF_A_WAIT),
             **_read(
                 name,
                 "Fetch its pictures, or its status while it has not ended.",
@@ -314,6 +337,45 @@ def _images(path: str, name: str, bodies: Mapping[str, str]) -> _Object:
                 "operationId": f"cancel{name}",
                 "summary": "Cancel it as far as that costs nothing; a running task goes on.",
                 "responses": {"200": ended, "202": running, **_errors(*_OF_AN_ID)},
+            },
+        },
+    }
+
+
+def _kept() -> _Object:
+    """Return the paths of pictures that are answered by URL, served where ``[results]`` is on."""
+    kinds: _Object = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
+    whole = {**_answer("The picture.", None, *_OF_A_FILE), "content": kinds}
+    part = {**_answer("A part of it.", None, *_OF_A_FILE, "content-range"), "content": kinds}
+    known = _answer("The client has it already.", None, *_OF_A_FILE)
+    reading = _read(
+        "Result",
+        "Fetch a kept picture; the signature is the permission.",
+        whole,
+        (403, 404, 416, 503),
+        others={"206": part, "304": known},
+        parameters=_takes("expires", "signature", "range", "if-range", "if-none-match"),
+        **_NO_KEY,
+    )
+    deleted = _answer("It is deleted.", _ref("schemas", "DeletedResult"))
+    all_deleted = _answer("They are deleted.", _ref("schemas", "DeletedResults"))
+    return {
+        "/images/results": {
+            "servers": _IMAGES,
+            "delete": {
+                "operationId": "deleteResults",
+                "summary": "Delete every kept picture of this tenant.",
+                "responses": {"200": all_deleted, **_errors(*_OF_A_KEY, 503)},
+            },
+        },
+        "/images/results/{name}": {
+            "servers": _IMAGES,
+            "parameters": _takes("name"),
+            **reading,
+            "delete": {
+                "operationId": "deleteResult",
+                "summary": "Delete a kept picture of this tenant.",
+                "responses": {"200": deleted, **_errors(*_OF_A_KEY, 404, 503)},
             },
         },
     }
@@ -416,10 +478,15 @@ def _schemas() -> _Object:
                 _object(["url"], url=text, revised_prompt=text),
             ]
         },
+        "DeletedResult": _object(
+            None, id=text, object={"const": "image.result"}, deleted={"const": True}
+        ),
+        "DeletedResults": _object(None, object={"const": "list"}, deleted=whole),
         "Completed": _object(
-            None,
+            ["type", "created_at", "size", "quality", "background", "output_format", "usage"],
             type={"enum": ["image_edit.completed", "image_generation.completed"]},
             b64_json=base64,
+            url={"type": "string", "description": "In the place of b64_json."},
             created_at=whole,
             size=text,
             quality={"const": "auto"},

@@ -29,7 +29,7 @@ from gateway.downstream.responses import (
     result_headers,
     server_timing,
 )
-from gateway.edits.request import EditResult, IncomingPicture
+from gateway.edits.request import EditResult, IncomingPicture, KeptResult
 from gateway.edits.waiter import Waiter
 from gateway.translate.encodings import Encoder, base64_length, encode_base64
 from gateway.translate.openai_error import error_body
@@ -37,6 +37,7 @@ from gateway.translate.openai_response import (
     HEARTBEAT,
     answer_frames,
     completed_frames,
+    completed_url,
     error_event,
     header_comments,
     url_answer,
@@ -44,6 +45,9 @@ from gateway.translate.openai_response import (
 
 Measure = Callable[[bytes], Size | None]
 """From a picture's first bytes to its size in pixels; ``None`` where they do not tell."""
+
+UrlOf = Callable[[KeptResult], str]
+"""From a picture that is kept here to the signed URL that leads to it."""
 
 STALL_SECONDS = 120.0
 """A client that takes no byte for so long counts as disconnected."""
@@ -102,6 +106,8 @@ class JsonReply:
     measure: Measure
     clock: Clock
     observer: EdgeObserver
+    url_of: UrlOf | None = None
+    """``None``: no pictures are kept here."""
     request_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the request alone decides."""
     prices: Prices = field(default_factory=dict)
@@ -179,6 +185,7 @@ class JsonReply:
     async def _send_result(self, result: EditResult) -> None:
         began = self.clock.now()
         self.phases.enter(Phase.RESPOND, began)
+        self.record.results = len(result.kept)
         parts = self.body_of(result, result.status.created or int(self.clock.epoch()))
         headers = result_headers(result, self.prices)
         if self.head is None and (length := self.length_of(parts)) is not None:
@@ -256,8 +263,8 @@ class JsonReply:
 
     def body_of(self, result: EditResult, created: int) -> Sequence[BodyPart]:
         """Return the parts of the body; *created* is in seconds since the epoch."""
-        if result.urls:
-            return (url_answer(created, result.urls, result.revised_prompts),)
+        if urls := self.urls_of(result):
+            return (url_answer(created, urls, result.revised_prompts),)
         sizes = {self.measure(_first_bytes(picture)) for picture in result.pictures}
         size = sizes.pop() if len(sizes) == 1 else None
         first, *frames = answer_frames(
@@ -267,6 +274,12 @@ class JsonReply:
         for picture, frame in zip(result.pictures, frames, strict=True):
             parts += [InBase64(picture), frame]
         return parts
+
+    def urls_of(self, result: EditResult) -> Sequence[str]:
+        """Return the URLs that are answered in place of pictures, if any."""
+        if self.url_of is None:
+            return result.urls
+        return result.urls or [self.url_of(kept) for kept in result.kept]
 
     def length_of(self, parts: Sequence[BodyPart]) -> int | None:
         """Return the Content-Length in bytes; ``None``: the end of the message tells."""
@@ -297,7 +310,9 @@ class EventStreamReply(JsonReply):
     starts_at = frozenset({"waiting", "submitting", "running", "succeeded"})
 
     def body_of(self, result: EditResult, created: int) -> Sequence[BodyPart]:
-        parts: list[BodyPart] = []
+        parts: list[BodyPart] = [
+            completed_url(created, url, result.form, self.operation) for url in self.urls_of(result)
+        ]
         for picture in result.pictures:
             size = self.measure(_first_bytes(picture))
             before, after = completed_frames(created, result.form, size, self.operation)

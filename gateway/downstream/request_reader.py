@@ -65,6 +65,7 @@ class RequestReader:
         clock: Time.
         observer: Counts.
         tracer: Reads the client's own trace headers.
+        keeps: Whether the gateway keeps pictures, so that any may be answered by a URL (D112).
     """
 
     imaging: Imaging
@@ -74,6 +75,7 @@ class RequestReader:
     clock: Clock
     observer: EdgeObserver
     tracer: Tracer = NO_TRACER
+    keeps: bool = False
 
     async def receive(self, request: Request, tenant: Tenant, reservation: Reservation) -> Received:
         """
@@ -130,6 +132,7 @@ class RequestReader:
             deployment=received.deployment,
             strict=tenant.strict,
             fit=tenant.fit,
+            keeps=self.keeps,
         )
         model = catalog.models[edit.model]
         markup = _markup(form, tenant)
@@ -153,7 +156,7 @@ class RequestReader:
         if mask_source is not None:
             left = received.deadline - self.clock.now()
             original = await self.imaging.check_mask(mask_source, tenant, left)
-            edit = apply_mask(edit, original, sizes, fit=tenant.fit)
+            edit = apply_mask(edit, original, sizes, fit=tenant.fit, keeps=self.keeps)
         edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
         earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
         now = self.clock.now()
@@ -217,7 +220,7 @@ class RequestReader:
         if not await self.imaging.has_clear_parts(content, tenant, left):
             return None
         taken = tenant.mask is not MaskRule.REFUSE
-        check_own_mask(edit, taken=taken, with_markup=form.markup is not None)
+        check_own_mask(edit, taken=taken, with_markup=form.markup is not None, keeps=self.keeps)
         return MaskSource(original=content, mask=content)
 
     def patience_of(self, request: Request, tenant: Tenant) -> float:

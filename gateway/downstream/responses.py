@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    RangeNotSatisfiable,
     RequestTooLarge,
     UnknownKey,
     UnsupportedCoding,
@@ -188,6 +189,8 @@ def failure_headers(record: AccessRecord, error: GatewayError) -> dict[str, str]
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, UnsupportedCoding):
         headers["accept-encoding"] = "gzip, deflate"
+    if isinstance(error, RangeNotSatisfiable):
+        headers["content-range"] = f"bytes */{error.size}"
     return headers
 
 

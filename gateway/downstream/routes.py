@@ -24,6 +24,7 @@ from gateway.downstream.openapi import openapi_document
 from gateway.downstream.ops import Ops
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.reply import ReplyCut
+from gateway.downstream.result_files import ResultFiles
 from gateway.translate.openai_response import model_answer, models_answer
 
 _UNKNOWN = "_other"
@@ -139,6 +140,7 @@ def routes(
     observer: EdgeObserver,
     *,
     with_metrics: bool = True,
+    results: ResultFiles | None = None,
     more: Iterable[Route] = (),
 ) -> list[Route]:
     """Return the routes; ``redirect_slashes`` of the router must be off."""
@@ -156,10 +158,18 @@ def routes(
             *serve(*by_id, GET=endpoints.get, HEAD=endpoints.head, DELETE=endpoints.delete),
         ]
 
+    def kept(files: ResultFiles) -> list[Route]:
+        by_name = _images("/results/{name}")
+        return [
+            *serve(*_images("/results"), DELETE=files.delete_all),
+            *serve(*by_name, GET=files.get, HEAD=files.get, DELETE=files.delete),
+        ]
+
     return [
         *images("/edits", edits),
         *images("/generations", generations),
         *serve(*_images("/variations"), POST=variations),
+        *(kept(results) if results is not None else ()),
         *serve(*_below("/models"), GET=models.get_all),
         *serve(*_below("/models/{id:path}"), GET=models.get),
         *serve("/openapi.json", GET=describe),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.domain.edit import ResponseFormat
@@ -12,9 +13,9 @@ from gateway.domain.tenant import Upstream
 from gateway.edits.account import Accounts
 from gateway.edits.active_edit import ActiveEdit, PartRun
 from gateway.edits.lifecycle import Delivery
-from gateway.edits.ports import Ports
-from gateway.edits.postprocess import Postprocessing, SharedPictures
-from gateway.edits.request import IncomingPicture
+from gateway.edits.ports import Ports, ResultPlace, Results
+from gateway.edits.postprocess import Postprocess, Postprocessing, SharedPictures
+from gateway.edits.request import IncomingPicture, KeptResult
 from gateway.edits.submit import SubmitStrategy
 
 _AT_ONCE = 4
@@ -22,8 +23,19 @@ _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _FINAL_TRIES = 6
 """So many in a row, a quarter of a minute with fresh URLs: the picture is lost for good."""
 
-_Picture = bytes | IncomingPicture
-_Fetch = Callable[[Upstream, PartRun, str], Awaitable[_Picture]]
+_Picture = bytes | IncomingPicture | KeptResult
+_Fetch = Callable[[Upstream, PartRun, int, str], Awaitable[_Picture]]
+"""From a picture's number in its part and its URL to what is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The pictures of an answer, at least one: in one of three ways."""
+
+    pictures: tuple[bytes | IncomingPicture, ...] = ()
+    urls: tuple[str, ...] = ()
+    """DashScope's own."""
+    kept: tuple[KeptResult, ...] = ()
 
 
 class ResultCollector:
@@ -44,23 +56,31 @@ class ResultCollector:
         self._shared = SharedPictures(ports, postprocessing)
 
     async def collect(
-        self, active: ActiveEdit, opened: AsyncExitStack
-    ) -> tuple[tuple[_Picture, ...], tuple[str, ...]]:
+        self, active: ActiveEdit, opened: AsyncExitStack, response_format: ResponseFormat
+    ) -> Collected:
         """
         Return the pictures, or the URLs if those were asked for, in the order of the parts.
 
         Pictures that go back as they were made are only begun: they are read while the
-        answer goes out, and closed with *opened*. Tries for ever: the caller's deadline
-        ends it.
+        answer goes out, and closed with *opened*. Those that are answered by a URL of ours are
+        kept before it is told. Tries for ever: the caller's deadline ends it.
+
+        Where an earlier config kept pictures and this one does not, what cannot be had by
+        DashScope's URL is returned itself: it is paid for.
 
         Raises:
             ResultUnavailable: none can be downloaded, for good; the operator gets a warning.
             LedgerUnavailable: what is kept for it cannot be read.
+            ResultStoreUnavailable: a picture cannot be kept; the edit is not lost by it.
         """
-        if active.edit.output.response_format is ResponseFormat.URL:
+        as_urls = response_format is ResponseFormat.URL
+        if as_urls and self._ports.results is None and active.edit.output.is_upstreams_own:
             urls = [made.url for run in active.runs for made in await self._results(active, run)]
-            return (), _some(urls)
-        fetch = await self._fetch_of(active, opened)
+            return Collected(urls=_some(urls))
+        if as_urls and self._ports.results is not None:
+            fetch = await self._keeping(active, opened, self._ports.results)
+        else:
+            fetch = await self._fetch_of(active, opened)
         region = active.tenant.region
         self._ports.observer.task_state(region, None, "downloading")
         try:
@@ -75,7 +95,8 @@ class ResultCollector:
             self._lost(active, lost, of=len(had))
         if lost and not pictures:
             raise _for_good(active, lost[0])
-        return _some(pictures), ()
+        kept = tuple(it for it in _some(pictures) if isinstance(it, KeptResult))
+        return Collected(tuple(it for it in pictures if not isinstance(it, KeptResult)), kept=kept)
 
     def _lost(self, active: ActiveEdit, lost: list[ResultUnavailable], *, of: int) -> None:
         """Warn the operator, once, of pictures that were paid for and cannot be downloaded."""
@@ -102,14 +123,7 @@ class ResultCollector:
         passes_through = active.edit.output.passes_through
         shared = None if passes_through else await self._shared.of(active, opened)
         finish = await (shared.postprocess(active) if shared else self._postprocessing.of(active))
-
-        async def finished(picture: bytes) -> bytes:
-            try:
-                return await finish(picture)
-            except ResultUnavailable as broken:  # it came whole: another try brings the same
-                raise ResultUnavailable(
-                    broken.message, retry=False, upstream_code="it cannot be decoded"
-                ) from broken
+        finished = _final(finish)
 
         async def made(upstream: Upstream, url: str) -> bytes:
             return await finished(await self._ports.dashscope.download(upstream, url))
@@ -119,7 +133,7 @@ class ResultCollector:
             shared = shared or await self._shared.of(active, opened)
             return await shared.picture(url, make)
 
-        async def fetch(upstream: Upstream, run: PartRun, url: str) -> _Picture:
+        async def fetch(upstream: Upstream, run: PartRun, _: int, url: str) -> _Picture:
             if run.broken_late or not passes_through:
                 return await in_memory(url, lambda: made(upstream, url))
             picture = await self._ports.dashscope.open(upstream, url)
@@ -133,6 +147,30 @@ class ResultCollector:
                 return await finished(b"".join([chunk async for chunk in picture.chunks()]))
 
             return await in_memory(url, read)
+
+        return fetch
+
+    async def _keeping(
+        self, active: ActiveEdit, opened: AsyncExitStack, results: Results
+    ) -> _Fetch:
+        """Return how each picture of *edit* is kept, unless it is there already."""
+        shared = await self._shared.of(active, opened)
+        output = active.edit.output
+
+        async def fetch(upstream: Upstream, run: PartRun, index: int, url: str) -> _Picture:
+            place = ResultPlace(
+                active.tenant.name, active.edit_id, run.part.index, index, output.output_format
+            )
+
+            async def keep() -> KeptResult:
+                if (kept := await results.find(place)) is not None:
+                    return kept
+                picture = await self._ports.dashscope.download(upstream, url)
+                if not self._postprocessing.is_finished(active, picture):
+                    picture = await _final(await shared.postprocess(active))(picture)
+                return await results.keep(place, picture)
+
+            return await shared.kept(url, keep)
 
         return fetch
 
@@ -175,21 +213,35 @@ class ResultCollector:
             return []
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(result: ResultImage) -> _Picture | ResultUnavailable:
+        async def one(index: int, result: ResultImage) -> _Picture | ResultUnavailable:
             async with room:
                 try:
-                    return await fetch(upstream, run, result.url)
+                    return await fetch(upstream, run, index, result.url)
                 except ResultUnavailable as failure:
                     return failure.without_traceback()
 
         if len(made) == 1:
-            return [await one(made[0])]
+            return [await one(0, made[0])]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(result)) for result in made]
+                tasks = [group.create_task(one(*it)) for it in enumerate(made)]
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
         return [task.result() for task in tasks]
+
+
+def _final(finish: Postprocess) -> Postprocess:
+    """Return *finish*, whose failures no other try can help: the picture came whole."""
+
+    async def finished(picture: bytes) -> bytes:
+        try:
+            return await finish(picture)
+        except ResultUnavailable as broken:
+            raise ResultUnavailable(
+                broken.message, retry=False, upstream_code="it cannot be decoded"
+            ) from broken
+
+    return finished
 
 
 class _HandedOn:

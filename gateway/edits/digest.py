@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from blake3 import blake3
 
-from gateway.domain.edit import Edit, Size
+from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.models import Operation
 
 _SLICE = 4 * 2**20  # takes about two milliseconds
@@ -61,7 +61,7 @@ def digest_of(
         edit.seed,
         edit.watermark,
         edit.prompt_extend,
-        answer.response_format,
+        _requested_format(answer),
         answer.output_format,
         answer.compression,
     ):
@@ -97,7 +97,7 @@ def first_digest(edit: Edit, pictures: Sequence[bytes], mask: bytes = b"") -> st
         edit.seed,
         edit.watermark,
         edit.prompt_extend,
-        answer.response_format,
+        _requested_format(answer),
         answer.output_format,
         answer.compression,
         _scaled_to(edit),
@@ -113,6 +113,11 @@ def first_digest(edit: Edit, pictures: Sequence[bytes], mask: bytes = b"") -> st
 def comparable(one: str, other: str) -> bool:
     """Return whether two digests are of one version, so that they differ if the content does."""
     return one.startswith(_VERSION) is other.startswith(_VERSION)
+
+
+def _requested_format(answer: OutputOptions) -> ResponseFormat:
+    """Return the format as requested: which is the default depends on the config."""
+    return ResponseFormat.B64_JSON if answer.url_by_default else answer.response_format
 
 
 def _scaled_to(edit: Edit) -> Size | None:

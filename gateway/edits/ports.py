@@ -12,7 +12,7 @@ from gateway.domain.models import ModelTable
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
-from gateway.edits.request import IncomingPicture
+from gateway.edits.request import IncomingPicture, KeptResult
 from gateway.polling.loop import PollObserver, TaskCalls
 
 
@@ -339,6 +339,35 @@ class Finisher(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ResultPlace:
+    """Which picture it is: the same one has the same place, whoever asks for it and when."""
+
+    tenant: str
+    edit_id: str
+    part: int
+    index: int
+    """Among the pictures of that part."""
+    output_format: str
+    """png, jpeg or webp."""
+
+
+class Results(Protocol):
+    """
+    Finished pictures that are answered by URL; gateway.results implements it.
+
+    Every method raises ResultStoreUnavailable if the store fails.
+    """
+
+    async def find(self, place: ResultPlace) -> KeptResult | None:
+        """Return the picture if it is kept, and will be for a while."""
+        ...
+
+    async def keep(self, place: ResultPlace, picture: bytes) -> KeptResult:
+        """Keep *picture*, as durably as configured."""
+        ...
+
+
 class NoLimit:
     """The Room where memory is not counted."""
 
@@ -370,3 +399,5 @@ class Ports:
     """Until when (monotonic) a submit of an earlier process may still leave for DashScope."""
     room_of: Callable[[str], Room] = lambda _: NoLimit()
     """From a tenant's name to memory for the pictures of one answer."""
+    results: Results | None = None
+    """``None``: URLs are DashScope's own."""

@@ -8,6 +8,7 @@ from gateway.domain.edit import MaskSource
 from gateway.domain.errors import ResultUnavailable
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.ports import Ports, Room
+from gateway.edits.request import KeptResult
 
 _LOOK_AGAIN_SECONDS = 0.25
 
@@ -120,6 +121,7 @@ class EditPictures:
         self._has_room = False
         self._postprocess: Postprocess | None = None
         self._made: dict[str, bytes] = {}
+        self._kept: dict[str, KeptResult] = {}
         self._making: dict[str, asyncio.Lock] = {}
         self.readers = 0
 
@@ -146,6 +148,14 @@ class EditPictures:
                 self._made[name] = await make()
                 self._room.hold(sum(map(len, self._made.values())))
             return self._made[name]
+
+    async def kept(self, url: str, keep: Callable[[], Awaitable[KeptResult]]) -> KeptResult:
+        """Return where the picture at *url* is kept; *keep* finds or makes it, once."""
+        name = url.partition("?")[0]
+        async with self._making.setdefault(name, asyncio.Lock()):
+            if name not in self._kept:
+                self._kept[name] = await keep()
+            return self._kept[name]
 
     def all_made(self) -> None:
         """Let go of what was needed to make them."""

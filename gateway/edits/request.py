@@ -77,14 +77,25 @@ class IncomingPicture(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class KeptResult:
+    """A picture that the gateway keeps itself, to be fetched by a signed URL."""
+
+    name: str
+    """Of gateway.results.names."""
+    expires: int
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class EditResult:
     """An edit that ended well: at least one picture."""
 
     status: EditStatus
     form: OutputOptions
     pictures: tuple[bytes | IncomingPicture, ...] = field(repr=False)
-    """In order; empty when *urls* are asked for. The waiter closes them."""
+    """In order; empty when URLs are asked for. The waiter closes them."""
     urls: tuple[str, ...] = field(repr=False)
+    """DashScope's own."""
     requested: int
     prompts: tuple[str, ...] = field(default=(), repr=False)
     """What each picture that was made was made by, where DashScope rewrote the prompt."""
@@ -96,6 +107,8 @@ class EditResult:
     adjusted: tuple[str, ...] = ()
     replayed: bool = False
     """Whether an ``Idempotency-Key`` brought back an edit that was delivered before."""
+    kept: tuple[KeptResult, ...] = ()
+    """In order, when URLs are asked for and ``[results]`` is on."""
 
     @property
     def revised_prompts(self) -> tuple[str, ...]:
@@ -104,4 +117,4 @@ class EditResult:
 
     @property
     def delivered(self) -> int:
-        return len(self.pictures) or len(self.urls)
+        return len(self.pictures) or len(self.urls) or len(self.kept)

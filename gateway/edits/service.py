@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from gateway.domain.clock import Phases
-from gateway.domain.errors import (
-    TaskLost,
-)
+from gateway.domain.edit import ResponseFormat
+from gateway.domain.errors import InvalidRequest, TaskLost
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
@@ -173,7 +172,13 @@ class EditService:
             GatewayError: refused before anything was submitted.
         """
         active, replayed, joined = await self._join_or_begin(request)
-        waiter = self._waiter(active, request.patience, request.phases, replayed=replayed)
+        waiter = self._waiter(
+            active,
+            request.patience,
+            request.phases,
+            request.edit.output.response_format,
+            replayed=replayed,
+        )
         waiter.trace = active.joined_by(request, self._tracer) if joined else active.trace
         self._arrive(active, request, joined=joined)
         try:
@@ -185,21 +190,47 @@ class EditService:
 
     @asynccontextmanager
     async def collect(
-        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
+        self,
+        tenant: Tenant,
+        edit_id: str,
+        *,
+        patience: float,
+        phases: Phases,
+        response_format: ResponseFormat | None = None,
     ) -> AsyncIterator[Waiter]:
         """
         Look at a known edit; coming and leaving only tell that somebody still wants it.
 
+        Args:
+            tenant: Whose it is.
+            edit_id: Which it is.
+            patience: How many seconds this client waits.
+            phases: Where its time goes.
+            response_format: What this client wants; ``None``: as the edit was requested.
+
         Raises:
             NotFound: this tenant has no such edit (any more).
+            InvalidRequest: a URL is wanted, and there is none.
         """
         active = await self._index.find(tenant, edit_id)
-        waiter = self._waiter(active, patience, phases, replayed=False)
+        output = active.edit.output
+        wanted = response_format or output.response_format
+        if wanted is not output.response_format:
+            self._refuse_url(wanted)
+        waiter = self._waiter(active, patience, phases, wanted, replayed=False)
         active.life.looked_at(self._ports.clock.now())
         try:
             yield waiter
         finally:
             await waiter.close()
+
+    def _refuse_url(self, wanted: ResponseFormat) -> None:
+        if wanted is ResponseFormat.URL and self._ports.results is None:
+            raise InvalidRequest(
+                "This gateway keeps no pictures, and the edit was not made for a URL. Use "
+                "response_format 'b64_json'.",
+                param="response_format",
+            )
 
     async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
         """Cancel what can be cancelled at no cost; a running task goes on."""
@@ -266,7 +297,13 @@ class EditService:
             self._start(self._carry(active))
 
     def _waiter(
-        self, active: ActiveEdit, patience: float, phases: Phases, *, replayed: bool
+        self,
+        active: ActiveEdit,
+        patience: float,
+        phases: Phases,
+        response_format: ResponseFormat,
+        *,
+        replayed: bool,
     ) -> Waiter:
         now = self._ports.clock.now()
         return Waiter(
@@ -278,6 +315,7 @@ class EditService:
             expected_rest=self.expected_rest,
             on_delivered=self._delivered,
             since=now,
+            response_format=response_format,
             replayed=replayed,
         )
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from gateway.domain.clock import Clock, Phase, Phases
+from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import (
     GatewayError,
     RateLimited,
@@ -15,9 +16,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.trace import UNTRACED, Trace
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.collect import ResultCollector
+from gateway.edits.collect import Collected, ResultCollector
 from gateway.edits.lifecycle import RETRY_SECONDS, Stage
-from gateway.edits.request import EditResult, EditStatus, IncomingPicture
+from gateway.edits.request import EditResult, EditStatus
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +35,8 @@ class Waiter:
     """Seconds until this edit probably ends."""
     on_delivered: Callable[["Waiter"], Awaitable[None]]
     since: float
+    response_format: ResponseFormat
+    """What this client wants, whatever the one wanted who was the first."""
     replayed: bool = False
     trace: Trace = UNTRACED
     _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -61,7 +64,7 @@ class Waiter:
                     raise active.life.refusal.without_traceback()
                 self.phases.enter(Phase.DOWNLOAD, self.clock.now())
                 self.trace.downloading()
-                pictures, urls = await self.collector.collect(active, self._opened)
+                collected = await self.collector.collect(active, self._opened, self.response_format)
         except TimeoutError:
             self._write_phases()
             late = self._too_late()
@@ -78,17 +81,16 @@ class Waiter:
         finally:
             self._timer = None
         self.trace.answering()
-        return self._answer(pictures, urls)
+        return self._answer(collected)
 
-    def _answer(
-        self, pictures: tuple[bytes | IncomingPicture, ...], urls: tuple[str, ...]
-    ) -> EditResult:
+    def _answer(self, collected: Collected) -> EditResult:
         active = self.active
         return EditResult(
             status=active.status,
             form=active.edit.output,
-            pictures=pictures,
-            urls=urls,
+            pictures=collected.pictures,
+            urls=collected.urls,
+            kept=collected.kept,
             requested=active.edit.n,
             model=active.edit.model,
             made=active.pictures_made,

@@ -1,8 +1,6 @@
 """What is kept for single edits beside the ledger: private files, or memory that dies with us."""
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import TypeVar
 from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import LedgerUnavailable
 from gateway.domain.task import ResultImage
+from gateway.ledger.atomic_file import write_file
 from gateway.ledger.encoding import (
     decode_mask_source,
     decode_promised_edit,
@@ -94,28 +93,7 @@ class EditFiles:
     # ------------------------------------------------------------ in a thread
 
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=f"{name}.", dir=self._path)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(pieces)
-                if self._durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            Path(partial).replace(self._path / name)
-        except OSError:
-            Path(partial).unlink(missing_ok=True)
-            raise
-        if self._durable:
-            self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        """Make the names of the files survive a loss of power, too."""
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_file(self._path / name, pieces, durable=self._durable)
 
     def _read(self, name: str) -> bytes | None:
         try:

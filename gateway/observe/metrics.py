@@ -1,8 +1,9 @@
 """
 Every metric of the gateway: declared once, and counted by one method for each event.
 
-Implements gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver and
-gateway.upstream.calls.UpstreamCalls. No method raises, waits or does I/O.
+Implements gateway.edits.ports.Observer, gateway.downstream.ports.EdgeObserver,
+gateway.results.keeper.ResultObserver and gateway.upstream.calls.UpstreamCalls. No method raises,
+waits or does I/O.
 docs/metrics.md is written from these declarations; to add a metric, declare it in
 ``Metrics.__init__`` and count it in a method.
 """
@@ -38,6 +39,8 @@ _EDIT_ROUTES = (
 )
 _ROUTES = (
     *_EDIT_ROUTES,
+    "/v1/images/results",
+    "/v1/images/results/{name}",
     "/v1/images/variations",
     "/v1/models",
     "/v1/models/{id}",
@@ -126,6 +129,7 @@ class Metrics:
         self._declare_tasks()
         self._declare_upstream()
         self._declare_money()
+        self._declare_results()
         self._declare_process(config_hash)
         self._start()
 
@@ -521,6 +525,43 @@ class Metrics:
 
     def idempotency(self, result: str) -> None:
         self._idempotency.of(result).inc()
+
+    # ------------------------------------------------------------ pictures that are kept
+
+    def _declare_results(self) -> None:
+        families = self.families
+        self._results = families.counter(
+            "results",
+            "Pictures that are kept to be answered by a URL, by what became of them.",
+            action=("written", "reused", "deleted", "expired"),
+        )
+        self._results_written_bytes = families.counter(
+            "results_written_bytes", "Bytes of pictures that were written to the store."
+        )
+        self._results_stored = families.gauge(
+            "results_stored", "Pictures in the store, counted every hour."
+        )
+        self._results_stored_bytes = families.gauge(
+            "results_stored_bytes", "Bytes of these pictures."
+        )
+        self._result_store_failures = families.counter(
+            "result_store_failures",
+            "Failures of the store of pictures.",
+            operation=("put", "find", "open", "list", "delete"),
+        )
+
+    def results_changed(self, action: str, n: int = 1) -> None:
+        self._results.of(action).inc(n)
+
+    def result_written(self, size: int) -> None:
+        self._results_written_bytes.of().inc(size)
+
+    def results_stored(self, n: int, size: int) -> None:
+        self._results_stored.of().set(n)
+        self._results_stored_bytes.of().set(size)
+
+    def result_store_failed(self, operation: str) -> None:
+        self._result_store_failures.of(operation).inc()
 
     # ------------------------------------------------------------ the process
 

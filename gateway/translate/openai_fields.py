@@ -106,6 +106,16 @@ def _response_format(name: str, text: str) -> ResponseFormat:
         raise _invalid(name, text, "'b64_json' or 'url'") from None
 
 
+def wanted_format(text: str) -> ResponseFormat | None:
+    """
+    Return the ``response_format`` in the query of a GET; ``None`` where it is empty.
+
+    Raises:
+        InvalidRequest: it is neither of the two.
+    """
+    return _response_format("response_format", text) if text.strip() else None
+
+
 def _as_sent(_: str, text: str) -> str:
     return text.strip()
 

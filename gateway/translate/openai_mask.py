@@ -16,7 +16,9 @@ def is_own_mask(edit: Edit) -> bool:
     return edit.model_asked == "dall-e-2"
 
 
-def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> None:
+def check_own_mask(
+    edit: Edit, *, taken: bool, with_markup: bool = False, keeps: bool = False
+) -> None:
     """
     Refuse a picture that is its own mask where none can be applied.
 
@@ -24,6 +26,7 @@ def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> Non
         edit: As edit_of returned it.
         taken: Whether the tenant has masks applied.
         with_markup: Whether a markup came with it.
+        keeps: As for edit_of.
     """
     means = "With the model 'dall-e-2' the transparent parts of the image are what is edited"
     if with_markup:
@@ -38,7 +41,7 @@ def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> Non
             " transparency, or ask for another model.",
             param="image",
         )
-    if edit.output.response_format is ResponseFormat.URL:
+    if edit.output.response_format is ResponseFormat.URL and not keeps:
         raise InvalidRequest(
             f"{means}, as with a mask. With response_format 'url' you get DashScope's own file,"
             " which knows no mask: use response_format 'b64_json', send the image without"
@@ -47,7 +50,7 @@ def check_own_mask(edit: Edit, *, taken: bool, with_markup: bool = False) -> Non
         )
 
 
-def apply_mask(edit: Edit, original: Size, sizes: Sizes, *, fit: bool) -> Edit:
+def apply_mask(edit: Edit, original: Size, sizes: Sizes, *, fit: bool, keeps: bool = False) -> Edit:
     """
     Return *edit* as one that keeps what its mask protects.
 
@@ -60,11 +63,12 @@ def apply_mask(edit: Edit, original: Size, sizes: Sizes, *, fit: bool) -> Edit:
         sizes: What the model makes.
         fit: Whether sizes may be size by scaling; without it the original is scaled to the
             nearest legal size instead.
+        keeps: As for edit_of.
 
     Raises:
         InvalidRequest: the answer is to be a URL, or its shape is not the original's.
     """
-    if edit.output.response_format is ResponseFormat.URL:
+    if edit.output.response_format is ResponseFormat.URL and not keeps:
         raise InvalidRequest(
             "With response_format 'url' you get DashScope's own file, which knows no mask. Use"
             " response_format 'b64_json', or leave the mask out.",

@@ -43,6 +43,8 @@ _DOES_INSTEAD = {
 }
 _TRANSPARENT = "\n\nThe background is fully transparent: a PNG with an alpha channel."
 _BOM = "\ufeff"  # which editors on Windows put in front of a text
+_BY_URL = frozenset({"dall-e-2", "dall-e-3"})
+"""Models whose answers are URLs unless something else is requested (openai.md 2.1)."""
 _LONGEST_NAME = 200
 _MOST_IGNORED = 32  # they are listed in a header, and proxies limit headers to 4 KiB
 
@@ -54,6 +56,7 @@ def edit_of(
     deployment: str = "",
     strict: bool,
     fit: bool,
+    keeps: bool = False,
 ) -> Edit:
     """
     Check the fields of one request; docs/reference/fields.md is the contract.
@@ -69,6 +72,8 @@ def edit_of(
         deployment: The model in an Azure path; a known model in the form has precedence.
         strict: Whether an unknown field is refused; else it is listed as ignored.
         fit: Whether a size that DashScope does not make is made by scaling; else it is refused.
+        keeps: Whether the gateway keeps pictures, so that a URL may lead to any of them (D112);
+            else it leads to DashScope's own file.
 
     Raises:
         InvalidRequest: ``param`` is the field to change.
@@ -79,18 +84,28 @@ def edit_of(
     model = _resolve_model(name or catalog.default, catalog)
     _check_texts(values, model)
     _check_options(values, model, catalog.operation)
-    edit = _edit(values, model, model.sizes_of(catalog.operation), ignored, fit=fit)
+    sizes = model.sizes_of(catalog.operation)
+    edit = _edit(values, model, sizes, ignored, fit=fit, keeps=keeps)
     edit = replace(edit, model_asked=name or "", options=_options(values))
     edit = _with_complexity(edit, values.get("complexity"), model, catalog.operation)
     if values.get("background") == "transparent":
         edit = _transparent(edit, model, catalog)
+    if keeps and name in _BY_URL and "response_format" not in values and not edit.output.stream:
+        output = replace(edit.output, response_format=ResponseFormat.URL, url_by_default=True)
+        edit = replace(edit, output=output)
     return edit
 
 
 def _edit(
-    values: Mapping[str, Any], model: Model, sizes: Sizes, ignored: Iterable[str], *, fit: bool
+    values: Mapping[str, Any],
+    model: Model,
+    sizes: Sizes,
+    ignored: Iterable[str],
+    *,
+    fit: bool,
+    keeps: bool,
 ) -> Edit:
-    output = _output_options(values, sizes, fit=fit)
+    output = _output_options(values, sizes, fit=fit, keeps=keeps)
     requested: Size | None = values.get("size")
     size = None if requested is None else size_rule.size_to_ask(requested, sizes)
     return Edit(
@@ -220,8 +235,10 @@ def _check_options(values: Mapping[str, Any], model: Model, operation: Operation
             )
 
 
-def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> OutputOptions:
-    """Return the output options; a URL can only refer to DashScope's picture as it is."""
+def _output_options(
+    values: Mapping[str, Any], sizes: Sizes, *, fit: bool, keeps: bool
+) -> OutputOptions:
+    """Return the output options; a URL of DashScope's refers to its picture as it is."""
     requested: Size | None = values.get("size")
     output_format = values.get("output_format", "png")
     response_format = values.get("response_format", ResponseFormat.B64_JSON)
@@ -229,19 +246,26 @@ def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> Ou
         response_format=response_format,
         output_format=output_format,
         compression=None if output_format == "png" else values.get("output_compression"),
-        scale_to=None if response_format is ResponseFormat.URL else requested,
+        scale_to=None if response_format is ResponseFormat.URL and not keeps else requested,
         stream=values.get("stream", False),
     )
     scaled = requested is not None and not size_rule.is_legal(requested, sizes)
     if requested is not None and scaled:
         _check_scaling(requested, sizes, fit=fit)
-    if form.response_format is ResponseFormat.URL and form.stream:
+    if form.response_format is ResponseFormat.URL and not keeps:
+        _check_own_file(form, scaled=scaled)
+    return form
+
+
+def _check_own_file(form: OutputOptions, *, scaled: bool) -> None:
+    """Refuse what DashScope's own URL cannot lead to."""
+    if form.stream:
         raise InvalidRequest(
             "A stream brings the pictures themselves: with 'stream' leave 'response_format' out"
             " or send 'b64_json'.",
             param="response_format",
         )
-    if form.response_format is ResponseFormat.URL and (scaled or not form.passes_through):
+    if scaled or not form.passes_through:
         field = "size" if scaled else "output_format"
         raise InvalidRequest(
             f"With response_format 'url' you get DashScope's own file: '{field}' can only be"
@@ -249,7 +273,6 @@ def _output_options(values: Mapping[str, Any], sizes: Sizes, *, fit: bool) -> Ou
             f" '{field}' out.",
             param=field,
         )
-    return form
 
 
 def _check_scaling(requested: Size, sizes: Sizes, *, fit: bool) -> None:

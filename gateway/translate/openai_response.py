@@ -132,7 +132,20 @@ def completed_frames(
         size: Of this picture, in pixels.
         operation: What the client asked for; it names the event.
     """
-    rest = {
+    event = _COMPLETED[operation]
+    before = b'event: %b\ndata: {"type":"%b","b64_json":"' % (event, event)
+    return before, b'",' + orjson.dumps(_about_picture(created, form, size))[1:] + b"\n\n"
+
+
+def completed_url(created: int, url: str, form: OutputOptions, operation: Operation) -> bytes:
+    """Return the event of one picture with its URL in place of the picture; see above."""
+    event = _COMPLETED[operation]
+    data = {"type": event.decode(), "url": url, **_about_picture(created, form, None)}
+    return b"event: %b\ndata: %b\n\n" % (event, orjson.dumps(data))
+
+
+def _about_picture(created: int, form: OutputOptions, size: Size | None) -> dict[str, object]:
+    return {
         "created_at": created,
         "size": "auto" if size is None else str(size),
         "quality": "auto",
@@ -140,9 +153,6 @@ def completed_frames(
         "output_format": form.output_format,
         "usage": _NO_USAGE,
     }
-    event = _COMPLETED[operation]
-    before = b'event: %b\ndata: {"type":"%b","b64_json":"' % (event, event)
-    return before, b'",' + orjson.dumps(rest)[1:] + b"\n\n"
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:

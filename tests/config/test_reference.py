@@ -30,6 +30,7 @@ def test_paths() -> None:
         "metrics",
         "traces",
         "traces.headers",
+        "results",
         "prices.REGION",
     ]
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -14,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import Message
 
 from gateway.domain.clock import Phase, Phases
-from gateway.domain.edit import MaskSource, OutputOptions, Picture, Size
+from gateway.domain.edit import MaskSource, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.models import Catalog, Inputs, Operation
 from gateway.domain.tenant import Price, Tenant
@@ -28,10 +29,15 @@ from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Ops, Readiness
 from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
+from gateway.downstream.result_files import ResultFiles, ResultLinks
 from gateway.downstream.routes import Models, routes
 from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.edits.service import EditService
 from gateway.imaging.workers import Imaging
+from gateway.results.folder import FolderStore
+from gateway.results.keeper import ResultKeeper
+from gateway.results.names import owner_of
+from gateway.results.signatures import Signer
 from tests.models import EDITOR, PAINTER
 
 KEY = "sk-canary-0123456789"
@@ -48,6 +54,7 @@ TOLD = EditStatus(
     stage="running",
     created=1_700_000_000,
 )
+SIGNER = Signer("canary-" + "s" * 40)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 FORM = {"prompt": "a hat", "model": "gpt-image-1"}
 FILES = {"image": ("cat.png", PNG, "image/png")}
@@ -120,6 +127,8 @@ class FakeEditService:
     pictures: list[tuple[Picture, ...]] = field(default_factory=list)
     refusal: Exception | None = None
     left: int = 0
+    wanted: list[ResponseFormat | None] = field(default_factory=list)
+    """What each GET asked for."""
     keeps: bool = False
     """Whether the bytes are still needed after the visit, as by a detached edit in line."""
 
@@ -139,9 +148,16 @@ class FakeEditService:
 
     @asynccontextmanager
     async def collect(
-        self, tenant: Tenant, edit_id: str, *, patience: float, phases: Phases
+        self,
+        tenant: Tenant,
+        edit_id: str,
+        *,
+        patience: float,
+        phases: Phases,
+        response_format: ResponseFormat | None = None,
     ) -> AsyncIterator[FakeWaiter]:
         self._find(tenant, edit_id)
+        self.wanted.append(response_format)
         yield self.waiter
 
     async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus:
@@ -189,6 +205,21 @@ class Recorder:
     def inflight_bytes(self, change: int) -> None:
         self.inflight += change
 
+    def results_changed(self, action: str, n: int = 1) -> None:
+        self.events.append(("results", action, n))
+
+    def result_written(self, size: int) -> None:
+        self.events.append(("written", size))
+
+    def results_stored(self, n: int, size: int) -> None:
+        self.events.append(("stored", n, size))
+
+    def result_store_failed(self, operation: str) -> None:
+        self.events.append(("store failed", operation))
+
+    def store_failed(self, operation: str, _: Exception) -> None:
+        self.result_store_failed(operation)
+
     def write(self, record: AccessRecord) -> None:
         self.lines.append(record)
 
@@ -227,7 +258,11 @@ class EdgeHarness:
     origins: tuple[str, ...] = ()
     prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     linger_seconds: float = 5.0
+    stall_seconds: float = 120.0
     on_created: Callable[[str, bytes], None] | None = None
+    kept_in: Path | None = None
+    """The folder of kept pictures, whose URLs are signed with SIGNER."""
+    public_url: str = "https://pictures.test"
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -242,6 +277,7 @@ class EdgeHarness:
         self.waits: list[float] = []
         """How long each asking for a thread was ready to wait."""
         self.registry = CollectorRegistry()
+        self.keeper = self._keeper()
         catalogs = {Operation.EDIT: self.edits, Operation.GENERATE: self.generations}
         keyring = Keyring(
             {"acme": replace(self.tenant, catalogs=catalogs)},
@@ -255,6 +291,7 @@ class EdgeHarness:
             Models(keyring),
             Ops(self.readiness, self.registry),
             self.seen,
+            results=self._result_files(keyring),
         )
         log = Middleware(
             AccessLogMiddleware, clock=self.clock, observer=self.seen, log=self.seen.write
@@ -267,6 +304,22 @@ class EdgeHarness:
         )
         self.app.router.redirect_slashes = False
 
+    def _keeper(self) -> ResultKeeper | None:
+        if self.kept_in is None:
+            return None
+        store = FolderStore(
+            self.kept_in, durable=False, clock=self.clock, on_failure=self.seen.store_failed
+        )
+        return ResultKeeper(store, keep_seconds=86_400, clock=self.clock, observer=self.seen)
+
+    def _result_files(self, keyring: Keyring) -> ResultFiles | None:
+        if self.keeper is None:
+            return None
+        owners = {owner_of("acme"): "acme"}
+        return ResultFiles(
+            self.keeper, SIGNER, keyring, self.clock, owners, stall_seconds=self.stall_seconds
+        )
+
     def _edits(self, keyring: Keyring, operation: Operation) -> Edits:
         reader = RequestReader(
             imaging=FakeImaging(self),
@@ -275,6 +328,7 @@ class EdgeHarness:
             max_wait_seconds=540.0,
             clock=self.clock,
             observer=self.seen,
+            keeps=self.keeper is not None,
         )
         return Edits(
             keyring=keyring,
@@ -288,6 +342,7 @@ class EdgeHarness:
             on_created=self.on_created,
             clock=self.clock,
             observer=self.seen,
+            links=ResultLinks(SIGNER, self.public_url) if self.keeper else None,
         )
 
     def client(self, key: str | None = KEY) -> httpx.AsyncClient:

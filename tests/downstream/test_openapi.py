@@ -18,6 +18,7 @@ from gateway.domain.models import Operation
 from gateway.downstream.cors import _EXPOSED_HEADERS
 from gateway.downstream.openapi import openapi_document
 from gateway.downstream.routes import MethodRouter
+from gateway.edits.ports import ResultPlace
 from gateway.translate.openai_fields import FIELDS, OneOf, Whole
 from tests.docs.pages import REFERENCE, spans, table_with
 from tests.downstream.harness import FILES, FORM, EdgeHarness, FakeWaiter, answer
@@ -46,10 +47,10 @@ def test_it_is_openapi() -> None:
     assert DOCUMENT["info"]["version"] == __version__
 
 
-def test_it_has_every_path_and_method() -> None:
+def test_it_has_every_path_and_method(tmp_path: Path) -> None:
     """Each path and method that is served is described, and no other."""
     served = set()
-    for route in EdgeHarness().app.routes:
+    for route in EdgeHarness(kept_in=tmp_path).app.routes:
         assert isinstance(route, Route)
         router = route.endpoint
         assert isinstance(router, MethodRouter)
@@ -110,6 +111,8 @@ def test_it_has_every_header() -> None:
     assert described - set(_EXPOSED_HEADERS) == {
         "accept-encoding",
         "allow",
+        "cache-control",
+        "last-modified",
         "openai-version",
         "www-authenticate",
     }
@@ -119,7 +122,8 @@ def test_it_has_every_header() -> None:
 def test_it_has_every_header_of_requests() -> None:
     """The headers that decide about an edit are parameters."""
     code = "\n".join(path.read_text("utf-8") for path in GATEWAY.rglob("*.py"))
-    read = set(re.findall(r'"(x-stainless-[a-z-]+|prefer|idempotency-key)"', code))
+    names = "x-stainless-[a-z-]+|prefer|idempotency-key|range|if-range|if-none-match"
+    read = set(re.findall(rf'"({names})"', code))
 
     parameters = DOCUMENT["components"]["parameters"]
     assert {name for name, it in parameters.items() if it["in"] == "header"} == read
@@ -183,6 +187,30 @@ async def test_urls_and_events_are_as_described() -> None:
     assert valid("Images", made.json())
     (data,) = re.findall(r"^data: (.*)$", streamed.text, re.MULTILINE)
     assert valid("Completed", json.loads(data))
+
+
+@pytest.mark.anyio
+async def test_kept_pictures_are_as_described(tmp_path: Path) -> None:
+    """What is said of a picture's deletion, and an event with a URL, have their shapes."""
+    harness = EdgeHarness(kept_in=tmp_path)
+    assert harness.keeper is not None
+    kept = await harness.keeper.keep(ResultPlace("acme", "edit_1", 0, 0, "png"), b"picture")
+
+    async def by_url() -> Any:
+        return answer(pictures=(), kept=(kept,))
+
+    harness.service.waiter = FakeWaiter(by_url)
+    async with harness.client() as client:
+        streamed = await client.post(
+            "/v1/images/edits", data={**FORM, "stream": "true"}, files=FILES
+        )
+        one = await client.delete(f"/v1/images/results/{kept.name}")
+        rest = await client.delete("/v1/images/results")
+
+    (data,) = re.findall(r"^data: (.*)$", streamed.text, re.MULTILINE)
+    assert valid("Completed", json.loads(data))
+    assert valid("DeletedResult", one.json())
+    assert valid("DeletedResults", rest.json())
 
 
 def test_statuses_of_an_edit() -> None:

@@ -14,6 +14,7 @@ from gateway.edits.ports import (
     Observer,
     Ports,
     PromisedEdits,
+    Results,
     ResultUrls,
     Room,
     Spool,
@@ -68,6 +69,7 @@ class EditHarness:
         observer: Observer | None = None,
         abandon: bool = False,
         submits_end_at: float = 0.0,
+        results: Results | None = None,
         room_of: Callable[[str], Room] = lambda _: NoLimit(),
     ) -> EditService:
         return EditService(
@@ -85,6 +87,7 @@ class EditHarness:
                 tell=self._tell,
                 submits_end_at=lambda: submits_end_at,
                 room_of=room_of,
+                results=results,
             ),
             on_bug=self.bugs.append,
             spool=spool,

@@ -171,3 +171,13 @@ def test_prompt_digest_is_blind_to_edges() -> None:
     """DashScope may trim a prompt: spaces around it play no part."""
     assert prompt_digest(" a cat\n") == prompt_digest("a cat")
     assert prompt_digest("a cat") != prompt_digest("a Cat")
+
+
+def test_the_default_of_the_format_does_not_count() -> None:
+    """Whether a URL is OpenAI's default depends on the config, which makes no retry a new edit."""
+    unasked = OutputOptions(ResponseFormat.URL, url_by_default=True)
+    edit = an_edit()
+
+    assert digest(replace(edit, output=unasked), [ONE]) == digest(edit, [ONE])
+    first = first_digest(replace(edit, output=unasked), [ONE])
+    assert first == first_digest(edit, [ONE])

@@ -22,6 +22,7 @@ FORM = OutputOptions(
     scale_to=Size(640, 480),
     composite=True,
     stream=True,
+    url_by_default=True,
 )
 EDIT = Edit(
     model="wan2.6-image",
@@ -88,7 +89,8 @@ def test_a_file_of_the_first_release_is_read() -> None:
     ).encode()
     content = len(head).to_bytes(8, "big") + head + b"\x89PNG one"
 
-    assert decode_promised_edit(content) == (EDIT, PICTURES[:1])
+    first = replace(EDIT, output=replace(FORM, url_by_default=False))
+    assert decode_promised_edit(content) == (first, PICTURES[:1])
     assert decode_promised_edit(b"".join(encode_promised_edit(EDIT, PICTURES))) == (EDIT, PICTURES)
 
 

@@ -69,6 +69,7 @@ _MAY_HOLD = f"wan_gateway_inflight_body_limit_bytes{{{_ONE}}}"
 _KEY = f'wan_gateway_upstream_key_up{{{_BJ},key="main"}}'
 _THROTTLED = f'wan_gateway_upstream_throttled_total{{{_BJ},operation="%s"}}'
 _OLDEST = f"wan_gateway_queue_oldest_wait_seconds{{{_BJ}}}"
+_STORE = 'wan_gateway_result_store_failures_total{operation="%s"}'
 _LEFT = 'wan_gateway_client_disconnects_total{phase="%s"}'
 _NOT_DELIVERED = "of the requested edits are not delivered (budget: 1 %)."
 _OWN_TIME = "The gateway itself took more than 250 ms for "
@@ -166,6 +167,12 @@ CASES = {
         {_LEFT % "polling": "0+1x60", _ASKED % "499": "0+1x60", _ASKED % "200": "0+9x60"},
         "10% of the edits requested in 15 minutes lost their client while the task ran.",
         {_LEFT % "queued": "0+1x60", _LEFT % "polling": "0x60", _ASKED % "200": "0+9x60"},
+    ),
+    "WanGatewayResultStoreFailing": AlertCase(
+        {_STORE % "put": "0x25 2x10"},
+        "2 calls of the operation put failed in 10 minutes.",
+        {_STORE % "put": "3x60", _STORE % "list": "0x60"},
+        {"operation": "put"},
     ),
     "WanGatewayLabelOverflow": AlertCase(
         {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "0+1x60"},

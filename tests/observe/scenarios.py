@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ import httpx
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.config.build import build
-from gateway.observe.metrics import Metrics, configured_names
+from gateway.observe.metrics import ConfiguredNames, Metrics, configured_names
+from gateway.results.folder import FolderStore
+from gateway.results.keeper import ResultKeeper
 from gateway.sandbox import AccountLimits, Answer, Constant, Cut, Drop, Fault, Hang
 from tests.edits.harness import EditHarness
 from tests.edits.harness import leave_after as leave_edit_after
@@ -31,6 +34,7 @@ from tests.harness import (
     tables,
 )
 from tests.models import TABLE
+from tests.results.pictures import NAME, PICTURE, Calendar, Failures
 from tests.warp import WarpClock
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -51,6 +55,8 @@ _REQUESTS = (
     ("GET", "/v1/images/edits/edit_0"),
     ("POST", "/v1/images/generations"),
     ("GET", "/v1/images/generations/edit_0"),
+    ("DELETE", "/v1/images/results"),
+    ("GET", "/v1/images/results/no-name"),
     ("POST", "/v1/images/variations"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/gpt-image-1"),
@@ -110,12 +116,65 @@ class Scrapes:
 Scenario = Callable[[Scrapes], Coroutine[Any, Any, None]]
 
 
+# ------------------------------------------------------------ pictures that are kept
+
+
+def keeping(folder: Path) -> dict[str, Any]:
+    """Return what start_harness needs to keep pictures in *folder*."""
+    results = {"store": f"folder:{folder}", "public_url": "host", "secret": "env:SECRET"}
+    return {"results": results, "environ": {"KEY": UPSTREAM_KEY, "SECRET": "s" * 32}}
+
+
+async def pictures_are_kept(scrapes: Scrapes) -> None:
+    """A picture is written, found again by a replay, and deleted by its tenant."""
+    async with scrapes.harness(**keeping(scrapes.folder)) as harness:
+        for _ in range(2):
+            await harness.edit("kept", response_format="url", headers={"idempotency-key": "k"})
+        await harness.http.delete("/v1/images/results")
+
+
+async def kept_pictures_expire(scrapes: Scrapes) -> None:
+    """Two rounds find a picture whose time is over."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, ConfiguredNames())
+    calendar = Calendar()
+    store = FolderStore(scrapes.folder, durable=False, clock=calendar, on_failure=Failures())
+    keeper = ResultKeeper(store, keep_seconds=60.0, clock=calendar, observer=metrics)
+    scrapes.take(generate_latest(registry).decode())
+    await store.put(NAME, PICTURE)
+    calendar.time += 120.0
+    for _ in range(2):
+        await keeper.delete_expired()
+    scrapes.take(generate_latest(registry).decode())
+
+
+async def the_store_fails(scrapes: Scrapes) -> None:
+    """Every operation of the store meets a folder that is none, or a file that is none."""
+    folder = scrapes.folder / "results"
+    async with scrapes.harness(**keeping(folder)) as harness:
+        (url,) = (it["url"] for it in (await harness.edit(response_format="url")).json()["data"])
+        (file,) = folder.rglob("*.png")
+        file.unlink()
+        file.mkdir()
+        await harness.http.get(url)
+        await harness.http.delete(url.partition("?")[0])
+        shutil.rmtree(folder)
+        folder.write_text("no folder")
+        await harness.http.delete("/v1/images/results")
+        await harness.edit("put", response_format="url")
+        folder.unlink()
+        folder.symlink_to(folder)
+        await harness.http.head(url)
+
+
 # ------------------------------------------------------------ requests and their clients
 
 
 async def every_route_is_requested(scrapes: Scrapes) -> None:
     """Each route answers a request, and is scraped before its response has begun."""
-    async with scrapes.harness(dashboard={"on": True}) as harness:
+    async with scrapes.harness(
+        dashboard={"on": True}, **keeping(scrapes.folder / "results")
+    ) as harness:
         for method, path in _REQUESTS:
             await _request_in_flight(scrapes, harness, method, path)
 

@@ -119,6 +119,13 @@ EVENTS: Mapping[str, Mapping[str, Scenario]] = {
     "idempotency_requests_total:result": dict.fromkeys(
         ("new", "joined", "replayed", "conflict"), scenarios.requests_join
     ),
+    "results_total:action": {
+        **dict.fromkeys(("written", "reused", "deleted"), scenarios.pictures_are_kept),
+        "expired": scenarios.kept_pictures_expire,
+    },
+    "result_store_failures_total:operation": dict.fromkeys(
+        ("put", "find", "open", "list", "delete"), scenarios.the_store_fails
+    ),
     "journal_entries:state": dict.fromkeys(("open", "succeeded", "failed"), _ENDS),
     "http_requests_total:method": dict.fromkeys(
         ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"),
@@ -144,6 +151,7 @@ EVENTS: Mapping[str, Mapping[str, Scenario]] = {
             (
                 *("/v1/images/edits", "/v1/images/edits/{edit_id}"),
                 *("/v1/images/generations", "/v1/images/generations/{edit_id}"),
+                *("/v1/images/results", "/v1/images/results/{name}"),
                 *("/v1/images/variations", "/v1/models", "/v1/models/{id}"),
                 *(
                     "/openapi.json",
@@ -283,10 +291,15 @@ def test_routes_are_those_that_are_served() -> None:
         "test",
         {
             "dashboard": {"on": True},
+            "results": {
+                "store": "folder:results",
+                "public_url": "https://pictures.test",
+                "secret": "env:SECRET",
+            },
             "upstreams": {"main": {"region": "beijing", "key": "env:KEY"}},
             "tenants": {"acme": {"open": True}},
         },
-        {"KEY": "sk-x"},
+        {"KEY": "sk-x", "SECRET": "s" * 32},
     )
 
     served = {route.app.route for route in build(config).app.routes if hasattr(route, "app")}

@@ -11,7 +11,9 @@ OFFER = Catalog(Operation.EDIT, MODELS, WAN)
 PLAIN = Edit(model=WAN, prompt="a cat")
 
 
-def edit(*fields: tuple[str, str], strict: bool = False, fit: bool = True) -> Edit:
+def edit(
+    *fields: tuple[str, str], strict: bool = False, fit: bool = True, keeps: bool = False
+) -> Edit:
     """Return the edit of *fields* beside a prompt."""
     given = [("prompt", "a cat"), *fields]
-    return edit_of(given, catalog=OFFER, strict=strict, fit=fit)
+    return edit_of(given, catalog=OFFER, strict=strict, fit=fit, keeps=keeps)

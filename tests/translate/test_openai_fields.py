@@ -1,5 +1,7 @@
 """Every row of docs/reference/fields.md that is a plain field: how it is read and refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.domain.edit import OutputOptions, ResponseFormat, Size
@@ -260,3 +262,55 @@ def test_a_stream_of_urls() -> None:
         edit(("stream", "true"), ("response_format", "url"))
 
     assert caught.value.param == "response_format"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([("size", "1000x1000")], id="legal"),
+        pytest.param([("size", "512x512")], id="scaled"),
+        pytest.param([("output_format", "webp"), ("output_compression", "50")], id="encoded"),
+        pytest.param([("stream", "true")], id="stream"),
+    ],
+)
+def test_a_url_where_pictures_are_kept(fields: list[tuple[str, str]]) -> None:
+    """Whatever can be had as a picture can be had by URL, and is otherwise the same."""
+    by_url = edit(("response_format", "url"), *fields, keeps=True)
+    as_picture = edit(*fields)
+
+    assert by_url.output.response_format is ResponseFormat.URL
+    output = replace(by_url.output, response_format=ResponseFormat.B64_JSON)
+    assert replace(by_url, output=output) == as_picture
+
+
+@pytest.mark.parametrize("model", ["dall-e-2", "dall-e-3"])
+def test_a_url_by_default(model: str) -> None:
+    """OpenAI's default under its two older names, where pictures are kept, and for no stream."""
+    named = ("model", model)
+
+    assert edit(named, keeps=True).output == OutputOptions(ResponseFormat.URL, url_by_default=True)
+    assert edit(named).output == OutputOptions()
+    said = edit(named, ("response_format", "b64_json"), keeps=True).output
+    assert said == OutputOptions()
+    assert edit(named, ("response_format", "url"), keeps=True).output.url_by_default is False
+    assert edit(named, ("stream", "true"), keeps=True).output == OutputOptions(stream=True)
+
+
+def test_no_url_by_default() -> None:
+    """Every other name, and none, is answered with pictures."""
+    for fields in ([("model", "gpt-image-1")], [("model", "wan2.5-i2i-preview")], []):
+        assert edit(*fields, keeps=True).output == OutputOptions()
+
+
+def test_an_azure_deployment_is_a_name_too() -> None:
+    """The default follows the model in the path as it does the one in the form."""
+    made = edit_of(
+        [("prompt", "a cat")],
+        catalog=OFFER,
+        deployment="dall-e-3",
+        strict=False,
+        fit=True,
+        keeps=True,
+    )
+
+    assert made.output.url_by_default

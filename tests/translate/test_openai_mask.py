@@ -2,7 +2,7 @@ import pytest
 
 from gateway.domain.edit import Edit, OutputOptions, ResponseFormat, Size
 from gateway.domain.errors import InvalidRequest
-from gateway.translate.openai_mask import apply_mask
+from gateway.translate.openai_mask import apply_mask, check_own_mask
 from tests.fakes import an_edit
 from tests.models import EDITOR
 
@@ -74,3 +74,16 @@ def test_what_cannot_be_masked(edit: Edit, original: Size, param: str) -> None:
         apply_mask(edit, original, EDITOR.sizes, fit=True)
 
     assert refused.value.param == param
+
+
+def test_a_url_where_pictures_are_kept() -> None:
+    """The masked picture is the gateway's own, and so is the URL that leads to it."""
+    edit = an_edit(output=OutputOptions(ResponseFormat.URL))
+
+    made = apply_mask(edit, Size(1024, 768), EDITOR.sizes, fit=True, keeps=True)
+
+    assert made.output.response_format is ResponseFormat.URL
+    assert made.output.composite
+    check_own_mask(edit, taken=True, keeps=True)
+    with pytest.raises(InvalidRequest, match="knows no mask"):
+        check_own_mask(edit, taken=True)

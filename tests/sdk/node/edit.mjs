@@ -8,6 +8,10 @@ const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const named = { model: "gpt-image-1", prompt: `node: ${how}`, size: "768x768" };
 const typed = async () => toFile(await readFile(picture), "a.png", { type: "image/png" });
 
+// A picture that is answered by its URL is fetched as any program would: without a key.
+const pictureOf = async (image) =>
+  image.b64_json ?? Buffer.from(await (await fetch(image.url)).arrayBuffer()).toString("base64");
+
 const ways = {
   file: async () => ({ image: await typed() }),
   untyped: async () => ({ image: await toFile(await readFile(picture), "a.png") }),
@@ -16,6 +20,7 @@ const ways = {
   extra: async () => ({ image: await typed(), seed: 7, parameters: { prompt_extend: false } }),
   refused: async () => ({ image: await typed(), n: 11 }),
   broken: async () => ({ image: await typed() }),
+  url: async () => ({ image: await typed(), response_format: "url" }),
 };
 
 try {
@@ -24,7 +29,7 @@ try {
     : client.images.edit({ ...named, ...(await ways[how]()) });
   const { data, response } = await call.withResponse();
   console.log(JSON.stringify({
-    pictures: data.data.map((image) => image.b64_json),
+    pictures: await Promise.all(data.data.map(pictureOf)),
     edit: response.headers.get("x-wan-edit-id"),
     request: data._request_id,
   }));
