@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
+from gateway.domain.clock import SystemClock
 from gateway.ledger import postgres_schema
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.postgres_database import Database
 from tests.ledger.records import EDIT, FIRST
 from tests.postgres.ledgers import breaking, database_at, opened
 from tests.postgres.server import PostgresServer, fetch, own_server
@@ -141,3 +143,20 @@ async def test_an_engine_that_is_away_is_waited_for(postgres_url: str) -> None:
         await asyncio.sleep(0.3)
         assert not starting.done()
         proxy.come_back()
+
+
+class _AwayOnce(Database):
+    """Says so itself: coverage loses its place where the driver's connection breaks."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, SystemClock(), node="a")
+        self.reasons = ["It is away.", ""]
+
+    async def prepare(self) -> str:
+        return self.reasons.pop(0)
+
+
+async def test_a_database_is_entered_once_it_is_prepared(postgres_url: str) -> None:
+    """Not before."""
+    async with _AwayOnce(postgres_url) as database:
+        assert database.reasons == []
