@@ -235,6 +235,17 @@ async def test_lost_bytes_of_a_submit_are_not_sent_for_long(
         assert linger == ((1, 0) if milliseconds else (0, 0))
 
 
+async def test_a_system_without_limits_on_unsent_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere than on Linux a submit goes out without these options."""
+    async with listening(_echo) as received, Clients() as clients:
+        client = clients.of(upstream(received.base_url), Purpose.SUBMIT)
+        monkeypatch.delattr("gateway.upstream.transport.socket.TCP_NOTSENT_LOWAT")
+        monkeypatch.delattr("gateway.upstream.transport.socket.TCP_USER_TIMEOUT")
+        answer = await client.send(client.build_request("GET", received.base_url + "/"))
+
+    assert answer.status_code == 200
+
+
 async def test_what_came_unasked_is_no_answer() -> None:
     """An answer that comes while the connection is idle is never that to the next request."""
     more = asyncio.Event()
