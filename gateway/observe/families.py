@@ -76,10 +76,19 @@ class MetricFamily(Generic[_M]):
 
 
 class Families:
-    """Declares families on *registry*, and iterates over them in the order of declaration."""
+    """
+    Declares families on *registry*, and iterates over them in the order of declaration.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        registry: Where they are collected.
+        first: Of these labels, the values whose series exist from the start.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, first: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self._registry = registry
+        self._first = first or {}
         self._families: list[MetricFamily[Any]] = []
         self._overflow: MetricFamily[Counter]
 
@@ -116,6 +125,9 @@ class Families:
         self, name: str, metric: _M, initial: Initial | None, labels: Mapping[str, Sequence[str]]
     ) -> MetricFamily[_M]:
         closed = {label: tuple(values) for label, values in labels.items()}
+        if initial is not None:
+            first = {label: values for label, values in self._first.items() if label in labels}
+            initial = {**first, **initial}
         family = MetricFamily(
             name, metric, closed, initial, lambda label: self._overflow.of(label).inc()
         )

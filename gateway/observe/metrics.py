@@ -79,6 +79,8 @@ class ConfiguredNames:
     """By region and model; without a price no cost is estimated."""
     region_of: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Tenant → the region of its edits; a tenant that is missing here may use any."""
+    default_models: tuple[str, ...] = ()
+    """Whose series are there from the start, others' with their first event; empty: all."""
 
 
 def configured_names(
@@ -89,12 +91,15 @@ def configured_names(
 ) -> ConfiguredNames:
     """Collect the names of the config's tenants and upstreams."""
     tenants = tuple(tenants)
+    models = tuple(models)
+    defaults = {it.default for tenant in tenants for it in tenant.catalogs.values()}
     upstreams = {*upstreams, *(upstream for tenant in tenants for upstream in tenant.upstreams)}
     regions = {tenant.region for tenant in tenants} | {up.region.name for up in upstreams}
     return ConfiguredNames(
         tenants=tuple(sorted(tenant.name for tenant in tenants)),
         regions=tuple(sorted(regions)),
-        models=tuple(models),
+        models=models,
+        default_models=tuple(model for model in models if model in defaults),
         upstreams=tuple(sorted((upstream.region.name, upstream.name) for upstream in upstreams)),
         accounts=tuple(sorted({upstream.account.name for upstream in upstreams})),
         prices=prices or {},
@@ -123,7 +128,8 @@ class Metrics:
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         self._names = names
-        self.families = Families(registry)
+        self._first_models = names.default_models or names.models
+        self.families = Families(registry, {"model": self._first_models})
         self._declare_requests()
         self._declare_queue()
         self._declare_tasks()
@@ -619,7 +625,7 @@ class Metrics:
         regions = self._regions_of(tenant)
         for family in self._tenant_families():
             family.start(tenant=(tenant,), region=regions)
-        for region, model in product(regions, self._names.models):
+        for region, model in product(regions, self._first_models):
             self.edit_begun(tenant, region, model)
 
     def _count_tenant_series(self) -> int:

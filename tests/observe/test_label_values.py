@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.app import build
 from gateway.config.build import build as build_config
+from gateway.domain.models import DEFAULTS, Operation
 from gateway.observe.families import UNKNOWN, MetricFamily
 from gateway.observe.metrics import ConfiguredNames, Metrics
 from tests.fast_time import FastLoop
@@ -266,6 +267,8 @@ def _began_at_0(sample: Sample, scrapes: Scrapes) -> bool:
         return True
     if labels.get("tenant") == UNKNOWN:
         return True
+    if labels.get("model", DEFAULTS[Operation.EDIT]) not in DEFAULTS.values():
+        return True  # series of a model that is no default begin with their first event
     family = _families()[_family_of(name)]
     listed = (family.initial or {}).items()
     return family.name in _BY_STATUS and any(labels[it] not in values for it, values in listed)

@@ -1,12 +1,13 @@
 """Which series there are: from the first event on, how many at most, and of whom they tell."""
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
+from gateway.config import config_from_environ
 from gateway.domain.clock import Phase
 from gateway.domain.errors import UpstreamFailed
 from gateway.domain.tenant import Account, Price, Region, Tenant, Upstream
-from gateway.observe.metrics import ConfiguredNames, configured_names
+from gateway.observe.metrics import ConfiguredNames, Metrics, configured_names
 from tests.observe.exposition import EDITS, MODEL, NAMES, ExposedMetrics
 
 
@@ -178,3 +179,18 @@ def test_many_tenants_begin_with_their_first_edit() -> None:
     assert exposed.value("images_total", **who, disposition="delivered") == 0
     assert exposed.value("tasks_total", **who, outcome="succeeded") == 0
     assert exposed.value("image_cost_estimate_total", **who, currency="CNY") == 0
+
+
+def test_models_that_nobody_uses_yet_have_no_series() -> None:
+    """Only those that are a tenant's default are there from the start; the others come."""
+    config = config_from_environ({"DASHSCOPE_API_KEY": "sk-1"})
+    names = configured_names(config.tenants.values(), config.models.by_name)
+    registry = CollectorRegistry()
+
+    metrics = Metrics(registry, names)
+    before = generate_latest(registry).decode()
+    metrics.edit_begun("default", "beijing", "wan2.7-image")
+
+    assert 'model="wan2.5-i2i-preview"' in before
+    assert "wan2.7-image" not in before
+    assert 'model="wan2.7-image"' in generate_latest(registry).decode()
