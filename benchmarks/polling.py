@@ -94,7 +94,7 @@ class LagReport:
 
 
 @dataclass(slots=True)
-class Simulated:
+class PollingSetup:
     """A simulated account, and its account as the gateway knows it."""
 
     dashscope: SimulatedDashScope
@@ -122,10 +122,10 @@ class Alone:
         self._pauses = pauses
 
     @asynccontextmanager
-    async def open(self, table: Simulated) -> AsyncIterator[Follow]:
+    async def open(self, table: PollingSetup) -> AsyncIterator[Follow]:
         yield partial(self._loop, table)
 
-    async def _loop(self, table: Simulated, task_id: str) -> None:
+    async def _loop(self, table: PollingSetup, task_id: str) -> None:
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
@@ -140,7 +140,7 @@ class Ours:
     """gateway.polling, as the gateway runs it."""
 
     @asynccontextmanager
-    async def open(self, table: Simulated) -> AsyncIterator[Follow]:
+    async def open(self, table: PollingSetup) -> AsyncIterator[Follow]:
         clock, account, durations = LoopClock(), table.upstream.account, Durations()
         poller = Poller(
             account,
@@ -188,7 +188,7 @@ async def _play(scene: Scenario, schedule: Alone | Ours) -> LagReport:
     account = Account(
         "acct", "beijing", running_tasks=scene.slots or scene.running, pending_ahead=scene.ahead
     )
-    table = Simulated(dashscope, Upstream("main", _REGION, account, key=""))
+    table = PollingSetup(dashscope, Upstream("main", _REGION, account, key=""))
     outcome = LagReport(begun=scene.edits)
     numbers = itertools.count()
     over = asyncio.Event()

@@ -101,7 +101,7 @@ class Listing:
 
 
 @dataclass(slots=True)
-class _Simulated:
+class _TimedTask:
     task_id: str
     submitted: float
     seconds: float
@@ -140,8 +140,8 @@ class SimulatedDashScope:
     calls: Counter[str] = field(default_factory=Counter)
     throttled: int = 0
     most_in_a_second: int = 0
-    tasks_by_id: dict[str, _Simulated] = field(default_factory=dict)
-    _alive: dict[str, _Simulated] = field(default_factory=dict)
+    tasks_by_id: dict[str, _TimedTask] = field(default_factory=dict)
+    _alive: dict[str, _TimedTask] = field(default_factory=dict)
     """Those that the list may still show as running."""
     _free_at: list[float] = field(default_factory=list)
     _arrived: deque[float] = field(default_factory=deque)
@@ -149,7 +149,7 @@ class SimulatedDashScope:
     def begin(self) -> str:
         """Submit a task here and now; return its id."""
         now = self.clock.now()
-        task = _Simulated(f"{self.name}-{len(self.tasks_by_id)}", now, self.seconds(self.chance))
+        task = _TimedTask(f"{self.name}-{len(self.tasks_by_id)}", now, self.seconds(self.chance))
         free = heapq.heappop(self._free_at) if len(self._free_at) >= self.slots else 0.0
         task.scheduled = max(now + 0.025, free)
         task.ended = task.scheduled + task.seconds

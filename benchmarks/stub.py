@@ -58,11 +58,11 @@ class _StubTask:
     edit: str
     arrived: float
     ends: float
-    end_asked_at: float = 0.0
+    polled_at: float = 0.0
     """When its end was first asked for, and told."""
 
     def instants(self) -> tuple[float, float, float]:
-        return self.arrived, self.ends, self.end_asked_at
+        return self.arrived, self.ends, self.polled_at
 
     def times(self) -> dict[str, str]:
         return {
@@ -117,7 +117,7 @@ class Stub:
     async def _edit(self, body: bytes) -> bytes:
         task = self._begun(body)
         await asyncio.sleep(max(0.0, task.ends - time.monotonic()))
-        task.end_asked_at = task.ends
+        task.polled_at = task.ends
         self._ended.append(task)
         return self._edited
 
@@ -152,7 +152,7 @@ class Stub:
         task = self._running.get(task_id)
         if task is None or task.ends <= time.monotonic():
             if task is not None:
-                task.end_asked_at = time.monotonic()
+                task.polled_at = time.monotonic()
                 self._ended.append(self._running.pop(task_id))
                 output |= task.times()
             output |= {

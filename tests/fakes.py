@@ -190,7 +190,7 @@ class FakeDashScope:
             raise how.error
         if MODELS[edit.model].has_tasks:
             return Accepted(task.task_id, request_id=f"req-{task.task_id}")
-        made = Task(f"request-{task.task_id}", TaskStatus.SUCCEEDED, self._told(task).results)
+        made = Task(f"request-{task.task_id}", TaskStatus.SUCCEEDED, self._task_of(task).results)
         return Accepted(made.task_id, request_id=f"req-{task.task_id}", task=made)
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
@@ -199,7 +199,7 @@ class FakeDashScope:
         if fake is None or fake.made_at > self.clock.now() or fake.account != upstream.account.name:
             fault = UpstreamFailed("unknown")
             return Task(task_id, TaskStatus.UNKNOWN, fault=fault)
-        return self._told(fake)
+        return self._task_of(fake)
 
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:
         await self._call("cancel", upstream, task_id)
@@ -262,7 +262,7 @@ class FakeDashScope:
         status = self.status(fake)
         return TaskStatus.SUCCEEDED if self.hasty and status is TaskStatus.RUNNING else status
 
-    def _told(self, fake: FakeTask) -> Task:
+    def _task_of(self, fake: FakeTask) -> Task:
         status = self.status(fake)
         starts, ends = self._times(fake)
         times = Times(submitted=self._theirs(fake.made_at))

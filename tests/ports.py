@@ -1,6 +1,7 @@
 """Ports for programs that cannot tell which one they got, so that port 0 is no choice."""
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from random import SystemRandom
 
@@ -10,13 +11,15 @@ Below where Linux (32768) and macOS (49152) begin to take ports by themselves: w
 stays free until it is bound, however many connections other tests make meanwhile.
 """
 
-# Not seeded: workers that run beside each other would all choose the same.
-_DICE = SystemRandom()
+
+def _draw() -> int:
+    # Not seeded: workers that run beside each other would all choose the same.
+    return SystemRandom().randrange(_LOW, _HIGH)
 
 
-def free_port() -> int:
+def free_port(draw: Callable[[], int] = _draw) -> int:
     """Return a port of 127.0.0.1 where nobody listens, and that no connection will take."""
     while True:
-        port = _DICE.randrange(_LOW, _HIGH)
+        port = draw()
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port

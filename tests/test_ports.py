@@ -1,7 +1,5 @@
 import socket
 
-import pytest
-
 from tests import ports
 
 
@@ -14,16 +12,10 @@ def test_a_free_port_can_be_listened_on() -> None:
     assert 1024 < port < 32_768
 
 
-def test_a_taken_port_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port_is_not_given() -> None:
     """Where somebody listens already, the next one is tried."""
     taken, free = ports.free_port(), ports.free_port()
-    throws = iter([taken, taken, free])
-
-    class Loaded:
-        def randrange(self, *_: int) -> int:
-            return next(throws)
-
-    monkeypatch.setattr(ports, "_DICE", Loaded())
+    draws = iter([taken, taken, free])
 
     with socket.create_server(("127.0.0.1", taken)):
-        assert ports.free_port() == free
+        assert ports.free_port(lambda: next(draws)) == free

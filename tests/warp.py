@@ -32,7 +32,7 @@ class _WarpSelector(selectors.SelectSelector):
         if not events and (timeout is None or timeout > 0):
             self.loop.warp()
         else:
-            self.loop.stay()
+            self.loop.count_turn()
         return events
 
 
@@ -82,7 +82,7 @@ class WarpLoop(asyncio.SelectorEventLoop):
         if self._now - _START > _LONGEST:
             raise EndlessWarpError("The test's time ran for three days.")
 
-    def stay(self) -> None:
+    def count_turn(self) -> None:
         """Count a turn of the loop in the same moment."""
         self._turns += 1
         if self._turns > _MOST_TURNS:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.programs import cannot
-from tests.shared_install import exclusive
+from tests.shared_install import exclusive, make_environment, pip
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "python"
 _SCRIPT = Path(__file__).parent / "python" / "edit.py"
@@ -21,10 +21,10 @@ def installed(name: str, *requirements: str) -> Path:
     Where there is no index to install them from, the test is skipped.
     """
     folder = _CACHE / name
-    with exclusive(_CACHE):
+    with exclusive(_CACHE / "locks" / name):
         if not (folder / ".ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            _pip(sys.executable, name, "--target", str(folder), *requirements)
+            _pip(name, "install", "--target", str(folder), *requirements)
             (folder / ".ready").touch()
     return folder
 
@@ -37,23 +37,18 @@ def environment(name: str, *requirements: str) -> Path:
     """
     folder = _CACHE / name
     wanted = "\n".join(requirements)
-    with exclusive(_CACHE):
+    with exclusive(_CACHE / "locks" / name):
         ready = folder / ".ready"
         if not ready.exists() or ready.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            _pip(str(folder / "bin" / "python"), name, "--no-compile", *requirements)
+            make_environment(folder)
+            _pip(name, "--python", str(folder / "bin" / "python"), "install", *requirements)
             ready.write_text(wanted)
     return folder / "bin"
 
 
-def _pip(python: str, name: str, *options: str) -> None:
-    done = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+def _pip(name: str, *command: str) -> None:
+    done = pip(*command, "--no-compile")
     if done.returncode:
         why = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
         cannot(f"{name} cannot be installed here: {why}")

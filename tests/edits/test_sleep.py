@@ -83,7 +83,7 @@ class Awake(FakeDashScope):
             self.sleepy.true.slept += self.seconds
 
 
-def house_of(*stopped: str, when: str, seconds: float) -> EditHarness:
+def harness_asleep(*stopped: str, when: str, seconds: float) -> EditHarness:
     clock = SleepyClock(TrueClock(), *stopped)
     harness = EditHarness(clock=clock)
     harness.dashscope = Awake(clock, when, seconds)
@@ -102,7 +102,7 @@ async def test_asleep_in_mid_submit(
     stopped: tuple[str, ...], when: str, seconds: float, after: float
 ) -> None:
     """Whichever clock stood still, the task whose answer was lost is found: one is paid."""
-    harness = house_of(*stopped, when=when, seconds=seconds)
+    harness = harness_asleep(*stopped, when=when, seconds=seconds)
     harness.dashscope.submits.append(Submit(CUT, after=after))
     async with harness.service() as service:
         answer = await complete(service, harness.request(patience=20_000.0))
@@ -120,7 +120,7 @@ async def test_asleep_in_mid_submit(
 async def test_asleep_and_killed(stopped: tuple[str, ...], seconds: float) -> None:
     """The same when the process dies before it has its answer."""
     for last in range(3, 10):
-        harness = house_of(*stopped, when="after it is made", seconds=seconds)
+        harness = harness_asleep(*stopped, when="after it is made", seconds=seconds)
         harness.dashscope.submits.append(Submit(CUT))
 
         def request(count: int, harness: EditHarness = harness) -> EditRequest:
@@ -136,7 +136,7 @@ async def test_asleep_and_killed(stopped: tuple[str, ...], seconds: float) -> No
 
 async def test_quiet_is_counted_in_looks() -> None:
     """A task that appears some seconds after a machine woke up is waited for."""
-    harness = house_of(when="between two looks", seconds=60.0)
+    harness = harness_asleep(when="between two looks", seconds=60.0)
     harness.dashscope.submits.append(Submit(CUT, after=63.5))
     async with harness.service() as service:
         await complete(service, harness.request())

@@ -40,7 +40,7 @@ class Confused(FakeDashScope):
         return Accepted("task-1", "req-again")
 
 
-def confused_house(*, makes: bool) -> EditHarness:
+def confused_harness(*, makes: bool) -> EditHarness:
     harness = EditHarness()
     harness.dashscope = dashscope = Confused(harness.clock)
     dashscope.makes = makes
@@ -52,7 +52,7 @@ def confused_house(*, makes: bool) -> EditHarness:
 @pytest.mark.parametrize("accepts", [0, 50], ids=["written", "not written yet"])
 async def test_a_task_that_is_told_twice(prompt: str, pause: float, accepts: int) -> None:
     """The second submit's own task is found by the list; the first one's picture stays its own."""
-    harness = confused_house(makes=True)
+    harness = confused_harness(makes=True)
     if prompt != "a red cat":  # an equal one would wait for it to be written
         harness.ledger.faults["accept"] = [LedgerUnavailable("full")] * accepts
     got: dict[str, EditResult | GatewayError] = {}
@@ -73,7 +73,7 @@ async def test_a_task_that_is_told_twice(prompt: str, pause: float, accepts: int
 
 async def test_a_task_that_is_told_twice_and_made_once() -> None:
     """Without a task of its own the second one is lost, and is not submitted again."""
-    harness = confused_house(makes=False)
+    harness = confused_harness(makes=False)
     async with harness.service() as service:
         await complete(service, harness.request(picture=b"first"))
         refused = await error_of(

@@ -346,10 +346,10 @@ class _Watching(httpx.AsyncBaseTransport):
     """Passes on, and notes which ranges were asked for."""
 
     within: httpx.AsyncBaseTransport
-    asked: list[str | None]
+    ranges: list[str | None]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request.headers.get("range"))
+        self.ranges.append(request.headers.get("range"))
         return await self.within.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -70,7 +70,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), orjson.loads(body)["error"]
 
 
-async def _nothing_was_asked(harness: Harness) -> None:
+async def _no_task_was_made(harness: Harness) -> None:
     assert (await harness.books())["counts"] == {}
 
 
@@ -84,7 +84,7 @@ async def test_cut_body() -> None:
             await asyncio.sleep(0.5)
 
         await asyncio.sleep(0.5)
-        await _nothing_was_asked(harness)
+        await _no_task_was_made(harness)
         assert pictures_of(await harness.edit())
 
 
@@ -97,7 +97,7 @@ async def test_body_without_its_end() -> None:
         )
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request_body")
-        await _nothing_was_asked(harness)
+        await _no_task_was_made(harness)
 
 
 async def test_slow_body() -> None:
@@ -109,7 +109,7 @@ async def test_slow_body() -> None:
         status, error = await _answer(reader)
 
         assert (status, error["code"]) == (408, "request_timeout")
-        await _nothing_was_asked(harness)
+        await _no_task_was_made(harness)
 
 
 async def test_announced_too_large() -> None:
@@ -121,7 +121,7 @@ async def test_announced_too_large() -> None:
         status, error = await _answer(reader)
 
         assert (status, error["code"]) == (413, "request_too_large")
-        await _nothing_was_asked(harness)
+        await _no_task_was_made(harness)
 
 
 async def test_chunked_too_large() -> None:

@@ -23,7 +23,7 @@ from gateway.imaging.formats import (
 
 
 @pytest.fixture(autouse=True)
-def _asked_anew() -> Iterator[None]:
+def _with_fresh_cache() -> Iterator[None]:
     heif_readable.cache_clear()
     yield
     heif_readable.cache_clear()

@@ -43,7 +43,7 @@ class _GeneratedTenant:
 class _Setup:
     upstreams: tuple[_GeneratedUpstream, ...]
     tenants: tuple[_GeneratedTenant, ...]
-    asked: tuple[tuple[int, str], ...]
+    requests: tuple[tuple[int, str], ...]
     """Who asks, by place, and how its task ends."""
 
 
@@ -204,7 +204,7 @@ async def _ask(setup: _Setup, clock: WarpClock, transports: Transports) -> list[
                         "x-stainless-read-timeout": "4",
                     },
                 )
-                for place, (tenant, how) in enumerate(setup.asked)
+                for place, (tenant, how) in enumerate(setup.requests)
             )
         )
 
@@ -215,7 +215,7 @@ _NEIGHBOURS = _Setup(
         _GeneratedUpstream("beijing", 1, valid=True),
     ),
     tenants=(_GeneratedTenant("beijing", (0,)), _GeneratedTenant("beijing", (1,))),
-    asked=((0, "well"), (1, "well"), (1, "forged")),
+    requests=((0, "well"), (1, "well"), (1, "forged")),
 )
 """Two tenants of one region, each with a key of its own."""
 
@@ -249,10 +249,10 @@ def test_no_key_meets_another_host(setup: _Setup) -> None:
     for one in sent:
         if one.purpose is Purpose.SUBMIT:
             assert one.place is not None
-            tenant = setup.tenants[setup.asked[one.place][0]]
+            tenant = setup.tenants[setup.requests[one.place][0]]
             own = [_key(place, setup.upstreams[place]) for place in _own(setup, tenant)]
             assert one.key in own
-    for answer, (asker, how) in zip(answers, setup.asked, strict=True):
+    for answer, (asker, how) in zip(answers, setup.requests, strict=True):
         region = setup.tenants[asker].region
         assert answer.headers.get("x-wan-region", region) == region
         assert answer.status_code != 200 or how in {"well", "throttle"}

@@ -19,7 +19,7 @@ _EDITS = 'route="/v1/images/edits",method="POST",tenant="acme"'
 _BJ = 'region="beijing"'
 _FAILED = f'wan_gateway_task_failures_total{{{_BJ},model="wan",error_type="%s"}}'
 _TASKS = f'wan_gateway_tasks_total{{{_BJ},model="wan",tenant="acme",outcome="succeeded"}}'
-_ASKED = f'wan_gateway_http_requests_total{{{_EDITS},code="%s"}}'
+_QUERIED = f'wan_gateway_http_requests_total{{{_EDITS},code="%s"}}'
 _JOINED = 'wan_gateway_duplicates_prevented_total{how="retry_joined"}'
 _OVERHEAD = 'wan_gateway_gateway_overhead_seconds_%s{route="/v1/images/edits"%s}'
 _ONE = 'job="wan-gateway",instance="a:8080"'
@@ -43,9 +43,9 @@ def _overhead(slow: int, samples: int = 180) -> dict[str, str]:
 def _delivery(bad: int, joined: int = 0, samples: int = 180) -> dict[str, str]:
     """A hundred edits a sample, *bad* of them answered 503, *joined* of these by a retry."""
     return {
-        _ASKED % "200": f"0+{100 - bad}x{samples}",
-        _ASKED % "503": f"0+{bad}x{samples}",
-        _ASKED % "400": f"0+50x{samples}",
+        _QUERIED % "200": f"0+{100 - bad}x{samples}",
+        _QUERIED % "503": f"0+{bad}x{samples}",
+        _QUERIED % "400": f"0+50x{samples}",
         _JOINED: f"0+{joined}x{samples}",
     }
 
@@ -164,9 +164,9 @@ CASES = {
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
     "WanGatewayProxyCuts": AlertCase(
-        {_LEFT % "polling": "0+1x60", _ASKED % "499": "0+1x60", _ASKED % "200": "0+9x60"},
+        {_LEFT % "polling": "0+1x60", _QUERIED % "499": "0+1x60", _QUERIED % "200": "0+9x60"},
         "10% of the edits requested in 15 minutes lost their client while the task ran.",
-        {_LEFT % "queued": "0+1x60", _LEFT % "polling": "0x60", _ASKED % "200": "0+9x60"},
+        {_LEFT % "queued": "0+1x60", _LEFT % "polling": "0x60", _QUERIED % "200": "0+9x60"},
     ),
     "WanGatewayResultStoreFailing": AlertCase(
         {_STORE % "put": "0x25 2x10"},

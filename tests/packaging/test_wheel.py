@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
+from tests.shared_install import make_environment, pip
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,17 +29,22 @@ def _run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) 
     return done.stdout
 
 
+def _pip(*arguments: str) -> str:
+    done = pip(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_wheel_works_by_itself(tmp_path: Path) -> None:
     """Built, installed into an empty environment, it checks a config and plays the demo."""
-    pip = ("-m", "pip", "--quiet", "--disable-pip-version-check")
-    _run(sys.executable, *pip, "wheel", "--no-deps", "-w", tmp_path, ROOT, cwd=tmp_path)
+    _pip("wheel", "--no-deps", "-w", str(tmp_path), str(ROOT))
     (wheel,) = tmp_path.glob("*.whl")
-    _run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    make_environment(tmp_path / "venv")
     bin_ = tmp_path / "venv" / "bin"
-    constraints = ROOT / "constraints.txt"
-    _run(bin_ / "python", *pip, "install", "-c", constraints, f"{wheel}[demo]", cwd=tmp_path)
+    there = ("--python", str(bin_ / "python"))
+    _pip(*there, "install", "-c", str(ROOT / "constraints.txt"), f"{wheel}[demo]")
     gateway = bin_ / "wan-gateway"
     minimal = ROOT / "config" / "minimal.toml"
     key = {"DASHSCOPE_API_KEY": "sk-canary"}
@@ -47,7 +52,7 @@ def test_the_wheel_works_by_itself(tmp_path: Path) -> None:
     version = _run(gateway, "--version", cwd=tmp_path)
     checked = _run(gateway, "check", "--config", minimal, cwd=tmp_path, env=key)
     played = _run(gateway, "demo", "--out", "pictures", cwd=tmp_path)
-    installed = _run(bin_ / "python", *pip, "freeze", cwd=tmp_path)
+    installed = _pip(*there, "freeze")
 
     assert version == f"wan-gateway {__version__}\n"
     assert "is good" in checked

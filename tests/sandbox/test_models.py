@@ -49,7 +49,7 @@ def at(model: str) -> str:
     return f"/api/v1{RULES[model].path}"
 
 
-def asked_as(model: str) -> dict[str, str]:
+def requested_as(model: str) -> dict[str, str]:
     """The header that says whether a task is wanted."""
     return {"x-dashscope-async": "disable" if RULES[model].synchronous else "enable"}
 
@@ -154,7 +154,9 @@ async def test_the_path_that_answers_at_once() -> None:
 async def test_limits(model: str, entry: dict[str, Any], text: str) -> None:
     """Each model has its own limits."""
     async with region() as client:
-        answer = await client.post({"model": model, "input": entry}, at(model), **asked_as(model))
+        answer = await client.post(
+            {"model": model, "input": entry}, at(model), **requested_as(model)
+        )
 
         assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
         assert text in answer.json()["message"]
@@ -184,7 +186,7 @@ async def test_sizes(model: str, size: str, status: int) -> None:
     """What is made by a prompt alone has at least 1280*1280 pixels."""
     table = {"model": model, "input": INPUTS[model], "parameters": {"size": size}}
     async with region() as client:
-        answer = await client.post(table, at(model), **asked_as(model))
+        answer = await client.post(table, at(model), **requested_as(model))
 
         assert answer.status_code == status
 
@@ -199,7 +201,7 @@ async def test_counts(model: str, good: list[int], bad: list[int], default: int)
 
         async def ask(**parameters: int) -> int:
             table = {"model": model, "input": INPUTS[model], "parameters": parameters}
-            return (await client.post(table, at(model), **asked_as(model))).status_code
+            return (await client.post(table, at(model), **requested_as(model))).status_code
 
         assert [await ask(n=n) for n in (*good, *bad)] == [200, 200, 400, 400]
         assert await ask() == 200

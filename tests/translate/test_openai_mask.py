@@ -7,7 +7,7 @@ from tests.fakes import an_edit
 from tests.models import EDITOR
 
 
-def asked_for(size: Size, scale_to: Size | None = None) -> Edit:
+def requested(size: Size, scale_to: Size | None = None) -> Edit:
     return an_edit(size=size, output=OutputOptions(scale_to=scale_to))
 
 
@@ -44,9 +44,9 @@ def test_another_original_is_scaled(
 @pytest.mark.parametrize(
     ("edit", "answered"),
     [
-        pytest.param(asked_for(Size(1024, 768)), Size(1024, 768), id="legal"),
-        pytest.param(asked_for(Size(888, 666), Size(512, 384)), Size(512, 384), id="scaled"),
-        pytest.param(asked_for(Size(1000, 740)), Size(1000, 740), id="nearly"),
+        pytest.param(requested(Size(1024, 768)), Size(1024, 768), id="legal"),
+        pytest.param(requested(Size(888, 666), Size(512, 384)), Size(512, 384), id="scaled"),
+        pytest.param(requested(Size(1000, 740)), Size(1000, 740), id="nearly"),
     ],
 )
 def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
@@ -60,8 +60,8 @@ def test_a_size_of_the_same_shape_is_kept(edit: Edit, answered: Size) -> None:
 @pytest.mark.parametrize(
     ("edit", "original", "param"),
     [
-        pytest.param(asked_for(Size(1024, 1024)), Size(1024, 768), "size", id="wider"),
-        pytest.param(asked_for(Size(1024, 1024)), Size(768, 1024), "size", id="higher"),
+        pytest.param(requested(Size(1024, 1024)), Size(1024, 768), "size", id="wider"),
+        pytest.param(requested(Size(1024, 1024)), Size(768, 1024), "size", id="higher"),
         pytest.param(an_edit(), Size(2000, 499), "mask", id="beyond-4-to-1"),
         pytest.param(
             an_edit(output=OutputOptions(ResponseFormat.URL)), Size(1024, 768), "mask", id="url"

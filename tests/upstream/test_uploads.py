@@ -287,14 +287,16 @@ def _storage(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(2):
             head = await read_request(received, reader)
-            told = orjson.dumps(_TASK if b"image-synthesis" in head else _said(received, head))
+            told = orjson.dumps(
+                _TASK if b"image-synthesis" in head else _response_body(received, head)
+            )
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
             await writer.drain()
 
     return serve
 
 
-def _said(received: LoopbackServer, head: bytes) -> dict[str, Any]:
+def _response_body(received: LoopbackServer, head: bytes) -> dict[str, Any]:
     return _policy(f"http://localhost:{received.port}/oss") if b"getPolicy" in head else {}
 
 

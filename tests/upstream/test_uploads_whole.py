@@ -1,5 +1,6 @@
 """Uploads in the whole app, before a sandbox: an edit of 9 MB is one task of that very picture."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
@@ -12,13 +13,19 @@ from PIL import Image
 from gateway.sandbox import Fault, SandboxConfig
 from gateway.sandbox.config import AccountLimits
 from gateway.sandbox.faults import Answer, Drop, Hang
+from tests.fast_time import FAST_TIME
 from tests.harness import PLAIN, digest, pictures_of, start_harness
 
 pytestmark = pytest.mark.anyio
 
-
-_HOUSE: dict[str, Any] = {"server": {"inline_bytes": 6_000_000}}
+_CONFIG: dict[str, Any] = {"server": {"inline_bytes": 6_000_000}}
 _REFUSED = Answer(403, "AccessDenied")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, Mapping[str, Any]]:
+    """Storage that is silent is given up after seconds that need not be real ones."""
+    return FAST_TIME
 
 
 @cache
@@ -48,7 +55,7 @@ def _big() -> bytes:
 )
 async def test_whole(region: SandboxConfig, faults: list[Fault], requested: int, came: str) -> None:
     """An edit of 9 MB is one task of that very picture, whether storage takes it or not."""
-    async with start_harness(region, **_HOUSE) as harness:
+    async with start_harness(region, **_CONFIG) as harness:
         await harness.set_faults(*faults)
 
         answer = await harness.edit(picture=_big())
@@ -70,7 +77,7 @@ def _retried(metrics: str) -> bool:
 
 async def test_whole_many() -> None:
     """Two tasks of one edit name the same upload."""
-    async with start_harness(PLAIN, **_HOUSE) as harness:
+    async with start_harness(PLAIN, **_CONFIG) as harness:
         answer = await harness.edit(picture=_big(), n="5")
 
         books = await harness.books()
@@ -81,7 +88,7 @@ async def test_whole_many() -> None:
 
 async def test_whole_in_a_message() -> None:
     """A model of the newer form is named in the policy, and reads its picture from there."""
-    async with start_harness(PLAIN, **_HOUSE) as harness:
+    async with start_harness(PLAIN, **_CONFIG) as harness:
         answer = await harness.edit(picture=_big(), model="wan2.6-image")
 
         (task,) = (await harness.books())["tasks"]
@@ -92,7 +99,7 @@ async def test_whole_in_a_message() -> None:
 
 async def test_whole_with_an_old_policy() -> None:
     """Storage calls the kept policy expired: a new one is asked for, and the picture goes up."""
-    async with start_harness(PLAIN, **_HOUSE) as harness:
+    async with start_harness(PLAIN, **_CONFIG) as harness:
         await harness.edit("make it red", picture=_big())
         await harness.set_faults(Fault("upload", _REFUSED, count=1))
 
