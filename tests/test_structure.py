@@ -95,7 +95,7 @@ def test_names_of_the_tests_are_plain() -> None:
     """Helpers, fixtures and fakes are named after what they do or hold."""
     others = [file for file in OURS if file not in SOURCES]
 
-    assert _guilty(others, lambda file: _banned_in_names(_tree(file))) == {}
+    assert _guilty(others, lambda file: _banned_in_names(_text(file))) == {}
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_banned_word_is_found(text: str, word: str) -> None:
 )
 def test_a_banned_name_is_found(source: str, name: str) -> None:
     """The rule about names fails where it should; the name of a test is a sentence."""
-    assert _banned_in_names(ast.parse(source)) == [name]
-    assert _banned_in_names(ast.parse("def test_it_is_told(): ...")) == []
+    assert _banned_in_names(source) == [name]
+    assert _banned_in_names("def test_it_is_told(): ...") == []
 
 
 def test_nothing_is_put_off() -> None:
@@ -207,18 +207,9 @@ def _banned_in_texts(source: str) -> list[str]:
     return [word for text in texts for word in BANNED_WORDS.findall(text)]
 
 
-def _banned_in_names(tree: ast.Module) -> list[str]:
-    names = {name for node in ast.walk(tree) for name in _helpers(node)}
-    return sorted(name for name in names if _words(name) & BANNED_NAMES)
-
-
-def _helpers(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            if not name.startswith("test_"):
-                yield name
-        case ast.ClassDef(name=name):
-            yield name
+def _banned_in_names(source: str) -> list[str]:
+    names = re.findall(r"^ *(?:async def|def|class) (?!test_)(\w+)", source, re.MULTILINE)
+    return sorted({name for name in names if _words(name) & BANNED_NAMES})
 
 
 def _words(name: str) -> set[str]:
