@@ -46,7 +46,7 @@ def _text(_: str, text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class WholeNumber:
     """Reads a whole number."""
 
     least: int
@@ -121,7 +121,7 @@ def _as_sent(_: str, text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Json:
+class JsonValue:
     """Reads JSON of a shape of its own; returns it as canonical JSON text."""
 
     fits: Callable[[object], bool]
@@ -194,38 +194,38 @@ _OF_BOTH: Mapping[str, Reader] = {
     # OpenAI's (openai.md 2.1, 5.3)
     "prompt": _text,
     "model": _as_sent,
-    "n": Whole(least=1, most=10),
+    "n": WholeNumber(least=1, most=10),
     "size": _size,
     "response_format": _response_format,
     "output_format": OneOf(
         OUTPUT_FORMATS,
         instead="'png', 'jpeg' or 'webp': an animation or a vector drawing cannot be made here",
     ),
-    "output_compression": Whole(least=0, most=100),
+    "output_compression": WholeNumber(least=0, most=100),
     "background": OneOf(("auto", "opaque", "transparent")),
     "stream": truth,
-    "partial_images": Whole(least=0, most=3),
+    "partial_images": WholeNumber(least=0, most=3),
     "quality": _as_sent,
     "complexity": OneOf(("low", "medium", "high")),
-    "frame_count": Whole(least=2, most=16),
-    "frame_duration_ms": Whole(least=20, most=655_350),
+    "frame_count": WholeNumber(least=2, most=16),
+    "frame_duration_ms": WholeNumber(least=20, most=655_350),
     "svg": members,
     "moderation": _as_sent,
     "user": _as_sent,
     "safety_identifier": _as_sent,
     # DashScope's own (dashscope.md 1.3)
     "negative_prompt": _text,
-    "seed": Whole(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
+    "seed": WholeNumber(least=0, most=2**31 - 1, remedy="; leave it out for a random one"),
     "watermark": truth,
     "prompt_extend": truth,
     "prompt_extend_mode": OneOf(("direct", "agent")),
     "enable_thinking": truth,
     "thinking_mode": truth,
-    "bbox_list": Json(
+    "bbox_list": JsonValue(
         _are_boxes,
         "a list for each picture, empty or of one or two boxes such as [[[0, 0, 100, 50]], []]",
     ),
-    "color_palette": Json(
+    "color_palette": JsonValue(
         _are_colours,
         'three to ten of {"hex": "#C2D1E6", "ratio": "23.51%"}, whose ratios add up to 100.00%',
     ),
@@ -235,7 +235,7 @@ FIELDS: Mapping[Operation, Mapping[str, Reader]] = {
     Operation.GENERATE: {**_OF_BOTH, "style": _as_sent},
 }
 
-JSON_VALUED = frozenset(name for name, read in _OF_BOTH.items() if isinstance(read, Json))
+JSON_VALUED = frozenset(name for name, read in _OF_BOTH.items() if isinstance(read, JsonValue))
 """Fields whose value is a list or an object, which is kept whole."""
 
 OBJECTS = frozenset({"svg"})

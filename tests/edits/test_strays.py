@@ -15,7 +15,7 @@ async def test_a_stray_is_followed() -> None:
     task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 5.0))
     intend = harness.ledger.intend
 
-    async def told_late(edit: EditRecord, task: TaskRecord) -> None:
+    async def reported_late(edit: EditRecord, task: TaskRecord) -> None:
         harness.ledger.intend = intend  # type: ignore[method-assign]
         kept = await harness.ledger.accept(
             edit.edit_id,
@@ -27,7 +27,7 @@ async def test_a_stray_is_followed() -> None:
         assert not kept
         await intend(edit, task)
 
-    harness.ledger.intend = told_late  # type: ignore[method-assign]
+    harness.ledger.intend = reported_late  # type: ignore[method-assign]
     async with harness.service() as service:
         answer = await complete(service, harness.request())
 
