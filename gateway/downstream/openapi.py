@@ -19,10 +19,10 @@ from gateway.translate.openai_fields import (
     FIELDS,
     OBJECTS,
     OUTPUT_FORMATS,
-    Json,
+    JsonValue,
     OneOf,
     Reader,
-    Whole,
+    WholeNumber,
     truth,
 )
 
@@ -538,13 +538,13 @@ def _body(operation: Operation, **pictures: _Object) -> _Object:
 
 def _field(name: str, read: Reader) -> _Object:
     schema: _Object = {"type": "string"}
-    if isinstance(read, Whole):
+    if isinstance(read, WholeNumber):
         schema = {"type": "integer", "minimum": read.least, "maximum": read.most}
     elif isinstance(read, OneOf):
         schema["enum"] = read.choices
     elif read is truth:
         schema = {"type": "boolean"}
-    elif isinstance(read, Json):
+    elif isinstance(read, JsonValue):
         schema = {"type": "array"}
     elif name in OBJECTS:
         schema = {"type": "object"}

@@ -19,7 +19,7 @@ from gateway.downstream.cors import _EXPOSED_HEADERS
 from gateway.downstream.openapi import openapi_document
 from gateway.downstream.routes import MethodRouter
 from gateway.edits.ports import ResultPlace
-from gateway.translate.openai_fields import FIELDS, OneOf, Whole
+from gateway.translate.openai_fields import FIELDS, OneOf, WholeNumber
 from tests.docs.pages import REFERENCE, spans, table_with
 from tests.downstream.harness import FILES, FORM, EdgeHarness, FakeWaiter, answer
 
@@ -73,7 +73,7 @@ def test_it_has_every_field(operation: Operation) -> None:
             schema = fields[name]
             if isinstance(read, OneOf):
                 assert schema["enum"] == list(read.choices)
-            elif isinstance(read, Whole):
+            elif isinstance(read, WholeNumber):
                 assert (schema["minimum"], schema["maximum"]) == (read.least, read.most)
             assert schema["description"]
 
