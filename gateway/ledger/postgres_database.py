@@ -11,7 +11,7 @@ from gateway.ledger.errors import database_error
 from gateway.ledger.postgres_connection import BROKEN, Outage, Reader, Session
 from gateway.ledger.postgres_lease import LeaseRenewal
 from gateway.ledger.postgres_schema import prepare
-from gateway.ledger.postgres_writer import Writer
+from gateway.ledger.postgres_writer import PostgresWriter
 
 _T = TypeVar("_T")
 RETRY_SECONDS = 1.0
@@ -58,7 +58,7 @@ class Database:
         self.close_seconds = close_seconds
         outage = Outage(clock)
         self.reader = Reader(Session(url, outage), outage, clock, on_failure)
-        self.writer = Writer(Session(url, outage), outage, clock, on_failure)
+        self.writer = PostgresWriter(Session(url, outage), outage, clock, on_failure)
         self.renewal = LeaseRenewal(Session(url, Outage(clock)), lease_seconds)
         self._group = asyncio.TaskGroup()
         self._prepared = False

@@ -59,7 +59,7 @@ class PostgresResultUrls:
 
 
 @dataclass(frozen=True, slots=True)
-class PromisedPictures:
+class PostgresPictures:
     """Implements gateway.edits.ports.Spooled with the pictures of one promised edit."""
 
     rows: "_Rows"
@@ -89,15 +89,15 @@ class PostgresPromisedEdits:
 
     async def put(
         self, edit_id: str, edit: Edit, pictures: tuple[Picture, ...]
-    ) -> PromisedPictures:
+    ) -> PostgresPictures:
         await self._rows.put(edit_id, b"".join(encode_promised_edit(edit, pictures)))
-        return PromisedPictures(self._rows, edit_id)
+        return PostgresPictures(self._rows, edit_id)
 
-    async def get(self, edit_id: str) -> tuple[Edit, PromisedPictures] | None:
+    async def get(self, edit_id: str) -> tuple[Edit, PostgresPictures] | None:
         content = await self._rows.get(edit_id)
         if content is None:
             return None
-        return decode_promised_edit(content)[0], PromisedPictures(self._rows, edit_id)
+        return decode_promised_edit(content)[0], PostgresPictures(self._rows, edit_id)
 
     async def drop(self, *edit_ids: str) -> None:
         await self._rows.drop(edit_ids)

@@ -40,7 +40,7 @@ class _Call:
     future: "asyncio.Future[str]"
 
 
-class Writer:
+class PostgresWriter:
     """
     Sends operations in the order of the calls, fenced by the lease of each.
 

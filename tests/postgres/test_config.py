@@ -41,12 +41,12 @@ def test_a_url_without_a_password_may_be_in_the_file(tmp_path: Path) -> None:
 WITHOUT = """
 import sys
 
-class Without:
+class WithoutAsyncpg:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "asyncpg":
             raise ModuleNotFoundError(name)
 
-sys.meta_path.insert(0, Without())
+sys.meta_path.insert(0, WithoutAsyncpg())
 from gateway.cli import main
 sys.exit(main([*sys.argv[1:]], {"K": "sk-1"}))
 """

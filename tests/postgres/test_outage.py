@@ -13,7 +13,7 @@ from gateway.domain.errors import LedgerUnavailable
 from gateway.domain.record import EditState, TaskState
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.postgres_connection import Outage, Reader, Session
-from gateway.ledger.postgres_writer import Writer
+from gateway.ledger.postgres_writer import PostgresWriter
 from tests.ledger.records import EDIT, FIRST, edit
 from tests.ports import free_port
 from tests.postgres.ledgers import (
@@ -162,7 +162,7 @@ async def test_a_full_queue_refuses(postgres_url: str, monkeypatch: pytest.Monke
     database = database_at(postgres_url)
     lease = ledger_of(database).lease
     outage = Outage(SystemClock())
-    writer = Writer(Session(postgres_url, outage), outage, SystemClock(), lambda _: None)
+    writer = PostgresWriter(Session(postgres_url, outage), outage, SystemClock(), lambda _: None)
     for number in range(2):
         writer.add(lease, {"op": "deliver", "edit": {"edit_id": f"edit_{number}"}})
 
