@@ -224,7 +224,7 @@ async def test_upstream_hears_nothing_of_it() -> None:
     """Neither DashScope nor the storage of results is told of a trace."""
     seen: list[httpx.Request] = []
 
-    class Watched(httpx.AsyncBaseTransport):
+    class WatchedTransport(httpx.AsyncBaseTransport):
         def __init__(self, purpose: Purpose) -> None:
             self._way = direct(purpose)
 
@@ -236,7 +236,7 @@ async def test_upstream_hears_nothing_of_it() -> None:
             await self._way.aclose()
 
     with collector() as kept:
-        async with start_harness(transports=Watched, traces=traces_table(kept)) as harness:
+        async with start_harness(transports=WatchedTransport, traces=traces_table(kept)) as harness:
             assert pictures_of(await harness.edit(headers=_SAMPLED))
 
     assert kept.spans
