@@ -51,7 +51,7 @@ from gateway.observe.sampling import measure_loop_lag, sample
 from gateway.results.keeper import ResultKeeper
 from gateway.results.names import owner_of
 from gateway.results.open import open_store
-from gateway.results.signatures import Signer
+from gateway.results.signatures import ResultSigner
 from gateway.results.store import reason_of
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
@@ -382,7 +382,7 @@ def _result_endpoints(
     results = config.results
     if results is None or keeper is None:
         return None, None
-    signer = Signer(results.secret, results.previous_secret)
+    signer = ResultSigner(results.secret, results.previous_secret)
     owners = {owner_of(name): name for name in config.tenants}
     files = ResultFiles(keeper, signer, keyring, clock, tenant_by_owner=owners)
     return ResultLinks(signer, results.public_url), files

@@ -22,7 +22,7 @@ from gateway.downstream.reply import STALL_SECONDS, ReplyCut, UrlOf
 from gateway.edits.request import KeptResult
 from gateway.results.keeper import ResultKeeper
 from gateway.results.names import ResultName, owner_of, parse_name
-from gateway.results.signatures import Signer, expiry_of
+from gateway.results.signatures import ResultSigner, expiry_of
 from gateway.results.store import Stored
 
 FROM_HOST = "host"
@@ -42,7 +42,7 @@ class ResultLinks:
         public_url: What they begin with, without a slash at its end; or FROM_HOST.
     """
 
-    signer: Signer
+    signer: ResultSigner
     public_url: str
 
     def url_of(self, request: Request) -> UrlOf:
@@ -70,7 +70,7 @@ class ResultFiles:
     """The endpoints of kept pictures; nothing lists them."""
 
     keeper: ResultKeeper
-    signer: Signer
+    signer: ResultSigner
     keyring: Keyring
     clock: Clock
     tenant_by_owner: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ _LONGEST_TIME = 12  # digits
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class ResultSigner:
     """
     Signs and checks with HMAC-SHA256.
 

@@ -37,7 +37,7 @@ from gateway.imaging.workers import Imaging
 from gateway.results.folder import FolderStore
 from gateway.results.keeper import ResultKeeper
 from gateway.results.names import owner_of
-from gateway.results.signatures import Signer
+from gateway.results.signatures import ResultSigner
 from tests.models import EDITOR, PAINTER
 
 KEY = "sk-canary-0123456789"
@@ -54,7 +54,7 @@ TOLD = EditStatus(
     stage="running",
     created=1_700_000_000,
 )
-SIGNER = Signer("canary-" + "s" * 40)
+SIGNER = ResultSigner("canary-" + "s" * 40)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 FORM = {"prompt": "a hat", "model": "gpt-image-1"}
 FILES = {"image": ("cat.png", PNG, "image/png")}

@@ -34,7 +34,7 @@ from tests.harness import (
     tables,
 )
 from tests.models import TABLE
-from tests.results.pictures import NAME, PICTURE, Calendar, Failures
+from tests.results.pictures import NAME, PICTURE, Failures, MovableCalendar
 from tests.warp import WarpClock
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -137,7 +137,7 @@ async def kept_pictures_expire(scrapes: Scrapes) -> None:
     """Two rounds find a picture whose time is over."""
     registry = CollectorRegistry()
     metrics = Metrics(registry, ConfiguredNames())
-    calendar = Calendar()
+    calendar = MovableCalendar()
     store = FolderStore(scrapes.folder, durable=False, clock=calendar, on_failure=Failures())
     keeper = ResultKeeper(store, keep_seconds=60.0, clock=calendar, observer=metrics)
     scrapes.take(generate_latest(registry).decode())

@@ -8,13 +8,13 @@ import pytest
 from gateway.results.folder import FolderStore
 from gateway.results.open import open_store
 from gateway.results.store import ResultStore
-from tests.results.pictures import Calendar, Failures
+from tests.results.pictures import Failures, MovableCalendar
 from tests.results.s3_server import S3Server, s3_server
 
 
 @pytest.fixture
-def calendar() -> Calendar:
-    return Calendar()
+def calendar() -> MovableCalendar:
+    return MovableCalendar()
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def failures() -> Failures:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, calendar: Calendar, failures: Failures) -> FolderStore:
+def folder(tmp_path: Path, calendar: MovableCalendar, failures: Failures) -> FolderStore:
     return FolderStore(tmp_path / "kept", durable=False, clock=calendar, on_failure=failures)
 
 
@@ -35,7 +35,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(params=["folder", "s3"])
 def store(
-    request: pytest.FixtureRequest, tmp_path: Path, calendar: Calendar, failures: Failures
+    request: pytest.FixtureRequest, tmp_path: Path, calendar: MovableCalendar, failures: Failures
 ) -> ResultStore:
     """Each kind of store, empty."""
     if request.param == "folder":

@@ -13,7 +13,7 @@ OTHERS = replace(NAME, owner=owner_of("globex"))
 
 
 @dataclass
-class Calendar:
+class MovableCalendar:
     """A Clock whose calendar stands still until it is set."""
 
     time: float = 1_750_000_000.0

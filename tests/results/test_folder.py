@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.errors import ResultStoreUnavailable
 from gateway.results.folder import FolderStore
-from tests.results.pictures import NAME, PICTURE, Calendar, Failures, names_in, read
+from tests.results.pictures import NAME, PICTURE, Failures, MovableCalendar, names_in, read
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def test_files_are_private(folder: FolderStore, tmp_path: Path) -> None:
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
 
 
-async def test_the_time_is_the_gateways(folder: FolderStore, calendar: Calendar) -> None:
+async def test_the_time_is_the_gateways(folder: FolderStore, calendar: MovableCalendar) -> None:
     """A picture is as old as the gateway's clock says, whatever the disk's own clock does."""
     put = await folder.put(NAME, PICTURE)
     found = await folder.find(NAME)
@@ -39,7 +39,7 @@ async def test_the_time_is_the_gateways(folder: FolderStore, calendar: Calendar)
 @pytest.mark.parametrize(("durable", "expected"), [(False, []), (True, ["dir", "file", "dir"])])
 async def test_durable(
     tmp_path: Path,
-    calendar: Calendar,
+    calendar: MovableCalendar,
     failures: Failures,
     monkeypatch: pytest.MonkeyPatch,
     durable: bool,
@@ -63,7 +63,7 @@ async def test_durable(
 
 
 async def test_a_full_disk(
-    tmp_path: Path, calendar: Calendar, failures: Failures, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, calendar: MovableCalendar, failures: Failures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is left of a picture that does not fit; client and operator are told."""
     store = FolderStore(tmp_path, durable=True, clock=calendar, on_failure=failures)
@@ -135,7 +135,7 @@ async def test_foreign_files_stay(folder: FolderStore, tmp_path: Path) -> None:
     assert len(files_in(kept)) == 3
 
 
-async def test_remains(folder: FolderStore, tmp_path: Path, calendar: Calendar) -> None:
+async def test_remains(folder: FolderStore, tmp_path: Path, calendar: MovableCalendar) -> None:
     """What a process that was killed in a write left behind is deleted once it is old."""
     await folder.put(NAME, PICTURE)
     remains = tmp_path / "kept" / NAME.owner / f"{NAME}.k2jf0_x"

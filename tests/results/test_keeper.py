@@ -7,7 +7,7 @@ from gateway.edits.ports import ResultPlace
 from gateway.results.folder import FolderStore
 from gateway.results.keeper import ResultKeeper
 from gateway.results.names import owner_of
-from tests.results.pictures import NAME, PICTURE, Calendar, names_in
+from tests.results.pictures import NAME, PICTURE, MovableCalendar, names_in
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ def counts() -> Counts:
 
 
 @pytest.fixture
-def keeper(folder: FolderStore, calendar: Calendar, counts: Counts) -> ResultKeeper:
+def keeper(folder: FolderStore, calendar: MovableCalendar, counts: Counts) -> ResultKeeper:
     return ResultKeeper(folder, keep_seconds=24 * HOUR, clock=calendar, observer=counts)
 
 
@@ -58,7 +58,9 @@ async def test_what_is_known_of_a_picture(keeper: ResultKeeper) -> None:
     assert stored == opened.stored
 
 
-async def test_kept_and_found(keeper: ResultKeeper, calendar: Calendar, counts: Counts) -> None:
+async def test_kept_and_found(
+    keeper: ResultKeeper, calendar: MovableCalendar, counts: Counts
+) -> None:
     """The same picture has the same name and the same end, whoever asks for it, and when."""
     before = await keeper.find(PLACE)
     kept = await keeper.keep(PLACE, PICTURE)
@@ -91,7 +93,7 @@ async def test_other_pictures(keeper: ResultKeeper, changes: dict[str, Any]) -> 
     assert await keeper.find(ResultPlace(**{**values, **changes})) is None
 
 
-async def test_one_that_is_about_to_expire(keeper: ResultKeeper, calendar: Calendar) -> None:
+async def test_one_that_is_about_to_expire(keeper: ResultKeeper, calendar: MovableCalendar) -> None:
     """A picture that nobody could fetch in time is written again, and lives anew."""
     await keeper.keep(PLACE, PICTURE)
     calendar.time += 24 * HOUR - 59
@@ -102,7 +104,7 @@ async def test_one_that_is_about_to_expire(keeper: ResultKeeper, calendar: Calen
 
 
 async def test_expired_twice(
-    keeper: ResultKeeper, folder: FolderStore, calendar: Calendar, counts: Counts
+    keeper: ResultKeeper, folder: FolderStore, calendar: MovableCalendar, counts: Counts
 ) -> None:
     """What two rounds found expired is deleted; what one found is left alone."""
     await keeper.keep(PLACE, PICTURE)
@@ -122,7 +124,7 @@ async def test_expired_twice(
 
 
 async def test_a_calendar_that_was_wrong_for_a_round(
-    keeper: ResultKeeper, folder: FolderStore, calendar: Calendar
+    keeper: ResultKeeper, folder: FolderStore, calendar: MovableCalendar
 ) -> None:
     """A step by days that is taken back deletes nothing."""
     await keeper.keep(PLACE, PICTURE)
@@ -163,7 +165,7 @@ class Away(FolderStore):
         return super().list(owner)
 
 
-async def test_every_hour(folder: FolderStore, calendar: Calendar, counts: Counts) -> None:
+async def test_every_hour(folder: FolderStore, calendar: MovableCalendar, counts: Counts) -> None:
     """A store that fails is tried again an hour later, and so on."""
     folder.__class__ = Away
     keeper = ResultKeeper(folder, keep_seconds=0.5 * HOUR, clock=calendar, observer=counts)

@@ -8,14 +8,14 @@ from gateway.domain.errors import ResultStoreUnavailable
 from gateway.results.object_store import ObjectStore
 from gateway.results.store import Bucket, ResultStore, reason_of
 from tests.ports import free_port
-from tests.results.pictures import NAME, PICTURE, Calendar, Failures, names_in, read
+from tests.results.pictures import NAME, PICTURE, Failures, MovableCalendar, names_in, read
 from tests.results.s3_server import SECRET_KEY, S3Server
 
 pytestmark = pytest.mark.anyio
 
 
 def a_store(bucket: Bucket, failures: Failures) -> ObjectStore:
-    return ObjectStore(bucket, clock=Calendar(), on_failure=failures)
+    return ObjectStore(bucket, clock=MovableCalendar(), on_failure=failures)
 
 
 async def test_where_an_object_is(s3: S3Server, failures: Failures) -> None:

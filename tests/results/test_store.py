@@ -8,8 +8,8 @@ from tests.results.pictures import (
     OTHERS,
     PICTURE,
     SECOND,
-    Calendar,
     Failures,
+    MovableCalendar,
     names_in,
     read,
 )
@@ -36,7 +36,7 @@ async def test_there_and_back(store: ResultStore) -> None:
     assert put.etag.endswith('"')
 
 
-async def test_an_etag_of_other_bytes(store: ResultStore, calendar: Calendar) -> None:
+async def test_an_etag_of_other_bytes(store: ResultStore, calendar: MovableCalendar) -> None:
     """A picture that is written again is replaced, and has another tag."""
     before = await store.put(NAME, PICTURE)
     calendar.time += 1
