@@ -91,7 +91,7 @@ def test_a_file_of_the_first_release_is_read() -> None:
     ).encode()
     content = len(head).to_bytes(8, "big") + head + b"\x89PNG one"
 
-    first = replace(EDIT, output=replace(FORM, url_by_default=False))
+    first = replace(EDIT, output=replace(FORM, url_by_default=False), options=(), transparent=False)
     assert decode_promised_edit(content) == (first, PICTURES[:1])
     assert decode_promised_edit(b"".join(encode_promised_edit(EDIT, PICTURES))) == (EDIT, PICTURES)
 
