@@ -38,7 +38,7 @@ _OPENAIS = (
     "dall-e-3",
 )
 """OpenAI's names: at each path they mean its default. Catalog.model_of takes later ones, too."""
-_PATHS = {Operation.EDIT: "edits", Operation.GENERATE: "generations"}
+_PATHS = {Operation.EDIT: "edit", Operation.GENERATE: "generate"}
 """What a table calls each path."""
 _KEYS = {Operation.EDIT: "default", Operation.GENERATE: "default_generation"}
 

@@ -67,7 +67,7 @@ def config_keys() -> list[ConfigKey]:
 
 _ALIASES = ConfigKey(
     "models.aliases.NAME",
-    "the name of a model, or a table with edits, generations or both",
+    "the name of a model, or a table with edit, generate or both",
     "OpenAI's names of image models",
     "",
     "Another name that clients may request; the default of a path that it has no model for.",

@@ -282,7 +282,9 @@ async def _is_current(connection: Any, newest: int) -> bool:
 
 async def _versions(connection: Any) -> tuple[int, int]:
     """Return the version of the tables and the oldest gateway that may use them; 0 if none."""
-    if await connection.fetchval("SELECT to_regclass('wan_gateway.meta')") is None:
+    # Not to_regclass: it may not see what another gateway has created in this very moment.
+    exists = "FROM pg_tables WHERE schemaname = 'wan_gateway' AND tablename = 'meta'"
+    if not await connection.fetchval(f"SELECT EXISTS (SELECT 1 {exists})"):
         return 0, 0
     row = await connection.fetchrow("SELECT version, oldest_gateway FROM wan_gateway.meta")
     return row["version"], row["oldest_gateway"]

@@ -75,8 +75,8 @@ def test_an_alias_that_names_a_model_for_each_path() -> None:
     edits, generations = catalogs(
         default_generation="wan2.5-t2i-preview",
         aliases={
-            "both": {"edits": "wan2.6-image", "generations": "wan2.6-t2i"},
-            "one": {"edits": "wan2.6-image"},
+            "both": {"edit": "wan2.6-image", "generate": "wan2.6-t2i"},
+            "one": {"edit": "wan2.6-image"},
         },
     )
 
@@ -88,7 +88,7 @@ def test_an_alias_that_names_a_model_for_each_path() -> None:
 def test_a_name_of_openais_for_each_path() -> None:
     """One of OpenAI's names may mean another model than the default, at one path or both."""
     edits, generations = catalogs(
-        aliases={"gpt-image-2": {"edits": "wan2.6-image", "generations": "wan2.6-t2i"}}
+        aliases={"gpt-image-2": {"edit": "wan2.6-image", "generate": "wan2.6-t2i"}}
     )
 
     assert edits.model_of("gpt-image-2") == MODELS["wan2.6-image"]

@@ -191,18 +191,18 @@ WRONG_SETTINGS = [
         id="alias-target",
     ),
     pytest.param(
-        '[models.aliases]\na = {edits = "wan2.6-t2i"}',
-        f': models.aliases.a.edits: got "wan2.6-t2i"; use {_EDITORS}',
+        '[models.aliases]\na = {edit = "wan2.6-t2i"}',
+        f': models.aliases.a.edit: got "wan2.6-t2i"; use {_EDITORS}',
         id="alias-target-of-the-other-kind",
     ),
     pytest.param(
         "[models.aliases.a]",
-        ": models.aliases.a: is empty; name a model for edits or generations",
+        ": models.aliases.a: is empty; name a model for edit or generate",
         id="alias-without-target",
     ),
     pytest.param(
-        '[models.aliases.a]\nedit = "wan2.6-image"',
-        ": models.aliases.a.edit: unknown key; write edits, or remove it",
+        '[models.aliases.a]\nedits = "wan2.6-image"',
+        ": models.aliases.a.edits: unknown key; write edit, or remove it",
         id="alias-with-another-key",
     ),
     pytest.param(
