@@ -126,3 +126,18 @@ def test_results_of_the_accelerated_storage() -> None:
     url = "https://dashscope-a717.oss-accelerate.aliyuncs.com/1d/2f/x.png?Expires=1"
 
     assert check_result_url(url, ["*.aliyuncs.com"]).url == url
+
+
+def test_a_region_of_workspaces_alone_from_the_environment() -> None:
+    """Without a workspace nothing says where its key is valid."""
+    with pytest.raises(ConfigError, match="DASHSCOPE_WORKSPACE: is not set, and in frankfurt"):
+        config_from_environ({"DASHSCOPE_API_KEY": "sk-1", "DASHSCOPE_REGION": "frankfurt"})
+
+
+def test_a_region_of_the_operators_own(tmp_path: Path) -> None:
+    """Which models are there is not known: a tenant has all of the table."""
+    own = '[regions.elsewhere]\nbase_url = "https://dashscope.example/api/v1"\n'
+    config = load(tmp_path, own + config_of("elsewhere"))
+
+    catalog = config.tenants["acme"].catalogs[Operation.EDIT]
+    assert {"wan2.7-image", "qwen-image-3.0"} <= {model.name for model in catalog.models.values()}

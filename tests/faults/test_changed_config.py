@@ -321,8 +321,8 @@ async def test_pictures_of_a_tenant_that_is_gone(
     checked = harness.check(renamed)
     printed = capsys.readouterr().out
     async with harness.gateway(renamed) as http:
-        output = capsys.readouterr().out
         gone = await http.get(f"/v1/images/edits/{edit_id}")
+    output = capsys.readouterr().out
     async with harness.gateway(tables) as http:
         answer = await edit(http, retry=1)
 

@@ -261,7 +261,7 @@ async def test_a_store_that_fails(tmp_path: Path) -> None:
     assert error["edit_id"] == edit_id
     assert pictures_of(picture) == [by_url]
     assert books["tasks_made"] == 1
-    (line,) = [line for line in lines if line["event"] == "result_store_failed"]
+    line, *_ = [line for line in lines if line["event"] == "result_store_failed"]
     assert (line["operation"], line["log_level"]) == ("put", "error")
     assert 'wan_gateway_result_store_failures_total{operation="put"} 1.0' in metrics
     assert 'wan_gateway_results_total{action="written"} 1.0' in metrics

@@ -163,3 +163,12 @@ def test_no_ledger_to_read(tmp_path: Path, make: object, says: str) -> None:
         _ids(path)
 
     assert f"{path}: {says}" in str(caught.value)
+
+
+def test_strays_of_a_file_that_is_no_ledger(tmp_path: Path) -> None:
+    """A file of anything else is an error that names it."""
+    file = tmp_path / "ledger.db"
+    file.write_bytes(b"something else, long enough to have a head" * 100)
+
+    with pytest.raises(LedgerError, match=r"ledger\.db"):
+        list_strays(file)

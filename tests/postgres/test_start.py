@@ -160,3 +160,18 @@ async def test_a_database_is_entered_once_it_is_prepared(postgres_url: str) -> N
     """Not before."""
     async with _AwayOnce(postgres_url) as database:
         assert database.reasons == []
+
+
+class Migrated:
+    """A database whose tables another gateway has just made."""
+
+    async def fetchval(self, query: str) -> bool:
+        return True
+
+    async def fetchrow(self, query: str) -> dict[str, int]:
+        return {"version": len(postgres_schema.MIGRATIONS), "oldest_gateway": 1}
+
+
+async def test_another_gateway_was_quicker() -> None:
+    """Nothing is done twice: a statement would be an AttributeError."""
+    await postgres_schema._migrate(Migrated(), postgres_schema.MIGRATIONS)

@@ -34,12 +34,16 @@ async def test_foreign_objects(s3: S3Server, failures: Failures) -> None:
     await store.put(NAME, PICTURE)
     theirs = s3.folder / "pictures" / "shared" / "theirs.png"
     theirs.write_bytes(b"theirs")
+    elsewhere = s3.folder / "pictures" / "shared" / "others" / str(NAME)
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"theirs")
 
     listed = await names_in(store)
     await store.delete(listed)
 
     assert listed == {NAME}
     assert theirs.exists()
+    assert elsewhere.exists()
 
 
 async def everything(store: ResultStore) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gateway.sandbox import AccountLimits
+from gateway.sandbox.checks import _count, _images
 from gateway.sandbox.models import (
     EDITS,
     MESSAGES,
@@ -17,6 +18,7 @@ from gateway.sandbox.models import (
     SYNTHESIS,
     rules_of,
 )
+from gateway.sandbox.responses import Refusal
 from gateway.sandbox.tasks import InputPicture, Size, SubmitRequest
 from tests.sandbox.region_client import (
     RegionClient,
@@ -461,3 +463,16 @@ async def test_a_dated_snapshot() -> None:
         table = {"model": "wan2.7-image-2027-01-31", "input": message()}
 
         assert (await client.post(table, at("wan2.7-image"))).status_code == 200
+
+
+def test_too_many_pictures() -> None:
+    """A model that also draws of words alone says how many pictures it takes."""
+    rules = RULES["wan2.7-image"]
+    with pytest.raises(Refusal, match="supports 0~9 image content items"):
+        _images(("a",) * 10, rules)
+
+
+def test_a_model_of_one_picture() -> None:
+    """It says so, where others call the number undefined."""
+    with pytest.raises(Refusal, match="num_images_per_prompt must be 1"):
+        _count({"n": 2}, RULES["z-image-turbo"])
