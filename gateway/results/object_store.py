@@ -104,10 +104,8 @@ class ObjectStore:
     async def list(self, owner: str | None = None) -> AsyncIterator[Stored]:
         with self._failing("list"):
             async for page in self._store.list(owner, chunk_size=_LISTED_AT_ONCE):
-                for meta in page:
-                    folder, _, text = meta["path"].rpartition("/")
-                    if (name := parse_name(text)) is not None and name.owner == folder:
-                        yield _stored(name, meta)
+                for stored in [it for meta in page if (it := _kept(meta)) is not None]:
+                    yield stored
 
     async def delete(self, names: Iterable[ResultName]) -> None:
         keys = map(_key, names)
@@ -160,6 +158,12 @@ def _client(bucket: Bucket) -> S3Store:
 
 def _key(name: ResultName) -> str:
     return f"{name.owner}/{name}"
+
+
+def _kept(meta: Mapping[str, Any]) -> Stored | None:
+    folder, _, text = meta["path"].rpartition("/")
+    name = parse_name(text)
+    return _stored(name, meta) if name is not None and name.owner == folder else None
 
 
 def _stored(name: ResultName, meta: Mapping[str, Any]) -> Stored:
