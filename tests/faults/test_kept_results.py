@@ -261,7 +261,9 @@ async def test_a_store_that_fails(tmp_path: Path) -> None:
     assert error["edit_id"] == edit_id
     assert pictures_of(picture) == [by_url]
     assert books["tasks_made"] == 1
-    line, *_ = [line for line in lines if line["event"] == "result_store_failed"]
+    failures = [line for line in lines if line["event"] == "result_store_failed"]
+    # The hourly clean-up begins with the gateway, and may meet the same disk.
+    (line,) = [line for line in failures if line["operation"] != "list"]
     assert (line["operation"], line["log_level"]) == ("put", "error")
     assert 'wan_gateway_result_store_failures_total{operation="put"} 1.0' in metrics
     assert 'wan_gateway_results_total{action="written"} 1.0' in metrics

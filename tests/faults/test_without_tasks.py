@@ -181,7 +181,7 @@ async def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        pytest.param({"prompt": "画" * 2000}, "prompt", id="prompt"),
+        pytest.param({"prompt": "画" * 801}, "prompt", id="prompt"),
         pytest.param({"negative_prompt": "x" * 501}, "negative_prompt", id="negative"),
     ],
 )
