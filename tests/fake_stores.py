@@ -63,6 +63,10 @@ class FakeLedger(MemoryLedger):
         self._maybe_raise("promise")
         await super().promise(edit)
 
+    async def unpromise(self, edit_id: str) -> None:
+        self._maybe_raise("unpromise")
+        await super().unpromise(edit_id)
+
     async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
         self._maybe_raise("deliver")
         await super().deliver(edit_id, ago=ago)

@@ -111,6 +111,8 @@ class ActiveEdit:
     """Let go once every part has its task; ``None`` also after a restart, and while spooled."""
     spooled: Spooled | None = None
     """Where *pictures* are meanwhile."""
+    promise_stored: bool = False
+    """Whether *spooled* is what was stored for a promise, and outlives this process."""
     uploaded: dict[str, tuple[Picture, ...]] = field(default_factory=dict, repr=False)
     """By upstream: *pictures* as URLs, once they have all been uploaded to it."""
     mask_source: MaskSource | None = field(default=None, repr=False)
@@ -324,6 +326,7 @@ class ActiveEdit:
     def restore_pictures(self, edit: Edit, spooled: Spooled) -> None:
         """Take what another process kept of a promised edit; closed when it is not needed."""
         self.spooled = spooled
+        self.promise_stored = True
         if self.pictures is None:
             self.edit = edit
             for run, part in zip(self.runs, parts_of(edit, self.model.most_made), strict=True):
@@ -338,6 +341,7 @@ class ActiveEdit:
             self.spooled.close()
         self.pictures = None
         self.spooled = spooled
+        self.promise_stored = True
         self.keep_only(0)
 
     def take_bytes(self, request: EditRequest) -> None:
@@ -363,6 +367,7 @@ class ActiveEdit:
             self.spooled.close()
         if self.has_bytes:
             self.pictures = self.spooled = self.mask_source = None
+            self.promise_stored = False
             self.uploaded = {}
             self.release()
 

@@ -218,7 +218,15 @@ class Ledger(Protocol):
         ...
 
     async def promise(self, edit: EditRecord) -> None:
-        """Store *edit*, or mark its row: a 202 is about to be sent."""
+        """
+        Store *edit*, or mark its row: a 202 is about to be sent.
+
+        After any exception, a cancellation included, it may be stored all the same.
+        """
+        ...
+
+    async def unpromise(self, edit_id: str) -> None:
+        """Take back what ``promise`` stored before: no 202 was sent."""
         ...
 
     async def void(self, edit_id: str, part: int, *, attempt: str = "") -> None:

@@ -1,6 +1,7 @@
 """Edits that are answered with 202: their bytes and row are durable before it is sent."""
 
 from contextlib import suppress
+from functools import partial
 
 from gateway.domain.errors import (
     Draining,
@@ -11,6 +12,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.record import EditState
 from gateway.edits.active_edit import ActiveEdit
+from gateway.edits.owed import OwedWrites
 from gateway.edits.ports import Ports
 from gateway.edits.postprocess import Postprocessing
 
@@ -21,9 +23,10 @@ _PASSING = (Draining, LedgerUnavailable, RateLimited, UpstreamUnreachable)
 class PromiseKeeper:
     """Writes down what it takes to submit an edit later, and reads it back after a restart."""
 
-    def __init__(self, ports: Ports, postprocessing: Postprocessing) -> None:
+    def __init__(self, ports: Ports, owed: OwedWrites, postprocessing: Postprocessing) -> None:
         self._promises = ports.promises
         self._ledger = ports.ledger
+        self._owed = owed
         self._postprocessing = postprocessing
 
     async def make(self, active: ActiveEdit) -> None:
@@ -41,17 +44,33 @@ class PromiseKeeper:
     async def _write(self, active: ActiveEdit) -> None:
         active.life.promising()
         try:
-            if active.life.unsubmitted:
+            if active.life.unsubmitted and not active.promise_stored:
                 pictures = await active.bytes()
                 await self._postprocessing.keep(active)
                 active.move_to_disk(await self._promises.put(active.edit_id, active.edit, pictures))
             await self._ledger.promise(active.record())
         except BaseException:
             active.life.promise_failed()
+            # The ledger may have it all the same, also of a client that hung up meanwhile.
+            self._owed.add(active.edit_id, None, partial(self._take_back, active))
             raise
         if active.life.ended and not active.life.submitted:
             # It was refused meanwhile: that is its answer.
-            await self._ledger.end_edit(active.edit_id, EditState.FAILED, active.life.error)
+            error = active.life.error
+            await self._owed.keep(
+                active.edit_id,
+                None,
+                lambda: self._ledger.end_edit(active.edit_id, EditState.FAILED, error),
+            )
+
+    async def _take_back(self, active: ActiveEdit) -> None:
+        """Write that no 202 was sent: the next process must not submit it."""
+        if active.life.promised:
+            return  # it was promised again meanwhile
+        if active.life.ended and not active.life.submitted:
+            await self._ledger.end_edit(active.edit_id, EditState.DROPPED)
+        else:
+            await self._ledger.unpromise(active.edit_id)
 
     async def recall(self, active: ActiveEdit) -> None:
         """

@@ -44,6 +44,7 @@ class EditRunner:
         accounts: Accounts,
         ports: Ports,
         *,
+        owed: OwedWrites,
         promises: PromiseKeeper,
         postprocessing: Postprocessing,
         spool: Spool | None = None,
@@ -53,11 +54,10 @@ class EditRunner:
         self._promises = promises
         self._postprocessing = postprocessing
         self._spool = spool
-        self.owed = OwedWrites(ports.clock)
-        """To be run for as long as edits are."""
-        part_ledger = PartLedger(ports, self.owed)
+        self._owed = owed
+        part_ledger = PartLedger(ports, owed)
         self._submitter = Submitter(
-            ports, owed=self.owed, part_ledger=part_ledger, postprocessing=postprocessing
+            ports, owed=owed, part_ledger=part_ledger, postprocessing=postprocessing
         )
         self._with_tasks = WithTasks(ports, part_ledger)
         self._without_tasks = WithoutTasks(ports, part_ledger)
@@ -295,7 +295,7 @@ class EditRunner:
         if state is EditState.DROPPED:  # if it stays, the next process drops it
             await write_if_possible(ledger.end_edit(edit_id, state, error))
             return
-        await self.owed.keep(edit_id, None, lambda: ledger.end_edit(edit_id, state, error))
+        await self._owed.keep(edit_id, None, lambda: ledger.end_edit(edit_id, state, error))
 
 
 def _must_wait(account: AccountState, active: ActiveEdit, prompt: str | None) -> bool:

@@ -20,6 +20,7 @@ from gateway.edits.collect import ResultCollector
 from gateway.edits.expiry import Expiry
 from gateway.edits.index import EditIndex
 from gateway.edits.lifecycle import CancelTask, Effect, Effects, draining
+from gateway.edits.owed import OwedWrites
 from gateway.edits.ports import Ports, Spool
 from gateway.edits.postprocess import Postprocessing
 from gateway.edits.promise import PromiseKeeper
@@ -79,10 +80,12 @@ class EditService:
         self._tracer = tracer
         self._index = EditIndex(ports.ledger, self._adopt, ports.observer)
         postprocessing = Postprocessing(ports)
-        self._promises = PromiseKeeper(ports, postprocessing)
+        self._owed = OwedWrites(ports.clock)
+        self._promises = PromiseKeeper(ports, self._owed, postprocessing)
         self._runner = EditRunner(
             self._accounts,
             ports,
+            owed=self._owed,
             promises=self._promises,
             postprocessing=postprocessing,
             spool=spool,
@@ -114,7 +117,7 @@ class EditService:
         for account in self._accounts.values():
             self._start(self._go_on(account.poller.run))
             self._start(self._go_on(account.probe))
-        self._start(self._go_on(self._runner.owed.run))
+        self._start(self._go_on(self._owed.run))
         for record in owed:
             self._recover(record)
         self._start(self._go_on(self._expiry.run))
@@ -381,7 +384,7 @@ class EditService:
         self._index.remove(active)
         try:
             # Again, too: from each time on a marked retry may say that it did not arrive.
-            await self._runner.owed.keep(
+            await self._owed.keep(
                 active.edit_id, None, lambda: self._ports.ledger.deliver(active.edit_id)
             )
         finally:

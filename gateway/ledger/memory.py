@@ -65,6 +65,11 @@ class MemoryLedger:
         self._edits[edit.edit_id] = replace(record or edit, promised=True)
         self._index(edit)
 
+    async def unpromise(self, edit_id: str) -> None:
+        record = self._edits.get(edit_id)
+        if record is not None:
+            self._edits[edit_id] = replace(record, promised=False)
+
     async def accept(
         self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
     ) -> bool:

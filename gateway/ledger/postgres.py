@@ -178,14 +178,10 @@ class PostgresLedger:
     async def promise(self, edit: EditRecord) -> None:
         home = self._home_of[edit.tenant]
         fields = {**_edit_fields(edit), "promised": True, "account": home}
-        try:
-            await self._write("promise", withdraw=True, edit=fields)
-        except BaseException:
-            # It may be written all the same, and nobody is told 202: it must not be submitted.
-            with suppress(LedgerUnavailable):
-                withdrawal = {"op": "unpromise", "edit": {"edit_id": edit.edit_id}}
-                self._database.writer.add(self.lease, withdrawal)
-            raise
+        await self._write("promise", withdraw=True, edit=fields)
+
+    async def unpromise(self, edit_id: str) -> None:
+        await self._write("unpromise", patience=_RUNNING_SECONDS, edit={"edit_id": edit_id})
 
     async def accept(
         self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""

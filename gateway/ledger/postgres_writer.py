@@ -84,21 +84,23 @@ class PostgresWriter:
             lease: Fences it.
             operation: As the function wan_gateway.write takes it.
             patience: For how many seconds to wait at most; default: as the outage says.
-            withdraw: Whether it is taken out of the queue if the caller gives up before it was
-                sent for the first time.
+            withdraw: Whether it is taken out of the queue if the caller gives up, or is cancelled,
+                before it was sent for the first time.
 
         Raises:
             LedgerUnavailable: not written in time, or another node has the lease.
         """
         future = self.add(lease, operation)
         seconds = self._outage.patience
-        await asyncio.wait(
-            [future], timeout=seconds if patience is None else min(seconds, patience)
-        )
+        try:
+            await asyncio.wait(
+                [future], timeout=seconds if patience is None else min(seconds, patience)
+            )
+        finally:
+            if withdraw and not future.done():
+                self._queue.pop((lease.holder, orjson.dumps(operation)), None)
         if future.done():
             return future.result()
-        if withdraw:
-            self._queue.pop((lease.holder, orjson.dumps(operation)), None)
         raise unavailable(None)
 
     def add(self, lease: Lease, operation: dict[str, Any]) -> "asyncio.Future[str]":

@@ -158,6 +158,9 @@ class SqliteLedger:
         values = (1, *(row[name] for name in _UNPROMISED), self._age())
         await self._write(_KEEP_PROMISE, values)
 
+    async def unpromise(self, edit_id: str) -> None:
+        await self._write("UPDATE edits SET promised = 0 WHERE edit_id = ?", (edit_id,))
+
     async def accept(
         self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
     ) -> bool:

@@ -147,6 +147,9 @@ class MortalLedger:
     async def promise(self, edit: EditRecord) -> None:
         await self._life.call("promise", self._ledger.promise(edit))
 
+    async def unpromise(self, edit_id: str) -> None:
+        await self._life.call("unpromise", self._ledger.unpromise(edit_id))
+
     async def deliver(self, edit_id: str, *, ago: float = 0.0) -> None:
         await self._life.call("deliver", self._ledger.deliver(edit_id, ago=ago))
 

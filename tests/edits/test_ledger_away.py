@@ -170,7 +170,7 @@ async def test_it_is_written_when_the_ledger_is_back(away: str) -> None:
         else:
             await complete(service, harness.request())
         await complete(service, harness.request(picture=b"second", patience=100.0))
-        owed = len(service._runner.owed)
+        owed = len(service._owed)
 
     assert owed == 0
     assert harness.ledger.faults[away] == []
@@ -303,7 +303,7 @@ async def test_the_end_is_owed_as_well() -> None:
     async with harness.service() as service:
         await complete(service, harness.request())
         await harness.clock.sleep(60.0)
-        owed = len(service._runner.owed)
+        owed = len(service._owed)
 
     (record,) = harness.ledger.records
     assert owed == 0

@@ -20,8 +20,9 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from gateway.domain.record import EditState, TaskState
+from gateway.domain.record import EditRecord, EditState, TaskState
 from gateway.domain.tenant import Account
+from gateway.edits.digest import prompt_digest
 from gateway.edits.ports import PromisedEdits, Spooled
 from gateway.edits.request import EditResult
 from gateway.edits.service import EditService
@@ -29,6 +30,7 @@ from gateway.edits.takeover import OrphanedEditsError
 from tests.edits.crashing import MortalDashScope, MortalLedger, MortalProcess
 from tests.edits.harness import NARROW, EditHarness, complete, error_of, narrow_harness, slot_taken
 from tests.edits.without_tasks import QWEN
+from tests.fake_stores import FakeLedger
 from tests.fakes import Run, Submit, a_tenant, an_upstream
 
 pytestmark = pytest.mark.anyio
@@ -218,6 +220,88 @@ async def test_one_that_cannot_be_kept_is_refused(name: str) -> None:
     assert (refused.status, refused.code, refused.retry) == (503, "ledger_unavailable", True)
     assert harness.dashscope.count("submit") == 1
     assert harness.promises.held == {}
+
+
+class _Hanging(FakeLedger):
+    """Writes a promise at once and answers late; so the client may hang up in between."""
+
+    def __init__(self, harness: EditHarness) -> None:
+        super().__init__(harness.clock.now)
+        self.clock = harness.clock
+        self.seconds = [5.0]
+        """For the next promises."""
+
+    async def promise(self, edit: EditRecord) -> None:
+        await super().promise(edit)
+        await self.clock.sleep(self.seconds.pop(0) if self.seconds else 0.0)
+
+
+@pytest.mark.parametrize("faults", [[], [AWAY, AWAY]], ids=["at once", "later"])
+async def test_a_client_that_leaves_before_the_202_leaves_nothing(faults: list[Exception]) -> None:
+    """Its promise may be on the disk: it is taken back, so no later process pays for it."""
+    harness = EditHarness()
+    harness.ledger = _Hanging(harness)
+    harness.ledger.faults["end_edit"] = list(faults)
+    async with harness.service() as service:
+        async with asyncio.TaskGroup() as group:
+            client = group.create_task(accepted(service, harness))
+            await harness.clock.sleep(1.0)
+            written = [record.promised for record in harness.ledger.records]
+            client.cancel()
+        await harness.clock.sleep(5.0)
+    left = list(harness.ledger.records)
+    async with harness.service():
+        await harness.clock.sleep(60.0)
+
+    assert written == [True]
+    assert left == []
+    assert harness.dashscope.count("submit") == 0
+    assert harness.promises.held == {}
+
+
+async def test_a_client_that_leaves_before_the_202_leaves_it_to_the_others() -> None:
+    """An edit that another client waits for goes on for that one, unpromised."""
+    harness = narrow_harness()
+    harness.ledger = _Hanging(harness)
+    async with harness.service() as service:
+        async with slot_taken(harness, service), asyncio.TaskGroup() as group:
+            first = group.create_task(accepted(service, harness))
+            await harness.clock.sleep(1.0)
+            waits = group.create_task(complete(service, harness.request("later", retry_count=1)))
+            await harness.clock.sleep(1.0)
+            first.cancel()
+            await harness.clock.sleep(5.0)
+            rows = {it.prompt_digest: it.promised for it in harness.ledger.records}
+            waits.cancel()
+        assert rows[prompt_digest("later")] is False
+        await harness.clock.sleep(10.0)
+    async with harness.service():
+        await harness.clock.sleep(60.0)
+
+    assert [task.prompt for task in harness.dashscope.ours] == ["the busy one"]
+
+
+async def test_one_that_is_promised_again_stays_promised() -> None:
+    """What one client's leaving takes back does not take back another one's 202."""
+    harness = narrow_harness()
+    harness.ledger = _Hanging(harness)
+    harness.dashscope.submits.append(Submit(run=Run(0.0, 60.0)))
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        holder = group.create_task(complete(service, harness.request("the busy one")))
+        await harness.clock.sleep(0.5)
+        first = group.create_task(accepted(service, harness))
+        await harness.clock.sleep(1.0)
+        second = group.create_task(accepted(service, harness, retry_count=1))
+        await harness.clock.sleep(1.0)
+        first.cancel()
+        edit_id = await second
+        await harness.clock.sleep(5.0)
+        holder.cancel()
+    async with harness.service() as service:
+        answer = await had(service, harness, edit_id)
+
+    assert answer.delivered == 1
+    assert len([task for task in harness.dashscope.ours if task.prompt == "later"]) == 1
 
 
 async def test_a_full_line_is_told_before_the_202() -> None:

@@ -35,6 +35,7 @@ STEPS: tuple[Step, ...] = (
     lambda ledger: ledger.intend(edit("edit_3"), FIRST),
     lambda ledger: ledger.end_edit("edit_3", EditState.DROPPED),
     lambda ledger: ledger.promise(edit("edit_4")),
+    lambda ledger: ledger.unpromise("edit_4"),
 )
 """Every write there is, in an order in which an edit may make them."""
 

@@ -1,5 +1,6 @@
 """All ledgers implement gateway.edits.ports.Ledger alike: one suite, row by row."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -437,6 +438,29 @@ async def test_a_promised_edit_is_kept_before_its_first_task(ledger: AnyLedger) 
     assert await ledger.find("edit_1") == promised
     assert await ledger.find_key("acme", "key-1") == promised
     assert await ledger.owed() == [promised]
+
+
+async def test_a_promise_that_is_taken_back_is_owed_to_nobody(ledger: AnyLedger) -> None:
+    """Without a task nothing is left to do; an edit that has one is owed as any other."""
+    await ledger.promise(EDIT)
+    await ledger.promise(edit("edit_2"))
+    await ledger.intend(replace(edit("edit_2"), promised=True), FIRST)
+
+    for edit_id in ("edit_1", "edit_2", "edit_3"):
+        await ledger.unpromise(edit_id)
+
+    assert await ledger.owed() == [replace(edit("edit_2"), tasks=(FIRST,))]
+    assert await ledger.find("edit_3") is None
+
+
+async def test_a_promise_whose_caller_has_left_is_taken_back(ledger: AnyLedger) -> None:
+    """Written or not, what is taken back afterwards is not owed."""
+    promising = asyncio.ensure_future(ledger.promise(EDIT))  # noqa: TID251 - cancelled in the test
+    await asyncio.sleep(0)
+    promising.cancel()
+    await ledger.unpromise("edit_1")
+
+    assert await ledger.owed() == []
 
 
 async def test_a_promise_of_a_known_edit_only_marks_it(ledger: AnyLedger) -> None:

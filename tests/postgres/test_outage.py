@@ -85,6 +85,10 @@ async def test_after_ten_seconds_an_outage_is_told_at_once(postgres_url: str) ->
             await ledger.intend(edit("edit_2"), FIRST)
         with pytest.raises(LedgerUnavailable):
             await ledger.promise(edit("edit_3"))
+        async with asyncio.TaskGroup() as group:
+            promising = group.create_task(ledger.promise(edit("edit_4")))
+            await asyncio.sleep(0)
+            promising.cancel()
         readers = [ledger.find("edit_1") for _ in range(3)]
         refused = await asyncio.gather(*readers, return_exceptions=True)
         assert [type(error) for error in refused] == [LedgerUnavailable] * 3
@@ -96,6 +100,7 @@ async def test_after_ten_seconds_an_outage_is_told_at_once(postgres_url: str) ->
         assert await ledger.find("edit_1") == replace(EDIT, delivered=True, tasks=(task,))
         assert await ledger.find("edit_2") is None
         assert await ledger.find("edit_3") is None
+        assert await ledger.find("edit_4") is None
 
 
 async def _begin_long_outage(
@@ -126,14 +131,14 @@ async def _repeat(write: Callable[[str], Awaitable[None]], edit_id: str) -> None
 
 
 async def test_a_promise_of_unknown_outcome_is_taken_back(postgres_url: str) -> None:
-    """Nobody was told 202, so no later process may submit the edit."""
+    """Nobody was told 202, so no later process may submit the edit: the last word is the last."""
     async with breaking(postgres_url) as (url, proxy), opened(url) as ledger:
         proxy.cut_next_commit = True
         async with asyncio.TaskGroup() as group:
             promising = group.create_task(ledger.promise(EDIT))
             await until(lambda: bool(proxy.cuts))
             promising.cancel()
-        await ledger.deliver("edit_9")  # the queue is written
+        await ledger.unpromise("edit_1")
 
         found = await ledger.find("edit_1")
         assert found is not None
