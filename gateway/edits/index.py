@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from gateway.domain.errors import KeyReused, NotFound
+from gateway.domain.errors import KeyReused, LedgerUnavailable, NotFound
 from gateway.domain.record import EditRecord, EditState
 from gateway.domain.tenant import EqualEdits, Tenant
 from gateway.edits.active_edit import ActiveEdit
@@ -22,10 +22,21 @@ class EditIndex:
         ledger: Ledger,
         remember: Callable[[EditRecord], ActiveEdit],
         observer: Observer,
+        owes: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        """
+        Make an empty index.
+
+        Args:
+            ledger: Knows the edits of the last 24 hours.
+            remember: Makes an edit of this process from its record.
+            observer: Counts.
+            owes: Whether the ledger does not say yet what became of an edit (by its id).
+        """
         self._ledger = ledger
-        self._remember = remember
+        self._restore = remember
         self._observer = observer
+        self._owes = owes
         self._by_id: dict[str, ActiveEdit] = {}
         self._by_digest: dict[tuple[str, str], list[ActiveEdit]] = {}
         self._by_key: dict[tuple[str, str], ActiveEdit] = {}
@@ -114,6 +125,21 @@ class EditIndex:
             return active
         raise NotFound("There is no such edit; edits are kept for 24 hours.", param="edit_id")
 
+    def _remember(self, record: EditRecord) -> ActiveEdit:
+        """
+        Return the edit of *record*, which this process does not have.
+
+        Raises:
+            LedgerUnavailable: it has ended here; to carry on what the ledger still has as open
+                would be to submit it a second time.
+        """
+        if record.state is EditState.OPEN and self._owes(record.edit_id):
+            raise LedgerUnavailable(
+                "The gateway cannot keep its records at the moment. Send the request again.",
+                retry_after=1.0,
+            )
+        return self._restore(record)
+
     async def _match_key(self, request: EditRequest, key: str) -> ActiveEdit | None:
         ticket = (request.tenant.name, key)
         active = self._by_key.get(ticket)
@@ -122,7 +148,7 @@ class EditIndex:
             active = self._by_key.get(ticket)  # somebody may have come while we asked
             if active is None and record is not None and not _void(record):
                 active = self._remember(record)
-        if active is None or active.life.given_up:
+        if active is None or active.life.given_up or active.life.failed_unbilled:
             return None
         if not _same_content(active, request):
             self._observer.idempotency("conflict")

@@ -67,7 +67,7 @@ class OwedWrites:
         It never overtakes what is owed of the same edit: an edit whose end is on the disk
         without its task would be made and paid for, and its pictures would never be found.
         """
-        if not any((one.edit_id, one.store) == (edit_id, "ledger") for one in self._owed):
+        if not self.owes(edit_id):
             try:
                 await write()
             except LedgerUnavailable:
@@ -76,7 +76,11 @@ class OwedWrites:
                 return
         self.add(edit_id, part, write)
 
-    async def written(self, edit_id: str, part: int) -> None:
+    def owes(self, edit_id: str) -> bool:
+        """Say whether the ledger does not say yet what became of this edit."""
+        return any((one.edit_id, one.store) == (edit_id, "ledger") for one in self._owed)
+
+    async def written(self, edit_id: str, part: int | None) -> None:
         """Wait until nothing is owed for this part: a later write must not overtake it."""
         for owed in [one for one in self._owed if (one.edit_id, one.part) == (edit_id, part)]:
             await owed.made.wait()

@@ -292,9 +292,6 @@ class EditRunner:
     ) -> None:
         edit_id = active.edit_id
         ledger = self._ports.ledger
-        if state is EditState.DROPPED:  # if it stays, the next process drops it
-            await write_if_possible(ledger.end_edit(edit_id, state, error))
-            return
         await self._owed.keep(edit_id, None, lambda: ledger.end_edit(edit_id, state, error))
 
 

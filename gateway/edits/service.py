@@ -78,9 +78,9 @@ class EditService:
         self._orphans_may_end = abandon
         self._on_bug = on_bug
         self._tracer = tracer
-        self._index = EditIndex(ports.ledger, self._adopt, ports.observer)
-        postprocessing = Postprocessing(ports)
         self._owed = OwedWrites(ports.clock)
+        self._index = EditIndex(ports.ledger, self._adopt, ports.observer, self._owed.owes)
+        postprocessing = Postprocessing(ports)
         self._promises = PromiseKeeper(ports, self._owed, postprocessing)
         self._runner = EditRunner(
             self._accounts,
@@ -292,12 +292,17 @@ class EditService:
         except BaseException:
             if not joined and active.life.connected == 1:  # no other client joined it
                 active.end(TaskLost("The edit was not accepted.", retry=True))
-                self._index.remove(active)
+                self._start(self._forget(active))
             elif not joined:
                 self._start(self._carry(active))
             raise
         if not joined:
             self._start(self._carry(active))
+
+    async def _forget(self, active: ActiveEdit) -> None:
+        """Forget an edit that was not accepted: a repeat by key must not find its old row."""
+        await self._owed.written(active.edit_id, None)
+        self._index.remove(active)
 
     def _waiter(
         self,

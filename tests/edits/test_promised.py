@@ -281,6 +281,45 @@ async def test_a_client_that_leaves_before_the_202_leaves_it_to_the_others() -> 
     assert [task.prompt for task in harness.dashscope.ours] == ["the busy one"]
 
 
+async def test_a_repeat_by_key_after_the_202_was_not_sent_is_a_new_edit() -> None:
+    """What is taken back is the first one's row, not that of the edit that its client gets."""
+    harness = EditHarness()
+    harness.ledger = _Hanging(harness)
+    async with harness.service() as service:
+        async with asyncio.TaskGroup() as group:
+            client = group.create_task(accepted(service, harness, idempotency_key="k"))
+            await harness.clock.sleep(1.0)
+            client.cancel()
+        first = [record.edit_id for record in harness.ledger.records]
+        edit_id = await accepted(service, harness, idempotency_key="k", retry_count=1)
+        await harness.clock.sleep(1.0)
+    rows = [record.edit_id for record in harness.ledger.records]
+    async with harness.service() as service:
+        answer = await had(service, harness, edit_id)
+
+    assert first != [edit_id] == rows
+    assert answer.delivered == 1
+    assert harness.dashscope.count("submit") == 1
+
+
+async def test_one_whose_end_is_not_written_is_not_carried_on() -> None:
+    """A repeat by key of a refused edit waits until the ledger knows that it has ended."""
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(UpstreamUnavailable("arrears"), makes=False))
+    async with harness.service() as service:
+        harness.ledger.faults["end_edit"] = [AWAY, AWAY]
+        await accepted(service, harness, idempotency_key="k")
+        await harness.clock.sleep(0.3)
+        refused = await error_of(complete(service, harness.request("later", idempotency_key="k")))
+        await harness.clock.sleep(5.0)
+        answer = await complete(service, harness.request("later", idempotency_key="k"))
+    states = [record.state for record in harness.ledger.records]
+
+    assert (refused.code, refused.retry) == ("ledger_unavailable", True)
+    assert answer.delivered == 1
+    assert states == [EditState.FAILED, EditState.SUCCEEDED]
+
+
 async def test_one_that_is_promised_again_stays_promised() -> None:
     """What one client's leaving takes back does not take back another one's 202."""
     harness = narrow_harness()
@@ -484,18 +523,22 @@ async def test_called_off_in_line() -> None:
 
 
 async def test_called_off_while_the_ledger_is_away() -> None:
-    """DELETE says that it could not be done, and done again it is: nothing is ever submitted."""
+    """DELETE says that it could not be done yet, and it is done: nothing is ever submitted."""
     harness = narrow_harness()
     async with harness.service() as service, slot_taken(harness, service):
         edit_id = await accepted(service, harness)
         await harness.clock.sleep(1.0)
-        harness.ledger.faults["end_edit"] = [AWAY, AWAY]
+        harness.ledger.faults["end_edit"] = [AWAY, AWAY, AWAY]
         refused = await error_of(service.withdraw(harness.tenants[0], edit_id))
-        await harness.clock.sleep(1.0)
-        await service.withdraw(harness.tenants[0], edit_id)
+        await harness.clock.sleep(0.1)
+        again = await error_of(service.withdraw(harness.tenants[0], edit_id))
+        await harness.clock.sleep(3.0)
+        gone = await error_of(service.withdraw(harness.tenants[0], edit_id))
+    async with harness.service():
         await harness.clock.sleep(100.0)
 
-    assert refused.code == "ledger_unavailable"
+    assert (refused.code, again.code) == ("ledger_unavailable", "ledger_unavailable")
+    assert isinstance(gone, NotFound)
     assert [record.edit_id for record in harness.ledger.records] != [edit_id]
     assert harness.dashscope.count("submit") == 1
 
