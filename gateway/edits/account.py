@@ -1,13 +1,15 @@
 """What the edits of one Alibaba account share: limits, queue, poller, and suspended keys."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError, UpstreamUnreachable, error_type
 from gateway.domain.tenant import Account, Tenant, Upstream
-from gateway.edits.active_edit import ActiveEdit
+from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.advice import advice, is_foreign_answer, is_unexpected_refusal
 from gateway.edits.fair_queue import FairQueue, Ticket
 from gateway.edits.lifecycle import Stage
@@ -85,9 +87,35 @@ class AccountState:
             failover_for=self.failover_for,
         )
 
-    def hold_prompt(self, digest: str) -> AbstractAsyncContextManager[None]:
-        """Hold the only open submit of this prompt (P5), for a part without a ticket."""
-        return self.queue.prompts.hold(digest)
+    @asynccontextmanager
+    async def hold_prompt(self, digest: str, run: PartRun) -> AsyncIterator[None]:
+        """
+        Hold the only open submit of this prompt (P5), for a part without a ticket.
+
+        After a bug it stays held, until the part goes on and comes here again (D70).
+        """
+        prompts = self.queue.prompts
+        if run.kept_prompt is None:
+            await prompts.acquire(digest)
+            run.keep_prompt(partial(prompts.release, digest))
+        try:
+            yield
+        except BaseException as error:
+            if not _is_bug(error):
+                run.release_prompt()
+            raise
+        run.release_prompt()
+
+    @contextmanager
+    def keep_prompt_after_bug(self, digest: str | None, run: PartRun) -> Iterator[None]:
+        """Keep a prompt that a ticket holds beyond a bug in the block, if the submit may be open."""
+        try:
+            yield
+        except BaseException as error:
+            if digest is not None and run.life.may_be_paid and _is_bug(error):
+                self.queue.prompts.share(digest)
+                run.keep_prompt(partial(self.queue.prompts.release, digest))
+            raise
 
     def upstreams_of(self, tenant: Tenant) -> list[Upstream]:
         """Return the tenant's upstreams of this account, in its order, suspended ones last."""
@@ -176,6 +204,10 @@ class AccountState:
         own, slots = self.queue.slots_until(tenant, ticket)
         rounds = max(own / (tenant.max_running or 1), slots / self.limits.running_tasks)
         return max(1.0, rounds * self.durations.typical())
+
+
+def _is_bug(error: BaseException) -> bool:
+    return not isinstance(error, GatewayError | NobodyWaitsError | asyncio.CancelledError)
 
 
 Accounts = Mapping[Account, AccountState]

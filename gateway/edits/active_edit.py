@@ -38,6 +38,8 @@ class PartRun:
     """Tries in a row in which its pictures could not be downloaded, for a final reason."""
     broken_late: bool = False
     """A picture broke while it was sent: the next try reads it whole before it answers."""
+    kept_prompt: Callable[[], None] | None = None
+    """After a bug: releases its prompt, which stays locked until its submit is known (D4, D70)."""
 
     @property
     def life(self) -> PartLife:
@@ -71,6 +73,15 @@ class PartRun:
 
     def broke_late(self, *, final: bool) -> None:
         self.broken_late = final
+
+    def keep_prompt(self, release: Callable[[], None]) -> None:
+        self.kept_prompt = release
+
+    def release_prompt(self) -> None:
+        """Release the prompt that a bug left locked, if one did."""
+        release, self.kept_prompt = self.kept_prompt, None
+        if release is not None:
+            release()
 
     def record(self) -> TaskRecord:
         life = self.life

@@ -52,13 +52,17 @@ class Prompts:
         del self._waiting_by_prompt[prompt]
         self._on_free(prompt)
 
-    @asynccontextmanager
-    async def hold(self, prompt: str) -> AsyncIterator[None]:
-        """Hold the prompt for the length of the block, once it is free."""
+    async def acquire(self, prompt: str) -> None:
+        """Hold the prompt once it is free; ``release`` ends it."""
         if prompt in self._waiting_by_prompt:
             await self._turn(prompt)
         else:
             self.take(prompt)
+
+    @asynccontextmanager
+    async def hold(self, prompt: str) -> AsyncIterator[None]:
+        """Hold the prompt for the length of the block, once it is free."""
+        await self.acquire(prompt)
         try:
             yield
         finally:

@@ -104,6 +104,8 @@ class EditRunner:
         """End an edit that cannot be run; one that may be billed stays open in the ledger (D70)."""
         fault = InternalError("The gateway failed while it carried this edit.")
         fault.__cause__ = error
+        for run in active.runs:
+            run.release_prompt()
         if active.life.promised and not active.life.submitted:
             await self._write_end(active, EditState.FAILED, fault)
         active.end(fault)
@@ -260,7 +262,8 @@ class EditRunner:
                 queued = False
                 observer.queued(region, tenant, -1)
                 observer.queue_waited(region, self._ports.clock.now() - waits_since)
-                await self._submitter.submit(account, strategy, active, run)
+                with account.keep_prompt_after_bug(ticket.prompt, run):
+                    await self._submitter.submit(account, strategy, active, run)
                 account.queue.release_prompt(ticket)
                 await strategy.follow(account, active, run)
         finally:

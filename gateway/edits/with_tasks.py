@@ -103,6 +103,11 @@ class WithTasks:
     ) -> None:
         self._resolver.claim(accepted.task_id)
         active.life.accepted(run.part.index, accepted.task_id, request_id=accepted.request_id)
+        await self._write_task(account, active, run, accepted)
+
+    async def _write_task(
+        self, account: AccountState, active: ActiveEdit, run: PartRun, accepted: Accepted
+    ) -> None:
         await self._part_ledger.accept(
             active,
             run,
@@ -113,13 +118,17 @@ class WithTasks:
         )
 
     async def take_over(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
-        if run.life.task_id is not None:
-            self._ports.observer.recovered("task_followed")
-            return
+        task_id = run.life.task_id
         upstream = run.life.upstream
         assert upstream is not None
         prompt = active.prompt_digest
-        async with account.hold_prompt(prompt):
+        if task_id is not None:
+            if run.kept_prompt is not None:  # by a bug: the ledger may not have the task
+                async with account.hold_prompt(prompt, run):
+                    await self._write_task(account, active, run, Accepted(task_id, request_id=""))
+            self._ports.observer.recovered("task_followed")
+            return
+        async with account.hold_prompt(prompt, run):
             task_id = await self._resolve(account, upstream, active, run)
             if task_id is None:
                 await self._part_ledger.void(active, run, account=account, prompt=prompt)

@@ -80,13 +80,19 @@ class WithoutTasks:
     async def accept(
         self, account: AccountState, active: ActiveEdit, run: PartRun, accepted: Accepted
     ) -> None:
-        task = accepted.task
-        assert task is not None
-        edit_id = active.edit_id
         index = run.part.index
         active.life.accepted(
             index, accepted.task_id, request_id=accepted.request_id, task=accepted.task
         )
+        await self._write_task(account, active, run, accepted)
+
+    async def _write_task(
+        self, account: AccountState, active: ActiveEdit, run: PartRun, accepted: Accepted
+    ) -> None:
+        task = accepted.task
+        assert task is not None
+        edit_id = active.edit_id
+        index = run.part.index
         await self._part_ledger.write(
             active,
             run,
@@ -99,12 +105,16 @@ class WithoutTasks:
 
     async def take_over(self, account: AccountState, active: ActiveEdit, run: PartRun) -> None:
         """Find the pictures where an earlier try or process left them."""
-        if run.life.task is not None:
+        task_id = run.life.task_id
+        if task_id is not None and run.life.task is not None:
+            # After a bug (D70): the ledger may not have it.
+            accepted = Accepted(task_id, request_id="", task=run.life.task)
+            await self._write_task(account, active, run, accepted)
             return
         made = await self._kept_urls(active, run)
         if made is None:
-            raise _answer_lost() if run.life.task_id is None else _result_urls_lost()
-        task_id = run.life.task_id or "request-unknown"
+            raise _answer_lost() if task_id is None else _result_urls_lost()
+        task_id = task_id or "request-unknown"
         task = Task(task_id=task_id, status=TaskStatus.SUCCEEDED, results=made)
         await self.accept(account, active, run, Accepted(task_id, request_id="", task=task))
         self._ports.observer.recovered("submit_resolved")

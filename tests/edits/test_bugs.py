@@ -2,9 +2,11 @@
 
 import pytest
 
+from gateway.domain.clock import Phases
 from gateway.domain.errors import ContentRefused
 from gateway.edits.active_edit import ActiveEdit
 from tests.edits.harness import EditHarness, complete, error_of
+from tests.edits.without_tasks import a_harness, request
 from tests.fakes import Submit
 from tests.recording_observer import RecordingObserver
 
@@ -74,6 +76,25 @@ async def test_a_bug_that_stays(where: str, submits: int, bugs: int) -> None:
     assert refused.code == "internal_error"
     assert harness.dashscope.count("submit") == submits
     assert len(harness.bugs) == bugs
+
+
+async def test_a_bug_in_a_write_loses_no_picture_of_a_model_without_tasks() -> None:
+    """What could not be written is written when the edit goes on: a restart still finds it."""
+    harness = a_harness()
+    bug = KeyError("nobody foresaw this")
+    harness.ledger.faults["accept"] = [bug]
+    async with harness.service() as service, service.attend(request(harness)) as waiter:
+        edit_id = waiter.status.edit_id
+        await harness.clock.sleep(60.0)
+    async with harness.service() as service:
+        now = Phases(harness.clock.now())
+        tenant = harness.tenants[0]
+        async with service.collect(tenant, edit_id, patience=100.0, phases=now) as waiter:
+            answer = await waiter.answer()
+
+    assert harness.bugs == [bug]
+    assert answer.pictures == (b"task-1|a red cat|in|0",)
+    assert harness.dashscope.count("submit") == 1
 
 
 async def test_a_refused_part_is_not_tried_again_after_a_bug() -> None:

@@ -19,7 +19,7 @@ from gateway.domain.intent import Intent
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Accepted
 from gateway.domain.tenant import Upstream
-from tests.edits.harness import EditHarness, complete
+from tests.edits.harness import EditHarness, complete, error_of
 from tests.fake_stores import FakeLedger
 from tests.fakes import FakeDashScope, Run, Submit
 
@@ -98,3 +98,60 @@ async def test_one_open_submit_of_a_prompt_in_the_ledger(seed: int) -> None:
     assert dashscope.rows
     assert set(dashscope.rows) == {1}
     assert len(dashscope.paid) <= 3
+
+
+BUG = KeyError("nobody foresaw this")
+_BUGS = [
+    pytest.param({}, [Submit(BUG)], [], id="in the submit"),
+    pytest.param({}, [Submit(BUG, makes=False)], [], id="before it made anything"),
+    pytest.param({}, [Submit(BUG, after=4.0)], [BUG], id="while it is settled, too"),
+    pytest.param({"accept": [BUG]}, [], [], id="in the write of its task"),
+    pytest.param({"intend": [BUG]}, [], [], id="in its intent"),
+]
+
+
+def _watched() -> tuple[EditHarness, Watched]:
+    harness = EditHarness()
+    harness.dashscope = dashscope = Watched(harness)
+    dashscope.ledger = harness.ledger
+    return harness, dashscope
+
+
+@pytest.mark.parametrize(("faults", "submits", "lists"), _BUGS)
+async def test_a_bug_lets_no_equal_prompt_pass(
+    faults: dict[str, list[Exception | None]], submits: list[Submit], lists: list[Exception]
+) -> None:
+    """What broke goes on a second later (D70); until its submit is known, an equal one waits."""
+    harness, dashscope = _watched()
+    harness.ledger.faults = faults
+    dashscope.submits.extend(submits)
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        first = group.create_task(complete(service, harness.request(picture=b"first")))
+        await harness.clock.sleep(0.01)
+        dashscope.fail("tasks", *lists)
+        second = group.create_task(complete(service, harness.request(picture=b"second")))
+
+    assert set(dashscope.rows) == {1}
+    made = {task.source: task.task_id for task in dashscope.paid}
+    for source, buyer in ((b"first", first), (b"second", second)):
+        assert buyer.result().pictures == (b"%s|a red cat|%s|0" % (made[source].encode(), source),)
+    assert len(dashscope.paid) == 2
+    assert len(harness.bugs) == 1 + len(lists)
+    rows = [task for record in harness.ledger.records for task in record.tasks]
+    assert {it.state for it in rows} == {TaskState.ENDED}
+    assert {it.task_id for it in rows} == set(made.values())
+
+
+async def test_a_bug_that_stays_does_not_lock_its_prompt_for_ever() -> None:
+    """After the third the edit ends, and others of its prompt go on."""
+    harness, dashscope = _watched()
+    dashscope.submits.append(Submit(BUG))
+    async with harness.service() as service, asyncio.TaskGroup() as group:
+        first = group.create_task(error_of(complete(service, harness.request(picture=b"first"))))
+        await harness.clock.sleep(0.01)
+        dashscope.fail("tasks", BUG, BUG)
+        second = group.create_task(complete(service, harness.request(picture=b"second")))
+
+    assert first.result().code == "internal_error"
+    assert second.result().delivered == 1
+    assert len(harness.bugs) == 3
