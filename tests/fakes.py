@@ -155,9 +155,11 @@ class FakeDashScope:
         """Our tasks that cost money: those that made, or will make, pictures."""
         return [t for t in self.ours if t.run.end is TaskStatus.SUCCEEDED and not t.cancelled]
 
-    def stranger(self, prompt: str, *, after: float = 0.0, run: Run | None = None) -> str:
+    def stranger(
+        self, prompt: str, *, after: float = 0.0, run: Run | None = None, account: str = "acct"
+    ) -> str:
         """Let somebody else with the same account make a task."""
-        return self._make("acct", an_edit(prompt), 1, after, run, b"", stranger=True).task_id
+        return self._make(account, an_edit(prompt), 1, after, run, b"", stranger=True).task_id
 
     async def upload(
         self, upstream: Upstream, edit: Edit, part: Part, pictures: tuple[Picture, ...]

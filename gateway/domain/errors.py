@@ -304,11 +304,18 @@ class LedgerConflict(InternalError):
 
 
 class TaskFoundError(Exception):
-    """The ledger has learned meanwhile that a part, which is about to be submitted, has a task."""
+    """
+    The ledger has learned meanwhile that a part, which is about to be submitted, has a task.
 
-    def __init__(self, task_id: str) -> None:
-        super().__init__(task_id)
+    Args:
+        task_id: The task.
+        upstream: Name of the upstream that made it: only keys of its account see it.
+    """
+
+    def __init__(self, task_id: str, upstream: str) -> None:
+        super().__init__(task_id, upstream)
         self.task_id = task_id
+        self.upstream = upstream
 
 
 class Throttled(RateLimited):

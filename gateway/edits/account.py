@@ -108,7 +108,7 @@ class AccountState:
 
     @contextmanager
     def keep_prompt_after_bug(self, digest: str | None, run: PartRun) -> Iterator[None]:
-        """Keep a prompt that a ticket holds beyond a bug in the block, if the submit may be open."""
+        """Keep a prompt that a ticket holds beyond a bug here, if the submit may be open."""
         try:
             yield
         except BaseException as error:

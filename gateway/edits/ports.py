@@ -198,7 +198,8 @@ class Ledger(Protocol):
         Raises:
             LedgerConflict: the edit has ended; nothing was written.
             TaskFoundError: the part has a task already, perhaps one of which the ledger was told
-                late; it has it now.
+                late. If the upstream of *task* made it, the part has it now; else no task was
+                stored, and an intent for the upstream that made it stores it.
         """
         ...
 

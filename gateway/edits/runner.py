@@ -57,7 +57,7 @@ class EditRunner:
         self._owed = owed
         part_ledger = PartLedger(ports, owed)
         self._submitter = Submitter(
-            ports, owed=owed, part_ledger=part_ledger, postprocessing=postprocessing
+            ports, accounts, owed=owed, part_ledger=part_ledger, postprocessing=postprocessing
         )
         self._with_tasks = WithTasks(ports, part_ledger)
         self._without_tasks = WithoutTasks(ports, part_ledger)
@@ -143,6 +143,8 @@ class EditRunner:
                 await self._take_over(active, run)
             if run.life.task_id is None:
                 await self._submit(active, run)
+            if not run.life.ended:  # an earlier attempt made its task on another account
+                await self._take_over(active, run)
         except GatewayError as error:
             active.life.part_failed(index, error.without_traceback())  # it may be kept for a day
         except asyncio.CancelledError:
@@ -265,7 +267,9 @@ class EditRunner:
                 with account.keep_prompt_after_bug(ticket.prompt, run):
                     await self._submitter.submit(account, strategy, active, run)
                 account.queue.release_prompt(ticket)
-                await strategy.follow(account, active, run)
+                upstream = run.life.upstream
+                if upstream is not None and upstream.account == account.limits:
+                    await strategy.follow(account, active, run)
         finally:
             if queued:
                 observer.queued(region, tenant, -1)

@@ -22,7 +22,7 @@ from gateway.domain.errors import (
 from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
-from gateway.edits.account import AccountState
+from gateway.edits.account import Accounts, AccountState
 from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.owed import OwedWrites
 from gateway.edits.part_ledger import PartLedger
@@ -122,12 +122,14 @@ class Submitter:
     def __init__(
         self,
         ports: Ports,
+        accounts: Accounts,
         *,
         owed: OwedWrites,
         part_ledger: PartLedger,
         postprocessing: Postprocessing,
     ) -> None:
         self._ports = ports
+        self._upstreams = {up.name: up for it in accounts.values() for up in it.upstreams}
         self._owed = owed
         self._part_ledger = part_ledger
         self._postprocessing = postprocessing
@@ -139,7 +141,8 @@ class Submitter:
         Submit to the first upstream of this account that takes it.
 
         The part has its turn in the queue, so it holds its prompt: no equal one is open (D4).
-        Afterwards the part has its task; of a model without tasks, the ended one.
+        Afterwards the part has its task; of a model without tasks, the ended one. An earlier
+        attempt may have made it on another account.
 
         Raises:
             GatewayError: refused, and no task exists; or ``maybe_billed``: nothing can tell.
@@ -150,9 +153,7 @@ class Submitter:
             try:
                 await self._submit_to(account, upstream, strategy, active, run)
             except TaskFoundError as found:
-                self._ports.observer.stray_task(upstream.region.name)
-                active.life.accepted(run.part.index, found.task_id)
-                await strategy.take_over(account, active, run)
+                await self._take(found, account, upstream, strategy, active, run)
                 return
             except (UpstreamUnreachable, UpstreamUnavailable) as error:
                 account.suspend(upstream, error, active.edit.model)
@@ -164,6 +165,59 @@ class Submitter:
                 account.record_success(upstream)
                 return
         raise refused
+
+    async def _take(
+        self,
+        found: TaskFoundError,
+        account: AccountState,
+        upstream: Upstream,
+        strategy: SubmitStrategy,
+        active: ActiveEdit,
+        run: PartRun,
+    ) -> None:
+        """
+        Take the task that an earlier attempt made; its row names the account that sees it.
+
+        Raises:
+            TaskLost: no configured key sees it.
+        """
+        self._ports.observer.stray_task(upstream.region.name)
+        prompt = strategy.prompt_to_lock(active)
+        while found.upstream != upstream.name:
+            if found.upstream not in self._upstreams:
+                raise TaskLost(
+                    f"The edit's task {found.task_id} was made by the upstream {found.upstream}, "
+                    "which is not configured any more."
+                )
+            await self._part_ledger.void(active, run, account=account, prompt=prompt)
+            upstream = self._upstreams[found.upstream]
+            found = await self._find_again(found, account, upstream, active, run, prompt)
+        active.life.accepted(run.part.index, found.task_id)
+        if upstream.account == account.limits:
+            await strategy.take_over(account, active, run)
+
+    async def _find_again(
+        self,
+        found: TaskFoundError,
+        account: AccountState,
+        upstream: Upstream,
+        active: ActiveEdit,
+        run: PartRun,
+        prompt: str | None,
+    ) -> TaskFoundError:
+        """
+        Intend the part for the upstream that made its task, which writes the task.
+
+        Raises:
+            TaskLost: the ledger does not have the task any more.
+        """
+        try:
+            while await self._intend(account, upstream, active, run, prompt) is None:
+                await self._ports.clock.sleep(_LEDGER_SECONDS)
+        except TaskFoundError as again:
+            return again
+        await self._part_ledger.lose(active, run, account=account, prompt=prompt)
+        raise TaskLost(f"The edit's task {found.task_id} is not in the ledger any more.")
 
     async def _submit_to(
         self,

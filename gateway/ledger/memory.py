@@ -47,18 +47,23 @@ class MemoryLedger:
             raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
         parts = {it.part: it for it in (record.tasks if record else ())}
         before = parts.get(task.part)
-        stray = self._strays.pop((edit.edit_id, task.part), None)
-        if stray is not None:
+        stray = self._strays.get((edit.edit_id, task.part))
+        found = None
+        if before is not None and before.task_id is not None:
+            found = TaskFoundError(before.task_id, before.upstream)
+        elif stray is not None:
             _, upstream, task_id = stray
-            task = replace(task, state=TaskState.ACCEPTED, upstream=upstream, task_id=task_id)
-        if before is None or (before.task_id is None and before.attempt != task.attempt):
+            found = TaskFoundError(task_id, upstream)
+            if upstream == task.upstream:
+                del self._strays[edit.edit_id, task.part]
+                parts[task.part] = replace(task, state=TaskState.ACCEPTED, task_id=task_id)
+        elif before is None or before.attempt != task.attempt:
             parts[task.part] = task
         tasks = tuple(parts[part] for part in sorted(parts))
         self._edits[edit.edit_id] = replace(edit, tasks=tasks)
         self._index(edit)
-        found = parts[task.part].task_id
         if found is not None:
-            raise TaskFoundError(found)
+            raise found
 
     async def promise(self, edit: EditRecord) -> None:
         record = self._edits.get(edit.edit_id)

@@ -173,7 +173,8 @@ class PostgresLedger:
         if result == "ended":
             raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
         if result != "ok":
-            raise TaskFoundError(result.removeprefix("found "))
+            _, task_id, upstream = result.split(" ", 2)
+            raise TaskFoundError(task_id, upstream)
 
     async def promise(self, edit: EditRecord) -> None:
         home = self._home_of[edit.tenant]

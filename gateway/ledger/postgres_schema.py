@@ -149,20 +149,24 @@ BEGIN
             IF NOT FOUND THEN
                 v_result := 'ended';
             ELSE
-                DELETE FROM wan_gateway.strays
-                WHERE edit_id = t.edit_id AND part = t.part AND attempt <> t.attempt
-                RETURNING * INTO s;
-                IF FOUND THEN
-                    t.state := 'accepted';
-                    t.upstream := s.upstream;
-                    t.task_id := s.task_id;
+                SELECT 'found ' || task_id || ' ' || upstream INTO v_result
+                FROM wan_gateway.tasks
+                WHERE edit_id = t.edit_id AND part = t.part AND task_id IS NOT NULL;
+                IF NOT FOUND THEN
+                    SELECT * INTO s FROM wan_gateway.strays
+                    WHERE edit_id = t.edit_id AND part = t.part AND attempt <> t.attempt
+                    ORDER BY (upstream = t.upstream) DESC, seen LIMIT 1;
+                    v_result := 'found ' || s.task_id || ' ' || s.upstream;
+                    IF s.upstream = t.upstream THEN
+                        DELETE FROM wan_gateway.strays WHERE attempt = s.attempt;
+                        t.state := 'accepted';
+                        t.task_id := s.task_id;
+                    END IF;
+                    INSERT INTO wan_gateway.tasks ({", ".join(TASK_COLUMNS)})
+                    SELECT {_TASK_VALUES} WHERE s.attempt IS NULL OR t.task_id IS NOT NULL
+                    ON CONFLICT (edit_id, part) DO UPDATE SET {_SET_TASK}
+                    WHERE tasks.task_id IS NULL AND tasks.attempt <> excluded.attempt;
                 END IF;
-                INSERT INTO wan_gateway.tasks ({", ".join(TASK_COLUMNS)})
-                VALUES ({_TASK_VALUES})
-                ON CONFLICT (edit_id, part) DO UPDATE SET {_SET_TASK}
-                WHERE tasks.task_id IS NULL AND tasks.attempt <> excluded.attempt;
-                SELECT 'found ' || task_id INTO v_result FROM wan_gateway.tasks
-                WHERE edit_id = t.edit_id AND part = t.part;
             END IF;
         WHEN 'promise' THEN
             INSERT INTO wan_gateway.edits ({", ".join(EDIT_COLUMNS)}, account, born)

@@ -64,13 +64,16 @@ _ACCEPT = (
     "UPDATE tasks SET state = iif(state = 'ended', state, 'accepted'), upstream = ?, task_id = ? "  # noqa: S608 - our own
     f"WHERE {_ATTEMPT}"
 )
-_TASK_ID = "SELECT task_id FROM tasks WHERE edit_id = ? AND part = ?"
+_TASK_OF = (
+    "SELECT task_id, upstream FROM tasks WHERE edit_id = ? AND part = ? AND task_id IS NOT NULL"
+)
 _KEEP_STRAY = (
     "INSERT OR IGNORE INTO strays (edit_id, part, attempt, upstream, task_id, seen) "
     "VALUES (?, ?, ?, ?, ?, ?)"
 )
 _STRAY_OF = (
-    "SELECT upstream, task_id FROM strays WHERE edit_id = ? AND part = ? AND attempt <> ? LIMIT 1"
+    "SELECT task_id, upstream FROM strays WHERE edit_id = ? AND part = ? AND attempt <> ? "
+    "ORDER BY upstream = ? DESC, seen LIMIT 1"
 )
 _HAS_TASK = "EXISTS (SELECT 1 FROM tasks WHERE tasks.edit_id = edits.edit_id)"
 _DOUBTFUL = f"error_retry = 0 AND error_kind IN ({', '.join('?' * len(MAYBE_BILLED_KINDS))})"
@@ -137,21 +140,27 @@ class SqliteLedger:
         edit_row = row_of_edit(edit)
         part = (edit.edit_id, task.part)
 
-        def write(connection: sqlite3.Connection) -> str | None:
+        def write(connection: sqlite3.Connection) -> tuple[str, str] | None:
             if not connection.execute(_KEEP_EDIT, (*edit_row, self._age())).rowcount:
                 raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
+            found = connection.execute(_TASK_OF, part).fetchone()
+            if found is not None:
+                return found
             kept = task
-            stray = connection.execute(_STRAY_OF, (*part, task.attempt)).fetchone()
-            if stray is not None:
-                upstream, task_id = stray
+            stray = (*part, task.attempt, task.upstream)
+            found = connection.execute(_STRAY_OF, stray).fetchone()
+            if found is not None:
+                task_id, upstream = found
+                if upstream != task.upstream:
+                    return found
                 connection.execute("DELETE FROM strays WHERE task_id = ?", (task_id,))
-                kept = replace(task, state=TaskState.ACCEPTED, upstream=upstream, task_id=task_id)
-            written = connection.execute(_KEEP_TASK, row_of_task(edit.edit_id, kept)).rowcount
-            return kept.task_id if written else connection.execute(_TASK_ID, part).fetchone()[0]
+                kept = replace(task, state=TaskState.ACCEPTED, task_id=task_id)
+            connection.execute(_KEEP_TASK, row_of_task(edit.edit_id, kept))
+            return found
 
         found = await self._writer.run(write, writes=True)
         if found is not None:
-            raise TaskFoundError(found)
+            raise TaskFoundError(*found)
 
     async def promise(self, edit: EditRecord) -> None:
         row = dict(zip(EDIT_COLUMNS, row_of_edit(edit), strict=True))

@@ -56,7 +56,7 @@ async def test_a_task_that_it_reports_late_is_followed() -> None:
     """The ledger has it when the part is to be submitted again: it is followed instead."""
     harness = EditHarness()
     late = harness.dashscope.stranger("a red cat")
-    harness.ledger.faults["intend"] = [TaskFoundError(late)]
+    harness.ledger.faults["intend"] = [TaskFoundError(late, "main")]
 
     async with harness.service() as service:
         answer = await complete(service, harness.request())

@@ -128,7 +128,7 @@ async def test_an_intent_twice_is_once(ledger: AnyLedger) -> None:
     for attempt in ("a1", "a2"):
         with pytest.raises(TaskFoundError) as caught:
             await ledger.intend(EDIT, replace(FIRST, attempt=attempt))
-        assert caught.value.task_id == "t1"
+        assert (caught.value.task_id, caught.value.upstream) == ("t1", "beijing-main")
 
     found = await ledger.find("edit_1")
     assert found is not None
@@ -154,23 +154,28 @@ async def test_late_writes_of_an_earlier_attempt_change_nothing(ledger: AnyLedge
 
 
 async def test_a_task_that_was_told_too_late_is_taken(ledger: AnyLedger) -> None:
-    """The next intent of its part finds it: it is followed, and nothing is submitted again."""
+    """The next intent finds it, and one for the upstream that made it has it, with its account."""
     await ledger.intend(EDIT, replace(FIRST, attempt="a1"))
     await ledger.void("edit_1", 0, attempt="a1")
     await ledger.accept("edit_1", 0, "beijing-two", "t1", attempt="a1")
     await ledger.intend(EDIT, replace(SECOND, attempt="b1"))  # another part's
 
-    with pytest.raises(TaskFoundError) as caught:
+    with pytest.raises(TaskFoundError) as elsewhere:
         await ledger.intend(EDIT, replace(FIRST, attempt="a2"))
+    before = await ledger.find("edit_1")
+    two = replace(FIRST, attempt="a3", upstream="beijing-two", account="two", key_id="k2")
+    with pytest.raises(TaskFoundError) as caught:
+        await ledger.intend(EDIT, two)
 
-    assert caught.value.task_id == "t1"
+    for error in (elsewhere.value, caught.value):
+        assert (error.task_id, error.upstream) == ("t1", "beijing-two")
+    assert before is not None
+    assert [task.part for task in before.tasks] == [1]
     found = await ledger.find("edit_1")
     assert found is not None
-    assert found.tasks[0] == replace(
-        FIRST, attempt="a2", state=TaskState.ACCEPTED, upstream="beijing-two", task_id="t1"
-    )
+    assert found.tasks[0] == replace(two, state=TaskState.ACCEPTED, task_id="t1")
     assert await ledger.find_tasks(["t1"]) == {"t1"}
-    await ledger.end_task("edit_1", 0, "succeeded", attempt="a2")
+    await ledger.end_task("edit_1", 0, "succeeded", attempt="a3")
     assert await ledger.accept("edit_1", 1, "beijing-main", "t2", attempt="b1")
 
 

@@ -108,16 +108,31 @@ async def test_a_task_that_is_reported_too_late_is_taken(postgres_url: str) -> N
         strays = await asyncio.to_thread(list_strays, postgres_url)
         assert strays == [StrayTask("edit_1", 0, "beijing-two", "t1")]
         await ledger.void("edit_1", 0, attempt="a1")
-        again = replace(FIRST, attempt="a2")
+        again = replace(FIRST, attempt="a2", upstream="beijing-two")
         with pytest.raises(TaskFoundError) as caught:
             await ledger.intend(EDIT, again)
 
         assert caught.value.task_id == "t1"
         found = await ledger.find("edit_1")
         assert found is not None
-        task = replace(again, state=TaskState.ACCEPTED, upstream="beijing-two", task_id="t1")
+        task = replace(again, state=TaskState.ACCEPTED, task_id="t1")
         assert found.tasks == (task,)
         assert await fetch(postgres_url, "SELECT * FROM wan_gateway.strays") == []
+
+
+async def test_of_two_late_tasks_one_is_taken_and_the_other_stays(postgres_url: str) -> None:
+    """Both were paid for: what is not followed is still there to be reported."""
+    async with opened(postgres_url) as ledger:
+        for attempt in ("a1", "a2"):
+            await ledger.intend(EDIT, replace(FIRST, attempt=attempt))
+            await ledger.void("edit_1", 0, attempt=attempt)
+        for attempt, task_id in (("a1", "t1"), ("a2", "t2")):
+            await ledger.accept("edit_1", 0, FIRST.upstream, task_id, attempt=attempt)
+        with pytest.raises(TaskFoundError) as caught:
+            await ledger.intend(EDIT, replace(FIRST, attempt="a3"))
+
+    strays = await asyncio.to_thread(list_strays, postgres_url)
+    assert {caught.value.task_id, *(stray.task_id for stray in strays)} == {"t1", "t2"}
 
 
 async def test_a_task_that_is_found_already_is_no_stray(postgres_url: str) -> None:
