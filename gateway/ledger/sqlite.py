@@ -143,7 +143,7 @@ class SqliteLedger:
         def write(connection: sqlite3.Connection) -> tuple[str, str] | None:
             if not connection.execute(_KEEP_EDIT, (*edit_row, self._age())).rowcount:
                 raise LedgerConflict("This edit has ended: nothing is submitted for it any more.")
-            found = connection.execute(_TASK_OF, part).fetchone()
+            found: tuple[str, str] | None = connection.execute(_TASK_OF, part).fetchone()
             if found is not None:
                 return found
             kept = task

@@ -48,7 +48,7 @@ def _two_accounts() -> EditHarness:
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["at once", "the ledger is away"])
-async def test_a_stray_of_another_account_is_followed_there(away: bool) -> None:  # noqa: FBT001 - a case
+async def test_a_stray_of_another_account_is_followed_there(away: bool) -> None:
     """Only keys of its account see it: its row says which, and its slot is there."""
     harness = _two_accounts()
     task_id = harness.dashscope.stranger("a red cat", run=Run(0.0, 60.0), account="far")
