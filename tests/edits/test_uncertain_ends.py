@@ -197,6 +197,21 @@ async def test_more_than_was_asked_for() -> None:
     assert [call[3:] for call in harness.observer.of("pictures")] == [("delivered", 2)]
 
 
+async def test_the_ledger_is_away_while_it_is_forgotten() -> None:
+    """An equal request is a new edit all the same, and the next process has the end once more."""
+    harness = a_harness(Submit(LOST))
+    harness.ledger.faults["deliver"] = [LedgerUnavailable("The ledger is away.")]
+    async with harness.service() as service:
+        await error_of(complete(service, request(harness)))
+        await harness.clock.sleep(125.0)
+        answer = await complete(service, request(harness))
+    (first, _) = harness.ledger.records
+
+    assert answer.delivered == 1
+    assert harness.dashscope.count("submit") == 2
+    assert (first.state, first.delivered) == (EditState.FAILED, False)
+
+
 async def test_a_bug_while_it_is_forgotten() -> None:
     """It ends no other edit, and the tidying goes on."""
     harness = a_harness(Submit(LOST))
