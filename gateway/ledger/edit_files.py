@@ -1,11 +1,11 @@
-"""What is kept for single edits beside the ledger: private files, or memory that dies with us."""
+"""What is kept for single edits beside the ledger: durably, or only in memory."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from gateway.domain.edit import Edit, MaskSource, Picture
 from gateway.domain.errors import LedgerUnavailable
@@ -35,9 +35,30 @@ PROMISES_UNAVAILABLE = (
 _MAX_BYTES_IN_MEMORY = 512 * 1024 * 1024
 
 
+class EditContents(Protocol):
+    """Keeps bytes of edits, or of their parts; every method raises LedgerUnavailable."""
+
+    async def write(self, edit_id: str, pieces: Iterable[bytes], part: int | None = None) -> None:
+        """Write *pieces* in place of what is kept, whole or not at all."""
+        ...
+
+    async def read(self, edit_id: str, part: int | None = None) -> bytes | None: ...
+    async def remove(self, edit_ids: Collection[str]) -> None:
+        """Remove all that is kept of these edits."""
+        ...
+
+    async def list_ids(self) -> list[str]:
+        """Return the id of every edit of which something is kept."""
+        ...
+
+    def remove_soon(self, edit_id: str) -> None:
+        """Remove what is kept of an edit now, or leave it to the hourly clean-up."""
+        ...
+
+
 class EditFiles:
     """
-    The files of edits in one folder, each named ``EDIT_ID`` or ``EDIT_ID.SUFFIX``.
+    Implements EditContents in one folder, with a file ``EDIT_ID`` or ``EDIT_ID.PART`` for each.
 
     A file appears whole or not at all: it is written as ``NAME.*`` and renamed. A process that
     is killed in between leaves that one behind; it is removed with the other files of its edit.
@@ -58,30 +79,21 @@ class EditFiles:
         self._message = message
         self._on_failure = on_failure
 
-    async def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Write *pieces* to the file, which is replaced if it exists."""
-        await self._in_thread(lambda: self._write(name, pieces))
+    async def write(self, edit_id: str, pieces: Iterable[bytes], part: int | None = None) -> None:
+        await self._in_thread(lambda: self._write(_name_of(edit_id, part), pieces))
 
-    async def read(self, name: str) -> bytes | None:
-        """Return the content of the file, or ``None`` if there is none."""
-        return await self._in_thread(lambda: self._read(name))
+    async def read(self, edit_id: str, part: int | None = None) -> bytes | None:
+        return await self._in_thread(lambda: self._read(_name_of(edit_id, part)))
 
     async def remove(self, edit_ids: Collection[str]) -> None:
-        """Remove all files of these edits; the folder is listed once."""
         await self._in_thread(lambda: self._remove(edit_ids))
 
     async def list_ids(self) -> list[str]:
-        """Return the id of every edit that has a file."""
         return await self._in_thread(self._list_ids)
 
-    def unlink(self, name: str) -> None:
-        """
-        Remove one file in this thread, if it exists.
-
-        Raises:
-            OSError: it cannot be removed.
-        """
-        (self._path / name).unlink(missing_ok=True)
+    def remove_soon(self, edit_id: str) -> None:
+        with suppress(OSError):
+            (self._path / edit_id).unlink(missing_ok=True)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         try:
@@ -112,6 +124,10 @@ class EditFiles:
     def _list_files(self) -> list[Path]:
         # The files of others, such as those of NFS, begin with a dot.
         return list(self._path.glob("[!.]*"))
+
+
+def _name_of(edit_id: str, part: int | None) -> str:
+    return edit_id if part is None else f"{edit_id}.{part}"
 
 
 def _id_of(file: Path) -> str:
@@ -153,24 +169,24 @@ class MemoryMaskSources:
         return list(self._by_id)
 
 
-class FileMaskSources:
-    """Implements gateway.edits.ports.MaskSources with a file for each edit."""
+class DurableMaskSources:
+    """Implements gateway.edits.ports.MaskSources over EditContents."""
 
-    def __init__(self, files: EditFiles) -> None:
-        self._files = files
+    def __init__(self, contents: EditContents) -> None:
+        self._contents = contents
 
     async def put(self, edit_id: str, mask_source: MaskSource) -> None:
-        await self._files.write(edit_id, encode_mask_source(mask_source))
+        await self._contents.write(edit_id, encode_mask_source(mask_source))
 
     async def get(self, edit_id: str) -> MaskSource | None:
-        content = await self._files.read(edit_id)
+        content = await self._contents.read(edit_id)
         return None if content is None else decode_mask_source(content)
 
     async def drop(self, *edit_ids: str) -> None:
-        await self._files.remove(frozenset(edit_ids))
+        await self._contents.remove(frozenset(edit_ids))
 
     async def list_ids(self) -> list[str]:
-        return await self._files.list_ids()
+        return await self._contents.list_ids()
 
 
 def _size_of(mask_source: MaskSource) -> int:
@@ -200,24 +216,24 @@ class MemoryResultUrls:
         return list(self._by_edit)
 
 
-class FileResultUrls:
-    """Implements gateway.edits.ports.ResultUrls with a file ``EDIT_ID.PART`` for each part."""
+class DurableResultUrls:
+    """Implements gateway.edits.ports.ResultUrls over EditContents, which keep each part."""
 
-    def __init__(self, files: EditFiles) -> None:
-        self._files = files
+    def __init__(self, contents: EditContents) -> None:
+        self._contents = contents
 
     async def put(self, edit_id: str, part: int, made: tuple[ResultImage, ...]) -> None:
-        await self._files.write(f"{edit_id}.{part}", (encode_urls(made),))
+        await self._contents.write(edit_id, (encode_urls(made),), part)
 
     async def get(self, edit_id: str, part: int) -> tuple[ResultImage, ...] | None:
-        content = await self._files.read(f"{edit_id}.{part}")
+        content = await self._contents.read(edit_id, part)
         return None if content is None else decode_urls(content)
 
     async def drop(self, *edit_ids: str) -> None:
-        await self._files.remove(frozenset(edit_ids))
+        await self._contents.remove(frozenset(edit_ids))
 
     async def list_ids(self) -> list[str]:
-        return await self._files.list_ids()
+        return await self._contents.list_ids()
 
 
 # ------------------------------------------------------------ edits that were promised by a 202
@@ -227,55 +243,53 @@ class FileResultUrls:
 class PromisedPictures:
     """Implements gateway.edits.ports.Spooled with the pictures of one promised edit."""
 
-    files: EditFiles
+    contents: EditContents
     edit_id: str
 
     async def pictures(self) -> tuple[Picture, ...]:
         """
-        Return the pictures; the file stays for the other parts of the edit.
+        Return the pictures; they stay for the other parts of the edit.
 
         Raises:
-            LedgerUnavailable: the file cannot be read.
+            LedgerUnavailable: they cannot be read.
         """
-        content = await self.files.read(self.edit_id)
+        content = await self.contents.read(self.edit_id)
         if content is None:
             raise LedgerUnavailable("What was kept of this edit is gone.", retry=False)
         return decode_promised_edit(content)[1]
 
     def close(self) -> None:
-        """Remove the file; the hourly clean-up removes it if that fails now."""
-        with suppress(OSError):
-            self.files.unlink(self.edit_id)
+        """Let them go: the hourly clean-up removes what is not removed now."""
+        self.contents.remove_soon(self.edit_id)
 
 
-class FilePromisedEdits:
+class DurablePromisedEdits:
     """
-    Implements gateway.edits.ports.PromisedEdits with a file for each edit.
+    Implements gateway.edits.ports.PromisedEdits over EditContents.
 
-    The file holds all that decides the result, the prompt too. It is removed as soon as every
-    task of the edit exists.
+    They hold all that decides the result, the prompt too, until every task of the edit exists.
     """
 
-    def __init__(self, files: EditFiles) -> None:
-        self._files = files
+    def __init__(self, contents: EditContents) -> None:
+        self._contents = contents
 
     async def put(
         self, edit_id: str, edit: Edit, pictures: tuple[Picture, ...]
     ) -> PromisedPictures:
-        await self._files.write(edit_id, encode_promised_edit(edit, pictures))
-        return PromisedPictures(self._files, edit_id)
+        await self._contents.write(edit_id, encode_promised_edit(edit, pictures))
+        return PromisedPictures(self._contents, edit_id)
 
     async def get(self, edit_id: str) -> tuple[Edit, PromisedPictures] | None:
-        content = await self._files.read(edit_id)
+        content = await self._contents.read(edit_id)
         if content is None:
             return None
-        return decode_promised_edit(content)[0], PromisedPictures(self._files, edit_id)
+        return decode_promised_edit(content)[0], PromisedPictures(self._contents, edit_id)
 
     async def drop(self, *edit_ids: str) -> None:
-        await self._files.remove(frozenset(edit_ids))
+        await self._contents.remove(frozenset(edit_ids))
 
     async def list_ids(self) -> list[str]:
-        return await self._files.list_ids()
+        return await self._contents.list_ids()
 
 
 class NoPromisedEdits:

@@ -14,10 +14,10 @@ from gateway.ledger.edit_files import (
     MASK_SOURCES_UNAVAILABLE,
     PROMISES_UNAVAILABLE,
     RESULT_URLS_UNAVAILABLE,
+    DurableMaskSources,
+    DurablePromisedEdits,
+    DurableResultUrls,
     EditFiles,
-    FileMaskSources,
-    FilePromisedEdits,
-    FileResultUrls,
     MemoryMaskSources,
     MemoryResultUrls,
     NoPromisedEdits,
@@ -36,14 +36,14 @@ class Stores:
     """
     All that outlives a request. Enter *database*, *ledger* and *spool* in this order.
 
-    Those in PostgreSQL have the methods of the others; their modules need an extra, so that
-    their types are not named here.
+    The ledger in PostgreSQL has the methods of the others; its module needs an extra, so that
+    its type is not named here.
     """
 
     ledger: MemoryLedger | SqliteLedger
-    mask_sources: MemoryMaskSources | FileMaskSources
-    result_urls: MemoryResultUrls | FileResultUrls
-    promises: NoPromisedEdits | FilePromisedEdits
+    mask_sources: MemoryMaskSources | DurableMaskSources
+    result_urls: MemoryResultUrls | DurableResultUrls
+    promises: NoPromisedEdits | DurablePromisedEdits
     spool: FileSpool
     database: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
     prepare: Callable[[], Awaitable[str]] = _is_ready
@@ -104,9 +104,9 @@ def open_stores(
     )
     return Stores(
         ledger,
-        FileMaskSources(beside(".keep", MASK_SOURCES_UNAVAILABLE)),
-        FileResultUrls(beside(".receipts", RESULT_URLS_UNAVAILABLE)),
-        FilePromisedEdits(beside(".promised", PROMISES_UNAVAILABLE)),
+        DurableMaskSources(beside(".keep", MASK_SOURCES_UNAVAILABLE)),
+        DurableResultUrls(beside(".receipts", RESULT_URLS_UNAVAILABLE)),
+        DurablePromisedEdits(beside(".promised", PROMISES_UNAVAILABLE)),
         FileSpool(path.with_name(path.name + ".spool"), on_failure),
     )
 
@@ -117,7 +117,7 @@ def _in_postgres(
     on_failure: Callable[[Exception], None],
     home_of: Mapping[str, str],
 ) -> Stores:
-    files = import_module("gateway.ledger.postgres_files")
+    rows = import_module("gateway.ledger.postgres_files").EditRows
     database = import_module("gateway.ledger.postgres_database").Database(
         url, clock, node=f"{socket.gethostname()}, process {os.getpid()}", on_failure=on_failure
     )
@@ -129,9 +129,9 @@ def _in_postgres(
 
     return Stores(
         ledger,
-        files.PostgresMaskSources(database.reader),
-        files.PostgresResultUrls(database.reader),
-        files.PostgresPromisedEdits(database.reader),
+        DurableMaskSources(rows(database.reader, "mask_sources")),
+        DurableResultUrls(rows(database.reader, "result_urls")),
+        DurablePromisedEdits(rows(database.reader, "promised_edits")),
         FileSpool(None, on_failure),
         database,
         prepare=prepare,

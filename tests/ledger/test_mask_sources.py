@@ -8,9 +8,9 @@ import pytest
 from gateway.domain.clock import SystemClock
 from gateway.domain.edit import MaskSource
 from gateway.edits.ports import MaskSources
-from gateway.ledger.edit_files import MemoryMaskSources
+from gateway.ledger.edit_files import DurableMaskSources, MemoryMaskSources
 from gateway.ledger.open import open_stores
-from gateway.ledger.postgres_files import PostgresMaskSources
+from gateway.ledger.postgres_files import EditRows
 from tests.postgres.ledgers import database_at
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ async def mask_sources(
 ) -> AsyncIterator[MaskSources]:
     if request.param == "postgres":
         async with database_at(request.getfixturevalue("postgres_url")) as database:
-            yield PostgresMaskSources(database.reader)
+            yield DurableMaskSources(EditRows(database.reader, "mask_sources"))
         return
     path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
     yield open_stores(path, "normal", SystemClock()).mask_sources

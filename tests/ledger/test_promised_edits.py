@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.clock import SystemClock
 from gateway.domain.edit import Edit, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import LedgerUnavailable
-from gateway.ledger.edit_files import FilePromisedEdits, NoPromisedEdits
+from gateway.ledger.edit_files import DurablePromisedEdits, NoPromisedEdits
 from gateway.ledger.encoding import decode_promised_edit, encode_promised_edit
 from gateway.ledger.open import open_stores
 
@@ -54,9 +54,9 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def promises(state: Path) -> FilePromisedEdits:
+def promises(state: Path) -> DurablePromisedEdits:
     opened = open_stores(str(state), "full", SystemClock()).promises
-    assert isinstance(opened, FilePromisedEdits)
+    assert isinstance(opened, DurablePromisedEdits)
     return opened
 
 
@@ -97,7 +97,7 @@ def test_a_file_of_the_first_release_is_read() -> None:
 
 
 async def test_another_process_reads_what_this_one_put(
-    promises: FilePromisedEdits, state: Path
+    promises: DurablePromisedEdits, state: Path
 ) -> None:
     """Every field of the edit and every byte of its pictures come back."""
     here = await promises.put("edit_1", EDIT, PICTURES)
@@ -110,7 +110,7 @@ async def test_another_process_reads_what_this_one_put(
     assert await here.pictures() == await there.pictures() == PICTURES
 
 
-async def test_an_edit_with_nothing_but_a_prompt(promises: FilePromisedEdits) -> None:
+async def test_an_edit_with_nothing_but_a_prompt(promises: DurablePromisedEdits) -> None:
     """A generation has no picture, and what was not asked for stays so."""
     plain = replace(Edit(model="wan2.5-t2i-preview", prompt="a hat"))
     await promises.put("edit_1", plain, ())
@@ -122,7 +122,7 @@ async def test_an_edit_with_nothing_but_a_prompt(promises: FilePromisedEdits) ->
     assert await known[1].pictures() == ()
 
 
-async def test_it_is_private(promises: FilePromisedEdits, state: Path) -> None:
+async def test_it_is_private(promises: DurablePromisedEdits, state: Path) -> None:
     """Nobody but the gateway's user may read a prompt or a picture."""
     await promises.put("edit_1", EDIT, PICTURES)
 
@@ -130,7 +130,7 @@ async def test_it_is_private(promises: FilePromisedEdits, state: Path) -> None:
     assert _file(state).parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_closed_it_is_gone(promises: FilePromisedEdits, state: Path) -> None:
+async def test_closed_it_is_gone(promises: DurablePromisedEdits, state: Path) -> None:
     """Once it is not needed no byte of it is left, and to close it twice is harmless."""
     kept = await promises.put("edit_1", EDIT, PICTURES)
     kept.close()
@@ -145,7 +145,7 @@ async def test_closed_it_is_gone(promises: FilePromisedEdits, state: Path) -> No
 
 
 async def test_one_that_cannot_be_removed_is_left_to_the_clean_up(
-    promises: FilePromisedEdits, state: Path
+    promises: DurablePromisedEdits, state: Path
 ) -> None:
     """Closing raises nothing: it stands in the way of a submit."""
     kept = await promises.put("edit_1", EDIT, PICTURES)
@@ -156,7 +156,7 @@ async def test_one_that_cannot_be_removed_is_left_to_the_clean_up(
     assert await promises.list_ids() == ["edit_1"]
 
 
-async def test_dropped_by_id(promises: FilePromisedEdits) -> None:
+async def test_dropped_by_id(promises: DurablePromisedEdits) -> None:
     """The clean-up drops those that nobody needs."""
     for edit_id in ("edit_1", "edit_2"):
         await promises.put(edit_id, EDIT, PICTURES)
@@ -177,7 +177,7 @@ async def test_dropped_by_id(promises: FilePromisedEdits) -> None:
     ],
 )
 async def test_a_file_that_is_not_whole(
-    promises: FilePromisedEdits, state: Path, harm: object
+    promises: DurablePromisedEdits, state: Path, harm: object
 ) -> None:
     """It is refused for good: nothing is submitted that the client did not send."""
     assert callable(harm)

@@ -8,9 +8,9 @@ import pytest
 from gateway.domain.clock import SystemClock
 from gateway.domain.task import ResultImage
 from gateway.edits.ports import ResultUrls
-from gateway.ledger.edit_files import MemoryResultUrls
+from gateway.ledger.edit_files import DurableResultUrls, MemoryResultUrls
 from gateway.ledger.open import open_stores
-from gateway.ledger.postgres_files import PostgresResultUrls
+from gateway.ledger.postgres_files import EditRows
 from tests.postgres.ledgers import database_at
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ TWO = (ResultImage("https://oss.test/2/0?Signature=c"),)
 async def result_urls(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResultUrls]:
     if request.param == "postgres":
         async with database_at(request.getfixturevalue("postgres_url")) as database:
-            yield PostgresResultUrls(database.reader)
+            yield DurableResultUrls(EditRows(database.reader, "result_urls"))
         return
     path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
     yield open_stores(path, "normal", SystemClock()).result_urls

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.domain.errors import LedgerUnavailable
 from gateway.edits.ports import PromisedEdits
-from gateway.ledger.postgres_files import PostgresPromisedEdits
+from gateway.ledger.edit_files import DurablePromisedEdits
+from gateway.ledger.postgres_files import EditRows
 from tests.ledger.test_promised_edits import EDIT, PICTURES
 from tests.postgres.ledgers import database_at
 
@@ -14,11 +15,13 @@ pytestmark = pytest.mark.anyio
 async def test_what_was_put_is_had_again(postgres_url: str) -> None:
     """The edit and its pictures, also by another process, until they are dropped."""
     async with database_at(postgres_url) as database:
-        spooled = await PostgresPromisedEdits(database.reader).put("edit_1", EDIT, PICTURES)
+        spooled = await DurablePromisedEdits(EditRows(database.reader, "promised_edits")).put(
+            "edit_1", EDIT, PICTURES
+        )
         assert await spooled.pictures() == PICTURES
         spooled.close()
     async with database_at(postgres_url, "b") as database:
-        promises: PromisedEdits = PostgresPromisedEdits(database.reader)
+        promises: PromisedEdits = DurablePromisedEdits(EditRows(database.reader, "promised_edits"))
 
         found = await promises.get("edit_1")
         assert found is not None
