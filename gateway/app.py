@@ -215,7 +215,7 @@ def build(
             observer=metrics,
             tell=_warn,
             submits_end_at=stores.submits_end_at,
-            room_of=budget.room,
+            memory_of=budget.room,
             results=keeper,
         ),
         on_bug=_log_bug,

@@ -51,7 +51,7 @@ class Edits:
     clock: Clock
     observer: EdgeObserver
     prices: Prices = field(default_factory=dict)
-    """What the cost of an edit is told by, in x-wan-cost; empty: it is not told."""
+    """By which x-wan-cost is computed; empty: there is no such header."""
     on_created: OnCreated | None = None
     links: ResultLinks | None = None
     """To the pictures that are kept here; ``None``: none are."""

@@ -94,7 +94,7 @@ _OF_A_RETRY = ("retry-after", "retry-after-ms")
 
 _ERRORS: Mapping[int, tuple[str, tuple[str, ...]]] = {
     400: ("A field, a picture or the body is wrong, or the content was refused.", ()),
-    401: ("No key, or one that nobody owns.", ("www-authenticate",)),
+    401: ("No key, or an unknown one.", ("www-authenticate",)),
     403: ("A web page calls where no key is asked for; a signed URL is wrong or has expired.", ()),
     404: ("No such edit of this tenant, model, picture or path.", ()),
     405: ("The path has other methods.", ("allow",)),

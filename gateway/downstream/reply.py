@@ -111,7 +111,7 @@ class JsonReply:
     request_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the request alone decides."""
     prices: Prices = field(default_factory=dict)
-    """What result_headers tells the cost by; empty: it does not."""
+    """By which result_headers computes the cost; empty: it does not."""
     heartbeat_seconds: float = 0.0
     max_wait_seconds: float = 0.0
     """How long a client may wait once heartbeats reach it."""

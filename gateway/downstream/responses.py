@@ -67,7 +67,7 @@ def result_headers(result: EditResult, prices: Prices) -> dict[str, str]:
 
     Args:
         result: The edit that ended well.
-        prices: Of a picture, by region and model, where its cost is to be told.
+        prices: Of a picture, by region and model; empty: the header x-wan-cost is left out.
     """
     headers = edit_headers(result.status) | request_headers(result.ignored, result.adjusted)
     if result.delivered < result.requested:

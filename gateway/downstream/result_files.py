@@ -29,7 +29,7 @@ FROM_HOST = "host"
 """In place of a public URL: what the request was sent to."""
 _PATH = "/v1/images/results"
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
-_LONGEST_CACHE = 86_400  # seconds; a picture that was deleted shall not live on for months
+_LONGEST_CACHE = 86_400  # seconds; a deleted picture must not stay in caches for months
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _PREFIXES = ("/v1", "", "/openai/v1", "/openai")
 """OpenAI's; a base URL without it; Azure's of today; Azure's of before (openai.md 5.5)."""
 _DEPLOYMENT = "/openai/deployments/{deployment}"
 
-# 2025-09-23, when wan2.5 came out: SDKs require the field, nobody reads it.
+# 2025-09-23, when wan2.5 came out: SDKs require the field and do not use it.
 _CREATED = 1_758_585_600
 _JSON = "application/json"
 

@@ -13,7 +13,7 @@ from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.advice import advice, is_foreign_answer, is_unexpected_refusal
 from gateway.edits.fair_queue import FairQueue, Ticket
 from gateway.edits.lifecycle import Stage
-from gateway.edits.ports import DashScope, Observer, Tell, say_nothing
+from gateway.edits.ports import DashScope, Observer, Tell, ignore_warning
 from gateway.polling.limiter import RateLimiter
 from gateway.polling.loop import Poller
 from gateway.polling.schedule import Durations, remaining
@@ -60,7 +60,7 @@ class AccountState:
         clock: Clock,
         observer: Observer,
         durations: Durations | None = None,
-        tell: Tell = say_nothing,
+        tell: Tell = ignore_warning,
     ) -> None:
         self.limits = account
         self.upstreams = upstreams
@@ -219,7 +219,7 @@ def build_accounts(
     dashscope: DashScope,
     clock: Clock,
     observer: Observer,
-    tell: Tell = say_nothing,
+    tell: Tell = ignore_warning,
 ) -> Accounts:
     """Return the state of each account of *upstreams*."""
     of_account: dict[Account, list[Upstream]] = {}

@@ -11,7 +11,7 @@ from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Tenant
 from gateway.domain.trace import UNTRACED, Trace, Tracer
-from gateway.edits.digest import is_told, prompt_digest, prompt_forms
+from gateway.edits.digest import agrees_with, prompt_digest, prompt_forms
 from gateway.edits.fair_queue import Ticket
 from gateway.edits.lifecycle import DropPart, EditLife, Effect, Effects, PartLife, Stage
 from gateway.edits.ports import Spool, Spooled
@@ -210,7 +210,7 @@ class ActiveEdit:
 
     def is_ours(self, task: Task) -> bool:
         """Say whether a task that was fetched can be of this edit: it names no other prompt."""
-        return is_told(task.orig_prompt, self.prompt_digest, self.prompt_forms)
+        return agrees_with(task.orig_prompt, self.prompt_digest, self.prompt_forms)
 
     @property
     def kind(self) -> Kind:

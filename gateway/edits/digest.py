@@ -129,9 +129,9 @@ def _scaled_to(edit: Edit) -> Size | None:
 
 
 def _add(whole: blake3, field: object) -> None:
-    said = b"" if field is None else str(field).encode()
-    whole.update(b"%d:%d:" % (field is not None, len(said)))
-    whole.update(said)
+    content = b"" if field is None else str(field).encode()
+    whole.update(b"%d:%d:" % (field is not None, len(content)))
+    whole.update(content)
 
 
 def prompt_digest(prompt: str) -> str:
@@ -154,17 +154,17 @@ def prompt_forms(prompt: str) -> str:
     return " ".join(hashlib.sha256(form.encode()).hexdigest()[:32] for form in forms)
 
 
-def may_be(told: str, forms: str) -> bool:
-    """Say whether *told* is one of the *forms* of a prompt, or tells nothing."""
-    letters = _letters(told)
+def may_be(text: str, forms: str) -> bool:
+    """Return whether *text* is one of the *forms* of a prompt, or has no letters to compare."""
+    letters = _letters(text)
     return not letters or hashlib.sha256(letters.encode()).hexdigest()[:32] in forms.split()
 
 
-def is_told(told: str | None, digest: str, forms: str) -> bool:
-    """Say whether what a task tells of its prompt, if anything, agrees with that prompt."""
-    if not told or not forms:  # an older gateway kept no forms
+def agrees_with(text: str | None, digest: str, forms: str) -> bool:
+    """Return whether a task's ``orig_prompt``, if it has one, may be that prompt."""
+    if not text or not forms:  # an older gateway kept no forms
         return True
-    return prompt_digest(told) == digest or may_be(told, forms)
+    return prompt_digest(text) == digest or may_be(text, forms)
 
 
 _CUTS = (500, 800, 2000)  # characters; DashScope's models cut there in silence

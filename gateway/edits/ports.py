@@ -113,14 +113,14 @@ class Observer(PollObserver, Protocol):
 class Tell(Protocol):
     """Writes a warning for the operator: what happened, and what to do."""
 
-    def __call__(self, event: str, /, **said: str | float) -> None: ...
+    def __call__(self, event: str, /, **details: str | float) -> None: ...
 
 
-def say_nothing(_event: str, /, **_said: str | float) -> None:
+def ignore_warning(_event: str, /, **_details: str | float) -> None:
     """Implement Tell by doing nothing."""
 
 
-class Room(Protocol):
+class PictureMemory(Protocol):
     """Memory for the pictures of one answer; gateway.downstream.memory_budget implements it."""
 
     def begin(self) -> bool:
@@ -403,10 +403,10 @@ class Ports:
     clock: Clock
     models: ModelTable
     observer: Observer
-    tell: Tell = say_nothing
+    tell: Tell = ignore_warning
     submits_end_at: Callable[[], float] = lambda: 0.0
     """Until when (monotonic) a submit of an earlier process may still leave for DashScope."""
-    room_of: Callable[[str], Room] = lambda _: NoLimit()
+    memory_of: Callable[[str], PictureMemory] = lambda _: NoLimit()
     """From a tenant's name to memory for the pictures of one answer."""
     results: Results | None = None
     """``None``: URLs are DashScope's own."""

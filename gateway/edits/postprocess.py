@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from gateway.domain.edit import MaskSource
 from gateway.domain.errors import ResultUnavailable
 from gateway.edits.active_edit import ActiveEdit
-from gateway.edits.ports import Ports, Room
+from gateway.edits.ports import PictureMemory, Ports
 from gateway.edits.request import KeptResult
 
 _LOOK_AGAIN_SECONDS = 0.25
@@ -90,7 +90,7 @@ class SharedPictures:
         pictures = self._by_edit.get(active.edit_id)
         if pictures is None:
             pictures = EditPictures(
-                self._ports.room_of(active.tenant.name), self._ports, self._postprocessing
+                self._ports.memory_of(active.tenant.name), self._ports, self._postprocessing
             )
             self._by_edit[active.edit_id] = pictures
         pictures.readers += 1
@@ -113,7 +113,7 @@ class SharedPictures:
 class EditPictures:
     """The finished pictures of one edit, as long as a client reads them."""
 
-    def __init__(self, room: Room, ports: Ports, postprocessing: Postprocessing) -> None:
+    def __init__(self, room: PictureMemory, ports: Ports, postprocessing: Postprocessing) -> None:
         self._room = room
         self._clock = ports.clock
         self._postprocessing = postprocessing

@@ -35,14 +35,14 @@ _GIVE_UP_SECONDS = 4 * 3600.0  # a task ends within 3 hours (dashscope.md 7.6)
 
 @dataclass(slots=True)
 class UncertainSubmit:
-    """One submit of which nobody knows whether it made a task."""
+    """One submit of which it is not known whether it made a task."""
 
     upstream: Upstream
     model: str
     prompt_digest: str
     prompt_forms: str
     broke: float
-    """When its connection was surely broken: monotonic, less the time in which nobody looked."""
+    """When its connection was surely broken: monotonic, without the time of no reading."""
     recorded: float
     """When its first byte may have left, by upstream's clock as far as it was known."""
     intended: float | None = None
@@ -87,7 +87,7 @@ class SubmitResolver:
         self._claimed[task_id] = True
 
     async def is_anothers(self, task_id: str) -> bool:
-        """Say whether a task that was just told is already known to be of another part."""
+        """Return whether the task of an answer is already known to be of another part."""
         try:
             known = await self._ledger.find_tasks([task_id])
         except GatewayError:
@@ -115,7 +115,7 @@ class SubmitResolver:
         quiet = min(0.0, last - doubt.may_leave_until)  # what is seen before proves nothing
         broke = max(last, doubt.may_leave_until)
         while (looked_at := self._clock.now()) < until:
-            # In the rest of the time nobody looked: a machine that slept may have sent the
+            # In the rest of the time the list was not read: a machine that slept may have sent the
             # rest of its submit when it woke up.
             counted = min(looked_at - last, _LONGEST_GAP_SECONDS)
             doubt.broke = broke + looked_at - last - counted
@@ -148,7 +148,7 @@ class SubmitResolver:
 
     async def _candidates(self, account: AccountState, doubt: UncertainSubmit) -> list[_Candidate]:
         """
-        Return the tasks that nobody has claimed and nothing has ruled out.
+        Return the tasks that are neither claimed nor ruled out.
 
         Raises:
             UpstreamFailed: the list cannot be read whole, or of the wrong time, so that what
@@ -234,10 +234,10 @@ def _kind_of(doubt: UncertainSubmit, task: Task, *, certain: bool) -> set[str]:
     """Return to which of the doubt's kinds an ended task belongs."""
     if task.status is not TaskStatus.SUCCEEDED:
         return doubt.others  # unbilled, whosever it is
-    told = task.orig_prompt or ""
-    if told and prompt_digest(told) == doubt.prompt_digest:
+    prompt = task.orig_prompt or ""
+    if prompt and prompt_digest(prompt) == doubt.prompt_digest:
         return doubt.ours if certain else doubt.near
-    return doubt.near if may_be(told, doubt.prompt_forms) else doubt.others
+    return doubt.near if may_be(prompt, doubt.prompt_forms) else doubt.others
 
 
 def _waits(doubt: UncertainSubmit, found: list[_Candidate]) -> bool:
@@ -261,7 +261,7 @@ def _verdict(doubt: UncertainSubmit, *, shared: bool) -> str | None:
 
 
 def lost() -> TaskLost:
-    """Return what ends an edit of which nobody can tell whether it was made."""
+    """Return the error of an edit of which it cannot be found out whether it was made."""
     return TaskLost(
         "It cannot be told whether this edit was made; the operator can find it in the "
         "task list of the account."

@@ -38,7 +38,7 @@ def read(url: str, where: str, values: Sequence[Any]) -> list[EditRecord]:
 
 def read_strays(url: str) -> list[StrayTask]:
     """
-    Return the tasks of which the ledger was told too late, and which no edit has taken.
+    Return the tasks that reached the ledger too late, and which no edit has taken.
 
     Raises:
         LedgerError: the database cannot be read.

@@ -100,7 +100,7 @@ def list_unfinished(place: Place) -> list[EditRecord]:
 
 def list_strays(place: Place) -> list[StrayTask]:
     """
-    Return the tasks of which the ledger was told too late, and which no edit has taken.
+    Return the tasks that reached the ledger too late, and which no edit has taken.
 
     Raises:
         LedgerError: it cannot be read as a ledger.

@@ -465,7 +465,7 @@ class Metrics:
         )
         self._strays = families.counter(
             "stray_tasks",
-            "Tasks of which the ledger was told too late, when they are kept and when followed.",
+            "Tasks that reached the ledger too late, counted when kept and when followed.",
             region=names.regions,
         )
         self._undelivered = families.counter(

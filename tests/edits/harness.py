@@ -12,11 +12,11 @@ from gateway.edits.ports import (
     Ledger,
     NoLimit,
     Observer,
+    PictureMemory,
     Ports,
     PromisedEdits,
     Results,
     ResultUrls,
-    Room,
     Spool,
 )
 from gateway.edits.request import EditRequest, EditResult
@@ -70,7 +70,7 @@ class EditHarness:
         abandon: bool = False,
         submits_end_at: float = 0.0,
         results: Results | None = None,
-        room_of: Callable[[str], Room] = lambda _: NoLimit(),
+        memory_of: Callable[[str], PictureMemory] = lambda _: NoLimit(),
     ) -> EditService:
         return EditService(
             tenants=self.tenants,
@@ -86,7 +86,7 @@ class EditHarness:
                 observer=observer or self.observer,
                 tell=self._tell,
                 submits_end_at=lambda: submits_end_at,
-                room_of=room_of,
+                memory_of=memory_of,
                 results=results,
             ),
             on_bug=self.bugs.append,

@@ -64,7 +64,7 @@ async def read(
 async def test_twelve_readers(n: int, mask: bool) -> None:
     """Twelve who read an edit at once share its pictures, its original and its room."""
     harness, rooms = EditHarness(), Rooms()
-    async with harness.service(room_of=rooms.of) as service, AsyncExitStack() as stack:
+    async with harness.service(memory_of=rooms.of) as service, AsyncExitStack() as stack:
         request = masked(harness, n=n) if mask else harness.request(n=n, output=WEBP)
         edit_id = (await complete(service, request)).status.edit_id
         harness.mask_sources.calls.clear()
@@ -88,7 +88,7 @@ async def test_twelve_readers(n: int, mask: bool) -> None:
 async def test_one_after_another() -> None:
     """What nobody reads any more is not held: the next reader has it made again."""
     harness, rooms = EditHarness(), Rooms()
-    async with harness.service(room_of=rooms.of) as service:
+    async with harness.service(memory_of=rooms.of) as service:
         edit_id = (await complete(service, harness.request(output=WEBP))).status.edit_id
         async with AsyncExitStack() as stack:
             await read(harness, service, edit_id, stack)
@@ -100,7 +100,7 @@ async def test_one_after_another() -> None:
 async def test_no_room() -> None:
     """A client waits for room as long as it waits at all, and then may come again."""
     harness, rooms = EditHarness(), Rooms(free=False)
-    async with harness.service(room_of=rooms.of) as service:
+    async with harness.service(memory_of=rooms.of) as service:
         async with service.attend(harness.request(output=WEBP, patience=30.0)) as waiter:
             refused = await error_of(waiter.answer())
         rooms.free = True
@@ -115,7 +115,7 @@ async def test_no_room() -> None:
 async def test_untouched_pictures_take_no_room() -> None:
     """Pictures that go back as they were made are handed on as they come, and held nowhere."""
     harness, rooms = EditHarness(), Rooms()
-    async with harness.service(room_of=rooms.of) as service:
+    async with harness.service(memory_of=rooms.of) as service:
         await complete(service, harness.request())
 
     assert rooms.created == []
