@@ -42,7 +42,7 @@ class UncertainSubmit:
     prompt_digest: str
     prompt_forms: str
     broke: float
-    """When its connection was surely broken: monotonic, without the time of no reading."""
+    """When its connection was surely broken, on the monotonic clock."""
     recorded: float
     """When its first byte may have left, by upstream's clock as far as it was known."""
     intended: float | None = None

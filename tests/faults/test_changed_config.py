@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.app import create_app
 from gateway.commands import check
@@ -320,15 +321,16 @@ async def test_pictures_of_a_tenant_that_is_gone(
     edit_id = await leave_open(harness, tables)
     checked = harness.check(renamed)
     printed = capsys.readouterr().out
-    async with harness.gateway(renamed) as http:
-        gone = await http.get(f"/v1/images/edits/{edit_id}")
-    output = capsys.readouterr().out
+    with capture_logs() as lines:
+        async with harness.gateway(renamed) as http:
+            started = [line["event"] for line in lines]
+            gone = await http.get(f"/v1/images/edits/{edit_id}")
     async with harness.gateway(tables) as http:
         answer = await edit(http, retry=1)
 
     assert checked == 0
     assert "warning: the pictures of 1 edit could not be fetched any more: put" in printed
-    assert "pictures_out_of_reach" in output
+    assert started.count("pictures_out_of_reach") == 1
     assert gone.status_code == 404
     assert len(pictures_of(answer)) == 1
     assert len(await harness.tasks()) == 1
