@@ -98,18 +98,18 @@ class _ManyDashScopes:
         return 0.0
 
     async def upload(self, upstream: Upstream, *given: Any) -> object:
-        return await self._world(upstream).upload(upstream, *given)
+        return await self._dashscope_of(upstream).upload(upstream, *given)
 
     async def submit(self, upstream: Upstream, *given: Any) -> object:
-        return await self._world(upstream).submit(upstream, *given)
+        return await self._dashscope_of(upstream).submit(upstream, *given)
 
     async def fetch(self, upstream: Upstream, task_id: str) -> object:
-        return await self._world(upstream).fetch(upstream, task_id)
+        return await self._dashscope_of(upstream).fetch(upstream, task_id)
 
     async def tasks(self, upstream: Upstream, **given: Any) -> TaskPage:
-        return await self._world(upstream).tasks(upstream, **given)
+        return await self._dashscope_of(upstream).tasks(upstream, **given)
 
-    def _world(self, upstream: Upstream) -> _CheapDashScope:
+    def _dashscope_of(self, upstream: Upstream) -> _CheapDashScope:
         return self.accounts[int(upstream.name)]
 
 

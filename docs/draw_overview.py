@@ -76,7 +76,7 @@ def _watch(watcher: Prometheus) -> tuple[float, float]:
     return asyncio.run(live())
 
 
-def _asked(query: str) -> str:
+def _query_of(query: str) -> str:
     query = query.replace("$__rate_interval", _WINDOW)
     return query.replace("$region", ".*")
 
@@ -94,7 +94,7 @@ def _draw(
     lines = [
         (_label(target["legendFormat"], found["metric"]), found["values"])
         for target in panel["targets"]
-        for found in watcher.lines(_asked(target["expr"]), start + 4, end, 0.5)
+        for found in watcher.lines(_query_of(target["expr"]), start + 4, end, 0.5)
     ]
     lines = [(label, it) for label, it in lines if any(float(v) > 0 for _, v in it if v != "NaN")]
     custom = panel["fieldConfig"]["defaults"].get("custom", {})

@@ -167,7 +167,7 @@ async def test_every_family_is_exposed() -> None:
 async def test_what_is_known_from_the_start() -> None:
     """Readiness, keys, the budget and which config runs are told before the first edit."""
     async with _opened(create_app(a_config())) as http:
-        said = await _exposed(http)
+        exposed = await _exposed(http)
 
     for sample in (
         "wan_gateway_ready 1.0",
@@ -178,13 +178,13 @@ async def test_what_is_known_from_the_start() -> None:
         'wan_gateway_journal_entries{state="open"} 0.0',
         "wan_gateway_recoverable_tasks 0.0",
     ):
-        assert f"\n{sample}\n" in said
+        assert f"\n{sample}\n" in exposed
 
 
 async def _hash_of(config: Config) -> str:
     async with _opened(create_app(config)) as http:
-        said = await _exposed(http)
-    return said.partition('config_info{hash="')[2].partition('"')[0]
+        exposed = await _exposed(http)
+    return exposed.partition('config_info{hash="')[2].partition('"')[0]
 
 
 async def test_the_config_has_a_name() -> None:
@@ -210,7 +210,7 @@ async def test_draining_is_seen_everywhere() -> None:
     async with _opened(gateway.app) as http:
         gateway.drain(60.0)
         ready = await http.get("/readyz")
-        said = await _exposed(http)
+        exposed = await _exposed(http)
         refused = await http.post(
             "/v1/images/edits",
             json={"prompt": "a hat", "images": [{"image_url": "https://a.test/a.png"}]},
@@ -218,8 +218,8 @@ async def test_draining_is_seen_everywhere() -> None:
         )
 
     assert ready.status_code == 503
-    assert "\nwan_gateway_ready 0.0\n" in said
-    assert "\nwan_gateway_draining 1.0\n" in said
+    assert "\nwan_gateway_ready 0.0\n" in exposed
+    assert "\nwan_gateway_draining 1.0\n" in exposed
     assert refused.json()["error"]["code"] == "server_is_draining"
     assert not gateway.busy
 
@@ -316,9 +316,9 @@ async def test_a_ledger_in_use_stops_the_start(tmp_path: Path) -> None:
     assert lines == []
 
 
-def _value(said: str, sample: str) -> float:
+def _value(exposed: str, sample: str) -> float:
     """Return the value of a series, spelled as it is exposed."""
-    rows = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith(sample)]
+    rows = [line.rpartition(" ")[2] for line in exposed.splitlines() if line.startswith(sample)]
     return float(rows[0]) if rows else 0.0
 
 
@@ -332,18 +332,18 @@ async def test_an_edit_moves_the_numbers() -> None:
     async with start_harness() as harness:
         answer = await harness.edit()
         await _until(harness, 'wan_gateway_journal_entries{state="succeeded"}', 1)
-        said = await _exposed(harness.http)
+        exposed = await _exposed(harness.http)
 
     assert len(pictures_of(answer)) == 1
     who = 'model="wan2.5-i2i-preview",region="beijing",tenant="acme"'
     made = f'wan_gateway_images_total{{disposition="delivered",{who}}}'
     cost = 'wan_gateway_image_cost_estimate_total{currency="CNY",' + who + "}"
-    assert _value(said, made) == 1
-    assert _value(said, cost) == 0.2
-    whole = _value(said, 'wan_gateway_http_request_duration_seconds_sum{code_class="2xx"')
+    assert _value(exposed, made) == 1
+    assert _value(exposed, cost) == 0.2
+    whole = _value(exposed, 'wan_gateway_http_request_duration_seconds_sum{code_class="2xx"')
     phases = [
         float(line.rpartition(" ")[2])
-        for line in said.splitlines()
+        for line in exposed.splitlines()
         if line.startswith("wan_gateway_task_phase_seconds_sum")
     ]
     assert sum(phases) == pytest.approx(whole, abs=0.5)

@@ -24,7 +24,7 @@ def customer_key(tenant: str) -> str:
     return f"wk-chaos-{tenant}"
 
 
-class _Line(httpx2.HTTPTransport):
+class _CutTransport(httpx2.HTTPTransport):
     """The way to the gateway, which can break just behind the last byte of an answer."""
 
     breaks = False
@@ -44,10 +44,10 @@ class SdkCalls:
 
     def __init__(self, url: str) -> None:
         self._note: Note | None = None
-        self._line = _Line()
+        self._transport = _CutTransport()
         http = DefaultHttpxClient(
             trust_env=False,
-            transport=self._line,
+            transport=self._transport,
             event_hooks={"response": [self._write_down]},
         )
         self._client = OpenAI(base_url=f"{url}/v1", api_key="-", http_client=http)
@@ -57,7 +57,7 @@ class SdkCalls:
 
     def break_the_next(self) -> None:
         """Lose the next answer on its last yard; the SDK itself asks again, marked."""
-        self._line.breaks = True
+        self._transport.breaks = True
 
     def edit(self, note: Note, *, marked: bool = False) -> None:
         """
@@ -74,7 +74,7 @@ class SdkCalls:
         client = self._client.with_options(
             api_key=customer_key(wish.tenant), timeout=wish.timeout, max_retries=wish.retries
         )
-        due = self._line.breaks
+        due = self._transport.breaks
         try:
             result = _called(client, wish, headers)
         except APIStatusError as refused:
@@ -83,7 +83,7 @@ class SdkCalls:
             note.end("raised", code=type(broken).__name__)
         else:
             take(note, [entry.b64_json or "" for entry in result.data or ()])
-        if due and not self._line.breaks:
+        if due and not self._transport.breaks:
             note.end("broken", code="behind the last byte")
 
     def _write_down(self, answer: Any) -> None:
@@ -138,11 +138,11 @@ class ClientCall:
 
     def __init__(self, wish: Wish, url: str) -> None:
         address = httpx.URL(url)
-        self._line = _opened(address)
-        _send(self._line, wish, address)
+        self._transport = _opened(address)
+        _send(self._transport, wish, address)
 
     def close(self) -> None:
-        self._line.close()
+        self._transport.close()
 
 
 def _opened(address: httpx.URL) -> socket.socket:

@@ -84,7 +84,7 @@ def test_list_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("argv", "said", "left"),
+    ("argv", "output", "left"),
     [
         pytest.param(["--tenant", "acme"], "deleted 2", {FOREIGN}, id="tenant"),
         pytest.param(["--expired"], "deleted 1", {YOUNG, FOREIGN}, id="expired"),
@@ -100,14 +100,14 @@ def test_list_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_delete(
     folder: Path,
     argv: list[str],
-    said: str,
+    output: str,
     left: set[ResultName],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Those that are meant are deleted, and no other."""
     assert _run(folder, "delete", *argv) == 0
 
-    assert capsys.readouterr().out == f"{said}\n"
+    assert capsys.readouterr().out == f"{output}\n"
     assert _there(folder) == {str(name) for name in left}
 
 
@@ -121,7 +121,7 @@ def test_delete_what_is_not_there(folder: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "output"),
     [
         pytest.param(["delete"], "one of the arguments", id="nothing"),
         pytest.param(["delete", "../x.png"], "NAME: '../x.png' is no name", id="no-name"),
@@ -130,7 +130,7 @@ def test_delete_what_is_not_there(folder: Path, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_wrong_usage(
-    folder: Path, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, argv: list[str], output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is deleted by a typing error."""
     try:
@@ -139,7 +139,7 @@ def test_wrong_usage(
         code = int(str(exit_.code))
 
     assert code == 2
-    assert said in capsys.readouterr().err
+    assert output in capsys.readouterr().err
     assert len(_there(folder)) == 3
 
 
@@ -157,6 +157,6 @@ def test_a_store_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "g.toml").write_text(tables(tmp_path) + _RESULTS.format(tmp_path / "kept"))
 
     assert _run(tmp_path, "list") == 2
-    said = capsys.readouterr().err
-    assert "the store fails (list: Not a directory)" in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "the store fails (list: Not a directory)" in output
+    assert output.count("\n") == 1

@@ -155,7 +155,7 @@ def test_a_tenant_that_only_edits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         pytest.param({"allow": ["wan9*"]}, '"wan9\\*" matches no model; use', id="no-match"),
         pytest.param(
@@ -171,14 +171,14 @@ def test_a_tenant_that_only_edits() -> None:
         pytest.param({"default": PAINT}, "is not a model that can edit", id="paints"),
     ],
 )
-def test_a_choice_that_does_not_add_up(values: dict[str, Any], said: str) -> None:
+def test_a_choice_that_does_not_add_up(values: dict[str, Any], message: str) -> None:
     """A tenant's default must be one of the models that it may use, and patterns match some."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         of_a_tenant(values)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         pytest.param({"default": PAINT}, "is not a model that can edit", id="paints"),
         pytest.param({"default_generation": EDIT}, "is not a model that can generate", id="edits"),
@@ -188,9 +188,9 @@ def test_a_choice_that_does_not_add_up(values: dict[str, Any], said: str) -> Non
         ),
     ],
 )
-def test_a_default_that_does_something_else(values: dict[str, str], said: str) -> None:
+def test_a_default_that_does_something_else(values: dict[str, str], message: str) -> None:
     """A default must do what its path is for."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         catalogs(**values)
 
 

@@ -90,7 +90,7 @@ def test_everything_of_a_bucket() -> None:
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "message"),
     [
         pytest.param({"store": "disk"}, 'store: got "disk"', id="no-store"),
         pytest.param({"store": 1}, "store: got 1", id="no-text"),
@@ -127,14 +127,14 @@ def test_everything_of_a_bucket() -> None:
         ),
     ],
 )
-def test_refused(results: dict[str, Any], said: str) -> None:
+def test_refused(results: dict[str, Any], message: str) -> None:
     """What is missing or wrong is named, and no secret is shown."""
     table = {name: value for name, value in (GOOD | results).items() if value is not None}
 
     with pytest.raises(ConfigError) as refused:
         a_config(table)
 
-    assert f"test: results.{said}" in str(refused.value)
+    assert f"test: results.{message}" in str(refused.value)
     assert "canary" not in str(refused.value)
 
 
@@ -166,10 +166,10 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_explained(results: dict[str, Any], line: str) -> None:
     """`check` says where pictures are kept, for how long, and where clients find them."""
-    said = explain(a_config(results))
+    explained = explain(a_config(results))
 
-    assert line in said.splitlines()
-    assert "canary" not in said
+    assert line in explained.splitlines()
+    assert "canary" not in explained
 
 
 @pytest.mark.parametrize(
@@ -183,6 +183,6 @@ def test_explained(results: dict[str, Any], line: str) -> None:
 )
 def test_unencrypted(url: str, warned: bool) -> None:
     """A public URL without TLS is warned of."""
-    said = list(warnings(a_config({**GOOD, "public_url": url})))
+    found = list(warnings(a_config({**GOOD, "public_url": url})))
 
-    assert any("public_url is http" in warning for warning in said) is warned
+    assert any("public_url is http" in warning for warning in found) is warned

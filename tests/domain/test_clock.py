@@ -25,8 +25,8 @@ def test_a_clock_that_the_system_lacks(
 ) -> None:
     """The first clock that works is taken, the plain monotonic one where none does."""
     monkeypatch.setattr("time.CLOCK_BROKEN", 12345, raising=False)
-    tells = clock_that_counts_sleep(names)
+    clock = clock_that_counts_sleep(names)
 
-    before = tells()
+    before = clock()
 
-    assert tells() >= before
+    assert clock() >= before

@@ -46,7 +46,7 @@ MODELS = dict.fromkeys(("wan2.5-i2i-preview", "gpt-image-1"), EDITOR)
 PAINTERS = dict.fromkeys(("wan2.5-t2i-preview", "gpt-image-1"), PAINTER)
 EDITS = Catalog(Operation.EDIT, MODELS, "gpt-image-1", PAINTERS)
 GENERATIONS = Catalog(Operation.GENERATE, PAINTERS, "gpt-image-1", MODELS)
-TOLD = EditStatus(
+RUNNING_STATUS = EditStatus(
     edit_id="edit_1",
     region="beijing",
     task_ids=("task-1", "task-2"),
@@ -62,7 +62,7 @@ FILES = {"image": ("cat.png", PNG, "image/png")}
 
 def answer(**changes: Any) -> EditResult:
     whole: dict[str, Any] = {
-        "status": TOLD,
+        "status": RUNNING_STATUS,
         "form": OutputOptions(),
         "pictures": (b"one",),
         "urls": (),
@@ -92,7 +92,7 @@ class FakeWaiter:
     """Ends as its script says, and records what was done with it."""
 
     ends: Callable[[], Awaitable[EditResult]]
-    status: EditStatus = TOLD
+    status: EditStatus = RUNNING_STATUS
     was_delivered: bool = False
     cancelled: bool = False
     extended: float = 0.0

@@ -16,7 +16,7 @@ from tests.downstream.harness import (
     FILES,
     FORM,
     KEY,
-    TOLD,
+    RUNNING_STATUS,
     EdgeHarness,
     FakeConnection,
     FakeWaiter,
@@ -32,7 +32,7 @@ def end_with(
     outcome: EditResult | GatewayError,
     *,
     after: float = 0.0,
-    status: EditStatus = TOLD,
+    status: EditStatus = RUNNING_STATUS,
 ) -> FakeWaiter:
     async def ends() -> EditResult:
         await asyncio.sleep(after)

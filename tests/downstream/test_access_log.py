@@ -38,9 +38,9 @@ async def test_request_id(given: str, kept: bool) -> None:
     async with harness.client() as client:
         reply = await client.get("/healthz", headers={"x-request-id": given})
 
-    told = reply.headers["x-request-id"]
-    assert told == harness.seen.lines[0].request_id
-    assert told == given if kept else re.fullmatch("req_[0-9a-f]{32}", told)
+    request_id = reply.headers["x-request-id"]
+    assert request_id == harness.seen.lines[0].request_id
+    assert request_id == given if kept else re.fullmatch("req_[0-9a-f]{32}", request_id)
 
 
 async def test_one_line_for_each_request() -> None:

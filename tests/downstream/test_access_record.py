@@ -1,6 +1,6 @@
 from gateway.domain.clock import Phase, Phases
 from gateway.downstream.access_record import AccessRecord, begin_record, log_fields, record_of
-from tests.downstream.harness import TOLD
+from tests.downstream.harness import RUNNING_STATUS
 
 
 def test_the_record_is_attached_to_the_scope() -> None:
@@ -18,7 +18,7 @@ def test_fields_of_an_edit() -> None:
     phases = Phases(started=10.0)
     phases.enter(Phase.QUEUE, 10.5)
     record = AccessRecord(
-        "r", "POST", "/x", 10.0, route="/x", edit=TOLD, phases=phases, seconds=2.0
+        "r", "POST", "/x", 10.0, route="/x", edit=RUNNING_STATUS, phases=phases, seconds=2.0
     )
 
     fields = log_fields(record)

@@ -3,13 +3,13 @@ import pytest
 from gateway.domain.clock import Phase, Phases
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.viewers import RecentReplies
-from tests.downstream.harness import TOLD, Recorder
+from tests.downstream.harness import RUNNING_STATUS, Recorder
 
 EDITS, EDIT = "/v1/images/edits", "/v1/images/edits/{edit_id}"
 
 
 def a_record(**changes: object) -> AccessRecord:
-    line = AccessRecord("r", "POST", EDITS, 10.0, route=EDITS, tenant="acme", edit=TOLD)
+    line = AccessRecord("r", "POST", EDITS, 10.0, route=EDITS, tenant="acme", edit=RUNNING_STATUS)
     line.status, line.outcome, line.seconds = 200, "ok", 2.0
     for name, value in changes.items():
         setattr(line, name, value)

@@ -26,7 +26,7 @@ async def reply_headers(prices: dict[tuple[str, str], Price], **result: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("price", "made", "told"),
+    ("price", "made", "header"),
     [
         pytest.param(Price(0.2, "CNY"), 1, "0.20 CNY", id="one"),
         pytest.param(Price(0.2, "CNY"), 3, "0.60 CNY", id="three"),
@@ -35,11 +35,11 @@ async def reply_headers(prices: dict[tuple[str, str], Price], **result: Any) -> 
         pytest.param(Price(0.0, "CNY"), 1, "0.00 CNY", id="free"),
     ],
 )
-async def test_the_cost_of_what_was_made(price: Price, made: int, told: str) -> None:
+async def test_the_cost_of_what_was_made(price: Price, made: int, header: str) -> None:
     """It is the price of every picture that was made, also of one that could not be delivered."""
     headers = await reply_headers({("beijing", "wan2.5-i2i-preview"): price}, made=made)
 
-    assert headers["x-wan-cost"] == told
+    assert headers["x-wan-cost"] == header
 
 
 async def test_off_by_default() -> None:

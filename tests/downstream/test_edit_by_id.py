@@ -5,7 +5,7 @@ import pytest
 from gateway.domain.errors import UpstreamFailed
 from gateway.edits.request import EditStatus
 from tests.downstream.calls import EDITS, end_with
-from tests.downstream.harness import TOLD, EdgeHarness, answer
+from tests.downstream.harness import RUNNING_STATUS, EdgeHarness, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -35,13 +35,13 @@ async def test_get_a_running_edit() -> None:
         reply = await client.get("/images/edits/edit_1/")
 
     assert (reply.status_code, reply.json()["status"]) == (202, "running")
-    assert harness.seen.lines[0].edit == TOLD
+    assert harness.seen.lines[0].edit == RUNNING_STATUS
     assert not harness.service.waiter.was_delivered
 
 
 @pytest.mark.parametrize(
     ("expected", "status"),
-    [pytest.param(TOLD, 202, id="runs"), pytest.param(ENDED, 200, id="ended")],
+    [pytest.param(RUNNING_STATUS, 202, id="runs"), pytest.param(ENDED, 200, id="ended")],
 )
 async def test_head_of_an_edit(expected: EditStatus, status: int) -> None:
     """HEAD tells how far an edit is; it brings no picture and delivers none."""
@@ -81,7 +81,7 @@ async def test_unknown_edit(method: str) -> None:
 
 @pytest.mark.parametrize(
     ("expected", "status"),
-    [pytest.param(TOLD, 202, id="runs-on"), pytest.param(ENDED, 200, id="ended")],
+    [pytest.param(RUNNING_STATUS, 202, id="runs-on"), pytest.param(ENDED, 200, id="ended")],
 )
 async def test_delete(expected: EditStatus, status: int) -> None:
     """An edit called off is told of as it is then."""

@@ -215,19 +215,19 @@ async def test_answers(given: EditResult, headers: dict[str, str], body: dict[st
 
     reply = await post(harness)
 
-    told = {
+    names = {
         "x-wan-ignored-params",
         "x-wan-adjusted",
         "x-wan-images",
         "idempotent-replayed",
         "x-wan-task-id",
     }
-    told &= {*reply.headers}
-    told |= {*headers}
+    names &= {*reply.headers}
+    names |= {*headers}
     expected = (
         headers if not given.status.task_ids else {**headers, "x-wan-task-id": "task-1, task-2"}
     )
-    assert {name: reply.headers.get(name) for name in told} == expected
+    assert {name: reply.headers.get(name) for name in names} == expected
     assert reply.json() == body
 
 

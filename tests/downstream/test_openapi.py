@@ -215,8 +215,8 @@ async def test_kept_pictures_are_as_described(tmp_path: Path) -> None:
 
 def test_statuses_of_an_edit() -> None:
     """The stages are those of EditStatus."""
-    told = re.search(r'"""(waiting[^"]*)"""', (GATEWAY / "edits/request.py").read_text("utf-8"))
+    stated = re.search(r'"""(waiting[^"]*)"""', (GATEWAY / "edits/request.py").read_text("utf-8"))
 
-    assert told is not None
-    stages = re.findall(r"\w+", told[1].partition(":")[0])
+    assert stated is not None
+    stages = re.findall(r"\w+", stated[1].partition(":")[0])
     assert SCHEMAS["EditStatus"]["properties"]["status"]["enum"] == stages

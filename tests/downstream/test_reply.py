@@ -23,7 +23,7 @@ from gateway.edits.waiter import Waiter
 from tests.downstream.harness import (
     ACME,
     FORM,
-    TOLD,
+    RUNNING_STATUS,
     EdgeHarness,
     FakeClock,
     FakeConnection,
@@ -96,12 +96,14 @@ async def test_refused_before_the_first_beat() -> None:
 async def test_blanks() -> None:
     """Blanks go out once the task is accepted, then the JSON; its deadline is the server's."""
     harness = EdgeHarness(BLANK)
-    waiter = end_with(harness, answer(), after=17.0, status=replace(TOLD, stage="waiting"))
+    waiter = end_with(
+        harness, answer(), after=17.0, status=replace(RUNNING_STATUS, stage="waiting")
+    )
 
     async def accepted() -> None:
         await asyncio.sleep(7.0)
         assert not wire.sent
-        waiter.status = TOLD
+        waiter.status = RUNNING_STATUS
 
     wire = FakeConnection()
     async with asyncio.TaskGroup() as group:

@@ -17,8 +17,8 @@ from tests.downstream.calls import EDITS, end_with, post
 from tests.downstream.harness import (
     FORM,
     KEY,
+    RUNNING_STATUS,
     SIGNER,
-    TOLD,
     EdgeHarness,
     FakeConnection,
     answer,
@@ -367,7 +367,7 @@ async def test_an_answer_by_url(harness: EdgeHarness) -> None:
     reply = await post(harness)
 
     assert reply.json() == {
-        "created": TOLD.created,
+        "created": RUNNING_STATUS.created,
         "data": [{"url": f"https://pictures.test{path_of(KEPT)}"}],
         "output_format": "png",
     }

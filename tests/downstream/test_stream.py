@@ -13,7 +13,7 @@ from gateway.domain.clock import Phases
 from gateway.domain.edit import Size
 from gateway.domain.errors import ContentRefused, GatewayError, StillRunning
 from gateway.edits.request import EditResult
-from tests.downstream.harness import TOLD, EdgeHarness, FakeConnection, answer
+from tests.downstream.harness import RUNNING_STATUS, EdgeHarness, FakeConnection, answer
 from tests.downstream.kept_awake import STREAM, end_with, events, send
 from tests.warp import WARP
 
@@ -67,7 +67,7 @@ async def test_a_stream() -> None:
 async def test_heartbeats_of_a_stream() -> None:
     """The head goes out with the first beat; what is known only later stands in comments."""
     harness = EdgeHarness()
-    reported = replace(TOLD, task_ids=(), stage="waiting")
+    reported = replace(RUNNING_STATUS, task_ids=(), stage="waiting")
     waiter = end_with(harness, answer(requested=2), after=17.0, status=reported)
 
     wire = await send(harness, {**STREAM, "quality": "high"})
@@ -127,7 +127,7 @@ async def test_an_error_in_a_stream() -> None:
     assert not wire.sent[-1]["more_body"]
     assert harness.seen.of("late error") == [("late error", 503, "acme")]
     (line,) = harness.seen.lines
-    assert (line.status, line.outcome, line.edit) == (200, "still_running", TOLD)
+    assert (line.status, line.outcome, line.edit) == (200, "still_running", RUNNING_STATUS)
     assert not waiter.was_delivered
 
 

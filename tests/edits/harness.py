@@ -84,7 +84,7 @@ class EditHarness:
                 clock=self.clock,
                 models=TABLE,
                 observer=observer or self.observer,
-                tell=self._tell,
+                tell=self._warn,
                 submits_end_at=lambda: submits_end_at,
                 memory_of=memory_of,
                 results=results,
@@ -94,8 +94,8 @@ class EditHarness:
             abandon=abandon,
         )
 
-    def _tell(self, event: str, /, **said: str | float) -> None:
-        self.warnings.append((event, said))
+    def _warn(self, event: str, /, **details: str | float) -> None:
+        self.warnings.append((event, details))
 
     def request(self, prompt: str = "a red cat", **changes: Any) -> EditRequest:
         changes.setdefault("tenant", self.tenants[0])

@@ -301,12 +301,12 @@ class Telling(FakeDashScope):
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:
         task = await super().fetch(upstream, task_id)
-        told = [replace(it, size=Size(2048, 2048), prompt="A cat.") for it in task.images]
-        return replace(task, results=tuple(told))
+        images = [replace(it, size=Size(2048, 2048), prompt="A cat.") for it in task.images]
+        return replace(task, results=tuple(images))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "came", "told"),
+    ("wanted", "came", "notes"),
     [
         pytest.param(Size(1000, 1000), Size(992, 992), ("size:992x992->1000x1000",), id="rounded"),
         pytest.param(Size(1024, 1024), Size(1024, 1024), (), id="as asked for"),
@@ -315,7 +315,7 @@ class Telling(FakeDashScope):
     ],
 )
 async def test_what_came_is_told(
-    wanted: Size | None, came: Size | None, told: tuple[str, ...]
+    wanted: Size | None, came: Size | None, notes: tuple[str, ...]
 ) -> None:
     """The size that came is told, whatever was expected; what cannot be known is as expected."""
     harness, dashscope = streaming()
@@ -329,7 +329,7 @@ async def test_what_came_is_told(
             harness.finisher.sizes[first] = came
         answer = await waiter.answer()
 
-    assert answer.adjusted == ("1:rotated", *told)
+    assert answer.adjusted == ("1:rotated", *notes)
 
 
 @pytest.mark.parametrize("alpha", [True, False])

@@ -33,7 +33,7 @@ BEGIN = "<!-- the life of an edit: printed by tests/edits/test_lifecycle.py -->"
 END = "<!-- end of the life of an edit -->"
 
 UPSTREAM = an_upstream()
-MADE = Task("task-1", TaskStatus.SUCCEEDED, (ResultImage("https://result"),))
+SUCCEEDED = Task("task-1", TaskStatus.SUCCEEDED, (ResultImage("https://result"),))
 REFUSED = InvalidRequest("no")
 LOST = TaskLost("lost")
 NOW = 100.0
@@ -59,7 +59,7 @@ EVENTS: dict[str, Event] = {
     "voided": lambda life: life.voided(0),
     "accepted": lambda life: life.accepted(0, "task-1"),
     "followed": lambda life: life.followed(0, NOW),
-    "part_ended": lambda life: life.part_ended(0, MADE),
+    "part_ended": lambda life: life.part_ended(0, SUCCEEDED),
     "part_failed": lambda life: life.part_failed(0, REFUSED),
     "closed": lambda life: life.closed(),
     "closed (refused)": lambda life: life.closed(REFUSED),
@@ -393,7 +393,7 @@ def test_the_furthest_part_counts() -> None:
     life = EditLife((PartLife(), PartLife()))
     life.intended(0, UPSTREAM, now=NOW, at=NOW)
     life.accepted(0, "task-1")
-    life.part_ended(0, MADE)
+    life.part_ended(0, SUCCEEDED)
     stage = life.stage
     life.part_failed(1, REFUSED)
 

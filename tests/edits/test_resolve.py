@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 CUT = SubmitUncertain("The connection was cut.")
 NONE_MADE = Submit(CUT, makes=False)
-MADE = Submit(CUT)
+TASK_MADE = Submit(CUT)
 
 
 async def bought(harness: EditHarness, **changes: Any) -> EditResult:
@@ -55,7 +55,7 @@ async def test_none_made() -> None:
 @pytest.mark.parametrize(
     "submit",
     [
-        pytest.param(MADE, id="answer lost"),
+        pytest.param(TASK_MADE, id="answer lost"),
         pytest.param(Submit(CUT, after=1.5), id="appears 1.5 s after the cut"),
         pytest.param(Submit(CUT, after=4.9), id="appears 4.9 s after the cut"),
         pytest.param(Submit(CUT, takes=60.0), id="answer waited for a minute"),
@@ -87,7 +87,7 @@ async def test_made_but_answer_lost(submit: Submit, offset: float) -> None:
         pytest.param(Run(0.0, 0.0, end=TaskStatus.FAILED), "a red cat", id="failed at once"),
     ],
 )
-@pytest.mark.parametrize("submit", [MADE, NONE_MADE], ids=["made", "none made"])
+@pytest.mark.parametrize("submit", [TASK_MADE, NONE_MADE], ids=["made", "none made"])
 async def test_stranger_in_the_window(submit: Submit, run: Run, prompt: str) -> None:
     """A stranger's task in the window is ruled out, whether ours was made or not."""
     harness = EditHarness()
@@ -115,7 +115,7 @@ async def test_ours_failed() -> None:
 async def test_two_of_the_same_prompt_cannot_be_told_apart() -> None:
     """With a stranger's task of our very prompt no picture is given, and nothing is repeated."""
     harness = EditHarness()
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
     harness.dashscope.stranger("a red cat", after=0.05)
 
     refused = await error_of(bought(harness))
@@ -128,7 +128,7 @@ async def test_two_of_the_same_prompt_cannot_be_told_apart() -> None:
 async def test_a_task_that_hides_its_prompt() -> None:
     """An ended task without its prompt can be anybody's: no picture is given."""
     harness = EditHarness()
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
     harness.dashscope.silent = True
 
     refused = await error_of(bought(harness))
@@ -137,7 +137,9 @@ async def test_a_task_that_hides_its_prompt() -> None:
     assert harness.dashscope.count("submit") == 1
 
 
-@pytest.mark.parametrize("submits", [(MADE, MADE), (NONE_MADE, MADE), (MADE, NONE_MADE)])
+@pytest.mark.parametrize(
+    "submits", [(TASK_MADE, TASK_MADE), (NONE_MADE, TASK_MADE), (TASK_MADE, NONE_MADE)]
+)
 async def test_equal_prompts(submits: tuple[Submit, ...]) -> None:
     """Two edits of one prompt with dropped answers: no task too many, no picture swapped."""
     harness = EditHarness()
@@ -165,7 +167,7 @@ async def test_equal_prompts(submits: tuple[Submit, ...]) -> None:
 async def test_list_refused_for_a_while(operation: str, error: GatewayError) -> None:
     """While nothing can be found out nothing is submitted; later the task is claimed."""
     harness = EditHarness()
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
     harness.dashscope.fail(operation, *[error] * 20)
 
     answer = await bought(harness)
@@ -177,7 +179,7 @@ async def test_list_refused_for_a_while(operation: str, error: GatewayError) -> 
 async def test_never_found_out() -> None:
     """A list that is refused for hours ends in a loss that says so, not in a second task."""
     harness = EditHarness()
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
     harness.dashscope.fail("tasks", *[UpstreamUnreachable("down")] * 20_000)
 
     refused = await error_of(bought(harness, patience=6 * 3600.0))
@@ -189,7 +191,7 @@ async def test_never_found_out() -> None:
 async def test_ledger_refuses_for_a_while() -> None:
     """While the ledger cannot say which tasks are ours none is claimed."""
     harness = EditHarness()
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
     harness.ledger.faults["find_tasks"] = [LedgerUnavailable("full")] * 3
 
     answer = await bought(harness)
@@ -370,7 +372,7 @@ async def test_ours_beside_a_near_miss() -> None:
     harness = EditHarness()
     harness.dashscope.stranger("a red cat", run=Run(0.0, 1.0))
     await harness.clock.sleep(20.0)
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
 
     answer = await bought(harness)
 
@@ -380,7 +382,7 @@ async def test_ours_beside_a_near_miss() -> None:
 async def test_what_was_there_before_is_not_ours() -> None:
     """A task that a search has seen is not taken for that of a later submit."""
     harness = EditHarness()
-    harness.dashscope.submits.extend([MADE, NONE_MADE])
+    harness.dashscope.submits.extend([TASK_MADE, NONE_MADE])
     harness.dashscope.stranger("a red cat", after=0.05)
     async with harness.service() as service:
         first = await error_of(complete(service, harness.request()))
@@ -408,7 +410,7 @@ async def test_a_shared_account() -> None:
     """Where others use the account, one task of our prompt proves nothing; none proves none."""
     shared = an_account(shared=True)
     harness = EditHarness(a_tenant("acme", an_upstream(account=shared)))
-    harness.dashscope.submits.extend([MADE, NONE_MADE])
+    harness.dashscope.submits.extend([TASK_MADE, NONE_MADE])
 
     refused = await error_of(bought(harness))
     answer = await bought(harness, prompt="another")
@@ -422,7 +424,7 @@ async def test_a_shared_account() -> None:
 async def test_a_key_that_is_refused_while_it_looks() -> None:
     """Any key of the account finds the task."""
     harness = EditHarness(a_tenant("acme", an_upstream("one"), an_upstream("two")))
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
     harness.dashscope.fail("tasks", UpstreamUnavailable("The key is refused."))
 
     answer = await bought(harness)
@@ -478,7 +480,7 @@ async def test_a_middlebox_throttles() -> None:
 async def test_a_submit_that_the_list_has_forgotten() -> None:
     """After 24 hours the list proves nothing any more: what may be paid is not paid again."""
     harness = EditHarness()
-    harness.dashscope.submits.append(MADE)
+    harness.dashscope.submits.append(TASK_MADE)
 
     def request(count: int) -> EditRequest:
         return harness.request(retry_count=count)

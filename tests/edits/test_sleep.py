@@ -72,10 +72,10 @@ class Awake(FakeDashScope):
         finally:
             self._sleep("after it is made")
 
-    async def tasks(self, upstream: Upstream, **asked: Any) -> TaskPage:
+    async def tasks(self, upstream: Upstream, **window: Any) -> TaskPage:
         if self.count("tasks") == 1:
             self._sleep("between two looks")
-        return await super().tasks(upstream, **asked)
+        return await super().tasks(upstream, **window)
 
     def _sleep(self, moment: str) -> None:
         if self.when == moment:

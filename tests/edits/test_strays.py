@@ -125,10 +125,10 @@ async def test_a_late_accept_is_counted_and_told() -> None:
 
     assert answer.delivered == 1
     assert harness.observer.of("stray_task") == [("beijing",)]
-    ((event, said),) = harness.warnings
+    ((event, details),) = harness.warnings
     assert event == "stray_task"
-    assert said["task_id"] == "task-1"
-    assert said["edit_id"] == answer.status.edit_id
+    assert details["task_id"] == "task-1"
+    assert details["edit_id"] == answer.status.edit_id
     assert await harness.ledger.find_tasks(["task-1"]) == {"task-1"}
 
 

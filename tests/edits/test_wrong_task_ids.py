@@ -121,13 +121,13 @@ async def test_the_same_when_its_picture_is_asked_for_later() -> None:
     assert picture_bytes(again) == picture_bytes(answer)
 
 
-@pytest.mark.parametrize("told", ["a  RED cat!", "", " "])
-async def test_a_prompt_that_was_tidied_is_ours(told: str) -> None:
+@pytest.mark.parametrize("answered", ["a  RED cat!", "", " "])
+async def test_a_prompt_that_was_tidied_is_ours(answered: str) -> None:
     """What upstream does to white space, letters and signs does not keep a picture back."""
 
     class Tidy(FakeDashScope):
         async def fetch(self, upstream: Upstream, task_id: str) -> Task:
-            return replace(await super().fetch(upstream, task_id), orig_prompt=told)
+            return replace(await super().fetch(upstream, task_id), orig_prompt=answered)
 
     harness = EditHarness()
     harness.dashscope = Tidy(harness.clock)

@@ -16,7 +16,7 @@ from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
-MADE = SandboxConfig(latency=Constant(1.0))
+REGION = SandboxConfig(latency=Constant(1.0))
 """A region that makes each picture from the one it was sent."""
 HOLE = (100, 120, 300, 280)
 FEATHER = 3
@@ -44,7 +44,7 @@ def hole_in(size: tuple[int, int]) -> bytes:
 
 @pytest.fixture
 async def harness() -> AsyncIterator[Harness]:
-    async with start_harness(MADE) as harness:
+    async with start_harness(REGION) as harness:
         yield harness
 
 
@@ -171,7 +171,7 @@ async def test_killed_between_end_and_delivery(tmp_path: Path) -> None:
     """The next process lays the picture into the original that the killed one kept."""
     original = Image.effect_noise((400, 400), 60).convert("RGB")
     async with (
-        running(create_sandbox(MADE)) as region,
+        running(create_sandbox(REGION)) as region,
         httpx.AsyncClient(timeout=None, trust_env=False) as http,  # noqa: S113 - the gateway's
     ):
         file, port = config(tmp_path, region), free_port()

@@ -154,22 +154,22 @@ async def test_openais_default(tmp_path: Path, model: str) -> None:
         unasked = await harness.edit("unasked", model=model)
         (url,) = urls_of(unasked)
         picture = await fetched(harness, url)
-        said = await harness.edit("said", model=model, response_format="b64_json")
+        asked_for = await harness.edit("said", model=model, response_format="b64_json")
         other = await harness.edit("other", model="gpt-image-1")
 
     assert origin_of(picture) == origin("unasked", photo())
-    assert len(pictures_of(said)) == len(pictures_of(other)) == 1
+    assert len(pictures_of(asked_for)) == len(pictures_of(other)) == 1
 
 
 async def test_later(tmp_path: Path) -> None:
     """Who was told 202 gets the URL by GET, the same each time, or the picture if it says so."""
     state = {"path": str(tmp_path / "gateway.db")}
     async with keeping(tmp_path / "kept", state=state) as harness:
-        told = await harness.edit(
+        promised = await harness.edit(
             "later", response_format="url", headers={"prefer": "respond-async"}
         )
-        assert told.status_code == 202, told.text
-        path = told.headers["location"]
+        assert promised.status_code == 202, promised.text
+        path = promised.headers["location"]
 
         async def ended() -> bool:
             return (await harness.http.head(path)).status_code == 200
@@ -278,9 +278,9 @@ async def test_no_secret_is_told(tmp_path: Path) -> None:
             metrics = (await harness.http.get("/metrics")).text
     signature = url.rpartition("=")[2]
 
-    said = f"{lines}{reply.headers}{metrics}"
-    assert signature not in said
-    assert SECRET not in said
+    shown = f"{lines}{reply.headers}{metrics}"
+    assert signature not in shown
+    assert SECRET not in shown
     (line,) = [line for line in lines if line.get("route") == "/v1/images/edits"]
     assert line["results"] == 1
 

@@ -208,18 +208,18 @@ async def test_without_fit_colours_are_kept_all_the_same() -> None:
         assert delta_e(lab_of(patch, "Display P3"), lab_of(now)) < SEEN
 
 
-MADE = {"untagged": None, "sRGB": SRGB, "P3": DISPLAY_P3}
+PROFILES = {"untagged": None, "sRGB": SRGB, "P3": DISPLAY_P3}
 SPACES = {"untagged": "sRGB", "sRGB": "sRGB", "P3": "Display P3"}
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
-@pytest.mark.parametrize("expected", MADE)
+@pytest.mark.parametrize("expected", PROFILES)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_mask_is_composed_in_one_space(kind: str, expected: str, output_format: str) -> None:
     """What is kept and what is made look as they did, whichever profiles the two have."""
     original = saved(patches(), kind, icc_profile=DISPLAY_P3, **_best(kind))
     hole = saved(mask((480, 400), (240, 0, 479, 399)))
-    result = saved(patches(), "PNG", icc_profile=MADE[expected])
+    result = saved(patches(), "PNG", icc_profile=PROFILES[expected])
     form = OutputOptions(output_format=output_format, composite=True)
 
     now = colours(finish_picture(result, form, MaskSource(original, hole)))

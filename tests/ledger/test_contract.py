@@ -345,13 +345,13 @@ async def test_an_open_edit_without_a_task_is_not_owed(ledger: AnyLedger) -> Non
 
 async def test_known_tells_our_tasks_from_others(ledger: AnyLedger) -> None:
     """However many are asked after at once."""
-    asked = [f"t{number}" for number in range(1200)]
+    task_ids = [f"t{number}" for number in range(1200)]
     await ledger.intend(EDIT, FIRST)
     await ledger.intend(EDIT, SECOND)
     await ledger.accept("edit_1", 0, "beijing-main", "t3")
     await ledger.accept("edit_1", 1, "beijing-main", "t1100")
 
-    known = await ledger.find_tasks(asked)
+    known = await ledger.find_tasks(task_ids)
 
     assert known == {"t3", "t1100"}
 

@@ -192,15 +192,15 @@ async def test_a_file_that_is_not_whole(
 
 async def test_a_disk_that_does_not_take_it(state: Path) -> None:
     """It is refused, worth a retry, and the operator is told."""
-    told: list[Exception] = []
+    failures: list[Exception] = []
     state.with_name("gateway.db.promised").write_bytes(b"in the way")
-    promises = open_stores(str(state), "normal", SystemClock(), on_failure=told.append).promises
+    promises = open_stores(str(state), "normal", SystemClock(), on_failure=failures.append).promises
 
     with pytest.raises(LedgerUnavailable) as refused:
         await promises.put("edit_1", EDIT, PICTURES)
 
     assert refused.value.retry
-    assert len(told) == 1
+    assert len(failures) == 1
     assert os.listdir(state.parent) == ["gateway.db.promised"]  # noqa: PTH208 - names only
 
 

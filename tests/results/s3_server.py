@@ -51,8 +51,8 @@ def _rclone() -> str:
 
 
 def _serves_s3(program: str) -> bool:
-    said = subprocess.run([program, "serve", "s3", "--help"], check=False, capture_output=True)
-    return said.returncode == 0
+    usage = subprocess.run([program, "serve", "s3", "--help"], check=False, capture_output=True)
+    return usage.returncode == 0
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     """Serve *folder*, with one bucket in it."""
     (folder / "pictures").mkdir()
     port = free_port()
-    told = [
+    arguments = [
         "serve",
         "s3",
         "--addr",
@@ -70,7 +70,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     ]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_CONFIG": "/dev/null"}
     with subprocess.Popen(
-        [_rclone(), *told, str(folder)],
+        [_rclone(), *arguments, str(folder)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

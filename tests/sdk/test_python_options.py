@@ -55,9 +55,9 @@ def test_a_size_that_was_left_at_the_url_is_told(client: openai.OpenAI) -> None:
         response_format="url",
     )
 
-    told = raw.headers["x-wan-adjusted"].rpartition("size:")[2]
-    assert told
-    assert told != "1024x1024"
+    size = raw.headers["x-wan-adjusted"].rpartition("size:")[2]
+    assert size
+    assert size != "1024x1024"
 
 
 def test_the_prompt_that_was_used(client: openai.OpenAI) -> None:

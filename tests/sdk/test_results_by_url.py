@@ -94,7 +94,7 @@ def test_node(keeping: ThreadedHarness, tmp_path: Path) -> None:
     picture = tmp_path / "photo.png"
     picture.write_bytes(photo())
 
-    told = node_package.edit(keeping.base_url, KEY, picture, "url")
+    result = node_package.edit(keeping.base_url, KEY, picture, "url")
 
-    (made,) = told["pictures"]
+    (made,) = result["pictures"]
     assert origin_of(b64decode(made)) == origin("node: url", photo())

@@ -290,8 +290,8 @@ def test_a_url_by_default(model: str) -> None:
 
     assert edit(named, keeps=True).output == OutputOptions(ResponseFormat.URL, url_by_default=True)
     assert edit(named).output == OutputOptions()
-    said = edit(named, ("response_format", "b64_json"), keeps=True).output
-    assert said == OutputOptions()
+    output = edit(named, ("response_format", "b64_json"), keeps=True).output
+    assert output == OutputOptions()
     assert edit(named, ("response_format", "url"), keeps=True).output.url_by_default is False
     assert edit(named, ("stream", "true"), keeps=True).output == OutputOptions(stream=True)
 

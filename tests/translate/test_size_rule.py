@@ -156,7 +156,7 @@ FIVE = MODELS["qwen-image-max"].sizes
 
 
 @pytest.mark.parametrize(
-    ("asked", "made"),
+    ("wanted", "made"),
     [
         (Size(1328, 1328), Size(1328, 1328)),
         (Size(1024, 1024), Size(1328, 1328)),
@@ -165,10 +165,10 @@ FIVE = MODELS["qwen-image-max"].sizes
         (Size(1000, 3000), Size(928, 1664)),
     ],
 )
-def test_the_nearest_of_a_few_sizes(asked: Size, made: Size) -> None:
+def test_the_nearest_of_a_few_sizes(wanted: Size, made: Size) -> None:
     """Where a model makes certain sizes only, the one of the nearest shape is asked for."""
-    assert nearest_legal(asked, FIVE) == made
-    assert is_legal(asked, FIVE) == (asked == made)
+    assert nearest_legal(wanted, FIVE) == made
+    assert is_legal(wanted, FIVE) == (wanted == made)
     assert describe_rule(FIVE).startswith("it must be one of 1664x928, 1472x1104")
 
 

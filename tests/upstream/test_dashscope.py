@@ -102,12 +102,12 @@ async def test_broken_submit_is_uncertain_and_counted() -> None:
 )
 async def test_an_url_error(picture: Picture, kind: type[GatewayError]) -> None:
     """DashScope says it of a wrong endpoint or model; with a client's URL it is not the key's."""
-    said = {
+    body = {
         "code": "InvalidParameter",
         "message": "url error, please check url！",
         "request_id": "r",
     }
-    scripted = ScriptedDashScope(httpx.Response(400, json=said))
+    scripted = ScriptedDashScope(httpx.Response(400, json=body))
 
     with pytest.raises(kind) as refused:
         await scripted.api.submit(upstream(), EDIT, PART, (picture,), intent())
@@ -117,12 +117,12 @@ async def test_an_url_error(picture: Picture, kind: type[GatewayError]) -> None:
 
 async def test_what_dashscope_says_of_a_key() -> None:
     """Its own sentence is for the operator; the client is told another."""
-    said = {
+    body = {
         "code": "Arrearage",
         "message": "Access denied, your sk-abc is overdue",
         "request_id": "r",
     }
-    scripted = ScriptedDashScope(httpx.Response(400, json=said))
+    scripted = ScriptedDashScope(httpx.Response(400, json=body))
 
     with pytest.raises(UpstreamUnavailable) as refused:
         await scripted.api.submit(upstream(), EDIT, PART, PICTURES, intent())
@@ -163,8 +163,8 @@ async def test_an_answer_about_another_task() -> None:
 
 async def test_request_id_of_the_header_is_kept() -> None:
     """A body without a request id borrows the header's."""
-    said = {"output": {"task_id": "t-1", "task_status": "PENDING"}}
-    scripted = ScriptedDashScope(httpx.Response(200, json=said, headers={"x-request-id": "r-head"}))
+    body = {"output": {"task_id": "t-1", "task_status": "PENDING"}}
+    scripted = ScriptedDashScope(httpx.Response(200, json=body, headers={"x-request-id": "r-head"}))
 
     assert (await scripted.api.fetch(upstream(), "t-1")).request_id == "r-head"
 
@@ -364,17 +364,17 @@ async def test_no_secret_is_logged_or_raised(
     with pytest.raises(GatewayError) as caught:
         await call(scripted.api)
 
-    said = f"{caught.value!r} {caught.value.upstream_code} {caplog.text}"
-    assert "canary" not in said
-    assert "add a hat" not in said
+    shown = f"{caught.value!r} {caught.value.upstream_code} {caplog.text}"
+    assert "canary" not in shown
+    assert "add a hat" not in shown
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("request_id", ["r-1", ""], ids=["DashScope's", "somebody's"])
 async def test_a_refusal_that_quotes_the_prompt(status: int, request_id: str) -> None:
     """No error of a submit holds the client's prompt, whoever quoted it."""
-    said = {"code": "Refused", "message": f"Bad: {EDIT.prompt}", "request_id": request_id}
-    scripted = ScriptedDashScope(httpx.Response(status, json=said))
+    body = {"code": "Refused", "message": f"Bad: {EDIT.prompt}", "request_id": request_id}
+    scripted = ScriptedDashScope(httpx.Response(status, json=body))
 
     with pytest.raises(GatewayError) as caught:
         await scripted.api.submit(upstream(), EDIT, PART, PICTURES, intent())

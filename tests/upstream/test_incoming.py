@@ -18,12 +18,12 @@ class PartialStorage:
 
     def __init__(self, *script: httpx.Response | Exception) -> None:
         self.script = list(script)
-        self.asked: list[str | None] = []
+        self.ranges: list[str | None] = []
         self.broke: list[tuple[str, str]] = []
         self.clock = HandClock()
 
     async def edit_request(self, headers: dict[str, str]) -> httpx.Response:
-        self.asked.append(headers.get("Range"))
+        self.ranges.append(headers.get("Range"))
         answer = self.script.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -101,7 +101,7 @@ async def test_what_was_handed_on_is_not_handed_on_again() -> None:
     chunks = [chunk async for chunk in picture.chunks()]
 
     assert b"".join(chunks) == PNG
-    assert storage.asked == [None, "bytes=100-"]
+    assert storage.ranges == [None, "bytes=100-"]
     assert storage.broke == [("it was cut short", "network")]
 
 

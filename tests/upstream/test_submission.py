@@ -117,10 +117,10 @@ def test_what_others_say(
 @pytest.mark.parametrize("code", [pytest.param("", id="plain"), pytest.param("Odd", id="code")])
 def test_a_task_id_is_believed(code: str) -> None:
     """A 2xx that names a task has made one, whatever else it says."""
-    said = {"output": {"task_id": "t-1"}, "code": code}
+    body = {"output": {"task_id": "t-1"}, "code": code}
 
     accepted = outcome_of(
-        httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITH_TASKS
+        httpx.Response(200, json=body, headers={"x-request-id": "r-9"}), WITH_TASKS
     )
 
     assert (accepted.task_id, accepted.request_id) == ("t-1", "r-9")
@@ -130,9 +130,9 @@ def test_pictures_instead_of_a_task() -> None:
     """A model without tasks answers with the pictures; the request's id stands for the task's."""
     content = [{"image": "https://a/1.png"}, {"image": "https://a/2.png"}]
     choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-    said = {"output": {"choices": [choice]}, "usage": {"image_count": 2}}
+    body = {"output": {"choices": [choice]}, "usage": {"image_count": 2}}
 
-    accepted = outcome_of(httpx.Response(200, json=said, headers={"x-request-id": "r-9"}), WITHOUT)
+    accepted = outcome_of(httpx.Response(200, json=body, headers={"x-request-id": "r-9"}), WITHOUT)
 
     assert (accepted.task_id, accepted.request_id) == ("request-r-9", "r-9")
     assert accepted.task is not None
@@ -141,16 +141,16 @@ def test_pictures_instead_of_a_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "model"),
+    ("body", "model"),
     [
         pytest.param({"output": {"choices": []}}, WITH_TASKS, id="pictures-for-a-task"),
         pytest.param({"output": {"task_id": "t-1"}}, WITHOUT, id="a-task-for-pictures"),
     ],
 )
-def test_the_other_kinds_answer_is_none(said: object, model: Model) -> None:
+def test_the_other_kinds_answer_is_none(body: object, model: Model) -> None:
     """What was made, if anything, cannot be told."""
     with pytest.raises(SubmitUncertain):
-        outcome_of(httpx.Response(200, json=said), model)
+        outcome_of(httpx.Response(200, json=body), model)
 
 
 def test_an_answer_without_pictures() -> None:
@@ -166,10 +166,10 @@ def test_an_answer_without_pictures() -> None:
 
 async def test_uncertain_tells_the_operator_why() -> None:
     """What upstream said and under which request id stays with the error."""
-    said = {"code": "InternalError", "request_id": "r-5"}
+    body = {"code": "InternalError", "request_id": "r-5"}
 
     with pytest.raises(SubmitUncertain) as caught:
-        outcome_of(httpx.Response(500, json=said), WITH_TASKS)
+        outcome_of(httpx.Response(500, json=body), WITH_TASKS)
 
     assert (caught.value.upstream_code, caught.value.upstream_request_id) == (
         "InternalError",

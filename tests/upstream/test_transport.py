@@ -144,7 +144,7 @@ async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         pytest.param(b"", id="closed-without-a-word"),
         pytest.param(b"nonsense\r\n\r\n", id="not-http"),
@@ -152,17 +152,17 @@ async def test_answer_is_streamed_and_a_cut_is_seen() -> None:
     ],
 )
 async def test_what_broke_later_is_no_connect_error(
-    said: bytes | None,
+    response: bytes | None,
 ) -> None:
     """Once connected, no failure is called a ConnectError or ConnectTimeout."""
 
     def broken(received: LoopbackServer) -> Serve:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(received, reader)
-            if said is None:
+            if response is None:
                 writer.transport.abort()
             else:
-                writer.write(said)
+                writer.write(response)
                 await writer.drain()
 
         return serve

@@ -110,10 +110,10 @@ async def test_goes_up_first() -> None:
 
     await scripted.submit()
 
-    ((_, asked), (_, posted), (_, submitted)) = scripted.seen
+    ((_, fetched), (_, posted), (_, submitted)) = scripted.seen
     assert scripted.doors == ["policy", "post", "submit"]
-    assert dict(asked.url.params) == {"action": "getPolicy", "model": EDIT.model}
-    assert asked.headers["authorization"] == f"Bearer {_KEY.decode()}"
+    assert dict(fetched.url.params) == {"action": "getPolicy", "model": EDIT.model}
+    assert fetched.headers["authorization"] == f"Bearer {_KEY.decode()}"
     assert str(posted.url) == f"{_HOST}/"
     assert "authorization" not in posted.headers
     assert int(posted.headers["content-length"]) == len(posted.content)
@@ -173,23 +173,23 @@ async def test_forgotten_with_the_picture(policies: list[Reply]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "later", "asked"),
+    ("seconds", "later", "fetches"),
     [
         pytest.param(300, 239, 1, id="valid"),
         pytest.param(300, 241, 2, id="would-end-during-the-upload"),
         pytest.param(None, 0, 2, id="without-a-term"),
     ],
 )
-async def test_policy_is_kept_while_valid(seconds: int | None, later: float, asked: int) -> None:
+async def test_policy_is_kept_while_valid(seconds: int | None, later: float, fetches: int) -> None:
     """A policy serves other edits as long as it outlives their uploads."""
-    told = _policy(expire_in_seconds=seconds)
-    scripted = ScriptedUploads([httpx.Response(200, json=told) for _ in range(2)])
+    policy = _policy(expire_in_seconds=seconds)
+    scripted = ScriptedUploads([httpx.Response(200, json=policy) for _ in range(2)])
 
     await scripted.submit()
     scripted.clock.time += later
     await scripted.submit()
 
-    assert scripted.doors.count("policy") == asked
+    assert scripted.doors.count("policy") == fetches
     assert scripted.doors.count("post") == 2
 
 
@@ -287,10 +287,10 @@ def _storage(received: LoopbackServer) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(2):
             head = await read_request(received, reader)
-            told = orjson.dumps(
+            policy = orjson.dumps(
                 _TASK if b"image-synthesis" in head else _response_body(received, head)
             )
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(policy), policy))
             await writer.drain()
 
     return serve
