@@ -103,6 +103,10 @@ class FakeMaskSources(MemoryMaskSources):
         self._maybe_raise("get")
         return await super().get(edit_id)
 
+    async def drop(self, *edit_ids: str) -> None:
+        self._maybe_raise("drop")
+        await super().drop(*edit_ids)
+
     async def list_ids(self) -> list[str]:
         self._maybe_raise("list_ids")
         return await super().list_ids()

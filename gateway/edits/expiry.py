@@ -5,7 +5,7 @@ from gateway.domain.record import KEPT_SECONDS, EditState
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.index import EditIndex
 from gateway.edits.lifecycle import RETRY_SECONDS, Stage
-from gateway.edits.part_ledger import write_if_possible
+from gateway.edits.owed import OwedWrites
 from gateway.edits.ports import Ports
 
 _EVERY_SECONDS = 60.0
@@ -15,9 +15,10 @@ _ROUNDS_OF_AN_HOUR = 60
 class Expiry:
     """Goes through the index every minute, and through what is kept every hour."""
 
-    def __init__(self, index: EditIndex, ports: Ports) -> None:
+    def __init__(self, index: EditIndex, ports: Ports, owed: OwedWrites) -> None:
         self._index = index
         self._ports = ports
+        self._owed = owed
 
     async def run(self) -> None:
         """Tidy for ever; what a process before left is gone through at once."""
@@ -27,9 +28,9 @@ class Expiry:
                 await self._ports.clock.sleep(_EVERY_SECONDS)
                 await self._forget_the_old()
                 self._give_up_the_stale()
-                await self._forget_the_told()
+                await self._forget_the_reported()
 
-    async def _forget_the_told(self) -> None:
+    async def _forget_the_reported(self) -> None:
         """
         Forget uncertain ends whose error a client got: an equal request is a new edit from now on.
 
@@ -37,10 +38,18 @@ class Expiry:
         """
         for active in self._index:
             reported_at = active.life.reported_at
-            ago = 0.0 if reported_at is None else self._ports.clock.now() - reported_at
-            if ago >= RETRY_SECONDS:
+            if reported_at is not None and self._ago(reported_at) >= RETRY_SECONDS:
                 self._index.remove(active)
-                await write_if_possible(self._ports.ledger.deliver(active.edit_id, ago=ago))
+                await self._write_reported(active.edit_id, reported_at)
+
+    async def _write_reported(self, edit_id: str, reported_at: float) -> None:
+        async def write() -> None:
+            await self._ports.ledger.deliver(edit_id, ago=self._ago(reported_at))
+
+        await self._owed.keep(edit_id, None, write)
+
+    def _ago(self, at: float) -> float:
+        return self._ports.clock.now() - at
 
     async def _forget_the_old(self) -> None:
         """
@@ -61,7 +70,7 @@ class Expiry:
         try:
             return await self._ports.ledger.find(active.edit_id) is not None
         except LedgerUnavailable:
-            return True  # until it can tell
+            return True  # until the ledger is back
 
     def _give_up_the_stale(self) -> None:
         """Give up promised edits that were queued for a day: their pictures are on the disk."""
@@ -90,14 +99,14 @@ class Expiry:
             if done := [it for it in ids if not await self._is_unsubmitted(it)]:
                 await self._ports.promises.drop(*done)
         except LedgerUnavailable:
-            return  # all tell the operator themselves, and there is a next hour
+            return  # each store warns the operator itself, and there is a next hour
 
     async def _is_wanted(self, edit_id: str) -> bool:
         """Say whether the edit may still be answered, for the first time or again."""
         if edit_id in self._index:
             return True
         record = await self._ports.ledger.find(edit_id)
-        # It may have come to the register while the ledger was asked, but not the other way.
+        # An edit that left the index has its row; one that came back meanwhile has it, too.
         return record is not None and record.state is not EditState.FAILED
 
     async def _is_unsubmitted(self, edit_id: str) -> bool:

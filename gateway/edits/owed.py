@@ -71,7 +71,7 @@ class OwedWrites:
             try:
                 await write()
             except LedgerUnavailable:
-                pass  # the ledger itself tells the operator
+                pass  # the ledger itself warns the operator
             else:
                 return
         self.add(edit_id, part, write)
@@ -86,14 +86,20 @@ class OwedWrites:
             await owed.made.wait()
 
     async def run(self) -> None:
-        """Repeat for ever; when it is cancelled everything is tried once more."""
+        """
+        Repeat for ever; when it is cancelled everything is tried once more.
+
+        Raises:
+            ExceptionGroup: writes that broke by a bug; they are still owed.
+        """
         failed = 0
         try:
             while True:
                 await self._news.wait()
                 await self._clock.sleep(_PAUSES[min(failed, len(_PAUSES) - 1)])
                 failed += 1
-                await self._try_all()
+                if bugs := await self._try_all():
+                    raise ExceptionGroup("Writes that broke", bugs)
                 if not self._owed:
                     self._news.clear()
                     failed = 0
@@ -101,23 +107,28 @@ class OwedWrites:
             await self._try_all()
             raise
 
-    async def _try_all(self) -> None:
-        """Try all edits at once, so that they share a transaction."""
+    async def _try_all(self) -> list[Exception]:
+        """Try all edits at once, so that they share a transaction; return the bugs."""
         of_edit = defaultdict[tuple[str, str], list[_Owed]](list)
         for owed in self._owed:
             of_edit[owed.edit_id, owed.store].append(owed)
+        bugs: list[Exception] = []
         async with asyncio.TaskGroup() as group:
             for in_order in of_edit.values():
-                group.create_task(self._try(in_order))
+                group.create_task(self._try(in_order, bugs))
+        return bugs
 
-    async def _try(self, in_order: list[_Owed]) -> None:
+    async def _try(self, in_order: list[_Owed], bugs: list[Exception]) -> None:
         for owed in in_order:
             try:
                 await owed.write()
             except LedgerUnavailable:
-                return  # the ledger itself tells the operator
+                return  # the ledger itself warns the operator
             except LedgerConflict:
                 pass  # it never will be: the ledger knows better
+            except Exception as bug:  # noqa: BLE001 - it must not cut the writes of other edits
+                bugs.append(bug)
+                return
             self._owed.remove(owed)
             owed.made.set()
             owed.done()

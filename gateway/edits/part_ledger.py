@@ -1,6 +1,6 @@
 """What becomes of a part, written into the ledger and counted; a write it refuses is repeated."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 from gateway.domain.errors import GatewayError, LedgerUnavailable, UpstreamFailed
@@ -215,11 +215,3 @@ def _outcome(task: Task, asked: int) -> str:
     if task.images and len(task.images) < asked:
         return "partial"
     return str(task.status).lower()
-
-
-async def write_if_possible(write: Awaitable[None]) -> None:
-    """Make a write that the next process makes up for if the ledger is away."""
-    try:
-        await write
-    except LedgerUnavailable:
-        return  # the ledger itself tells the operator

@@ -9,11 +9,13 @@ The way of an edit: wait for a slot, submit, follow the task, part by part, unti
 """
 
 import asyncio
+from contextlib import suppress
 
 from gateway.domain.clock import Phase
 from gateway.domain.errors import (
     GatewayError,
     InternalError,
+    LedgerUnavailable,
     TaskLost,
     UpstreamUnavailable,
     UpstreamUnreachable,
@@ -25,7 +27,7 @@ from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.fair_queue import Ticket
 from gateway.edits.lifecycle import Stage
 from gateway.edits.owed import OwedWrites
-from gateway.edits.part_ledger import PartLedger, write_if_possible
+from gateway.edits.part_ledger import PartLedger
 from gateway.edits.ports import Ports, Spool
 from gateway.edits.postprocess import Postprocessing
 from gateway.edits.promise import PromiseKeeper, outlasts
@@ -106,9 +108,11 @@ class EditRunner:
         fault.__cause__ = error
         for run in active.runs:
             run.release_prompt()
-        if active.life.promised and not active.life.submitted:
-            await self._write_end(active, EditState.FAILED, fault)
-        active.end(fault)
+        try:
+            if active.life.promised and not active.life.submitted:
+                await self._write_end(active, EditState.FAILED, fault)
+        finally:
+            active.end(fault)
 
     async def _run_parts(self, active: ActiveEdit) -> None:
         """Run the parts side by side; a bug in one waits for the submits that others have out."""
@@ -291,7 +295,8 @@ class EditRunner:
         if outcome.recorded:
             await self._write_end(active, outcome.state, outcome.error)
             if outcome.error is not None:
-                await write_if_possible(self._postprocessing.forget(active))
+                with suppress(LedgerUnavailable):  # the next process drops it
+                    await self._postprocessing.forget(active)
         active.end(outcome.error)
 
     async def _write_end(

@@ -96,9 +96,10 @@ class EditService:
             postprocessing=postprocessing,
             strategy_of=self._runner.strategy_of,
         )
-        self._expiry = Expiry(self._index, ports)
+        self._expiry = Expiry(self._index, ports, self._owed)
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         """
@@ -125,6 +126,7 @@ class EditService:
 
     async def __aexit__(self, *exc: object) -> None:
         """Stop all work; unfinished edits are in the ledger."""
+        self._closing = True
         for task in list(self._running):
             task.cancel()
         await self._group.__aexit__(None, None, None)
@@ -432,14 +434,22 @@ class EditService:
 
     async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
         """Restart *run* after a bug, which must not lose the other tasks."""
-        while True:
+        while not self._closing:
             try:
                 await run()
             except Exception as error:  # noqa: BLE001 - whatever it is, the tasks are paid for
                 self._on_bug(error)
                 await self._ports.clock.sleep(1.0)
 
+    async def _isolate(self, work: Coroutine[Any, Any, None]) -> None:
+        """Report a bug in *work*, which must not end the other edits."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._on_bug(error)
+
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(work)
+        task = self._group.create_task(self._isolate(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: work.close())  # it was cancelled before it began

@@ -111,6 +111,39 @@ async def test_a_refused_part_is_not_tried_again_after_a_bug() -> None:
     assert harness.observer.of("recovered") == [("task_followed",)]
 
 
+async def test_a_bug_after_a_bug_ends_no_other_edit() -> None:
+    """An end that cannot be written by a bug is reported; other edits, and the service, go on."""
+    harness = EditHarness()
+    harness.observer = BreakingObserver("queue_waited", 1)
+    harness.ledger.faults["end_edit"] = [ValueError("bug")]
+    async with harness.service() as service:
+        refused = await error_of(complete(service, harness.request("first", promise=True)))
+        answer = await complete(service, harness.request("second"))
+
+    assert refused.code == "internal_error"
+    assert answer.delivered == 1
+    assert [type(bug) for bug in harness.bugs] == [KeyError, ValueError]
+
+
+async def test_a_bug_while_the_service_closes() -> None:
+    """It is reported and keeps nobody waiting."""
+    harness = EditHarness()
+    service = harness.service()
+    poller = next(iter(service._accounts.values())).poller
+
+    async def run() -> None:
+        try:
+            await harness.clock.sleep(1e6)
+        finally:
+            raise ValueError("bug")
+
+    poller.run = run  # type: ignore[method-assign]  # a bug in the last line
+    async with service:
+        await harness.clock.sleep(1.0)
+
+    assert [type(bug) for bug in harness.bugs] == [ValueError]
+
+
 async def test_a_bug_after_the_end_changes_nothing() -> None:
     """What breaks once an edit has ended is reported; its clients keep the end that it had."""
     harness = EditHarness()

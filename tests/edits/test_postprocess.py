@@ -76,6 +76,23 @@ async def test_what_cannot_be_kept_is_not_bought() -> None:
     assert harness.ledger.records == []
 
 
+async def test_what_cannot_be_dropped_ends_well_all_the_same() -> None:
+    """Its client gets the edit's own error; the next process drops the original and the mask."""
+    harness = EditHarness()
+    harness.dashscope.submits.append(Submit(ContentRefused("no"), makes=False))
+    harness.mask_sources.faults["drop"] = [LedgerUnavailable("The disk hangs.")]
+    async with harness.service() as service:
+        await harness.clock.sleep(1.0)  # it has tidied up at its start
+        refused = await error_of(complete(service, masked(harness)))
+    left = len(await harness.mask_sources.list_ids())
+    async with harness.service():
+        await harness.clock.sleep(1.0)
+
+    assert isinstance(refused, ContentRefused)
+    assert harness.bugs == []
+    assert (left, await harness.mask_sources.list_ids()) == (1, [])
+
+
 async def test_throttled_it_is_kept_once() -> None:
     """A submit that is made again needs no second copy."""
     harness = EditHarness()
