@@ -79,11 +79,11 @@ async def test_what_cannot_be_kept_is_not_bought() -> None:
 async def test_what_cannot_be_dropped_ends_well_all_the_same() -> None:
     """Its client gets the edit's own error; the next process drops the original and the mask."""
     harness = EditHarness()
-    harness.dashscope.submits.append(Submit(ContentRefused("no"), makes=False))
-    harness.mask_sources.faults["drop"] = [LedgerUnavailable("The disk hangs.")]
-    async with harness.service() as service:
-        await harness.clock.sleep(1.0)  # it has tidied up at its start
-        refused = await error_of(complete(service, masked(harness)))
+    harness.dashscope.submits.append(Submit(ContentRefused("no"), takes=5.0, makes=False))
+    async with harness.service() as service, service.attend(masked(harness)) as waiter:
+        await harness.clock.sleep(1.0)  # the original is kept, the submit is out
+        harness.mask_sources.faults["drop"] = [LedgerUnavailable("The disk hangs.")]
+        refused = await error_of(waiter.answer())
     left = len(await harness.mask_sources.list_ids())
     async with harness.service():
         await harness.clock.sleep(1.0)
