@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.config.accounts import read_accounts
 from gateway.config.model_table import read_models
 from gateway.config.models import (
     OfferedModels,
@@ -27,7 +28,6 @@ from gateway.config.regions import (
 from gateway.config.results import read_results
 from gateway.config.rules import BaseUrl, Collector, KeyReference, is_database_url, read, take
 from gateway.config.schema import (
-    AccountTable,
     Config,
     DashboardConfig,
     DashboardTable,
@@ -43,8 +43,8 @@ from gateway.config.schema import (
 from gateway.config.secret import secret
 from gateway.config.table import Table, one_of, shown
 from gateway.domain.loopback import is_loopback
-from gateway.domain.models import Catalogs
-from gateway.domain.tenant import Account, Region, Tenant, Upstream
+from gateway.domain.models import Catalogs, ModelTable
+from gateway.domain.tenant import Region, Tenant, Upstream
 
 _TABLES = (
     "server",
@@ -64,7 +64,6 @@ _TABLES = (
 _SHORTEST_TOKEN = 16
 _TRACES_PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
-_LIMITS = ("submits_per_second", "running_tasks", "polls_per_second", "pending_ahead")
 
 
 def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
@@ -87,7 +86,9 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     catalogs = catalogs_of(root.table("models"), offer)
     regions = _regions(root.table("regions"))
     prices = read_prices(root.table("prices"), regions, models, list_prices)
-    upstreams = _upstreams(root.table("upstreams"), root.table("accounts"), regions, environ)
+    upstreams = _upstreams(
+        root.table("upstreams"), root.table("accounts"), regions, models, environ
+    )
     tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams, offer)
     config = Config(
         source=source,
@@ -181,8 +182,7 @@ def _metrics(table: Table, environ: Mapping[str, str]) -> tuple[MetricsConfig, s
 
 def _traces(table: Table, environ: Mapping[str, str]) -> tuple[TracesConfig, Mapping[str, str]]:
     """Return ``[traces]``, and the headers for its collector."""
-    plain = {key: value for key, value in table.values.items() if key != "headers"}
-    values = read(TracesConfig, Table(table.source, table.path, plain))
+    values = read(TracesConfig, table.without("headers"))
     given = table.table("headers")
     headers = {name: _header(given, name, environ) for name in given.values}
     if values.endpoint is None:
@@ -237,15 +237,19 @@ def _region(name: str, table: Table) -> Region:
 
 
 def _upstreams(
-    table: Table, of_accounts: Table, regions: Mapping[str, Region], environ: Mapping[str, str]
+    table: Table,
+    of_accounts: Table,
+    regions: Mapping[str, Region],
+    models: ModelTable,
+    environ: Mapping[str, str],
 ) -> dict[str, Upstream]:
     if not table.values:
         raise table.wrong("", "is empty", "add [upstreams.NAME] with a region and a key")
     tables = table.tables()
-    values = {name: read(UpstreamTable, one) for name, one in tables.items()}
+    values = {name: read(UpstreamTable, one.without("limits")) for name, one in tables.items()}
     for name, one in tables.items():
         _known_region(one, values[name].region, regions)
-    accounts = _with_tables(_accounts(tables, values), of_accounts)
+    accounts = read_accounts(tables, values, of_accounts, models)
     return {
         name: Upstream(
             name=name,
@@ -276,47 +280,6 @@ def _known_region(table: Table, region: str, regions: Iterable[str]) -> None:
         raise table.wrong("region", f"{shown(region)} is not a region", f"use {one_of(regions)}")
 
 
-def _accounts(
-    tables: Mapping[str, Table], values: Mapping[str, UpstreamTable]
-) -> dict[str, Account]:
-    """Collect the limits of each account from its upstreams, which must not differ."""
-    first_of: dict[str, str] = {}
-    limits: dict[str, dict[str, tuple[str, float]]] = {}
-    for name, one in values.items():
-        account = one.account or name
-        first = first_of.setdefault(account, name)
-        if one.region != values[first].region:
-            what = f"{shown(account)} is in {values[first].region} by upstreams.{first}"
-            remedy = f'use another name in each region, such as "{account}-{one.region}"'
-            raise tables[name].wrong("account", what, remedy)
-        stated = limits.setdefault(account, {})
-        for limit in _LIMITS:
-            value = getattr(one, limit)
-            if value is None:
-                continue
-            by, agreed = stated.setdefault(limit, (name, value))
-            if agreed != value:
-                what = f"got {value:g}, but upstreams.{by} of the same account says {agreed:g}"
-                raise tables[name].wrong(limit, what, "state it once, or the same value")
-    return {
-        account: _account(account, values[first].region, limits[account])
-        for account, first in first_of.items()
-    }
-
-
-def _with_tables(accounts: dict[str, Account], table: Table) -> dict[str, Account]:
-    """Add the keys of ``[accounts.NAME]``."""
-    for name, one in table.tables().items():
-        if name not in accounts:
-            raise one.wrong("", "is not an account of an upstream", f"use {one_of(accounts)}")
-        accounts[name] = replace(accounts[name], shared=read(AccountTable, one).shared)
-    return accounts
-
-
-def _account(name: str, region: str, stated: Mapping[str, tuple[str, Any]]) -> Account:
-    return Account(name, region, **{limit: value for limit, (_, value) in stated.items()})
-
-
 def _tenants(
     table: Table,
     regions: Mapping[str, Region],
@@ -330,8 +293,7 @@ def _tenants(
     tenant_by_key: dict[bytes, str] = {}
     open_tenant: str | None = None
     for name, one in table.tables().items():
-        plain = {key: value for key, value in one.values.items() if key != "models"}
-        values = read(TenantTable, Table(one.source, one.path, plain))
+        values = read(TenantTable, one.without("models"))
         region = values.region or _first_region(values, upstreams)
         _known_region(one, region, regions)
         own = _own_upstreams(one, values, region, upstreams)

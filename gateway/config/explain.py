@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from gateway.config.regions import BUILT_IN
 from gateway.config.schema import Config, DashboardConfig, ResultsConfig, StateConfig
 from gateway.domain.loopback import is_loopback
-from gateway.domain.models import Catalog, Operation, is_openai_model
+from gateway.domain.models import Catalog, ModelLimits, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
 
 _MIB = 1024 * 1024
@@ -111,15 +112,29 @@ def _region(config: Config, name: str) -> Iterator[str]:
     for account in config.accounts.values():
         if account.region == name:
             keys = [up.name for up in config.upstreams.values() if up.account is account]
-            yield f"  account {account.name}: {_limits(account)}; keys {', '.join(keys)}"
+            calls = f"{account.polls_per_second:g} polls/s"
+            shared = ", shared with others" if account.shared else ""
+            yield f"  account {account.name}: {calls}{shared}; keys {', '.join(keys)}"
+            yield from _limits(config, account)
 
 
-def _limits(account: Account) -> str:
-    return (
-        f"{account.submits_per_second:g} submits/s, "
-        f"{account.running_tasks} running and {account.pending_ahead} ahead, "
-        f"{account.polls_per_second:g} polls/s" + (", shared with others" if account.shared else "")
-    )
+def _limits(config: Config, account: Account) -> Iterator[str]:
+    """Yield what the account may do with the models of its region; those alike on one line."""
+    alike: dict[str, list[str]] = {}
+    for model in config.models.by_name.values():
+        elsewhere = account.region in BUILT_IN and account.region not in model.regions
+        if not model.regions or not elsewhere:
+            limits = account.limits_of(model.name)
+            alike.setdefault(_limit(limits, account.pending_ahead), []).append(model.name)
+    for limit, models in alike.items():
+        yield f"    {limit}: {', '.join(models)}"
+
+
+def _limit(limits: ModelLimits, ahead: int) -> str:
+    rate = limits.submits_per_second
+    submits = f"{rate:g} submits/s" if rate >= 1 else f"{60 * rate:g} submits/min"
+    running = limits.running_tasks
+    return f"{submits}, {running} running and {ahead} ahead" if running else submits
 
 
 def _tenant(config: Config, tenant: Tenant) -> str:

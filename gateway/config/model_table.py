@@ -12,7 +12,7 @@ from typing import Any
 from gateway.config.rules import read
 from gateway.config.schema import ModelSettings
 from gateway.config.table import Table
-from gateway.domain.models import Family, Inputs, Model, ModelTable, Operation, Sizes
+from gateway.domain.models import Family, Inputs, Model, ModelLimits, ModelTable, Operation, Sizes
 from gateway.domain.tenant import Price
 
 _FILE = "models.toml"
@@ -113,7 +113,20 @@ def _model(table: Table, name: str, settings: ModelSettings) -> Model:
         options=frozenset(settings.options),
         transparent=settings.transparent,
         regions=frozenset(settings.regions),
+        limits=_limits(settings, ""),
+        limits_by_region=tuple(
+            (region, _limits(settings, region))
+            for region in dict([*settings.submits, *settings.running])
+            if region
+        ),
     )
+
+
+def _limits(settings: ModelSettings, region: str) -> ModelLimits:
+    usual = ModelLimits()
+    submits: dict[str, float] = {"": usual.submits_per_second} | dict(settings.submits)
+    running: dict[str, int] = {"": usual.running_tasks} | dict(settings.running)
+    return ModelLimits(submits.get(region, submits[""]), running.get(region, running[""]))
 
 
 def _generation_sizes(sizes: Sizes, settings: ModelSettings) -> Sizes | None:

@@ -9,6 +9,7 @@ from gateway.config.rules import Declared, KeyReference, declared
 from gateway.config.schema import (
     AccountTable,
     DashboardTable,
+    LimitsTable,
     LogConfig,
     MetricsConfig,
     ModelSettings,
@@ -30,6 +31,7 @@ _TABLES = (
     ("models.NAME", ModelSettings),
     ("regions.NAME", RegionTable),
     ("upstreams.NAME", UpstreamTable),
+    ("upstreams.NAME.limits.MODEL", LimitsTable),
     ("accounts.NAME", AccountTable),
     ("tenants.NAME", TenantTable),
     ("tenants.NAME.models", TenantModelsTable),

@@ -429,6 +429,38 @@ class Length:
         return int(match[1]), match[2] == "tokens"
 
 
+_RATE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) per (second|minute)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many calls in a second or a minute; read as calls a second."""
+
+    takes: str = 'a text such as "5 per second" or "20 per minute"'
+
+    def read(self, value: object) -> float:
+        match = _RATE.fullmatch(value) if isinstance(value, str) else None
+        if match is None or not float(match[1]):
+            raise Unfit(f"got {shown(value)}")
+        return float(match[1]) / (60.0 if match[2] == "minute" else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ByRegion:
+    """A value by another rule for all regions, as the region ``""``, or for each by its name."""
+
+    rule: Rule
+
+    @property
+    def takes(self) -> str:
+        return f"{self.rule.takes}, or a table of them by region"
+
+    def read(self, value: object) -> tuple[tuple[str, Any], ...]:
+        if not isinstance(value, dict):
+            return (("", self.rule.read(value)),)
+        return tuple((Name().read(name), self.rule.read(one)) for name, one in value.items())
+
+
 _SIZE = re.compile(r"([1-9]\d{0,4})[*x]([1-9]\d{0,4})")
 
 

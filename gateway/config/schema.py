@@ -13,6 +13,7 @@ from typing import Annotated
 from gateway.config.rules import (
     BaseUrl,
     BaseUrls,
+    ByRegion,
     Choice,
     Choices,
     Collector,
@@ -32,6 +33,7 @@ from gateway.config.rules import (
     PictureSizes,
     PricesByRegion,
     PublicUrl,
+    Rate,
     RegionNames,
     Share,
     Span,
@@ -41,7 +43,7 @@ from gateway.config.rules import (
     Workspace,
 )
 from gateway.domain.edit import Size
-from gateway.domain.models import DEFAULTS, Catalogs, Family, ModelTable, Operation
+from gateway.domain.models import DEFAULTS, Catalogs, Family, ModelLimits, ModelTable, Operation
 from gateway.domain.tenant import (
     Account,
     EqualEdits,
@@ -73,6 +75,7 @@ OPTIONS = (
 
 
 _ACCOUNT = Account("", "")
+_LIMITS = ModelLimits()
 _TENANT = Tenant("", "", ())
 """Their defaults are those of the keys."""
 
@@ -391,6 +394,23 @@ class ModelSettings:
     regions: Annotated[
         tuple[str, ...], Key(RegionNames(), "Regions of DashScope's that have it; []: all.")
     ] = ()
+    submits: Annotated[
+        tuple[tuple[str, float], ...],
+        Key(
+            ByRegion(Rate()),
+            "Submits of one account; a minute's are spread evenly.",
+            default=f'"{_LIMITS.submits_per_second:g} per second"',
+        ),
+    ] = ()
+    running: Annotated[
+        tuple[tuple[str, int], ...],
+        Key(
+            ByRegion(Whole(0)),
+            "Tasks of one account that run at once, or submits without tasks; 0: any number.",
+            "tasks",
+            default=f"{_LIMITS.running_tasks}",
+        ),
+    ] = ()
     prices: Annotated[
         tuple[tuple[str, Price], ...],
         Key(
@@ -452,18 +472,18 @@ class UpstreamTable:
         float | None,
         Key(
             Number(0),
-            "Submits to the account.",
+            "Submits of each model, whatever its own limit is.",
             "per second",
-            default=f"{_ACCOUNT.submits_per_second:g}",
+            default="models.NAME.submits",
         ),
     ] = None
     running_tasks: Annotated[
         int | None,
         Key(
             Whole(1),
-            "Tasks that the account runs at once.",
+            "Tasks of each model that run at once, whatever its own limit is.",
             "tasks",
-            default=f"{_ACCOUNT.running_tasks:g}",
+            default="models.NAME.running",
         ),
     ] = None
     polls_per_second: Annotated[
@@ -479,9 +499,28 @@ class UpstreamTable:
         int | None,
         Key(
             Whole(0),
-            "Tasks submitted beyond running_tasks, so that no slot is idle.",
+            "Tasks of each model submitted beyond those that run, so that no slot is idle.",
             "tasks",
             default=f"{_ACCOUNT.pending_ahead:g}",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsTable:
+    """``[upstreams.NAME.limits."MODEL"]``: the account's own limits of one model"""
+
+    submits: Annotated[
+        float | None,
+        Key(Rate(), "Submits of this model.", default="upstreams.NAME.submits_per_second"),
+    ] = None
+    running: Annotated[
+        int | None,
+        Key(
+            Whole(0),
+            "Tasks of this model that run at once; 0: any number.",
+            "tasks",
+            default="upstreams.NAME.running_tasks",
         ),
     ] = None
 

@@ -71,6 +71,10 @@ class Table:
         path = f"{self.path}.{spelled(key)}" if self.path else spelled(key)
         return Table(self.source, path, value)
 
+    def without(self, key: str) -> "Table":
+        """Return this table but for *key*, which is read apart from the rest."""
+        return Table(self.source, self.path, {k: v for k, v in self.values.items() if k != key})
+
     def tables(self) -> dict[str, "Table"]:
         """Return the tables in here by name, each name checked, in the file's order."""
         for name in self.values:

@@ -76,6 +76,16 @@ class Sizes:
         return replace(self, most_pixels=self.unasked_pixels or self.most_pixels)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """What one account may do with one model."""
+
+    submits_per_second: float = 5
+    """20 per minute is a third: DashScope counts the minute's limit by the second, too."""
+    running_tasks: int = 5
+    """0: any number."""
+
+
 _OPTIONS = frozenset({"n", "size", "negative_prompt", "seed", "watermark", "prompt_extend"})
 _ANY = Sizes(1, 2**62)
 _OF_WANS = 4  # dashscope.md 1.3: parameters.n
@@ -112,6 +122,13 @@ class Model:
     """Whether it makes transparent pictures if its prompt asks for them."""
     regions: frozenset[str] = frozenset()
     """The regions of DashScope's that have it; empty: all."""
+    limits: ModelLimits = ModelLimits()
+    """Of one account in a region that *limits_by_region* does not name."""
+    limits_by_region: tuple[tuple[str, ModelLimits], ...] = ()
+
+    def limits_in(self, region: str) -> ModelLimits:
+        """Return what DashScope lets one account do with it there."""
+        return dict(self.limits_by_region).get(region, self.limits)
 
     def does(self, operation: Operation) -> bool:
         return operation in self.operations

@@ -71,12 +71,14 @@ class AccountSummary:
     taken: int
     """Slots in use: tasks that run, are pending upstream, or are being submitted."""
     running_tasks: int
+    """The limits of the models that have a slot in use, added up."""
     pending_ahead: int
     waiting: int
     """Parts of edits in its queue."""
     typical: float
     """Seconds that a task takes, as far as is known."""
     submits: CallRate
+    """Of the model that is slowed most, or uses most of its limit."""
     polls: CallRate
     keys: tuple[KeySummary, ...]
 

@@ -1,10 +1,11 @@
 """The nouns of who asks and who is paid: frozen, made once from the config."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
-from gateway.domain.models import Catalogs
+from gateway.domain.models import Catalogs, ModelLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,20 @@ class Account:
     name: str
     region: str
     submits_per_second: float = 5
+    """Of each model that *by_model* does not name, as *running_tasks*."""
     running_tasks: int = 5
     polls_per_second: float = 20
-    """Fetches, lists and cancels together."""
+    """Fetches, lists and cancels together, of all models."""
     pending_ahead: int = 1
-    """Tasks submitted beyond *running_tasks*, so that no slot idles."""
+    """Tasks submitted beyond a model's *running_tasks*, so that no slot idles."""
     shared: bool = False
     """Whether another program or gateway makes tasks on it as well."""
+    by_model: Mapping[str, ModelLimits] = field(default_factory=dict, compare=False, repr=False)
+
+    def limits_of(self, model: str) -> ModelLimits:
+        """Return what it may do with *model*."""
+        usual = ModelLimits(self.submits_per_second, self.running_tasks)
+        return self.by_model.get(model, usual)
 
 
 @dataclass(frozen=True, slots=True)

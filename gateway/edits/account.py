@@ -1,6 +1,7 @@
 """What the edits of one Alibaba account share: limits, queue, poller, and suspended keys."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from functools import partial
 
 from gateway.domain.clock import Clock
 from gateway.domain.errors import GatewayError, UpstreamUnreachable, error_type
+from gateway.domain.models import ModelLimits
 from gateway.domain.tenant import Account, Tenant, Upstream
 from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.advice import advice, is_foreign_answer, is_unexpected_refusal
-from gateway.edits.fair_queue import FairQueue, Ticket
+from gateway.edits.fair_queue import Capacity, FairQueue, Ticket
 from gateway.edits.lifecycle import Stage
 from gateway.edits.ports import DashScope, Observer, Tell, ignore_warning
 from gateway.polling.limiter import RateLimiter
@@ -21,6 +23,7 @@ from gateway.polling.schedule import Durations, remaining
 _UNREACHABLE_SECONDS = 5.0
 _REFUSED_SECONDS = 60.0  # a refused key, arrears, quota: an operator has to act
 _PROBE_SECONDS = 30.0
+_AHEAD_SECONDS = 10.0  # for so long the submits that have a slot may occupy the rate limit
 # Warnings of different reasons, so that a region that invents codes does not fill the log.
 _WARNINGS_MAX = 5
 _REFUSALS_MAX = 20
@@ -68,9 +71,13 @@ class AccountState:
         self.clock = clock
         self.observer = observer
         self.durations = durations or Durations()
-        self.submit_limiter = RateLimiter(account.submits_per_second, clock)
+        self.submit_limiters: dict[str, RateLimiter] = {}
+        """By model, of those that were submitted."""
         self.call_limiter = RateLimiter(account.polls_per_second, clock)
-        self.queue = FairQueue(account.running_tasks + account.pending_ahead)
+        self.queue = FairQueue(
+            self._capacity(account.limits_of("")),
+            {model: self._capacity(limits) for model, limits in account.by_model.items()},
+        )
         self.suspensions: dict[str, Suspension] = {}
         self._tell = tell
         self._warned: dict[str, set[str]] = {}
@@ -86,6 +93,21 @@ class AccountState:
             observer=observer,
             failover_for=self.failover_for,
         )
+
+    def _capacity(self, limits: ModelLimits) -> Capacity:
+        running = limits.running_tasks
+        return Capacity(
+            running + self.limits.pending_ahead if running else math.inf,
+            math.ceil(_AHEAD_SECONDS * limits.submits_per_second),
+        )
+
+    def submit_limiter(self, model: str) -> RateLimiter:
+        """Return the rate limiter of the submits of *model*; a throttled one delays no other."""
+        limiter = self.submit_limiters.get(model)
+        if limiter is None:
+            rate = self.limits.limits_of(model).submits_per_second
+            limiter = self.submit_limiters[model] = RateLimiter(rate, self.clock)
+        return limiter
 
     @asynccontextmanager
     async def hold_prompt(self, digest: str, run: PartRun) -> AsyncIterator[None]:
@@ -194,16 +216,23 @@ class AccountState:
                     suspension.until = self.clock.now()
                     suspension.probed = False
 
-    def expected_wait(self, tenant: Tenant, ticket: Ticket | None = None) -> float:
+    def expected_wait(self, tenant: Tenant, model: str, ticket: Ticket | None = None) -> float:
         """
-        Return the seconds until *ticket*, or a new one, probably gets its slot.
+        Return the seconds until *ticket*, or a new one of *model*, probably gets its slot.
 
-        A slot becomes free as often as a task of the account ends, however many of them are
-        pending upstream.
+        A slot becomes free as often as a task of the model ends, however many of them are
+        pending upstream, and no more often than a submit may leave.
         """
-        own, slots = self.queue.slots_until(tenant, ticket)
-        rounds = max(own / (tenant.max_running or 1), slots / self.limits.running_tasks)
-        return max(1.0, rounds * self.durations.typical())
+        own, slots = self.queue.slots_until(tenant, ticket, model=model)
+        limits = self.limits.limits_of(model)
+        rounds = max(own / (tenant.max_running or 1), slots / (limits.running_tasks or math.inf))
+        submits = slots / limits.submits_per_second
+        return max(1.0, rounds * self.durations.typical(model), submits)
+
+    def load(self, model: str) -> float:
+        """Return how many rounds of tasks, or seconds of submits, wait for *model*."""
+        limits = self.limits.limits_of(model)
+        return self.queue.waiting_for(model) / (limits.running_tasks or limits.submits_per_second)
 
 
 def _is_bug(error: BaseException) -> bool:
@@ -240,9 +269,9 @@ def build_accounts(
     }
 
 
-def route(accounts: Accounts, tenant: Tenant) -> list[AccountState]:
+def route(accounts: Accounts, tenant: Tenant, model: str) -> list[AccountState]:
     """
-    Return the accounts of the tenant's upstreams in the order to try them.
+    Return the accounts of the tenant's upstreams in the order to try them with *model*.
 
     Those with a working upstream first; among them, in the tenant's order, those with a
     free slot, then the shortest queue for its slots.
@@ -251,22 +280,20 @@ def route(accounts: Accounts, tenant: Tenant) -> list[AccountState]:
 
     def order(account: AccountState) -> tuple[bool, bool, float]:
         suspended = all(account.is_suspended(upstream) for upstream in account.upstreams_of(tenant))
-        crowded = account.queue.free == 0 or account.queue.waiting > 0
-        return (
-            suspended,
-            crowded,
-            account.queue.waiting / account.limits.running_tasks if crowded else 0.0,
-        )
+        crowded = account.queue.free(model) == 0 or account.queue.waiting_for(model) > 0
+        return (suspended, crowded, account.load(model) if crowded else 0.0)
 
     return sorted(own, key=order)
 
 
-def expected_wait(accounts: Accounts, tenant: Tenant, tickets: Iterable[Ticket]) -> float:
+def expected_wait(
+    accounts: Accounts, tenant: Tenant, model: str, tickets: Iterable[Ticket]
+) -> float:
     """Return the seconds until all of *tickets*, or a new one if there are none, have a slot."""
     own = [accounts[upstream.account] for upstream in tenant.upstreams]
     by_queue = {account.queue: account for account in own}
-    waits = [by_queue[ticket.queue].expected_wait(tenant, ticket) for ticket in tickets]
-    return max(waits) if waits else min(account.expected_wait(tenant) for account in own)
+    waits = [by_queue[ticket.queue].expected_wait(tenant, model, ticket) for ticket in tickets]
+    return max(waits) if waits else min(account.expected_wait(tenant, model) for account in own)
 
 
 def expected_rest(accounts: Accounts, active: ActiveEdit, now: float) -> float:
@@ -274,7 +301,7 @@ def expected_rest(accounts: Accounts, active: ActiveEdit, now: float) -> float:
     upstreams = [part.upstream for part in active.life.parts if part.upstream]
     if active.life.stage is Stage.WAITING or not upstreams:
         tickets = [run.ticket for run in active.runs if run.ticket and run.ticket.queued]
-        return expected_wait(accounts, active.tenant, tickets)
+        return expected_wait(accounts, active.tenant, active.edit.model, tickets)
     since = [run.running_since for run in active.runs if run.running_since is not None]
     age = max((now - at for at in since), default=0.0)
     known = accounts[upstreams[0].account].durations.known(active.kind)

@@ -276,7 +276,7 @@ class ActiveEdit:
                         ticket.queue.reactivate(ticket)
                 case Effect.STEP_ASIDE:
                     for ticket in self._tickets():
-                        ticket.paused = True
+                        ticket.queue.pause(ticket)
                 case Effect.RELEASE:
                     self._release()
                 case Effect.WAKE:

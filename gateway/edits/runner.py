@@ -92,15 +92,15 @@ class EditRunner:
         assert upstream is not None
         await self._with_tasks.cancel(self._accounts[upstream.account], active, run)
 
-    def refuse_if_full(self, tenant: Tenant) -> None:
+    def refuse_if_full(self, tenant: Tenant, model: str) -> None:
         """
         Refuse what could not even wait in the queue.
 
         Raises:
             RateLimited: the tenant has as many edits in it as it may have.
         """
-        for account in route(self._accounts, tenant)[:1]:
-            self._ticket(account, tenant, 1, None)
+        for account in route(self._accounts, tenant, model)[:1]:
+            self._ticket(account, tenant, model, 1, None)
 
     async def end_after_bug(self, active: ActiveEdit, error: BaseException) -> None:
         """End an edit that cannot be run; one that may be billed stays open in the ledger (D70)."""
@@ -165,7 +165,7 @@ class EditRunner:
         assert upstream is not None
         account = self._accounts[upstream.account]
         strategy = self.strategy_of(active)
-        account.queue.take_slot(active.tenant)
+        account.queue.take_slot(active.tenant, active.edit.model)
         try:
             await strategy.take_over(account, active, run)
             if run.life.task_id is not None:
@@ -173,7 +173,7 @@ class EditRunner:
                 active.release_if_submitted()
                 await strategy.follow(account, active, run)
         finally:
-            account.queue.return_slot(active.tenant)
+            account.queue.return_slot(active.tenant, active.edit.model)
 
     async def _submit(self, active: ActiveEdit, run: PartRun) -> None:
         """
@@ -186,7 +186,7 @@ class EditRunner:
             try:
                 await self._have_bytes(active, run)
                 refused: GatewayError = UpstreamUnavailable("This tenant has no upstream.")
-                for account in route(self._accounts, active.tenant):
+                for account in route(self._accounts, active.tenant, active.edit.model):
                     try:
                         await self._wait_and_submit(account, active, run)
                     except (UpstreamUnreachable, UpstreamUnavailable) as error:
@@ -227,7 +227,7 @@ class EditRunner:
         """
         strategy = self.strategy_of(active)
         prompt = strategy.prompt_to_lock(active)
-        ticket = self._ticket(account, active.tenant, run.part.n, prompt)
+        ticket = self._ticket(account, active.tenant, active.edit.model, run.part.n, prompt)
         run.wait_with(ticket)
         active.timeline.enter(Phase.QUEUE, self._ports.clock.now())
         active.trace.queued(run.part.index)
@@ -279,12 +279,12 @@ class EditRunner:
                 observer.queued(region, tenant, -1)
 
     def _ticket(
-        self, account: AccountState, tenant: Tenant, cost: int, prompt: str | None
+        self, account: AccountState, tenant: Tenant, model: str, cost: int, prompt: str | None
     ) -> Ticket:
         try:
-            return account.queue.issue_ticket(tenant, cost, prompt)
+            return account.queue.issue_ticket(tenant, cost, prompt, model=model)
         except GatewayError as full:
-            full.retry_after = account.expected_wait(tenant)
+            full.retry_after = account.expected_wait(tenant, model)
             self._ports.observer.queue_rejected(tenant.name, "tenant_limit")
             raise
 
@@ -310,4 +310,6 @@ class EditRunner:
 def _must_wait(account: AccountState, active: ActiveEdit, prompt: str | None) -> bool:
     """Say whether a part waits for longer than the submit of another part of its edit takes."""
     own = any(run.ticket is not None and run.ticket.holds_prompt for run in active.runs)
-    return not account.queue.free or (account.queue.prompts.held(prompt) and not own)
+    return not account.queue.free(active.edit.model) or (
+        account.queue.prompts.held(prompt) and not own
+    )

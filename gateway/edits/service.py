@@ -289,7 +289,7 @@ class EditService:
         try:
             if request.promise:
                 if not joined:
-                    self._runner.refuse_if_full(active.tenant)
+                    self._runner.refuse_if_full(active.tenant, active.edit.model)
                 await self._promises.make(active)
         except BaseException:
             if not joined and active.life.connected == 1:  # no other client joined it

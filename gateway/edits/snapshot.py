@@ -134,7 +134,8 @@ def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSummary
     """Describe the accounts; one with a suspended key comes first, then the busiest."""
 
     def order(account: AccountState) -> tuple[bool, int]:
-        return not account.suspensions, account.queue.free - account.queue.waiting
+        taken, running, ahead = _slots(account)
+        return not account.suspensions, running + ahead - taken - account.queue.waiting
 
     first = (
         sorted(accounts, key=order)[:MOST_ACCOUNTS] if len(accounts) > MOST_ACCOUNTS else accounts
@@ -144,18 +145,46 @@ def _accounts(accounts: list[AccountState], now: float) -> Capped[AccountSummary
 
 def _account(account: AccountState, now: float) -> AccountSummary:
     limits = account.limits
+    taken, running, ahead = _slots(account)
     return AccountSummary(
         name=limits.name,
         region=limits.region,
-        taken=limits.running_tasks + limits.pending_ahead - account.queue.free,
-        running_tasks=limits.running_tasks,
-        pending_ahead=limits.pending_ahead,
+        taken=taken,
+        running_tasks=running,
+        pending_ahead=ahead,
         waiting=account.queue.waiting,
         typical=round(account.durations.typical(), 1),
-        submits=_rate(limits.submits_per_second, account.submit_limiter),
+        submits=_submits(account),
         polls=_rate(limits.polls_per_second, account.call_limiter),
         keys=tuple(_key(account, upstream.name, now) for upstream in account.upstreams),
     )
+
+
+def _slots(account: AccountState) -> tuple[int, int, int]:
+    """
+    Return the slots in use, of how many that may run, and ahead, of the models that have any.
+
+    A model without a limit has as many as it uses.
+    """
+    used = account.queue.running
+    limits = account.limits
+    limited = [it for name in used if (it := limits.limits_of(name).running_tasks)]
+    unlimited = sum(
+        slots for name, slots in used.items() if not limits.limits_of(name).running_tasks
+    )
+    if not used:
+        return 0, limits.running_tasks, limits.pending_ahead
+    ahead = len(limited) * limits.pending_ahead
+    return sum(used.values()), sum(limited) + unlimited, ahead
+
+
+def _submits(account: AccountState) -> CallRate:
+    """Describe the submits of the model that is slowed most, or used most of its limit."""
+    limiters = account.submit_limiters
+    if not limiters:
+        return CallRate(account.limits.submits_per_second, 0.0, 1.0)
+    model = min(limiters, key=lambda name: (limiters[name].factor, -limiters[name].used))
+    return _rate(account.limits.limits_of(model).submits_per_second, limiters[model])
 
 
 def _rate(per_second: float, limiter: RateLimiter) -> CallRate:

@@ -235,12 +235,15 @@ class Submitter:
         turn, for as long as a client waits for it.
         """
         prompt = strategy.prompt_to_lock(active)
+        limiter = account.submit_limiter(active.edit.model)
         throttled = expired = 0
         while not active.life.abandoned:
             await self._owed.written(active.edit_id, run.part.index)
             await strategy.prepare(account, upstream)
             pictures = await self._uploaded(upstream, active, run)
-            await account.submit_limiter.acquire()
+            await limiter.acquire()
+            assert run.ticket is not None
+            account.queue.release_submit(run.ticket)
             strategy.refuse_if_too_late()
             if active.life.unattended:
                 raise NobodyWaitsError
@@ -258,7 +261,7 @@ class Submitter:
                     raise
                 continue
             except Throttled as error:
-                account.submit_limiter.slow_down()
+                limiter.slow_down()
                 self._ports.observer.upstream_throttled(upstream.region.name, "submit")
                 await self._part_ledger.void(active, run, error, account=account, prompt=prompt)
                 await self._ports.clock.sleep(_THROTTLED_SECONDS[min(throttled, 3)])

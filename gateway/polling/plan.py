@@ -8,7 +8,8 @@ only when a fetch has shown it. docs/polling.md has the reasons and the figures.
 
 import heapq
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.domain.errors import GatewayError, Throttled, UpstreamFailed
@@ -117,38 +118,69 @@ class _Entry:
 
 class _RunOrder:
     """
-    All watches of an account. By order of submission the first *slots* are expected to run.
+    All watches of an account. Of each model the first by submission are expected to run.
 
     The others wait upstream as PENDING. An end promotes the next one; so does seeing it run.
+
+    Args:
+        slots_of: Returns how many tasks of a model run at once.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots_of: Callable[[str], float]) -> None:
+        self._slots_of = slots_of
         self.running: dict[str, Watch] = {}
         """Those that are expected to run, by task id."""
         self.pending: dict[str, Watch] = {}
+        self._running_of: Counter[str] = Counter()
+        self._pending_of: dict[str, dict[str, Watch]] = {}
+        """By model, in order of submission."""
 
     def __iter__(self) -> Iterator[Watch]:
         yield from self.running.values()
         yield from self.pending.values()
 
+    @property
+    def models(self) -> Collection[str]:
+        """All of which a task was ever expected to run."""
+        return self._running_of.keys()
+
     def add(self, watch: Watch) -> None:
-        free = len(self.running) < self._slots and not self.pending
-        (self.running if free else self.pending)[watch.task_id] = watch
+        model = watch.kind.model
+        if not self._pending_of.get(model) and self._is_free(model):
+            self._run(watch)
+        else:
+            self.pending[watch.task_id] = watch
+            self._pending_of.setdefault(model, {})[watch.task_id] = watch
 
     def remove(self, watch: Watch) -> Watch | None:
         """Remove *watch*; return the one that was promoted in its place."""
-        self.pending.pop(watch.task_id, None)
-        self.running.pop(watch.task_id, None)
-        if not self.pending or len(self.running) >= self._slots:
+        model = watch.kind.model
+        self._remove_pending(watch)
+        if self.running.pop(watch.task_id, None) is not None:
+            self._running_of[model] -= 1
+        pending = self._pending_of.get(model)
+        if not pending or not self._is_free(model):
             return None
-        successor = next(iter(self.pending.values()))
+        successor = next(iter(pending.values()))
         self.promote(successor)
         return successor
 
     def promote(self, watch: Watch) -> None:
-        if self.pending.pop(watch.task_id, None) is not None:
-            self.running[watch.task_id] = watch
+        if self._remove_pending(watch):
+            self._run(watch)
+
+    def _is_free(self, model: str) -> bool:
+        return self._running_of[model] < self._slots_of(model)
+
+    def _run(self, watch: Watch) -> None:
+        self.running[watch.task_id] = watch
+        self._running_of[watch.kind.model] += 1
+
+    def _remove_pending(self, watch: Watch) -> bool:
+        if self.pending.pop(watch.task_id, None) is None:
+            return False
+        del self._pending_of[watch.kind.model][watch.task_id]
+        return True
 
 
 class PollingPlan:
@@ -166,10 +198,10 @@ class PollingPlan:
     """
 
     def __init__(self, account: Account, durations: Durations, rate: Callable[[], float]) -> None:
-        self._slots = account.running_tasks
+        self._account = account
         self._durations = durations
         self._rate = rate
-        self._watches = _RunOrder(account.running_tasks)
+        self._watches = _RunOrder(self._slots_of)
         self._entries: list[_Entry] = []
         self._number = 0
         self._demand = 0.0
@@ -446,7 +478,7 @@ class PollingPlan:
         """Fetch now what ran and is gone from the RUNNING rows."""
         asked_at = self._asked_at
         listed = {row.task_id for row in self._rows if row.status is TaskStatus.RUNNING}
-        is_full = len(listed) >= self._slots
+        listed_of = Counter(row.model for row in self._rows if row.task_id in listed)
         self._policy.record_success()
         for watch in [w for w in self._watches.pending.values() if w.task_id in listed]:
             self._watches.promote(watch)
@@ -458,7 +490,7 @@ class PollingPlan:
                 watch.mistrusted_until = 0.0
                 watch.missing_at = 0.0
             elif asked_at >= watch.mistrusted_until and (
-                watch.listed_at or self._should_be_listed(watch, asked_at, is_full=is_full)
+                watch.listed_at or self._should_be_listed(watch, asked_at, listed_of)
             ):
                 watch.missing_at = asked_at
                 if watch.fetching:
@@ -466,13 +498,24 @@ class PollingPlan:
                 else:
                     self._plan(watch, now)
 
-    def _should_be_listed(self, watch: Watch, asked_at: float, *, is_full: bool) -> bool:
+    def _slots_of(self, model: str) -> float:
+        return self._account.limits_of(model).running_tasks or math.inf
+
+    def _should_be_listed(
+        self, watch: Watch, asked_at: float, listed_of: Mapping[str, int]
+    ) -> bool:
         """
         Return whether a list that never showed this task should have shown it by now.
 
-        It may be PENDING, or so quick that no list met it. When slots are free it should run;
-        when the list is full, tasks of others may have its slot.
+        It may be PENDING, or so quick that no list met it. When slots of its model are free it
+        should run; when the list is full of them, tasks of others may have its slot. The list
+        may tell a model by another of its names (dashscope.md 4.2), so only the names that are
+        another model's are left out.
         """
+        model = watch.kind.model
+        others = self._watches.models
+        same = sum(rows for it, rows in listed_of.items() if it == model or it not in others)
+        is_full = same >= self._slots_of(model)
         grace = (_FULL_SECONDS if is_full else _NEW_SECONDS) + max(0.0, self._policy.staleness)
         return asked_at - watch.runs_since > grace
 

@@ -50,11 +50,13 @@ class Durations:
 
     def __init__(self, elsewhere: "Durations | None" = None) -> None:
         self._of_kind: dict[Kind, _Sample] = {}
+        self._of_model: dict[str, _Sample] = {}
         self._of_all = _Sample()
         self._elsewhere = elsewhere
 
     def learn(self, kind: Kind, seconds: float) -> None:
         self._of_kind.setdefault(kind, _Sample()).add(seconds)
+        self._of_model.setdefault(kind.model, _Sample()).add(seconds)
         self._of_all.add(seconds)
         if self._elsewhere is not None:
             self._elsewhere.learn(kind, seconds)
@@ -68,12 +70,19 @@ class Durations:
             return self._elsewhere.known(kind)
         return self._of_all.sorted if len(self._of_all.sorted) >= _SAMPLE_MIN else []
 
-    def typical(self) -> float:
-        """Return the mean of all durations, or 45 s while none is known."""
-        known = self._of_all.sorted
-        if known:
-            return sum(known) / len(known)
+    def typical(self, model: str = "") -> float:
+        """Return the mean of a model's durations, else of all, or 45 s while none is known."""
+        for known in (self.of_model(model), self._of_all.sorted):
+            if known:
+                return sum(known) / len(known)
         return 45.0 if self._elsewhere is None else self._elsewhere.typical()
+
+    def of_model(self, model: str) -> list[float]:
+        """Return the durations of a model, sorted, from elsewhere if there are none here."""
+        own = self._of_model.get(model)
+        if own is not None:
+            return own.sorted
+        return [] if self._elsewhere is None else self._elsewhere.of_model(model)
 
 
 def hazard(known: list[float], age: float) -> float:

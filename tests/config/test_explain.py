@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,29 @@ def test_explain_says_it_all() -> None:
         f"{_others(Operation.GENERATE)}\n"
         "\n"
         "region beijing: https://dashscope.aliyuncs.com/api/v1, results from *.aliyuncs.com\n"
-        "  account default: 5 submits/s, 5 running and 1 ahead, 20 polls/s; keys default\n"
+        "  account default: 20 polls/s; keys default\n"
+        "    5 submits/s, 5 running and 1 ahead: wan2.5-i2i-preview, wan2.5-t2i-preview, "
+        "wan2.6-image, wan2.7-image, wan2.7-image-pro\n"
+        "    1 submits/s, 5 running and 1 ahead: wan2.6-t2i\n"
+        "    20 submits/min, 10 running and 1 ahead: qwen-image-3.0, qwen-image-2.1-pro\n"
+        "    5 submits/min, 10 running and 1 ahead: qwen-image-3.0-pro\n"
+        "    2 submits/s, 10 running and 1 ahead: qwen-image-2.1-turbo\n"
+        "    2 submits/min: "
+        f"{_named('qwen-image-2.0-pro', 'qwen-image-edit-max', 'qwen-image-max')}\n"
+        "    2 submits/s: "
+        f"{_named('qwen-image-2.0', 'qwen-image-edit-plus', 'qwen-image-edit')}, "
+        f"{_named('qwen-image-plus')}, qwen-image, z-image-turbo\n"
         "\n"
         "tenant default: any key; beijing by default; pictures are fitted; masks are kept; "
         "unknown fields are ignored; weight 1; 1000 may wait; as many as the account may run"
     )
+
+
+def _named(*models: str) -> str:
+    """Return the names of these models, each with its dated snapshots."""
+    every = TABLE.by_name
+    dated = re.compile(f"({'|'.join(map(re.escape, models))})(-\\d{{4}}-\\d\\d-\\d\\d)?")
+    return ", ".join(name for name in every if dated.fullmatch(name))
 
 
 def _explained(tmp_path: Path, text: str) -> str:
@@ -82,9 +101,21 @@ TWO = "".join(
         ),
         pytest.param(
             BEIJING + "[accounts.bj]\nshared = true\n" + OPEN,
-            "  account bj: 5 submits/s, 5 running and 1 ahead, 20 polls/s, shared with others; "
-            "keys bj",
+            "  account bj: 20 polls/s, shared with others; keys bj",
             id="shared",
+        ),
+        pytest.param(
+            BEIJING + 'running_tasks = 3\n[upstreams.bj.limits."wan2.6-t2i"]\nrunning = 8\n' + OPEN,
+            "    1 submits/s, 8 running and 1 ahead: wan2.6-t2i\n",
+            id="limits",
+        ),
+        pytest.param(
+            '[upstreams.jp]\nregion = "tokyo"\nkey = "env:K"\nworkspace = "llm-0123456789abcdef"\n'
+            '[tenants.any]\nregion = "tokyo"\nopen = true\n[tenants.any.models]\n'
+            'default = "qwen-image-3.0"\ndefault_generation = "qwen-image-3.0"\n',
+            "keys jp\n    20 submits/min, 10 running and 1 ahead: qwen-image-3.0, "
+            "qwen-image-2.1-pro\n",
+            id="limits-of-the-models-of-the-region",
         ),
         pytest.param(
             '[state]\npath = "memory"\n' + BEIJING + OPEN,

@@ -22,6 +22,7 @@ def test_paths() -> None:
         "models.NAME",
         "regions.NAME",
         "upstreams.NAME",
+        "upstreams.NAME.limits.MODEL",
         "accounts.NAME",
         "tenants.NAME",
         "tenants.NAME.models",

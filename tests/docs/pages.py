@@ -7,7 +7,7 @@ from math import isqrt
 from pathlib import Path
 
 from gateway.config import config_keys
-from gateway.domain.models import Operation, Sizes
+from gateway.domain.models import ModelLimits, Operation, Sizes
 from gateway.translate.dashscope_fault import ROWS
 from tests.models import MODELS, is_snapshot
 
@@ -119,6 +119,30 @@ def model_rows() -> list[Row]:
         for name, model in MODELS.items()
         if not is_snapshot(name)
     ]
+
+
+def limit_rows() -> list[Row]:
+    """Return the rows of docs/models.md, "Limits": what one account may do with each model."""
+    rows: list[Row] = []
+    for name, model in MODELS.items():
+        if is_snapshot(name):
+            continue
+        apart = {region: _limit(limits)[0] for region, limits in model.limits_by_region}
+        submits, running = _limit(model.limits)
+        rows.append(
+            (
+                f"`{name}`",
+                "; ".join([submits, *(f"{it} in {region}" for region, it in apart.items())]),
+                running,
+            )
+        )
+    return rows
+
+
+def _limit(limits: ModelLimits) -> tuple[str, str]:
+    rate = limits.submits_per_second
+    submits = f"{rate:g} per second" if rate >= 1 else f"{60 * rate:g} per minute"
+    return submits, str(limits.running_tasks or "no limit")
 
 
 def _made(sizes: Sizes) -> str:

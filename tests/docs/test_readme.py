@@ -22,6 +22,7 @@ from tests.docs.pages import (
     blocks,
     config_rows,
     headings,
+    limit_rows,
     links,
     model_rows,
     rendered,
@@ -136,6 +137,14 @@ def test_models_table() -> None:
     rows = model_rows()
 
     assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == rows, rendered(rows)
+
+
+def test_limits_table() -> None:
+    """The table of limits is the gateway's own."""
+    rows = limit_rows()
+    found = [table for table in tables(_MODELS_PAGE) if len(table[0]) == len(rows[0])]
+
+    assert rows in found, rendered(rows)
 
 
 def test_options_table() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from gateway.edits.account import AccountState
 from gateway.edits.fair_queue import Ticket
@@ -14,10 +15,10 @@ ONE, TWO = an_upstream("one"), an_upstream("two")
 FAR = an_upstream("far", an_account("far"))
 
 
-def account_state(name: str = "acct") -> AccountState:
+def account_state(name: str = "acct", **limits: Any) -> AccountState:
     clock = WarpClock()
     return AccountState(
-        an_account(name),
+        an_account(name, **limits),
         dashscope=FakeDashScope(clock),
         clock=clock,
         observer=RecordingObserver(),

@@ -47,13 +47,13 @@ async def test_the_shortest_queue_is_tried_first() -> None:
     near, far = account_state(), account_state("far")
     accounts = {ONE.account: near, FAR.account: far}
     tenant = a_tenant("acme", ONE, FAR)
-    orders = [route(accounts, tenant)]
+    orders = [route(accounts, tenant, "")]
 
     for _ in range(6):
         near.queue.take_slot(tenant)
-    orders.append(route(accounts, tenant))
+    orders.append(route(accounts, tenant, ""))
     far.suspend(FAR, UpstreamUnreachable("down"))
-    orders.append(route(accounts, tenant))
+    orders.append(route(accounts, tenant, ""))
 
     assert orders == [[near, far], [far, near], [near, far]]
 
@@ -61,13 +61,13 @@ async def test_the_shortest_queue_is_tried_first() -> None:
 async def test_expected_wait() -> None:
     """Slots to wait for, by the rate at which tasks end: 45 s by 5 while nothing is known."""
     account, big, small = account_state(), a_tenant("big"), a_tenant("small")
-    waits = [account.expected_wait(big)]
+    waits = [account.expected_wait(big, "")]
     async with tickets_queued(
         account, *(account.queue.issue_ticket(big, 1) for _ in range(6 + 20))
     ):
-        waits += [account.expected_wait(big), account.expected_wait(small)]
+        waits += [account.expected_wait(big, ""), account.expected_wait(small, "")]
         account.durations.learn(Kind("wan", 1, -1), 20.0)
-        waits.append(account.expected_wait(big))
+        waits.append(account.expected_wait(big, ""))
 
     assert waits == [1.0, 21 * 45.0 / 5, 45.0 / 5, 21 * 20.0 / 5]
 
@@ -76,7 +76,7 @@ async def test_expected_wait_of_a_tenant_with_a_limit() -> None:
     """Slots that a tenant may not use do not shorten its wait."""
     account, few = account_state(), a_tenant("few", max_running=2)
     async with tickets_queued(account, *(account.queue.issue_ticket(few, 1) for _ in range(2 + 3))):
-        free, wait = account.queue.free, account.expected_wait(few)
+        free, wait = account.queue.free(), account.expected_wait(few, "")
 
     assert (free, wait) == (4, 4 * 45.0 / 2)
 

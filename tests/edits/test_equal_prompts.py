@@ -135,5 +135,5 @@ async def test_its_place_counts_those_that_are_held_back() -> None:
         queue.prompts.release("the same")
 
     assert turns == [0, 1, 2]
-    assert queue.free == 1
+    assert queue.free() == 1
     assert not queue.prompts.held("the same")

@@ -20,7 +20,9 @@ async def test_the_wait_of_those_in_line() -> None:
     tenant = a_tenant("acme", ONE, FAR)
     places = [near.queue.issue_ticket(tenant, 1) for _ in range(6 + 4)]
     async with tickets_queued(near, *places):
-        waits = [expected_wait(accounts, tenant, some) for some in (places[6:8], places[9:], [])]
+        waits = [
+            expected_wait(accounts, tenant, "", some) for some in (places[6:8], places[9:], [])
+        ]
 
     assert waits == [2 * 9.0, 4 * 9.0, 1.0]
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.errors import RateLimited
 from gateway.domain.tenant import Tenant
-from gateway.edits.fair_queue import FairQueue, Ticket
+from gateway.edits.fair_queue import Capacity, FairQueue, Ticket
 from tests.fakes import a_tenant
 from tests.warp import WarpClock
 
@@ -163,7 +163,7 @@ async def test_max_running() -> None:
             group.create_task(one())
 
     assert most == 2
-    assert queue.free == 5
+    assert queue.free() == 5
 
 
 async def test_max_waiting() -> None:
@@ -184,7 +184,7 @@ async def test_max_waiting() -> None:
         waiter.cancel()
 
     assert queue.waiting == 0
-    assert queue.free == 1
+    assert queue.free() == 1
 
 
 async def test_paused_and_reactivated() -> None:
@@ -201,14 +201,14 @@ async def test_paused_and_reactivated() -> None:
         for name in tickets:
             group.create_task(one(name))
         await clock.sleep(0.5)
-        tickets["second"].paused = True
+        queue.pause(tickets["second"])
         await clock.sleep(1.0)
         queue.reactivate(tickets["second"])
         queue.reactivate(tickets["second"])
 
     assert order == ["first", "third", "second", "fourth"]
     queue.reactivate(tickets["second"])
-    assert queue.free == 1
+    assert queue.free() == 1
 
 
 async def test_paused_again_and_again() -> None:
@@ -225,9 +225,9 @@ async def test_paused_again_and_again() -> None:
             group.create_task(one(ticket))
         await clock.sleep(0.5)
         for _ in range(1000):
-            tickets[1].paused = True
+            queue.pause(tickets[1])
             queue.reactivate(tickets[1])
-        entries = len(queue._queues[BIG.name].tickets)
+        entries = len(queue._tenants[BIG.name].queues[""].tickets)
         turns = queue.slots_until(BIG, tickets[2])
 
     assert entries == 2
@@ -258,11 +258,11 @@ async def test_slots_of_a_process_before() -> None:
     queue = FairQueue(1)
     queue.take_slot(BIG)
     queue.take_slot(BIG)
-    frees = [queue.free]
+    frees = [queue.free()]
     queue.return_slot(BIG)
-    frees.append(queue.free)
+    frees.append(queue.free())
     queue.return_slot(BIG)
-    frees.append(queue.free)
+    frees.append(queue.free())
 
     assert frees == [0, 0, 1]
 
@@ -286,5 +286,183 @@ async def test_cancelled_when_its_slot_is_granted() -> None:
         leaving.cancel()
 
     assert leaver.granted.is_set()
-    assert queue.free == 1
+    assert queue.free() == 1
     assert queue.waiting == 0
+
+
+# Several models.
+
+
+async def granted(queue: FairQueue, *tickets: Ticket) -> list[Ticket]:
+    """Return those of *tickets* that get a slot at once, and let all of them go again."""
+
+    async def wait(ticket: Ticket) -> None:
+        async with queue.slot(ticket):
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(wait(ticket)) for ticket in tickets]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first = [ticket for ticket in tickets if not ticket.queued]
+        for one in waiting:
+            one.cancel()
+    return first
+
+
+async def test_each_model_has_slots_of_its_own() -> None:
+    """A crowd for one model takes no slot of another, whose number is its own."""
+    queue = FairQueue(2, {"qwen": Capacity(3)})
+    wan = [queue.issue_ticket(BIG, 1, model="wan") for _ in range(9)]
+    qwen = [queue.issue_ticket(SMALL, 1, model="qwen") for _ in range(4)]
+
+    first = await granted(queue, *wan, *qwen)
+
+    assert first == [*wan[:2], *qwen[:3]]
+    assert (queue.waiting, queue.running) == (0, {})
+
+
+async def test_a_quiet_model_costs_no_turn_at_a_crowded_one() -> None:
+    """Who had fifty slots of one model is next at another as if it had had none."""
+    queue, order, clock = FairQueue(1), list[str](), WarpClock()
+
+    async def one(tenant: Tenant, model: str) -> None:
+        async with queue.slot(queue.issue_ticket(tenant, 1, model=model)):
+            if model == "crowded":
+                order.append(tenant.name)
+            await clock.sleep(1.0)
+
+    for _ in range(50):
+        await one(BIG, "quiet")
+    async with asyncio.TaskGroup() as group:
+        for tenant in [SMALL] * 10 + [BIG] * 10:
+            group.create_task(one(tenant, "crowded"))
+
+    assert Counter(order[:10]) == {"big": 5, "small": 5}
+
+
+async def test_few_slots_wait_for_the_rate_limit() -> None:
+    """Beyond so many submits that wait for the rate limit tickets stay in the queue."""
+    queue = FairQueue(Capacity(10, submits=2))
+    tickets = [queue.issue_ticket(BIG, 1) for _ in range(5)]
+    seen = []
+
+    async def wait(ticket: Ticket) -> None:
+        async with queue.slot(ticket):
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(wait(ticket)) for ticket in tickets]
+        await asyncio.sleep(0)
+        seen.append((queue.running, queue.waiting, queue.free()))
+        queue.release_submit(tickets[0])
+        queue.release_submit(tickets[0])
+        seen.append((queue.running, queue.waiting, queue.free()))
+        for one in waiting:
+            one.cancel()
+
+    assert seen == [({"": 2}, 3, 0), ({"": 3}, 2, 0)]
+    assert (queue.free(), queue.running) == (2, {})
+
+
+async def test_max_running_counts_all_models() -> None:
+    """A tenant's own limit is of the account, and so is the number that may wait."""
+    few = a_tenant("few", max_running=2, max_waiting=1)
+    queue = FairQueue(5)
+    tickets = [queue.issue_ticket(few, 1, model=model) for model in ("a", "b", "c")]
+
+    first = await granted(queue, *tickets)
+
+    assert first == tickets[:2]
+
+
+async def test_max_waiting_counts_all_models() -> None:
+    """An edit in the queue for one model counts for another, too."""
+    shy = a_tenant("shy", max_waiting=1, max_running=1)
+    queue = FairQueue(1)
+    queue.take_slot(shy, "a")
+    async with asyncio.TaskGroup() as group:
+
+        async def wait() -> None:
+            async with queue.slot(queue.issue_ticket(shy, 1, model="a")):
+                pass
+
+        waiter = group.create_task(wait())
+        await asyncio.sleep(0)
+        with pytest.raises(RateLimited):
+            queue.issue_ticket(shy, 1, model="b")
+        waiter.cancel()
+    queue.return_slot(shy, "a")
+
+    assert not queue.running
+
+
+async def test_an_older_ticket_of_another_model_is_not_passed_for_ever() -> None:
+    """A tenant with one slot gives it to its oldest edit, though a newer one's model is free."""
+    few = a_tenant("few", max_running=1)
+    queue, clock, order = FairQueue(1), WarpClock(), list[str]()
+
+    async def one(tenant: Tenant, model: str, seconds: float) -> None:
+        async with queue.slot(queue.issue_ticket(tenant, 1, model=model)):
+            if tenant is few:
+                order.append(model)
+            await clock.sleep(seconds)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one(BIG, "busy", 9.5))
+        group.create_task(one(few, "free", 1.0))
+        await clock.sleep(0.1)
+        group.create_task(one(few, "busy", 1.0))
+        for _ in range(20):
+            group.create_task(one(few, "free", 1.0))
+
+    assert order[:3] == ["free", "busy", "free"]
+
+
+@pytest.mark.parametrize("how", ["pause", "cancel"])
+async def test_an_older_ticket_that_goes_keeps_no_slot(how: str) -> None:
+    """Once the client of the older edit is gone, the newer one has the tenant's slot at once."""
+    few = a_tenant("few", max_running=1)
+    queue = FairQueue(1)
+    queue.take_slot(BIG, "busy")
+    older, newer = (queue.issue_ticket(few, 1, model=model) for model in ("busy", "free"))
+
+    async def wait(ticket: Ticket) -> None:
+        async with queue.slot(ticket):
+            pass
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(wait(older))
+        other = group.create_task(wait(newer))
+        await asyncio.sleep(0)
+        before = newer.granted.is_set()
+        if how == "pause":
+            queue.pause(older)
+        else:
+            waiting.cancel()
+        await asyncio.wait([other])
+        waiting.cancel()
+
+    assert (before, newer.granted.is_set()) == (False, True)
+
+
+async def test_slots_until_by_model() -> None:
+    """The wait is that of the model, and by the tenant's own limit that of all its edits."""
+    few = a_tenant("few", max_running=2)
+    queue = FairQueue(1, {"free": Capacity(9)})
+    tickets = [queue.issue_ticket(few, 1, model=model) for model in ("busy", "busy", "free")]
+    seen = []
+
+    async def wait(ticket: Ticket) -> None:
+        async with queue.slot(ticket):
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(wait(ticket)) for ticket in tickets]
+        await asyncio.sleep(0)
+        seen += [queue.slots_until(few, ticket) for ticket in tickets[1:]]
+        seen += [queue.slots_until(BIG, model=model) for model in ("busy", "free")]
+        for one in waiting:
+            one.cancel()
+
+    assert seen == [(0, 1), (1, 0), (0, 1), (0, 0)]

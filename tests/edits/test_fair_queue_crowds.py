@@ -1,34 +1,37 @@
 """Whatever many edits do to the queue, in any order: each gets a slot, and no slot is lost."""
 
 import asyncio
+from typing import ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.domain.tenant import Tenant
-from gateway.edits.fair_queue import FairQueue, Ticket
+from gateway.edits.fair_queue import Capacity, FairQueue, Ticket
 from tests.fakes import a_tenant
 from tests.warp import WarpLoop
 
 
 class FairQueueMachine(RuleBasedStateMachine):
-    """Edits join, are paused, reactivated, run, end and are cancelled in any order."""
+    """Edits of two models join, are paused, reactivated, run, end, are cancelled in any order."""
 
-    SLOTS = 3
+    SLOTS: ClassVar = {"wan": 3, "qwen": 2}
+    SUBMITS = 1
+    """Of qwen, whose further tickets wait until a submit has left."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=WarpLoop)
         self.loop = self.runner.get_loop()
-        self.queue = FairQueue(self.SLOTS)
+        of_qwen = Capacity(self.SLOTS["qwen"], self.SUBMITS)
+        self.queue = FairQueue(self.SLOTS["wan"], {"qwen": of_qwen})
         self.tenants = [
             a_tenant("one"),
             a_tenant("two", weight=3),
             a_tenant("three", max_running=1),
         ]
         self.edits: list[tuple[Ticket, asyncio.Task[None], asyncio.Event]] = []
-        self.running: list[Tenant] = []
+        self.running: list[Ticket] = []
         self.resolving: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
 
     def _settle(self) -> None:
@@ -42,17 +45,19 @@ class FairQueueMachine(RuleBasedStateMachine):
         tenant=st.integers(0, 2),
         cost=st.integers(1, 4),
         prompt=st.sampled_from([None, "cat", "dog"]),
+        model=st.sampled_from(["wan", "qwen"]),
     )
-    def join(self, tenant: int, cost: int, prompt: str | None) -> None:
-        ticket, end = self.queue.issue_ticket(self.tenants[tenant], cost, prompt), asyncio.Event()
+    def join(self, tenant: int, cost: int, prompt: str | None, model: str) -> None:
+        ticket = self.queue.issue_ticket(self.tenants[tenant], cost, prompt, model=model)
+        end = asyncio.Event()
 
         async def one() -> None:
             async with self.queue.slot(ticket):
-                self.running.append(ticket.tenant)
+                self.running.append(ticket)
                 try:
                     await end.wait()
                 finally:
-                    self.running.remove(ticket.tenant)
+                    self.running.remove(ticket)
 
         self.edits.append((ticket, self.loop.create_task(one()), end))
         self._settle()
@@ -68,6 +73,13 @@ class FairQueueMachine(RuleBasedStateMachine):
     def accept(self, which: int) -> None:
         if self.edits:
             self.queue.release_prompt(self.edits[which % len(self.edits)][0])
+            self._settle()
+
+    @rule(which=st.integers(0, 30))
+    def send(self, which: int) -> None:
+        """The rate limit lets a submit go."""
+        if self.edits:
+            self.queue.release_submit(self.edits[which % len(self.edits)][0])
             self._settle()
 
     @rule(prompt=st.sampled_from(["cat", "dog"]))
@@ -97,7 +109,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         if self.edits:
             ticket = self.edits[which % len(self.edits)][0]
             if paused:
-                ticket.paused = True
+                self.queue.pause(ticket)
             else:
                 self.queue.reactivate(ticket)
             self._settle()
@@ -106,17 +118,47 @@ class FairQueueMachine(RuleBasedStateMachine):
     def no_slot_is_lost_or_granted_twice(self) -> None:
         self._settle()
         live = [(p, t) for p, t, _ in self.edits if not t.done()]
-        assert self.queue.free + len(self.running) == self.SLOTS
         assert self.queue.waiting == len(live) - len(self.running)
-        assert self.running.count(self.tenants[2]) <= 1
-        for name, queue in self.queue._queues.items():
-            mine = [p for p, _ in live if p.queued and p.tenant.name == name]
-            assert (queue.waiting, queue.cost) == (len(mine), sum(p.cost for p in mine))
-        assert all(key[0] == key[3].clock for key in self.queue._next)
-        if self.queue.free:
-            ready = [p for p, _ in live if p.queued and not p.paused]
+        few = self.tenants[2]
+        assert sum(ticket.tenant is few for ticket in self.running) <= few.max_running
+        for name, usage in self.queue._tenants.items():
+            assert usage.running == sum(ticket.tenant.name == name for ticket in self.running)
+            for model, queue in usage.queues.items():
+                mine = [
+                    p for p, _ in live if p.queued and (p.tenant.name, p.model) == (name, model)
+                ]
+                assert (queue.waiting, queue.cost) == (len(mine), sum(p.cost for p in mine))
+        for model, slots in self.SLOTS.items():
+            self._check_model(model, slots, [p for p, _ in live])
+
+    def _check_model(self, model: str, slots: int, live: list[Ticket]) -> None:
+        running = [ticket for ticket in self.running if ticket.model == model]
+        submits = sum(ticket.holds_submit for ticket in running)
+        assert len(running) <= slots
+        assert self.queue.running.get(model, 0) == len(running)
+        free = slots - len(running)
+        if model == "qwen":
+            assert submits <= self.SUBMITS
+            free = min(free, self.SUBMITS - submits)
+        assert self.queue.free(model) == free
+        known = self.queue._model(model)
+        assert all(key[0] == key[3].clock for key in known.next)
+        assert known.submits == submits
+        if free:
+            ready = [p for p in live if p.queued and not p.paused and p.model == model]
             ready = [p for p in ready if not self.queue.prompts.held(p.prompt)]
             assert all(p.tenant.max_running for p in ready), "a ticket waits beside a free slot"
+
+    @invariant()
+    def the_oldest_ticket_of_a_limited_tenant_waits_for_no_newer_one(self) -> None:
+        few = self.tenants[2]
+        if any(ticket.tenant is few for ticket in self.running):
+            return
+        waiting = [p for p, t, _ in self.edits if not t.done() and p.queued and not p.paused]
+        waiting = [p for p in waiting if p.tenant is few and not self.queue.prompts.held(p.prompt)]
+        if waiting:
+            oldest = min(waiting, key=lambda ticket: ticket.number)
+            assert self.queue.free(oldest.model) == 0
 
     @invariant()
     def a_prompt_has_one_open_submit(self) -> None:
@@ -132,7 +174,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         for _, task, _ in self.edits:
             task.cancel()
         self._settle()
-        assert self.queue.free == self.SLOTS
+        assert not self.queue.running
         self.runner.close()
 
 

@@ -117,7 +117,7 @@ async def test_a_task_that_never_ends(pending: float) -> None:
         await harness.clock.sleep(0.3 * _HOUR)
         account = next(iter(service._accounts.values()))
         refused = await error_of(complete(service, harness.request(idempotency_key="k")))
-        free = account.queue.free
+        free = account.queue.free("wan2.5-i2i-preview")
 
     assert before == "running"
     assert (refused.status, refused.code, refused.retry) == (500, "upstream_task_lost", False)

@@ -296,7 +296,7 @@ async def test_a_turn_given_in_the_moment_of_leaving(comes_back: bool) -> None:
             answer = await complete(service, harness.request(retry_count=1))
             assert answer.delivered == 1
         await harness.clock.sleep(60.0)
-        free = next(iter(service._accounts.values())).queue.free
+        free = next(iter(service._accounts.values())).queue.free("wan2.5-i2i-preview")
 
     assert submitted == 1
     assert harness.dashscope.count("submit") == 1 + comes_back
@@ -335,7 +335,7 @@ async def test_nobody_came_back_for_a_task_that_waits() -> None:
         before = harness.dashscope.count("cancel")
         await harness.clock.sleep(10.0)
         account = next(iter(service._accounts.values()))
-        free = account.queue.free
+        free = account.queue.free("wan2.5-i2i-preview")
 
     assert refused.code == "still_running"
     assert (before, harness.dashscope.count("cancel")) == (0, 1)

@@ -25,13 +25,13 @@ async def test_recovered_running() -> None:
     async with harness.service() as service:
         account = next(iter(service._accounts.values()))
         await harness.clock.sleep(1.0)
-        free = account.queue.free
+        free = account.queue.free("wan2.5-i2i-preview")
         answer = await complete(service, harness.request(retry_count=1))
 
     assert answer.status.edit_id == "edit_1"
     assert answer.status.task_ids == (task_id,)
     assert harness.dashscope.count("submit") == 0
-    assert (free, account.queue.free) == (5, 6)
+    assert (free, account.queue.free("wan2.5-i2i-preview")) == (5, 6)
     assert harness.observer.of("recovered") == [("task_followed",)]
 
 

@@ -127,7 +127,7 @@ async def test_throttled() -> None:
     assert answer.status.task_ids == ("task-1",)
     assert len(at) == 6
     assert all(wait >= least for wait, least in zip(waits, (1, 2, 4, 8, 8), strict=True))
-    assert account.submit_limiter.factor < 1.0
+    assert account.submit_limiter("wan2.5-i2i-preview").factor < 1.0
     assert harness.observer.of("upstream_throttled") == [("beijing", "submit")] * 5
 
 

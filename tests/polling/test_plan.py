@@ -11,6 +11,7 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
+from gateway.domain.models import ModelLimits
 from gateway.domain.task import ResultImage, Task, TaskPage, TaskRow, TaskStatus, Times
 from gateway.polling.plan import Fetch, List, PollingPlan, Wait, Watch, _RunOrder
 from gateway.polling.schedule import Durations, Kind
@@ -59,11 +60,29 @@ def a_task(status: TaskStatus, watch: Watch, *, ended: float | None = None) -> T
 
 
 def an_order(slots: int, count: int) -> tuple[_RunOrder, list[Watch]]:
-    order = _RunOrder(slots)
+    order = _RunOrder(lambda _: slots)
     watches = [Watch(UPSTREAM, str(n), KIND, accepted_at=0.0, runs_since=0.0) for n in range(count)]
     for watch in watches:
         order.add(watch)
     return order, watches
+
+
+def test_each_model_runs_its_own() -> None:
+    """Slots are counted by model: a crowd of one is PENDING while another's task runs."""
+    order = _RunOrder({"wan": 1, "qwen": 2}.__getitem__)
+    kinds = [Kind(model, 1, -1) for model in ("wan", "wan", "qwen", "qwen", "qwen")]
+    watches = [
+        Watch(UPSTREAM, str(n), kind, accepted_at=0.0, runs_since=0.0)
+        for n, kind in enumerate(kinds)
+    ]
+    for watch in watches:
+        order.add(watch)
+    seen = (list(order.running), list(order.pending))
+
+    promoted = [order.remove(watches[n]) for n in (2, 4, 0)]
+
+    assert seen == (["0", "2", "3"], ["1", "4"])
+    assert promoted == [watches[4], None, watches[1]]
 
 
 def test_first_come_first_run() -> None:
@@ -471,3 +490,21 @@ def test_a_hidden_end() -> None:
     plan.fetched(first, succeeded(first), 31.0, 31.1)
 
     assert plan._policy.false_alarms == 3
+
+
+@pytest.mark.parametrize(("model", "expected"), [("qwen", True), ("wan2.5-i2i-preview", False)])
+def test_a_list_full_of_one_model_says_nothing_of_another(model: str, *, expected: bool) -> None:
+    """A task that a list misses is fetched, unless the list is full of tasks of its model."""
+    limits = {"qwen": ModelLimits(5, 1), KIND.model: ModelLimits(5, 3)}
+    account = an_account(polls_per_second=20, by_model=limits)
+    plan = PollingPlan(account, Durations(), rate=lambda: 20.0)
+    watched(plan, 3)
+    plan.watch(UPSTREAM, "q", Kind("qwen", 1, -1), 0.0)
+    fetches_at(plan, 0.0)
+    plan._uses_list = True
+    rows = tuple(TaskRow(f"foreign {n}", TaskStatus.RUNNING, model, 0.0) for n in range(3))
+    plan._rows, plan._asked_at = list(rows), 2.0
+    plan._read_list(2.0)
+
+    missing = [watch for watch in plan._watches if watch.missing_at and watch.kind == KIND]
+    assert bool(missing) is expected

@@ -133,3 +133,14 @@ def test_one_early_end_does_not_bind() -> None:
     samples = [20.0, *(60.0 + number / 10 for number in range(100))]
 
     assert pause(samples, 15.0) < 5.0 + 8.0
+
+
+def test_typical_by_model() -> None:
+    """A model's own mean, else that of its region's accounts, else that of all models."""
+    region = Durations()
+    one, two = Durations(region), Durations(region)
+    one.learn(KIND, 10.0)
+    two.learn(Kind("qwen", 1, -1), 90.0)
+
+    assert (one.typical("wan"), one.typical("qwen"), one.typical("other")) == (10.0, 90.0, 10.0)
+    assert Durations(region).typical("other") == 50.0
