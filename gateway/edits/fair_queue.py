@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from gateway.domain.errors import RateLimited
 from gateway.domain.tenant import Tenant
@@ -86,6 +87,11 @@ class _TenantUsage:
     @property
     def waiting(self) -> int:
         return sum(queue.waiting for queue in self.queues.values())
+
+    @property
+    def models_compete(self) -> bool:
+        """Whether a ticket of one model may keep one of another from its slot."""
+        return len(self.queues) > 1 and self.tenant.max_running > 0
 
 
 @dataclass(slots=True, eq=False)
@@ -214,8 +220,9 @@ class FairQueue:
     def pause(self, ticket: Ticket) -> None:
         """Let others go first: no client of this ticket is connected."""
         ticket.paused = True
-        if ticket.queued:
-            self._reconsider(self._usage(ticket.tenant))
+        usage = self._usage(ticket.tenant)
+        if ticket.queued and usage.models_compete:
+            self._reconsider(usage)
 
     def reactivate(self, ticket: Ticket) -> None:
         """Put a paused ticket back into its place: its client has returned."""
@@ -312,7 +319,8 @@ class FairQueue:
     def _leave(self, queue: _TenantQueue, ticket: Ticket) -> None:
         if ticket.queued:
             queue.remove(ticket)
-            self._reconsider(queue.usage)
+            if queue.usage.models_compete:
+                self._reconsider(queue.usage)
         else:  # granted in the same moment
             self._return(queue, ticket)
 
@@ -325,40 +333,36 @@ class FairQueue:
         self._release(queue)
 
     def _release(self, queue: _TenantQueue) -> None:
-        queue.usage.running -= 1
+        usage = queue.usage
+        usage.running -= 1
         queue.model.running -= 1
         self._offer(queue)
-        self._reconsider(queue.usage)
+        if usage.models_compete:
+            self._reconsider(usage)
         self._grant(queue.model)
 
     def _reconsider(self, usage: _TenantUsage) -> None:
         """Offer all queues of a tenant whose own limit may have kept them, the oldest first."""
-        if not usage.tenant.max_running:
-            return
-        for _, queue in sorted(
-            (
-                (head.number, queue)
-                for queue in usage.queues.values()
-                if (head := self._head(queue))
-            ),
-            key=lambda pair: pair[0],
-        ):
+        heads = (self._head(queue) for queue in usage.queues.values())
+        for head in sorted(filter(None, heads), key=attrgetter("number")):
+            queue = usage.queues[head.model]
             self._offer(queue)
             self._grant(queue.model)
 
     def _offer(self, queue: _TenantQueue) -> None:
         """Make *queue* a candidate for the next slot of its model, if it can use one."""
-        if not queue.is_candidate and self._next_of(queue) is not None:
+        if not queue.is_candidate and self._may_be_next(queue):
             queue.is_candidate = True
             self._entries += 1
             entry = (queue.clock, queue.usage.running, self._entries, queue)
             heapq.heappush(queue.model.next, entry)
 
     def _grant(self, model: _ModelSlots) -> None:
-        while model.next and model.free > 0:
+        capacity = model.capacity
+        while model.next and model.running < capacity.slots and model.submits < capacity.submits:
             queue = heapq.heappop(model.next)[3]
             queue.is_candidate = False
-            if self._next_of(queue) is not None:
+            if self._may_be_next(queue):
                 self._assign(queue)
             self._offer(queue)
 
@@ -378,9 +382,9 @@ class FairQueue:
             ticket.holds_prompt = True
         ticket.granted.set()
 
-    def _next_of(self, queue: _TenantQueue) -> Ticket | None:
+    def _may_be_next(self, queue: _TenantQueue) -> bool:
         """
-        Return the first ticket that may get a slot of its model, by its tenant's limit too.
+        Return whether the first ticket of *queue* may get a slot, by its tenant's limit too.
 
         Of the slots that ``max_running`` leaves, each older ticket that is the first for another
         model keeps one: else a crowd for one model would take them all, one after another.
@@ -389,10 +393,12 @@ class FairQueue:
         usage = queue.usage
         most = usage.tenant.max_running
         if head is None or not most:
-            return head
-        heads = (self._head(other) for other in usage.queues.values() if other is not queue)
-        older = sum(1 for other in heads if other is not None and other.number < head.number)
-        return head if usage.running + older < most else None
+            return head is not None
+        older = 0
+        if usage.models_compete:
+            heads = (self._head(other) for other in usage.queues.values() if other is not queue)
+            older = sum(1 for other in heads if other is not None and other.number < head.number)
+        return usage.running + older < most
 
     def _head(self, queue: _TenantQueue) -> Ticket | None:
         """Return the first ticket that may get a slot; block or drop those before it."""
