@@ -1,8 +1,7 @@
 """
 The command line: its commands, their options and their exit codes.
 
-Exit codes: 0 success, 1 a fault was found, 2 wrong usage or config, 130 Ctrl-C, 141 the
-reader of the output has gone.
+Exit codes are in EXIT_CODES; each command's help shows its own.
 """
 
 import argparse
@@ -17,6 +16,22 @@ from typing import Any
 from gateway import __version__
 from gateway.config import ConfigError
 from gateway.observe.redact import printable_lines
+
+_ANY_COMMAND = "2 wrong usage, 130 Ctrl-C, 141 the reader of the output has gone"
+EXIT_CODES = {
+    "serve": "0 after a drain; 2 bad config",
+    "health": "0 it answers; 1 it does not, or there is none; 2 bad config",
+    "check": "0; 2 bad config",
+    "key": "0",
+    "doctor": "0 all work; 1 some do not; 2 bad config",
+    "edits": "0; 1 no such edit, or not all cancelled; 2 bad config",
+    "results": "0; 1 one of the named is not there; 2 bad config, or the store fails",
+    "top": "0; 1 it cannot be reached; 2 bad config",
+    "sandbox": "0 after SIGTERM or SIGINT; 2 a port or a file cannot be used",
+    "demo": "0; 1 something failed; 2 the photograph or the folder cannot be used",
+    "completion": "0",
+}
+"""Of each command, as its help and docs/reference/cli.md say."""
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -66,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wan-gateway {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _serve(commands)
+    _health(commands)
     _check(commands)
     _key(commands)
     _doctor(commands)
@@ -74,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _top(commands)
     _sandbox(commands)
     _demo(commands)
+    _completion(commands, parser)
     return parser
 
 
@@ -86,6 +103,21 @@ def _serve(commands: Any) -> None:
         "--abandon",
         action="store_true",
         help="start although open edits cannot be followed any more; they end as lost",
+    )
+
+
+def _health(commands: Any) -> None:
+    command = _command(commands, "health", "ask a gateway whether it is well")
+    _config(command)
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--url", help="URL of the gateway; default: by [server] of the config")
+    where.add_argument(
+        "--pid",
+        type=_count,
+        help="ask where this process listens, by its own config and options (Linux)",
+    )
+    command.add_argument(
+        "--ready", action="store_true", help="ask whether it takes edits, not only whether it lives"
     )
 
 
@@ -109,7 +141,9 @@ def _doctor(commands: Any) -> None:
 def _edits(commands: Any) -> None:
     command = _command(commands, "edits", "list, show or cancel the edits in the ledger")
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = _command(actions, "list", "list edits, newest first; a gateway may run meanwhile")
+    listing = _command(
+        actions, "list", "list edits, newest first; a gateway may run meanwhile", of="edits"
+    )
     listing.add_argument("--tenant", metavar="NAME", help="only edits of this tenant")
     states = ("open", "succeeded", "failed")
     listing.add_argument("--state", choices=states, help="only edits in this state")
@@ -119,9 +153,14 @@ def _edits(commands: Any) -> None:
     listing.add_argument(
         "--limit", type=_count, default=50, metavar="N", help="list at most so many (%(default)s)"
     )
-    show = _command(actions, "show", "show everything about one edit; a gateway may run meanwhile")
+    show = _command(
+        actions, "show", "show everything about one edit; a gateway may run meanwhile", of="edits"
+    )
     cancel = _command(
-        actions, "cancel", "cancel the tasks of an edit that do not run yet; costs nothing"
+        actions,
+        "cancel",
+        "cancel the tasks of an edit that do not run yet; costs nothing",
+        of="edits",
     )
     cancel.add_argument(
         "--key",
@@ -144,10 +183,14 @@ def _edits(commands: Any) -> None:
 def _results(commands: Any) -> None:
     command = _command(commands, "results", "list or delete the pictures that [results] keeps")
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = _command(actions, "list", "list pictures, newest first; a gateway may run meanwhile")
+    listing = _command(
+        actions, "list", "list pictures, newest first; a gateway may run meanwhile", of="results"
+    )
     listing.add_argument("--tenant", metavar="NAME", help="only pictures of this tenant")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    delete = _command(actions, "delete", "delete pictures; a gateway may run meanwhile")
+    delete = _command(
+        actions, "delete", "delete pictures; a gateway may run meanwhile", of="results"
+    )
     which = delete.add_mutually_exclusive_group(required=True)
     which.add_argument("--tenant", metavar="NAME", help="all pictures of this tenant")
     which.add_argument("--expired", action="store_true", help="those whose time is over")
@@ -200,9 +243,21 @@ def _demo(commands: Any) -> None:
     )
 
 
-def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+def _completion(commands: Any, parser: argparse.ArgumentParser) -> None:
+    command = _command(
+        commands, "completion", "print a script that completes commands and options in a shell"
+    )
+    command.add_argument("shell", choices=("bash", "zsh", "fish"))
+    command.set_defaults(parser=parser)
+
+
+def _command(commands: Any, name: str, summary: str, *, of: str = "") -> argparse.ArgumentParser:
+    """Add the command *name*, or the action *name* of the command *of*."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"Exit codes: {EXIT_CODES[of or name]}; {_ANY_COMMAND}.",
     )
     return parser
 

@@ -172,8 +172,8 @@ def test_dependencies_are_those_imported() -> None:
         "pillow": "PIL",
         "prometheus-client": "prometheus_client",
     }
-    # uvicorn's, and the one that is imported by its name when the first such picture comes.
-    imported_otherwise = {"uvloop", "pillow-heif"}
+    # uvicorn's, and those that are imported by their names when they are needed.
+    imported_otherwise = {"uvloop", "pillow-heif", "shtab"}
     project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
     extras = project["optional-dependencies"]
     requested = [

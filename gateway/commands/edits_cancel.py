@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 
+from gateway.commands.server_url import url_of
 from gateway.commands.tables import print_table
 from gateway.config import Config, ConfigError, ServerConfig, load_config
 from gateway.config.rules import KeyReference, take
@@ -107,7 +108,7 @@ async def _cancel_at_gateway(
 ) -> list[str]:
     """Send a DELETE to the running gateway, then read the outcomes from the ledger."""
     key = _key(args.key, environ, record.tenant)
-    url = f"{args.url or _url(server)}/v1/images/edits/{record.edit_id}"
+    url = f"{args.url or url_of(server)}/v1/images/edits/{record.edit_id}"
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
             answer = await http.delete(url, headers={"authorization": f"Bearer {key}"})
@@ -140,10 +141,3 @@ def _key(reference: str | None, environ: Mapping[str, str], tenant: str) -> str:
         raise ConfigError(f"--key: {what}; {remedy}")
     table = Table("wan-gateway edits cancel", "", {"--key": reference})
     return secret(table, "--key", take(table, "--key", KeyReference()), environ)
-
-
-def _url(server: ServerConfig) -> str:
-    if not server.port:
-        raise ConfigError("--url: the gateway listens on a free port; give the URL that it logged")
-    host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 - it listens on all
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from gateway.commands.server_url import url_of
 from gateway.config import ConfigError, load_server_and_dashboard
 from gateway.config.rules import BaseUrl, KeyReference, take
 from gateway.config.secret import secret
@@ -30,7 +31,6 @@ _REMEDIES = {
     404: "it serves no dashboard; set [dashboard] on = true in its config",
 }
 _DEFAULT_URL = "http://127.0.0.1:8080"
-_UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,7 @@ def _address(args: Namespace, environ: Mapping[str, str]) -> tuple[str, str | No
     token = None
     if args.config is not None:
         server, dashboard = load_server_and_dashboard(args.config, environ)
-        host = _UNSPECIFIED.get(server.host, server.host).strip("[]")
-        url = f"http://[{host}]" if ":" in host else f"http://{host}"
-        url = f"{url}:{server.port}"
+        url = args.url or url_of(server)
         token = dashboard.token
     table = Table("top", "", {"--url": args.url, "--token": args.token})
     if args.url is not None:

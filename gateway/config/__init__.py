@@ -6,6 +6,7 @@ from gateway.config.load import (
     listen_at,
     load_config,
     load_config_to_run,
+    load_server,
     load_server_and_dashboard,
     load_server_and_state,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "listen_at",
     "load_config",
     "load_config_to_run",
+    "load_server",
     "load_server_and_dashboard",
     "load_server_and_state",
 ]

@@ -50,6 +50,18 @@ def load_config_to_run(file: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
+def load_server(file: Path | None) -> ServerConfig:
+    """
+    Read only ``[server]``, for commands that need nothing else.
+
+    Raises:
+        ConfigError: one line, as for load_config.
+    """
+    if file is None:
+        return ServerConfig()
+    return read(ServerConfig, Table(str(file), "", _toml(file)).table("server"))
+
+
 def load_server_and_state(
     file: Path | None, environ: Mapping[str, str]
 ) -> tuple[ServerConfig, StateConfig]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
-from gateway.cli import main
+from gateway.cli import EXIT_CODES, main
 
 MINIMAL = '[upstreams.main]\nregion = "beijing"\nkey = "env:K"\n[tenants.a]\nregion = "beijing"\n'
 
@@ -129,14 +129,16 @@ def test_wrong_usage_is_2(
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "key", "doctor", "edits", "sandbox", "demo"])
+@pytest.mark.parametrize("command", [*EXIT_CODES, "edits cancel", "results delete"])
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command explains itself."""
+    """Each command explains itself, and says its exit codes."""
     with pytest.raises(SystemExit) as caught:
-        main([command, "--help"], {})
+        main([*command.split(), "--help"], {})
 
+    text = " ".join(capsys.readouterr().out.split())
     assert caught.value.code == 0
-    assert f"wan-gateway {command}" in capsys.readouterr().out
+    assert f"wan-gateway {command}" in text
+    assert f"Exit codes: {EXIT_CODES[command.split(maxsplit=1)[0]]}; " in text
 
 
 def test_run_as_a_module(

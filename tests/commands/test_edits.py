@@ -11,8 +11,6 @@ import httpx
 import pytest
 
 from gateway.cli import main
-from gateway.commands.edits_cancel import _url
-from gateway.config import ServerConfig
 from gateway.domain.clock import SystemClock
 from gateway.domain.errors import ContentRefused
 from gateway.domain.record import EditState
@@ -285,20 +283,6 @@ async def _end_first(path: Path) -> None:
     async with SqliteLedger(path, sync="normal", epoch=SystemClock().epoch) as ledger:
         await ledger.end_task("edit_young", 0, "succeeded")
         await ledger.accept("edit_young", 1, "beijing-main", "task-2")
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        pytest.param("127.0.0.1", "http://127.0.0.1:80", id="an address"),
-        pytest.param("0.0.0.0", "http://127.0.0.1:80", id="all addresses"),
-        pytest.param("::", "http://127.0.0.1:80", id="all of IPv6 too"),
-        pytest.param("::1", "http://[::1]:80", id="IPv6"),
-    ],
-)
-def test_where_the_gateway_is(host: str, url: str) -> None:
-    """A gateway is asked where its config lets it listen."""
-    assert _url(ServerConfig(host=host, port=80)) == url
 
 
 def _post(url: str, prompt: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import _parser
+from gateway.cli import EXIT_CODES, _parser
 from gateway.domain.edit import Edit
 from gateway.domain.errors import GatewayError, InvalidRequest, Throttled
 from gateway.domain.models import Catalog, Operation
@@ -327,7 +327,17 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
         _parser().parse_args(line.partition("wan-gateway ")[2].split()).command for line in lines
     }
 
-    assert verbs == {"sandbox", "serve", "key", "check", "doctor", "edits", "top"}
+    assert verbs == {
+        "sandbox",
+        "serve",
+        "key",
+        "check",
+        "doctor",
+        "edits",
+        "top",
+        "health",
+        "completion",
+    }
     assert not capsys.readouterr().err
 
 
@@ -347,11 +357,12 @@ def test_commands_of_the_howtos(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_verb_has_its_row() -> None:
-    """The table of commands names each verb, once."""
-    listed = [spans(row[0])[0] for row in table_with(REFERENCE / "cli.md", "serve")]
+    """The table of commands names each verb, once, with the exit codes that its help says."""
+    rows = table_with(REFERENCE / "cli.md", "serve")
     verbs = next(it for it in _parser()._actions if it.dest == "command").choices
 
-    assert listed == list(verbs or ())
+    assert {spans(row[0])[0]: row[2] for row in rows} == EXIT_CODES
+    assert [spans(row[0])[0] for row in rows] == list(verbs or ())
 
 
 def test_config_files_are_there() -> None:

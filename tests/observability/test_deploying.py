@@ -13,7 +13,7 @@ from tests.programs import needs
 
 _COMPOSE = ROOT / "config" / "compose.yaml"
 _UNIT = ROOT / "config" / "systemd" / "wan-gateway.service"
-_IMAGE = stages_of(steps_of((ROOT / "Dockerfile").read_text("utf-8")))[1]
+_IMAGE = stages_of(steps_of((ROOT / "Dockerfile").read_text("utf-8")))[-1]
 
 
 def _services() -> dict[str, Any]:
@@ -40,6 +40,26 @@ def test_compose_is_the_three() -> None:
     assert list(services) == ["gateway", "prometheus", "grafana"]
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_compose_bounds_the_logs() -> None:
+    """No service fills the disk with its log."""
+    for service in _services().values():
+        options = service["logging"]["options"]
+        assert service["logging"]["driver"] == "json-file"
+        assert re.fullmatch(r"\d+m", options["max-size"])
+        assert int(options["max-file"]) > 1
+
+
+def test_compose_remembers_longer_than_a_month() -> None:
+    """Last month can be compared with the month before, and the disk does not fill."""
+    command = _services()["prometheus"]["command"]
+    kept = dict(
+        word.partition("retention.")[2].split("=") for word in command if "retention" in word
+    )
+
+    assert int(kept["time"].removesuffix("d")) > 62
+    assert kept["size"].endswith("GB")
 
 
 def test_compose_mounts_what_exists() -> None:
@@ -111,6 +131,17 @@ def test_unit_drains_before_it_is_killed() -> None:
     assert settings["RestartPreventExitStatus"] == ["2"]
     assert settings["ExecStart"][0].split()[1:3] == ["serve", "--config"]
     assert settings["ExecStartPre"][0].split()[1:3] == ["check", "--config"]
+
+
+def test_unit_takes_keys_as_credentials() -> None:
+    """A key can be a file that only root reads; config and how-to say where the gateway sees it."""
+    (credential,) = _settings()["LoadCredential"]
+    name, _, folder = credential.partition(":")
+    howto = (ROOT / "docs" / "howto" / "keys.md").read_text("utf-8")
+
+    assert f"install -d -m 700 {folder}" in _UNIT.read_text("utf-8")
+    assert f"file:/run/credentials/{_UNIT.name}/{name}_" in howto
+    assert f"{folder}/" in howto
 
 
 @needs("systemd-analyze")

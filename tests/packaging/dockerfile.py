@@ -63,12 +63,21 @@ class Folder:
             assert is_sent(self.context, source), f"{source} is kept back by .dockerignore"
             if (self.context / source).is_dir():
                 shutil.copytree(
-                    self.context / source, place, ignore=shutil.ignore_patterns("__pycache__")
+                    self.context / source,
+                    place,
+                    ignore=shutil.ignore_patterns("__pycache__"),
+                    dirs_exist_ok=True,
                 )
             else:
                 into = place / source if target.endswith("/") else place
                 into.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.context / source, into)
+
+    def copy_between_stages(self, step: Step) -> None:
+        """Do a COPY out of an earlier stage; all stages share *root* here."""
+        source, target = (Path(self.here(path)) for path in step.rest.split()[1:])
+        if source != target:
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
 
     def run(self, step: Step, workdir: str, env: Mapping[str, str]) -> None:
         """Do a RUN."""

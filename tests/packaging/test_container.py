@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 STEPS = steps_of((ROOT / "Dockerfile").read_text("utf-8"))
-BUILD, FINAL = stages_of(STEPS)
+FINAL = stages_of(STEPS)[-1]
 
 
 def _only(word: str) -> Step:
@@ -45,15 +46,44 @@ def test_config_is_for_a_container() -> None:
 
 
 def test_user_is_not_root() -> None:
-    """Whatever runs, runs as an unprivileged user, which owns the folder of the state."""
-    result = next(step.rest for step in FINAL if "useradd" in step.rest)
-    user = _only("USER").rest
+    """Whatever runs, runs as an unprivileged user, by number, who owns the state's folder."""
+    made = next(step.rest for step in FINAL if "useradd" in step.rest)
+    user, _, group = _only("USER").rest.partition(":")
     order = [step.word for step in FINAL]
 
-    assert result.split()[-1] == user != "root"
-    assert f"--create-home --home-dir {_only('VOLUME').rest}" in result
-    assert int(re.findall(r"--uid (\d+)", result)[0]) > 0
+    assert int(user) > 0
+    assert int(group) > 0
+    assert f"groupadd --system --gid {group} gateway" in made
+    assert f"--uid {user} --gid {group} --create-home" in made
+    assert f"--create-home --home-dir {_only('VOLUME').rest}" in made
     assert order.index("USER") < order.index("ENTRYPOINT")
+
+
+def test_a_change_of_the_code_leaves_the_dependencies() -> None:
+    """They are installed, and get into the image, before any file of the code does."""
+    copies = [step.rest for step in STEPS if step.word == "COPY"]
+
+    first_of_code = copies.index("gateway gateway")
+    assert "gateway" not in copies[0].split()
+    assert first_of_code == 1
+    assert copies[2:4] == [
+        "--from=dependencies /opt/wan-gateway /opt/wan-gateway",
+        "--from=build /opt/code /opt/wan-gateway",
+    ]
+
+
+def test_labels_are_of_the_package() -> None:
+    """The image is named, and has the package's own version and licence."""
+    labels = dict(word.split("=", 1) for word in shlex.split(_only("LABEL").rest))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    prefix = "org.opencontainers.image."
+
+    assert labels == {
+        f"{prefix}title": project["name"],
+        f"{prefix}description": project["description"].rstrip("."),
+        f"{prefix}version": project["version"],
+        f"{prefix}licenses": project["license"],
+    }
 
 
 def test_no_secret_in_a_layer() -> None:
@@ -92,14 +122,16 @@ def image(tmp_path: Path) -> Image:
     index = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     env = {"PATH": f"{python.parent}:{os.defpath}", "HOME": str(tmp_path), **index}
     workdir = "/"
-    for step in (*BUILD, *FINAL):
+    for step in STEPS:
         match step.word:
             case "WORKDIR":
                 workdir = step.rest
                 Path(folder.here(workdir)).mkdir(parents=True, exist_ok=True)
-            case "COPY" if not step.rest.startswith("--from"):
+            case "COPY" if step.rest.startswith("--from"):
+                folder.copy_between_stages(step)
+            case "COPY":
                 folder.copy(step, workdir)
-            case "RUN" if not step.rest.startswith("useradd"):
+            case "RUN" if not step.rest.startswith("groupadd"):
                 folder.run(step, workdir, env)
             case "ENV":
                 fields = dict(word.split("=", 1) for word in shlex.split(step.rest))
@@ -116,22 +148,23 @@ def test_the_image_serves(image: Image) -> None:
     port = str(free_port())
     config = Path(folder.here("/etc/wan-gateway/gateway.toml"))
     config.write_text(folder.here(config.read_text("utf-8")).replace("8080", port))
-    health = [word.replace("8080", port) for word in words_of(_only("HEALTHCHECK").rest)]
+    health = words_of(_only("HEALTHCHECK").rest)
+    assert health[-1] == "1"  # the process of the container
     command = [*words_of(_only("ENTRYPOINT").rest), *words_of(_only("CMD").rest)]
     workdir = folder.here(_only("WORKDIR").rest)
 
-    def is_well() -> bool:
-        return _run(health, env, workdir).returncode == 0
+    def is_well(pid: int) -> bool:
+        return _run([*health[:-1], str(pid)], env, workdir).returncode == 0
 
-    before = is_well()
+    before = is_well(os.getpid())
     found = _run(["which", command[0]], env, workdir).stdout.strip()
     with subprocess.Popen(
         [found, *map(folder.here, command[1:])], env=env, cwd=workdir, stdout=subprocess.DEVNULL
     ) as process:
         late = time.monotonic() + 90
-        while not is_well() and process.poll() is None and time.monotonic() < late:
+        while not is_well(process.pid) and process.poll() is None and time.monotonic() < late:
             threading.Event().wait(0.1)
-        after = is_well()
+        after = is_well(process.pid)
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
 
