@@ -32,6 +32,8 @@ class Picture:
     """In pixels; ``None`` until it was decoded, and for a URL."""
     adjusted: tuple[str, ...] = ()
     """What was done to it, in order, so that DashScope takes it: ``rotated``, ``reencoded`` …"""
+    moved: bool = False
+    """Whether pixels are elsewhere than in the file that was sent: turned, scaled or padded."""
 
 
 class ResponseFormat(StrEnum):

@@ -28,8 +28,6 @@ from gateway.translate.openai_request import edit_of, most_pictures
 from gateway.translate.size_rule import unasked_size
 
 _LONGEST_KEY = 255
-_MOVES_PIXELS = ("rotated", "scaled:", "padded:")
-"""Notes on a picture that is not where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +294,10 @@ def _check_boxes(edit: Edit, form: Form, pictures: Sequence[Picture]) -> None:
             param="bbox_list",
         )
     for nth, picture in enumerate(pictures, 1):
-        moved = [note for note in picture.adjusted if note.startswith(_MOVES_PIXELS)]
-        if moved:
+        if picture.moved:
             raise InvalidRequest(
-                f"With 'bbox_list' image {nth} must be sent as the model takes it: it had to be"
-                f" changed ({', '.join(moved)}), so that its boxes would mark something else.",
+                f"With 'bbox_list' image {nth} must be sent as the model takes it. It had to be"
+                f" changed ({', '.join(picture.adjusted)}), so its boxes would mark other places.",
                 param="bbox_list",
             )
 

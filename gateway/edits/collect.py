@@ -126,7 +126,7 @@ class ResultCollector:
         finished = _final(finish)
 
         async def made(upstream: Upstream, url: str) -> bytes:
-            return await finished(await self._ports.dashscope.download(upstream, url))
+            return await finished(await self._download(active, upstream, url))
 
         async def in_memory(url: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
             nonlocal shared
@@ -138,8 +138,10 @@ class ResultCollector:
                 return await in_memory(url, lambda: made(upstream, url))
             picture = await self._ports.dashscope.open(upstream, url)
             if isinstance(picture, bytes):
+                self._postprocessing.inspect(active, picture)
                 return await finished(picture)
             opened.push_async_callback(picture.close)
+            self._postprocessing.inspect(active, picture.head)
             if self._postprocessing.is_finished(active, picture.head):
                 return _HandedOn(picture, run)
 
@@ -165,7 +167,7 @@ class ResultCollector:
             async def keep() -> KeptResult:
                 if (kept := await results.find(place)) is not None:
                     return kept
-                picture = await self._ports.dashscope.download(upstream, url)
+                picture = await self._download(active, upstream, url)
                 if not self._postprocessing.is_finished(active, picture):
                     picture = await _final(await shared.postprocess(active))(picture)
                 return await results.keep(place, picture)
@@ -186,7 +188,7 @@ class ResultCollector:
         tried = 0
         made = await self._results(active, run)
         while True:
-            pictures = await self._download(run, made, fetch)
+            pictures = await self._fetch_all(run, made, fetch)
             failed = [picture for picture in pictures if isinstance(picture, ResultUnavailable)]
             final = bool(failed) and not any(failure.retry for failure in failed)
             in_a_row = run.count_failed_download(final=final)
@@ -205,16 +207,21 @@ class ResultCollector:
         account = self._accounts[upstream.account]
         return await self._strategy_of(active).results(account, active, run, fresh=fresh)
 
-    async def _download(
+    async def _download(self, active: ActiveEdit, upstream: Upstream, url: str) -> bytes:
+        picture = await self._ports.dashscope.download(upstream, url)
+        self._postprocessing.inspect(active, picture)
+        return picture
+
+    async def _fetch_all(
         self, run: PartRun, made: tuple[ResultImage, ...], fetch: _Fetch
     ) -> list[_Picture | ResultUnavailable]:
         upstream = run.life.upstream
         if upstream is None:
             return []
-        room = asyncio.Semaphore(_AT_ONCE)
+        slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(index: int, result: ResultImage) -> _Picture | ResultUnavailable:
-            async with room:
+            async with slots:
                 try:
                     return await fetch(upstream, run, index, result.url)
                 except ResultUnavailable as failure:

@@ -39,14 +39,13 @@ class Postprocessing:
         if active.edit.output.composite:
             await self._mask_sources.drop(active.edit_id)
 
-    def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
-        """Tell by its first bytes whether a picture is as the client asked for it."""
-        self._note(active, head)
-        return self._finisher.is_finished(head, active.edit.output)
-
-    def _note(self, active: ActiveEdit, head: bytes) -> None:
-        """Note what came, for what is told of it."""
+    def inspect(self, active: ActiveEdit, head: bytes) -> None:
+        """Have the edit remember the size and alpha channel of a picture that came (D110)."""
         active.came(self._finisher.size_of(head), alpha=self._finisher.has_alpha(head))
+
+    def is_finished(self, active: ActiveEdit, head: bytes) -> bool:
+        """Return, by its first bytes, whether a picture is as the client asked for it."""
+        return self._finisher.is_finished(head, active.edit.output)
 
     async def of(self, active: ActiveEdit) -> Postprocess:
         """
@@ -67,7 +66,6 @@ class Postprocessing:
         tenant = active.tenant.name
 
         def finish(picture: bytes) -> Awaitable[bytes]:
-            self._note(active, picture)
             return self._finisher.finish(picture, form, kept, tenant)
 
         return finish

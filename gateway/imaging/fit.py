@@ -199,8 +199,15 @@ def reencode(content: bytes, inspected: Inspected, aim: Aim) -> Picture:
     light = _encode_within(_frame(plain, frame, aim.background), encode, most_bytes)
     heavy = len(content) > most_bytes or light.tries > 1
     done = _adjustments(inspected, frame, light.size, heavy=heavy, silent=not exif)
+    in_place = inspected.orientation == 1 and (
+        inspected.upright == frame.drawn == frame.canvas == light.size
+    )
     return Picture(
-        content=light.content, media_type=JPEG.media_type, size=light.size, adjusted=done
+        content=light.content,
+        media_type=JPEG.media_type,
+        size=light.size,
+        adjusted=done,
+        moved=not in_place,
     )
 
 

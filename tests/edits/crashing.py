@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, UpstreamFailed
-from gateway.domain.intent import Intent
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage, Task, TaskPage, TaskStatus
 from gateway.domain.tenant import Upstream
@@ -71,15 +70,8 @@ class MortalDashScope:
     ) -> tuple[Picture, ...]:
         return await self._simulated.upload(upstream, edit, part, pictures)
 
-    async def submit(
-        self,
-        upstream: Upstream,
-        edit: Edit,
-        part: Part,
-        pictures: tuple[Picture, ...],
-        intent: Intent,
-    ) -> Accepted:
-        work = self._simulated.submit(upstream, edit, part, pictures, intent)
+    async def submit(self, *given: Any) -> Accepted:
+        work = self._simulated.submit(*given)
         return await self._life.call("submit", work)
 
     async def fetch(self, upstream: Upstream, task_id: str) -> Task:

@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import pytest
 
-from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import (
     ContentRefused,
     GatewayError,
@@ -15,7 +15,6 @@ from gateway.domain.errors import (
     SubmitUncertain,
     Throttled,
 )
-from gateway.domain.intent import Intent
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Accepted
 from gateway.domain.tenant import Upstream
@@ -58,17 +57,10 @@ class Watched(FakeDashScope):
         super().__init__(harness.clock)
         self.rows: list[int] = []
 
-    async def submit(
-        self,
-        upstream: Upstream,
-        edit: Edit,
-        part: Part,
-        pictures: tuple[Picture, ...],
-        intent: Intent,
-    ) -> Accepted:
+    async def submit(self, upstream: Upstream, *given: Any, **named: Any) -> Accepted:
         tasks = [task for record in self.ledger.records for task in record.tasks]
         self.rows.append(sum(task.state is TaskState.SUBMITTING for task in tasks))
-        return await super().submit(upstream, edit, part, pictures, intent)
+        return await super().submit(upstream, *given, **named)
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import SubmitUncertain
-from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, TaskPage
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditRequest
@@ -58,17 +56,10 @@ class Awake(FakeDashScope):
     def clock_offset(self, region: str) -> float:
         return self.clock.epoch() - self.sleepy.epoch()
 
-    async def submit(
-        self,
-        upstream: Upstream,
-        edit: Edit,
-        part: Part,
-        pictures: tuple[Picture, ...],
-        intent: Intent,
-    ) -> Accepted:
+    async def submit(self, upstream: Upstream, *given: Any, **named: Any) -> Accepted:
         self._sleep("before it is made")
         try:
-            return await super().submit(upstream, edit, part, pictures, intent)
+            return await super().submit(upstream, *given, **named)
         finally:
             self._sleep("after it is made")
 

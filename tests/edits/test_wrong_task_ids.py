@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.edit import Edit, Part, Picture
 from gateway.domain.errors import GatewayError, LedgerUnavailable, TaskLost
-from gateway.domain.intent import Intent
 from gateway.domain.task import Accepted, Task
 from gateway.domain.tenant import Upstream
 from gateway.edits.request import EditResult
@@ -23,18 +21,11 @@ class Confused(FakeDashScope):
 
     makes = True
 
-    async def submit(
-        self,
-        upstream: Upstream,
-        edit: Edit,
-        part: Part,
-        pictures: tuple[Picture, ...],
-        intent: Intent,
-    ) -> Accepted:
+    async def submit(self, upstream: Upstream, *given: Any, **named: Any) -> Accepted:
         if not self.tasks_by_id:
-            return await super().submit(upstream, edit, part, pictures, intent)
+            return await super().submit(upstream, *given, **named)
         if self.makes:
-            await super().submit(upstream, edit, part, pictures, intent)
+            await super().submit(upstream, *given, **named)
         else:
             self._note("submit", upstream)
         return Accepted("task-1", "req-again")

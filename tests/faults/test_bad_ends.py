@@ -127,7 +127,7 @@ async def test_failed_task(code: str, end: _ExpectedError) -> None:
         assert await _money(harness) == (1, 0)
 
 
-async def test_a_failed_task_is_made_anew_by_the_retry() -> None:
+async def test_a_failed_task_is_made_again_by_the_retry() -> None:
     """After a FAILED for a reason of theirs, the retry brings a new task and gets its picture."""
     async with start_harness(
         replace(PLAIN, faults=(Fault("submit", End("FAILED"), count=1),))

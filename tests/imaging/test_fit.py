@@ -1,6 +1,7 @@
 """gateway.imaging.fit."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 
@@ -82,6 +83,10 @@ def test_what_fits_passes_on(name: str) -> None:
     assert (result.media_type, result.size) == (inspect(content).media_type, inspect(content).size)
 
 
+def _says_that_it_moved(notes: Sequence[str]) -> bool:
+    return any(note.startswith(("rotated", "scaled:", "padded:")) for note in notes)
+
+
 @pytest.mark.parametrize("name", STRIPPED)
 def test_metadata_goes_without_loss(name: str) -> None:
     """Where only metadata is too much, format, coded data and pixels stay."""
@@ -97,8 +102,8 @@ def test_metadata_goes_without_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_what_does_not_fit_is_reencode(name: str) -> None:
-    """Each other file becomes a JPEG that breaks no rule, and what was done is told."""
+def test_what_does_not_fit_is_reencoded(name: str) -> None:
+    """Each other file becomes a JPEG that breaks no rule, and says what was done to it."""
     size, adjusted = DRAWN[name]
 
     result = fitted(read(name))
@@ -106,6 +111,7 @@ def test_what_does_not_fit_is_reencode(name: str) -> None:
     now = inspect(result.content)
     assert (result.size, result.adjusted, result.media_type) == (size, adjusted, "image/jpeg")
     assert (now.size, now.mode, now.format, now.has_metadata) == (size, "RGB", "JPEG", False)
+    assert result.moved is _says_that_it_moved(adjusted)
     assert violated_rules(now, len(result.content), INPUTS) == []
     assert fitted(result.content).content is result.content
 
@@ -196,7 +202,7 @@ def test_a_large_jpeg_is_decoded_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.adjusted == ("rotated", "scaled:800x10400->385x5000", "metadata_removed")
 
 
-def test_damage_is_found_while_drawing_anew() -> None:
+def test_damage_is_found_while_reencoding() -> None:
     """A corrupt picture that must be re-encoded is refused."""
     content = read("truncated.gif")
 
@@ -204,7 +210,7 @@ def test_damage_is_found_while_drawing_anew() -> None:
         fitted(content)
 
 
-def test_a_wrong_checksum_is_found_while_drawing_anew() -> None:
+def test_a_wrong_checksum_is_found_while_reencoding() -> None:
     """Pillow decodes pixels whose checksum is wrong; they are refused all the same."""
     content = bytearray(read("rgba.png"))
     content[-13] ^= 1
@@ -261,6 +267,7 @@ def test_a_heavy_picture_is_made_lighter(limit: int, adjusted: tuple[str, ...], 
 
     assert len(result.content) <= limit < len(content)
     assert (result.adjusted, result.size) == (adjusted, size)
+    assert result.moved is _says_that_it_moved(adjusted)
 
 
 def test_a_picture_that_metadata_makes_heavy_only_loses_that() -> None:
@@ -271,13 +278,13 @@ def test_a_picture_that_metadata_makes_heavy_only_loses_that() -> None:
     assert fitted(content, aim).adjusted == ("metadata_removed",)
 
 
-def test_drawing_anew_can_be_asked_for() -> None:
-    """A picture that fits comes out as JPEG of the same size, with nothing to tell."""
+def test_reencoding_can_be_asked_for() -> None:
+    """A picture that fits comes out as a JPEG of the same size, without a note."""
     content = read("rgb.png")
 
     result = reencode(content, inspect(content), Aim(INPUTS))
 
-    assert (result.size, result.adjusted) == (L, ())
+    assert (result.size, result.adjusted, result.moved) == (L, (), False)
 
 
 @pytest.mark.parametrize("name", ["exif_6.jpg", "exif_6.png", "exif_8.webp", "exif_6.avif"])
@@ -293,7 +300,7 @@ def test_kept_metadata_of_a_turned_picture(name: str) -> None:
     assert pixels(result.content) == pixels(fitted(content).content)
 
 
-def test_kept_metadata_of_a_picture_that_is_reencode() -> None:
+def test_kept_metadata_of_a_picture_that_is_reencoded() -> None:
     """Where the pixels cannot stay, the GPS position goes on all the same."""
     content = read("exif_gps.jpg")
 
@@ -319,10 +326,11 @@ def test_a_ratio_of_the_models_own() -> None:
     made = fitted(read("sliver.jpg"), Aim(replace(INPUTS, shortest_side=50, most_ratio=8)))
 
     assert (made.size, made.adjusted) == (Size(2000, 250), ("padded:2000x100->2000x250",))
+    assert made.moved
 
 
 def test_a_model_that_takes_transparency() -> None:
-    """It gets the file as it is; what has to be drawn anew still loses its transparency."""
+    """It gets the file as it is; what has to be re-encoded still loses its transparency."""
     clear = Aim(replace(INPUTS, alpha=True))
     content = read("rgba.png")
 

@@ -422,7 +422,7 @@ async def test_a_late_void_changes_nothing(ledger: AnyLedger) -> None:
     assert await ledger.find_tasks(["t1"]) == {"t1"}
 
 
-async def test_a_late_accept_ends_nothing_anew(ledger: AnyLedger) -> None:
+async def test_a_late_accept_ends_nothing_again(ledger: AnyLedger) -> None:
     """A task that was accepted late is known, and stays ended."""
     await ledger.intend(EDIT, FIRST)
     await ledger.end_task("edit_1", 0, "succeeded")

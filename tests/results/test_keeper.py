@@ -94,7 +94,7 @@ async def test_other_pictures(keeper: ResultKeeper, changes: dict[str, Any]) -> 
 
 
 async def test_one_that_is_about_to_expire(keeper: ResultKeeper, calendar: MovableCalendar) -> None:
-    """A picture that nobody could fetch in time is written again, and lives anew."""
+    """A picture that nobody could fetch in time is written again and kept as long again."""
     await keeper.keep(PLACE, PICTURE)
     calendar.time += 24 * HOUR - 59
 

@@ -140,5 +140,5 @@ def test_a_picture_keeps_to_itself() -> None:
     """Neither bytes nor a signed URL show in the repr."""
     assert (
         repr(Picture(content=PNG, url="https://a?Signature=x"))
-        == "Picture(media_type='', size=None, adjusted=())"
+        == "Picture(media_type='', size=None, adjusted=(), moved=False)"
     )
