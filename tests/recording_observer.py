@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.domain.clock import Phase
 from gateway.domain.errors import GatewayError
+from gateway.domain.price import Bill
 
 
 @dataclass(slots=True)
@@ -75,6 +76,9 @@ class RecordingObserver:
 
     def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
         self.seen.append(("pictures", tenant, region, model, disposition, n))
+
+    def task_billed(self, tenant: str, region: str, model: str, bill: Bill) -> None:
+        self.seen.append(("task_billed", tenant, region, model, bill))
 
     def intent_expired(self, region: str) -> None:
         self.seen.append(("intent_expired", region))

@@ -14,9 +14,9 @@ from gateway.config.models import (
     OfferedModels,
     catalogs_of,
     read_offer,
-    read_prices,
     tenant_catalogs,
 )
+from gateway.config.prices import read_prices
 from gateway.config.regions import (
     BUILT_IN,
     NATIVE_PATH,

@@ -13,7 +13,7 @@ from gateway.config.rules import read
 from gateway.config.schema import ModelSettings
 from gateway.config.table import Table
 from gateway.domain.models import Family, Inputs, Model, ModelLimits, ModelTable, Operation, Sizes
-from gateway.domain.tenant import Price
+from gateway.domain.price import Price, Prices
 
 _FILE = "models.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -24,7 +24,7 @@ def is_model_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def read_models(table: Table) -> tuple[ModelTable, Mapping[tuple[str, str], Price]]:
+def read_models(table: Table) -> tuple[ModelTable, Prices]:
     """
     Read the tables of models in *table*, laid over the built-in ones.
 
@@ -32,7 +32,7 @@ def read_models(table: Table) -> tuple[ModelTable, Mapping[tuple[str, str], Pric
         table: ``[models]``, its own keys among the tables of models.
 
     Returns:
-        The models, the built-in ones first, and the list price of a picture by region and model.
+        The models, the built-in ones first, and the list prices by region and model.
 
     Raises:
         ConfigError: a key of a model is unknown, missing or breaks its rule.

@@ -1,13 +1,13 @@
-"""``[models]`` and ``[prices]``: which models clients may request, and what a picture costs."""
+"""``[models]``: which models clients may request."""
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from gateway.config.model_table import is_model_name
 from gateway.config.regions import BUILT_IN
-from gateway.config.rules import Choice, Number, PriceText, read, take
+from gateway.config.rules import Choice, read, take
 from gateway.config.schema import ModelsTable, TenantModelsTable
 from gateway.config.table import Table, one_of, shown
 from gateway.domain.models import (
@@ -19,7 +19,6 @@ from gateway.domain.models import (
     Operation,
     is_openai_model,
 )
-from gateway.domain.tenant import Price
 
 _OPENAIS = (
     "gpt-image-1",
@@ -212,48 +211,3 @@ def _alias_by_path(table: Table, models: ModelTable) -> Mapping[Operation, str |
         else None
         for operation, key in _PATHS.items()
     }
-
-
-CURRENCIES = {"beijing": "CNY", "singapore": "USD"}
-"""Region → the currency of its list prices; in any other region it is CNY."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRule:
-    takes: str = 'a number from 0, in the currency of the region, or a text such as "0.03 USD"'
-
-    def read(self, value: object) -> float | Price:
-        if isinstance(value, str):
-            return PriceText().read(value)
-        return Number(0, or_least=True).read(value)
-
-
-def read_prices(
-    table: Table,
-    regions: Iterable[str],
-    models: ModelTable,
-    listed: Mapping[tuple[str, str], Price],
-) -> Mapping[tuple[str, str], Price]:
-    """
-    Return the price of a picture by region and model.
-
-    Args:
-        table: ``[prices]``.
-        regions: The names of all.
-        models: All that there are.
-        listed: The list prices, which it overrides.
-
-    Raises:
-        ConfigError: an unknown region or model, or a value that is not a price.
-    """
-    names = tuple(regions)
-    prices = dict(listed)
-    for region, one in table.tables().items():
-        if region not in names:
-            raise table.wrong(region, f"{shown(region)} is not a region", f"use {one_of(names)}")
-        one.only(models.by_name)
-        for model in one.values:
-            values = take(one, model, PriceRule())
-            currency = CURRENCIES.get(region, "CNY")
-            prices[region, model] = values if isinstance(values, Price) else Price(values, currency)
-    return MappingProxyType(prices)

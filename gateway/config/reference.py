@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.models import PriceRule
+from gateway.config.prices import PriceRule
 from gateway.config.rules import Declared, KeyReference, declared
 from gateway.config.schema import (
     AccountTable,
@@ -87,10 +87,10 @@ _HEADERS = ConfigKey(
 
 _PRICES = ConfigKey(
     "prices.REGION.NAME",
-    PriceRule().takes,
+    PriceRule("CNY").takes,
     "DashScope's list price, where it is known",
     "",
-    "The price of a picture by this model in this region, for the cost estimate.",
+    "What pictures by this model cost in this region, for the cost estimate.",
 )
 
 

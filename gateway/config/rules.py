@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from gateway.config.table import NAME, Table, one_of, shown
 from gateway.domain.edit import Size
-from gateway.domain.tenant import Price
 
 _T = TypeVar("_T")
 
@@ -490,30 +489,6 @@ class Dates:
             if not _DATE.fullmatch(date):
                 raise Unfit(f"holds {shown(date)}")
         return dates
-
-
-_PRICE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ([A-Z]{3})")
-
-
-@dataclass(frozen=True, slots=True)
-class PriceText:
-    takes: str = 'a text such as "0.03 USD"'
-
-    def read(self, value: object) -> Price:
-        match = _PRICE.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            raise Unfit(f"got {shown(value)}")
-        return Price(float(match[1]), match[2])
-
-
-@dataclass(frozen=True, slots=True)
-class PricesByRegion:
-    takes: str = 'a table such as { beijing = "0.20 CNY" }'
-
-    def read(self, value: object) -> tuple[tuple[str, Price], ...]:
-        if not isinstance(value, dict):
-            raise Unfit(f"got {shown(value)}")
-        return tuple((Name().read(name), PriceText().read(price)) for name, price in value.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from gateway.config.prices import PricesByRegion
 from gateway.config.rules import (
     BaseUrl,
     BaseUrls,
@@ -31,7 +32,6 @@ from gateway.config.rules import (
     Origins,
     PictureFormats,
     PictureSizes,
-    PricesByRegion,
     PublicUrl,
     Rate,
     RegionNames,
@@ -44,6 +44,7 @@ from gateway.config.rules import (
 )
 from gateway.domain.edit import Size
 from gateway.domain.models import DEFAULTS, Catalogs, Family, ModelLimits, ModelTable, Operation
+from gateway.domain.price import Price, Prices
 from gateway.domain.tenant import (
     Account,
     EqualEdits,
@@ -51,7 +52,6 @@ from gateway.domain.tenant import (
     MarkupRule,
     MaskRule,
     MetadataRule,
-    Price,
     Region,
     Tenant,
     Upstream,
@@ -415,7 +415,7 @@ class ModelSettings:
         tuple[tuple[str, Price], ...],
         Key(
             PricesByRegion(),
-            "What a picture costs; prices.REGION overrides it.",
+            "What its pictures cost; prices.REGION overrides it.",
             default="no cost is estimated",
         ),
     ] = ()
@@ -665,8 +665,7 @@ class Config:
     """The raw sha256 of a client's key (32 bytes) → its tenant's name."""
     open_tenant: str | None
     """The tenant of requests without a known key; only on loopback."""
-    prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
-    """The price of a picture, by region and model."""
+    prices: Prices = field(default_factory=dict)
     results: ResultsConfig | None = None
     """``None``: pictures are not kept, and a URL is DashScope's own."""
     abandon: bool = False

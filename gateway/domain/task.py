@@ -42,6 +42,8 @@ class ResultImage:
     """In pixels, where the task tells it."""
     prompt: str = field(default="", repr=False)
     """What DashScope made of the prompt, where it rewrote it and tells so."""
+    extended: bool = False
+    """Whether it was asked to rewrite it; kept, since some models charge more for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Task:
     times: Times = Times()
     orig_prompt: str | None = field(default=None, repr=False)
     """The prompt as submitted; only SUCCEEDED tasks have it."""
+    inputs: int | None = None
+    """Pictures put in, where it tells for how many it is billed."""
     request_id: str = ""
 
     @property

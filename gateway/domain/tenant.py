@@ -61,15 +61,6 @@ class Upstream:
         return sha256(self.key.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What DashScope charges for one picture; only pictures that were made are billed."""
-
-    amount: float
-    currency: str
-    """ISO 4217: ``CNY``, ``USD``."""
-
-
 class MaskRule(StrEnum):
     REFUSE = "refuse"
     COMPOSITE = "composite"

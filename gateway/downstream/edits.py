@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.clock import Clock, Phases
 from gateway.domain.models import Operation
+from gateway.domain.price import Prices
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import record_of
 from gateway.downstream.auth import Keyring
@@ -22,7 +23,7 @@ from gateway.downstream.ops import Readiness
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.reply import JsonReply, Measure, UrlOf, reply_form
 from gateway.downstream.request_reader import RequestReader, retry_count
-from gateway.downstream.responses import Prices, edit_headers, request_headers
+from gateway.downstream.responses import edit_headers, request_headers
 from gateway.downstream.result_files import ResultLinks
 from gateway.edits.request import EditStatus
 from gateway.edits.service import EditService

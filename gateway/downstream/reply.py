@@ -18,12 +18,12 @@ from gateway.domain.clock import Clock, Phase, Phases
 from gateway.domain.edit import OutputOptions, Size
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import Operation
+from gateway.domain.price import Prices
 from gateway.domain.tenant import KeepAlive, Tenant
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
 from gateway.downstream.ports import EdgeObserver
 from gateway.downstream.responses import (
-    Prices,
     edit_headers,
     failure_headers,
     result_headers,

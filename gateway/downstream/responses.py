@@ -26,13 +26,10 @@ from gateway.domain.errors import (
     UnknownKey,
     UnsupportedCoding,
 )
-from gateway.domain.tenant import Price
+from gateway.domain.price import Prices
 from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.edits.request import EditResult, EditStatus
 from gateway.translate.openai_error import error_body, error_headers
-
-Prices = Mapping[tuple[str, str], Price]
-"""Of a picture, by region and model."""
 
 _SAFE = "!#$&'()*+./:;<=>?@[]^`{|}~"
 _LONGEST_ID = 256
@@ -67,13 +64,14 @@ def result_headers(result: EditResult, prices: Prices) -> dict[str, str]:
 
     Args:
         result: The edit that ended well.
-        prices: Of a picture, by region and model; empty: the header x-wan-cost is left out.
+        prices: By which x-wan-cost is computed; empty: there is no such header.
     """
     headers = edit_headers(result.status) | request_headers(result.ignored, result.adjusted)
     if result.delivered < result.requested:
         headers["x-wan-images"] = f"requested={result.requested}, delivered={result.delivered}"
     if (price := prices.get((result.status.region, result.model))) is not None:
-        headers["x-wan-cost"] = f"{_amount(result.made * price.amount)} {price.currency}"
+        cost = sum(price.cost(bill) for bill in result.bills)
+        headers["x-wan-cost"] = f"{_amount(cost)} {price.currency}"
     if result.replayed:
         headers["idempotent-replayed"] = "true"
     return headers

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.domain.edit import Edit, MaskSource, Part, Picture, Size, parts_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import Model
+from gateway.domain.price import Bill
 from gateway.domain.record import EditRecord, TaskRecord, TaskState
 from gateway.domain.task import Task, TaskStatus
 from gateway.domain.tenant import Tenant
@@ -118,6 +119,8 @@ class ActiveEdit:
     runs: tuple[PartRun, ...]
     since: float
     """Monotonic: when it was asked for, or was taken over from another process."""
+    inputs: int = 0
+    """How many pictures it has, where that is known: not after a restart."""
     pictures: tuple[Picture, ...] | None = field(default=None, repr=False)
     """Let go once every part has its task; ``None`` also after a restart, and while spooled."""
     spooled: Spooled | None = None
@@ -163,6 +166,7 @@ class ActiveEdit:
             life=life,
             runs=tuple(PartRun(part, life) for part in parts),
             since=request.phases.started,
+            inputs=len(request.pictures),
             pictures=request.pictures,
             mask_source=request.mask_source,
             release=request.release,
@@ -221,6 +225,19 @@ class ActiveEdit:
     @property
     def pictures_made(self) -> int:
         return sum(len(part.task.images) for part in self.life.parts if part.task)
+
+    def bill_of(self, task: Task) -> Bill:
+        """Return what *task*, one of this edit's, is charged for."""
+        return Bill(
+            sizes=tuple(image.size or self.edit.size for image in task.images),
+            inputs=self.inputs if task.inputs is None else task.inputs,
+            extended=bool(self.edit.prompt_extend) or any(it.extended for it in task.images),
+        )
+
+    @property
+    def bills(self) -> tuple[Bill, ...]:
+        """Of its tasks that made pictures."""
+        return tuple(self.bill_of(part.task) for part in self.life.parts if part.task)
 
     @property
     def prompts_used(self) -> tuple[str, ...]:
@@ -306,7 +323,9 @@ class ActiveEdit:
             LedgerUnavailable: they cannot be read back.
         """
         if self.pictures is None and self.spooled is not None:
-            return await self.spooled.pictures()
+            pictures = await self.spooled.pictures()
+            self.inputs = len(pictures)
+            return pictures
         assert self.pictures is not None
         return self.pictures
 
@@ -362,6 +381,7 @@ class ActiveEdit:
             request.release()
             return
         self.edit = request.edit
+        self.inputs = len(request.pictures)
         self.pictures = request.pictures
         self.release = request.release
         self.mask_source = request.mask_source

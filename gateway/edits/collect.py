@@ -114,9 +114,9 @@ class ResultCollector:
             why=why or lost[0].message,
             remedy="See docs/runbook.md#wangatewayresultunavailable.",
         )
-        if len(lost) == of:
+        if len(lost) == of:  # of the others it is counted with the answer
             self._ports.observer.undelivered("result_unavailable")
-        self._ports.observer.pictures(tenant, region, active.edit.model, "undelivered", len(lost))
+            self._ports.observer.pictures(tenant, region, active.edit.model, "undelivered", of)
 
     async def _fetch_of(self, active: ActiveEdit, opened: AsyncExitStack) -> _Fetch:
         """Return the function that downloads and finishes one picture of *edit*."""

@@ -174,6 +174,8 @@ class PartLedger:
             observer.polls_spent(region, polls)
         outcome = "timed_out" if timed_out else _outcome(task, run.part.n)
         observer.task_ended(tenant, region, model, outcome, seconds)
+        if task.images:
+            observer.task_billed(tenant, region, model, active.bill_of(task))
         if (missing := run.part.n - len(task.images)) > 0:
             observer.pictures(tenant, region, model, "failed", missing)
         edit_id = active.edit_id

@@ -9,6 +9,7 @@ from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture, 
 from gateway.domain.errors import GatewayError
 from gateway.domain.intent import Intent
 from gateway.domain.models import ModelTable
+from gateway.domain.price import Bill
 from gateway.domain.record import EditRecord, EditState, TaskRecord
 from gateway.domain.task import Accepted, ResultImage
 from gateway.domain.tenant import Upstream
@@ -95,6 +96,10 @@ class Observer(PollObserver, Protocol):
     def upstream_key(self, region: str, upstream: str, *, up: bool) -> None: ...
     def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
         """Dispositions: delivered, undelivered, failed."""
+        ...
+
+    def task_billed(self, tenant: str, region: str, model: str, bill: Bill) -> None:
+        """Called once for a task that made pictures, when it has ended."""
         ...
 
     def undelivered(self, reason: str) -> None: ...

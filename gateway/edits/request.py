@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
+from gateway.domain.price import Bill
 from gateway.domain.tenant import Tenant
 
 
@@ -101,8 +102,8 @@ class EditResult:
     """What each picture that was made was made by, where DashScope rewrote the prompt."""
     model: str = ""
     """DashScope's name."""
-    made: int = 0
-    """Pictures that DashScope made and bills, delivered or not."""
+    bills: tuple[Bill, ...] = ()
+    """Of each task that made pictures, delivered or not."""
     ignored: tuple[str, ...] = ()
     adjusted: tuple[str, ...] = ()
     replayed: bool = False

@@ -5,6 +5,7 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
 from gateway.domain.clock import Phases
@@ -396,10 +397,15 @@ class EditService:
             )
         finally:
             if first:
-                tenant = active.tenant.name
-                region = active.tenant.region
-                made = active.pictures_made
-                self._ports.observer.pictures(tenant, region, active.edit.model, "delivered", made)
+                count = partial(
+                    self._ports.observer.pictures,
+                    active.tenant.name,
+                    active.tenant.region,
+                    active.edit.model,
+                )
+                count("delivered", waiter.answered_pictures)
+                if (lost := active.pictures_made - waiter.answered_pictures) > 0:
+                    count("undelivered", lost)
 
     def _adopt(self, record: EditRecord) -> ActiveEdit:
         """Return a known edit; one that nothing carries though it has not ended is carried on."""

@@ -39,6 +39,8 @@ class Waiter:
     """What this client wants, whatever the one wanted who was the first."""
     replayed: bool = False
     trace: Trace = UNTRACED
+    answered_pictures: int = 0
+    """How many pictures the answer has."""
     _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
     _timer: asyncio.Timeout | None = None
     """Of the answer that is being waited for."""
@@ -85,7 +87,7 @@ class Waiter:
 
     def _answer(self, collected: Collected) -> EditResult:
         active = self.active
-        return EditResult(
+        result = EditResult(
             status=active.status,
             form=active.edit.output,
             pictures=collected.pictures,
@@ -93,12 +95,14 @@ class Waiter:
             kept=collected.kept,
             requested=active.edit.n,
             model=active.edit.model,
-            made=active.pictures_made,
+            bills=active.bills,
             ignored=active.edit.ignored,
             adjusted=active.adjusted,
             prompts=active.prompts_used,
             replayed=self.replayed,
         )
+        self.answered_pictures = result.delivered
+        return result
 
     def spent(self) -> Mapping[Phase, float]:
         """Return how many seconds of this request went into which phase, up to now."""

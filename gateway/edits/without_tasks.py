@@ -6,6 +6,7 @@ are is kept beside the ledger before anything else is written.
 """
 
 import math
+from dataclasses import replace
 
 from gateway.domain.clock import Phase
 from gateway.domain.edit import Picture
@@ -93,10 +94,12 @@ class WithoutTasks:
         assert task is not None
         edit_id = active.edit_id
         index = run.part.index
+        extended = bool(active.edit.prompt_extend)
+        images = tuple(replace(it, extended=it.extended or extended) for it in task.images)
         await self._part_ledger.write(
             active,
             run,
-            lambda: self._ports.result_urls.put(edit_id, index, task.images),
+            lambda: self._ports.result_urls.put(edit_id, index, images),
             account=account,
             prompt=None,
             store="result_urls",

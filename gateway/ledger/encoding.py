@@ -28,16 +28,32 @@ def decode_mask_source(content: bytes) -> MaskSource:
 
 
 def encode_urls(made: tuple[ResultImage, ...]) -> bytes:
-    return orjson.dumps([picture.url for picture in made])
+    return orjson.dumps(
+        [
+            {
+                "url": picture.url,
+                "size": None if picture.size is None else asdict(picture.size),
+                "extended": picture.extended,
+            }
+            for picture in made
+        ]
+    )
 
 
 def decode_urls(content: bytes) -> tuple[ResultImage, ...] | None:
-    """Return the URLs; ``None`` for a file that lost its content with the machine's power."""
+    """Return the pictures; ``None`` for a file that lost its content with the machine's power."""
     try:
-        urls = orjson.loads(content)
+        rows = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    return tuple(ResultImage(url) for url in urls)
+    return tuple(_decode_image(row) for row in rows)
+
+
+def _decode_image(row: str | Mapping[str, Any]) -> ResultImage:
+    """Return one picture; an earlier version kept its URL alone."""
+    if isinstance(row, str):
+        return ResultImage(row)
+    return ResultImage(row["url"], _decode_size(row["size"]), extended=row["extended"])
 
 
 def encode_promised_edit(edit: Edit, pictures: tuple[Picture, ...]) -> tuple[bytes, ...]:

@@ -24,8 +24,9 @@ from prometheus_client import (
 from gateway import __version__
 from gateway.domain.clock import Phase
 from gateway.domain.errors import ERROR_TYPES, GatewayError, error_type
+from gateway.domain.price import Bill, Prices
 from gateway.domain.record import EditState
-from gateway.domain.tenant import Price, Tenant, Upstream
+from gateway.domain.tenant import Tenant, Upstream
 from gateway.observe.families import Families, MetricFamily
 
 _MAX_INITIAL_TENANT_SERIES = 2_500
@@ -75,8 +76,7 @@ class ConfiguredNames:
     upstreams: tuple[tuple[str, str], ...] = ()
     """Region and name of each."""
     accounts: tuple[str, ...] = ()
-    prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
-    """By region and model; without a price no cost is estimated."""
+    prices: Prices = field(default_factory=dict)
     region_of: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Tenant → the region of its edits; a tenant that is missing here may use any."""
     default_models: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class ConfiguredNames:
 def configured_names(
     tenants: Iterable[Tenant],
     models: Iterable[str],
-    prices: Mapping[tuple[str, str], Price] | None = None,
+    prices: Prices | None = None,
     upstreams: Iterable[Upstream] = (),
 ) -> ConfiguredNames:
     """Collect the names of the config's tenants and upstreams."""
@@ -451,7 +451,7 @@ class Metrics:
         )
         self._cost = families.counter(
             "image_cost_estimate",
-            "List price of the pictures made.",
+            "List price of the tasks that made pictures.",
             initial=None,  # one currency for each region and model: see edit_begun
             tenant=names.tenants,
             region=names.regions,
@@ -504,11 +504,12 @@ class Metrics:
             self._cost.of(tenant, region, model, price.currency)
 
     def pictures(self, tenant: str, region: str, model: str, disposition: str, n: int) -> None:
-        """Count *n* pictures, and the list price of those that were made."""
         self._images.of(tenant, region, model, disposition).inc(n)
-        price = self._names.prices.get((region, model))
-        if price is not None and disposition != "failed":
-            self._cost.of(tenant, region, model, price.currency).inc(n * price.amount)
+
+    def task_billed(self, tenant: str, region: str, model: str, bill: Bill) -> None:
+        """Count what a task that made pictures costs by the list price."""
+        if (price := self._names.prices.get((region, model))) is not None:
+            self._cost.of(tenant, region, model, price.currency).inc(price.cost(bill))
 
     def intent_expired(self, region: str) -> None:
         self._intents_expired.of(region).inc()

@@ -68,6 +68,7 @@ def read_task(body: object) -> Task:
         ),
         orig_prompt=_orig_prompt(output.get("results")),
         request_id=code_of(answer, "request_id"),
+        inputs=_inputs(answer.get("usage")),
     )
 
 
@@ -91,6 +92,7 @@ def read_answer(body: Mapping[str, Any]) -> Accepted | None:
         results=results,
         fault=_why_none(TaskStatus.SUCCEEDED, output, results),
         request_id=request_id,
+        inputs=_inputs(body.get("usage")),
     )
     return Accepted(task_id=task_id, request_id=request_id, task=task)
 
@@ -178,6 +180,11 @@ def _made_size(usage: object) -> Size | None:
             return Size(width, height)
         case _:
             return None
+
+
+def _inputs(usage: object) -> int | None:
+    """Return for how many pictures put in a task is billed, where ``usage`` tells it."""
+    return count_of(usage.get("input_image_count")) if isinstance(usage, Mapping) else None
 
 
 def _why_none(

@@ -10,7 +10,8 @@ from openai.types import ImageModel
 from gateway.config import load_config
 from gateway.config.schema import DashboardConfig
 from gateway.domain.models import Operation
-from gateway.domain.tenant import Account, KeepAlive, MaskRule, Price, Region
+from gateway.domain.price import Price
+from gateway.domain.tenant import Account, KeepAlive, MaskRule, Region
 from tests.config.toml import ACME, GOOD, HASH, UP, load, up
 from tests.models import EDITOR, MODELS, TABLE
 

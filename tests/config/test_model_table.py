@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.domain.models import Family, Inputs, Operation
-from gateway.domain.tenant import Price
+from gateway.domain.price import Price
 from tests.config.toml import GOOD, load
 from tests.models import MODELS
 

@@ -18,7 +18,8 @@ from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.errors import NotFound
 from gateway.domain.models import Catalog, Inputs, Operation
-from gateway.domain.tenant import Price, Tenant
+from gateway.domain.price import Price
+from gateway.domain.tenant import Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
 from gateway.downstream.access_record import AccessRecord
 from gateway.downstream.auth import Keyring

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.tenant import Price
+from gateway.domain.price import Price
 from tests.downstream.harness import FILES, FORM, EdgeHarness, FakeWaiter, answer
 
 pytestmark = pytest.mark.anyio

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from gateway.domain.tenant import Price
+from gateway.domain.price import Price
 from gateway.observe.metrics import ConfiguredNames, Metrics
 
 MODEL = "wan2.5-i2i-preview"

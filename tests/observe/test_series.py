@@ -6,7 +6,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from gateway.config import config_from_environ
 from gateway.domain.clock import Phase
 from gateway.domain.errors import UpstreamFailed
-from gateway.domain.tenant import Account, Price, Region, Tenant, Upstream
+from gateway.domain.price import Price
+from gateway.domain.tenant import Account, Region, Tenant, Upstream
 from gateway.observe.metrics import ConfiguredNames, Metrics, configured_names
 from tests.observe.exposition import EDITS, MODEL, NAMES, ExposedMetrics
 
