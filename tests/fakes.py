@@ -21,6 +21,7 @@ from gateway.edits.digest import digest_of, mark_of
 from gateway.edits.request import EditRequest, IncomingPicture
 from tests.models import MODELS
 
+_FIELDS = ("n", "seed", "output", "size", "prompt_extend")
 BEIJING = Region("beijing", "https://beijing.test/api/v1", ("*.test",))
 
 
@@ -47,7 +48,7 @@ def a_request(
     """Return an ask; fields of Edit among *changes* go there, *picture* is the input's bytes."""
     of_edit = {
         name: changes.pop(name)
-        for name in ("n", "seed", "output", "size", "model", "adjusted", "transparent")
+        for name in (*_FIELDS, "model", "adjusted", "transparent")
         if name in changes
     }
     edit = an_edit(prompt, **of_edit, model_asked=of_edit.get("model", ""))
@@ -124,6 +125,8 @@ class FakeDashScope:
         self.offset = offset
         self.run = Run()
         self.page_limit = 100
+        self.inputs: int | None = None
+        """What tasks tell of the pictures put in."""
         self.hasty = False  # the list calls a running task SUCCEEDED
         self.silent = False
         self.submits: deque[Submit] = deque()
@@ -275,7 +278,14 @@ class FakeDashScope:
         if status is TaskStatus.SUCCEEDED:
             results = tuple(self._result(fake, index) for index in range(fake.n))
             prompt = None if self.silent else fake.prompt
-            return Task(fake.task_id, status, results, times=times, orig_prompt=prompt)
+            return Task(
+                fake.task_id,
+                status,
+                results,
+                times=times,
+                orig_prompt=prompt,
+                inputs=self.inputs,
+            )
         fault = (fake.run.fault or UpstreamFailed("It failed.")) if status.ended else None
         return Task(fake.task_id, status, fault=fault, times=times)
 

@@ -12,8 +12,8 @@ from gateway.domain.models import ModelTable
 from gateway.domain.price import Price, Prices
 
 _TEXT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ([A-Z]{3})")
-_AMOUNTS = ("picture", "large_picture", "input_picture", "extended_picture")
-_KEYS = (*_AMOUNTS, "large_pixels")
+_KEYS = ("picture", "large_picture", "large_pixels", "input_picture", "extended_picture")
+_AMOUNTS = tuple(key for key in _KEYS if key != "large_pixels")
 _CURRENCIES = {"beijing": "CNY", "singapore": "USD"}
 """Region → the currency of its list prices; in any other region it is CNY."""
 
@@ -30,7 +30,7 @@ class PriceRule:
         amount = 'a text such as "0.03 USD"'
         if self.currency:
             amount = f"a number from 0, in the currency of the region, or {amount}"
-        return f"{amount}, or a table of them with {one_of(_AMOUNTS)}, and large_pixels"
+        return f"{amount}, or a table with {', '.join(_KEYS)}"
 
     def read(self, value: object) -> Price:
         return self._table(value) if isinstance(value, dict) else self._amount(value)

@@ -69,7 +69,8 @@ def result_headers(result: EditResult, prices: Prices) -> dict[str, str]:
     headers = edit_headers(result.status) | request_headers(result.ignored, result.adjusted)
     if result.delivered < result.requested:
         headers["x-wan-images"] = f"requested={result.requested}, delivered={result.delivered}"
-    if (price := prices.get((result.status.region, result.model))) is not None:
+    price = prices.get((result.status.region, result.model))
+    if price is not None and result.bills:
         cost = sum(price.cost(bill) for bill in result.bills)
         headers["x-wan-cost"] = f"{_amount(cost)} {price.currency}"
     if result.replayed:

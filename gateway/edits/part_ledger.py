@@ -157,7 +157,7 @@ class PartLedger:
         timed_out: bool = False,
     ) -> None:
         """
-        Write how a part's task ended, which took *seconds* from its submit.
+        Write how a part's task ended, which took *seconds* from its submit, and bill it (D114).
 
         A task without a picture fails the part.
         """

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.config.wrong_settings import PRICE_TABLE
+
 _NEW = '[models."wan9"]\nfamily = "messages"\npixels = [1, 2]\n'
 
 WRONG_MODELS = [
@@ -39,12 +41,14 @@ WRONG_MODELS = [
     ),
     pytest.param(
         '[models."wan2.6-image"]\nprices = 0.2',
-        ': models."wan2.6-image".prices: got 0.2; use a table such as { beijing = "0.20 CNY" }',
+        ': models."wan2.6-image".prices: got 0.2; use a table of regions such as '
+        f'{{ beijing = "0.20 CNY" }}; a price is a text such as "0.03 USD"{PRICE_TABLE}',
         id="a price without its region",
     ),
     pytest.param(
         '[models."wan2.6-image".prices]\nbeijing = "0.20"',
-        ': models."wan2.6-image".prices: got "0.20"; use a table such as { beijing = "0.20 CNY" }',
+        ': models."wan2.6-image".prices: got "0.20"; use a table of regions such as '
+        f'{{ beijing = "0.20 CNY" }}; a price is a text such as "0.03 USD"{PRICE_TABLE}',
         id="a price without its currency",
     ),
     pytest.param(

@@ -8,6 +8,9 @@ from gateway.domain.models import Operation
 from tests.models import MODELS, TABLE
 
 REGIONS = one_of(BUILT_IN)
+PRICE_TABLE = (
+    ", or a table with picture, large_picture, large_pixels, input_picture, extended_picture"
+)
 
 _EDITORS = one_of(TABLE.that_do(Operation.EDIT))
 _PAINTERS = one_of(TABLE.that_do(Operation.GENERATE))
@@ -259,8 +262,32 @@ WRONG_SETTINGS = [
     pytest.param(
         '[prices.beijing]\n"wan2.6-image" = "free"',
         ': prices.beijing."wan2.6-image": got "free"; use a number from 0, in the currency of '
-        'the region, or a text such as "0.03 USD"',
+        f'the region, or a text such as "0.03 USD"{PRICE_TABLE}',
         id="price-in-words",
+    ),
+    *(
+        pytest.param(
+            f'[prices.beijing]\n"wan2.6-image" = {value}',
+            f': prices.beijing."wan2.6-image": {what}; use a number from 0, in the currency of '
+            f'the region, or a text such as "0.03 USD"{PRICE_TABLE}',
+            id=f"price-{value}",
+        )
+        for value, what in (
+            ("{ picture = 1, large = 2 }", 'holds the unknown key "large"'),
+            ("{ input_picture = 1 }", "has no key picture"),
+            (
+                "{ picture = 1, large_picture = 2 }",
+                "has one of large_picture and large_pixels without the other",
+            ),
+            (
+                "{ picture = 1, large_pixels = 2 }",
+                "has one of large_picture and large_pixels without the other",
+            ),
+            ('{ picture = 1, input_picture = "0.003 USD" }', "is in CNY and USD"),
+            ("{ picture = 1, large_picture = 2, large_pixels = 0 }", "got 0"),
+            ("{ picture = -1 }", "got -1"),
+            ("true", "got true"),
+        )
     ),
     pytest.param(
         '[regions.beijing]\nprevious = ["x"]',

@@ -3,11 +3,15 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from pathlib import Path
 
 from gateway.config import config_keys
+from gateway.config.model_table import read_models
+from gateway.config.table import Table
 from gateway.domain.models import ModelLimits, Operation, Sizes
+from gateway.domain.price import Price
 from gateway.translate.dashscope_fault import ROWS
 from tests.models import MODELS, is_snapshot
 
@@ -143,6 +147,36 @@ def _limit(limits: ModelLimits) -> tuple[str, str]:
     rate = limits.submits_per_second
     submits = f"{rate:g} per second" if rate >= 1 else f"{60 * rate:g} per minute"
     return submits, str(limits.running_tasks or "no limit")
+
+
+def price_rows() -> list[Row]:
+    """Return the rows of docs/models.md, "Prices": the lists of Beijing and of Singapore."""
+    _, listed = read_models(Table("docs", "models", {}))
+    rows = []
+    for name in MODELS:
+        if is_snapshot(name):
+            continue
+        price = listed["beijing", name]
+        same = [f"`{it}`" for it, model in listed if model == name and listed[it, name] == price]
+        prices = (_price(price), _price(listed["singapore", name]))
+        rows.append((f"`{name}`", *prices, ", ".join(same)))
+    return rows
+
+
+def _price(price: Price) -> str:
+    of = partial(_amount, price.currency)
+    words = [of(price.picture)]
+    if price.large_picture is not None:
+        words.append(f"above {price.large_pixels:,} pixels {of(price.large_picture)}")
+    if price.extended_picture is not None:
+        words.append(f"with `prompt_extend` {of(price.extended_picture)}")
+    if price.input_picture:
+        words.append(f"each picture put in {of(price.input_picture)}")
+    return "; ".join(words)
+
+
+def _amount(currency: str, amount: float) -> str:
+    return f"{amount:.3f}".removesuffix("0") + f" {currency}"
 
 
 def _made(sizes: Sizes) -> str:

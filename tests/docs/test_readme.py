@@ -25,6 +25,7 @@ from tests.docs.pages import (
     limit_rows,
     links,
     model_rows,
+    price_rows,
     rendered,
     spans,
     table_with,
@@ -142,6 +143,14 @@ def test_models_table() -> None:
 def test_limits_table() -> None:
     """The table of limits is the gateway's own."""
     rows = limit_rows()
+    found = [table for table in tables(_MODELS_PAGE) if len(table[0]) == len(rows[0])]
+
+    assert rows in found, rendered(rows)
+
+
+def test_prices_table() -> None:
+    """The table of prices is the gateway's own, each with the regions where it holds."""
+    rows = price_rows()
     found = [table for table in tables(_MODELS_PAGE) if len(table[0]) == len(rows[0])]
 
     assert rows in found, rendered(rows)

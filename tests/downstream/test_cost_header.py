@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.price import Price
+from gateway.domain.price import Bill, Price
 from tests.downstream.harness import FILES, FORM, EdgeHarness, FakeWaiter, answer
 
 pytestmark = pytest.mark.anyio
+ONE = (Bill((None,)),)
 PRICES = {("beijing", "wan2.5-i2i-preview"): Price(0.2, "CNY")}
 
 
@@ -26,31 +27,40 @@ async def reply_headers(prices: dict[tuple[str, str], Price], **result: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("price", "made", "header"),
+    ("price", "bills", "header"),
     [
-        pytest.param(Price(0.2, "CNY"), 1, "0.20 CNY", id="one"),
-        pytest.param(Price(0.2, "CNY"), 3, "0.60 CNY", id="three"),
-        pytest.param(Price(0.562065, "CNY"), 2, "1.12413 CNY", id="decimals"),
-        pytest.param(Price(10.0, "USD"), 10, "100.00 USD", id="hundred"),
-        pytest.param(Price(0.0, "CNY"), 1, "0.00 CNY", id="free"),
+        pytest.param(Price(0.2, "CNY"), [1], "0.20 CNY", id="one"),
+        pytest.param(Price(0.2, "CNY"), [4, 2], "1.20 CNY", id="two tasks"),
+        pytest.param(Price(0.2, "CNY", input_picture=0.003), [1, 1], "0.418 CNY", id="put in"),
+        pytest.param(Price(0.562065, "CNY"), [2], "1.12413 CNY", id="decimals"),
+        pytest.param(Price(10.0, "USD"), [10], "100.00 USD", id="hundred"),
+        pytest.param(Price(0.0, "CNY"), [1], "0.00 CNY", id="free"),
     ],
 )
-async def test_the_cost_of_what_was_made(price: Price, made: int, header: str) -> None:
-    """It is the price of every picture that was made, also of one that could not be delivered."""
-    headers = await reply_headers({("beijing", "wan2.5-i2i-preview"): price}, made=made)
+async def test_the_cost_of_what_was_made(price: Price, bills: list[int], header: str) -> None:
+    """It is what the tasks cost, also for a picture that could not be delivered."""
+    headers = await reply_headers(
+        {("beijing", "wan2.5-i2i-preview"): price},
+        bills=tuple(Bill((None,) * made, inputs=3) for made in bills),
+    )
 
     assert headers["x-wan-cost"] == header
 
 
 async def test_off_by_default() -> None:
     """Without prices to tell it by there is no such header."""
-    assert "x-wan-cost" not in await reply_headers({}, made=1)
+    assert "x-wan-cost" not in await reply_headers({}, bills=ONE)
+
+
+async def test_what_is_not_known() -> None:
+    """Without a task there is nothing to tell the cost by."""
+    assert "x-wan-cost" not in await reply_headers(PRICES, bills=())
 
 
 async def test_a_model_without_a_price() -> None:
     """What a model costs that has no price is not guessed."""
     assert "x-wan-cost" not in await reply_headers(
-        {("singapore", "wan2.5-i2i-preview"): Price(0.03, "USD")}, made=1
+        {("singapore", "wan2.5-i2i-preview"): Price(0.03, "USD")}, bills=ONE
     )
 
 
@@ -65,7 +75,7 @@ async def test_in_a_stream() -> None:
 
     async def made() -> Any:
         await head_sent.wait()
-        return answer(model="wan2.5-i2i-preview", made=1)
+        return answer(model="wan2.5-i2i-preview", bills=ONE)
 
     harness.service.waiter = Waiting(made)
     async with harness.client() as client:

@@ -165,9 +165,11 @@ async def test_the_others_are_delivered() -> None:
 
     assert (answer.delivered, answer.requested) == (2, 3)
     assert harness.observer.of("undelivered") == []
-    assert ("acme", "beijing", "wan2.5-i2i-preview", "undelivered", 1) in harness.observer.of(
-        "pictures"
-    )
+    assert [counted[3:] for counted in harness.observer.of("pictures")] == [
+        ("delivered", 2),
+        ("undelivered", 1),
+    ]
+    assert [len(bill.sizes) for *_, bill in harness.observer.of("task_billed")] == [3]
     assert len(harness.warnings) == 1
 
 

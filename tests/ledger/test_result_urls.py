@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.clock import SystemClock
+from gateway.domain.edit import Size
 from gateway.domain.task import ResultImage
 from gateway.edits.ports import ResultUrls
 from gateway.ledger.edit_files import DurableResultUrls, MemoryResultUrls
@@ -16,7 +17,7 @@ from tests.postgres.ledgers import database_at
 pytestmark = pytest.mark.anyio
 
 ONE = (
-    ResultImage("https://oss.test/1/0?Signature=a"),
+    ResultImage("https://oss.test/1/0?Signature=a", Size(1024, 1536), extended=True),
     ResultImage("https://oss.test/1/1?Signature=b"),
 )
 TWO = (ResultImage("https://oss.test/2/0?Signature=c"),)
@@ -91,6 +92,15 @@ async def test_a_file_whose_content_was_lost(tmp_path: Path, left: bytes) -> Non
     (tmp_path / "gateway.db.receipts" / "edit_1.0").write_bytes(left)
 
     assert await result_urls.get("edit_1", 0) is None
+
+
+async def test_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    """It holds URLs and no more, which are enough for an answer."""
+    result_urls = open_stores(str(tmp_path / "gateway.db"), "normal", SystemClock()).result_urls
+    await result_urls.put("edit_1", 0, ONE)
+    (tmp_path / "gateway.db.receipts" / "edit_1.0").write_bytes(b'["https://oss.test/2/0"]')
+
+    assert await result_urls.get("edit_1", 0) == (ResultImage("https://oss.test/2/0"),)
 
 
 def test_memory_for_a_ledger_in_memory() -> None:

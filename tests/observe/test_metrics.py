@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.clock import Phase
 from gateway.domain.errors import ContentRefused
+from gateway.domain.price import Bill
 from gateway.observe.metrics import Metrics
 from tests.observe.exposition import EDITS, MODEL, ExposedMetrics
 
@@ -280,17 +281,17 @@ def test_a_task_that_ended() -> None:
     assert exposed.value("task_duration_seconds_sum", **labels) == 50
 
 
-def test_only_made_pictures_cost() -> None:
-    """Delivered and undelivered pictures are billed, failed ones are not."""
+def test_tasks_cost() -> None:
+    """What a task costs is counted by its bill, apart from what becomes of its pictures."""
     exposed = ExposedMetrics()
 
-    for disposition in exposed.labels("images")["disposition"]:
-        exposed.metrics.pictures("acme", "beijing", MODEL, disposition, 2)
-    exposed.metrics.pictures("acme", "singapore", MODEL, "delivered", 2)
+    exposed.metrics.task_billed("acme", "beijing", MODEL, Bill((None, None)))
+    exposed.metrics.task_billed("acme", "beijing", MODEL, Bill((None, None), inputs=3))
+    exposed.metrics.task_billed("acme", "singapore", MODEL, Bill((None,)))
+    exposed.metrics.pictures("acme", "beijing", MODEL, "undelivered", 2)
 
     who = {"tenant": "acme", "region": "beijing", "model": MODEL}
     assert exposed.value("images_total", **who, disposition="undelivered") == 2
     assert exposed.value("image_cost_estimate_total", **who, currency="CNY") == pytest.approx(0.8)
     sg = {"tenant": "acme", "region": "singapore", "model": MODEL}
-    assert exposed.value("images_total", **sg, disposition="delivered") == 2
     assert exposed.value("image_cost_estimate_total", **sg, currency="CNY") is None

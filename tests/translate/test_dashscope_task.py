@@ -56,6 +56,28 @@ def test_the_size_that_was_made(usage: object, size: Size | None) -> None:
     assert [image.size for image in answered.task.images] == [size]
 
 
+@pytest.mark.parametrize(
+    ("usage", "inputs"),
+    [
+        pytest.param({"input_image_count": 3}, 3, id="3.0"),
+        pytest.param({"input_image_count": 0}, 0, id="none put in"),
+        pytest.param({"input_image_count": -1}, None, id="nonsense"),
+        pytest.param({"image_count": 1}, None, id="another model"),
+        pytest.param(None, None, id="none"),
+    ],
+)
+def test_the_pictures_put_in(usage: object, inputs: int | None) -> None:
+    """Models that bill pictures put in tell for how many."""
+    choice = {"message": {"content": [{"image": URL}]}}
+    body = {**task_body("SUCCEEDED", choices=[choice]), "usage": usage}
+    answered = read_answer({"output": {"choices": [choice]}, "usage": usage})
+
+    assert read_task(body).inputs == inputs
+    assert answered is not None
+    assert answered.task is not None
+    assert answered.task.inputs == inputs
+
+
 def test_the_prompt_that_was_used() -> None:
     """What DashScope made of the prompt is known where it tells so, and is in no repr."""
     (image,) = read_task(SUCCEEDED).images
