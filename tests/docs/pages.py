@@ -152,7 +152,7 @@ def _limit(limits: ModelLimits) -> tuple[str, str]:
 def price_rows() -> list[Row]:
     """Return the rows of docs/models.md, "Prices": the lists of Beijing and of Singapore."""
     _, listed = read_models(Table("docs", "models", {}))
-    rows = []
+    rows: list[Row] = []
     for name in MODELS:
         if is_snapshot(name):
             continue
