@@ -13,6 +13,7 @@ from tests.ports import free_port
 from tests.process import until
 from tests.programs import found
 
+_EXAMPLE = Path(__file__).parents[1] / "config" / "nginx" / "wan-gateway.conf"
 _CONFIG = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -131,3 +132,19 @@ def nginx_with(folder: Path, servers: str, port: int) -> Iterator[Nginx]:
     finally:
         running.terminate()
         running.wait(60)
+
+
+@contextmanager
+def nginx_example(folder: Path, *gateways: str) -> Iterator[str]:
+    """Run the example of config/ as it is, but for its port, its log and the gateways' URLs."""
+    port = free_port()
+    example = _EXAMPLE.read_text("utf-8")
+    for original, replacement in (
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("/var/log/nginx/wan-gateway.log", str(folder / "example.log")),
+        ("server 127.0.0.1:8080;", " ".join(f"server {url[7:]};" for url in gateways)),
+    ):
+        assert example.count(original) == 1
+        example = example.replace(original, replacement)
+    with nginx_with(folder, example, port) as running:
+        yield running.url

@@ -1,8 +1,6 @@
 """The nginx example under config/, behind a real nginx: large uploads, streams, no metrics."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +9,8 @@ import pytest
 
 from gateway.sandbox import Constant
 from tests.harness import KEY, PLAIN, photo, start_harness
-from tests.nginx import nginx_with
-from tests.ports import free_port
+from tests.nginx import nginx_example
 from tests.programs import needs
-
-_EXAMPLE = Path(__file__).parents[2] / "config" / "nginx" / "wan-gateway.conf"
 
 pytestmark = [
     pytest.mark.anyio,
@@ -30,26 +25,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@contextmanager
-def _nginx(folder: Path, gateway: str) -> Iterator[str]:
-    """Run nginx with the example as it is, but for its port and the gateway's."""
-    port = free_port()
-    example = _EXAMPLE.read_text()
-    for original, replacement in (
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("server 127.0.0.1:8080;", f"server {gateway.removeprefix('http://')};"),
-    ):
-        assert example.count(original) == 1
-        example = example.replace(original, replacement)
-    with nginx_with(folder, example, port) as running:
-        yield running.url
-
-
 async def test_an_upload_over_a_megabyte_goes_through(tmp_path: Path) -> None:
     """With the example nginx takes bodies that its own default would refuse."""
     noise = os.urandom(3_000_000)  # behind the picture's end
     async with start_harness(PLAIN) as its, httpx.AsyncClient() as client:
-        with _nginx(tmp_path, its.url) as url:
+        with nginx_example(tmp_path, its.url) as url:
             answer = await client.post(
                 f"{url}/v1/images/edits",
                 headers={"Authorization": f"Bearer {KEY}"},
@@ -69,7 +49,7 @@ async def test_a_stream_is_not_held_back(tmp_path: Path) -> None:
         start_harness(slow, server={"heartbeat_seconds": 0.5}) as its,
         httpx.AsyncClient(timeout=60) as client,
     ):
-        with _nginx(tmp_path, its.url) as url:
+        with nginx_example(tmp_path, its.url) as url:
             async with client.stream(
                 "POST",
                 f"{url}/v1/images/edits",
@@ -84,9 +64,13 @@ async def test_a_stream_is_not_held_back(tmp_path: Path) -> None:
     assert "image_edit.completed" in "".join(pieces)
 
 
-async def test_metrics_stay_inside(tmp_path: Path) -> None:
-    """The example does not show /metrics to the outside."""
+async def test_what_stays_inside(tmp_path: Path) -> None:
+    """The metrics are not shown, and the signature of a picture's URL is not logged."""
     async with start_harness(PLAIN) as its, httpx.AsyncClient() as client:
-        with _nginx(tmp_path, its.url) as url:
+        with nginx_example(tmp_path, its.url) as url:
             assert (await client.get(f"{url}/metrics")).status_code == 404
             assert (await client.get(f"{url}/healthz")).status_code == 200
+            await client.get(f"{url}/v1/images/results/NAME?expires=1&signature=CANARY")
+    log = (tmp_path / "example.log").read_text("utf-8")
+    assert "GET /v1/images/results/NAME 40" in log
+    assert "CANARY" not in log
