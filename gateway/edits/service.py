@@ -117,12 +117,12 @@ class EditService:
         await self._group.__aenter__()
         # No await from here on: a task that breaks at once finds the group entered.
         for account in self._accounts.values():
-            self._start(self._go_on(account.poller.run))
-            self._start(self._go_on(account.probe))
-        self._start(self._go_on(self._owed.run))
+            self._start_loop(account.poller.run)
+            self._start_loop(account.probe)
+        self._start_loop(self._owed.run)
         for record in owed:
             self._recover(record)
-        self._start(self._go_on(self._expiry.run))
+        self._start_loop(self._expiry.run)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -438,6 +438,10 @@ class EditService:
             replay=replay,
         )
 
+    def _start_loop(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Start what all edits need: without it the service ends."""
+        self._add(self._go_on(run))
+
     async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
         """Restart *run* after a bug, which must not lose the other tasks."""
         while not self._closing:
@@ -447,6 +451,11 @@ class EditService:
                 self._on_bug(error)
                 await self._ports.clock.sleep(1.0)
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start what one edit needs."""
+        task = self._add(self._isolate(work))
+        task.add_done_callback(lambda _: work.close())  # it may not have begun
+
     async def _isolate(self, work: Coroutine[Any, Any, None]) -> None:
         """Report a bug in *work*, which must not end the other edits."""
         try:
@@ -454,8 +463,8 @@ class EditService:
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._on_bug(error)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(self._isolate(work))
+    def _add(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _: work.close())  # it was cancelled before it began
+        return task
