@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         sys.stdout.flush()
         return code
     except ConfigError as error:
-        print(printable_lines(str(error)), file=sys.stderr)
+        # One line stops a start; who checks wants to know all.
+        lines = error.lines if args.command == "check" else error.lines[:1]
+        print(*map(printable_lines, lines), sep="\n", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,11 +1,11 @@
 """Build a Config from tables, with the checks that involve more than one key."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from gateway.config.accounts import read_accounts
@@ -41,10 +41,12 @@ from gateway.config.schema import (
     UpstreamTable,
 )
 from gateway.config.secret import secret
-from gateway.config.table import Table, one_of, shown
+from gateway.config.table import ConfigError, Faults, Table, one_of, shown
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalogs, ModelTable
-from gateway.domain.tenant import Region, Tenant, Upstream
+from gateway.domain.tenant import Account, Price, Region, Tenant, Upstream
+
+_T = TypeVar("_T")
 
 _TABLES = (
     "server",
@@ -71,25 +73,30 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     Check *values*, the tables of a config, and join them.
 
     Raises:
-        ConfigError: the first error that was found.
+        ConfigError: with a line for each fault. Faults between tables are looked for where the
+            tables themselves have none.
     """
     root = Table(source, "", values)
-    root.only(_TABLES)
-    server = _server(root)
-    state = read_state(root.table("state"), environ)
-    log = read(LogConfig, root.table("log"))
-    dashboard = read_dashboard(root.table("dashboard"), environ)
-    metrics, metrics_token = _metrics(root.table("metrics"), environ)
-    traces, traces_headers = _traces(root.table("traces"), environ)
-    models, list_prices = read_models(root.table("models"))
-    offer = read_offer(root.table("models"), models)
-    catalogs = catalogs_of(root.table("models"), offer)
-    regions = _regions(root.table("regions"))
-    prices = read_prices(root.table("prices"), regions, models, list_prices)
-    upstreams = _upstreams(
-        root.table("upstreams"), root.table("accounts"), regions, models, environ
-    )
-    tenants, tenant_by_key, open_tenant = _tenants(root.table("tenants"), regions, upstreams, offer)
+    faults = Faults()
+    with faults.gathered():
+        root.only(_TABLES)
+    with faults.gathered():
+        server = _server(root)
+    with faults.gathered():
+        state = read_state(root.table("state"), environ)
+    with faults.gathered():
+        log = read(LogConfig, root.table("log"))
+    with faults.gathered():
+        dashboard = read_dashboard(root.table("dashboard"), environ)
+    with faults.gathered():
+        metrics, metrics_token = _metrics(root.table("metrics"), environ)
+    with faults.gathered():
+        traces, traces_headers = _traces(root.table("traces"), environ)
+    with faults.gathered():
+        routing = _routing(root, environ)
+    with faults.gathered():
+        results = read_results(root.table("results"), environ)
+    faults.report()
     config = Config(
         source=source,
         server=server,
@@ -100,16 +107,18 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         metrics_token=metrics_token,
         traces=traces,
         traces_headers=traces_headers,
-        models=models,
-        catalogs=catalogs,
-        regions=MappingProxyType(regions),
-        accounts=MappingProxyType({up.account.name: up.account for up in upstreams.values()}),
-        upstreams=MappingProxyType(upstreams),
-        tenants=MappingProxyType(tenants),
-        tenant_by_key=MappingProxyType(tenant_by_key),
-        open_tenant=open_tenant,
-        prices=prices,
-        results=read_results(root.table("results"), environ),
+        models=routing.models,
+        catalogs=routing.catalogs,
+        regions=MappingProxyType(routing.regions),
+        accounts=MappingProxyType(
+            {up.account.name: up.account for up in routing.upstreams.values()}
+        ),
+        upstreams=MappingProxyType(routing.upstreams),
+        tenants=MappingProxyType(routing.tenants.by_name),
+        tenant_by_key=MappingProxyType(routing.tenants.by_key),
+        open_tenant=routing.tenants.open,
+        prices=routing.prices,
+        results=results,
     )
     refuse_open_to_the_network(config)
     return config
@@ -217,12 +226,13 @@ def _is_installed(package: str) -> bool:
 
 
 def _regions(table: Table) -> dict[str, Region]:
-    given = {name: Table(table.source, f"regions.{name}", {}) for name in BUILT_IN}
-    return {name: _region(name, one) for name, one in (given | table.tables()).items()}
+    given = Table(table.source, table.path, {name: {} for name in BUILT_IN} | dict(table.values))
+    return _each(given, _region)
 
 
-def _region(name: str, table: Table) -> Region:
+def _region(table: Table) -> Region:
     """Return a region; without a base URL where only workspaces have hosts."""
+    name = table.path.rpartition(".")[2]
     values = read(RegionTable, table)
     base_url = values.base_url or shared_url(name)
     if not base_url and name not in BUILT_IN:
@@ -236,26 +246,157 @@ def _region(name: str, table: Table) -> Region:
     return Region(name, base_url, hosts, values.previous)
 
 
-def _upstreams(
+@dataclass(slots=True)
+class _Tenants:
+    by_name: dict[str, Tenant]
+    by_key: dict[bytes, str]
+    """The tenant of each hash of a client's key."""
+    open: str | None
+    """The tenant that takes any key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Routing:
+    """What decides where an edit goes: tables that name each other."""
+
+    models: ModelTable
+    catalogs: Catalogs
+    regions: dict[str, Region]
+    prices: Mapping[tuple[str, str], Price]
+    upstreams: dict[str, Upstream]
+    tenants: _Tenants
+
+
+def _routing(root: Table, environ: Mapping[str, str]) -> _Routing:
+    """
+    Read the tables that name each other.
+
+    Raises:
+        ConfigError: with every fault inside the tables; if there is none, with every fault
+            between them, and in either case with every key that cannot be read.
+    """
+    tables, secrets, between = Faults(), Faults(), Faults()
+    with tables.gathered():
+        models, list_prices = read_models(root.table("models"))
+        offer = read_offer(root.table("models"), models)
+        catalogs = catalogs_of(root.table("models"), offer)
+    with tables.gathered():
+        regions = _regions(root.table("regions"))
+    with tables.gathered():
+        of_upstreams = _upstream_values(root.table("upstreams"))
+        keys = _upstream_keys(root.table("upstreams"), of_upstreams, environ, secrets)
+    with tables.gathered():
+        of_tenants = _tenant_values(root.table("tenants"))
+    if tables.lines:
+        raise ConfigError(*tables.lines, *secrets.lines)
+    with between.gathered():
+        prices = read_prices(root.table("prices"), regions, models, list_prices)
+    with between.gathered():
+        _known_regions(root.table("upstreams"), of_upstreams, regions)
+        upstream_tables = root.table("upstreams").tables()
+        accounts = read_accounts(upstream_tables, of_upstreams, root.table("accounts"), models)
+        upstreams = _upstreams(upstream_tables, of_upstreams, regions, accounts, keys)
+        tenants = _tenants(root.table("tenants"), of_tenants, regions, upstreams, offer)
+    if lines := (*secrets.lines, *between.lines):
+        raise ConfigError(*lines)
+    return _Routing(models, catalogs, regions, prices, upstreams, tenants)
+
+
+def _upstream_values(table: Table) -> dict[str, UpstreamTable]:
+    """Read each ``[upstreams.NAME]`` by itself."""
+    return _each(table, lambda one: read(UpstreamTable, one.without("limits")))
+
+
+def _tenant_values(table: Table) -> dict[str, TenantTable]:
+    """Read each ``[tenants.NAME]`` by itself."""
+    return _each(table, lambda one: read(TenantTable, one.without("models")))
+
+
+def _each(table: Table, make: Callable[[Table], _T]) -> dict[str, _T]:
+    """
+    Make something of each table in *table*, by its name.
+
+    Raises:
+        ConfigError: with the faults of all of them.
+    """
+    faults = Faults()
+    made = {}
+    for name, one in table.tables().items():
+        with faults.gathered():
+            made[name] = make(one)
+    faults.report()
+    return made
+
+
+def _upstream_keys(
     table: Table,
-    of_accounts: Table,
-    regions: Mapping[str, Region],
-    models: ModelTable,
+    values: Mapping[str, UpstreamTable],
     environ: Mapping[str, str],
-) -> dict[str, Upstream]:
+    faults: Faults,
+) -> dict[str, str]:
+    """Return the key of each upstream, without those that add to *faults*."""
+    keys: dict[str, str] = {}
+    for name, one in table.tables().items():
+        with faults.gathered():
+            key = secret(one, "key", values[name].key, environ)
+            _refuse_second_account(one, name, key, values, keys)
+            keys[name] = key
+    return keys
+
+
+def _refuse_second_account(
+    table: Table,
+    name: str,
+    key: str,
+    values: Mapping[str, UpstreamTable],
+    keys: Mapping[str, str],
+) -> None:
+    """
+    Refuse one DashScope key under two accounts: each would think the other's tasks foreign.
+
+    A submit whose answer is lost is resolved by the account's task list, among the tasks that
+    the account knows; and the limits of one account would be used twice (P5).
+    """
+    own = values[name]
+    for other, its_key in keys.items():
+        one = values[other]
+        if its_key == key and one.region == own.region:
+            account = one.account or other
+            if (own.account or name) != account:
+                what = f"is the key of upstreams.{other}, which is of the account {account}"
+                remedy = f'set account = "{account}" here, or use another key'
+                raise table.wrong("key", what, remedy)
+
+
+def _known_regions(
+    table: Table,
+    values: Mapping[str, UpstreamTable],
+    regions: Mapping[str, Region],
+) -> None:
+    """Refuse upstreams in unknown regions, and having none at all."""
     if not table.values:
         raise table.wrong("", "is empty", "add [upstreams.NAME] with a region and a key")
-    tables = table.tables()
-    values = {name: read(UpstreamTable, one.without("limits")) for name, one in tables.items()}
-    for name, one in tables.items():
-        _known_region(one, values[name].region, regions)
-    accounts = read_accounts(tables, values, of_accounts, models)
+    faults = Faults()
+    for name, one in table.tables().items():
+        with faults.gathered():
+            _known_region(one, values[name].region, regions)
+    faults.report()
+
+
+def _upstreams(
+    tables: Mapping[str, Table],
+    values: Mapping[str, UpstreamTable],
+    regions: Mapping[str, Region],
+    accounts: Mapping[str, Account],
+    keys: Mapping[str, str],
+) -> dict[str, Upstream]:
+    """Return the upstreams; one without a key in *keys* is a fault that is already known."""
     return {
         name: Upstream(
             name=name,
             region=_region_of(tables[name], one, regions[one.region]),
             account=accounts[one.account or name],
-            key=secret(tables[name], "key", one.key, environ),
+            key=keys.get(name, ""),
             workspace=one.workspace,
         )
         for name, one in values.items()
@@ -282,30 +423,29 @@ def _known_region(table: Table, region: str, regions: Iterable[str]) -> None:
 
 def _tenants(
     table: Table,
+    values: Mapping[str, TenantTable],
     regions: Mapping[str, Region],
     upstreams: Mapping[str, Upstream],
     offer: OfferedModels,
-) -> tuple[dict[str, Tenant], dict[bytes, str], str | None]:
+) -> _Tenants:
     if not table.values:
         remedy = 'add [tenants.NAME]; "wan-gateway key --tenant NAME" prints one'
         raise table.wrong("", "is empty", remedy)
-    tenants: dict[str, Tenant] = {}
-    tenant_by_key: dict[bytes, str] = {}
-    open_tenant: str | None = None
+    tenants = _Tenants({}, {}, None)
+    faults = Faults()
     for name, one in table.tables().items():
-        values = read(TenantTable, one.without("models"))
-        region = values.region or _first_region(values, upstreams)
-        _known_region(one, region, regions)
-        own = _own_upstreams(one, values, region, upstreams)
-        catalogs = tenant_catalogs(one.table("models"), offer, region)
-        tenants[name] = _tenant(name, values, region, own, catalogs)
-        if values.open:
-            open_tenant = _only_open(one, name, values, open_tenant)
-        elif not values.keys:
-            remedy = f'"wan-gateway key --tenant {name}" prints the line'
-            raise one.wrong("keys", "is missing", remedy)
-        _claim(one, name, values.keys, tenant_by_key)
-    return tenants, tenant_by_key, open_tenant
+        own = values[name]
+        with faults.gathered():
+            tenants.by_name[name] = _tenant(one, name, own, regions, upstreams, offer)
+        with faults.gathered():
+            if own.open:
+                tenants.open = _only_open(one, name, own, tenants.open)
+            elif not own.keys:
+                remedy = f'"wan-gateway key --tenant {name}" prints the line'
+                raise one.wrong("keys", "is missing", remedy)
+            _claim(one, name, own.keys, tenants.by_key)
+    faults.report()
+    return tenants
 
 
 def _first_region(values: TenantTable, upstreams: Mapping[str, Upstream]) -> str:
@@ -331,8 +471,17 @@ def _claim(table: Table, name: str, keys: Iterable[bytes], tenant_by_key: dict[b
 
 
 def _tenant(
-    name: str, values: TenantTable, region: str, own: tuple[Upstream, ...], catalogs: Catalogs
+    table: Table,
+    name: str,
+    values: TenantTable,
+    regions: Mapping[str, Region],
+    upstreams: Mapping[str, Upstream],
+    offer: OfferedModels,
 ) -> Tenant:
+    region = values.region or _first_region(values, upstreams)
+    _known_region(table, region, regions)
+    own = _own_upstreams(table, values, region, upstreams)
+    catalogs = tenant_catalogs(table.table("models"), offer, region)
     shared = {field.name for field in fields(Tenant)} & {field.name for field in fields(values)}
     same_names = {key: getattr(values, key) for key in shared - {"region", "upstreams"}}
     return Tenant(name=name, region=region, upstreams=own, catalogs=catalogs, **same_names)

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
-from gateway.config.table import NAME, Table, one_of, shown
+from gateway.config.table import NAME, Faults, Table, one_of, shown
 from gateway.domain.edit import Size
 
 _T = TypeVar("_T")
@@ -537,11 +537,19 @@ def read(kind: type[_T], table: Table) -> _T:
     Read *table* into the dataclass *kind*.
 
     Raises:
-        ConfigError: a key is unknown, missing or breaks its rule.
+        ConfigError: keys are unknown, missing or break their rules; it has a line for each.
     """
     keys = {field.name: field for field in declared(kind)}
-    table.only(keys)
+    faults = Faults()
+    with faults.gathered():
+        table.only(keys)
     for name, field in keys.items():
-        if field.required and name not in table.values:
-            raise table.wrong(name, "is missing", f"use {field.key.rule.takes}")
-    return kind(**{name: take(table, name, keys[name].key.rule) for name in table.values})
+        with faults.gathered():
+            if field.required and name not in table.values:
+                raise table.wrong(name, "is missing", f"use {field.key.rule.takes}")
+    values = {}
+    for name in (it for it in table.values if it in keys):
+        with faults.gathered():
+            values[name] = take(table, name, keys[name].key.rule)
+    faults.report()
+    return kind(**values)

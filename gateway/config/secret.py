@@ -8,6 +8,9 @@ from gateway.config.table import Table, shown
 
 # What a header may hold: anything else would break the request, or inject another header.
 _KEY = re.compile(rb"[!-~]+")
+_QUOTES = (b'"', b"'", b"`")
+# A line of an .env file; base64 has its "=" at the end.
+_ASSIGNMENT = re.compile(rb"(export +)?[A-Z][A-Z0-9_]*=[^=]")
 _WORDS = re.compile(rb"[!-~]+( [!-~]+)*")
 
 
@@ -37,6 +40,12 @@ def secret(
     value = value.strip()
     if not value:
         raise table.wrong(name, f"{origin} is empty", "put the key there")
+    if len(value) > 1 and value[:1] == value[-1:] and value[:1] in _QUOTES:
+        what = f"{origin} has quotation marks around the key"
+        raise table.wrong(name, what, "remove them: they would be sent as part of the key")
+    if _ASSIGNMENT.match(value):
+        what = f"{origin} holds NAME=value"
+        raise table.wrong(name, what, "leave the key alone there, without its name")
     if not (_WORDS if blanks else _KEY).fullmatch(value):
         raise table.wrong(name, f"{origin} has no key in it", "put one word of ASCII there")
     return value.decode("ascii")

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -14,7 +15,42 @@ _LONGEST = 60
 
 
 class ConfigError(Exception):
-    """One line: ``FILE: key.path: what is wrong; what to do``. Never holds a key's value."""
+    """
+    One line: ``FILE: key.path: what is wrong; what to do``. Never holds a key's value.
+
+    Args:
+        line: The first fault; it is also the text of the exception.
+        others: Further faults that were found at the same time.
+    """
+
+    def __init__(self, line: str, *others: str) -> None:
+        super().__init__(line)
+        self.lines = (line, *others)
+
+
+class Faults:
+    """Gathers the errors of what can be checked apart, so that all are reported at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Take the ConfigError of the block, and go on after it."""
+        try:
+            yield
+        except ConfigError as error:
+            self.lines += error.lines
+
+    def report(self) -> None:
+        """
+        Stop here if there was any.
+
+        Raises:
+            ConfigError: with all that were gathered.
+        """
+        if self.lines:
+            raise ConfigError(*self.lines)
 
 
 def shown(value: object) -> str:

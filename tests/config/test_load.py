@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from openai.types import ImageModel
 
-from gateway.config import load_config
+from gateway.config import ConfigError, load_config
 from gateway.config.schema import DashboardConfig
 from gateway.domain.models import Operation
 from gateway.domain.price import Price
@@ -176,6 +176,23 @@ def test_region_table_overrides_key_by_key(tmp_path: Path) -> None:
     assert config.regions["beijing"].base_url == "https://dashscope.aliyuncs.com/api/v1"
     assert config.regions["beijing"].result_hosts == ("*.oss-cn-beijing.aliyuncs.com",)
     assert config.regions["virginia"].name == "virginia"
+
+
+def test_quotes_in_a_key_file_are_refused(tmp_path: Path) -> None:
+    """Quotation marks that were saved with the key would be sent as part of it."""
+    (tmp_path / "key").write_text('"sk-canary-file"\n')
+
+    with pytest.raises(ConfigError, match="has quotation marks around the key; remove them") as it:
+        load(tmp_path, f'[upstreams.main]\nregion = "beijing"\nkey = "file:{tmp_path}/key"\n{ACME}')
+
+    assert "canary" not in str(it.value)
+
+
+def test_one_key_in_two_regions_is_taken(tmp_path: Path) -> None:
+    """Regions share nothing, so that a key under two accounts of two regions is no fault."""
+    other = '[upstreams.b]\nregion = "singapore"\nkey = "env:K"\n'
+
+    assert set(load(tmp_path, GOOD + other).accounts) == {"main", "b"}
 
 
 def test_key_from_a_file_is_stripped(tmp_path: Path) -> None:

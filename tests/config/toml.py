@@ -6,7 +6,15 @@ from gateway.config import Config, load_config
 
 HASH = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
-ENVIRON = {"K": "sk-canary-one", "L": "sk-canary-two", "BLANK": " ", "TWO": "a b", "HAN": "钥"}
+_PASTED = {"QUOTED": "'sk-canary'", "LINE": "export DASHSCOPE_API_KEY=sk-canary"}
+ENVIRON = {
+    "K": "sk-canary-one",
+    "L": "sk-canary-two",
+    "BLANK": " ",
+    "TWO": "a b",
+    "HAN": "钥",
+    **_PASTED,
+}
 UP = '[upstreams.main]\nregion = "beijing"\nkey = "env:K"\n'
 ACME = f'[tenants.acme]\nregion = "beijing"\nkeys = ["{HASH}"]\n'
 GOOD = UP + ACME

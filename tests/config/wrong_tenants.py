@@ -65,6 +65,24 @@ WRONG_TENANTS = [
         id="variable-not-ascii",
     ),
     pytest.param(
+        '[upstreams.main]\nregion = "beijing"\nkey = "env:QUOTED"',
+        ": upstreams.main.key: the environment variable QUOTED has quotation marks around the "
+        "key; remove them: they would be sent as part of the key",
+        id="quotes-around-the-key",
+    ),
+    pytest.param(
+        '[upstreams.main]\nregion = "beijing"\nkey = "env:LINE"',
+        ": upstreams.main.key: the environment variable LINE holds NAME=value; "
+        "leave the key alone there, without its name",
+        id="a-line-of-an-env-file",
+    ),
+    pytest.param(
+        up("") + up("", "b"),
+        ": upstreams.b.key: is the key of upstreams.main, which is of the account main; "
+        'set account = "main" here, or use another key',
+        id="one-key-two-accounts",
+    ),
+    pytest.param(
         '[upstreams.main]\nregion = "beijing"\nkey = "file:/nowhere/key"',
         ': upstreams.main.key: the file "/nowhere/key" cannot be read '
         "(No such file or directory); fix its path or its mode",
