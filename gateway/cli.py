@@ -229,6 +229,13 @@ def _sandbox(commands: Any) -> None:
     command.add_argument(
         "--faults", type=Path, metavar="FILE", help="faults to inject: a JSON list"
     )
+    command.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help='keys by region and account, as JSON: {"beijing": {"acme": ["sk-1"]}, ...}; '
+        "read again whenever it changes",
+    )
 
 
 def _demo(commands: Any) -> None:

@@ -6,11 +6,13 @@ import socket
 from argparse import Namespace
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp
 
+from gateway.commands.sandbox_keys import KeysFile
 from gateway.config import ConfigError
 from gateway.sandbox import (
     DEFAULT_LATENCY,
@@ -22,6 +24,7 @@ from gateway.sandbox import (
     serve_sandboxes,
 )
 
+_REGIONS = ("beijing", "singapore")
 Serve = Callable[[Sequence[tuple[ASGIApp, socket.socket]]], Coroutine[Any, Any, None]]
 
 
@@ -30,26 +33,33 @@ def run(args: Namespace, _environ: Mapping[str, str], serve: Serve = serve_sandb
     Serve both regions until SIGINT or SIGTERM; raise ConfigError if a port or a file is unusable.
 
     Args:
-        args: The command line: ``host``, both ports, ``speed``, ``seed``, ``faults``.
+        args: The command line: ``host``, both ports, ``speed``, ``seed``, ``faults``, ``keys``.
         serve: Serves apps on sockets until a signal; a test passes its own.
     """
     faults = _faults(args.faults) if args.faults else ()
+    keys_file = KeysFile(args.keys, _REGIONS) if args.keys else None
     ports = {"beijing": args.beijing_port, "singapore": args.singapore_port}
+    accounts = {
+        name: {"sandbox": (key_of(name),)} if keys_file is None else keys_file.accounts(name)
+        for name in _REGIONS
+    }
     with ExitStack() as stack:
         apps = []
         for name, port in ports.items():
             config = SandboxConfig(
                 region=name,
-                accounts={"sandbox": (key_of(name),)},
+                accounts=accounts[name],
+                changing_accounts=None if keys_file is None else partial(keys_file.accounts, name),
                 speed=args.speed,
                 seed=args.seed,
                 faults=faults,
             )
             listener = stack.enter_context(_listener(args.host, name, port))
             apps.append((create_sandbox(config), listener))
+        first_key = {name: next(iter(of.values()))[0] for name, of in accounts.items()}
         base_urls = {name: _url(app[1]) for name, app in zip(ports, apps, strict=True)}
         # Programs that start this one wait for these lines, so they must not be buffered.
-        print(_welcome(base_urls, args.speed), flush=True)
+        print(_welcome(base_urls, first_key, args.speed), flush=True)
         asyncio.run(serve(apps))
     return 0
 
@@ -102,22 +112,22 @@ def _pace(speed: float) -> str:
     return f"{takes}, as with DashScope; wan-gateway sandbox --speed 20 is 20 times as fast."
 
 
-def _welcome(base_urls: Mapping[str, str], speed: float) -> str:
+def _welcome(base_urls: Mapping[str, str], key: Mapping[str, str], speed: float) -> str:
     beijing = base_urls["beijing"]
     return "\n".join(
         [
-            *(f"{name:<9}  {url}  key {key_of(name)}" for name, url in base_urls.items()),
+            *(f"{name:<9}  {url}  key {key[name]}" for name, url in base_urls.items()),
             "",
             _pace(speed),
             "",
             "One region, at once:",
             "",
-            f"  DASHSCOPE_API_KEY={key_of('beijing')} DASHSCOPE_BASE_URL={beijing} \\",
+            f"  DASHSCOPE_API_KEY={key['beijing']} DASHSCOPE_BASE_URL={beijing} \\",
             "    wan-gateway serve",
             "",
             "Both, by a config; wan-gateway key --tenant NAME prints a client's lines for it:",
             "",
-            *(f"  export SANDBOX_{name.upper()}={key_of(name)}" for name in base_urls),
+            *(f"  export SANDBOX_{name.upper()}={key[name]}" for name in base_urls),
             "",
             *_tables(base_urls),
             "",

@@ -44,7 +44,8 @@ from gateway.config.secret import secret
 from gateway.config.table import ConfigError, Faults, Table, one_of, shown
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalogs, ModelTable
-from gateway.domain.tenant import Account, Price, Region, Tenant, Upstream
+from gateway.domain.price import Prices
+from gateway.domain.tenant import Account, Region, Tenant, Upstream
 
 _T = TypeVar("_T")
 
@@ -262,7 +263,7 @@ class _Routing:
     models: ModelTable
     catalogs: Catalogs
     regions: dict[str, Region]
-    prices: Mapping[tuple[str, str], Price]
+    prices: Prices
     upstreams: dict[str, Upstream]
     tenants: _Tenants
 

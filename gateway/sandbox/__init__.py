@@ -4,6 +4,7 @@ from gateway.sandbox.app import create_sandbox
 from gateway.sandbox.config import (
     DEFAULT_LATENCY,
     AccountLimits,
+    Accounts,
     Constant,
     ListOptions,
     Lognormal,
@@ -11,6 +12,7 @@ from gateway.sandbox.config import (
     SandboxClock,
     SandboxConfig,
     Uniform,
+    check_accounts,
     read_latency,
 )
 from gateway.sandbox.faults import (
@@ -32,6 +34,7 @@ from gateway.sandbox.serve import bind, running, running_regions, sandbox_server
 __all__ = [
     "DEFAULT_LATENCY",
     "AccountLimits",
+    "Accounts",
     "Answer",
     "Constant",
     "Cut",
@@ -50,6 +53,7 @@ __all__ = [
     "Slow",
     "Uniform",
     "bind",
+    "check_accounts",
     "create_sandbox",
     "read_fault",
     "read_labels",

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -11,6 +11,23 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.models import models_in, rules_of, undated
+
+Accounts = Mapping[str, tuple[str, ...]]
+"""Keys by account."""
+
+
+def check_accounts(accounts: Accounts) -> None:
+    """
+    Refuse a key of two accounts.
+
+    Raises:
+        ValueError: it names the accounts, not the key.
+    """
+    owners: dict[str, str] = {}
+    for account, keys in accounts.items():
+        for key in keys:
+            if owners.setdefault(key, account) != account:
+                raise ValueError(f"accounts: {owners[key]} and {account} share a key")
 
 
 class SandboxClock(Protocol):
@@ -143,6 +160,8 @@ class SandboxConfig:
     Attributes:
         region: Its name, shown in list rows and by the admin API.
         accounts: Keys by account name. The keys of an account share its limits and its tasks.
+        changing_accounts: Returns *accounts* as they are now, where keys are made and revoked while
+            the region runs: the same object until they change, and no key under two accounts.
         models: The models that the region serves; None: those that DashScope has in a region of
             this name.
         choices: ``"one"``: pictures of qwen's models are parts of one choice; ``"each"``: each
@@ -165,9 +184,8 @@ class SandboxConfig:
     """
 
     region: str = "beijing"
-    accounts: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: {"sandbox": ("sk-sandbox",)}, repr=False
-    )
+    accounts: Accounts = field(default_factory=lambda: {"sandbox": ("sk-sandbox",)}, repr=False)
+    changing_accounts: Callable[[], Accounts] | None = field(default=None, repr=False)
     models: tuple[str, ...] | None = None
     choices: Literal["one", "each"] = "one"
     latency: Latency = DEFAULT_LATENCY
@@ -189,6 +207,10 @@ class SandboxConfig:
     public_base: str | None = None
     seed: int = 0
 
+    def current_accounts(self) -> Accounts:
+        """Return the keys by account."""
+        return self.accounts if self.changing_accounts is None else self.changing_accounts()
+
     def serves(self, model: str, path: str) -> bool:
         """Return whether *model*, or what it is a snapshot of, is served at *path*."""
         models = models_in(self.region) if self.models is None else self.models
@@ -196,10 +218,6 @@ class SandboxConfig:
         return here and path in rules_of(model).paths
 
     def __post_init__(self) -> None:
-        owners: dict[str, str] = {}
-        for account, keys in self.accounts.items():
-            for key in keys:
-                if owners.setdefault(key, account) != account:
-                    raise ValueError(f"accounts: {owners[key]} and {account} share a key")
+        check_accounts(self.accounts)
         if self.speed <= 0:
             raise ValueError("speed: must be over 0")

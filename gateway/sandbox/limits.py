@@ -1,11 +1,11 @@
 """API keys, the accounts that they belong to, and what an account may call in a time."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.sandbox.config import AccountLimits
+from gateway.sandbox.config import AccountLimits, Accounts
 from gateway.sandbox.responses import Refusal, message_of
 
 
@@ -18,14 +18,27 @@ class Caller:
 
 
 class ApiKeys:
-    """The keys of one region; a key of another region is invalid here."""
+    """
+    The keys of one region; a key of another region is invalid here.
 
-    def __init__(self, accounts: Mapping[str, tuple[str, ...]]) -> None:
-        self._by_key = {
-            key: Caller(account, f"{account}/{index}")
-            for account, keys in accounts.items()
-            for index, key in enumerate(keys)
-        }
+    Args:
+        accounts: Returns the keys by account as they are now, the same object until they change.
+    """
+
+    def __init__(self, accounts: Callable[[], Accounts]) -> None:
+        self._accounts = accounts
+        self._latest: Accounts = {}
+        self._by_key: dict[str, Caller] = {}
+
+    def _callers(self) -> Mapping[str, Caller]:
+        if (accounts := self._accounts()) is not self._latest:
+            self._latest = accounts
+            self._by_key = {
+                key: Caller(account, f"{account}/{index}")
+                for account, keys in accounts.items()
+                for index, key in enumerate(keys)
+            }
+        return self._by_key
 
     def authenticate(self, authorization: str | None) -> Caller:
         """
@@ -37,7 +50,7 @@ class ApiKeys:
         if not authorization:
             raise Refusal(401, "InvalidApiKey", "No API-key provided.")
         scheme, _, key = authorization.partition(" ")
-        caller = self._by_key.get(key.strip())
+        caller = self._callers().get(key.strip())
         if scheme.lower() != "bearer" or caller is None:
             raise Refusal(401, "InvalidApiKey", "Invalid API-key provided.")
         return caller

@@ -32,7 +32,7 @@ class SimulatedRegion:
         self.clock = clock
         self.epoch_offset = clock.epoch() - clock.now()
         self.latency: Latency = config.latency
-        self.api_keys = ApiKeys(config.accounts)
+        self.api_keys = ApiKeys(config.current_accounts)
         self.rates = AccountRates(config.limits)
         self.counts: Counter[str] = Counter()
         self.tasks = TaskStore(config.limits.running_tasks, config.result_seconds)

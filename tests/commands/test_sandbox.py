@@ -104,7 +104,13 @@ def test_how_long_an_edit_takes(
 ) -> None:
     """Whoever waits for a first edit knows for how long, and how to wait less."""
     args = Namespace(
-        host="127.0.0.1", beijing_port=0, singapore_port=0, speed=speed, seed=0, faults=None
+        host="127.0.0.1",
+        beijing_port=0,
+        singapore_port=0,
+        speed=speed,
+        seed=0,
+        faults=None,
+        keys=None,
     )
 
     async def serve(_: Sequence[tuple[ASGIApp, socket.socket]]) -> None: ...
@@ -183,7 +189,13 @@ def test_faults_are_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     file = tmp_path / "faults.json"
     file.write_text('[{"on": "list", "do": "answer", "status": 503, "code": "Busy"}]')
     args = Namespace(
-        host="127.0.0.1", beijing_port=0, singapore_port=0, speed=2.0, seed=3, faults=file
+        host="127.0.0.1",
+        beijing_port=0,
+        singapore_port=0,
+        speed=2.0,
+        seed=3,
+        faults=file,
+        keys=None,
     )
     keys = ["sk-sandbox-beijing", "sk-sandbox-singapore"]
     found: list[tuple[int, str]] = []

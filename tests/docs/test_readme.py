@@ -361,7 +361,7 @@ def test_commands_of_the_howtos(capsys: pytest.CaptureFixture[str]) -> None:
 
     verbs = {_parser().parse_args(line.split()[1:]).command for line in lines}
 
-    assert verbs == {"check", "edits", "key", "results"}
+    assert verbs == {"check", "edits", "key", "results", "sandbox"}
     assert not capsys.readouterr().err
 
 
