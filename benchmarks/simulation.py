@@ -6,7 +6,7 @@ import math
 import random
 import selectors
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -72,6 +72,9 @@ class Nothing:
 
     async def list_ids(self) -> list[str]:
         return []
+
+    async def find_tasks(self, task_ids: Collection[str]) -> set[str]:  # noqa: ARG002 - the port's
+        return set()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def done(*_args: object, **_named: object) -> None: ...
@@ -190,7 +193,7 @@ class SimulatedDashScope:
         )
         await self._travel()
         results = (ResultImage("https://store.test/picture.png"),) if status.ended else ()
-        return Task(task_id, status, results, times=times, orig_prompt="a")
+        return Task(task_id, status, results, times=times)
 
     async def tasks(
         self,

@@ -59,6 +59,7 @@ class _ModelSlots:
     capacity: Capacity
     running: int = 0
     submits: int = 0
+    waiting: int = 0
     clock: float = 0.0
     """Virtual time: where the tenant was that got the last slot."""
     queues: list["_TenantQueue"] = field(default_factory=list)
@@ -69,10 +70,6 @@ class _ModelSlots:
     def free(self) -> float:
         capacity = self.capacity
         return max(0, min(capacity.slots - self.running, capacity.submits - self.submits))
-
-    @property
-    def waiting(self) -> int:
-        return sum(queue.waiting for queue in self.queues)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,9 +114,16 @@ class _TenantQueue:
         cost = self.cost / self.waiting if self.waiting else 1.0
         return cost / self.usage.tenant.weight
 
+    def add(self, ticket: Ticket) -> None:
+        ticket.queued = True
+        self.waiting += 1
+        self.model.waiting += 1
+        self.cost += ticket.cost
+
     def remove(self, ticket: Ticket) -> None:
         ticket.queued = False
         self.waiting -= 1
+        self.model.waiting -= 1
         self.cost -= ticket.cost
 
     def before(self, ticket: Ticket) -> int:
@@ -235,7 +239,7 @@ class FairQueue:
     @property
     def waiting(self) -> int:
         """Tickets that wait, of all models."""
-        return sum(usage.waiting for usage in self._tenants.values())
+        return sum(model.waiting for model in self._models.values())
 
     @property
     def running(self) -> Mapping[str, int]:
@@ -303,9 +307,7 @@ class FairQueue:
             # A tenant that did not wait has earned nothing meanwhile.
             queue.clock = max(queue.clock, queue.model.clock)
         ticket.granted.clear()
-        ticket.queued = True
-        queue.waiting += 1
-        queue.cost += ticket.cost
+        queue.add(ticket)
         self._push(queue, ticket)
 
     def _push(self, queue: _TenantQueue, ticket: Ticket) -> None:
