@@ -5,13 +5,21 @@ import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from urllib.parse import urlsplit
 
 import httpx
 
+from gateway.commands.doctor_advice import (
+    about_certificates,
+    about_clock,
+    advice_on,
+    is_not_opened,
+)
 from gateway.config import Config, load_config_to_run
 from gateway.config.proxies import proxy_variable
+from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Region, Upstream
 from gateway.ledger.errors import LedgerError
@@ -32,12 +40,26 @@ class Finding:
     region: str
     healthy: bool
     says: str
+    ahead: float = 0.0
+    """Seconds by which this machine's clock is ahead of DashScope's, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """What one free call found."""
+
+    says: str
+    """``ok``, or what is wrong."""
+    code: str = ""
+    """DashScope's, if it sent one."""
+    ahead: float = 0.0
 
 
 def run(
     args: Namespace,
     environ: Mapping[str, str],
     transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock | None = None,
 ) -> int:
     """
     Print one row for each upstream; return 0 if all are healthy, else 1.
@@ -46,15 +68,18 @@ def run(
         args: The command line: ``config``.
         environ: Where the keys are.
         transport: Carries the calls; a test passes its own.
+        clock: This machine's, which is compared with DashScope's; a test passes its own.
     """
     config = load_config_to_run(args.config, environ)
     findings = [
         replace(found, says=found.says + _by_proxy(config, found, environ))
-        for found in asyncio.run(examine(config, transport))
+        for found in asyncio.run(examine(config, transport, clock or SystemClock()))
     ]
     if config.state.url is not None:
         findings.append(_ledger(config.state.url))
     print(_table([("UPSTREAM", "REGION", ""), *((f.upstream, f.region, f.says) for f in findings)]))
+    if wrong := next(filter(None, (about_clock(finding.ahead) for finding in findings)), ""):
+        print(f"\nwarning: {wrong}.")
     return 0 if all(finding.healthy for finding in findings) else 1
 
 
@@ -68,7 +93,7 @@ def _ledger(url: str) -> Finding:
 
 
 async def examine(
-    config: Config, transport: httpx.AsyncBaseTransport | None = None
+    config: Config, transport: httpx.AsyncBaseTransport | None, clock: Clock
 ) -> list[Finding]:
     """Probe every upstream of *config* at once, in its order."""
     async with (
@@ -78,7 +103,7 @@ async def examine(
         asyncio.TaskGroup() as group,
     ):
         probes = [
-            group.create_task(_examine(http, upstream, config.regions))
+            group.create_task(_examine(http, clock, upstream, config))
             for upstream in config.upstreams.values()
         ]
     return [probe.result() for probe in probes]
@@ -90,21 +115,48 @@ def _gateway_transport() -> httpx.AsyncBaseTransport:
 
 
 async def _examine(
-    http: httpx.AsyncClient, upstream: Upstream, regions: Mapping[str, Region]
+    http: httpx.AsyncClient, clock: Clock, upstream: Upstream, config: Config
 ) -> Finding:
-    says = await _probe(http, upstream.region, upstream.key)
+    found = await _probe(http, clock, upstream.region, upstream.key)
+    says = found.says
     if says.startswith("key refused"):
         others = [
-            region for region in regions.values() if region.base_url and region != upstream.region
+            region
+            for region in config.regions.values()
+            if region.base_url and region != upstream.region
         ]
-        says += await _elsewhere(http, upstream.key, others)
-    return Finding(upstream.name, upstream.region.name, says == "ok", says)
+        says += await _elsewhere(http, clock, upstream.key, others)
+    faults = [] if says == "ok" else [says + advice_on(found.code)]
+    if not faults:
+        for model in _usual_models(config, upstream):
+            probe = await _probe(http, clock, upstream.region, upstream.key, model)
+            if is_not_opened(probe.code):
+                faults.append(f"{model} refused ({probe.code}){advice_on(probe.code)}")
+    return Finding(
+        upstream.name, upstream.region.name, not faults, "; ".join(faults) or "ok", found.ahead
+    )
 
 
-async def _elsewhere(http: httpx.AsyncClient, key: str, regions: Iterable[Region]) -> str:
+def _usual_models(config: Config, upstream: Upstream) -> list[str]:
+    """Return the models that the tenants of *upstream* get if they name none."""
+    catalogs = [
+        catalog
+        for tenant in config.tenants.values()
+        if upstream in tenant.upstreams
+        for catalog in tenant.catalogs.values()
+        if catalog.default in catalog.models
+    ]
+    return sorted({catalog.models[catalog.default].name for catalog in catalogs})
+
+
+async def _elsewhere(
+    http: httpx.AsyncClient, clock: Clock, key: str, regions: Iterable[Region]
+) -> str:
     """Return where else the key is valid: a key belongs to one region and is easily mixed up."""
     for region in regions:
-        if _is_safe_for_keys(region.base_url) and await _probe(http, region, key) == "ok":
+        if not _is_safe_for_keys(region.base_url):
+            continue
+        if (await _probe(http, clock, region, key)).says == "ok":
             return f"; valid in {region.name}"
     return ""
 
@@ -115,19 +167,32 @@ def _is_safe_for_keys(base_url: str) -> bool:
     return url.scheme == "https" or is_loopback(url.hostname or "")
 
 
-async def _probe(http: httpx.AsyncClient, region: Region, key: str) -> str:
-    """List one task, which is free; return ``ok``, or what is wrong."""
+async def _probe(
+    http: httpx.AsyncClient, clock: Clock, region: Region, key: str, model: str = ""
+) -> _Probe:
+    """List one task, or ask where a picture for *model* could be uploaded; both are free."""
+    path, params = "tasks", {"page_no": "1", "page_size": "1"}
+    if model:
+        path, params = "uploads", {"action": "getPolicy", "model": model}
     try:
         answer = await http.get(
-            f"{region.base_url}/tasks",
-            params={"page_no": "1", "page_size": "1"},
-            headers={"authorization": f"Bearer {key}"},
+            f"{region.base_url}/{path}", params=params, headers={"authorization": f"Bearer {key}"}
         )
     except httpx.TimeoutException:
-        return f"unreachable: no answer in {_TIMEOUT_SECONDS:g} s"
+        return _Probe(f"unreachable: no answer in {_TIMEOUT_SECONDS:g} s")
     except httpx.RequestError as error:
-        return f"unreachable: {str(error) or type(error).__name__}"
-    return _verdict(answer)
+        why = str(error) or type(error).__name__
+        return _Probe(f"unreachable: {why}{about_certificates(why)}")
+    return _Probe(_verdict(answer), _code(answer), _ahead(answer, clock))
+
+
+def _ahead(answer: httpx.Response, clock: Clock) -> float:
+    """Return the seconds by which our clock is ahead of the answer's ``Date``."""
+    try:
+        date = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+    return clock.epoch() - date
 
 
 def _by_proxy(config: Config, found: Finding, environ: Mapping[str, str]) -> str:

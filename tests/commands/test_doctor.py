@@ -8,6 +8,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.commands import doctor
+from gateway.domain.clock import SystemClock
 
 TABLES = """
 [upstreams.bj]
@@ -25,6 +26,7 @@ LISTED = {"request_id": "r", "data": [], "total": 0, "total_page": 0}
 REFUSED = {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "r"}
 HOSTS = {"dashscope.aliyuncs.com": "sk-bj-canary", "dashscope-intl.aliyuncs.com": "sk-sg-canary"}
 
+_WRONG = ": it is wrong, was deleted, or belongs to another region"
 Door = Callable[[httpx.Request], httpx.Response]
 
 
@@ -59,7 +61,7 @@ def test_all_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_probe_is_a_free_call(tmp_path: Path) -> None:
-    """A probe lists one task: it makes none and costs nothing."""
+    """A probe lists one task, and asks for upload policies: it makes no task and is free."""
     seen: list[httpx.Request] = []
 
     def door(request: httpx.Request) -> httpx.Response:
@@ -68,9 +70,13 @@ def test_probe_is_a_free_call(tmp_path: Path) -> None:
 
     run(tmp_path, door)
 
-    assert sorted((request.method, str(request.url)) for request in seen) == [
+    calls = sorted((request.method, str(request.url)) for request in seen)
+    beijing = "https://dashscope.aliyuncs.com/api/v1"
+    assert calls == [
         ("GET", "https://dashscope-intl.aliyuncs.com/api/v1/tasks?page_no=1&page_size=1"),
-        ("GET", "https://dashscope.aliyuncs.com/api/v1/tasks?page_no=1&page_size=1"),
+        ("GET", f"{beijing}/tasks?page_no=1&page_size=1"),
+        ("GET", f"{beijing}/uploads?action=getPolicy&model=wan2.5-i2i-preview"),
+        ("GET", f"{beijing}/uploads?action=getPolicy&model=wan2.5-t2i-preview"),
     ]
 
 
@@ -85,8 +91,8 @@ def test_swapped_keys_are_told_where_they_belong(
     assert code == 1
     assert capsys.readouterr().out == (
         "UPSTREAM  REGION\n"
-        "bj        beijing    key refused (InvalidApiKey); valid in singapore\n"
-        "sg        singapore  key refused (InvalidApiKey); valid in beijing\n"
+        f"bj        beijing    key refused (InvalidApiKey); valid in singapore{_WRONG}\n"
+        f"sg        singapore  key refused (InvalidApiKey); valid in beijing{_WRONG}\n"
     )
 
 
@@ -127,19 +133,23 @@ ONE = TABLES.partition("[upstreams.sg]")[0] + '[tenants.any]\nregion = "beijing"
 @pytest.mark.parametrize(
     ("door", "says"),
     [
-        pytest.param(answers(401, REFUSED), "key refused (InvalidApiKey)", id="refused"),
+        pytest.param(answers(401, REFUSED), f"key refused (InvalidApiKey){_WRONG}", id="refused"),
         pytest.param(answers(401, "who?"), "key refused", id="refused-without-a-code"),
         pytest.param(
             answers(429, {"code": "Throttling.RateQuota"}),
-            "throttled (Throttling.RateQuota)",
+            "throttled (Throttling.RateQuota): other programs use up the account's limits, or try "
+            "again",
             id="throttled",
         ),
         pytest.param(
-            answers(400, {"code": "Arrearage"}), "answered 400 (Arrearage)", id="in-arrears"
+            answers(400, {"code": "Arrearage"}),
+            "answered 400 (Arrearage): the account is in arrears: pay its bill",
+            id="in-arrears",
         ),
         pytest.param(
             answers(200, {"code": "AccessDenied", "request_id": "r"}),
-            "answered 200 (AccessDenied)",
+            "answered 200 (AccessDenied): the account or workspace has no right to it: "
+            "grant it in Alibaba's console",
             id="fault-in-a-200",
         ),
         pytest.param(
@@ -178,6 +188,98 @@ def test_findings(
     output = capsys.readouterr().out
     assert code == 1
     assert output == f"UPSTREAM  REGION\nbj        beijing  {says}\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        pytest.param(
+            403,
+            "Model.AccessDenied",
+            "wan2.5-t2i-preview refused (Model.AccessDenied): open the model for the workspace in "
+            "Alibaba's console",
+            id="workspace",
+        ),
+        pytest.param(
+            403,
+            "AccessDenied.Unpurchased",
+            "wan2.5-t2i-preview refused (AccessDenied.Unpurchased): activate Model Studio for the "
+            "account in Alibaba's console",
+            id="not-activated",
+        ),
+        pytest.param(404, "", "ok", id="a-server-without-uploads"),
+        pytest.param(400, "InvalidParameter", "ok", id="nothing-about-the-model"),
+    ],
+)
+def test_a_model_that_is_not_opened(
+    tmp_path: Path, status: int, code: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A valid key whose account may not use a tenant's model is found by a free call."""
+
+    def door(request: httpx.Request) -> httpx.Response:
+        if request.url.params.get("model") == "wan2.5-t2i-preview":
+            return httpx.Response(status, json={"code": code, "message": "no", "request_id": "r"})
+        return region(request)
+
+    exit_code = run(tmp_path, door, text=ONE)
+
+    assert exit_code == (says != "ok")
+    assert capsys.readouterr().out == f"UPSTREAM  REGION\nbj        beijing  {says}\n"
+
+
+class ShiftedClock(SystemClock):
+    """A machine's clock that is set wrong."""
+
+    def __init__(self, epoch: float) -> None:
+        super().__init__()
+        self._epoch = epoch
+
+    def epoch(self) -> float:
+        return self._epoch
+
+
+@pytest.mark.parametrize(
+    ("ahead", "says"),
+    [
+        pytest.param(29.0, "", id="as-good-as-right"),
+        pytest.param(95.0, "95 s ahead of", id="ahead"),
+        pytest.param(-600.0, "10 min behind", id="behind"),
+    ],
+)
+def test_a_wrong_clock(
+    tmp_path: Path, ahead: float, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clock that differs from DashScope's is a warning; the keys work all the same."""
+    file = tmp_path / "g.toml"
+    file.write_text(ONE)
+    date = {"date": "Sat, 28 Nov 2026 10:00:00 GMT"}
+    clock = ShiftedClock(1795860000.0 + ahead)
+    door = httpx.MockTransport(lambda _: httpx.Response(200, json=LISTED, headers=date))
+
+    code = doctor.run(Namespace(config=file), ENVIRON, door, clock)
+
+    output = capsys.readouterr().out
+    assert code == 0
+    assert (f"\nwarning: this machine's clock is {says} DashScope's." in output) == bool(says)
+    assert ("warning" in output) == bool(says)
+
+
+def test_a_date_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer whose Date cannot be read says nothing about the clock."""
+    door = httpx.Response(200, json=LISTED, headers={"date": "soon"})
+
+    assert run(tmp_path, lambda _: door, text=ONE) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("why", ["certificate has expired", "certificate is not yet valid"])
+def test_a_certificate_out_of_its_time(
+    tmp_path: Path, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A certificate that is refused by its dates may be the fault of this machine's clock."""
+    run(tmp_path, raises(httpx.ConnectError(f"certificate verify failed: {why}")), text=ONE)
+
+    assert f"{why}; look at this machine's clock first" in capsys.readouterr().out
 
 
 def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
