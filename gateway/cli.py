@@ -26,6 +26,8 @@ EXIT_CODES = {
     "doctor": "0 all work; 1 some do not; 2 bad config",
     "edits": "0; 1 no such edit, or not all cancelled; 2 bad config",
     "results": "0; 1 one of the named is not there; 2 bad config, or the store fails",
+    "backup": "0; 2 bad config, or a file cannot be used",
+    "restore": "0; 2 bad config, a file cannot be used, or a gateway runs",
     "top": "0; 1 it cannot be reached; 2 bad config",
     "sandbox": "0 after SIGTERM or SIGINT; 2 a port or a file cannot be used",
     "demo": "0; 1 something failed; 2 the photograph or the folder cannot be used",
@@ -89,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     _doctor(commands)
     _edits(commands)
     _results(commands)
+    _backup(commands)
+    _restore(commands)
     _top(commands)
     _sandbox(commands)
     _demo(commands)
@@ -199,6 +203,29 @@ def _results(commands: Any) -> None:
     which.add_argument("names", nargs="*", default=[], metavar="NAME", help="these pictures")
     for command in (listing, delete):
         _config(command)
+
+
+def _backup(commands: Any) -> None:
+    command = _command(
+        commands, "backup", "copy the ledger and its edits' files; a gateway may run meanwhile"
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the backup, one file")
+    _config(command)
+
+
+def _restore(commands: Any) -> None:
+    command = _command(commands, "restore", "put a backup in the place of the ledger")
+    command.add_argument("file", type=Path, metavar="FILE", help="what backup wrote")
+    command.add_argument(
+        "--replace", action="store_true", help="put a ledger that is there aside, under a new name"
+    )
+    command.add_argument(
+        "--submit-promised",
+        action="store_true",
+        help="submit edits that were answered with 202 and not submitted before the backup; only "
+        "if no gateway has run since then, else they are paid for twice",
+    )
+    _config(command)
 
 
 def _top(commands: Any) -> None:

@@ -111,7 +111,7 @@ def list_strays(place: Place) -> list[StrayTask]:
         )
         return strays
     try:
-        with _opened(place) as connection:
+        with opened_read_only(place) as connection:
             if not connection.execute("PRAGMA table_info(strays)").fetchall():
                 return []  # an older gateway kept none
             columns = "edit_id, part, upstream, task_id"
@@ -129,7 +129,7 @@ def _read(place: Place, where: str, values: Sequence[Any]) -> list[EditRecord]:
         return edits
     path = place
     try:
-        with _opened(path) as connection:
+        with opened_read_only(path) as connection:
             tasks = _select(connection, "tasks", TASK_COLUMNS) + "WHERE edit_id = ? ORDER BY part"
             sql = _select(connection, "edits", EDIT_COLUMNS) + where
             rows = connection.execute(sql, values).fetchall()
@@ -139,7 +139,7 @@ def _read(place: Place, where: str, values: Sequence[Any]) -> list[EditRecord]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """
     Open the ledger read-only.
 

@@ -261,7 +261,7 @@ def recognise(connection: sqlite3.Connection, path: Path, newest: int) -> int:
             path,
             f"was written by a newer gateway (its tables are version {version}, "
             f"this one knows up to {newest})",
-            "start that version again, or name another file in [state] path",
+            "start that version again, or restore a backup from before it (docs/howto/upgrade.md)",
         )
     return int(version)
 

@@ -346,6 +346,8 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "top",
         "health",
         "completion",
+        "backup",
+        "restore",
     }
     assert not capsys.readouterr().err
 
@@ -361,7 +363,7 @@ def test_commands_of_the_howtos(capsys: pytest.CaptureFixture[str]) -> None:
 
     verbs = {_parser().parse_args(line.split()[1:]).command for line in lines}
 
-    assert verbs == {"check", "edits", "key", "results", "sandbox"}
+    assert verbs == {"backup", "check", "edits", "key", "restore", "results", "sandbox"}
     assert not capsys.readouterr().err
 
 

@@ -108,7 +108,7 @@ def a_scratched_ledger(path: Path) -> None:
         pytest.param(
             a_newer_ledger,
             "was written by a newer gateway (its tables are version 99, this one knows up to 6); "
-            "start that version again, or name another file in [state] path",
+            "start that version again, or restore a backup from before it (docs/howto/upgrade.md)",
             id="newer",
         ),
         pytest.param(
