@@ -34,6 +34,7 @@ from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Ops, Readiness
+from gateway.downstream.pacer import Pacer
 from gateway.downstream.ports import AccessLog, DashboardHooks
 from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
@@ -246,6 +247,7 @@ def build(
     )
     reader = RequestReader(
         imaging=imaging,
+        pacer=Pacer(clock),
         limits=BodyLimits(
             max_body_bytes=server.max_body_bytes,
             body_seconds=server.body_seconds,

@@ -2,14 +2,20 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import Message, Receive
 
 from gateway.domain.errors import BodyTooSlow, InvalidRequest, RequestTooLarge, UnsupportedCoding
 from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.memory_budget import Reservation
+
+Turn = Callable[[], Awaitable[object]]
+"""Waits until it is this request's turn to work on the event loop."""
+
+NEXT_ROUND: Turn = partial(asyncio.sleep, 0)
 
 _SLICE = 65_536  # bytes; the most expensive bodies take some 20 ms to parse so much
 
@@ -53,10 +59,16 @@ def refuse_too_large(n: int, limits: BodyLimits) -> None:
 
 
 async def read_body(
-    receive: Receive, into: Callable[[bytes], None], limits: BodyLimits, reservation: Reservation
+    receive: Receive,
+    into: Callable[[bytes], None],
+    limits: BodyLimits,
+    reservation: Reservation,
+    turn: Turn = NEXT_ROUND,
 ) -> None:
     """
     Call *into* with each piece of the body, of 64 KiB at most, until the body ends.
+
+    Each piece waits for a *turn*; that time is not the client's.
 
     Raises:
         RequestTooLarge: the body is over its limit.
@@ -78,18 +90,20 @@ async def read_body(
                     total += len(piece)
                     refuse_too_large(total, limits)
                     reservation.grow_to(total)
-                    await _in_slices(piece, into)
+                    timer.reschedule(None)
+                    arrived = loop.time()
+                    await _in_slices(piece, into, turn)
+                    latest += loop.time() - arrived
                 if not message.get("more_body", False):
                     return
     except TimeoutError as exc:
         raise BodyTooSlow("The request body did not arrive in time. Send it again.") from exc
 
 
-async def _in_slices(piece: bytes, into: Callable[[bytes], None]) -> None:
-    """Call *into* with slices of *piece*, which may be 320 KiB; other tasks run in between."""
-    into(piece[:_SLICE])
-    for start in range(_SLICE, len(piece), _SLICE):
-        await asyncio.sleep(0)
+async def _in_slices(piece: bytes, into: Callable[[bytes], None], turn: Turn) -> None:
+    """Call *into* with slices of *piece*, which may be 320 KiB, each in a turn of its own."""
+    for start in range(0, len(piece), _SLICE):
+        await turn()
         into(piece[start : start + _SLICE])
 
 

@@ -11,7 +11,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from starlette.types import Receive
 
 from gateway.domain.errors import InvalidRequest, RequestTooLarge
-from gateway.downstream.body import BodyLimits, read_body
+from gateway.downstream.body import NEXT_ROUND, BodyLimits, Turn, read_body
 from gateway.downstream.memory_budget import Reservation
 from gateway.translate.charsets import ToUtf8, decode_text
 from gateway.translate.encodings import Base64, Decoder, Identity, Percents, QuotedPrintable
@@ -41,6 +41,7 @@ async def read_form(
     limits: BodyLimits,
     reservation: Reservation,
     most_of: MostOf,
+    turn: Turn = NEXT_ROUND,
 ) -> Form:
     """
     Read a body to its end.
@@ -51,6 +52,7 @@ async def read_form(
         limits: What a body may be at most.
         reservation: Grows with the bytes that arrive.
         most_of: How many pictures the request may have.
+        turn: Awaited before each piece is parsed.
 
     Raises:
         InvalidRequest: the content type is unknown, the body is broken or cut short, or
@@ -68,11 +70,11 @@ async def read_form(
             form = UrlencodedForm(limits, charset)
         case kind if kind == "application/json" or kind.endswith("+json"):
             json = _Json(limits, charset)
-            await read_body(receive, json.feed, limits, reservation)
+            await read_body(receive, json.feed, limits, reservation, turn)
             return read_json(json.end(), most_of)
         case _:
             raise _unsupported(content_type)
-    await read_body(receive, form.feed, limits, reservation)
+    await read_body(receive, form.feed, limits, reservation, turn)
     return _sort_fields(form.end(), most_of)
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import orjson
 from starlette.requests import Request
+from starlette.types import Message
 
 from gateway.domain.clock import Clock, Phases
 from gateway.domain.edit import Edit, MaskSource, Picture
@@ -17,10 +18,12 @@ from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.downstream.body import BodyLimits, decoded
 from gateway.downstream.form import read_form
 from gateway.downstream.memory_budget import Reservation
+from gateway.downstream.pacer import Pacer
 from gateway.downstream.ports import EdgeObserver
 from gateway.edits.digest import digest_of, first_digest, mark_in_turns
 from gateway.edits.patience import SHORTEST, patience, sdk_patience
 from gateway.edits.request import EditRequest
+from gateway.imaging.slots import SlotClaim
 from gateway.imaging.workers import Imaging
 from gateway.translate.openai_mask import apply_mask, check_own_mask, is_own_mask
 from gateway.translate.openai_pictures import Form
@@ -44,7 +47,7 @@ class Received:
     """From Azure's path; empty at the other paths."""
     prefers_async: bool
     read_at: float
-    """Monotonic time at which the last byte was read."""
+    """Monotonic time at which the last byte arrived."""
     deadline: float
     """Monotonic time until which the client waits."""
     parent_trace: object
@@ -57,6 +60,7 @@ class RequestReader:
 
     Args:
         imaging: Decodes pictures and brings them into the model's rules.
+        pacer: Gives each piece of a body its turn.
         limits: What a body may be at most.
         operation: What the path is for; a generation that brings pictures is an edit (D102).
         max_wait_seconds: The longest that a client may wait.
@@ -67,6 +71,7 @@ class RequestReader:
     """
 
     imaging: Imaging
+    pacer: Pacer
     limits: BodyLimits
     operation: Operation
     max_wait_seconds: float
@@ -88,14 +93,23 @@ class RequestReader:
         record.phases = phases = Phases(started=record.started)
         key = idempotency_key(headers)
         deployment = request.path_params.get("deployment", "")
+        read_at = self.clock.now()
+
+        async def receive() -> Message:
+            nonlocal read_at
+            message = await request.receive()
+            if message.get("body"):  # the client waits from its last one on, also for its turn
+                read_at = self.clock.now()
+            return message
+
         form = await read_form(
-            decoded(request.receive, headers),
+            decoded(receive, headers),
             headers,
             self.limits,
             reservation,
             partial(self._most_pictures, tenant, deployment),
+            partial(self.pacer.turn, tenant.name),
         )
-        read_at = self.clock.now()
         return Received(
             form=form,
             tenant=tenant,
@@ -122,6 +136,7 @@ class RequestReader:
         form = received.form
         tenant = received.tenant
         record = received.record
+        claim = SlotClaim.of(tenant.name, received.deadline - self.clock.now())
         mask_source = _mask_source(form, tenant)
         catalog = self._catalog(tenant, len(form.pictures))
         edit = edit_of(
@@ -142,8 +157,8 @@ class RequestReader:
             other_marks["markup"] = await mark_in_turns(markup)
         digest = digest_of(edit, self.operation, marks, other_marks)
         if mask_source is None:
-            mask_source = await self._mask_in_picture(edit, received)
-        pictures = await self._check_pictures(model, markup, received)
+            mask_source = await self._mask_in_picture(edit, received, claim)
+        pictures = await self._check_pictures(model, markup, received, claim)
         sizes = model.sizes_of(catalog.operation)
         if edit.size is None:
             edit = replace(edit, size=unasked_size(pictures[-1].size if pictures else None, sizes))
@@ -152,8 +167,7 @@ class RequestReader:
         if markup:
             adjusted.insert(0, "1:markup_laid_over")
         if mask_source is not None:
-            left = received.deadline - self.clock.now()
-            original = await self.imaging.check_mask(mask_source, tenant, left)
+            original = await self.imaging.check_mask(mask_source, claim)
             edit = apply_mask(edit, original, sizes, fit=tenant.fit, keeps=self.keeps)
         edit = replace(edit, adjusted=(*adjusted, *edit.adjusted))
         earlier_digests = await _earlier_digests(edit, form, marks, pictures, other_marks)
@@ -190,19 +204,18 @@ class RequestReader:
         return tenant.catalogs[Operation.EDIT if pictures else self.operation]
 
     async def _check_pictures(
-        self, model: Model, markup: bytes, received: Received
+        self, model: Model, markup: bytes, received: Received, claim: SlotClaim
     ) -> tuple[Picture, ...]:
         """Return the pictures as they go upstream, the first with *markup* laid over it."""
-        tenant = received.tenant
         pictures = list(received.form.pictures)
         if markup:
-            left = received.deadline - self.clock.now()
-            marked = await self.imaging.lay_over(pictures[0].content, markup, tenant, left)
+            marked = await self.imaging.lay_over(pictures[0].content, markup, claim)
             pictures[0] = Picture(content=marked)
-        left = received.deadline - self.clock.now()
-        return await self.imaging.check(pictures, tenant, model.inputs, left)
+        return await self.imaging.check(pictures, received.tenant, model.inputs, claim)
 
-    async def _mask_in_picture(self, edit: Edit, received: Received) -> MaskSource | None:
+    async def _mask_in_picture(
+        self, edit: Edit, received: Received, claim: SlotClaim
+    ) -> MaskSource | None:
         """
         Return the first picture as its own mask, if the requested model works so (D59).
 
@@ -214,8 +227,7 @@ class RequestReader:
         if not is_own_mask(edit) or not form.pictures or form.pictures[0].url:
             return None
         content = form.pictures[0].content
-        left = received.deadline - self.clock.now()
-        if not await self.imaging.has_clear_parts(content, tenant, left):
+        if not await self.imaging.has_clear_parts(content, claim):
             return None
         taken = tenant.mask is not MaskRule.REFUSE
         check_own_mask(edit, taken=taken, with_markup=form.markup is not None, keeps=self.keeps)

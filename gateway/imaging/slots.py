@@ -1,7 +1,8 @@
 """Slots for decoding: threads and memory, shared fairly among tenants."""
 
 import asyncio
-from collections import Counter, deque
+import heapq
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,20 +15,23 @@ SMALL = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SlotClaim:
-    """Which tenant waits for a slot, and until when."""
+    """
+    Which tenant waits for slots, since when and until when; times are of the loop's clock.
+
+    A request has one claim for all of its pictures, so that it is not queued anew for each.
+    """
 
     tenant: str
     until: float | None = None
-    """By the loop's clock; ``None`` waits without a limit and is never refused."""
+    """``None`` waits without a limit and is never refused."""
+    since: float = 0.0
+    """Of one tenant's jobs the earliest goes first; 0 goes before all, as what is paid for does."""
 
     @classmethod
-    def of(cls, tenant: str, patience: float | None) -> Self:
-        """Return a claim that waits up to *patience* seconds in all, from now."""
-        return cls(tenant, None if patience is None else _now() + patience)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    def of(cls, tenant: str, patience: float) -> Self:
+        """Return a claim that begins now and waits up to *patience* seconds in all."""
+        now = asyncio.get_running_loop().time()
+        return cls(tenant, now + patience, now)
 
 
 @dataclass(eq=False, slots=True)
@@ -45,22 +49,24 @@ class DecodeSlots:
     """
     Threads and memory for decoding.
 
-    The next slot goes to the tenant with the fewest running jobs, then to the one whose last
-    slot was longest ago. Beyond *threads* there is one more thread for a tenant that has no
-    job running, so that another tenant's slow pictures do not delay it.
+    As many wait as come, for as long as they will (D115): what bounds them is the budget of
+    bytes that a request has to hold before it comes here. The next slot goes to the tenant with
+    the fewest running jobs, then to the one whose last slot was longest ago. Beyond *threads*
+    there is one more thread for a tenant that has no job running, so that another tenant's slow
+    pictures do not delay it.
 
     Args:
         threads: Jobs at a time.
         memory: Bytes that all large jobs may need together.
-        waiting: Jobs of one tenant that may wait for a slot.
     """
 
-    def __init__(self, threads: int, memory: int, waiting: int) -> None:
+    def __init__(self, threads: int, memory: int) -> None:
         self._threads = threads
-        self._waiting = waiting
         self._free_memory = memory
         self._running: Counter[str] = Counter()
-        self._queues: dict[str, deque[_WaitingPicture]] = {}
+        self._queues: dict[str, list[tuple[float, int, _WaitingPicture]]] = {}
+        """Heaps by claim; the number is that of the arrival."""
+        self._arrivals = 0
         self._last_turn: dict[str, int] = {}
         self._slots = 0
 
@@ -74,13 +80,12 @@ class DecodeSlots:
         Wait for a thread and *cost* bytes of memory; release() returns them.
 
         Raises:
-            Overloaded: too many jobs of this tenant wait, or the claim has expired.
+            Overloaded: the claim has expired.
         """
-        queue = self._queues.setdefault(claim.tenant, deque())
-        if claim.until is not None and len(queue) >= self._waiting:
-            raise Overloaded("Too many pictures are being read; try again.", retry_after=1)
         waiter = _WaitingPicture(claim.tenant, cost, asyncio.get_running_loop().create_future())
-        queue.append(waiter)
+        self._arrivals += 1
+        queue = self._queues.setdefault(claim.tenant, [])
+        heapq.heappush(queue, (claim.since, self._arrivals, waiter))
         self._grant()
         try:
             async with asyncio.timeout_at(claim.until):
@@ -101,17 +106,16 @@ class DecodeSlots:
         self._grant()
 
     def _withdraw(self, waiter: _WaitingPicture) -> None:
-        """Remove *waiter* from its queue; a slot that it was granted meanwhile is released."""
-        if waiter.turn.done() and not waiter.turn.cancelled():
-            self.release(waiter.tenant, waiter.cost)
-        else:
-            self._queues[waiter.tenant].remove(waiter)
+        """Grant to others what *waiter* waits for; a slot that it has meanwhile is released."""
+        if waiter.turn.cancelled():
             self._grant()
+        else:
+            self.release(waiter.tenant, waiter.cost)
 
     def _grant(self) -> None:
         """Grant slots as long as there is room."""
         while (waiter := self._next()) is not None:
-            self._queues[waiter.tenant].remove(waiter)
+            heapq.heappop(self._queues[waiter.tenant])
             self._slots += 1
             self._last_turn[waiter.tenant] = self._slots
             self._running[waiter.tenant] += 1
@@ -134,10 +138,10 @@ class DecodeSlots:
 
     def _first_of_each_tenant(self) -> Iterator[_WaitingPicture]:
         for queue in self._queues.values():
-            # A cancelled waiter stays in the queue until its task runs again; it gets no slot.
-            present = (waiter for waiter in queue if not waiter.turn.done())
-            if (first := next(present, None)) is not None:
-                yield first
+            while queue and queue[0][-1].turn.done():  # cancelled: it waits no more
+                heapq.heappop(queue)
+            if queue:
+                yield queue[0][-1]
 
     def _rank(self, tenant: str) -> tuple[int, int]:
         return self._running[tenant], self._last_turn.get(tenant, 0)

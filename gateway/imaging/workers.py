@@ -46,14 +46,12 @@ class DecodeLimits:
     Attributes:
         threads: Pictures at a time; one more for a tenant that has none.
         memory: Bytes for all large pictures together.
-        waiting: Pictures of one tenant that may wait.
         decode: Seconds for one picture; then the wait ends, though the thread cannot be
             stopped.
     """
 
     threads: int = 2
     memory: int = MEMORY
-    waiting: int = 256
     decode: float = 20.0
 
 
@@ -72,28 +70,28 @@ class Imaging:
     def __init__(self, limits: DecodeLimits = DecodeLimits()) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.threads + 1, thread_name_prefix="imaging")
-        self._slots = DecodeSlots(limits.threads, limits.memory, limits.waiting)
+        self._slots = DecodeSlots(limits.threads, limits.memory)
 
     async def check(
         self,
         pictures: Sequence[Picture],
         tenant: Tenant,
         inputs: Inputs,
-        patience: float | None = None,
+        claim: SlotClaim | None = None,
     ) -> tuple[Picture, ...]:
         """
         Decode each picture, and fit it to the rules of *inputs* if *tenant* has ``fit``.
 
         One after another, so that a client uses one thread and the error names the first bad
-        picture. A picture by URL is passed on unread, and counts.
+        picture. A picture by URL is passed on unread, and counts. Without *claim* it waits for
+        threads without a limit.
 
         Raises:
             InvalidImage: names the picture, counted from 1, and the reason or rule.
-            Overloaded: no thread came free within *patience* seconds.
+            Overloaded: no thread came free before *claim* expired.
         """
-        claim = SlotClaim.of(tenant.name, patience)
         aim = Aim(inputs, tenant.metadata is MetadataRule.KEEP)
-        job = _Job(aim, tenant.fit, claim)
+        job = _Job(aim, tenant.fit, claim or SlotClaim(tenant.name))
         checked = []
         for number, picture in enumerate(pictures, start=1):
             if picture.url:
@@ -103,20 +101,14 @@ class Imaging:
                 checked.append(await self._check_one(picture.content, job))
         return tuple(checked)
 
-    async def check_mask(
-        self, kept: MaskSource, tenant: Tenant, patience: float | None = None
-    ) -> Size:
+    async def check_mask(self, kept: MaskSource, claim: SlotClaim) -> Size:
         """As gateway.imaging.mask.check_mask; raises Overloaded as check does."""
-        claim = SlotClaim.of(tenant.name, patience)
         with _named_picture("Invalid mask", "mask"):
             cost = await self._run(lambda: mask_cost(kept.mask, kept.original), claim, SMALL)
             return await self._run(lambda: check_mask(kept.mask, kept.original), claim, cost)
 
-    async def has_clear_parts(
-        self, content: bytes, tenant: Tenant, patience: float | None = None
-    ) -> bool:
+    async def has_clear_parts(self, content: bytes, claim: SlotClaim) -> bool:
         """As gateway.imaging.mask.has_clear_parts; raises Overloaded as check does."""
-        claim = SlotClaim.of(tenant.name, patience)
         with _named_picture(_IMAGE.format(1)):
             inspected = await self._run(lambda: inspect(content), claim, SMALL)
             if not inspected.has_alpha:
@@ -124,11 +116,8 @@ class Imaging:
             cost = cost_of(inspected, inspected.size)
             return await self._run(lambda: has_clear_parts(content), claim, cost)
 
-    async def lay_over(
-        self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
-    ) -> bytes:
-        """As gateway.imaging.mask.laid_over; raises Overloaded as check does."""
-        claim = SlotClaim.of(tenant.name, patience)
+    async def lay_over(self, original: bytes, markup: bytes, claim: SlotClaim) -> bytes:
+        """As gateway.imaging.mask.lay_over; raises Overloaded as check does."""
         with _named_picture("Invalid markup", "markup"):
             cost = await self._run(lambda: lay_over_cost(original, markup), claim, SMALL)
             return await self._run(lambda: lay_over(original, markup), claim, cost)

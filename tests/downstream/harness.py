@@ -28,12 +28,14 @@ from gateway.downstream.cors import Cors
 from gateway.downstream.edits import Edits
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Ops, Readiness
+from gateway.downstream.pacer import Pacer
 from gateway.downstream.request_reader import RequestReader
 from gateway.downstream.responses import exception_handlers
 from gateway.downstream.result_files import ResultFiles, ResultLinks
 from gateway.downstream.routes import Models, routes
 from gateway.edits.request import EditRequest, EditResult, EditStatus
 from gateway.edits.service import EditService
+from gateway.imaging.slots import SlotClaim
 from gateway.imaging.workers import Imaging
 from gateway.results.folder import FolderStore
 from gateway.results.keeper import ResultKeeper
@@ -261,6 +263,8 @@ class EdgeHarness:
     linger_seconds: float = 5.0
     stall_seconds: float = 120.0
     on_created: Callable[[str, bytes], None] | None = None
+    imaging: Imaging | None = None
+    """The real one, where pictures are to be decoded."""
     kept_in: Path | None = None
     """The folder of kept pictures, whose URLs are signed with SIGNER."""
     public_url: str = "https://pictures.test"
@@ -269,14 +273,15 @@ class EdgeHarness:
         self.clock = FakeClock()
         self.seen = Recorder()
         self.service = FakeEditService()
+        self.pacer = Pacer(self.clock)
         self.readiness = Readiness()
         self.budget = MemoryBudget(self.most_bytes, self.seen.inflight_bytes)
         self.check = passes
         self.check_mask = lies_on
         self.clear: set[bytes] = set()
         """Pictures that are fully transparent somewhere."""
-        self.waits: list[float] = []
-        """How long each asking for a thread was ready to wait."""
+        self.claims: list[tuple[str, float]] = []
+        """Whose each request for a thread was, and how long the edit may wait in all."""
         self.registry = CollectorRegistry()
         self.keeper = self._keeper()
         catalogs = {Operation.EDIT: self.edits, Operation.GENERATE: self.generations}
@@ -323,7 +328,8 @@ class EdgeHarness:
 
     def _edits(self, keyring: Keyring, operation: Operation) -> Edits:
         reader = RequestReader(
-            imaging=FakeImaging(self),
+            imaging=self.imaging or FakeImaging(self),
+            pacer=self.pacer,
             limits=self.limits,
             operation=operation,
             max_wait_seconds=540.0,
@@ -353,7 +359,7 @@ class EdgeHarness:
 
 
 class FakeImaging(Imaging):
-    """Does what its harness says, and notes how long each call was ready to wait."""
+    """Does what its harness says, and notes the claim of each call."""
 
     def __init__(self, harness: "EdgeHarness") -> None:
         self._harness = harness
@@ -363,33 +369,28 @@ class FakeImaging(Imaging):
         pictures: Sequence[Picture],
         tenant: Tenant,
         inputs: Inputs,
-        patience: float | None = None,
+        claim: SlotClaim | None = None,
     ) -> tuple[Picture, ...]:
+        assert claim is not None
         assert len(pictures) <= inputs.most
-        self._note(patience)
+        self._note(claim)
         return await self._harness.check(pictures, tenant)
 
-    async def check_mask(
-        self, kept: MaskSource, tenant: Tenant, patience: float | None = None
-    ) -> Size:
-        self._note(patience)
+    async def check_mask(self, kept: MaskSource, claim: SlotClaim) -> Size:
+        self._note(claim)
         return await self._harness.check_mask(kept)
 
-    async def lay_over(
-        self, original: bytes, markup: bytes, tenant: Tenant, patience: float | None = None
-    ) -> bytes:
-        self._note(patience)
+    async def lay_over(self, original: bytes, markup: bytes, claim: SlotClaim) -> bytes:
+        self._note(claim)
         return original + b" under " + markup
 
-    async def has_clear_parts(
-        self, content: bytes, tenant: Tenant, patience: float | None = None
-    ) -> bool:
-        self._note(patience)
+    async def has_clear_parts(self, content: bytes, claim: SlotClaim) -> bool:
+        self._note(claim)
         return content in self._harness.clear
 
-    def _note(self, patience: float | None) -> None:
-        assert patience is not None
-        self._harness.waits.append(patience)
+    def _note(self, claim: SlotClaim) -> None:
+        assert claim.until is not None
+        self._harness.claims.append((claim.tenant, claim.until - claim.since))
 
 
 class FakeConnection:

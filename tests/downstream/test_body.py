@@ -9,6 +9,7 @@ from gateway.downstream.body import BodyLimits, announced, read_body
 from gateway.downstream.disconnect import ClientLeft
 from gateway.downstream.memory_budget import MemoryBudget
 from tests.downstream.harness import limits_of
+from tests.warp import WARP
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +83,22 @@ async def test_too_slow(script: list[Message | float], limits: BodyLimits) -> No
     """Silence, and a body that takes too long as a whole, end with 408."""
     with pytest.raises(BodyTooSlow):
         await poured(*script, limits=limits)
+
+
+@pytest.mark.parametrize("anyio_backend", [WARP])
+async def test_its_turn_is_late() -> None:
+    """What a piece waits for its turn is no silence of the client's, nor part of its time."""
+    limits = limits_of(idle_body_seconds=0.5, body_seconds=0.5)
+
+    async def turn() -> None:
+        await asyncio.sleep(3.0)
+
+    script = [piece(b"a"), piece(b"b"), piece(b"c", more=False)]
+    pieces: list[bytes] = []
+    with MemoryBudget(1000, lambda _: None).reserve() as reservation:
+        await read_body(playing(*script), pieces.append, limits, reservation, turn)
+
+    assert pieces == [b"a", b"b", b"c"]
 
 
 async def test_too_large_on_the_way() -> None:

@@ -109,7 +109,7 @@ async def test_a_tenant_without_markups() -> None:
 
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, "markup")
-    assert harness.waits == []
+    assert harness.claims == []
 
 
 async def test_a_generation_takes_none() -> None:

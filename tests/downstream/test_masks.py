@@ -232,7 +232,7 @@ async def test_under_dall_e_2_what_cannot_be_done_is_said(
 
 
 async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
-    """The time in line for decoding is part of the client's own patience."""
+    """All that an edit waits for decoding is part of the client's own patience."""
     harness = with_dalle()
 
     async def slowly(pictures: Any, tenant: Tenant) -> tuple[Picture, ...]:
@@ -244,5 +244,6 @@ async def test_a_thread_is_waited_for_as_long_as_the_client_waits() -> None:
     async with harness.client() as client:
         await client.post("/v1/images/edits", **FORMED, headers=headers)
 
-    assert harness.waits == [58.0, 38.0]
+    assert [tenant for tenant, _ in harness.claims] == ["acme"] * 2
+    assert [wait for _, wait in harness.claims] == pytest.approx([58.0] * 2)
     assert harness.service.edit_requests[0].patience == 38.0

@@ -7,8 +7,9 @@ from PIL import Image
 
 from gateway.domain.errors import InvalidImage
 from gateway.imaging.mask import lay_over, lay_over_cost
+from gateway.imaging.slots import SlotClaim
 from gateway.imaging.workers import Imaging
-from tests.imaging.pictures import FITS, drawn, mask, read, saved
+from tests.imaging.pictures import drawn, mask, read, saved
 
 RED, GREEN = (200, 60, 40), (0, 255, 0)
 
@@ -32,7 +33,9 @@ async def test_the_guide_is_seen_in_the_picture() -> None:
     imaging = Imaging()
 
     result = open_picture(
-        await imaging.lay_over(saved(drawn(480, 400, RED), "JPEG"), saved(guide()), FITS)
+        await imaging.lay_over(
+            saved(drawn(480, 400, RED), "JPEG"), saved(guide()), SlotClaim("acme")
+        )
     )
 
     await imaging.close()

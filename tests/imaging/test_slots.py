@@ -65,7 +65,7 @@ async def order(
 
 async def test_a_tenant_s_many_pictures_do_not_hold_up_another() -> None:
     """One that has nothing running gets a thread at once, beyond those that one tenant can fill."""
-    turns = DecodeSlots(threads=2, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=2, memory=MEMORY)
 
     began = await order(turns, ["a1", "a2", "a3", "a4"], ["b1", "c1"], [])
 
@@ -74,7 +74,7 @@ async def test_a_tenant_s_many_pictures_do_not_hold_up_another() -> None:
 
 async def test_turns_go_round() -> None:
     """The next turn goes to who has the least running, then to who has waited longest for one."""
-    turns = DecodeSlots(threads=2, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=2, memory=MEMORY)
 
     began = await order(
         turns, ["a1", "a2"], ["a3", "a4", "b1", "b2", "c1"], ["a1", "a2", "b1", "c1", "a3"]
@@ -85,14 +85,14 @@ async def test_turns_go_round() -> None:
 
 async def test_one_tenant_alone_has_all_threads_but_the_spare() -> None:
     """It is never given the one that stands ready for others."""
-    turns = DecodeSlots(threads=3, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=3, memory=MEMORY)
 
     assert await order(turns, ["a1", "a2", "a3", "a4"], [], []) == "a1 a2 a3"
 
 
 async def test_large_pictures_share_the_memory() -> None:
     """Two that do not fit together come one after the other; a small one does not wait for them."""
-    turns = DecodeSlots(threads=3, memory=MEMORY, waiting=99)
+    turns = DecodeSlots(threads=3, memory=MEMORY)
 
     async with asyncio.TaskGroup() as group:
         line = QueueHarness(turns, group)
@@ -110,31 +110,54 @@ async def test_large_pictures_share_the_memory() -> None:
     assert after == ["a1", "d1", "b1", "c1"]
 
 
-async def test_too_many_of_one_tenant() -> None:
-    """They are refused at once; another tenant's are not, nor what was paid for."""
-    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=1)
-    await turns.take(SlotClaim("a"), 0)
-    await turns.take(SlotClaim("b"), 0)
+async def test_the_pictures_of_one_request() -> None:
+    """Its next picture goes before all requests of its tenant that came after it."""
+    turns = DecodeSlots(threads=1, memory=MEMORY)
+    began: list[str] = []
+
+    async def decode(name: str, claim: SlotClaim) -> None:
+        await turns.take(claim, 0)
+        began.append(name)
+        turns.release("a", 0)
+
+    early = SlotClaim("a", since=1.0)
+    await turns.take(SlotClaim("a", since=0.5), 0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(decode("early, second", SlotClaim("a", since=2.0)))
+        group.create_task(decode("late", SlotClaim("a", since=3.0)))
+        group.create_task(decode("early", early))
+        group.create_task(decode("paid", SlotClaim("a")))
+        await settle()
+        turns.release("a", 0)
+
+    assert began == ["paid", "early", "early, second", "late"]
+
+
+async def test_one_that_leaves_from_the_middle() -> None:
+    """It takes no slot when those before it have had theirs."""
+    turns = DecodeSlots(threads=1, memory=MEMORY)
 
     async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(turns.take(SlotClaim.of("a", 60.0), 0))]
+        line = QueueHarness(turns, group)
+        line.come("a1")
         await settle()
-        with pytest.raises(Overloaded) as caught:
-            await turns.take(SlotClaim.of("a", 60.0), 0)
-        waiting.append(group.create_task(turns.take(SlotClaim.of("b", 60.0), 0)))
-        waiting.append(group.create_task(turns.take(SlotClaim("a"), 0)))
+        line.come("a2")
         await settle()
-        ended = [task.done() for task in waiting]
-        for task in waiting:
-            task.cancel()
+        leaving = group.create_task(turns.take(SlotClaim("a"), 0))
+        await settle()
+        line.come("a3")
+        await settle()
+        leaving.cancel()
+        await line.end("a1", "a2", "a3")
+        began = list(line.began)
 
-    assert caught.value.retry_after == 1
-    assert ended == [False] * 3
+    assert began == ["a1", "a2", "a3"]
+    assert not turns.busy
 
 
 async def test_patience_that_is_over() -> None:
     """Who waits no longer is refused, and the next turn goes to the one behind."""
-    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=9)
+    turns = DecodeSlots(threads=1, memory=MEMORY)
     await turns.take(SlotClaim("a"), 0)
 
     with pytest.raises(Overloaded) as caught:
@@ -148,7 +171,7 @@ async def test_patience_that_is_over() -> None:
 
 async def test_a_turn_given_while_leaving_goes_on() -> None:
     """Who leaves in the moment of its turn holds no thread, nor memory."""
-    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=9)
+    turns = DecodeSlots(threads=1, memory=MEMORY)
     await turns.take(SlotClaim("a"), LARGE)
 
     async with asyncio.TaskGroup() as group:
@@ -164,7 +187,7 @@ async def test_a_turn_given_while_leaving_goes_on() -> None:
 
 async def test_a_large_one_that_leaves_lets_others_by() -> None:
     """What waited behind it for memory has its turn."""
-    turns = DecodeSlots(threads=3, memory=MEMORY, waiting=9)
+    turns = DecodeSlots(threads=3, memory=MEMORY)
     await turns.take(SlotClaim("a"), LARGE)
 
     async with asyncio.TaskGroup() as group:
@@ -179,7 +202,7 @@ async def test_a_large_one_that_leaves_lets_others_by() -> None:
 
 async def test_a_turn_that_comes_free_while_one_leaves() -> None:
     """Who has been cancelled, but has not run since, is given no turn that others wait for."""
-    turns = DecodeSlots(threads=1, memory=MEMORY, waiting=9)
+    turns = DecodeSlots(threads=1, memory=MEMORY)
     await turns.take(SlotClaim("a"), LARGE)
 
     async with asyncio.TaskGroup() as group:

@@ -20,6 +20,7 @@ from tests.models import MODELS
 
 pytestmark = pytest.mark.anyio
 
+CLAIM = SlotClaim("acme")
 LARGE = read("rgb.bmp")
 """Never read on the loop."""
 
@@ -196,21 +197,24 @@ async def test_no_more_than_so_many_threads_at_once(gate: HeldVerify) -> None:
     assert all(task.result()[0].adjusted == () for task in call)
 
 
-async def test_a_long_line_refuses(gate: HeldVerify) -> None:
-    """When as many wait as may, one more is refused at once, to be repeated."""
-    imaging = Imaging(DecodeLimits(threads=1, waiting=1))
+async def test_a_crowd_waits(gate: HeldVerify) -> None:
+    """However many wait for a thread, none is refused; they go on in the order of their claims."""
+    imaging = Imaging(DecodeLimits(threads=1))
+    ended: list[int] = []
+
+    async def check(number: int) -> None:
+        claim = SlotClaim(FITS.name, until=None, since=float(number))
+        await imaging.check(sent(LARGE), FITS, INPUTS, claim)
+        ended.append(number)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
+        for number in range(300):
+            group.create_task(check(number))
         await gate.entered()
-        group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded) as caught:
-            await imaging.check(sent(LARGE), FITS, INPUTS, 3600.0)
         gate.open.set()
 
     await imaging.close()
-    assert caught.value.retry_after == 1
+    assert ended == list(range(300))
 
 
 async def test_patience_in_line_ends(gate: HeldVerify) -> None:
@@ -220,9 +224,11 @@ async def test_patience_in_line_ends(gate: HeldVerify) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
-        waiting = group.create_task(imaging.check(sent(LARGE), FITS, INPUTS, 3600.0))
+        waiting = group.create_task(
+            imaging.check(sent(LARGE), FITS, INPUTS, SlotClaim.of(FITS.name, 3600.0))
+        )
         with pytest.raises(Overloaded, match="too slowly"):
-            await imaging.check(sent(LARGE), FITS, INPUTS, 0.0)
+            await imaging.check(sent(LARGE), FITS, INPUTS, SlotClaim.of(FITS.name, 0.0))
         waits = not waiting.done()
         gate.open.set()
 
@@ -244,7 +250,7 @@ async def test_a_decode_that_takes_too_long_is_given_up(gate: HeldVerify) -> Non
     with pytest.raises(InvalidImage, match=r"image 1, .* it takes too long to decode"):
         await imaging.check(sent(LARGE), other, INPUTS)
     with pytest.raises(Overloaded):
-        await imaging.check(sent(LARGE), FITS, INPUTS, 0.0)
+        await imaging.check(sent(LARGE), FITS, INPUTS, SlotClaim.of(FITS.name, 0.0))
     gate.open.set()
     imaging._limits = DecodeLimits(threads=1, decode=600.0)
 
@@ -294,7 +300,7 @@ async def test_the_way_out(imaging: Imaging) -> None:
     kept = MaskSource(read("rgb.png"), saved(mask((480, 400), (30, 30, 99, 99))))
     result = saved(drawn(480, 400))
 
-    size = await imaging.check_mask(kept, FITS)
+    size = await imaging.check_mask(kept, CLAIM)
     mixed = await imaging.finish(result, OutputOptions(composite=True), kept, "acme")
     untouched = await imaging.finish(result, OutputOptions(scale_to=Size(480, 400)), None, "acme")
 
@@ -311,7 +317,7 @@ async def test_what_is_paid_for_is_never_refused(gate: HeldVerify) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(imaging.check(sent(LARGE), FITS, INPUTS))
         await gate.entered()
-        imaging._limits = DecodeLimits(threads=1, waiting=0, decode=0.0)
+        imaging._limits = DecodeLimits(threads=1, decode=0.0)
         form = OutputOptions(output_format="webp")
         result = group.create_task(imaging.finish(read("rgb.png"), form, None, "acme"))
         await asyncio.sleep(0.05)
@@ -380,7 +386,7 @@ async def test_a_png_of_many_pixels_in_few_bytes_is_not_decoded(imaging: Imaging
 )
 async def test_clear_parts_are_looked_for(imaging: Imaging, name: str, clear: bool) -> None:
     """A picture without an alpha channel is not decoded for it."""
-    assert await imaging.has_clear_parts(read(name), FITS) is clear
+    assert await imaging.has_clear_parts(read(name), CLAIM) is clear
 
 
 async def test_a_result_that_is_as_asked_for_takes_no_turn(gate: HeldVerify) -> None:
@@ -440,9 +446,9 @@ async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
     reported = []
 
     for work in (
-        imaging.check_mask(MaskSource(good, bad), FITS),
-        imaging.lay_over(good, bad, FITS),
-        imaging.lay_over(bad, read("rgba.png"), FITS),
+        imaging.check_mask(MaskSource(good, bad), CLAIM),
+        imaging.lay_over(good, bad, CLAIM),
+        imaging.lay_over(bad, read("rgba.png"), CLAIM),
         imaging.check(sent(bad), FITS, INPUTS),
     ):
         with pytest.raises(InvalidImage) as caught:
@@ -460,4 +466,4 @@ async def test_whose_fault_it_is(imaging: Imaging, name: str) -> None:
 async def test_a_first_picture_that_may_be_its_own_mask(imaging: Imaging) -> None:
     """A broken one is image 1, whoever finds it."""
     with pytest.raises(InvalidImage, match=r"^Invalid image file or mode for image 1, please"):
-        await imaging.has_clear_parts(b"no picture", FITS)
+        await imaging.has_clear_parts(b"no picture", CLAIM)
