@@ -18,7 +18,7 @@ class SlotClaim:
     """
     Which tenant waits for slots, since when and until when; times are of the loop's clock.
 
-    A request has one claim for all of its pictures, so that it is not queued anew for each.
+    A request has one claim for all of its pictures: it is queued once.
     """
 
     tenant: str
