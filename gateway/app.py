@@ -46,6 +46,7 @@ from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.open import open_stores
+from gateway.observe.edit_log import log_ended_edit
 from gateway.observe.logs import log_line
 from gateway.observe.metrics import Metrics, configured_names
 from gateway.observe.sampling import measure_loop_lag, sample
@@ -215,6 +216,7 @@ def build(
             models=config.models,
             observer=metrics,
             tell=_warn,
+            ended=partial(log_ended_edit, config.prices),
             submits_end_at=stores.submits_end_at,
             memory_of=budget.room,
             results=keeper,

@@ -181,6 +181,7 @@ class RequestReader:
             earlier_digests=earlier_digests,
             patience=max(SHORTEST, received.deadline - now),
             phases=received.phases,
+            request_id=record.request_id,
             retry_count=record.retry_count,
             idempotency_key=received.idempotency_key,
             # Whoever asks for a stream wants to wait; Prefer need not be granted.

@@ -21,6 +21,9 @@ from gateway.edits.timeline import Timeline
 from gateway.polling.plan import Watch
 from gateway.polling.schedule import Kind
 
+MAX_REQUEST_IDS = 20
+"""A client that repeats for hours does not fill the memory."""
+
 
 class NobodyWaitsError(Exception):
     """The last client hung up before the intent: the part goes back to its place in the queue."""
@@ -141,6 +144,8 @@ class ActiveEdit:
     """Set when a retry brought bytes, or a part has ended."""
     timeline: Timeline = field(default_factory=Timeline)
     trace: Trace = UNTRACED
+    request_ids: list[str] = field(default_factory=list)
+    """Of the requests that were given it, up to MAX_REQUEST_IDS."""
     _opaque_came: bool = False
     _sizes_came: set[Size] = field(default_factory=set)
 
@@ -173,6 +178,11 @@ class ActiveEdit:
             keep_only=request.keep_only,
             idempotency_key=request.idempotency_key,
         )
+
+    def serve(self, request_id: str) -> None:
+        """Remember a request that was given this edit."""
+        if len(self.request_ids) < MAX_REQUEST_IDS:
+            self.request_ids.append(request_id)
 
     def record(self) -> EditRecord:
         answer = self.edit.output

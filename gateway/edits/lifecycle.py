@@ -172,6 +172,7 @@ class EditLife:
     ) -> None:
         self.keyed = keyed
         self.replay = replay
+        self.restored = restored
         self._one_shot = one_shot
         self._parts = list(parts)
         self._stage = stage

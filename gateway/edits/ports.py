@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.domain.clock import Clock, Phase
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Part, Picture, Size
+from gateway.domain.ended import EndedEdit
 from gateway.domain.errors import GatewayError
 from gateway.domain.intent import Intent
 from gateway.domain.models import ModelTable
@@ -123,6 +124,10 @@ class Tell(Protocol):
 
 def ignore_warning(_event: str, /, **_details: str | float) -> None:
     """Implement Tell by doing nothing."""
+
+
+def ignore_end(_edit: EndedEdit, /) -> None:
+    """Implement Ports.ended by doing nothing."""
 
 
 class PictureMemory(Protocol):
@@ -409,6 +414,8 @@ class Ports:
     models: ModelTable
     observer: Observer
     tell: Tell = ignore_warning
+    ended: Callable[[EndedEdit], None] = ignore_end
+    """Called once for each edit that has ended in this process."""
     submits_end_at: Callable[[], float] = lambda: 0.0
     """Until when (monotonic) a submit of an earlier process may still leave for DashScope."""
     memory_of: Callable[[str], PictureMemory] = lambda _: NoLimit()

@@ -24,6 +24,8 @@ class EditRequest:
     patience: float
     """Seconds from now on that this client waits (gateway.edits.patience)."""
     phases: Phases
+    request_id: str = ""
+    """As the access log has it."""
     retry_count: int = 0
     """``x-stainless-retry-count``: 1 or more marks a blind repeat by an SDK."""
     idempotency_key: str | None = None

@@ -24,6 +24,7 @@ from gateway.domain.record import EditState
 from gateway.domain.tenant import Tenant
 from gateway.edits.account import Accounts, AccountState, route
 from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
+from gateway.edits.ended import ended_edit
 from gateway.edits.fair_queue import Ticket
 from gateway.edits.lifecycle import Stage
 from gateway.edits.owed import OwedWrites
@@ -112,7 +113,7 @@ class EditRunner:
             if active.life.promised and not active.life.submitted:
                 await self._write_end(active, EditState.FAILED, fault)
         finally:
-            active.end(fault)
+            self._end_now(active, fault)
 
     async def _run_parts(self, active: ActiveEdit) -> None:
         """Run the parts side by side; a bug in one waits for the submits that others have out."""
@@ -297,7 +298,12 @@ class EditRunner:
             if outcome.error is not None:
                 with suppress(LedgerUnavailable):  # the next process drops it
                     await self._postprocessing.forget(active)
-        active.end(outcome.error)
+        self._end_now(active, outcome.error)
+
+    def _end_now(self, active: ActiveEdit, error: GatewayError | None) -> None:
+        """Wake its clients, and report it once."""
+        active.end(error)
+        self._ports.ended(ended_edit(active, error, self._ports.clock.now()))
 
     async def _write_end(
         self, active: ActiveEdit, state: EditState, error: GatewayError | None = None

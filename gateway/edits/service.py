@@ -331,6 +331,7 @@ class EditService:
         )
 
     def _arrive(self, active: ActiveEdit, request: EditRequest, *, joined: bool) -> None:
+        active.serve(request.request_id)
         effects = active.life.joined(request.retry_count)
         if joined:
             active.take_bytes(request)

@@ -16,6 +16,7 @@ FORMATS = ("auto", "json", "text")
 
 # Kept at WARNING: at INFO httpx logs whole URLs, with their signatures.
 _QUIET = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "asyncio", "aiohttp")
+_SERVER_ERROR = 500
 _REQUEST = "gateway.request"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _USUAL_STATUS = frozenset({200, 503})
@@ -91,7 +92,8 @@ def log_line(fields: Mapping[str, Any]) -> None:
     """
     Write the log line of a request, without empty *fields*.
 
-    A bug is logged at ERROR, a probe or scrape with a usual status at DEBUG.
+    A bug is logged at ERROR, another failure of the gateway's or of upstream's at WARNING, a probe
+    or scrape with a usual status at DEBUG.
     """
     line = {name: value for name, value in fields.items() if value not in (None, "", ())}
     line.pop("event", None)
@@ -100,6 +102,8 @@ def log_line(fields: Mapping[str, Any]) -> None:
         log.error("request", **line)
     elif line.get("route") in _PROBES and line.get("code") in _USUAL_STATUS:
         log.debug("request", **line)
+    elif line.get("code", 0) >= _SERVER_ERROR:
+        log.warning("request", **line)
     else:
         log.info("request", **line)
 

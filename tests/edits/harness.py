@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gateway.domain.ended import EndedEdit
 from gateway.domain.errors import GatewayError, SubmitUncertain, UpstreamUnreachable
 from gateway.domain.tenant import Tenant
 from gateway.edits.ports import (
@@ -57,6 +58,7 @@ class EditHarness:
         self.bugs: list[BaseException] = []
         self.warnings: list[tuple[str, dict[str, str | float]]] = []
         """For the operator."""
+        self.ended: list[EndedEdit] = []
 
     def service(
         self,
@@ -85,6 +87,7 @@ class EditHarness:
                 models=TABLE,
                 observer=observer or self.observer,
                 tell=self._warn,
+                ended=self.ended.append,
                 submits_end_at=lambda: submits_end_at,
                 memory_of=memory_of,
                 results=results,

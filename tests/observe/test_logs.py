@@ -55,6 +55,26 @@ def test_a_request_is_one_json_line() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("code", "route", "level"),
+    [
+        (200, "/v1/images/edits", "info"),
+        (400, "/v1/images/edits", "info"),
+        (500, "/v1/images/edits", "warning"),
+        (503, "/v1/images/edits", "warning"),
+        (500, "/readyz", "warning"),
+    ],
+)
+def test_a_failure_is_a_warning(code: int, route: str, level: str) -> None:
+    """Whoever reads warnings sees every request that failed for no reason of its client's."""
+    stream = io.StringIO()
+    configure_logs("info", "json", stream)
+
+    log_line({"request_id": "r-1", "code": code, "route": route})
+
+    assert [line["level"] for line in _lines(stream)] == [level]
+
+
 def test_a_bug_is_an_error() -> None:
     """A request that met a bug is seen by whoever reads errors only."""
     stream = io.StringIO()
