@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from gateway.cluster.ports import ClusterMember, EditHost
 from gateway.config.explain import explain
 from gateway.config.results import place_of
 from gateway.config.schema import Config
@@ -58,6 +59,8 @@ from gateway.results.store import reason_of
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
 
+_LEASE_SECONDS = 10.0
+
 Task = Callable[[], Coroutine[Any, Any, Any]]
 """Runs in the background for as long as the gateway is open."""
 
@@ -71,6 +74,7 @@ class Gateway:
         metrics_app: Serves /metrics where it has a port of its own.
         clock: Time.
         service: Has the edits.
+        cluster: This node's part in a cluster, if it is in one.
         readiness: Read by /readyz and by every new edit.
         metrics: Counts.
         dashboard: If it is on.
@@ -86,7 +90,8 @@ class Gateway:
         app: Starlette,
         metrics_app: Starlette | None,
         clock: Clock,
-        service: EditService,
+        service: EditHost,
+        cluster: ClusterMember | None,
         readiness: Readiness,
         metrics: Metrics,
         dashboard: DashboardHooks | None,
@@ -99,6 +104,7 @@ class Gateway:
         self.metrics_app = metrics_app
         self.clock = clock
         self.service = service
+        self._cluster = cluster
         self.readiness = readiness
         self.metrics = metrics
         self.dashboard = dashboard
@@ -133,18 +139,28 @@ class Gateway:
     @property
     def busy(self) -> int:
         """How many clients are connected to edits, and how many submits must not be cut."""
-        return self.service.busy
+        return self.service.busy if self._cluster is None else self._cluster.busy
 
     def drain(self, seconds: float) -> None:
-        """Refuse new edits from now on; those that run may go on for *seconds*."""
-        self.readiness.draining = True
-        self.service.drain(seconds)
+        """
+        Refuse new edits from now on; those that run may go on for *seconds*.
+
+        In a cluster the other nodes take the new edits, and go on with those that run.
+        """
+        self.readiness.leaving = True
+        if self._cluster is None:
+            self.service.drain(seconds)
+            self.readiness.draining = True
+        else:
+            self.readiness.draining = self._cluster.drain(seconds)
         self.metrics.draining(True)
         self.metrics.ready(False)
 
     def turn_away(self) -> None:
         """Answer the clients that still wait: 503, and how to fetch their result later."""
         self.service.turn_away()
+        if self._cluster is not None:
+            self._cluster.turn_away()
         if self.dashboard is not None:
             self.dashboard.close()
 
@@ -195,6 +211,8 @@ def build(
         config.state.sync,
         clock,
         url=config.state.url,
+        node=config.cluster.node if config.cluster else None,
+        lease_seconds=config.cluster.lease_seconds if config.cluster else _LEASE_SECONDS,
         home_of={t.name: t.upstreams[0].account.name for t in config.tenants.values()},
         on_failure=_log_ledger_failure,
     )
@@ -202,30 +220,58 @@ def build(
         server.max_bytes_in_flight, metrics.inflight_bytes, shared=len(config.tenants) > 1
     )
     keeper = _result_keeper(config, clock, metrics)
-    service = EditService(
-        tenants=config.tenants.values(),
-        upstreams=config.upstreams.values(),
-        ports=Ports(
-            dashscope=DashScopeApi(clients, clock, metrics, config.models, server.inline_bytes),
-            ledger=stores.ledger,
-            result_urls=stores.result_urls,
-            promises=stores.promises,
-            mask_sources=stores.mask_sources,
-            finisher=imaging,
-            clock=clock,
-            models=config.models,
-            observer=metrics,
-            tell=_warn,
-            ended=partial(log_ended_edit, config.prices),
-            submits_end_at=stores.submits_end_at,
-            memory_of=budget.room,
-            results=keeper,
-        ),
-        on_bug=_log_bug,
-        spool=stores.spool,
-        tracer=tracer,
-        abandon=config.abandon,
+    ports = Ports(
+        dashscope=DashScopeApi(clients, clock, metrics, config.models, server.inline_bytes),
+        ledger=stores.ledger,
+        result_urls=stores.result_urls,
+        promises=stores.promises,
+        mask_sources=stores.mask_sources,
+        finisher=imaging,
+        clock=clock,
+        models=config.models,
+        observer=metrics,
+        tell=_warn,
+        ended=partial(log_ended_edit, config.prices),
+        submits_end_at=stores.submits_end_at,
+        may_submit=stores.may_submit,
+        memory_of=budget.room,
+        results=keeper,
     )
+    make_service = partial(
+        EditService, on_bug=_log_bug, spool=stores.spool, tracer=tracer, abandon=config.abandon
+    )
+    keyring = Keyring(
+        config.tenants,
+        config.tenant_by_key,
+        config.tenants[config.open_tenant] if config.open_tenant else None,
+        server.cors_origins,
+    )
+    limits = BodyLimits(
+        max_body_bytes=server.max_body_bytes,
+        body_seconds=server.body_seconds,
+        idle_body_seconds=server.idle_body_seconds,
+    )
+    cluster: ClusterMember | None = None
+    if config.cluster is not None:  # otherwise it is not even imported
+        cluster = import_module("gateway.cluster.assembly").join_cluster(
+            config,
+            stores.database,
+            ports=ports,
+            make_service=make_service,
+            keyring=keyring,
+            limits=limits,
+            budget=budget,
+            metrics=metrics,
+            tell=_note,
+            on_bug=_log_bug,
+        )
+        service: EditHost = cluster.service
+        counts = cluster.counts
+    else:
+        service = make_service(
+            tenants=config.tenants.values(), upstreams=config.upstreams.values(), ports=ports
+        )
+        counts = stores.ledger.counts
 
     # What clients and operators reach over HTTP
     readiness = Readiness()
@@ -241,20 +287,10 @@ def build(
             shrink=imaging.thumbnail if config.dashboard.thumbnails else None,
             clock=clock,
         )
-    keyring = Keyring(
-        config.tenants,
-        config.tenant_by_key,
-        config.tenants[config.open_tenant] if config.open_tenant else None,
-        server.cors_origins,
-    )
     reader = RequestReader(
         imaging=imaging,
         pacer=Pacer(clock),
-        limits=BodyLimits(
-            max_body_bytes=server.max_body_bytes,
-            body_seconds=server.body_seconds,
-            idle_body_seconds=server.idle_body_seconds,
-        ),
+        limits=limits,
         operation=Operation.EDIT,
         max_wait_seconds=server.max_wait_seconds,
         clock=clock,
@@ -285,8 +321,8 @@ def build(
 
     app = Starlette(
         routes=routes(
-            edits,
-            generations,
+            cluster.guard_all(edits) if cluster else edits,
+            cluster.guard_all(generations) if cluster else generations,
             Models(keyring),
             ops,
             metrics,
@@ -299,6 +335,7 @@ def build(
             # Outermost, so that a page's script may read even the response to a bug.
             *([Middleware(Cors, origins=server.cors_origins)] if server.cors_origins else []),
             access_log(dashboard.write_record if dashboard else _write_record),
+            *([cluster.middleware] if cluster else []),
         ],
     )
     metrics_app = None
@@ -317,19 +354,19 @@ def build(
         metrics_app=metrics_app,
         clock=clock,
         service=service,
+        cluster=cluster,
         readiness=readiness,
         metrics=metrics,
         dashboard=dashboard,
         prepare=stores.prepare,
-        ledger_lost=stores.is_lost,
+        ledger_lost=stores.is_lost if cluster is None else lambda: cluster.replaced,
         resources=[
             imaging,
             clients,
             stores.database,
-            stores.ledger,
             stores.spool,
             tracer,
-            service,
+            *([stores.ledger, service] if cluster is None else cluster.resources),
         ],
         background=[
             partial(measure_loop_lag, clock, metrics),
@@ -339,8 +376,9 @@ def build(
                 metrics,
                 recoverable=lambda: (service.recoverable, service.oldest_recoverable),
                 oldest_waits=service.oldest_waits,
-                ledger_counts=stores.ledger.counts,
+                ledger_counts=counts,
             ),
+            *(cluster.background if cluster else ()),
             clients.warm_up,
             *([keeper.run] if keeper else ()),
             *(dashboard.background if dashboard else ()),
@@ -413,6 +451,10 @@ def _write_record(record: AccessRecord) -> None:
 
 def _warn(event: str, /, **fields: str | float) -> None:
     structlog.get_logger("gateway.upstream").warning(event, **fields)
+
+
+def _note(event: str, /, **fields: str | float) -> None:
+    structlog.get_logger("gateway.cluster").info(event, **fields)
 
 
 def _log_bug(error: BaseException) -> None:

@@ -271,7 +271,8 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
     """
     handle_ignored(signal.SIG_IGN)  # until there is a server, which logs them
     with LogWriter(sys.stdout) as log:
-        configure_logs(config.log.level, config.log.format, log)
+        node = config.cluster.node if config.cluster else ""
+        configure_logs(config.log.level, config.log.format, log, node)
         log_stray_errors()
         return _run(config, make, log)
 

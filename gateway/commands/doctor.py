@@ -1,4 +1,4 @@
-"""``wan-gateway doctor``: is every upstream key valid in its region? Costs nothing."""
+"""``wan-gateway doctor``: do the upstream keys, the database, the nodes work? Costs nothing."""
 
 import asyncio
 import re
@@ -23,6 +23,7 @@ from gateway.domain.clock import Clock, SystemClock
 from gateway.domain.loopback import is_loopback
 from gateway.domain.tenant import Region, Upstream
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.nodes import NodeStatus
 from gateway.upstream.submission import body_of
 from gateway.upstream.transport import AiohttpTransport
 
@@ -34,7 +35,7 @@ _CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe of one upstream found."""
+    """What was found of one upstream, of the database, or of a node."""
 
     upstream: str
     region: str
@@ -62,7 +63,7 @@ def run(
     clock: Clock | None = None,
 ) -> int:
     """
-    Print one row for each upstream; return 0 if all are healthy, else 1.
+    Print one row for each upstream, the database and each node; return 0 if all are healthy.
 
     Args:
         args: The command line: ``config``.
@@ -76,20 +77,49 @@ def run(
         for found in asyncio.run(examine(config, transport, clock or SystemClock()))
     ]
     if config.state.url is not None:
-        findings.append(_ledger(config.state.url))
+        findings += _ledger(config, config.state.url)
     print(_table([("UPSTREAM", "REGION", ""), *((f.upstream, f.region, f.says) for f in findings)]))
     if wrong := next(filter(None, (about_clock(finding.ahead) for finding in findings)), ""):
         print(f"\nwarning: {wrong}.")
     return 0 if all(finding.healthy for finding in findings) else 1
 
 
-def _ledger(url: str) -> Finding:
-    """Ask the database of the ledger."""
+def _ledger(config: Config, url: str) -> list[Finding]:
+    """Ask the database of the ledger, also which nodes of the cluster it knows."""
+    reading = import_module("gateway.ledger.postgres_reading")
     try:
-        says = str(import_module("gateway.ledger.postgres_reading").describe(url))
+        found = [Finding("state.url", "", healthy=True, says=str(reading.describe(url)))]
+        if config.cluster is None:
+            return found
+        return found + _nodes(config, reading.read_nodes(url))
     except LedgerError as error:
-        return Finding("state.url", "", healthy=False, says=str(error))
-    return Finding("state.url", "", healthy=True, says=says)
+        return [Finding("state.url", "", healthy=False, says=str(error))]
+
+
+def _nodes(config: Config, nodes: list[NodeStatus]) -> list[Finding]:
+    """Compare what the nodes say of themselves; before the first start there are none."""
+    if not nodes:
+        return [Finding("cluster", "", healthy=True, says="no node runs yet")]
+    own = str(import_module("gateway.cluster.assembly").shared_config(config))
+    found = [_node(node, own) for node in nodes]
+    owned = {name for node in nodes for name in node.owned}
+    accounts = {upstream.account.name for upstream in config.upstreams.values()}
+    if unowned := sorted(accounts - owned):
+        says = f"no node owns {', '.join(unowned)}: its edits wait until one does"
+        found.append(Finding("cluster", "", healthy=False, says=says))
+    return found
+
+
+def _node(node: NodeStatus, config: str) -> Finding:
+    faults = []
+    if not node.lives:
+        faults.append(f"not seen for {node.silent:.0f} s: it has died, or lost the database")
+    elif node.config != config:
+        faults.append("its config differs from this one")
+    owns = f"owns {', '.join(node.owned)}" if node.owned else "owns no account"
+    drains = [] if node.takes else ["drains"]
+    says = ", ".join([node.url, f"version {node.version}", owns, *drains])
+    return Finding(f"node {node.node}", "", healthy=not faults, says="; ".join([says, *faults]))
 
 
 async def examine(

@@ -4,7 +4,7 @@ import json
 import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,32 @@ from gateway.config import ConfigError, load_server_and_state
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditRecord, StrayTask
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.reading import Place, find_edit, find_ids, list_edits, list_strays
+from gateway.ledger.reading import (
+    Place,
+    find_edit,
+    find_ids,
+    find_owners,
+    list_edits,
+    list_strays,
+)
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _SHORTEST_ID = 4  # characters; fewer are taken for a typing error
 _MOST_MATCHES = 5
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What the ledger has beside its edits."""
+
+    strays: Sequence[StrayTask]
+    owners: Mapping[str, str]
+    """By edit: the node that owns it; empty without a cluster."""
+
+    @classmethod
+    def of(cls, place: Place, edits: Sequence[EditRecord]) -> "_Beside":
+        return cls(list_strays(place), find_owners(place, edits))
 
 
 def run(args: Namespace, environ: Mapping[str, str]) -> int:
@@ -46,7 +66,7 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int:
         if record is None:
             return 1
         if args.action == "show":
-            _show(record, list_strays(place), as_json=args.json)
+            _show(record, _Beside.of(place, [record]), as_json=args.json)
             return 0
         return edits_cancel.cancel(args, environ, server, place, record)
     except LedgerError as error:
@@ -74,13 +94,13 @@ def _named(place: Place, edit_id: str) -> EditRecord | None:
 def _list(args: Namespace, place: Place) -> int:
     since = _since(args.since) if args.since else 0.0
     found = list_edits(place, tenant=args.tenant, state=args.state, since=since, limit=args.limit)
-    strays = list_strays(place)
+    beside = _Beside.of(place, found)
     if args.json:
-        print(json.dumps([_plain(record, strays) for record in found], indent=2))
+        print(json.dumps([_plain(record, beside) for record in found], indent=2))
         return 0
-    head = ("BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON")
+    head = ["BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON"]
     rows = [
-        (
+        [
             _when(record.created),
             record.edit_id,
             record.tenant,
@@ -88,11 +108,15 @@ def _list(args: Namespace, place: Place) -> int:
             record.state,
             _yes(record.delivered),
             record.error_code or "",
-        )
+        ]
         for record in found
     ]
+    if beside.owners:
+        head.append("NODE")
+        for record, row in zip(found, rows, strict=True):
+            row.append(beside.owners.get(record.edit_id, ""))
     print_table(head, rows, whole="EDIT")
-    for stray in strays:
+    for stray in beside.strays:
         print(f"stray task: {stray.task_id} of {stray.edit_id} (docs/ledger.md, Strays)")
     return 0
 
@@ -115,8 +139,8 @@ def _since(text: str) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def _show(record: EditRecord, strays: Sequence[StrayTask], *, as_json: bool) -> None:
-    plain = _plain(record, strays)
+def _show(record: EditRecord, beside: _Beside, *, as_json: bool) -> None:
+    plain = _plain(record, beside)
     if as_json:
         print(json.dumps(plain, indent=2))
         return
@@ -127,10 +151,12 @@ def _show(record: EditRecord, strays: Sequence[StrayTask], *, as_json: bool) -> 
         print_table((), [(name, _text(value)) for name, value in task.items()])
 
 
-def _plain(record: EditRecord, strays: Sequence[StrayTask]) -> dict[str, Any]:
+def _plain(record: EditRecord, beside: _Beside) -> dict[str, Any]:
     """Return everything that the ledger knows of an edit, with readable times."""
     plain = asdict(record)
-    plain["strays"] = [it.task_id for it in strays if it.edit_id == record.edit_id]
+    plain["strays"] = [it.task_id for it in beside.strays if it.edit_id == record.edit_id]
+    if beside.owners:
+        plain["node"] = beside.owners.get(record.edit_id)
     plain["created"] = _when(record.created)
     plain["scale_to"] = None if record.scale_to is None else str(record.scale_to)
     for task in plain["tasks"]:

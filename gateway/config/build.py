@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from gateway.config.accounts import read_accounts
+from gateway.config.cluster import read_cluster
 from gateway.config.model_table import read_models
 from gateway.config.models import (
     OfferedModels,
@@ -52,6 +53,7 @@ _T = TypeVar("_T")
 _TABLES = (
     "server",
     "state",
+    "cluster",
     "models",
     "regions",
     "upstreams",
@@ -85,6 +87,9 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         server = _server(root)
     with faults.gathered():
         state = read_state(root.table("state"), environ)
+    with faults.gathered():
+        shared = bool(root.table("state").values.get("url"))
+        cluster = read_cluster(root.table("cluster"), environ, shared_ledger=shared)
     with faults.gathered():
         log = read(LogConfig, root.table("log"))
     with faults.gathered():
@@ -120,6 +125,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         open_tenant=routing.tenants.open,
         prices=routing.prices,
         results=results,
+        cluster=cluster,
     )
     refuse_open_to_the_network(config)
     return config

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.config.regions import BUILT_IN
-from gateway.config.schema import Config, DashboardConfig, ResultsConfig, StateConfig
+from gateway.config.schema import (
+    ClusterConfig,
+    Config,
+    DashboardConfig,
+    ResultsConfig,
+    ServerConfig,
+    StateConfig,
+)
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalog, ModelLimits, Operation, is_openai_model
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
@@ -35,6 +42,12 @@ def _process(config: Config) -> Iterator[str]:
     yield f"waits     up to {server.max_wait_seconds:g} s for an edit"
     yield f"drains    for up to {server.drain_seconds:g} s after SIGTERM"
     yield f"remembers {_ledger(state)}"
+    if config.cluster is not None:
+        cluster = config.cluster
+        yield (
+            f"shares    with other nodes: it is {cluster.node} at {cluster.url}, "
+            f"leases of {cluster.lease_seconds:g} s"
+        )
     if server.cors_origins:
         yield f"lets      scripts of {', '.join(server.cors_origins)} call"
     yield f"metrics   {_metrics(config)}"
@@ -184,6 +197,8 @@ def warnings(config: Config) -> Iterator[str]:
         url = urlsplit(config.results.public_url)
         if url.scheme == "http" and not is_loopback(url.hostname or ""):
             yield "pictures and the URLs that open them travel unencrypted: public_url is http"
+    if config.cluster is not None:
+        yield from _cluster_warnings(config.cluster, config.server)
     for name in _used_regions(config):
         url = urlsplit(config.regions[name].base_url)
         if url.scheme == "http" and not is_loopback(url.hostname or ""):
@@ -197,3 +212,13 @@ def warnings(config: Config) -> Iterator[str]:
     for name in config.upstreams:
         if name not in used:
             yield f"no tenant uses the upstream {name}"
+
+
+def _cluster_warnings(cluster: ClusterConfig, server: ServerConfig) -> Iterator[str]:
+    url = urlsplit(cluster.url)
+    if is_loopback(url.hostname or ""):
+        return
+    if is_loopback(server.host):
+        yield f"no other node reaches cluster.url: server.host is {server.host}"
+    if url.scheme == "http":
+        yield "requests between nodes travel unencrypted: cluster.url is http"

@@ -8,6 +8,7 @@ from gateway.config.prices import PriceRule
 from gateway.config.rules import Declared, KeyReference, declared
 from gateway.config.schema import (
     AccountTable,
+    ClusterTable,
     DashboardTable,
     LimitsTable,
     LogConfig,
@@ -27,6 +28,7 @@ from gateway.config.schema import (
 _TABLES = (
     ("server", ServerConfig),
     ("state", StateConfig),
+    ("cluster", ClusterTable),
     ("models", ModelsTable),
     ("models.NAME", ModelSettings),
     ("regions.NAME", RegionTable),

@@ -370,6 +370,22 @@ def is_database_url(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class OrVariable:
+    """A value by *rule*, or the environment variable that holds it."""
+
+    rule: Rule
+
+    @property
+    def takes(self) -> str:
+        return f'{self.rule.takes}, or "env:NAME"'
+
+    def read(self, value: object) -> Any:
+        if isinstance(value, str) and _VARIABLE.fullmatch(value):
+            return value
+        return self.rule.read(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Collector:
     """The URL of a collector, or the standard environment variable that holds it."""
 

@@ -30,6 +30,7 @@ from gateway.config.rules import (
     Names,
     Number,
     Origins,
+    OrVariable,
     PictureFormats,
     PictureSizes,
     PublicUrl,
@@ -135,6 +136,40 @@ class StateConfig:
             default="a local file",
         ),
     ] = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTable:
+    """``[cluster]``"""
+
+    node: Annotated[str, Key(OrVariable(Name()), "This node's name, which no other node has.")]
+    url: Annotated[
+        str,
+        Key(
+            OrVariable(BaseUrl('a URL such as "http://10.0.0.5:8080"')),
+            "Where the other nodes reach this one.",
+        ),
+    ]
+    secret: Annotated[str, Key(KeyReference(), "Where the secret is kept that the nodes share.")]
+    lease_seconds: Annotated[
+        float,
+        Key(
+            Number(1, or_least=True),
+            "How long after a node's death another one takes over.",
+            "seconds",
+        ),
+    ] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """``[cluster]``, checked and with its secret."""
+
+    node: str
+    url: str
+    """Without a path."""
+    secret: str = field(repr=False)
+    lease_seconds: float = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -668,6 +703,8 @@ class Config:
     prices: Prices = field(default_factory=dict)
     results: ResultsConfig | None = None
     """``None``: pictures are not kept, and a URL is DashScope's own."""
+    cluster: ClusterConfig | None = None
+    """``None``: this is the only node."""
     abandon: bool = False
     """``serve --abandon``: start although open edits cannot be followed any more."""
 

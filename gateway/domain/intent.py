@@ -1,6 +1,7 @@
 """The right to send one submit, and how long it lasts (D103)."""
 
 import secrets
+from collections.abc import Callable
 
 from gateway.domain.clock import Clock
 
@@ -23,12 +24,14 @@ class Intent:
 
     Args:
         clock: The machine's.
+        leased: Whether this process may submit at all at the moment.
     """
 
-    __slots__ = ("_clock", "attempt", "epoch", "now")
+    __slots__ = ("_clock", "_leased", "attempt", "epoch", "now")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, leased: Callable[[], bool] = lambda: True) -> None:
         self._clock = clock
+        self._leased = leased
         self.now = clock.now()
         self.epoch = clock.epoch()
         self.attempt = secrets.token_hex(8)
@@ -40,4 +43,5 @@ class Intent:
         return (
             self._clock.now() - self.now > BODY_SECONDS
             or abs(self._clock.epoch() - self.epoch) > BODY_SECONDS
+            or not self._leased()
         )

@@ -16,6 +16,8 @@ CLIENT_LEFT = 499
 
 _REJECTIONS = {Draining.code: "draining", Overloaded.code: "bytes"}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+NODE_OUTCOME = b"x-wan-node-outcome"
+"""For the log of the node that a request came through; it does not go on to the client."""
 _SERVER_TIMING = b"server-timing"
 
 
@@ -61,7 +63,7 @@ class AccessLogMiddleware:
     def _end(self, record: AccessRecord) -> None:
         record.seconds = self._clock.now() - record.started
         record.outcome = record.outcome or "ok"
-        if record.route:
+        if record.route and not record.via:  # the node that it came through counts it
             self._observer.http_request_ended(
                 record.route,
                 record.method if record.method in _METHODS else "_OTHER",
@@ -71,14 +73,14 @@ class AccessLogMiddleware:
                 record.body_in,
                 record.body_out,
             )
-            if (reason := _rejection(record)) is not None:
-                self._observer.queue_rejected(record.tenant or "_unknown", reason)
+        if (reason := _rejection(record)) is not None:
+            self._observer.queue_rejected(record.tenant or "_unknown", reason)
         self._log(record)
 
 
 def _rejection(record: AccessRecord) -> str | None:
     """Return why an edit was refused before its submit, where only the edge knows that."""
-    if record.method != "POST" or "/images/" not in record.route:
+    if record.owner or record.method != "POST" or "/images/" not in record.route:
         return None
     if record.outcome == RateLimited.code:
         # An edit that its tenant's limit refused has ended; this one still waits.
@@ -120,6 +122,8 @@ class _Wire:
             (b"openai-processing-ms", str(round(1000 * spent)).encode("ascii")),
             (b"openai-version", b"2020-10-01"),
         ]
+        if record.via:
+            headers.append((NODE_OUTCOME, record.outcome.encode("ascii")))
         if all(name != _SERVER_TIMING for name, _ in sent):
             phases = record.phases or Phases(started=record.started)
             headers.append((_SERVER_TIMING, server_timing(phases.spent(now)).encode("ascii")))

@@ -39,6 +39,16 @@ class AccessRecord:
     phases: Phases | None = None
     overhead: float = 0.0
     """Seconds of our own work: neither the client's, nor the queue's, nor upstream's."""
+    via: str = ""
+    """The node that a client sent it to, if that is another one (gateway.cluster)."""
+    owner: str = ""
+    """The node that it was passed to."""
+    edit_id: str = ""
+    """What its edit is to be called; empty: the edit's own node decides."""
+    repeats: bool = False
+    """Whether that edit may have begun already, at another node."""
+    waited: float = 0.0
+    """Seconds for which its client has waited since the body was read at another node."""
     status: int = 0
     """Of the response; 0 while there is none."""
     outcome: str = ""
@@ -99,7 +109,9 @@ def log_fields(record: AccessRecord) -> dict[str, Any]:
         "body_out": record.body_out,
         "retry_count": record.retry_count or None,
         "results": record.results or None,
-        "edit_id": edit.edit_id if edit else None,
+        "via": record.via,
+        "owner": record.owner,
+        "edit_id": edit.edit_id if edit else (record.edit_id or None) if record.owner else None,
         "trace_id": edit.trace_id if edit else None,
         "region": edit.region if edit else None,
         "task_ids": list(edit.task_ids) if edit else None,

@@ -20,13 +20,12 @@ from gateway.downstream.body import announced, refuse_too_large
 from gateway.downstream.disconnect import ClientLeft, DisconnectWatch
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.ops import Readiness
-from gateway.downstream.ports import EdgeObserver
+from gateway.downstream.ports import EdgeObserver, EditAccess
 from gateway.downstream.reply import JsonReply, Measure, UrlOf, reply_form
 from gateway.downstream.request_reader import RequestReader, retry_count
 from gateway.downstream.responses import edit_headers, request_headers
 from gateway.downstream.result_files import ResultLinks
 from gateway.edits.request import EditStatus
-from gateway.edits.service import EditService
 from gateway.translate.openai_fields import wanted_format
 from gateway.translate.openai_response import running_answer
 
@@ -45,7 +44,7 @@ class Edits:
     keyring: Keyring
     readiness: Readiness
     reader: RequestReader
-    service: EditService
+    service: EditAccess
     budget: MemoryBudget
     measure: Measure
     heartbeat_seconds: float

@@ -28,6 +28,8 @@ class Readiness:
     """Whether this process drains: set by Gateway.drain, read by /readyz and by every new edit."""
 
     draining: bool = False
+    leaving: bool = False
+    """Whether it has handed its edits over: it still passes requests to other nodes."""
 
     def refuse_while_draining(self) -> None:
         """
@@ -68,7 +70,7 @@ class Ops:
 
     async def ready(self, _: Request) -> Response:
         """Return 200, or 503 while draining, so that a balancer sends requests elsewhere (P16)."""
-        if self.readiness.draining:
+        if self.readiness.draining or self.readiness.leaving:
             return JSONResponse({"status": "draining"}, status_code=503)
         return JSONResponse({"status": "ready"})
 

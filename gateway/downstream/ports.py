@@ -1,11 +1,35 @@
 """What the edge is given: an observer, an access log and, where it is on, the dashboard."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from starlette.routing import Route
 
+from gateway.domain.clock import Phases
+from gateway.domain.edit import ResponseFormat
+from gateway.domain.tenant import Tenant
 from gateway.downstream.access_record import AccessRecord
+from gateway.edits.request import EditRequest, EditStatus
+from gateway.edits.waiter import Waiter
+
+
+class EditAccess(Protocol):
+    """The edits; gateway.edits.service implements it, and gateway.cluster for a node's shards."""
+
+    def attend(self, request: EditRequest) -> AbstractAsyncContextManager[Waiter]: ...
+
+    def collect(
+        self,
+        tenant: Tenant,
+        edit_id: str,
+        *,
+        patience: float,
+        phases: Phases,
+        response_format: ResponseFormat | None = None,
+    ) -> AbstractAsyncContextManager[Waiter]: ...
+
+    async def withdraw(self, tenant: Tenant, edit_id: str) -> EditStatus: ...
 
 
 class EdgeObserver(Protocol):

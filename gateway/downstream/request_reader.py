@@ -183,6 +183,9 @@ class RequestReader:
             phases=received.phases,
             request_id=record.request_id,
             retry_count=record.retry_count,
+            edit_id=record.edit_id,
+            repeats=record.repeats,
+            waited=record.waited,
             idempotency_key=received.idempotency_key,
             # Whoever asks for a stream wants to wait; Prefer need not be granted.
             promise=received.prefers_async and not edit.output.stream,
@@ -238,11 +241,12 @@ class RequestReader:
         """Return the seconds from now on that this client waits (P6)."""
         if (seconds := sdk_patience(request.headers)) is not None:
             self.observer.client_patience(seconds)
-        return patience(
+        whole = patience(
             request.headers,
             server_cap=self.max_wait_seconds,
             cut_off_seconds=tenant.cut_off_seconds,
         )
+        return max(SHORTEST, whole - record_of(request.scope).waited)
 
 
 async def _earlier_digests(

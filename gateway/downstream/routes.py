@@ -8,6 +8,7 @@ Each is served with and without a slash at its end: a redirect would make a GET 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +20,6 @@ from gateway.domain.errors import Gone, NotFound
 from gateway.downstream.access_record import record_of
 from gateway.downstream.auth import Keyring
 from gateway.downstream.disconnect import ClientLeft
-from gateway.downstream.edits import Edits
 from gateway.downstream.openapi import openapi_document
 from gateway.downstream.ops import Ops
 from gateway.downstream.ports import EdgeObserver
@@ -57,7 +57,8 @@ class MethodRouter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
         record.route = self.route
-        self.observer.http_request_started(self.route)
+        if not record.via:
+            self.observer.http_request_started(self.route)
         request = Request(scope, receive, send)
         try:
             response = await self._endpoint(request)(request)
@@ -81,6 +82,19 @@ class MethodRouter:
 async def _options(allow: Mapping[str, str], _: Request) -> ASGIApp:
     """Respond without a key: browsers send a preflight without one."""
     return Response(status_code=204, headers=dict(allow))
+
+
+class EditEndpoints(Protocol):
+    """The endpoints of one path; gateway.downstream.edits implements it."""
+
+    @property
+    def post(self) -> Endpoint: ...
+    @property
+    def get(self) -> Endpoint: ...
+    @property
+    def head(self) -> Endpoint: ...
+    @property
+    def delete(self) -> Endpoint: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +147,8 @@ async def variations(_: Request) -> ASGIApp:
 
 
 def routes(
-    edits: Edits,
-    generations: Edits,
+    edits: EditEndpoints,
+    generations: EditEndpoints,
     models: Models,
     ops: Ops,
     observer: EdgeObserver,
@@ -151,7 +165,7 @@ def routes(
         router = MethodRouter(paths[0].replace(":path", ""), by_method, observer)
         return [Route(path + end, router) for path in paths for end in ("", "/")]
 
-    def images(path: str, endpoints: Edits) -> list[Route]:
+    def images(path: str, endpoints: EditEndpoints) -> list[Route]:
         by_id = _images(path + "/{edit_id}")
         return [
             *serve(*_images(path), POST=endpoints.post),

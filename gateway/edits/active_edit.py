@@ -137,9 +137,13 @@ class ActiveEdit:
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     keep_only: Callable[[int], None] = field(default=lambda _: None, repr=False)
     idempotency_key: str | None = None
+    arrived: float = 0.0
+    """Monotonic: gives it its place in the queue, also when another node goes on with it."""
     promise_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the edit has ended, or its clients are turned away."""
+    moved: bool = False
+    """Whether another node owns it from now on: who waits for it goes on there."""
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a retry brought bytes, or a part has ended."""
     timeline: Timeline = field(default_factory=Timeline)
@@ -151,7 +155,13 @@ class ActiveEdit:
 
     @classmethod
     def begin(
-        cls, edit_id: str, request: EditRequest, model: Model, *, created: float
+        cls,
+        edit_id: str,
+        request: EditRequest,
+        model: Model,
+        *,
+        created: float,
+        arrived: float = 0.0,
     ) -> "ActiveEdit":
         parts = parts_of(request.edit, model.most_made)
         life = EditLife(
@@ -172,6 +182,7 @@ class ActiveEdit:
             runs=tuple(PartRun(part, life) for part in parts),
             since=request.phases.started,
             inputs=len(request.pictures),
+            arrived=arrived,
             pictures=request.pictures,
             mask_source=request.mask_source,
             release=request.release,
@@ -308,6 +319,11 @@ class ActiveEdit:
                     self._release()
                 case Effect.WAKE:
                     self.news.set()
+
+    def move(self) -> None:
+        """Send the clients that wait for it to the node that owns it from now on."""
+        self.moved = True
+        self.news.set()
 
     def end(self, error: GatewayError | None = None) -> None:
         """End it, well or with *error*."""

@@ -12,8 +12,8 @@ from gateway.domain.errors import RateLimited
 from gateway.domain.tenant import Tenant
 from gateway.edits.prompts import Prompts
 
-_Heap = list[tuple[int, int, "Ticket"]]
-"""By ticket number; the second number only keeps tickets from being compared."""
+_Heap = list[tuple[tuple[float, int], int, "Ticket"]]
+"""By place; the number only keeps tickets from being compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Ticket:
     tenant: Tenant
     model: str
     cost: int
-    number: int
+    place: tuple[float, int]
+    """When its edit arrived, and the number of the ticket."""
     prompt: str | None = None
     """The digest of its prompt; no two submits of one prompt may be open at once (P5)."""
     holds_prompt: bool = False
@@ -130,7 +131,7 @@ class _TenantQueue:
         """Return how many waiting tickets came before *ticket*."""
         heaps = (self.tickets, *self.blocked.values())
         return sum(
-            other.queued and number < ticket.number for heap in heaps for number, _, other in heap
+            other.queued and place < ticket.place for heap in heaps for place, _, other in heap
         )
 
     def slots_before(self, clock: float) -> int:
@@ -198,10 +199,24 @@ class FairQueue:
             self.prompts.release(ticket.prompt)
 
     def issue_ticket(
-        self, tenant: Tenant, cost: int, prompt: str | None = None, *, model: str = ""
+        self,
+        tenant: Tenant,
+        cost: int,
+        prompt: str | None = None,
+        *,
+        model: str = "",
+        arrived: float = 0.0,
     ) -> Ticket:
         """
-        Return a ticket behind all others of its tenant.
+        Return a ticket behind all others of its tenant that arrived no later.
+
+        Args:
+            tenant: Whose edit it is.
+            cost: How much of the tenant's share its slot takes.
+            prompt: As in Ticket.
+            model: Whose slot it waits for.
+            arrived: When the edit did (monotonic); only an edit that has waited at another node,
+                or was promised by an earlier process, arrived before those that wait here.
 
         Raises:
             RateLimited: ``max_waiting`` edits of the tenant are waiting already.
@@ -209,7 +224,8 @@ class FairQueue:
         if self._usage(tenant).waiting >= tenant.max_waiting:
             raise RateLimited(f"Too many edits are waiting: {tenant.max_waiting}. Try again later.")
         self._number += 1
-        return Ticket(self, tenant, model, cost, self._number, prompt)
+        place = (arrived, self._number)
+        return Ticket(self, tenant, model, cost, place, prompt)
 
     def take_slot(self, tenant: Tenant, model: str = "") -> None:
         """Count a task that runs already, after a restart; may exceed the slots."""
@@ -315,7 +331,7 @@ class FairQueue:
         if not ticket.in_heap:
             self._entries += 1
             ticket.in_heap = True
-            heapq.heappush(queue.tickets, (ticket.number, self._entries, ticket))
+            heapq.heappush(queue.tickets, (ticket.place, self._entries, ticket))
         self._offer(queue)
 
     def _leave(self, queue: _TenantQueue, ticket: Ticket) -> None:
@@ -346,7 +362,7 @@ class FairQueue:
     def _reconsider(self, usage: _TenantUsage) -> None:
         """Offer all queues of a tenant whose own limit may have kept them, the oldest first."""
         heads = (self._head(queue) for queue in usage.queues.values())
-        for head in sorted(filter(None, heads), key=attrgetter("number")):
+        for head in sorted(filter(None, heads), key=attrgetter("place")):
             queue = usage.queues[head.model]
             self._offer(queue)
             self._grant(queue.model)
@@ -399,7 +415,7 @@ class FairQueue:
         older = 0
         if usage.models_compete:
             heads = (self._head(other) for other in usage.queues.values() if other is not queue)
-            older = sum(1 for other in heads if other is not None and other.number < head.number)
+            older = sum(1 for other in heads if other is not None and other.place < head.place)
         return usage.running + older < most
 
     def _head(self, queue: _TenantQueue) -> Ticket | None:

@@ -1,6 +1,7 @@
 """Finds the edit that a request repeats, by its Idempotency-Key or by its content."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from gateway.domain.errors import KeyReused, LedgerUnavailable, NotFound
 from gateway.domain.record import EditRecord, EditState
@@ -95,6 +96,9 @@ class EditIndex:
         Raises:
             KeyReused: the ``Idempotency-Key`` was used for other content.
         """
+        if request.repeats:
+            with suppress(NotFound):
+                return await self.find(request.tenant, request.edit_id)
         if request.idempotency_key is not None:
             return await self._match_key(request, request.idempotency_key)
         found = self._match_content(request)

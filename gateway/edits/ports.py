@@ -418,6 +418,8 @@ class Ports:
     """Called once for each edit that has ended in this process."""
     submits_end_at: Callable[[], float] = lambda: 0.0
     """Until when (monotonic) a submit of an earlier process may still leave for DashScope."""
+    may_submit: Callable[[], bool] = lambda: True
+    """Whether this process may submit: its lease in the ledger may have run out."""
     memory_of: Callable[[str], PictureMemory] = lambda _: NoLimit()
     """From a tenant's name to memory for the pictures of one answer."""
     results: Results | None = None

@@ -1,5 +1,6 @@
 """What the door in hands to gateway.edits, and what it gets back."""
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,6 +9,11 @@ from gateway.domain.clock import Phases
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture
 from gateway.domain.price import Bill
 from gateway.domain.tenant import Tenant
+
+
+def new_edit_id() -> str:
+    """Return a name that no other edit has and nobody guesses."""
+    return "edit_" + secrets.token_hex(16)
 
 
 @dataclass(slots=True)
@@ -33,12 +39,26 @@ class EditRequest:
     """Its client does not wait but gets a 202: the edit outlives this process from then on."""
     mask_source: MaskSource | None = field(default=None, repr=False)
     """Of a masked edit: what its result is laid into."""
+    edit_id: str = ""
+    """What the edit is called if it begins with this request; empty: a new name is made."""
+    repeats: bool = False
+    """Whether *edit_id* may have begun already, at a node that owned the tenant before."""
+    waited: float = 0.0
+    """Seconds for which it has waited at the node that its client is connected to."""
     parent_trace: object = None
     """The client's own trace, as a Tracer reads it."""
     release: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called once when the bytes are let go: when the task exists, or they were not needed."""
     keep_only: Callable[[int], None] = field(default=lambda _: None, repr=False)
     """Called with how many bytes stay in memory when the pictures lie on the disk."""
+
+
+class ShardMoved(Exception):
+    """
+    Another node owns the tenant's edits from now on, and goes on with this one.
+
+    No answer tells of it: the front door sends the request there (gateway.cluster).
+    """
 
 
 @dataclass(frozen=True, slots=True)

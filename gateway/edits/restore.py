@@ -27,6 +27,7 @@ def restore_edit(
     tenants: Mapping[str, Tenant],
     takeover: Takeover,
     now: float,
+    epoch: float,
     replay: bool,
 ) -> ActiveEdit:
     """
@@ -40,6 +41,7 @@ def restore_edit(
         tenants: All that are configured, by name.
         takeover: Finds who sees a task.
         now: Monotonic.
+        epoch: The same moment by the calendar.
         replay: A client asked for an edit that had ended before; else it is taken over.
     """
     tasks = {task.part: task for task in record.tasks}
@@ -67,6 +69,7 @@ def restore_edit(
         life=life,
         runs=tuple(PartRun(part, life) for part in parts),
         since=now,
+        arrived=now - max(0.0, epoch - record.created),
         idempotency_key=record.idempotency_key,
     )
     if record.state is EditState.FAILED:

@@ -69,6 +69,10 @@ class EditRunner:
         """Submit nothing any more that could not be answered *until* then (monotonic)."""
         self._without_tasks.drain(until)
 
+    def stop_submits(self) -> None:
+        """Submit nothing any more: another node will."""
+        self._submitter.stop()
+
     def strategy_of(self, active: ActiveEdit) -> SubmitStrategy:
         """Return how the model of an edit is submitted."""
         return self._with_tasks if active.model.has_tasks else self._without_tasks
@@ -101,7 +105,7 @@ class EditRunner:
             RateLimited: the tenant has as many edits in it as it may have.
         """
         for account in route(self._accounts, tenant, model)[:1]:
-            self._ticket(account, tenant, model, 1, None)
+            self._ticket(account, tenant, model, 1)
 
     async def end_after_bug(self, active: ActiveEdit, error: BaseException) -> None:
         """End an edit that cannot be run; one that may be billed stays open in the ledger (D70)."""
@@ -228,7 +232,14 @@ class EditRunner:
         """
         strategy = self.strategy_of(active)
         prompt = strategy.prompt_to_lock(active)
-        ticket = self._ticket(account, active.tenant, active.edit.model, run.part.n, prompt)
+        ticket = self._ticket(
+            account,
+            active.tenant,
+            active.edit.model,
+            run.part.n,
+            prompt=prompt,
+            arrived=active.arrived,
+        )
         run.wait_with(ticket)
         active.timeline.enter(Phase.QUEUE, self._ports.clock.now())
         active.trace.queued(run.part.index)
@@ -280,10 +291,17 @@ class EditRunner:
                 observer.queued(region, tenant, -1)
 
     def _ticket(
-        self, account: AccountState, tenant: Tenant, model: str, cost: int, prompt: str | None
+        self,
+        account: AccountState,
+        tenant: Tenant,
+        model: str,
+        cost: int,
+        *,
+        prompt: str | None = None,
+        arrived: float = 0.0,
     ) -> Ticket:
         try:
-            return account.queue.issue_ticket(tenant, cost, prompt, model=model)
+            return account.queue.issue_ticket(tenant, cost, prompt, model=model, arrived=arrived)
         except GatewayError as full:
             full.retry_after = account.expected_wait(tenant, model)
             self._ports.observer.queue_rejected(tenant.name, "tenant_limit")

@@ -2,8 +2,7 @@
 
 import asyncio
 import math
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -15,17 +14,17 @@ from gateway.domain.record import EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
-from gateway.edits.account import build_accounts, expected_rest
+from gateway.edits.account import AccountState, build_accounts, expected_rest
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.collect import ResultCollector
 from gateway.edits.expiry import Expiry
 from gateway.edits.index import EditIndex
-from gateway.edits.lifecycle import CancelTask, Effect, Effects, draining
+from gateway.edits.lifecycle import CancelTask, EditLife, Effect, Effects, Stage, draining
 from gateway.edits.owed import OwedWrites
 from gateway.edits.ports import Ports, Spool
 from gateway.edits.postprocess import Postprocessing
 from gateway.edits.promise import PromiseKeeper
-from gateway.edits.request import EditRequest, EditStatus
+from gateway.edits.request import EditRequest, EditStatus, ShardMoved, new_edit_id
 from gateway.edits.restore import restore_edit
 from gateway.edits.runner import EditRunner
 from gateway.edits.snapshot import take_snapshot
@@ -33,6 +32,7 @@ from gateway.edits.takeover import PUT_BACK, Takeover
 from gateway.edits.waiter import Waiter
 
 _CANCEL_AGAIN_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 _CARRIES = 3  # tries to carry an edit on whose way we broke
 
 
@@ -101,6 +101,7 @@ class EditService:
         self._group = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._moved = False
 
     async def __aenter__(self) -> Self:
         """
@@ -131,6 +132,17 @@ class EditService:
         for task in list(self._running):
             task.cancel()
         await self._group.__aexit__(None, None, None)
+
+    def __iter__(self) -> Iterator[ActiveEdit]:
+        return iter(self._index)
+
+    @property
+    def tenants(self) -> Iterable[Tenant]:
+        return self._tenants.values()
+
+    @property
+    def accounts(self) -> Iterable[AccountState]:
+        return self._accounts.values()
 
     @property
     def busy(self) -> int:
@@ -169,6 +181,41 @@ class EditService:
         for active in self._index:
             active.perform(active.life.turned_away())
 
+    async def settle(self, seconds: float, one_shot_seconds: float) -> bool:
+        """
+        Submit nothing any more, and wait for what must not be cut: another node goes on.
+
+        Args:
+            seconds: For the submits that are out, and the answers that are being sent.
+            one_shot_seconds: For submits whose answer cannot be fetched again.
+
+        Returns:
+            Whether no submit is out any more.
+        """
+        self._runner.stop_submits()
+        now = self._ports.clock.now()
+        until = now + seconds
+        one_shot_until = now + one_shot_seconds
+        while True:
+            lives = [active.life for active in self._index]
+            handing_on = now < until and any(map(_is_handing_on, lives))
+            one_shot = now < one_shot_until and any(life.one_shot_submit for life in lives)
+            if not handing_on and not one_shot:
+                break
+            await self._ports.clock.sleep(_LOOK_SECONDS)
+            now = self._ports.clock.now()
+        return not any(
+            part.stage in (Stage.SUBMITTING, Stage.UNCERTAIN)
+            for active in self._index
+            for part in active.life.parts
+        )
+
+    def move(self) -> None:
+        """Take no edit any more, and send every client that waits to the next owner."""
+        self._moved = True
+        for active in self._index:
+            active.move()
+
     @asynccontextmanager
     async def attend(self, request: EditRequest) -> AsyncIterator[Waiter]:
         """
@@ -176,6 +223,7 @@ class EditService:
 
         Raises:
             GatewayError: refused before anything was submitted.
+            ShardMoved: another node owns the tenant's edits from now on.
         """
         active, replayed, joined = await self._join_or_begin(request)
         waiter = self._waiter(
@@ -253,6 +301,8 @@ class EditService:
 
     async def _join_or_begin(self, request: EditRequest) -> tuple[ActiveEdit, bool, bool]:
         found = await self._index.match(request)
+        if found is not None and request.repeats and found.edit_id == request.edit_id:
+            return found, False, True  # its client comes by another node: it did not ask twice
         if found is not None:
             known = found.life.delivered or found.life.replay
             replayed = known and request.idempotency_key is not None
@@ -261,13 +311,16 @@ class EditService:
             if request.idempotency_key:
                 self._ports.observer.idempotency("replayed" if replayed else "joined")
             return found, replayed, True
+        if self._moved:
+            raise ShardMoved
         if self.draining:
             raise draining()
         active = ActiveEdit.begin(
-            "edit_" + secrets.token_hex(16),
+            request.edit_id or new_edit_id(),
             request,
             self._ports.models.model(request.edit.model),
-            created=self._ports.clock.epoch(),
+            created=self._ports.clock.epoch() - request.waited,
+            arrived=self._ports.clock.now() - request.waited,
         )
         active.traced_by(
             self._tracer, parent_trace=request.parent_trace, since=request.phases.started
@@ -341,7 +394,7 @@ class EditService:
     def _leave(self, active: ActiveEdit) -> None:
         effects = active.life.left(self._ports.clock.now())
         active.perform(effects)
-        if Effect.START_GRACE in effects:
+        if Effect.START_GRACE in effects and not self._moved:
             self._start(self._grace(active))
 
     async def _grace(self, active: ActiveEdit) -> None:
@@ -436,6 +489,7 @@ class EditService:
             tenants=self._tenants,
             takeover=self._takeover,
             now=self._ports.clock.now(),
+            epoch=self._ports.clock.epoch(),
             replay=replay,
         )
 
@@ -453,7 +507,15 @@ class EditService:
                 await self._ports.clock.sleep(1.0)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start what one edit needs."""
+        """
+        Start what one edit needs.
+
+        Raises:
+            ShardMoved: another node carries it from now on.
+        """
+        if self._moved:
+            work.close()
+            raise ShardMoved
         task = self._add(self._isolate(work))
         task.add_done_callback(lambda _: work.close())  # it may not have begun
 
@@ -469,3 +531,8 @@ class EditService:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
+
+
+def _is_handing_on(life: EditLife) -> bool:
+    """Say whether a submit is out, or an answer is being sent."""
+    return life.stage is Stage.SUBMITTING or (life.ended and life.connected > 0)

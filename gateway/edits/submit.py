@@ -5,6 +5,7 @@ The loop here is the same for all models. What differs is a SubmitStrategy: gate
 for models that make tasks, gateway.edits.without_tasks for those that answer with the pictures.
 """
 
+import asyncio
 from typing import Protocol
 
 from gateway.domain.clock import Phase
@@ -133,6 +134,12 @@ class Submitter:
         self._owed = owed
         self._part_ledger = part_ledger
         self._postprocessing = postprocessing
+        self._may_begin = asyncio.Event()
+        self._may_begin.set()
+
+    def stop(self) -> None:
+        """Begin no submit any more: what has its turn waits until it is cancelled."""
+        self._may_begin.clear()
 
     async def submit(
         self, account: AccountState, strategy: SubmitStrategy, active: ActiveEdit, run: PartRun
@@ -232,7 +239,8 @@ class Submitter:
 
         The intent is durable before the first byte, the task id before the first poll, and
         the end of a try before the next (D6). While the ledger is away the part waits in its
-        turn, for as long as a client waits for it.
+        turn, for as long as a client waits for it; so it does while the ledger's lease is not
+        renewed (D105).
         """
         prompt = strategy.prompt_to_lock(active)
         limiter = account.submit_limiter(active.edit.model)
@@ -242,6 +250,7 @@ class Submitter:
             await strategy.prepare(account, upstream)
             pictures = await self._uploaded(upstream, active, run)
             await limiter.acquire()
+            await self._may_begin.wait()
             assert run.ticket is not None
             account.queue.release_submit(run.ticket)
             strategy.refuse_if_too_late()
@@ -299,7 +308,7 @@ class Submitter:
         prompt: str | None,
     ) -> Intent | None:
         """
-        Write an intent; return ``None`` if it is not written.
+        Write an intent; return ``None`` if it is not written, or this process may not submit.
 
         Its time begins before the write, however long that takes (D103).
 
@@ -307,7 +316,9 @@ class Submitter:
             LedgerConflict: the edit has ended, by what the ledger says.
             TaskFoundError: the part has a task, which an earlier attempt made.
         """
-        intent = Intent(self._ports.clock)
+        if not self._ports.may_submit():
+            return None
+        intent = Intent(self._ports.clock, self._ports.may_submit)
         active.timeline.enter(Phase.SUBMIT, intent.now)
         theirs = intent.epoch + self._ports.dashscope.clock_offset(upstream.region.name)
         active.life.intended(

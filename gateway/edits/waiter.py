@@ -18,7 +18,7 @@ from gateway.domain.trace import UNTRACED, Trace
 from gateway.edits.active_edit import ActiveEdit
 from gateway.edits.collect import Collected, ResultCollector
 from gateway.edits.lifecycle import RETRY_SECONDS, Stage
-from gateway.edits.request import EditResult, EditStatus
+from gateway.edits.request import EditResult, EditStatus, ShardMoved
 
 
 @dataclass(slots=True, eq=False)
@@ -56,11 +56,14 @@ class Waiter:
         Raises:
             GatewayError: the edit failed, or the deadline came; then the edit goes on and
                 the error says when to come again.
+            ShardMoved: another node owns the edit from now on.
         """
         active = self.active
         try:
             async with asyncio.timeout(self._rest()) as self._timer:
                 await active.news.wait()
+                if active.moved and not active.life.ended:
+                    raise ShardMoved
                 self._write_phases()
                 if active.life.refusal is not None:
                     raise active.life.refusal.without_traceback()

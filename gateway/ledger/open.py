@@ -52,6 +52,8 @@ class Stores:
     """Whether another gateway has taken the ledger, so that this one has to end."""
     submits_end_at: Callable[[], float] = lambda: 0.0
     """As gateway.edits.ports.Ports says."""
+    may_submit: Callable[[], bool] = lambda: True
+    """The same."""
 
 
 def open_stores(
@@ -60,6 +62,8 @@ def open_stores(
     clock: Clock,
     *,
     url: str | None = None,
+    node: str | None = None,
+    lease_seconds: float = 10.0,
     home_of: Mapping[str, str] = MappingProxyType({}),
     on_failure: Callable[[Exception], None] = lambda _: None,
 ) -> Stores:
@@ -71,6 +75,9 @@ def open_stores(
         sync: ``normal`` or ``full``; what is kept beside the ledger is as durable as it.
         clock: Tells when an edit is too old to be kept.
         url: A PostgreSQL database, which is used instead of *state_path*.
+        node: This node's name in a cluster: then the ledger is not to be entered, since each
+            shard has one of its own, made of the database.
+        lease_seconds: How long after a node's death another one may write.
         home_of: For each tenant the account of its first upstream; only for *url*.
         on_failure: Called with each write that failed, for the operator's log: the client of
             an edit that is already paid for does not hear of them.
@@ -79,7 +86,7 @@ def open_stores(
         LedgerError: on entering the ledger: the file, or the database, cannot be used as one.
     """
     if url is not None:
-        return _in_postgres(url, clock, on_failure, home_of)
+        return _in_postgres(url, clock, on_failure, home_of, node, lease_seconds)
     if state_path == "memory":
         return Stores(
             MemoryLedger(clock.now),
@@ -116,16 +123,22 @@ def _in_postgres(
     clock: Clock,
     on_failure: Callable[[Exception], None],
     home_of: Mapping[str, str],
+    node: str | None,
+    lease_seconds: float,
 ) -> Stores:
     rows = import_module("gateway.ledger.postgres_files").EditRows
     database = import_module("gateway.ledger.postgres_database").Database(
-        url, clock, node=f"{socket.gethostname()}, process {os.getpid()}", on_failure=on_failure
+        url,
+        clock,
+        node=node or f"{socket.gethostname()}, process {os.getpid()}",
+        lease_seconds=lease_seconds,
+        on_failure=on_failure,
     )
     ledger = import_module("gateway.ledger.postgres").PostgresLedger(database, home_of=home_of)
 
     async def prepare() -> str:
-        reason: str = await database.prepare() or await ledger.take()
-        return reason
+        reason: str = await database.prepare()
+        return reason if reason or node else str(await ledger.take())
 
     return Stores(
         ledger,
@@ -137,4 +150,5 @@ def _in_postgres(
         prepare=prepare,
         is_lost=lambda: ledger.lease.lost,
         submits_end_at=lambda: ledger.submits_end_at,
+        may_submit=lambda: ledger.may_submit,
     )

@@ -71,6 +71,7 @@ class PostgresLedger:
         self._home_of = home_of
         self.lease = Lease(database.node, names, database.lease_seconds)
         self._taken = False
+        self._settled = True
         self._left = float("inf")
         self._next_purge = 0.0
         self.submits_end_at = 0.0
@@ -103,8 +104,10 @@ class PostgresLedger:
         return ""
 
     async def _take(self, connection: Any) -> tuple[str, float]:
+        sent = self._clock.now()
         node, left = await self.lease.take(connection)
         if not node:
+            self.lease.renewed_at = sent
             await write_batch(connection, self.lease, [{"op": "take_over"}])
         return node, left
 
@@ -135,8 +138,28 @@ class PostgresLedger:
         self._database.renewal.remove(self.lease)
         with suppress(LedgerUnavailable):  # then the lease ends by itself
             await self._database.writer.write(
-                self.lease, {"op": "give"}, patience=self._database.close_seconds
+                self.lease,
+                {"op": "give", "settled": self._settled},
+                patience=self._database.close_seconds,
             )
+
+    @property
+    def lost(self) -> bool:
+        """Whether another node has the lease."""
+        return self.lease.lost
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether the lease lasts for a while yet, by this machine's clock."""
+        return self.lease.may_submit(self._clock.now())
+
+    def mark_unsettled(self) -> None:
+        """
+        A submit is still out: giving the lease back must not prove that it has ended.
+
+        The holder's token stays, as if this node had died.
+        """
+        self._settled = False
 
     # ------------------------------------------------------------ writes
 

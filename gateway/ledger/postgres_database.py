@@ -59,7 +59,7 @@ class Database:
         outage = Outage(clock)
         self.reader = Reader(Session(url, outage), outage, clock, on_failure)
         self.writer = PostgresWriter(Session(url, outage), outage, clock, on_failure)
-        self.renewal = LeaseRenewal(Session(url, Outage(clock)), lease_seconds)
+        self.renewal = LeaseRenewal(Session(url, Outage(clock)), lease_seconds, clock)
         self._group = asyncio.TaskGroup()
         self._prepared = False
 

@@ -23,7 +23,8 @@ class EditRows:
         names, key, values = _key(edit_id, part)
         await self._reader.fetch(
             f"INSERT INTO {self._table} ({names}, content) VALUES ({key}, ${len(values) + 1}) "  # noqa: S608 - our own names
-            f"ON CONFLICT ({names}) DO UPDATE SET content = excluded.content",
+            f"ON CONFLICT ({names}) "
+            "DO UPDATE SET content = excluded.content, stored = excluded.stored",
             *values,
             b"".join(pieces),
         )
@@ -44,7 +45,8 @@ class EditRows:
 
     async def list_ids(self) -> list[str]:
         rows = await self._reader.fetch(
-            f"SELECT DISTINCT edit_id FROM {self._table} ORDER BY edit_id"  # noqa: S608 - the same
+            f"SELECT DISTINCT edit_id FROM {self._table} "  # noqa: S608 - the same
+            "WHERE stored < clock_timestamp() - interval '1 hour' ORDER BY edit_id"
         )
         return [row["edit_id"] for row in rows]
 

@@ -8,10 +8,14 @@ from uuid import uuid4
 
 import asyncpg
 
+from gateway.domain.clock import Clock
 from gateway.ledger.postgres_connection import BROKEN, Session
 
 ALL = "*"
 """The name that a node without shards takes: it excludes every other lease."""
+
+_SUBMITTING = 0.9
+"""So much of a lease is used for submits: of 10 seconds, all but the last one."""
 
 
 class Lease:
@@ -36,6 +40,20 @@ class Lease:
         """Whether another node has taken a row: nothing is written with this lease any more."""
         self.expired = False
         """Whether the rows were taken from a holder that did not give them back, and may live."""
+        self.renewed_at = float("-inf")
+        """Monotonic: just before the last statement was sent that took or renewed it."""
+
+    def may_submit(self, now: float) -> bool:
+        """
+        Say whether no other node can have the lease by this node's own clock (D105).
+
+        A holder that cannot renew stops its submits by itself, before another node begins its
+        own. Nothing rests on it: the fence and the age of an intent do not compare clocks.
+
+        Args:
+            now: Monotonic.
+        """
+        return not self.lost and now < self.renewed_at + _SUBMITTING * self.seconds
 
     async def take(self, connection: Any) -> tuple[str, float]:
         """
@@ -50,12 +68,13 @@ class Lease:
             "ON CONFLICT DO NOTHING",
             self.names,
         )
-        # An engine that has just started must not give away what its owners could not renew.
+        # An engine that has just started must not give away what its owners could not renew;
+        # a lease that was given back with a submit still out has its holder, and no end.
         row = await connection.fetchrow(
             "SELECT node, extract(epoch FROM ends - clock_timestamp())::float8 AS left FROM ("
-            "SELECT node, greatest(until, CASE WHEN holder <> '' THEN pg_postmaster_start_time() "
-            "+ make_interval(secs => $2) END) AS ends FROM wan_gateway.leases "
-            "WHERE holder <> $3 AND holder <> '' "
+            "SELECT node, greatest(until, pg_postmaster_start_time() + make_interval(secs => $2)) "
+            "AS ends FROM wan_gateway.leases "
+            "WHERE holder <> $3 AND holder <> '' AND until > '-infinity' "
             "AND (name = ANY ($1::text[]) OR name = '*' OR '*' = ANY ($1::text[]))"
             ") AS others WHERE ends > clock_timestamp() ORDER BY ends DESC LIMIT 1",
             self.names,
@@ -95,11 +114,13 @@ class LeaseRenewal:
     Args:
         session: Used in the thread alone.
         seconds: How long a lease lasts; each is renewed four times in that.
+        clock: Tells when a renewal was sent.
     """
 
-    def __init__(self, session: Session, seconds: float) -> None:
+    def __init__(self, session: Session, seconds: float, clock: Clock) -> None:
         self._session = session
         self._seconds = seconds
+        self._clock = clock
         self._leases: dict[str, Lease] = {}
         self._stopping = Event()
         self._thread: Thread | None = None
@@ -127,12 +148,13 @@ class LeaseRenewal:
             runner.run(self._session.close())
 
     async def _renew(self, leases: dict[str, Lease]) -> None:
+        sent = self._clock.now()
         try:
             rows = await self._session.run(
                 lambda connection: connection.fetch(
                     "UPDATE wan_gateway.leases "
                     "SET until = clock_timestamp() + make_interval(secs => $2) "
-                    "WHERE holder = ANY ($1::text[]) RETURNING holder",
+                    "WHERE holder = ANY ($1::text[]) AND until > '-infinity' RETURNING holder",
                     list(leases),
                     self._seconds,
                 )
@@ -141,5 +163,7 @@ class LeaseRenewal:
             return  # the writer reports an engine that is away
         held = [row["holder"] for row in rows]
         for holder, lease in leases.items():
-            if held.count(holder) < len(lease.names) and holder in self._leases:
+            if held.count(holder) == len(lease.names):
+                lease.renewed_at = sent
+            elif holder in self._leases:
                 lease.lost = True

@@ -12,10 +12,12 @@ import asyncpg
 from gateway.domain.clock import SystemClock
 from gateway.domain.record import EditRecord, StrayTask
 from gateway.ledger.errors import LedgerHeldError, database_error
+from gateway.ledger.nodes import NodeStatus
 from gateway.ledger.postgres import ROWS, record_of
 from gateway.ledger.postgres_connection import BROKEN, Outage, Session
 
 _T = TypeVar("_T")
+_HELD = "holder <> '' AND until > clock_timestamp()"
 
 
 def read(url: str, where: str, values: Sequence[Any]) -> list[EditRecord]:
@@ -63,12 +65,55 @@ def refuse_if_held(url: str) -> None:
     """
 
     async def work(connection: Any) -> Any:
-        sql = "SELECT node FROM wan_gateway.leases WHERE holder <> '' AND until > clock_timestamp()"
+        sql = f"SELECT node FROM wan_gateway.leases WHERE {_HELD}"  # noqa: S608 - our own
         return await connection.fetchval(sql) if await _has_tables(connection) else None
 
     if (node := _run(url, work)) is not None:
         what = f"a gateway works on this database ({node})"
         raise LedgerHeldError("PostgreSQL", what, "stop it first", key="state.url")
+
+
+def read_nodes(url: str) -> list[NodeStatus]:
+    """
+    Return the nodes that have not left, by name, and what each of them owns.
+
+    Raises:
+        LedgerError: the database cannot be read.
+    """
+
+    async def work(connection: Any) -> list[NodeStatus]:
+        if not await _has_tables(connection):
+            return []
+        rows = await connection.fetch(
+            "SELECT node, url, version, config, takes, "  # noqa: S608 - our own
+            "extract(epoch FROM clock_timestamp() - seen)::float8 AS silent, ARRAY("
+            "SELECT name FROM wan_gateway.leases WHERE leases.node = nodes.node "
+            f"AND {_HELD} ORDER BY name) AS owned FROM wan_gateway.nodes ORDER BY node"
+        )
+        return [NodeStatus(**{**row, "owned": tuple(row["owned"])}) for row in rows]
+
+    return _run(url, work)
+
+
+def read_owners(url: str, edit_ids: Sequence[str]) -> dict[str, str]:
+    """
+    Return for each of some edits the node that owns it, where a node does.
+
+    Raises:
+        LedgerError: the database cannot be read.
+    """
+
+    async def work(connection: Any) -> dict[str, str]:
+        if not await _has_tables(connection):
+            return {}
+        rows = await connection.fetch(
+            "SELECT edit_id, node FROM wan_gateway.edits JOIN wan_gateway.leases ON name = account "  # noqa: S608 - our own
+            f"WHERE edit_id = ANY ($1::text[]) AND {_HELD}",
+            list(edit_ids),
+        )
+        return {row["edit_id"]: row["node"] for row in rows}
+
+    return _run(url, work)
 
 
 def describe(url: str) -> str:

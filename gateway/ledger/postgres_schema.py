@@ -23,6 +23,16 @@ CREATE TABLE wan_gateway.leases (
     until timestamptz NOT NULL DEFAULT '-infinity'
 );
 
+CREATE TABLE wan_gateway.nodes (
+    node text PRIMARY KEY,
+    token text NOT NULL,
+    url text NOT NULL,
+    version text NOT NULL,
+    config text NOT NULL,
+    takes boolean NOT NULL,
+    seen timestamptz NOT NULL
+);
+
 CREATE TABLE wan_gateway.edits (
     edit_id text PRIMARY KEY,
     seq bigint GENERATED ALWAYS AS IDENTITY,
@@ -80,12 +90,21 @@ CREATE TABLE wan_gateway.strays (
     seen timestamptz NOT NULL
 );
 
-CREATE TABLE wan_gateway.mask_sources (edit_id text PRIMARY KEY, content bytea NOT NULL);
-CREATE TABLE wan_gateway.promised_edits (edit_id text PRIMARY KEY, content bytea NOT NULL);
+CREATE TABLE wan_gateway.mask_sources (
+    edit_id text PRIMARY KEY,
+    content bytea NOT NULL,
+    stored timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE wan_gateway.promised_edits (
+    edit_id text PRIMARY KEY,
+    content bytea NOT NULL,
+    stored timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 CREATE TABLE wan_gateway.result_urls (
     edit_id text NOT NULL,
     part integer NOT NULL,
     content bytea NOT NULL,
+    stored timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (edit_id, part)
 );
 ALTER TABLE wan_gateway.mask_sources ALTER COLUMN content SET STORAGE EXTERNAL;
@@ -217,7 +236,8 @@ BEGIN
                 SELECT 1 FROM wan_gateway.tasks WHERE tasks.edit_id = edits.edit_id
             );
         WHEN 'give' THEN
-            UPDATE wan_gateway.leases SET holder = '', until = '-infinity'
+            UPDATE wan_gateway.leases SET until = '-infinity',
+                holder = CASE WHEN (op ->> 'settled')::boolean THEN '' ELSE holder END
             WHERE holder = p_holder;
         WHEN 'purge' THEN
             WITH old AS (

@@ -170,11 +170,11 @@ class PostgresWriter:
         return [call for call in batch if not call.lease.lost]
 
     async def _leave_stray(self, call: _Call) -> None:
-        """Keep a task that this node may not store any more, for the new owner (D105)."""
+        """Store, without the lease, what the next owner could not know (D105)."""
         operation = orjson.loads(call.operation)
-        if operation["op"] == "accept":
+        if operation["op"] in _UNFENCED:
             try:
-                await self.session.run(partial(_write_stray, operation["task"]))
+                await self.session.run(partial(_UNFENCED[operation["op"]], operation))
             except (*BROKEN, asyncpg.PostgresError) as error:
                 self._on_failure(error)
 
@@ -226,6 +226,19 @@ def _fail(batch: list[_Call], cause: Exception | None = None) -> None:
             call.future.exception()  # its caller may have given up
 
 
-async def _write_stray(task: dict[str, Any], connection: Any) -> None:
-    text = orjson.dumps(task).decode()
+async def _write_stray(operation: dict[str, Any], connection: Any) -> None:
+    text = orjson.dumps(operation["task"]).decode()
     await connection.execute("SELECT wan_gateway.stray($1::text::jsonb)", text)
+
+
+async def _write_delivery(operation: dict[str, Any], connection: Any) -> None:
+    await connection.execute(
+        "UPDATE wan_gateway.edits SET delivered = true, "
+        "delivered_at = wan_gateway.now() - make_interval(secs => $2) WHERE edit_id = $1",
+        operation["edit"]["edit_id"],
+        operation["ago"],
+    )
+
+
+# A task that was made, and an answer that was sent: both are true, whoever owns the edit.
+_UNFENCED = {"accept": _write_stray, "deliver": _write_delivery}

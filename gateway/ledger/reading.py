@@ -121,6 +121,21 @@ def list_strays(place: Place) -> list[StrayTask]:
         raise unusable(place, error) from error
 
 
+def find_owners(place: Place, edits: Sequence[EditRecord]) -> dict[str, str]:
+    """
+    Return for each of *edits* the node that owns it; none without a cluster.
+
+    Raises:
+        LedgerError: it cannot be read as a ledger.
+    """
+    if not isinstance(place, str):
+        return {}
+    owners: dict[str, str] = import_module("gateway.ledger.postgres_reading").read_owners(
+        place, [edit.edit_id for edit in edits]
+    )
+    return owners
+
+
 def _read(place: Place, where: str, values: Sequence[Any]) -> list[EditRecord]:
     """*where* is SQL for both kinds of databases, with ``?`` for each of *values*."""
     if isinstance(place, str):

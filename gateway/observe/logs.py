@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -39,7 +40,12 @@ class Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
-def configure_logs(level: str = "info", format: str = "auto", stream: Stream | None = None) -> None:  # noqa: A002 - the config's word
+def configure_logs(
+    level: str = "info",
+    format: str = "auto",  # noqa: A002 - the config's word
+    stream: Stream | None = None,
+    node: str = "",
+) -> None:
     """
     Send the log to *stream*: our lines from *level* on, those of libraries from WARNING on.
 
@@ -47,13 +53,15 @@ def configure_logs(level: str = "info", format: str = "auto", stream: Stream | N
         level: debug, info, warning or error.
         format: One of FORMATS.
         stream: Default: standard output.
+        node: The name of this node in a cluster, which each line then has.
     """
     stream = stream or sys.stdout
+    shared: tuple[Processor, ...] = (*_SHARED, partial(_add_node, node)) if node else _SHARED
     text = format == "text" or (format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 # A plain traceback: one with locals would show keys and prompts.
@@ -71,13 +79,18 @@ def configure_logs(level: str = "info", format: str = "auto", stream: Stream | N
             structlog.stdlib.filter_by_level,
             # Otherwise arguments are not part of the text, and redaction would miss them.
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *_SHARED,
+            *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _add_node(node: str, _: object, __: str, event: EventDict) -> EventDict:
+    event["node"] = node
+    return event
 
 
 def _quiet_libraries() -> None:

@@ -137,6 +137,7 @@ class Metrics:
         self._declare_money()
         self._declare_results()
         self._declare_process(config_hash)
+        self._declare_cluster()
         self._start()
 
     # ------------------------------------------------------------ HTTP requests of clients
@@ -596,6 +597,33 @@ class Metrics:
         self._log_lines_dropped = families.counter(
             "log_lines_dropped", "Log lines dropped because their reader was too slow."
         )
+
+    def _declare_cluster(self) -> None:
+        families = self.families
+        self._shard_held = families.gauge(
+            "shard_held", "1: this node owns the shard.", initial=None, shard=self._names.accounts
+        )
+        self._shard_takeovers = families.counter(
+            "shard_takeovers",
+            "Shards taken: given by another node, or after its lease had expired.",
+            why=("given", "expired"),
+        )
+        self._peers_up = families.gauge("peers_up", "Other nodes of the cluster that live.")
+        self._config_differs = families.gauge(
+            "config_differs", "1: another node of the cluster has another config."
+        )
+
+    def shard_held(self, shard: str, *, held: bool) -> None:
+        self._shard_held.of(shard).set(held)
+
+    def shard_taken(self, why: str) -> None:
+        self._shard_takeovers.of(why).inc()
+
+    def peers_up(self, number: int) -> None:
+        self._peers_up.of().set(number)
+
+    def config_differs(self, *, differs: bool) -> None:
+        self._config_differs.of().set(differs)
 
     def ready(self, yes: bool) -> None:  # noqa: FBT001 - a gauge's value, not a switch
         self._ready.of().set(yes)

@@ -157,7 +157,12 @@ def _about_picture(created: int, form: OutputOptions, size: Size | None) -> dict
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """Return what SDKs raise as APIError: an event whose data has an ``error`` inside."""
-    data = {"type": "error", "error": error_object(error, request_id)}
+    return error_event_of(error_object(error, request_id))
+
+
+def error_event_of(error: Mapping[str, str | None]) -> bytes:
+    """Return the same of the inner object of OpenAI's envelope."""
+    data = {"type": "error", "error": error}
     return b"event: error\ndata: " + orjson.dumps(data) + b"\n\n"
 
 

@@ -17,6 +17,7 @@ def test_paths() -> None:
     assert list(dict.fromkeys(path.rpartition(".")[0] for path in paths)) == [
         "server",
         "state",
+        "cluster",
         "models",
         "models.aliases",
         "models.NAME",

@@ -43,6 +43,15 @@ def test_it_lasts_30_seconds(monotonic: float, calendar: float, *, expired: bool
     assert intent.expired is expired
 
 
+def test_it_ends_with_the_lease() -> None:
+    """A process that may not submit any more sends no further piece."""
+    leased = True
+    intent = Intent(TwoClocks(), lambda: leased)
+    assert not intent.expired
+    leased = False
+    assert intent.expired
+
+
 def test_no_two_are_alike() -> None:
     """Each has an attempt of its own."""
     assert len({Intent(TwoClocks()).attempt for _ in range(100)}) == 100

@@ -12,7 +12,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.domain.clock import Phase, Phases
 from gateway.domain.edit import MaskSource, OutputOptions, Picture, ResponseFormat, Size
@@ -21,7 +21,7 @@ from gateway.domain.models import Catalog, Inputs, Operation
 from gateway.domain.price import Price
 from gateway.domain.tenant import Tenant
 from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import AccessRecord
+from gateway.downstream.access_record import AccessRecord, record_of
 from gateway.downstream.auth import Keyring
 from gateway.downstream.body import BodyLimits
 from gateway.downstream.cors import Cors
@@ -391,6 +391,19 @@ class FakeImaging(Imaging):
     def _note(self, claim: SlotClaim) -> None:
         assert claim.until is not None
         self._harness.claims.append((claim.tenant, claim.until - claim.since))
+
+
+class Marks:
+    """Middleware that says of each request what another node said of it."""
+
+    def __init__(self, app: ASGIApp, /, **marks: object) -> None:
+        self._app = app
+        self._marks = marks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for name, value in self._marks.items():
+            setattr(record_of(scope), name, value)
+        await self._app(scope, receive, send)
 
 
 class FakeConnection:

@@ -2,10 +2,11 @@ import re
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import record_of
+from gateway.downstream.access_record import log_fields, record_of
 from gateway.edits.request import EditStatus
 from tests.downstream.harness import (
     FILES,
@@ -14,6 +15,7 @@ from tests.downstream.harness import (
     EdgeHarness,
     FakeClock,
     FakeConnection,
+    Marks,
     Recorder,
 )
 
@@ -207,3 +209,36 @@ async def test_edits_refused_before_their_submit(
     )
 
     assert seen.rejected == ([] if counted is None else [("acme", counted)])
+
+
+async def test_two_nodes_count_one_request() -> None:
+    """The node that a client came to counts the request; both have a line of it."""
+    harness = EdgeHarness()
+    harness.app.user_middleware.append(Middleware(Marks, via="node-b"))
+
+    async with harness.client() as client:
+        await client.post("/v1/images/edits", data=FORM, files=FILES)
+
+    assert harness.seen.of("started") == harness.seen.of("ended") == []
+    assert log_fields(harness.seen.lines[0])["via"] == "node-b"
+
+
+@pytest.mark.parametrize(
+    ("marks", "counted"),
+    [
+        pytest.param({"via": "node-b"}, [("acme", "draining")], id="by-the-owner"),
+        pytest.param({"owner": "node-b"}, [], id="not-on-the-way-to-it"),
+    ],
+)
+async def test_two_nodes_count_one_rejection(
+    marks: dict[str, str], counted: list[tuple[str, str]]
+) -> None:
+    """Who has refused an edit counts it; the node that passes the refusal on does not."""
+    harness = EdgeHarness()
+    harness.app.user_middleware.append(Middleware(Marks, **marks))
+    harness.readiness.draining = True
+
+    async with harness.client() as client:
+        await client.post("/v1/images/edits", data=FORM, files=FILES)
+
+    assert harness.seen.rejected == counted

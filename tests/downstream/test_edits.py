@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 
 from gateway.domain.edit import OutputOptions, Picture, ResponseFormat, Size
 from gateway.domain.tenant import Tenant
 from gateway.edits.request import EditResult, EditStatus
 from tests.downstream.calls import EDITS, end_with, post
-from tests.downstream.harness import ACME, FORM, PNG, EdgeHarness, FakeWaiter, answer
+from tests.downstream.harness import ACME, FORM, PNG, EdgeHarness, FakeWaiter, Marks, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +72,21 @@ async def test_what_the_desk_is_asked() -> None:
     assert len(edit_request.digest) == 66
     assert harness.seen.of("retry") == [("retry", 1)]
     assert harness.seen.of("patience") == [("patience", 100.0)]
+
+
+async def test_of_another_node() -> None:
+    """What its client has waited there is off its patience, and the edit has its name of there."""
+    harness = EdgeHarness()
+    harness.app.user_middleware.append(
+        Middleware(Marks, edit_id="edit_7", repeats=True, waited=40.0)
+    )
+
+    await post(harness, headers={"x-stainless-read-timeout": "100"})
+
+    edit_request = harness.service.edit_requests[0]
+    assert (edit_request.edit_id, edit_request.repeats) == ("edit_7", True)
+    assert edit_request.patience == 58.0
+    assert edit_request.waited == 40.0
 
 
 async def test_the_dashboard_hears_of_each_edit() -> None:

@@ -71,6 +71,7 @@ class EditHarness:
         observer: Observer | None = None,
         abandon: bool = False,
         submits_end_at: float = 0.0,
+        may_submit: Callable[[], bool] = lambda: True,
         results: Results | None = None,
         memory_of: Callable[[str], PictureMemory] = lambda _: NoLimit(),
     ) -> EditService:
@@ -89,6 +90,7 @@ class EditHarness:
                 tell=self._warn,
                 ended=self.ended.append,
                 submits_end_at=lambda: submits_end_at,
+                may_submit=may_submit,
                 memory_of=memory_of,
                 results=results,
             ),

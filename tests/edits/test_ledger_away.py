@@ -46,6 +46,47 @@ async def test_an_edit_waits_for_the_ledger() -> None:
     assert len(harness.dashscope.paid) == 1
 
 
+async def test_an_edit_waits_for_the_lease() -> None:
+    """A process whose lease is not renewed writes no intent, and submits once it is."""
+    harness = EditHarness()
+    leased = False
+    async with (
+        harness.service(may_submit=lambda: leased) as service,
+        asyncio.TaskGroup() as group,
+    ):
+        buying = group.create_task(complete(service, harness.request(patience=300.0)))
+        await harness.clock.sleep(120.0)
+        intended = list(harness.ledger.records)
+        leased = True
+
+    assert intended == []
+    assert buying.result().delivered == 1
+    assert len(harness.dashscope.paid) == 1
+
+
+async def test_who_leaves_while_the_lease_is_over() -> None:
+    """An edit that could not be submitted meanwhile is dropped, at no cost."""
+    harness = EditHarness()
+    async with harness.service(may_submit=lambda: False) as service:
+        await leave_after(service, harness.request(), 5.0)
+        await harness.clock.sleep(10.0)
+        assert list(service) == []
+
+    assert harness.dashscope.paid == []
+
+
+async def test_a_lease_that_ends_between_intent_and_submit() -> None:
+    """The intent is void; the submit goes out once the lease is renewed, and is paid once."""
+    harness = EditHarness()
+    answers = iter([True, False, False])
+    async with harness.service(may_submit=lambda: next(answers, True)) as service:
+        answer = await complete(service, harness.request())
+
+    assert answer.delivered == 1
+    assert len(harness.dashscope.paid) == 1
+    assert len(harness.observer.of("intent_expired")) == 1
+
+
 @pytest.mark.parametrize("name", ["intend", "void"])
 async def test_its_patience_ends(name: str) -> None:
     """At the end of its patience its client is told 503, and the retry joins it in line."""

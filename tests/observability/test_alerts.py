@@ -180,6 +180,26 @@ CASES = {
         {'wan_gateway_metrics_label_overflow_total{label="tenant"}': "3x60"},
         {"label": "tenant"},
     ),
+    "WanGatewayShardWithoutOwner": AlertCase(
+        {
+            'wan_gateway_shard_held{shard="main",instance="a:8080"}': "1x25 0x10",
+            'wan_gateway_shard_held{shard="main",instance="b:8080"}': "0x60",
+        },
+        "No node owns the shard main: its tenants' requests wait.",
+        {
+            'wan_gateway_shard_held{shard="main",instance="a:8080"}': "1x25 0x10",
+            'wan_gateway_shard_held{shard="main",instance="b:8080"}': "0x25 1x10",
+        },
+        {"shard": "main"},
+    ),
+    "WanGatewayConfigsDiffer": AlertCase(
+        {
+            'wan_gateway_config_differs{instance="a:8080"}': "0x20 1x20",
+            'wan_gateway_config_differs{instance="b:8080"}': "0x40",
+        },
+        "Two nodes have had different tenants, upstreams or models for 5 minutes.",
+        {'wan_gateway_config_differs{instance="a:8080"}': "0x27 1x20"},
+    ),
     "WanGatewayDeliveryBurnsFast": AlertCase(
         _delivery(20),
         f"20% {_NOT_DELIVERED}",

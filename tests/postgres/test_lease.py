@@ -11,7 +11,7 @@ from gateway.domain.clock import SystemClock
 from gateway.ledger.errors import LedgerHeldError
 from gateway.ledger.postgres_lease import Lease
 from tests.ledger.records import EDIT, FIRST, SECOND, edit
-from tests.postgres.ledgers import database_at, ledger_of, opened, steal, until
+from tests.postgres.ledgers import breaking, database_at, ledger_of, opened, steal, until
 from tests.postgres.server import fetch, own_server
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +54,34 @@ async def test_a_renewal_outlasts_a_broken_connection(postgres_url: str) -> None
         found = await ledger.find("edit_1")
         assert found is not None
         assert found.tasks == (FIRST, SECOND)
+
+
+async def test_submits_stop_before_the_lease_ends(postgres_url: str) -> None:
+    """By this machine's clock, with the engine away or not; renewed, they go on."""
+    async with (
+        breaking(postgres_url) as (url, proxy),
+        opened(url, lease_seconds=1.2) as ledger,
+    ):
+        assert ledger.may_submit
+        proxy.leave()
+        await until(lambda: not ledger.may_submit)
+        assert not ledger.lost
+        proxy.come_back()
+        await until(lambda: ledger.may_submit)
+
+
+@pytest.mark.parametrize(
+    ("age", "lost", "may"),
+    [(8.9, False, True), (9.1, False, False), (1.0, True, False)],
+)
+def test_a_tenth_of_a_lease_is_not_used(age: float, *, lost: bool, may: bool) -> None:
+    """Of ten seconds nine, from just before the renewal was sent; nothing of a lost lease."""
+    lease = Lease("a", ["acme-cn"], 10.0)
+    assert not lease.may_submit(0.0)
+    lease.renewed_at = 100.0
+    lease.lost = lost
+
+    assert lease.may_submit(100.0 + age) is may
 
 
 async def _end(url: str) -> Any:
@@ -111,7 +139,7 @@ async def test_a_restarted_server_gives_no_lease_away() -> None:
         url = server.create()
         async with opened(url):
             pass
-        await fetch(url, "UPDATE wan_gateway.leases SET holder = 'b', until = '-infinity'")
+        await fetch(url, "UPDATE wan_gateway.leases SET holder = 'b', until = clock_timestamp()")
         server.stop()
         server.start()
 

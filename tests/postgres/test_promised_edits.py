@@ -8,6 +8,7 @@ from gateway.ledger.edit_files import DurablePromisedEdits
 from gateway.ledger.postgres_files import EditRows
 from tests.ledger.test_promised_edits import EDIT, PICTURES
 from tests.postgres.ledgers import database_at
+from tests.postgres.server import fetch
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +29,9 @@ async def test_what_was_put_is_had_again(postgres_url: str) -> None:
         edit, spooled_there = found
         assert edit == EDIT
         assert await spooled_there.pictures() == PICTURES
+        assert await promises.list_ids() == []  # its edit may be about to be written
+        sql = "UPDATE wan_gateway.promised_edits SET stored = stored - interval '2 hours'"
+        await fetch(postgres_url, sql)
         assert await promises.list_ids() == ["edit_1"]
         assert await promises.get("edit_2") is None
 

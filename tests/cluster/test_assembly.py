@@ -1,0 +1,62 @@
+"""The name of a config, by which nodes find that theirs differ."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.cluster.assembly import shared_config
+from gateway.config import load_config_to_run
+from tests.harness import KEY, UPSTREAM_KEY
+from tests.process import tables
+
+_ENVIRON = {"KEY": UPSTREAM_KEY, "CUSTOMER": KEY}
+_PROGRAM = """
+import sys
+from pathlib import Path
+from gateway.cluster.assembly import shared_config
+from gateway.config import load_config_to_run
+print(shared_config(load_config_to_run(Path(sys.argv[1]), {"KEY": "sk-1"})))
+"""
+
+
+def _name(file: Path, text: str) -> str:
+    file.write_text(text)
+    return shared_config(load_config_to_run(file, _ENVIRON))
+
+
+def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """Sets have another order in each process; it is the same config all the same."""
+    file = tmp_path / "g.toml"
+    file.write_text(tables(tmp_path))
+    names = {
+        subprocess.run(
+            [sys.executable, "-c", _PROGRAM, file],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        pytest.param("port = 0", "port = 8080", True, id="where-it-listens"),
+        pytest.param("[tenants.acme]", "[tenants.acme]\nfit = false", False, id="a-tenant"),
+        pytest.param('key = "env:KEY"', 'key = "env:KEY"\nrunning_tasks = 9', False, id="a-limit"),
+        pytest.param("9/api/v1", "10/api/v1", False, id="a-region"),
+    ],
+)
+def test_what_has_to_be_equal(tmp_path: Path, old: str, new: str, *, same: bool) -> None:
+    """Tenants, limits and regions; not what is a node's own."""
+    file = tmp_path / "g.toml"
+    text = tables(tmp_path)
+    assert old in text
+
+    assert (_name(file, text) == _name(file, text.replace(old, new))) is same
