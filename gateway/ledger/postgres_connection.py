@@ -16,6 +16,11 @@ _COMMAND_SECONDS = 10.0
 RECONNECT_SECONDS = 0.25
 _PATIENCE_SECONDS = 10.0
 _PROBE_SECONDS = 2.0
+IDLE_SECONDS = 5.0
+"""
+Until then the engine waits for the next statement of a transaction. Whoever stops within one,
+or is dead without its connection being closed, would keep the rows of its leases locked.
+"""
 
 # After these the outcome of a transaction is unknown, or another try may succeed.
 BROKEN = (
@@ -95,8 +100,7 @@ class Session:
                         self._connection = await asyncpg.connect(
                             self._url, timeout=_CONNECT_SECONDS, statement_cache_size=0
                         )
-                    async with self._connection.transaction():
-                        result = await work(self._connection)
+                    result = await _in_transaction(self._connection, work)
             except BROKEN:
                 self._outage.begin()
                 self.cut()
@@ -120,6 +124,19 @@ class Session:
         if connection is not None:
             with suppress(*BROKEN):
                 await connection.close(timeout=1)
+
+
+async def _in_transaction(connection: Any, work: Callable[[Any], Awaitable[_T]]) -> _T:
+    """Return the result of *work*, committed; the limit comes with BEGIN, in one round trip."""
+    limit = f"SET LOCAL idle_in_transaction_session_timeout = {1000 * IDLE_SECONDS:.0f}"
+    await connection.execute(f"BEGIN; {limit}")
+    try:
+        result = await work(connection)
+    except asyncpg.PostgresError:
+        await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+    return result
 
 
 class Reader:

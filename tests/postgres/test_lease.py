@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 
 from gateway.domain.clock import SystemClock
+from gateway.ledger import postgres_connection
 from gateway.ledger.errors import LedgerHeldError
+from gateway.ledger.postgres_connection import BROKEN
 from gateway.ledger.postgres_lease import Lease
 from tests.ledger.records import EDIT, FIRST, SECOND, edit
 from tests.postgres.ledgers import breaking, database_at, ledger_of, opened, steal, until
@@ -82,6 +84,34 @@ def test_a_tenth_of_a_lease_is_not_used(age: float, *, lost: bool, may: bool) ->
     lease.lost = lost
 
     assert lease.may_submit(100.0 + age) is may
+
+
+async def test_a_holder_that_stops_in_a_transaction_is_in_nobodys_way(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with SIGSTOP or a dead machine: its row locks must not outlast its lease."""
+    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 0.5)
+    stopped = asyncio.Event()
+    wakes = asyncio.Event()
+
+    async def work(connection: Any) -> None:
+        await connection.execute("UPDATE wan_gateway.leases SET until = clock_timestamp()")
+        stopped.set()
+        await wakes.wait()
+
+    async with database_at(postgres_url, "a") as database:
+        await database.prepare()
+        await fetch(
+            postgres_url,
+            "INSERT INTO wan_gateway.leases (name, holder, node) VALUES ('*', 'dead', 'a')",
+        )
+        transaction = asyncio.get_running_loop().create_task(database.reader.session.run(work))
+        await stopped.wait()
+        async with opened(postgres_url, "b"):
+            assert not transaction.done()
+            wakes.set()
+            with pytest.raises(BROKEN):
+                await transaction
 
 
 async def _end(url: str) -> Any:
