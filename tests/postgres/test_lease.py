@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -10,8 +10,8 @@ import pytest
 from gateway.domain.clock import SystemClock
 from gateway.ledger import postgres_connection
 from gateway.ledger.errors import LedgerHeldError
-from gateway.ledger.postgres_connection import BROKEN
-from gateway.ledger.postgres_lease import Lease
+from gateway.ledger.postgres_connection import BROKEN, Session
+from gateway.ledger.postgres_lease import Lease, LeaseRenewal
 from tests.ledger.records import EDIT, FIRST, SECOND, edit
 from tests.postgres.ledgers import breaking, database_at, ledger_of, opened, steal, until
 from tests.postgres.server import fetch, own_server
@@ -70,6 +70,31 @@ async def test_submits_stop_before_the_lease_ends(postgres_url: str) -> None:
         assert not ledger.lost
         proxy.come_back()
         await until(lambda: ledger.may_submit)
+
+
+async def test_a_lease_that_is_given_back_during_its_renewal_was_not_lost() -> None:
+    """The engine says that nobody holds it, and nobody else has taken it."""
+
+    class EmptySession:
+        def __init__(self) -> None:
+            self.asked = threading.Event()
+
+        async def run(self, work: object) -> list[object]:
+            renewal.remove(lease)
+            self.asked.set()
+            return []
+
+        async def close(self) -> None:
+            """There is nothing to close."""
+
+    lease = Lease("a", ["acme-cn"], 10.0)
+    session = EmptySession()
+    renewal = LeaseRenewal(cast("Session", session), 0.04, SystemClock())
+    renewal.add(lease)
+    await until(session.asked.is_set)
+    await renewal.stop()
+
+    assert not lease.lost
 
 
 @pytest.mark.parametrize(
