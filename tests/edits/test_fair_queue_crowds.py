@@ -157,7 +157,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         waiting = [p for p, t, _ in self.edits if not t.done() and p.queued and not p.paused]
         waiting = [p for p in waiting if p.tenant is few and not self.queue.prompts.held(p.prompt)]
         if waiting:
-            oldest = min(waiting, key=lambda ticket: ticket.number)
+            oldest = min(waiting, key=lambda ticket: ticket.place)
             assert self.queue.free(oldest.model) == 0
 
     @invariant()
