@@ -184,6 +184,8 @@ def shared_config(config: Config) -> str:
         config.tenants,
         config.upstreams,
         config.regions,
+        config.accounts,
+        config.models,
         config.catalogs,
         sorted(config.tenant_by_key.items()),
         config.open_tenant,

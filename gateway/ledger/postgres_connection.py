@@ -19,7 +19,7 @@ _PROBE_SECONDS = 2.0
 IDLE_SECONDS = 5.0
 """
 Until then the engine waits for the next statement of a transaction. Whoever stops within one,
-or is dead without its connection being closed, would keep the rows of its leases locked.
+or is dead without its connection being closed, would keep the rows of its leases locked (D105).
 """
 
 # After these the outcome of a transaction is unknown, or another try may succeed.

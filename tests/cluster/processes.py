@@ -218,7 +218,7 @@ async def cluster(
     async with AsyncExitStack() as stack:
         region = await stack.enter_async_context(running(create_sandbox(told)))
         http = await stack.enter_async_context(
-            httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - the gateway's
+            httpx.AsyncClient(timeout=150.0, trust_env=False)
         )
         nodes: dict[str, NodeProcess] = {}
         proxies: dict[str, SilentProxy] = {}
