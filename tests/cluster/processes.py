@@ -217,9 +217,7 @@ async def cluster(
     )
     async with AsyncExitStack() as stack:
         region = await stack.enter_async_context(running(create_sandbox(told)))
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(timeout=150.0, trust_env=False)
-        )
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=150.0, trust_env=False))
         nodes: dict[str, NodeProcess] = {}
         proxies: dict[str, SilentProxy] = {}
         for name in names:
