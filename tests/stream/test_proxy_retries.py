@@ -41,7 +41,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class _Node:
+class _Backend:
     """Takes every request, and answers it; or closes the connection of each POST instead."""
 
     def __init__(self, *, closes: bool) -> None:
@@ -59,8 +59,8 @@ class _Node:
 
 
 @asynccontextmanager
-async def _node(*, closes: bool) -> AsyncIterator[_Node]:
-    node = _Node(closes=closes)
+async def _node(*, closes: bool) -> AsyncIterator[_Backend]:
+    node = _Backend(closes=closes)
     server = await asyncio.start_server(node, "127.0.0.1", 0)
     node.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
