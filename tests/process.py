@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -88,13 +87,6 @@ class GatewayProcess:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["event"] == event]
-
-    def seconds_between(self, one: str, other: str) -> float:
-        """By its own log, so that what the machine takes to end a program does not count."""
-        first, second = (
-            datetime.fromisoformat(self.logged(it)[0]["timestamp"]) for it in (one, other)
-        )
-        return (second - first).total_seconds()
 
     def _read(self) -> None:
         assert self._popen.stdout

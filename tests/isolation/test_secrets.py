@@ -4,14 +4,13 @@ import asyncio
 import io
 import logging
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
 from gateway.app import _log_bug
 from gateway.app import build as build_gateway
@@ -57,19 +56,13 @@ def anyio_backend() -> Any:
 
 
 @pytest.fixture(params=["json", "text"])
-def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
-    """All that the process and its libraries log, from debug on; given back afterwards."""
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
+def log(request: pytest.FixtureRequest) -> io.StringIO:
+    """All that the process and its libraries log, from debug on."""
+    stream = io.StringIO()
     configure_logs("debug", request.param, stream)
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.DEBUG)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("gateway", *_LOUD):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    structlog.reset_defaults()
+    return stream
 
 
 def clean(text: str) -> str:

@@ -8,29 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-import pytest
-import structlog
-
 from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs, log_line
 from gateway.server import log_stray_errors
 
 _PIPE = 65_536
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give the process's loggers and hooks back as they were."""
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    root = logging.getLogger()
-    handlers = root.handlers[:]
-    level = root.level
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @contextmanager
