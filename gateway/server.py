@@ -70,7 +70,7 @@ class Server(uvicorn.Server):
 
     The first SIGTERM or SIGINT turns readiness to 503 and refuses new edits, while the
     listener stays open. When no client waits for an edit any more, or ``drain_seconds`` are
-    over, the clients that are left get a 503 that tells them how to fetch their result, and
+    over, the clients that are left get a 503 that says how to fetch their result, and
     the process ends. A second signal ends the wait at once; a third closes connections that
     still receive a response. What is unfinished is in the ledger. The exit code is 0 each time.
     """

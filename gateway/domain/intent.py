@@ -20,7 +20,7 @@ class Intent:
     A process or machine may be suspended at any moment and go on when another one has looked
     for the task, found none and submitted again. So a submit is left unfinished once its intent
     has expired. Two clocks decide, since a suspended machine may stop one of them; a calendar
-    that was set back counts as well, because it tells nothing any more.
+    that was set back counts as well, because it proves nothing any more.
 
     Args:
         clock: The machine's.

@@ -22,9 +22,9 @@ class Family(StrEnum):
     """Which wire format a model speaks (dashscope.md 9)."""
 
     SYNTHESIS = "synthesis"
-    """``input.prompt`` and ``input.images``; tasks tell their prompt."""
+    """``input.prompt`` and ``input.images``; tasks show their prompt."""
     MESSAGES = "messages"
-    """``input.messages[].content[]``; tasks tell no prompt."""
+    """``input.messages[].content[]``; tasks do not show their prompt."""
 
 
 @dataclass(frozen=True, slots=True)

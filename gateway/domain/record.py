@@ -56,7 +56,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class StrayTask:
-    """A task of which the ledger was told when its part was of another attempt, or gone."""
+    """A task that was accepted when its part was of another attempt, or gone."""
 
     edit_id: str
     part: int

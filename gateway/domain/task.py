@@ -39,9 +39,9 @@ class ResultImage:
     url: str = field(repr=False)
     """Signed; valid for 24 h; never logged, and stored only for models without tasks."""
     size: Size | None = None
-    """In pixels, where the task tells it."""
+    """In pixels, where the task says so."""
     prompt: str = field(default="", repr=False)
-    """What DashScope made of the prompt, where it rewrote it and tells so."""
+    """What DashScope made of the prompt, where it rewrote it and says so."""
     extended: bool = False
     """Whether it was asked to rewrite it; kept, since some models charge more for that."""
 
@@ -69,7 +69,7 @@ class Task:
     orig_prompt: str | None = field(default=None, repr=False)
     """The prompt as submitted; only SUCCEEDED tasks have it."""
     inputs: int | None = None
-    """Pictures put in, where it tells for how many it is billed."""
+    """Pictures put in, where it says how many are billed."""
     request_id: str = ""
 
     @property

@@ -86,7 +86,7 @@ class Connection(HttpToolsProtocol):
         self._end_head()
         self._stopped_reading = True
         _cancel(self._stalled, self._probing, self.timeout_keep_alive_task)
-        # uvicorn tells only the newest request.
+        # uvicorn only knows the newest request.
         for cycle in self._owed:
             cycle.disconnected = True
             cycle.message_event.set()

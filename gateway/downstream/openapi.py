@@ -64,7 +64,7 @@ _HEADERS = {
     "x-wan-upstream-request-id": "DashScope's ids of the edit's submits.",
     "x-wan-adjusted": "How pictures and size were brought into the model's rules.",
     "x-wan-ignored-params": "The fields without effect.",
-    "x-wan-cost": "What the edit cost by list prices, such as 0.20 CNY, where that is told.",
+    "x-wan-cost": "What the edit cost by list prices, such as 0.20 CNY, if the operator shows it.",
     "x-wan-images": "How many pictures were asked for and delivered, where some are missing.",
     "idempotent-replayed": "true: an Idempotency-Key brought back a delivered edit.",
     "location": "Where an accepted edit can be fetched.",

@@ -44,7 +44,7 @@ from gateway.translate.openai_response import (
 )
 
 Measure = Callable[[bytes], Size | None]
-"""From a picture's first bytes to its size in pixels; ``None`` where they do not tell."""
+"""From a picture's first bytes to its size in pixels; ``None`` where they do not hold it."""
 
 UrlOf = Callable[[KeptResult], str]
 """From a picture that is kept here to the signed URL that leads to it."""
@@ -282,7 +282,7 @@ class JsonReply:
         return result.urls or [self.url_of(kept) for kept in result.kept]
 
     def length_of(self, parts: Sequence[BodyPart]) -> int | None:
-        """Return the Content-Length in bytes; ``None``: the end of the message tells."""
+        """Return the Content-Length in bytes; ``None``: until the end of the message."""
         return sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
 
     def error_of(self, error: GatewayError, request_id: str) -> bytes:
@@ -290,7 +290,7 @@ class JsonReply:
         return error_body(error, request_id)
 
     def late_headers(self, headers: Mapping[str, str]) -> bytes:  # noqa: ARG002 - JSON has no place for them
-        """Return what tells headers that were known only after the head; empty: nothing does."""
+        """Return the bytes that carry headers known only after the head; empty: none do."""
         return b""
 
 

@@ -123,7 +123,7 @@ class ActiveEdit:
     since: float
     """Monotonic: when it was asked for, or was taken over from another process."""
     inputs: int = 0
-    """How many pictures it has; 0 after a restart, when only its tasks may tell it."""
+    """How many pictures it has; 0 after a restart, when only its tasks may have it."""
     pictures: tuple[Picture, ...] | None = field(default=None, repr=False)
     """Let go once every part has its task; ``None`` also after a restart, and while spooled."""
     spooled: Spooled | None = None

@@ -63,7 +63,7 @@ class ResultCollector:
 
         Pictures that go back as they were made are only begun: they are read while the
         answer goes out, and closed with *opened*. Those that are answered by a URL of ours are
-        kept before it is told. Tries for ever: the caller's deadline ends it.
+        kept before the URL is sent. Tries for ever: the caller's deadline ends it.
 
         Where an earlier config kept pictures and this one does not, what cannot be had by
         DashScope's URL is returned itself: it is paid for.
@@ -279,7 +279,7 @@ def _some(pictures: Iterable[_Kind]) -> tuple[_Kind, ...]:
     """Return *pictures*; an answer has one at least."""
     if not (some := tuple(pictures)):
         raise ResultUnavailable(
-            "The edit was made, but DashScope does not tell any more where its pictures are.",
+            "The edit was made, but DashScope does not say any more where its pictures are.",
             retry=False,
         )
     return some
@@ -288,7 +288,7 @@ def _some(pictures: Iterable[_Kind]) -> tuple[_Kind, ...]:
 def _for_good(active: ActiveEdit, failure: ResultUnavailable) -> ResultUnavailable:
     """Return the client's error when no further try can succeed."""
     return ResultUnavailable(
-        f"{failure.message} It is paid for, and the operator of this gateway is told. "
+        f"{failure.message} It is paid for, and the operator of this gateway sees it. "
         f"GET /v1/images/edits/{active.edit_id} tries again, for 24 hours.",
         retry=False,
         upstream_code=failure.upstream_code,

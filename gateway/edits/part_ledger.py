@@ -100,7 +100,7 @@ class PartLedger:
     async def lose(
         self, active: ActiveEdit, run: PartRun, *, account: AccountState, prompt: str | None
     ) -> None:
-        """Write that nothing can tell what a submit made: that stays, whatever comes after it."""
+        """Write that it cannot be found out what a submit made; that is final."""
         edit_id = active.edit_id
         index = run.part.index
         attempt = run.life.attempt
@@ -131,7 +131,7 @@ class PartLedger:
             write: The write; may be made twice.
             account: Whose prompts are locked.
             prompt: The locked prompt. No equal one is submitted until *write* is made: after
-                the death of this process the next one has only the ledger to tell two equal
+                the death of this process the next one has only the ledger to keep apart two equal
                 submits apart (D4). ``None``: no prompt is locked.
             store: Where it goes.
         """

@@ -37,8 +37,8 @@ _NAMES = ("x-stainless-read-timeout", "x-stainless-timeout")
 
 def sdk_patience(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the SDK itself says it waits, for the metric."""
-    told = [seconds for name in _NAMES if (seconds := _seconds(headers.get(name))) > 0]
-    return min(told) if told else None
+    stated = [seconds for name in _NAMES if (seconds := _seconds(headers.get(name))) > 0]
+    return min(stated) if stated else None
 
 
 def _seconds(text: str | None) -> float:

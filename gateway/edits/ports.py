@@ -207,7 +207,7 @@ class Ledger(Protocol):
 
         Raises:
             LedgerConflict: the edit has ended; nothing was written.
-            TaskFoundError: the part has a task already, perhaps one of which the ledger was told
+            TaskFoundError: the part has a task already, perhaps one that was accepted
                 late. If the upstream of *task* made it, the part has it now; else no task was
                 stored, and an intent for the upstream that made it stores it.
         """
@@ -221,7 +221,7 @@ class Ledger(Protocol):
 
         Returns:
             Whether the part still is of that attempt. Otherwise the task was kept as a stray:
-            whoever intends the part next is told of it.
+            whoever intends the part next gets it.
 
         Raises:
             LedgerConflict: another part has this task; nothing was written.
@@ -335,7 +335,7 @@ class Finisher(Protocol):
     """Makes the requested picture from DashScope's; gateway.imaging implements it."""
 
     def size_of(self, head: bytes) -> Size | None:
-        """Return the size of a picture by its first bytes, if they tell it."""
+        """Return the size of a picture by its first bytes, if they hold it."""
         ...
 
     def has_alpha(self, head: bytes) -> bool:

@@ -85,7 +85,7 @@ class IncomingPicture(Protocol):
     length: int
     """Bytes."""
     head: bytes
-    """The first bytes: enough to tell form and size."""
+    """The first bytes: enough for format and size."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """

@@ -1,4 +1,4 @@
-"""An uncertain submit is resolved, not guessed: the account's task list tells (P5)."""
+"""An uncertain submit is resolved by the account's task list, not guessed (P5)."""
 
 from dataclasses import dataclass, field
 
@@ -91,7 +91,7 @@ class SubmitResolver:
         try:
             known = await self._ledger.find_tasks([task_id])
         except GatewayError:
-            known = set()  # it tells when it is written
+            known = set()  # a conflict shows when it is written
         return task_id in known or task_id in self._claimed
 
     def written(self, task_id: str) -> None:
@@ -206,7 +206,7 @@ class SubmitResolver:
             if number >= page.pages or not page.rows:
                 break
         else:  # ours may be among those that were not read
-            raise TaskLost("Too many tasks were made at that time to tell which is this edit's.")
+            raise TaskLost("Too many tasks were made at that time to find this edit's.")
         if len(found) < page.total:
             raise UpstreamFailed("The task list could not be read whole.")
         return list(found.values())
@@ -219,7 +219,7 @@ class SubmitResolver:
     async def _examine(
         self, account: AccountState, doubt: UncertainSubmit, found: list[_Candidate]
     ) -> None:
-        """Have the candidates that ended tell whose they are."""
+        """Fetch the candidates that ended, and sort them by whose they are."""
         for one in found:
             if not one.ended or one.task_id in doubt.ours | doubt.near:
                 continue
@@ -263,7 +263,7 @@ def _verdict(doubt: UncertainSubmit, *, shared: bool) -> str | None:
 def lost() -> TaskLost:
     """Return the error of an edit of which it cannot be found out whether it was made."""
     return TaskLost(
-        "It cannot be told whether this edit was made; the operator can find it in the "
+        "It is not known whether this edit was made; the operator can find it in the "
         "task list of the account."
     )
 

@@ -90,7 +90,7 @@ class SubmitStrategy(Protocol):
         Afterwards the part has its task, or waits: it surely has none.
 
         Raises:
-            GatewayError: nothing can tell, or where its pictures are is lost.
+            GatewayError: it cannot be found out, or where its pictures are is lost.
         """
         ...
 

@@ -55,7 +55,7 @@ class WithTasks:
                     await self._ports.clock.sleep(pause)
                     await account.call_limiter.acquire("settlements")
                     until = self._ports.clock.epoch()
-                    with suppress(GatewayError):  # a refusal tells the time, too
+                    with suppress(GatewayError):  # a refusal has the time, too
                         await self._ports.dashscope.tasks(
                             upstream, since=until - 60.0, until=until, page_size=1
                         )
@@ -235,7 +235,7 @@ class WithTasks:
         Find out by the task list what became of the open submit (D3).
 
         Raises:
-            TaskLost: nothing can tell; that is written down.
+            TaskLost: it cannot be found out; that is written down.
         """
         doubt = UncertainSubmit(
             upstream=upstream,

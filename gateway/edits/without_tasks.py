@@ -160,7 +160,7 @@ class WithoutTasks:
         while self._ports.clock.now() < until:
             try:
                 return await self._ports.result_urls.get(active.edit_id, run.part.index)
-            except LedgerUnavailable:  # the store itself tells the operator
+            except LedgerUnavailable:  # the store itself warns the operator
                 await self._ports.clock.sleep(_READ_AGAIN_SECONDS)
         return None
 

@@ -60,7 +60,7 @@ def coded_pixels(content: bytes) -> int:
     try:
         return _coded_pixels(content)
     except (IndexError, StopIteration, ValueError) as exc:
-        raise InvalidImage("its parts do not tell how large it is") from exc
+        raise InvalidImage("its parts do not say how large it is") from exc
 
 
 def _coded_pixels(content: bytes) -> int:

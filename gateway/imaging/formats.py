@@ -38,7 +38,7 @@ _MOST_BRANDS_BYTES = 256
 
 
 def format_of(content: bytes) -> Format | None:
-    """Return the format that the first bytes of *content* tell, None for any other."""
+    """Return the format of *content* by its first bytes, None for any other."""
     for start, format_ in _BY_START:
         if content.startswith(start):
             return format_

@@ -21,7 +21,7 @@ class Metadata:
     """
     What was found in a file's head.
 
-    *present* is true when anything is there that no decoder needs and that may tell about
+    *present* is true when anything is there that no decoder needs and that may say something about
     the client: Exif with its GPS position, XMP, IPTC, comments, a maker's private parts.
     *rest* counts the bytes behind the picture's end: a film, a second picture, what was
     cropped away. *profile* is an ICC profile; ``None`` leaves it to Pillow to find one.

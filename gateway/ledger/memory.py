@@ -34,7 +34,7 @@ class MemoryLedger:
         self._delivered_at: LRUCache[str, float] = LRUCache(max_edits)
         self._id_by_task: LRUCache[str, str] = LRUCache(max_edits)
         self._strays: LRUCache[tuple[str, int], tuple[str, str, str]] = LRUCache(max_edits)
-        """By edit and part: attempt, upstream and id of a task that was told too late."""
+        """By edit and part: attempt, upstream and id of a task that was accepted too late."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -351,7 +351,7 @@ def _forget(connection: sqlite3.Connection, edit_ids: Sequence[str]) -> None:
 
 
 def boot_id(file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
-    """Return the id of this boot of the machine; empty where the kernel does not tell."""
+    """Return the id of this boot of the machine; empty where the kernel has none."""
     try:
         return file.read_text("ascii").strip()
     except OSError:

@@ -21,7 +21,7 @@ _PROOFS = 20  # confirmed ends after which the next suspension is a short one ag
 @dataclass(slots=True)
 class ListPolicy:
     """
-    Decides when one list call tells more than the fetches that it replaces (D20).
+    Decides when one list call finds more than the fetches that it replaces (D20).
 
     The list may refuse, fail, lag behind the tasks, miss tasks that run, or go on to show
     tasks that have ended. It is then suspended: for 30 s, twice as long each time, at most
@@ -51,7 +51,7 @@ class ListPolicy:
         return max(_PAUSE_MIN, self.pages / (_CALL_SHARE * self.calls_per_second))
 
     def is_worthwhile(self, running: int, now: float, *, in_use: bool) -> bool:
-        """Return whether one list tells more than fetches of *running* tasks."""
+        """Return whether one list finds more than fetches of *running* tasks."""
         least = _STOPS_BELOW if in_use else _STARTS_FROM
         return now >= self.suspended_until and running >= least * self.pages
 

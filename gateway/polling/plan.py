@@ -466,7 +466,7 @@ class PollingPlan:
         return max(self._policy.pause_min, min(_LIST_PAUSE_MAX, wait))
 
     def _is_worth_reading(self, pages: int, now: float) -> bool:
-        """Return whether a list of so many pages tells more than fetches would."""
+        """Return whether a list of so many pages finds more than fetches would."""
         self._policy.pages = pages
         running = len(self._watches.running)
         worthwhile = self._policy.is_worthwhile(running, now, in_use=self._uses_list)
@@ -509,7 +509,7 @@ class PollingPlan:
 
         It may be PENDING, or so quick that no list met it. When slots of its model are free it
         should run; when the list is full of them, tasks of others may have its slot. The list
-        may tell a model by another of its names (dashscope.md 4.2), so only the names that are
+        may show a model by another of its names (dashscope.md 4.2), so only the names that are
         another model's are left out.
         """
         model = watch.kind.model

@@ -42,7 +42,7 @@ class ResultName:
 
 
 def owner_of(tenant: str) -> str:
-    """Return what stands for the tenant of this name: it tells one tenant from another, no more."""
+    """Return what stands for the tenant of this name: it keeps tenants apart, no more."""
     return sha256(f"tenant:{tenant}".encode()).hexdigest()[:16]
 
 

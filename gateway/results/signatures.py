@@ -27,7 +27,7 @@ class ResultSigner:
         return f"expires={expires}&signature={_signature(self.secret, name, str(expires))}"
 
     def is_valid(self, name: str, expires: str, signature: str) -> bool:
-        """Return whether *signature* is ours, in a time that tells nothing about the right one."""
+        """Return whether *signature* is ours, in a time that does not depend on the right one."""
         given = signature.encode("utf-8", "surrogateescape")
         secrets = [self.secret] if self.previous is None else [self.secret, self.previous]
         # Not any(): both are always computed.

@@ -99,7 +99,7 @@ class Bucket:
 
 
 def unavailable() -> ResultStoreUnavailable:
-    """Return what a client is told when the store fails; the operator is told the reason."""
+    """Return what a client gets when the store fails; only the operator gets the reason."""
     return ResultStoreUnavailable(
         "The gateway cannot keep or read its pictures at the moment. An edit that was made is not "
         "lost: send the same request again, or GET /v1/images/edits/{edit_id}"

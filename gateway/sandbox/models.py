@@ -125,7 +125,7 @@ class ModelRules:
         negative: Whether it has a negative prompt.
         extends: Whether its prompts are rewritten unless the submit says otherwise.
         count_first: Whether ``n`` is checked before ``size``.
-        usage: Which fields tell what was made: ``size``, ``sides``, or those of qwen-image-3.0.
+        usage: Which fields say what was made: ``size``, ``sides``, or those of qwen-image-3.0.
         transparent: Whether a prompt may ask for a transparent picture.
         per_minute: Submits in a minute, evenly spread: 300 are 5 in each second.
         running: Tasks that run at once.

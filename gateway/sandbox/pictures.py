@@ -1,7 +1,7 @@
 """
 Result pictures: rendered from the input picture and the words of the prompt, or canned.
 
-Each result carries PNG text chunks that tell a test which task and which inputs it belongs to.
+Each result carries PNG text chunks that show a test which task and which inputs it belongs to.
 """
 
 import struct

@@ -103,7 +103,7 @@ def query_body(
     if status == "UNKNOWN":
         return {"output": output}
     newer = rules_of(task.request.model).form == "messages"
-    if newer and status == "FAILED":  # it tells neither times nor counts
+    if newer and status == "FAILED":  # it has neither times nor counts
         return {"output": {**output, **_failure(task.end)}}
     output["submit_time"] = wire_time(epoch_offset + task.submitted)
     if task.started is not None:

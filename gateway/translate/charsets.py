@@ -83,7 +83,7 @@ class ToUtf8:
     Turns text that arrives in pieces into UTF-8, without a byte order mark.
 
     Args:
-        charset: As it was declared; empty: as its first bytes tell, else UTF-8.
+        charset: As it was declared; empty: by its first bytes, else UTF-8.
 
     Raises:
         LookupError: the charset is not known.

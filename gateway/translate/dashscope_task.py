@@ -36,7 +36,7 @@ def read_task(body: object) -> Task:
     Read the answer of ``GET /tasks/{task_id}`` (dashscope.md 3.3).
 
     The pictures are in ``output.results``, or in ``output.choices`` of the newer family
-    (dashscope.md 9), whose tasks do not tell their prompt.
+    (dashscope.md 9), whose tasks do not show their prompt.
 
     A SUCCEEDED task may lack some of its pictures: such an entry of ``output.results`` has
     ``code`` and ``message`` in place of ``url`` and becomes a GatewayError in its place.
@@ -50,10 +50,10 @@ def read_task(body: object) -> Task:
     answer = _check_refusal(body)
     output = answer.get("output")
     if not isinstance(output, Mapping):
-        raise UpstreamFailed("The upstream's answer tells of no task.")
+        raise UpstreamFailed("The upstream's answer names no task.")
     status = _status(output.get("task_status"))
     if status is None:
-        raise UpstreamFailed("The upstream's answer tells of no status.")
+        raise UpstreamFailed("The upstream's answer has no status.")
     made = _made_size(answer.get("usage"))
     results = _results(_entries(output), made) if status is TaskStatus.SUCCEEDED else ()
     return Task(
@@ -170,7 +170,7 @@ def _result(entry: Any, size: Size | None) -> ResultImage | GatewayError:
 
 
 def _made_size(usage: object) -> Size | None:
-    """Return the size that ``usage`` tells, by any of the names that models have for it."""
+    """Return the size that ``usage`` has, by any of the names that models have for it."""
     match usage:
         case {"size": str(text)} if match := re.fullmatch(r"(\d{1,5})\*(\d{1,5})", text, re.ASCII):
             return Size(int(match[1]), int(match[2]))
@@ -183,7 +183,7 @@ def _made_size(usage: object) -> Size | None:
 
 
 def _inputs(usage: object) -> int | None:
-    """Return for how many pictures put in a task is billed, where ``usage`` tells it."""
+    """Return for how many pictures put in a task is billed, where ``usage`` says so."""
     return count_of(usage.get("input_image_count")) if isinstance(usage, Mapping) else None
 
 

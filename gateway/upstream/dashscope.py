@@ -129,7 +129,7 @@ class DashScopeApi:
         path = f"{_TASKS}/{quote(task_id, safe='')}"
         task = read_task(await self._call(upstream, "poll", "GET", path))
         if task.task_id not in ("", task_id):
-            raise UpstreamFailed("The upstream's answer tells of another task.")
+            raise UpstreamFailed("The upstream's answer is of another task.")
         return task
 
     async def cancel(self, upstream: Upstream, task_id: str) -> bool:

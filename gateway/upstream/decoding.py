@@ -11,7 +11,7 @@ _PIECE = 2**18
 _ZLIB_OR_GZIP = 47
 _RAW_DEFLATE = -15
 _HEAD = 2
-"""Bytes that tell these from each other."""
+"""Enough bytes to tell these apart."""
 
 
 async def decode(answer: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -81,7 +81,7 @@ def refusal(answer: httpx.Response, body: Mapping[str, Any]) -> GatewayError:
         code_of(body, "code"),
         text_of(body, "message"),
         request_id=request_id_of(answer, body),
-        # A 2xx does not tell whose fault it is: an unlisted code then counts as upstream's.
+        # A 2xx does not say whose fault it is: an unlisted code then counts as upstream's.
         http_status=None if answer.is_success else answer.status_code,
     )
     if error.retry and (pause := _pause(answer)) is not None:
@@ -111,7 +111,7 @@ class _LeftUnfinishedError(Exception):
 
 class Outgoing(httpx.AsyncByteStream):
     """
-    The body of a submit while it is sent; it tells what of it may have left (D2, D103).
+    The body of a submit while it is sent; it knows what of it may have left (D2, D103).
 
     Args:
         body: The JSON.

@@ -118,9 +118,7 @@ def test_a_doubtful_end(browser: Chrome) -> None:
         harness.edit("acme", prompt="lost", model="qwen-image-edit-plus")
         wait(page, lambda: any("running upstream" in row for row in rows(page, "running")))
         harness.leave()
-        wait(
-            page, lambda: any("maybe billed, client not told" in row for row in rows(page, "kept"))
-        )
+        wait(page, lambda: any("maybe billed, not reported" in row for row in rows(page, "kept")))
 
         assert rows(page, "running") == []
         assert text(page, "n-kept") == "1"

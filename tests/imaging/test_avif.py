@@ -229,7 +229,7 @@ def with_meta(*boxes: bytes) -> bytes:
 )
 def test_what_cannot_be_confirmed(content: bytes) -> None:
     """A file whose coded size is not told is refused before a decoder sees it."""
-    with pytest.raises(InvalidImage, match="do not tell how large it is"):
+    with pytest.raises(InvalidImage, match="do not say how large it is"):
         coded_pixels(content)
 
 

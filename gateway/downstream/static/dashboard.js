@@ -7,7 +7,7 @@ const PHASES = {
   upstream_running: "running upstream", detection: "detection", download: "download", respond: "response",
 };
 const STAGES = {
-  uncertain: ["uncertain", "warn"], submitting: ["submitting", ""], doubtful: ["maybe billed, client not told", "warn"],
+  uncertain: ["uncertain", "warn"], submitting: ["submitting", ""], doubtful: ["maybe billed, not reported", "warn"],
 };
 const NOTHING = { running: "No edit is running.", waiting: "No edit is waiting.", kept: "All pictures were fetched." };
 const SILENCE_SECONDS = 25; // the server sends something every 10
