@@ -34,7 +34,7 @@ GRACE_SECONDS = 3.0
 """After the last client left, one that comes back finds its edit as it was (P4)."""
 RETRY_SECONDS = 60.0
 """SDKs obey ``retry-after`` up to this; within it one that retries is back (openai.md 7.1)."""
-VISIT_SECONDS = 600.0
+LOOK_SECONDS = 600.0
 """A client that looks at an edit, or knew it before a restart, is expected to look again."""
 
 
@@ -345,13 +345,13 @@ class EditLife:
 
     def looked_at(self, now: float) -> None:
         """A client that does not wait looked at it, and will again."""
-        self._expect(now + VISIT_SECONDS)
+        self._expect(now + LOOK_SECONDS)
 
     def taken_over(self, now: float) -> Effects:
         """Another process left it open: its clients are expected for as long as they may come."""
         self._left_at = now
         for_ever = self._promised or self.keyed
-        self._expect(math.inf if for_ever else now + VISIT_SECONDS)
+        self._expect(math.inf if for_ever else now + LOOK_SECONDS)
         return (Effect.START_GRACE,)
 
     def retry_advised(self, now: float, retry_after: float) -> None:

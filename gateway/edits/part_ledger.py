@@ -210,10 +210,10 @@ class PartLedger:
             active.timeline.end(ended=now - lag, now=now)
 
 
-def _outcome(task: Task, asked: int) -> str:
+def _outcome(task: Task, n: int) -> str:
     """Return the metric's word for how a task ended."""
     if task.status is TaskStatus.UNKNOWN:
         return "lost"
-    if task.images and len(task.images) < asked:
+    if task.images and len(task.images) < n:
         return "partial"
     return str(task.status).lower()

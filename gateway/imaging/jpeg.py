@@ -52,7 +52,7 @@ def metadata(content: bytes) -> Metadata:
     for segment in head:
         if not exif and segment.marker == _APP1 and content.startswith(_EXIF, segment.start + 4):
             exif = content[segment.start + 4 : segment.end]
-    present = any(_tells(content, part) for part in head) or any(map(_is_note, behind))
+    present = any(_is_private(content, part) for part in head) or any(map(_is_note, behind))
     return Metadata(exif, present, rest=len(content) - _end(content, behind))
 
 
@@ -75,7 +75,7 @@ def strip_metadata(content: bytes) -> bytes:
     """
     head = _head(content)
     coded = _first_scan(head)
-    kept = [content[part.start : part.end] for part in head if not _tells(content, part)]
+    kept = [content[part.start : part.end] for part in head if not _is_private(content, part)]
     for note in filter(_is_note, _behind(content, coded)):
         kept.append(content[coded : note.start])
         coded = note.end
@@ -143,7 +143,7 @@ def _head(content: bytes) -> list[_Segment]:
     return segments
 
 
-def _tells(content: bytes, segment: _Segment) -> bool:
+def _is_private(content: bytes, segment: _Segment) -> bool:
     if segment.marker == _APP2:
         return not content.startswith(_ICC, segment.start + 4)
     if segment.marker in (_APP0, _APP14):

@@ -201,7 +201,7 @@ class Poller:
         if watch.ended:
             return  # while the call waited for its turn
         caller = self._callers[watch]
-        asked_at = self._clock.now()
+        sent_at = self._clock.now()
         result: Task | GatewayError
         try:
             result = await self._dashscope.fetch(watch.upstream, watch.task_id)
@@ -214,7 +214,7 @@ class Poller:
                 self._plan.move(watch, self._failover_for(watch.upstream, error))
         caller.on_poll(result.code if isinstance(result, GatewayError) else result.status)
         before = watch.status
-        ended = self._plan.fetched(watch, result, asked_at, self._clock.now())
+        ended = self._plan.fetched(watch, result, sent_at, self._clock.now())
         self._changed.set()
         if ended and isinstance(result, Task):
             caller.end.set_result(result)
@@ -223,14 +223,14 @@ class Poller:
             self._observer.task_state(region, before.lower(), watch.status.lower())
 
     async def _list(self, step: List) -> None:
-        asked_at = self._clock.now()
+        sent_at = self._clock.now()
         result: TaskPage | GatewayError
         try:
             result = await self._page(step.page)
         except GatewayError as error:
             result = error
             self._heed(error, "list")
-        self._plan.listed(result, asked_at, self._clock.now())
+        self._plan.listed(result, sent_at, self._clock.now())
         self._changed.set()
 
     async def _page(self, number: int) -> TaskPage:

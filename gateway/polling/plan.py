@@ -213,7 +213,7 @@ class PollingPlan:
         self._page = 1
         """The page to request next; above 1 while a list is read."""
         self._rows: list[TaskRow] = []
-        self._asked_at = 0.0
+        self._sent_at = 0.0
 
     def watch(
         self, upstream: Upstream, task_id: str, kind: Kind, now: float, *, age: float = 0.0
@@ -276,10 +276,10 @@ class PollingPlan:
         return Wait(until)
 
     def fetched(
-        self, watch: Watch, result: Task | GatewayError, asked_at: float, now: float
+        self, watch: Watch, result: Task | GatewayError, sent_at: float, now: float
     ) -> bool:
         """
-        Report the result of a ``Fetch`` that was sent at *asked_at*.
+        Report the result of a ``Fetch`` that was sent at *sent_at*.
 
         Returns:
             Whether it is the end of the task: True once for each watch.
@@ -300,20 +300,20 @@ class PollingPlan:
         if result.status.ended:
             self._end(watch, result, now)
             return True
-        self._go_on(watch, result, asked_at, now)
+        self._go_on(watch, result, sent_at, now)
         return False
 
-    def listed(self, result: TaskPage | GatewayError, asked_at: float, now: float) -> None:
-        """Report the result of a ``List`` that was sent at *asked_at*."""
+    def listed(self, result: TaskPage | GatewayError, sent_at: float, now: float) -> None:
+        """Report the result of a ``List`` that was sent at *sent_at*."""
         self._listing = False
         if self._page == 1:
-            self._asked_at = asked_at
+            self._sent_at = sent_at
         if isinstance(result, TaskPage) and result.pages <= 1 and len(result.rows) < result.total:
             result = UpstreamFailed("The task list cannot be read whole.")
         if isinstance(result, GatewayError):
             if not isinstance(result, Throttled):
-                self._policy.record_failure(result, self._asked_at)
-            self._list_at = self._asked_at + _LIST_RETRY_SECONDS
+                self._policy.record_failure(result, self._sent_at)
+            self._list_at = self._sent_at + _LIST_RETRY_SECONDS
             self._end_list()
             return
         self._rows.extend(result.rows)
@@ -323,7 +323,7 @@ class PollingPlan:
                 return
             self._read_list(now)
         running = self._watches.running.values()
-        self._list_at = self._asked_at + self._list_pause(running, self._asked_at)
+        self._list_at = self._sent_at + self._list_pause(running, self._sent_at)
         self._end_list()
 
     # Which mode, and when to fetch.
@@ -417,7 +417,7 @@ class PollingPlan:
             self._policy.record_hidden_end(now)
         self.forget(watch, now)
 
-    def _go_on(self, watch: Watch, task: Task, asked_at: float, now: float) -> None:
+    def _go_on(self, watch: Watch, task: Task, sent_at: float, now: float) -> None:
         watch.status = task.status
         if task.status is TaskStatus.RUNNING:
             self._watches.promote(watch)
@@ -425,7 +425,7 @@ class PollingPlan:
             watch.runs_since = began or watch.runs_since
         else:
             watch.runs_since = now
-        if watch.missed_at > asked_at:
+        if watch.missed_at > sent_at:
             # A list missed it while this fetch was under way, and may know better.
             self._plan(watch, now)
             return
@@ -476,23 +476,23 @@ class PollingPlan:
 
     def _read_list(self, now: float) -> None:
         """Fetch now what ran and is gone from the RUNNING rows."""
-        asked_at = self._asked_at
+        sent_at = self._sent_at
         listed = {row.task_id for row in self._rows if row.status is TaskStatus.RUNNING}
         listed_of = Counter(row.model for row in self._rows if row.task_id in listed)
         self._policy.record_success()
         for watch in [w for w in self._watches.pending.values() if w.task_id in listed]:
             self._watches.promote(watch)
-            watch.runs_since = asked_at
+            watch.runs_since = sent_at
         for watch in self._watches.running.values():
             if watch.task_id in listed:
                 # An older list may have missed it before it ran, and its fetch not be sent yet.
-                watch.listed_at = asked_at
+                watch.listed_at = sent_at
                 watch.mistrusted_until = 0.0
                 watch.missing_at = 0.0
-            elif asked_at >= watch.mistrusted_until and (
-                watch.listed_at or self._should_be_listed(watch, asked_at, listed_of)
+            elif sent_at >= watch.mistrusted_until and (
+                watch.listed_at or self._should_be_listed(watch, sent_at, listed_of)
             ):
-                watch.missing_at = asked_at
+                watch.missing_at = sent_at
                 if watch.fetching:
                     watch.missed_at = now
                 else:
@@ -501,9 +501,7 @@ class PollingPlan:
     def _slots_of(self, model: str) -> float:
         return self._account.limits_of(model).running_tasks or math.inf
 
-    def _should_be_listed(
-        self, watch: Watch, asked_at: float, listed_of: Mapping[str, int]
-    ) -> bool:
+    def _should_be_listed(self, watch: Watch, sent_at: float, listed_of: Mapping[str, int]) -> bool:
         """
         Return whether a list that never showed this task should have shown it by now.
 
@@ -517,7 +515,7 @@ class PollingPlan:
         same = sum(rows for it, rows in listed_of.items() if it == model or it not in others)
         is_full = same >= self._slots_of(model)
         grace = (_FULL_SECONDS if is_full else _NEW_SECONDS) + max(0.0, self._policy.staleness)
-        return asked_at - watch.runs_since > grace
+        return sent_at - watch.runs_since > grace
 
     def _end_list(self) -> None:
         self._rows = []

@@ -76,8 +76,8 @@ class SubmitRequest:
     @property
     def transparent(self) -> bool:
         """Whether the prompt asks for a transparent picture of a model that makes some."""
-        asked = any(word in self.prompt.lower() for word in _TRANSPARENT)
-        return asked and rules_of(self.model).transparent
+        requested = any(word in self.prompt.lower() for word in _TRANSPARENT)
+        return requested and rules_of(self.model).transparent
 
     @property
     def prompt_sha256(self) -> str:

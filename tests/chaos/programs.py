@@ -212,7 +212,7 @@ def start_customers(
     """
     Start so many processes of *each* clients, and wait until they are ready to ask.
 
-    `tell` says when they begin, and how long they may ask; then their notes lie in
+    `write_line` says when they begin, and how long they may ask; then their notes lie in
     ``notes-*.jsonl``.
     """
     crowd = [
@@ -235,8 +235,8 @@ def start_customers(
     return crowd
 
 
-def tell(crowd: "list[subprocess.Popen[str]]", line: str) -> None:
-    """Tell all of them: an empty line to begin; then when to give up, to want nothing new."""
+def write_line(crowd: "list[subprocess.Popen[str]]", line: str) -> None:
+    """Write to all of them: an empty line to begin; then when to give up, to want nothing new."""
     for process in crowd:
         assert process.stdin is not None
         process.stdin.write(f"{line}\n")

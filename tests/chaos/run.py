@@ -21,7 +21,7 @@ from tests.chaos.claims import Claims, gateways_own, left_when, replays
 from tests.chaos.count import Verdict, count, shown, table
 from tests.chaos.notes import Note, clock, read_notes
 from tests.chaos.others import PROMPT_IN_A_DRAIN, Leavers, Stranger, strangers_picture
-from tests.chaos.programs import ChaosGateway, pause, regions, start_customers, tell
+from tests.chaos.programs import ChaosGateway, pause, regions, start_customers, write_line
 from tests.chaos.region_faults import RegionAdmin, asleep
 from tests.chaos.wishes import ON_SHARED_ACCOUNT, REGION_BY_TENANT
 
@@ -101,12 +101,12 @@ def run(plan: Plan, folder: Path) -> ChaosResult:
             each=plan.clients,
         )
         began = clock()
-        tell(crowd, "")
+        write_line(crowd, "")
         try:
             jumps = _storm(plan, folder, gateway, region_admin, began)
             stranger.close()
             end = clock()
-            tell(crowd, str(end + _SETTLE_SECONDS))
+            write_line(crowd, str(end + _SETTLE_SECONDS))
             for process in crowd:
                 process.wait(timeout=_SETTLE_SECONDS + 90.0)
             settled = clock()

@@ -23,12 +23,12 @@ def billed(harness: EditHarness) -> list[Bill]:
 async def test_each_task() -> None:
     """Each task of an edit has its own bill, for its pictures and for all that were put in."""
     harness = EditHarness()
-    asked = replace(
+    request = replace(
         harness.request(n=6, size=SIZE, prompt_extend=True),
         pictures=(Picture(content=b"a"), Picture(content=b"b")),
     )
     async with harness.service() as service:
-        answer = await complete(service, asked)
+        answer = await complete(service, request)
 
     assert answer.bills == (
         Bill((SIZE,) * 4, inputs=2, extended=True),
@@ -115,8 +115,8 @@ async def test_a_retry_after_a_restart() -> None:
     """What a retry brings for a part that was not submitted is counted like the first request's."""
     harness = EditHarness(running_limit=1)
     harness.dashscope.run = Run(0.0, 30.0)
-    asked = harness.request(n=5)
-    async with harness.service() as service, service.attend(asked):
+    request = harness.request(n=5)
+    async with harness.service() as service, service.attend(request):
         await harness.clock.sleep(5.0)
     pictures = (Picture(content=b"in"), Picture(content=b"other"))
     async with harness.service() as service:

@@ -207,13 +207,13 @@ async def test_each_client_gets_what_it_asked_for() -> None:
     harness, results = EditHarness(), FakeResults()
     async with harness.service(results=results) as service:
         by_default = await complete(service, harness.request(output=DEFAULT, idempotency_key="k"))
-        as_said = await complete(
+        in_base64 = await complete(
             service, harness.request(output=OutputOptions(), idempotency_key="k")
         )
 
     assert len(by_default.kept) == 1
-    assert len(picture_bytes(as_said)) == 1
-    assert as_said.replayed
+    assert len(picture_bytes(in_base64)) == 1
+    assert in_base64.replayed
 
 
 async def test_a_url_of_what_was_requested_as_a_picture() -> None:

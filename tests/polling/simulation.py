@@ -98,24 +98,24 @@ class Simulation:
         self.overlaps += call in self._under_way
         self._under_way.add(call)
         self.sent.append(self.now)
-        asked_at = self.now
-        arrives = asked_at + self.chance.uniform(0.01, 0.5)
+        sent_at = self.now
+        arrives = sent_at + self.chance.uniform(0.01, 0.5)
         answer = (
-            partial(self._fetch, plan, step.watch, asked_at)
+            partial(self._fetch, plan, step.watch, sent_at)
             if isinstance(step, Fetch)
-            else partial(self._list, plan, step.page, asked_at)
+            else partial(self._list, plan, step.page, sent_at)
         )
         self._at(arrives, answer)
 
-    def _fetch(self, plan: PollingPlan, watch: Watch, asked_at: float) -> None:
+    def _fetch(self, plan: PollingPlan, watch: Watch, sent_at: float) -> None:
         self._under_way.discard(watch.task_id)
         task = self._names[watch.task_id]
         if self.chance.random() < self.failing:
-            ended = plan.fetched(watch, UpstreamUnreachable("cut"), asked_at, self.now)
+            ended = plan.fetched(watch, UpstreamUnreachable("cut"), sent_at, self.now)
         else:
             found = self._task(watch.task_id)
             task.fetches.append(found.status)
-            ended = plan.fetched(watch, found, asked_at, self.now)
+            ended = plan.fetched(watch, found, sent_at, self.now)
         if ended:
             task.reported.append(self.now)
 
@@ -137,14 +137,14 @@ class Simulation:
             return TaskStatus.PENDING
         return TaskStatus.RUNNING if at < task.ends else TaskStatus.SUCCEEDED
 
-    def _list(self, plan: PollingPlan, page: int, asked_at: float) -> None:
+    def _list(self, plan: PollingPlan, page: int, sent_at: float) -> None:
         self._under_way.discard("list")
         if self.listing == "refused":
-            plan.listed(UpstreamUnavailable("refused"), asked_at, self.now)
+            plan.listed(UpstreamUnavailable("refused"), sent_at, self.now)
         elif self.chance.random() < self.failing:
-            plan.listed(UpstreamUnreachable("cut"), asked_at, self.now)
+            plan.listed(UpstreamUnreachable("cut"), sent_at, self.now)
         else:
-            plan.listed(self._page(page), asked_at, self.now)
+            plan.listed(self._page(page), sent_at, self.now)
 
     def _page(self, number: int) -> TaskPage:
         at = self.now - (3.0 if self.listing == "late" else 0.0)

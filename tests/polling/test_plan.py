@@ -449,13 +449,13 @@ def test_a_false_alarm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_at", "again"),
+    ("sent_at", "again"),
     [
         pytest.param(1.9, True, id="sent before the list was read"),
         pytest.param(2.0, False, id="sent after"),
     ],
 )
-def test_a_fetch_that_the_list_overtook(asked_at: float, *, again: bool) -> None:
+def test_a_fetch_that_the_list_overtook(sent_at: float, *, again: bool) -> None:
     """What a fetch found before the list missed its task proves nothing: it is repeated."""
     plan = a_plan()
     first, second, third = watched(plan, 3)
@@ -464,7 +464,7 @@ def test_a_fetch_that_the_list_overtook(asked_at: float, *, again: bool) -> None
     plan._plan(first, 1.8)
     assert fetches_at(plan, 1.9) == [first]
     list_shows(plan, 2.0, second, third)
-    plan.fetched(first, running(first), asked_at, 2.1)
+    plan.fetched(first, running(first), sent_at, 2.1)
 
     assert fetches_at(plan, 2.1) == ([first] if again else [])
     assert plan._policy.false_alarms == (0 if again else 1)
@@ -503,7 +503,7 @@ def test_a_list_full_of_one_model_says_nothing_of_another(model: str, *, expecte
     fetches_at(plan, 0.0)
     plan._uses_list = True
     rows = tuple(TaskRow(f"foreign {n}", TaskStatus.RUNNING, model, 0.0) for n in range(3))
-    plan._rows, plan._asked_at = list(rows), 2.0
+    plan._rows, plan._sent_at = list(rows), 2.0
     plan._read_list(2.0)
 
     missing = [watch for watch in plan._watches if watch.missing_at and watch.kind == KIND]
