@@ -80,7 +80,7 @@ def test_edits_appear_and_bars_move(page: Chrome, harness: DashboardHarness) -> 
     before = width_of_last_bar(page, "running")
     wait(page, lambda: width_of_last_bar(page, "running") > before + 5)
     # A state comes once a second: what moves oftener moves by the page's own clock.
-    assert len({width_of_last_bar(page, "running") for _ in _tenths(12)}) >= 4
+    wait(page, lambda: len({width_of_last_bar(page, "running") for _ in _tenths(12)}) >= 4)
     script = 'return document.querySelector("#running .bar").getAttribute("aria-label")'
     assert "running upstream" in page.execute_script(script)
 

@@ -85,6 +85,6 @@ async def test_real_clock() -> None:
 
     await clock.sleep(0.01)
 
-    assert 0.009 < clock.now() - before < 5
-    assert abs(clock.now() - time.monotonic()) < 1
-    assert abs(clock.epoch() - datetime.now(UTC).timestamp()) < 1
+    assert 0.009 < clock.now() - before < 60
+    assert abs(clock.now() - time.monotonic()) < 60
+    assert abs(clock.epoch() - datetime.now(UTC).timestamp()) < 60
