@@ -1,5 +1,5 @@
 """
-Clients that upload at the same time, and come again when they are told to.
+Clients that upload at the same time, and come again when the answer says so.
 
 python -m benchmarks.crowd PORT PICTURE CLIENTS TOGETHER
 

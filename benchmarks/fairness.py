@@ -1,5 +1,5 @@
 """
-What a crowd does to its neighbour in one account's line, and whether the wait that is told holds.
+What a crowd does to its neighbour in one account's queue, and whether the announced wait holds.
 
 ``python -m benchmarks.fairness`` runs gateway.edits.service as it is, on simulated time with fixed
 seeds, against a simulated account; ``--quick`` runs an eighth of it.
@@ -75,7 +75,7 @@ class Waits:
     start: list[float] = field(default_factory=list)
     """From asking to the moment it begins to run."""
     forecasts: list[tuple[float, float]] = field(default_factory=list)
-    """Of those that queued: the wait that a 429 would have told, and what came."""
+    """Of those that queued: the wait that a 429 would have announced, and what came."""
     refused: int = 0
 
 
@@ -169,8 +169,8 @@ def _cases() -> list[TrafficMix]:
     )
     return [
         TrafficMix("A alone", ours),
-        TrafficMix("B sends 100 x as much, 1000 in line", ours, (crowd(_tenant("B")),)),
-        TrafficMix("B sends 100 x as much, 20 in line", ours, (crowd(short),)),
+        TrafficMix("B sends 100 x as much, 1000 in the queue", ours, (crowd(_tenant("B")),)),
+        TrafficMix("B sends 100 x as much, 20 in the queue", ours, (crowd(short),)),
         TrafficMix(
             "the same, A has weight 2, B 1",
             replace(ours, tenant=_tenant("A", weight=2)),
@@ -203,7 +203,7 @@ def _show(name: str, waits: Waits, base: float | None) -> None:
 
 
 def _ratios(waits: Waits) -> str:
-    """Say how the told waits compare with what came, for edits that waited 1 s and more."""
+    """Say how the announced waits compare with what came, for edits that waited 1 s and more."""
     ratios = [announced / actual for announced, actual in waits.forecasts if actual >= 1.0]
     if not ratios:
         return "nobody queued"
@@ -214,7 +214,7 @@ def _ratios(waits: Waits) -> str:
 
 def _compare(seconds: float) -> None:
     print(
-        f"A's waits in s over {seconds:.0f} s: in line, and until its task runs; B's are not shown"
+        f"A's waits in s over {seconds:.0f} s: queued, and until its task runs; B's are not shown"
     )
     print(f"{'':38}{'edits':>6}{'refused':>8}{'p50':>8}{'p95':>7}{'max':>7}{'p50':>8}", end="")
     print(f"{'p95':>7}{'max':>7}{'moved p95':>10}")
@@ -236,7 +236,7 @@ def _compare(seconds: float) -> None:
             )
         text += [f"{case.name:38}{name}: {_ratios(one)}" for name, one in values.items()]
     print(f"one task's time: {mean(lengths):.1f} s on average\n")
-    print("The wait that is told over the wait that came")
+    print("The announced wait over the wait that came")
     print("\n".join(text))
 
 
@@ -257,14 +257,16 @@ async def _pass_through(tenants: int, edits: int) -> float:
 
 
 def _costs(edits: int) -> None:
-    print(f"\nCPU of one edit through the line while {edits} wait, asyncio's share included")
+    print(f"\nCPU of one edit through the queue while {edits} wait, asyncio's share included")
     for tenants in (1, 10, 200, 1000):
         best = min(asyncio.run(_pass_through(tenants, edits)) for _ in range(3))
         print(f"{tenants:6} tenants {1e6 * best:6.1f} us")
 
 
 def main() -> int:
-    reader = argparse.ArgumentParser(description="A crowd in line, and the wait that is told.")
+    reader = argparse.ArgumentParser(
+        description="A crowd in the queue, and the wait that is announced."
+    )
     reader.add_argument("--quick", action="store_true", help="an eighth of the time")
     args = reader.parse_args()
     print(f"Python {platform.python_version()}; {_RUNNING} running, tasks of 15-90 s")

@@ -142,7 +142,7 @@ async def _ready(http: httpx.AsyncClient, url: str) -> None:
 
 
 class Customers:
-    """They keep every account busy, by the gateway or by the SDK, until told to stop."""
+    """They keep every account busy, by the gateway or by the SDK, until they are stopped."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -304,7 +304,7 @@ def main() -> int:
     reader.add_argument("--warm", type=float, default=90.0, help="seconds that are not counted")
     reader.add_argument("--seconds", type=float, default=60.0, help="of counting")
     args = reader.parse_args()
-    logging.disable(logging.WARNING)  # the SDK tells of each 429
+    logging.disable(logging.WARNING)  # the SDK logs each 429
     shape = f"{15 / args.scale:.0f}-{90 / args.scale:.0f} s"
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; tasks of {shape};", end=" ")
     print(f"{args.seconds:.0f} s after {args.warm:.0f}; running tasks x accounts")

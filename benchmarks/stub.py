@@ -5,7 +5,7 @@ python -m benchmarks.stub PORT TASK_SECONDS RESULT_BYTES [SPREAD]
 
 It speaks as much DashScope as the gateway and the SDK need, and answers OpenAI's
 ``/v1/images/edits`` itself after the same time, for a proxy that passes edits along. A SPREAD
-of 0.5 draws each task's time from 0.5 to 1.5 x TASK_SECONDS. ``GET /times`` tells of every edit
+of 0.5 draws each task's time from 0.5 to 1.5 x TASK_SECONDS. ``GET /times`` says of every edit
 by its number when its submit was there, its task ended, and its end was asked for; in seconds
 of the machine's monotonic clock.
 """
@@ -59,7 +59,7 @@ class _StubTask:
     arrived: float
     ends: float
     polled_at: float = 0.0
-    """When its end was first asked for, and told."""
+    """When its end was first asked for, and answered."""
 
     def instants(self) -> tuple[float, float, float]:
         return self.arrived, self.ends, self.polled_at

@@ -388,7 +388,7 @@ class Results(Protocol):
 
 
 class NoLimit:
-    """The Room where memory is not counted."""
+    """The PictureMemory where memory is not counted."""
 
     def begin(self) -> bool:
         return True

@@ -111,14 +111,14 @@ class SharedPictures:
 class EditPictures:
     """The finished pictures of one edit, as long as a client reads them."""
 
-    def __init__(self, room: PictureMemory, ports: Ports, postprocessing: Postprocessing) -> None:
-        self._room = room
+    def __init__(self, memory: PictureMemory, ports: Ports, postprocessing: Postprocessing) -> None:
+        self._memory = memory
         self._clock = ports.clock
         self._postprocessing = postprocessing
         self._lock = asyncio.Lock()
-        self._has_room = False
+        self._has_memory = False
         self._postprocess: Postprocess | None = None
-        self._made: dict[str, bytes] = {}
+        self._finished: dict[str, bytes] = {}
         self._kept: dict[str, KeptResult] = {}
         self._making: dict[str, asyncio.Lock] = {}
         self.readers = 0
@@ -126,9 +126,9 @@ class EditPictures:
     async def begin(self) -> None:
         """Wait until there is memory for a picture, for as long as the caller's client does."""
         async with self._lock:
-            while not self._has_room:
-                self._has_room = self._room.begin()
-                if not self._has_room:
+            while not self._has_memory:
+                self._has_memory = self._memory.begin()
+                if not self._has_memory:
                     await self._clock.sleep(_LOOK_AGAIN_SECONDS)
 
     async def postprocess(self, active: ActiveEdit) -> Postprocess:
@@ -142,10 +142,10 @@ class EditPictures:
         """Return the picture at *url*, which *make* makes if it is not there yet."""
         name = url.partition("?")[0]  # what follows is the signature, another one each time
         async with self._making.setdefault(name, asyncio.Lock()):
-            if name not in self._made:
-                self._made[name] = await make()
-                self._room.hold(sum(map(len, self._made.values())))
-            return self._made[name]
+            if name not in self._finished:
+                self._finished[name] = await make()
+                self._memory.hold(sum(map(len, self._finished.values())))
+            return self._finished[name]
 
     async def kept(self, url: str, keep: Callable[[], Awaitable[KeptResult]]) -> KeptResult:
         """Return where the picture at *url* is kept; *keep* finds or makes it, once."""
@@ -160,4 +160,4 @@ class EditPictures:
         self._postprocess = None
 
     def release(self) -> None:
-        self._room.release()
+        self._memory.release()

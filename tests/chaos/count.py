@@ -64,7 +64,7 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     for_nobody: list[str] = field(default_factory=list)
-    """Submitted in a drain though the client had left the line."""
+    """Submitted in a drain though the client had left the queue."""
     unexpected: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     """Of every answer on the wire."""

@@ -62,7 +62,7 @@ class Stranger:
 
 class Leavers:
     """
-    Clients that ask shortly before a drain and hang up in it, while most of them are in line.
+    Clients that ask shortly before a drain and hang up in it, while most of them are in the queue.
 
     Args:
         url: Of the gateway.

@@ -162,12 +162,12 @@ def _storm(
 
 
 def _drain(plan: Plan, folder: Path, gateway: ChaosGateway, region_admin: RegionAdmin) -> None:
-    """Drain while many hang up that are in line."""
+    """Drain while many hang up that are in the queue."""
     region_admin.clear()  # what is late or tried again would be no finding
     leavers = Leavers(gateway.url, f"{plan.seed}-{gateway.drains}", folder)
     total = region_admin.tasks(PROMPT_IN_A_DRAIN)
     leavers.edit_request()
-    for _ in range(100):  # the others are in line once some have their tasks
+    for _ in range(100):  # the others are in the queue once some have their tasks
         if region_admin.tasks(PROMPT_IN_A_DRAIN) >= total + _SOME:
             break
         pause(0.2)

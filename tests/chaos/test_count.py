@@ -190,7 +190,7 @@ def test_a_task_lost_on_an_account(tenant: str, clean: bool) -> None:
 
 @pytest.mark.parametrize(("later", "clean"), [(1.0, True), (6.0, False)])
 def test_who_hangs_up_in_a_drain(later: float, clean: bool) -> None:
-    """What is submitted long after its client left the line was submitted for nobody."""
+    """What is submitted long after its client left the queue was submitted for nobody."""
     note = Note(replace(GONE, leave="draining"))
     note.end("left", code="draining")
     task = {**_task(note.wish, "t1"), "submit_time": note.ends[0]["at"] + later}

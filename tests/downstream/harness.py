@@ -133,7 +133,7 @@ class FakeEditService:
     wanted: list[ResponseFormat | None] = field(default_factory=list)
     """What each GET asked for."""
     keeps: bool = False
-    """Whether the bytes are still needed after the visit, as by a detached edit in line."""
+    """Whether the bytes are still needed after the visit, as by a detached edit in the queue."""
 
     @asynccontextmanager
     async def attend(self, edit_request: EditRequest) -> AsyncIterator[FakeWaiter]:

@@ -83,7 +83,7 @@ async def test_beats_come_before_patience_ends(
 async def test_refused_before_the_first_beat() -> None:
     """What goes wrong before the first beat has its own status, which SDKs retry by."""
     harness = EdgeHarness()
-    end_with(harness, RateLimited("The line is full.", retry_after=2.0), after=4.9)
+    end_with(harness, RateLimited("The queue is full.", retry_after=2.0), after=4.9)
 
     wire = await send(harness)
 

@@ -26,7 +26,7 @@ async def test_a_bug_in_one_look_loses_no_task() -> None:
 
 
 class BreakingObserver(RecordingObserver):
-    """Raises, so many times, where a task has ended or an edit left the line."""
+    """Raises, so many times, where a task has ended or an edit left the queue."""
 
     def __init__(self, where: str, times: int) -> None:
         super().__init__()

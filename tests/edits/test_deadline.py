@@ -64,7 +64,7 @@ async def test_deadline_while_uncertain() -> None:
 
 
 async def test_deadline_in_line() -> None:
-    """At the deadline in line it is 429; one who obeys retry-after keeps the place."""
+    """At the deadline in the queue it is 429; one who obeys retry-after keeps the place."""
     harness = narrow_harness()
     order: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Edits of one prompt wait for each other in line, where they take nothing from others (P5, P8)."""
+"""Edits of one prompt wait for each other and take nothing from others meanwhile (P5, P8)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A client leaves, in line or later, and comes back in time or not (P4)."""
+"""A client leaves, in the queue or later, and comes back in time or not (P4)."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_leaving_the_line() -> None:
-    """One who leaves while waiting is gone from the line 3 s later, and nothing is submitted."""
+    """One who leaves while waiting is gone from the queue 3 s later, and nothing is submitted."""
     harness = narrow_harness()
     async with harness.service() as service, slot_taken(harness, service):
         waiter = await leave_after(service, harness.request(), 1.0)
@@ -223,7 +223,7 @@ async def test_left_and_then_uncertain() -> None:
 
 
 async def test_leaving_some_parts_in_line() -> None:
-    """Parts in line are dropped when the client goes; the running part stays theirs."""
+    """Parts in the queue are dropped when the client goes; the running part stays theirs."""
     harness = narrow_harness()
     async with harness.service() as service:
         waiter = await leave_after(service, harness.request(n=8), 5.0)
@@ -237,7 +237,7 @@ async def test_leaving_some_parts_in_line() -> None:
 
 
 async def test_leaving_the_line_while_draining() -> None:
-    """One who hangs up in line is dropped, though the gateway is about to stop."""
+    """One who hangs up in the queue is dropped, though the gateway is about to stop."""
     harness = narrow_harness()
     harness.dashscope.submits.append(Submit(run=Run(0.0, 20.0)))
     async with harness.service() as service, asyncio.TaskGroup() as group:

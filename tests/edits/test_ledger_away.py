@@ -89,7 +89,7 @@ async def test_a_lease_that_ends_between_intent_and_submit() -> None:
 
 @pytest.mark.parametrize("name", ["intend", "void"])
 async def test_its_patience_ends(name: str) -> None:
-    """At the end of its patience its client is told 503, and the retry joins it in line."""
+    """At the end of its patience its client is told 503, and the retry joins it in the queue."""
     harness = EditHarness()
     harness.ledger.faults[name] = [AWAY] * 100
     harness.ledger.faults.setdefault("intend", [AWAY])

@@ -61,7 +61,7 @@ async def had(service: EditService, harness: EditHarness, edit_id: str) -> EditR
 
 
 async def one_in_line(harness: EditHarness, **changes: Any) -> str:
-    """A process takes a promised edit that waits in line, and dies."""
+    """A process takes a promised edit that waits in the queue, and dies."""
     async with harness.service() as service, asyncio.TaskGroup() as group:
         holder = group.create_task(complete(service, harness.request("the busy one")))
         await harness.clock.sleep(0.5)
@@ -344,7 +344,7 @@ async def test_one_that_is_promised_again_stays_promised() -> None:
 
 
 async def test_a_full_line_is_told_before_the_202() -> None:
-    """One that could not wait in line is refused as everybody else is."""
+    """One that could not wait in the queue is refused as everybody else is."""
     harness = EditHarness(a_tenant("acme", an_upstream(account=NARROW), max_waiting=1))
     async with harness.service() as service, slot_taken(harness, service):
         await accepted(service, harness, "first")

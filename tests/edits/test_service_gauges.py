@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_oldest_wait() -> None:
-    """Each region tells how long its oldest edit has been in line; 0 once it is submitted."""
+    """Each region tells how long its oldest edit has been in the queue; 0 once it is submitted."""
     harness = EditHarness(
         a_tenant("acme", an_upstream(account=an_account(running_tasks=1, pending_ahead=0)))
     )
@@ -21,9 +21,9 @@ async def test_the_oldest_wait() -> None:
         empty = service.oldest_waits()
         group.create_task(complete(service, harness.request("running")))
         await harness.clock.sleep(1.0)
-        first = group.create_task(complete(service, harness.request("first in line")))
+        first = group.create_task(complete(service, harness.request("first in the queue")))
         await harness.clock.sleep(3.0)
-        group.create_task(complete(service, harness.request("second in line")))
+        group.create_task(complete(service, harness.request("second in the queue")))
         await harness.clock.sleep(2.0)
         crowded = service.oldest_waits()
         await first

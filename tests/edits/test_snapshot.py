@@ -48,7 +48,7 @@ async def test_nothing_goes_on() -> None:
 
 
 async def test_the_way_of_an_edit() -> None:
-    """In line, queued upstream, running, ended and left: each state is told with its phases."""
+    """In the queue, queued upstream, running, ended and left: each state has its phases."""
     tenant = a_tenant("acme", an_upstream(account=an_account(running_tasks=1, pending_ahead=0)))
     harness = EditHarness(tenant)
     harness.dashscope.run = Run(2.0, 20.0)

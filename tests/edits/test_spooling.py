@@ -1,4 +1,4 @@
-"""Pictures of edits that wait in line leave the memory and come back for the submit."""
+"""Pictures of edits that wait in the queue leave the memory and come back for the submit."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -41,7 +41,7 @@ async def test_small_pictures_stay_in_memory(tmp_path: Path) -> None:
 
 
 async def test_what_another_process_left_is_removed(tmp_path: Path) -> None:
-    """Nobody can finish an edit that died in line."""
+    """Nobody can finish an edit that died in the queue."""
     folder = tmp_path / "spool"
     folder.mkdir()
     (folder / "left").write_bytes(b"a picture")

@@ -12,7 +12,7 @@ def task(number: int, submitted: float, seconds: float) -> SandboxTask:
 
 
 def test_runs_at_most_so_many_in_order() -> None:
-    """The next in line starts at the very moment at which a place is freed, in order of submit."""
+    """The next task starts at the very moment at which a place is freed, in order of submit."""
     queue = TaskQueue(2)
     tasks = [task(0, 0, 10), task(1, 1, 3.5), task(2, 2, 5), task(3, 2, 1), task(4, 20, 1)]
     for each in tasks:
