@@ -9,13 +9,17 @@ from structlog.testing import capture_logs
 
 from gateway.sandbox import Answer, Fault
 from gateway.upstream.clients import Purpose, Transports
-from tests.harness import PLAIN, direct, pictures_of, start_harness
+from tests.harness import PLAIN, UPSTREAM_KEY, direct, pictures_of, start_harness
 from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
 _MAIN = {"region": "beijing", "key": "env:KEY"}
-_TWO = {"first": {**_MAIN, "account": "one"}, "second": {**_MAIN, "account": "two"}}
+_TWO = {
+    "first": {"region": "beijing", "key": "env:FIRST", "account": "one"},
+    "second": {**_MAIN, "account": "two"},
+}
+_ENVIRON = {"FIRST": "sk-first", "KEY": UPSTREAM_KEY}
 
 
 async def test_key_refused() -> None:
@@ -71,7 +75,10 @@ def _misleading(misled: list[httpx.URL]) -> Transports:
 async def test_unreachable_then_next() -> None:
     """An upstream that cannot be reached is passed over for the tenant's next, unseen."""
     misled: list[httpx.URL] = []
-    async with start_harness(transports=_misleading(misled), upstreams=_TWO) as harness:
+    both = replace(PLAIN, accounts={"one": ("sk-first",), "two": (UPSTREAM_KEY,)})
+    async with start_harness(
+        both, transports=_misleading(misled), upstreams=_TWO, environ=_ENVIRON
+    ) as harness:
         answer = await harness.edit()
 
         assert len(misled) == 1
@@ -81,9 +88,8 @@ async def test_unreachable_then_next() -> None:
 
 async def test_key_refused_then_next() -> None:
     """A refused key is passed over for the tenant's next, which makes the one task."""
-    both = replace(PLAIN, accounts={"two": ("sk-sandbox",)})
-    upstreams = {**_TWO, "first": {**_TWO["first"], "key": "env:REFUSED"}}
-    async with start_harness(both, upstreams=upstreams) as harness:
+    second = replace(PLAIN, accounts={"two": (UPSTREAM_KEY,)})
+    async with start_harness(second, upstreams=_TWO, environ=_ENVIRON) as harness:
         answer = await harness.edit()
 
         books = await harness.books()
