@@ -14,6 +14,7 @@ from gateway.config.schema import (
 )
 from gateway.domain.loopback import is_loopback
 from gateway.domain.models import Catalog, ModelLimits, Operation, is_openai_model
+from gateway.domain.price import Price
 from gateway.domain.tenant import Account, KeepAlive, MarkupRule, MaskRule, MetadataRule, Tenant
 
 _MIB = 1024 * 1024
@@ -129,18 +130,48 @@ def _region(config: Config, name: str) -> Iterator[str]:
             shared = ", shared with others" if account.shared else ""
             yield f"  account {account.name}: {calls}{shared}; keys {', '.join(keys)}"
             yield from _limits(config, account)
+    yield from _prices(config, name)
 
 
 def _limits(config: Config, account: Account) -> Iterator[str]:
     """Yield what the account may do with the models of its region; those alike on one line."""
     alike: dict[str, list[str]] = {}
-    for model in config.models.by_name.values():
-        elsewhere = account.region in BUILT_IN and account.region not in model.regions
-        if not model.regions or not elsewhere:
-            limits = account.limits_of(model.name)
-            alike.setdefault(_limit(limits, account.pending_ahead), []).append(model.name)
+    for name in _models_in(config, account.region):
+        limit = _limit(account.limits_of(name), account.pending_ahead)
+        alike.setdefault(limit, []).append(name)
     for limit, models in alike.items():
         yield f"    {limit}: {', '.join(models)}"
+
+
+def _models_in(config: Config, region: str) -> Iterator[str]:
+    for model in config.models.by_name.values():
+        if not model.regions or region not in BUILT_IN or region in model.regions:
+            yield model.name
+
+
+def _prices(config: Config, region: str) -> Iterator[str]:
+    """Yield what the models of a region cost; those alike on one line."""
+    alike: dict[str, list[str]] = {}
+    for name in _models_in(config, region):
+        price = config.prices.get((region, name))
+        alike.setdefault("not known" if price is None else _price(price), []).append(name)
+    yield "  a picture costs"
+    for price_, models in alike.items():
+        yield f"    {price_}: {', '.join(models)}"
+
+
+def _price(price: Price) -> str:
+    def amount(of: float) -> str:
+        return f"{of:.6g} {price.currency}"
+
+    words = [amount(price.picture)]
+    if price.large_picture is not None:
+        words.append(f"{amount(price.large_picture)} above {price.large_pixels} pixels")
+    if price.extended_picture is not None:
+        words.append(f"{amount(price.extended_picture)} with prompt_extend")
+    if price.input_picture:
+        words.append(f"and {amount(price.input_picture)} for each put in")
+    return ", ".join(words)
 
 
 def _limit(limits: ModelLimits, ahead: int) -> str:

@@ -263,7 +263,9 @@ class ActiveEdit:
     @property
     def prompts_used(self) -> tuple[str, ...]:
         """What DashScope made of the prompt, for each picture made; empty where it did not say."""
-        return tuple(it.prompt for part in self.life.parts if part.task for it in part.task.images)
+        tasks = [part.task for part in self.life.parts if part.task]
+        used = [image.prompt for task in tasks for image in task.images]
+        return tuple("" if prompt == self.edit.prompt else prompt for prompt in used)
 
     def came(self, size: Size | None, *, alpha: bool) -> None:
         """Remember of a picture that was downloaded its size, and whether it has an *alpha*."""

@@ -147,9 +147,20 @@ def _pictures_of(choice: Any) -> list[Any]:
     match choice:
         case {"message": {"content": [*parts]}}:
             images = [part["image"] for part in parts if isinstance(part, dict) and "image" in part]
-            return [{"url": image} for image in images] or [choice]
+            prompt = _prompt_of(choice["message"], parts)
+            return [{"url": image, "actual_prompt": prompt} for image in images] or [choice]
         case _:
             return [choice]
+
+
+def _prompt_of(message: Mapping[str, Any], parts: Sequence[Any]) -> str:
+    """
+    Return what z-image-turbo made the picture of, which it tells beside it; empty: not told.
+
+    Its messages alone have ``reasoning_content``; the texts of others are refusals in words.
+    """
+    texts = [text_of(part, "text") for part in parts if isinstance(part, dict) and "text" in part]
+    return texts[0] if "reasoning_content" in message and len(texts) == 1 else ""
 
 
 def _results(entries: Sequence[Any], size: Size | None) -> tuple[ResultImage | GatewayError, ...]:

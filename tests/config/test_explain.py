@@ -48,6 +48,19 @@ def test_explain_says_it_all() -> None:
         "    2 submits/s: "
         f"{_named('qwen-image-2.0', 'qwen-image-edit-plus', 'qwen-image-edit')}, "
         f"{_named('qwen-image-plus')}, qwen-image, z-image-turbo\n"
+        "  a picture costs\n"
+        "    0.2 CNY: wan2.5-i2i-preview, wan2.5-t2i-preview, wan2.6-image, wan2.6-t2i, "
+        "wan2.7-image, qwen-image-2.0, qwen-image-2.0-2026-03-03, "
+        f"{_named('qwen-image-edit-plus', 'qwen-image-plus')}\n"
+        "    0.5 CNY: wan2.7-image-pro, "
+        f"{_named('qwen-image-2.0-pro', 'qwen-image-edit-max', 'qwen-image-max')}\n"
+        "    0.18 CNY, and 0.02 CNY for each put in: qwen-image-3.0\n"
+        "    0.25 CNY, 0.5 CNY above 2250000 pixels, and 0.02 CNY for each put in: "
+        "qwen-image-3.0-pro\n"
+        "    0.25 CNY: qwen-image-2.1-pro, qwen-image\n"
+        "    0.1 CNY: qwen-image-2.1-turbo\n"
+        "    0.3 CNY: qwen-image-edit\n"
+        "    0.1 CNY, 0.2 CNY with prompt_extend: z-image-turbo\n"
         "\n"
         "tenant default: any key; beijing by default; pictures are fitted; masks are kept; "
         "unknown fields are ignored; weight 1; 1000 may wait; as many as the account may run"
@@ -116,6 +129,18 @@ TWO = "".join(
             "keys jp\n    20 submits/min, 10 running and 1 ahead: qwen-image-3.0, "
             "qwen-image-2.1-pro\n",
             id="limits-of-the-models-of-the-region",
+        ),
+        pytest.param(
+            BEIJING + OPEN + '[prices.beijing]\n"qwen-image" = "0.03 EUR"\n',
+            "    0.03 EUR: qwen-image\n",
+            id="a-price-of-its-own",
+        ),
+        pytest.param(
+            '[upstreams.hk]\nregion = "hongkong"\nkey = "env:K"\n'
+            '[tenants.any]\nregion = "hongkong"\nopen = true\n[tenants.any.models]\n'
+            'default = "qwen-image-3.0"\ndefault_generation = "qwen-image-3.0"\n',
+            "    not known: qwen-image-3.0, qwen-image-3.0-pro\n    0.25 CNY: qwen-image-2.1-pro\n",
+            id="no-price",
         ),
         pytest.param(
             '[state]\npath = "memory"\n' + BEIJING + OPEN,

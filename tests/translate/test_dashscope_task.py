@@ -86,6 +86,30 @@ def test_the_prompt_that_was_used() -> None:
     assert "cat" not in repr(image)
 
 
+@pytest.mark.parametrize(
+    ("message", "prompt"),
+    [
+        pytest.param(
+            {"content": [{"image": URL}, {"text": "A cat."}], "reasoning_content": ""},
+            "A cat.",
+            id="z-image",
+        ),
+        pytest.param({"content": [{"image": URL}, {"text": "No."}]}, "", id="a refusal in words"),
+        pytest.param({"content": [{"image": URL}], "reasoning_content": "x"}, "", id="no text"),
+        pytest.param(
+            {"content": [{"image": URL}, {"text": 7}], "reasoning_content": ""}, "", id="a number"
+        ),
+    ],
+)
+def test_the_prompt_of_an_answer(message: dict[str, Any], prompt: str) -> None:
+    """z-image-turbo tells what it made of the prompt; the words of other models are none."""
+    answered = read_answer({"output": {"choices": [{"message": message}]}})
+
+    assert answered is not None
+    assert answered.task is not None
+    assert [(image.url, image.prompt) for image in answered.task.images] == [(URL, prompt)]
+
+
 def task_body(status: object, **more: object) -> dict[str, Any]:
     return {"request_id": "r", "output": {"task_id": "t", "task_status": status, **more}}
 
