@@ -31,7 +31,7 @@ from tests.docs.pages import (
     table_with,
     tables,
 )
-from tests.models import EDITOR, MODELS, PAINTER
+from tests.models import EDITOR, MODELS, PAINTER, is_snapshot
 
 _FIELDS_PAGE = REFERENCE / "fields.md"
 _ERRORS_PAGE = REFERENCE / "errors.md"
@@ -137,7 +137,7 @@ def test_models_table() -> None:
     """The table of models is the gateway's own."""
     rows = model_rows()
 
-    assert table_with(_MODELS_PAGE, "wan2.5-i2i-preview") == rows, rendered(rows)
+    assert rows in tables(_MODELS_PAGE), rendered(rows)
 
 
 def test_limits_table() -> None:
@@ -154,6 +154,31 @@ def test_prices_table() -> None:
     found = [table for table in tables(_MODELS_PAGE) if len(table[0]) == len(rows[0])]
 
     assert rows in found, rendered(rows)
+
+
+def test_measured_table() -> None:
+    """What others measured has a row for each model, and says which make transparency."""
+    rows = next(table for table in tables(_MODELS_PAGE) if len(table[0]) == 5)
+    models = [model for name, model in MODELS.items() if not is_snapshot(name)]
+
+    assert [(row[0], row[4]) for row in rows] == [
+        (f"`{model.name}`", "yes" if model.transparent else "") for model in models
+    ]
+    for model, (_, edits, generations, *_) in zip(models, rows, strict=True):
+        assert model.does(Operation.EDIT) or not edits
+        assert model.does(Operation.GENERATE) or not generations
+
+
+def test_models_to_choose() -> None:
+    """The page recommends models that there are, for what they do."""
+    rows = next(table for table in tables(_MODELS_PAGE) if table[0][0] == "edits, for most")
+    recommended = {name for row in rows for name in spans(row[1]) if not name.startswith("-")}
+
+    assert recommended - {"wan2.6-*"} <= MODELS.keys()
+    for row in rows:
+        for operation, verb in ((Operation.EDIT, "edits"), (Operation.GENERATE, "generations")):
+            if row[0].startswith(verb):
+                assert all(MODELS[name].does(operation) for name in spans(row[1]))
 
 
 def test_options_table() -> None:
