@@ -26,6 +26,7 @@ from tests.docs.pages import (
     links,
     model_rows,
     price_rows,
+    prose,
     rendered,
     spans,
     table_with,
@@ -99,6 +100,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     lost = [to for to in links(page) if "://" not in to and not (page.parent / to).exists()]
 
     assert not lost
+
+
+def test_each_statement_on_clients_says_how_it_is_known() -> None:
+    """A test that runs it, a body that was captured, or a source that was read."""
+    known = re.compile(r"\[(?:run|body)\]\(\.\./tests/[^)]+\.py\)|\[source\]\(https://[^)]+\)")
+    statements = [
+        line
+        for line in prose(DOCS / "clients.md").partition("\nFor all of them")[2].splitlines()
+        if line.startswith("- ")
+    ]
+
+    assert len(statements) > 100
+    assert not [it for it in statements if not known.search(it)]
 
 
 # ---------------------------------------------------------------- tables that mirror the code
