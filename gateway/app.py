@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,6 +47,7 @@ from gateway.edits.service import EditService
 from gateway.imaging.inspect import pixels_of
 from gateway.imaging.workers import Imaging
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.health import LedgerHealth
 from gateway.ledger.open import open_stores
 from gateway.observe.edit_log import log_ended_edit
 from gateway.observe.logs import log_line
@@ -206,6 +208,8 @@ def build(
     # The edits, and what they work with
     clients = Clients(transports)
     imaging = Imaging()
+    in_file = config.state.url is None and config.state.path != "memory"
+    ledger_health = LedgerHealth(Path(config.state.path) if in_file else None, clock)
     stores = open_stores(
         config.state.path,
         config.state.sync,
@@ -214,7 +218,7 @@ def build(
         node=config.cluster.node if config.cluster else None,
         lease_seconds=config.cluster.lease_seconds if config.cluster else _LEASE_SECONDS,
         home_of={t.name: t.upstreams[0].account.name for t in config.tenants.values()},
-        on_failure=_log_ledger_failure,
+        on_failure=partial(_report_ledger_failure, metrics, ledger_health),
     )
     budget = MemoryBudget(
         server.max_bytes_in_flight, metrics.inflight_bytes, shared=len(config.tenants) > 1
@@ -274,7 +278,7 @@ def build(
         counts = stores.ledger.counts
 
     # What clients and operators reach over HTTP
-    readiness = Readiness()
+    readiness = Readiness(ledger_is_failing=lambda: ledger_health.is_failing)
     dashboard: DashboardHooks | None = None
     if config.dashboard.on:  # otherwise it is not even imported
         dashboard = import_module("gateway.downstream.dashboard").open_dashboard(
@@ -379,6 +383,7 @@ def build(
                 ledger_counts=counts,
             ),
             *(cluster.background if cluster else ()),
+            ledger_health.watch,
             clients.warm_up,
             *([keeper.run] if keeper else ()),
             *(dashboard.background if dashboard else ()),
@@ -462,7 +467,9 @@ def _log_bug(error: BaseException) -> None:
     structlog.get_logger("gateway.edits").error("bug", bug=safe_traceback(error))
 
 
-def _log_ledger_failure(error: Exception) -> None:
+def _report_ledger_failure(metrics: Metrics, health: LedgerHealth, error: Exception) -> None:
     if isinstance(error, LedgerError):
         return  # it prevents the start, and the command prints it
+    metrics.ledger_write_failed()
+    health.failed()
     structlog.get_logger("gateway.ledger").error("ledger_write_failed", reason=str(error))

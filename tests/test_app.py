@@ -84,6 +84,7 @@ FAMILIES = [
     "config_differs",
     "event_loop_lag_seconds",
     "journal_entries",
+    "ledger_write_failures",
     "log_lines_dropped",
     "metrics_label_overflow",
 ]
@@ -373,7 +374,7 @@ async def test_pictures_of_an_account_that_is_gone(tmp_path: Path) -> None:
 
 
 async def test_a_ledger_that_fails_is_logged(tmp_path: Path) -> None:
-    """A ledger that fails while we serve is told with its reason, and we serve on."""
+    """A ledger that fails is logged with its reason and counted; we live, and are not ready."""
     file = tmp_path / "gateway.db"
     with capture_logs() as lines:
         gateway = build(a_config(state={"path": str(file)}))
@@ -383,7 +384,11 @@ async def test_a_ledger_that_fails_is_logged(tmp_path: Path) -> None:
             while not lines:
                 await gateway.clock.sleep(0.5)
             ready = await http.get("/readyz")
+            lives = await http.get("/healthz")
+            exposed = await _exposed(http)
 
-    assert ready.status_code == 200
+    assert (ready.status_code, ready.json()) == (503, {"status": "ledger_failing"})
+    assert lives.status_code == 200
+    assert "wan_gateway_ledger_write_failures_total 0" not in exposed
     assert lines[0]["event"] == "ledger_write_failed"
     assert "edits" in lines[0]["reason"]

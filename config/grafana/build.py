@@ -19,8 +19,15 @@ _SIZE = (8, 8)
 _LABEL_OF_VARIABLE = {
     "region": "label_values(wan_gateway_upstream_key_up, region)",
     "tenant": "label_values(wan_gateway_http_requests_total, tenant)",
+    "model": "label_values(wan_gateway_tasks_total, model)",
+    "instance": "label_values(wan_gateway_ready, instance)",
     "account": "label_values(wan_gateway_upstream_poll_budget_ratio, account)",
 }
+_COLOR_BY_NAME = (
+    ("/(^| )(failed|lost|undelivered|5xx|5..)$/", "red"),
+    ("/(^| )(succeeded|delivered|2xx|2..)$/", "green"),
+)
+_UNIT_BY_CURRENCY = {"CNY": "currencyCNY", "USD": "currencyUSD"}
 _PANEL_BY_KIND: dict[str, Json] = {
     "lines": {
         "type": "timeseries",
@@ -128,7 +135,7 @@ def _panel(spec: Json) -> Json:
         "title": spec["title"],
         "description": spec["says"],
         "datasource": _DATASOURCE,
-        "fieldConfig": {"defaults": _field(spec), "overrides": []},
+        "fieldConfig": {"defaults": _field(spec), "overrides": list(_overrides())},
         "targets": [
             {
                 "refId": chr(ord("A") + nth),
@@ -172,6 +179,20 @@ def _field(spec: Json) -> Json:
     elif kind in {"stat", "state", "bars"}:
         field["color"] = {"mode": "thresholds"}
     return field
+
+
+def _overrides() -> Iterator[Json]:
+    """Yield what holds for series by their names: bad ends are red, money has its currency."""
+    for pattern, color in _COLOR_BY_NAME:
+        yield {
+            "matcher": {"id": "byRegexp", "options": pattern},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+        }
+    for currency, unit in _UNIT_BY_CURRENCY.items():
+        yield {
+            "matcher": {"id": "byRegexp", "options": f"/(^| ){currency}$/"},
+            "properties": [{"id": "unit", "value": unit}],
+        }
 
 
 def _datasource() -> Json:

@@ -2,7 +2,7 @@
 
 import hmac
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
@@ -25,11 +25,14 @@ _NOT_ALLOWED = "The metrics need the operator's token. Send it as Authorization:
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether this process drains: set by Gateway.drain, read by /readyz and by every new edit."""
+    """Whether this process takes new edits: read by /readyz, and the first by every new edit."""
 
     draining: bool = False
+    """Set by Gateway.drain."""
     leaving: bool = False
     """Whether it has handed its edits over: it still passes requests to other nodes."""
+    ledger_is_failing: Callable[[], bool] = lambda: False
+    """Whether nothing can be written at the moment, so that nothing can be submitted."""
 
     def refuse_while_draining(self) -> None:
         """
@@ -69,9 +72,11 @@ class Ops:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Return 200, or 503 while draining, so that a balancer sends requests elsewhere (P16)."""
+        """Return 200, or 503 so that a balancer sends requests elsewhere (P16)."""
         if self.readiness.draining or self.readiness.leaving:
             return JSONResponse({"status": "draining"}, status_code=503)
+        if self.readiness.ledger_is_failing():
+            return JSONResponse({"status": "ledger_failing"}, status_code=503)
         return JSONResponse({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:

@@ -594,6 +594,10 @@ class Metrics:
             "Edits in the ledger.",
             state=tuple(state for state in EditState if state is not EditState.DROPPED),
         )
+        self._ledger_write_failures = families.counter(
+            "ledger_write_failures",
+            "Writes to the ledger, or to what is kept beside it, that failed.",
+        )
         self._log_lines_dropped = families.counter(
             "log_lines_dropped", "Log lines dropped because their reader was too slow."
         )
@@ -636,6 +640,9 @@ class Metrics:
 
     def journal_entries(self, state: str, entries: int) -> None:
         self._journal.of(state).set(entries)
+
+    def ledger_write_failed(self) -> None:
+        self._ledger_write_failures.of().inc()
 
     def log_lines_dropped(self, lines: int) -> None:
         self._log_lines_dropped.of().inc(lines)

@@ -22,6 +22,7 @@ _TASKS = f'wan_gateway_tasks_total{{{_BJ},model="wan",tenant="acme",outcome="suc
 _QUERIED = f'wan_gateway_http_requests_total{{{_EDITS},code="%s"}}'
 _JOINED = 'wan_gateway_duplicates_prevented_total{how="retry_joined"}'
 _OVERHEAD = 'wan_gateway_gateway_overhead_seconds_%s{route="/v1/images/edits"%s}'
+_DOCS = "{{ $externalLabels.wan_gateway_docs }}"
 _ONE = 'job="wan-gateway",instance="a:8080"'
 
 
@@ -79,6 +80,20 @@ CASES = {
         {f"up{{{_ONE}}}": "1x25 0x10"},
         "a:8080 has not answered /metrics for a minute.",
         {f"up{{{_ONE}}}": "1x29 0 1"},
+        {"instance": "a:8080", "job": "wan-gateway"},
+    ),
+    "WanGatewayAbsent": AlertCase(
+        {'up{job="node",instance="a:9100"}': "1x60"},
+        "Prometheus has had no target of the job wan-gateway for 5 minutes, so that no other alert "
+        "of it can fire.",
+        {f"up{{{_ONE}}}": "0x60"},
+        {"job": "wan-gateway"},
+    ),
+    "WanGatewayLedgerFailing": AlertCase(
+        {f"wan_gateway_ledger_write_failures_total{{{_ONE}}}": "0x27 2x10"},
+        "2 writes of a:8080 failed in the last 5 minutes: nothing new is submitted, and clients "
+        "get 503.",
+        {f"wan_gateway_ledger_write_failures_total{{{_ONE}}}": "7x60"},
         {"instance": "a:8080", "job": "wan-gateway"},
     ),
     "WanGatewayUndelivered": AlertCase(
@@ -229,14 +244,16 @@ CASES = {
 
 def _group(name: str, *, fires: bool) -> dict[str, Any]:
     case, rule = CASES[name], alerts()[name]
+    link = rule.annotations["runbook_url"].replace(_DOCS, "https://docs.test")
     wanted = {
         "exp_labels": {**case.labels, "severity": rule.severity},
-        "exp_annotations": {**rule.annotations, "description": case.says},
+        "exp_annotations": {**rule.annotations, "description": case.says, "runbook_url": link},
     }
     series = case.fires if fires else case.silent
     check = {"eval_time": case.at, "alertname": name, "exp_alerts": [wanted] if fires else []}
     return {
         "interval": case.every,
+        "external_labels": {"wan_gateway_docs": "https://docs.test"},
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "alert_rule_test": [check],
     }
@@ -315,7 +332,7 @@ def test_each_alert_leads_to_its_section(name: str) -> None:
 
     assert rule.severity in {"critical", "warning", "info"}
     assert set(rule.annotations) == {"summary", "description", "runbook_url"}
-    assert rule.annotations["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert rule.annotations["runbook_url"] == f"{_DOCS}/runbook.md#{name.lower()}"
     assert name in anchors
 
 

@@ -137,6 +137,8 @@ def queried(query: str) -> str:
         ("$region", ".*"),
         ("$tenant", ".*"),
         ("$account", ".*"),
+        ("$model", ".*"),
+        ("$instance", ".*"),
     ):
         query = query.replace(name, value)
     assert "$" not in query

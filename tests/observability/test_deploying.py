@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.reference import config_keys
-from tests.observability.shipped import GRAFANA, ROOT, read_yaml
+from tests.observability.shipped import GRAFANA, ROOT, alerts, read_yaml
+from tests.observability.test_alerts import CASES
 from tests.packaging.dockerfile import stages_of, steps_of
 from tests.programs import needs
 
@@ -33,11 +34,11 @@ def _default(path: str) -> float:
     return float(next(key.default for key in config_keys() if key.path == path))
 
 
-def test_compose_is_the_three() -> None:
-    """Gateway, Prometheus and Grafana come up together, each on loopback only."""
+def test_compose_is_the_four() -> None:
+    """Gateway, Prometheus, Alertmanager and Grafana come up together, each on loopback only."""
     services = _services()
 
-    assert list(services) == ["gateway", "prometheus", "grafana"]
+    assert list(services) == ["gateway", "prometheus", "alertmanager", "grafana"]
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
@@ -81,12 +82,80 @@ def test_compose_mounts_what_exists() -> None:
 def test_compose_scrapes_the_gateway() -> None:
     """Prometheus gets the targets of the network in place of those of one machine."""
     reported = read_yaml(_COMPOSE)
-    (config,) = reported["services"]["prometheus"]["configs"]
+    targets, alertmanagers = reported["services"]["prometheus"]["configs"]
     port = next(step.rest for step in _IMAGE if step.word == "EXPOSE")
+    prometheus = read_yaml(ROOT / "config/prometheus/prometheus.yml")
+    (alerting,) = prometheus["alerting"]["alertmanagers"]
 
-    assert reported["configs"][config["source"]]["content"].split()[-1] == f"gateway:{port}"
-    assert config["target"] == "/etc/prometheus/targets.yml"
-    assert "targets.yml" in (ROOT / "config/prometheus/prometheus.yml").read_text("utf-8")
+    assert reported["configs"][targets["source"]]["content"].split()[-1] == f"gateway:{port}"
+    assert targets["target"] == "/etc/prometheus/targets.yml"
+    assert prometheus["scrape_configs"][0]["file_sd_configs"] == [{"files": ["targets.yml"]}]
+    listed = reported["configs"][alertmanagers["source"]]["content"].split()[-1]
+    assert listed == "alertmanager:9093"
+    assert "127.0.0.1:9093:9093" in reported["services"]["alertmanager"]["ports"]
+    assert alertmanagers["target"] == "/etc/prometheus/alertmanagers.yml"
+    assert alerting == {"file_sd_configs": [{"files": ["alertmanagers.yml"]}]}
+
+
+_MATCHER = re.compile(r'(alertname|severity)(=~?)"([^"]+)"')
+
+
+def _matched(matchers: list[str]) -> set[str]:
+    """Return the alerts that *matchers*, each of a form that Alertmanager takes, choose."""
+    chosen = set(alerts())
+    for matcher in matchers:
+        found = _MATCHER.fullmatch(matcher)
+        assert found, matcher
+        label, regular, value = found.groups()
+        pattern = value if regular == "=~" else re.escape(value)
+        chosen = {
+            name
+            for name in chosen
+            if re.fullmatch(pattern, name if label == "alertname" else alerts()[name].severity)
+        }
+    return chosen
+
+
+def test_alertmanager_knows_the_alerts() -> None:
+    """Each route and each rule of inhibition is about alerts that exist, and none about itself."""
+    config = read_yaml(ROOT / "config" / "alertmanager" / "alertmanager.yml")
+    receivers = {receiver["name"] for receiver in config["receivers"]}
+
+    assert {config["route"]["receiver"]} < receivers
+    assert len(config["inhibit_rules"]) > 5
+    for route in config["route"]["routes"]:
+        assert route["receiver"] in receivers
+        _matched(route["matchers"])
+    for rule in config["inhibit_rules"]:
+        source, target = (_matched(rule[f"{kind}_matchers"]) for kind in ("source", "target"))
+        assert len(source) == 1
+        assert target
+        assert not source & target
+
+
+def test_alerts_inhibit_by_labels_that_they_have() -> None:
+    """A label that one of both lacks would be equal to nothing, and silence too much."""
+    config = read_yaml(ROOT / "config" / "alertmanager" / "alertmanager.yml")
+
+    for rule in config["inhibit_rules"]:
+        (source,) = _matched(rule["source_matchers"])
+        for label in rule.get("equal", ()):
+            assert label in CASES[source].labels, (source, label)
+            for target in _matched(rule["target_matchers"]):
+                labels = CASES[target].labels
+                assert label in labels or label == "instance", (target, label)
+
+
+@needs("amtool")
+def test_alertmanager_takes_its_config() -> None:
+    """Alertmanager's own tool finds nothing wrong."""
+    file = ROOT / "config" / "alertmanager" / "alertmanager.yml"
+
+    done = subprocess.run(
+        ["amtool", "check-config", str(file)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_compose_keeps_the_ledger_and_drains() -> None:
