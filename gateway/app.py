@@ -234,7 +234,7 @@ def build(
         clock=clock,
         models=config.models,
         observer=metrics,
-        tell=_warn,
+        notify=_warn,
         ended=partial(log_ended_edit, config.prices),
         submits_end_at=stores.submits_end_at,
         may_submit=stores.may_submit,
@@ -266,7 +266,7 @@ def build(
             limits=limits,
             budget=budget,
             metrics=metrics,
-            tell=_note,
+            notify=_note,
             on_bug=_log_bug,
         )
         service: EditHost = cluster.service

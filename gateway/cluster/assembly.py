@@ -23,7 +23,7 @@ from gateway.downstream.auth import Keyring
 from gateway.downstream.body import BodyLimits
 from gateway.downstream.memory_budget import MemoryBudget
 from gateway.downstream.routes import EditEndpoints
-from gateway.edits.ports import Ports, Tell
+from gateway.edits.ports import Notify, Ports
 from gateway.edits.service import EditService
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.postgres_database import Database
@@ -83,7 +83,7 @@ def join_cluster(
     limits: BodyLimits,
     budget: MemoryBudget,
     metrics: Metrics,
-    tell: Tell,
+    notify: Notify,
     on_bug: Callable[[BaseException], None],
 ) -> Cluster:
     """
@@ -98,7 +98,7 @@ def join_cluster(
         limits: Of bodies.
         budget: Of bytes.
         metrics: Counts.
-        tell: Writes what becomes of shards and nodes into the log.
+        notify: Writes what becomes of shards and nodes into the log.
         on_bug: Told of what must not happen.
     """
     settings = config.cluster
@@ -130,7 +130,7 @@ def join_cluster(
         make_service=serve_shard,
         clock=clock,
         observer=metrics,
-        tell=tell,
+        notify=notify,
         on_bug=on_bug,
     )
     peers = PeerClient()
@@ -166,7 +166,7 @@ def join_cluster(
         host=host,
         clock=clock,
         observer=metrics,
-        tell=tell,
+        notify=notify,
     )
     return Cluster(
         service=host,

@@ -81,7 +81,7 @@ class FrontDoor:
         return len(self._exchanges)
 
     def turn_away(self) -> None:
-        """End the wait of these clients, and tell each how to get its result (D55)."""
+        """End the wait of these clients with an error that says how to get the result (D55)."""
         for exchange in list(self._exchanges):
             exchange.turn_away()
 

@@ -9,7 +9,7 @@ from gateway.cluster.owners import Owners, shards_to_take
 from gateway.cluster.shard_host import ShardHost
 from gateway.domain.clock import Clock
 from gateway.domain.errors import LedgerUnavailable
-from gateway.edits.ports import Tell
+from gateway.edits.ports import Notify
 from gateway.ledger.nodes import ClusterView
 
 _LOOK_SECONDS = 1.0
@@ -63,7 +63,7 @@ class Node:
         host: Carries the shards that this node owns.
         clock: Time.
         observer: Counts.
-        tell: Tells the operator.
+        notify: Notifies the operator.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Node:
         host: ShardHost,
         clock: Clock,
         observer: NodeObserver,
-        tell: Tell,
+        notify: Notify,
     ) -> None:
         self.name = name
         self._config = config
@@ -85,7 +85,7 @@ class Node:
         self._host = host
         self._clock = clock
         self._observer = observer
-        self._tell = tell
+        self._notify = notify
         self.replaced = False
         """Whether another process has this node's name, so that this one has to end."""
         self._takes = True
@@ -117,7 +117,7 @@ class Node:
                     view = await self._rows.look(takes=self._takes)
                 if view is None:
                     self.replaced = True
-                    self._tell("node_replaced", node=self.name)
+                    self._notify("node_replaced", node=self.name)
                     return
                 self._update(view)
             await self._clock.sleep(_LOOK_SECONDS)
@@ -149,7 +149,7 @@ class Node:
         differing = tuple(one.node for one in others if one.config != self._config)
         self._observer.config_differs(differs=bool(differing))
         if differing and differing != self._differing:
-            self._tell("config_differs", nodes=", ".join(differing))
+            self._notify("config_differs", nodes=", ".join(differing))
         self._differing = differing
 
     def _take_free(self, view: ClusterView) -> None:

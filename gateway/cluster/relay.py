@@ -130,7 +130,7 @@ class AnswerRelay:
 
 
 def _changed(sent: Mapping[bytes, bytes], headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Return what *headers* tell of the edit that the head which was *sent* did not."""
+    """Return what *headers* say of the edit that the head which was *sent* did not."""
     return {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in headers.items()

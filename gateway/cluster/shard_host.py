@@ -15,7 +15,7 @@ from gateway.domain.errors import GatewayError, LedgerUnavailable
 from gateway.domain.record import EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant
-from gateway.edits.ports import Ledger, Tell
+from gateway.edits.ports import Ledger, Notify
 from gateway.edits.request import EditRequest, EditStatus, ShardMoved
 from gateway.edits.service import EditService
 from gateway.edits.snapshot import take_snapshot
@@ -90,7 +90,7 @@ class ShardHost:
         make_service: Makes the service that carries its edits with that ledger.
         clock: Time.
         observer: Counts.
-        tell: Tells the operator.
+        notify: Notifies the operator.
         on_bug: Told of what must not happen.
     """
 
@@ -103,7 +103,7 @@ class ShardHost:
         make_service: Callable[[Shard, ShardLedger], EditService],
         clock: Clock,
         observer: HostObserver,
-        tell: Tell,
+        notify: Notify,
         on_bug: Callable[[BaseException], None],
     ) -> None:
         self.shards = tuple(shards)
@@ -113,7 +113,7 @@ class ShardHost:
         self._make_service = make_service
         self._clock = clock
         self._observer = observer
-        self._tell = tell
+        self._notify = notify
         self._on_bug = on_bug
         self._hosted: dict[str, _Hosted] = {}
         self._refused: dict[str, float] = {}
@@ -171,7 +171,7 @@ class ShardHost:
             pass  # the ledger itself tells the operator; the shard is taken again
         except OrphanedEditsError as error:
             self._refused[name] = self._clock.now()
-            self._tell("shard_refused", shard=name, reason=str(error))
+            self._notify("shard_refused", shard=name, reason=str(error))
         except Exception as error:  # noqa: BLE001 - the other shards go on
             self._on_bug(error)
         finally:
@@ -185,7 +185,7 @@ class ShardHost:
         async with service:
             why = "expired" if ledger.submits_end_at else "given"
             self._observer.shard_taken(why)
-            self._tell("shard_taken", shard=name, why=why)
+            self._notify("shard_taken", shard=name, why=why)
             self._observer.shard_held(name, held=True)
             hosted.service = service
             self._owners.opened(name)
@@ -200,7 +200,7 @@ class ShardHost:
                 service.move()
                 self._owners.closed(name)
                 self._observer.shard_held(name, held=False)
-        self._tell("shard_left", shard=name, why="lost" if ledger.lost else "given")
+        self._notify("shard_left", shard=name, why="lost" if ledger.lost else "given")
 
     # ------------------------------------------------------------ as EditService
 

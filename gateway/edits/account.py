@@ -15,7 +15,7 @@ from gateway.edits.active_edit import ActiveEdit, NobodyWaitsError, PartRun
 from gateway.edits.advice import advice, is_foreign_answer, is_unexpected_refusal
 from gateway.edits.fair_queue import Capacity, FairQueue, Ticket
 from gateway.edits.lifecycle import Stage
-from gateway.edits.ports import DashScope, Observer, Tell, ignore_warning
+from gateway.edits.ports import DashScope, Notify, Observer, ignore_warning
 from gateway.polling.limiter import RateLimiter
 from gateway.polling.loop import Poller
 from gateway.polling.schedule import Durations, remaining
@@ -51,7 +51,7 @@ class AccountState:
         clock: Monotonic and calendar time.
         observer: Counts.
         durations: How long its tasks take.
-        tell: Warns the operator.
+        notify: Warns the operator.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AccountState:
         clock: Clock,
         observer: Observer,
         durations: Durations | None = None,
-        tell: Tell = ignore_warning,
+        notify: Notify = ignore_warning,
     ) -> None:
         self.limits = account
         self.upstreams = upstreams
@@ -79,7 +79,7 @@ class AccountState:
             {model: self._capacity(limits) for model, limits in account.by_model.items()},
         )
         self.suspensions: dict[str, Suspension] = {}
-        self._tell = tell
+        self._notify = notify
         self._warned: dict[str, set[str]] = {}
         """By upstream: the reasons that the operator was warned of since it last worked."""
         self._refusals: set[str] = set()
@@ -168,7 +168,7 @@ class AccountState:
             fields = advice(error, upstream, model)
             if fields["reason"] not in self._refusals and len(self._refusals) < _REFUSALS_MAX:
                 self._refusals.add(fields["reason"])
-                self._tell("upstream_refused_a_submit", **fields)
+                self._notify("upstream_refused_a_submit", **fields)
 
     def record_success(self, upstream: Upstream) -> None:
         """Record that *upstream* accepted a submit: it is not suspended any more."""
@@ -176,14 +176,14 @@ class AccountState:
             self.observer.upstream_key(upstream.region.name, upstream.name, up=True)
         if self._warned.pop(upstream.name, None) is not None:
             region = upstream.region.name
-            self._tell("upstream_works_again", upstream=upstream.name, region=region)
+            self._notify("upstream_works_again", upstream=upstream.name, region=region)
 
     def _warn(self, upstream: Upstream, error: GatewayError, model: str) -> None:
         fields = advice(error, upstream, model)
         warned = self._warned.setdefault(upstream.name, set())
         if fields["reason"] not in warned and len(warned) < _WARNINGS_MAX:
             warned.add(fields["reason"])
-            self._tell("upstream_does_not_work", **fields)
+            self._notify("upstream_does_not_work", **fields)
 
     def failover_for(self, upstream: Upstream, error: GatewayError) -> Upstream:
         """
@@ -248,7 +248,7 @@ def build_accounts(
     dashscope: DashScope,
     clock: Clock,
     observer: Observer,
-    tell: Tell = ignore_warning,
+    notify: Notify = ignore_warning,
 ) -> Accounts:
     """Return the state of each account of *upstreams*."""
     of_account: dict[Account, list[Upstream]] = {}
@@ -263,7 +263,7 @@ def build_accounts(
             clock=clock,
             observer=observer,
             durations=Durations(in_region[account.region]),
-            tell=tell,
+            notify=notify,
         )
         for account, own in of_account.items()
     }

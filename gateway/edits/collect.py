@@ -105,7 +105,7 @@ class ResultCollector:
         region = active.tenant.region
         tenant = active.tenant.name
         why = lost[0].upstream_code
-        self._ports.tell(
+        self._ports.notify(
             "result_unavailable",
             region=region,
             tenant=tenant,

@@ -64,7 +64,7 @@ class PartLedger:
             on_written(accepted.task_id)
             if not kept:
                 self._ports.observer.stray_task(upstream.region.name)
-                self._ports.tell(
+                self._ports.notify(
                     "stray_task",
                     edit_id=active.edit_id,
                     task_id=accepted.task_id,

@@ -116,14 +116,14 @@ class Observer(PollObserver, Protocol):
         ...
 
 
-class Tell(Protocol):
+class Notify(Protocol):
     """Writes a warning for the operator: what happened, and what to do."""
 
     def __call__(self, event: str, /, **details: str | float) -> None: ...
 
 
 def ignore_warning(_event: str, /, **_details: str | float) -> None:
-    """Implement Tell by doing nothing."""
+    """Implement Notify by doing nothing."""
 
 
 def ignore_end(_edit: EndedEdit, /) -> None:
@@ -413,7 +413,7 @@ class Ports:
     clock: Clock
     models: ModelTable
     observer: Observer
-    tell: Tell = ignore_warning
+    notify: Notify = ignore_warning
     ended: Callable[[EndedEdit], None] = ignore_end
     """Called once for each edit that has ended in this process."""
     submits_end_at: Callable[[], float] = lambda: 0.0

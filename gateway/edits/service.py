@@ -73,7 +73,7 @@ class EditService:
             dashscope=ports.dashscope,
             clock=ports.clock,
             observer=ports.observer,
-            tell=ports.tell,
+            notify=ports.notify,
         )
         self._takeover = Takeover(by_name.values(), ports.models)
         self._orphans_may_end = abandon
@@ -114,7 +114,7 @@ class EditService:
         if not self._orphans_may_end:
             self._takeover.refuse_orphans(owed, self._tenants)
         if number := self._takeover.out_of_reach(owed, self._tenants):
-            self._ports.tell("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
+            self._ports.notify("pictures_out_of_reach", edits=number, remedy=PUT_BACK)
         await self._group.__aenter__()
         # No await from here on: a task that breaks at once finds the group entered.
         for account in self._accounts.values():
@@ -177,7 +177,7 @@ class EditService:
         self._runner.drain(self._ports.clock.now() + seconds)
 
     def turn_away(self) -> None:
-        """End the wait of every connected client, and tell each how to get its result (D55)."""
+        """End the wait of every client with an error that says how to get its result (D55)."""
         for active in self._index:
             active.perform(active.life.turned_away())
 
@@ -253,7 +253,7 @@ class EditService:
         response_format: ResponseFormat | None = None,
     ) -> AsyncIterator[Waiter]:
         """
-        Look at a known edit; coming and leaving only tell that somebody still wants it.
+        Look at a known edit; coming and leaving only show that somebody still wants it.
 
         Args:
             tenant: Whose it is.

@@ -152,7 +152,7 @@ class Submitter:
         attempt may have made it on another account.
 
         Raises:
-            GatewayError: refused, and no task exists; or ``maybe_billed``: nothing can tell.
+            GatewayError: refused, and no task exists; or ``maybe_billed``: it cannot be found out.
             NobodyWaitsError: nothing was intended: no client waits for it at the moment.
         """
         refused: GatewayError = UpstreamUnavailable("No upstream of this account works.")

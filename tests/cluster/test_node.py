@@ -99,7 +99,7 @@ async def rig(seen: ClusterView | None) -> AsyncIterator[Rig]:
     heard: list[tuple[Any, ...]] = []
     made = Rig(None, rows, host, clock, heard)  # type: ignore[arg-type]  # made next
 
-    def tell(event: str, /, **fields: str | float) -> None:
+    def notify(event: str, /, **fields: str | float) -> None:
         heard.append((event, fields))
 
     made.node = Node(
@@ -110,7 +110,7 @@ async def rig(seen: ClusterView | None) -> AsyncIterator[Rig]:
         host=host,
         clock=clock,
         observer=made,
-        tell=tell,
+        notify=notify,
     )
     async with made.node:
         running = asyncio.get_running_loop().create_task(made.node.run())

@@ -115,7 +115,7 @@ async def rig(*why_not: object, harness: EditHarness | None = None) -> AsyncIter
         make_service=made.service,
         clock=harness.clock,
         observer=made,
-        tell=lambda event, /, **fields: heard.append((event, fields)),
+        notify=lambda event, /, **fields: heard.append((event, fields)),
         on_bug=harness.bugs.append,
     )
     async with made.host:

@@ -87,7 +87,7 @@ class EditHarness:
                 clock=self.clock,
                 models=TABLE,
                 observer=observer or self.observer,
-                tell=self._warn,
+                notify=self._warn,
                 ended=self.ended.append,
                 submits_end_at=lambda: submits_end_at,
                 may_submit=may_submit,

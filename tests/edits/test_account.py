@@ -146,7 +146,7 @@ def telling_account(warnings: RecordedWarnings) -> AccountState:
         dashscope=FakeDashScope(clock),
         clock=clock,
         observer=RecordingObserver(),
-        tell=warnings,
+        notify=warnings,
     )
 
 
