@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any, Self
 
 from gateway.domain.edit import Edit, MaskSource, OutputOptions, Picture, Size
 from gateway.domain.errors import GatewayError, LedgerUnavailable, ResultUnavailable
@@ -85,6 +86,37 @@ class FakeLedger(MemoryLedger):
         fault = self.faults[name].pop(0) if self.faults.get(name) else None
         if fault is not None:
             raise fault
+
+
+class FakeShardLedger(FakeLedger):
+    """The harness's records for one time of owning the shard."""
+
+    def __init__(self, records: FakeLedger, clock: Any, why_not: object) -> None:
+        super().__init__(clock.now)
+        self.__dict__.update(records.__dict__)
+        self.why_not = why_not
+        self.submits_end_at = 0.0
+        self.may_submit = True
+        self.lost = False
+        self.unsettled = False
+        self.given = False
+
+    async def take(self) -> str:
+        if isinstance(self.why_not, BaseException):
+            raise self.why_not
+        return str(self.why_not)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.given = True
+
+    async def counts(self) -> dict[str, int]:
+        return {"open": 2, "succeeded": 1, "failed": 0}
+
+    def mark_unsettled(self) -> None:
+        self.unsettled = True
 
 
 class FakeMaskSources(MemoryMaskSources):

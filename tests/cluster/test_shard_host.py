@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -19,7 +19,7 @@ from gateway.edits.service import EditService
 from gateway.edits.takeover import OrphanedEditsError
 from tests.edits.harness import EditHarness, complete, error_of, narrow_harness
 from tests.edits.without_tasks import QWEN
-from tests.fake_stores import FakeLedger
+from tests.fake_stores import FakeLedger, FakeShardLedger
 from tests.fakes import Run, Submit, a_tenant
 from tests.warp import WARP
 
@@ -32,37 +32,6 @@ OTHER = Shard("other", "singapore", ("other",), ("bravo",))
 @pytest.fixture
 def anyio_backend() -> Any:
     return WARP
-
-
-class FakeShardLedger(FakeLedger):
-    """The harness's records for one time of owning the shard."""
-
-    def __init__(self, records: FakeLedger, clock: Any, why_not: object) -> None:
-        super().__init__(clock.now)
-        self.__dict__.update(records.__dict__)
-        self.why_not = why_not
-        self.submits_end_at = 0.0
-        self.may_submit = True
-        self.lost = False
-        self.unsettled = False
-        self.given = False
-
-    async def take(self) -> str:
-        if isinstance(self.why_not, BaseException):
-            raise self.why_not
-        return str(self.why_not)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.given = True
-
-    async def counts(self) -> dict[str, int]:
-        return {"open": 2, "succeeded": 1, "failed": 0}
-
-    def mark_unsettled(self) -> None:
-        self.unsettled = True
 
 
 @dataclass

@@ -12,6 +12,9 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry, generate_latest
 
+from gateway.cluster.owners import Owners
+from gateway.cluster.shard_host import ShardHost
+from gateway.cluster.shards import Shard
 from gateway.config.build import build
 from gateway.observe.metrics import ConfiguredNames, Metrics, configured_names
 from gateway.results.folder import FolderStore
@@ -19,6 +22,7 @@ from gateway.results.keeper import ResultKeeper
 from gateway.sandbox import AccountLimits, Answer, Constant, Cut, Drop, Fault, Hang
 from tests.edits.harness import EditHarness
 from tests.edits.harness import leave_after as leave_edit_after
+from tests.fake_stores import FakeShardLedger
 from tests.fakes import Run
 from tests.harness import KEY as CLIENT_KEY
 from tests.harness import (
@@ -146,6 +150,42 @@ async def kept_pictures_expire(scrapes: Scrapes) -> None:
     for _ in range(2):
         await keeper.delete_expired()
     scrapes.take(generate_latest(registry).decode())
+
+
+# ------------------------------------------------------------ shards of a cluster
+
+
+async def shards_are_taken(scrapes: Scrapes) -> None:
+    """A shard is taken that was given away, and once more after its lease had expired."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, ConfiguredNames(accounts=("acct",)))
+    shard = Shard("acct", "beijing", ("acct",), ("acme",))
+    harness = EditHarness()
+    submits_end = iter((0.0, 1.0))
+
+    def ledger(_: Shard) -> FakeShardLedger:
+        made = FakeShardLedger(harness.ledger, harness.clock, "")
+        made.submits_end_at = next(submits_end)
+        return made
+
+    host = ShardHost(
+        [shard],
+        Owners([shard], "a"),
+        make_ledger=ledger,
+        make_service=lambda _, ledger: harness.service(ledger=ledger),
+        clock=harness.clock,
+        observer=metrics,
+        tell=lambda *_, **__: None,
+        on_bug=harness.bugs.append,
+    )
+    scrapes.take(generate_latest(registry).decode())
+    async with host:
+        for _ in range(2):
+            host.take(shard)
+            await harness.clock.sleep(0.1)
+            scrapes.take(generate_latest(registry).decode())
+            host.hand_over()
+            await harness.clock.sleep(1.0)
 
 
 async def the_store_fails(scrapes: Scrapes) -> None:

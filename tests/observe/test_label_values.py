@@ -127,6 +127,7 @@ EVENTS: Mapping[str, Mapping[str, Scenario]] = {
     "result_store_failures_total:operation": dict.fromkeys(
         ("put", "find", "open", "list", "delete"), scenarios.the_store_fails
     ),
+    "shard_takeovers_total:why": dict.fromkeys(("given", "expired"), scenarios.shards_are_taken),
     "journal_entries:state": dict.fromkeys(("open", "succeeded", "failed"), _ENDS),
     "http_requests_total:method": dict.fromkeys(
         ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"),
@@ -174,12 +175,24 @@ EVENTS: Mapping[str, Mapping[str, Scenario]] = {
 }
 """Series and labels → their values → what has to happen."""
 
-_WARPED = {scenarios.a_task_never_ends, scenarios.nobody_fetches_a_result}
+_WARPED = {
+    scenarios.a_task_never_ends,
+    scenarios.nobody_fetches_a_result,
+    scenarios.shards_are_taken,
+}
 """Hours, before a fake DashScope: time is warped. The others are hurried, on real sockets."""
 
 _EXEMPT = frozenset(
     {
-        *("tenant", "region", "model", "account", "key", "currency"),  # names of the config
+        *(
+            "tenant",
+            "region",
+            "model",
+            "account",
+            "shard",
+            "key",
+            "currency",
+        ),  # names of the config
         *("version", "python", "hash"),  # of the process: one value each
         "code",  # any status of HTTP
         "label",  # counts bugs: see test_an_overflow_of_each_label

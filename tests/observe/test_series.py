@@ -51,6 +51,7 @@ def test_what_begins_with_its_first_event() -> None:
     assert {name.removeprefix("wan_gateway_") for name in later} == {
         *("task_duration_seconds", "task_phase_seconds"),  # by outcome and phase
         *("http_request_body_bytes", "http_response_body_bytes"),
+        "shard_held",  # of its owner only, so that it can be summed over nodes
     }
 
 
