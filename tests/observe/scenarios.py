@@ -175,7 +175,7 @@ async def shards_are_taken(scrapes: Scrapes) -> None:
         make_service=lambda _, ledger: harness.service(ledger=ledger),
         clock=harness.clock,
         observer=metrics,
-        tell=lambda *_, **__: None,
+        notify=lambda *_, **__: None,
         on_bug=harness.bugs.append,
     )
     scrapes.take(generate_latest(registry).decode())
