@@ -154,7 +154,9 @@ def _edits(commands: Any) -> None:
     states = ("open", "succeeded", "failed")
     listing.add_argument("--state", choices=states, help="only edits in this state")
     listing.add_argument(
-        "--since", metavar="WHEN", help="only edits since then: 30m, 2h, or 2026-11-23T09:00 (UTC)"
+        "--since",
+        metavar="WHEN",
+        help="only edits since then: 30m, 2h, or 2026-11-23T09:00 (local time)",
     )
     listing.add_argument(
         "--limit", type=_count, default=50, metavar="N", help="list at most so many (%(default)s)"
@@ -178,7 +180,7 @@ def _edits(commands: Any) -> None:
         command.add_argument(
             "edit_id",
             metavar="ID",
-            help="an id, or the start of one, as top and the dashboard show it",
+            help="an id of the edit or of one of its tasks, or the start of one",
         )
     for command in (listing, show):
         command.add_argument("--json", action="store_true", help="print JSON")

@@ -74,7 +74,7 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _named(place: Place, edit_id: str) -> EditRecord | None:
-    """Return the edit with that id, or the only one whose id starts so; else print why not."""
+    """Return the edit of that id or task, or the only one whose id starts so; else say why not."""
     record = find_edit(place, edit_id)
     if record is not None:
         return record
@@ -98,13 +98,23 @@ def _list(args: Namespace, place: Place) -> int:
     if args.json:
         print(json.dumps([_plain(record, beside) for record in found], indent=2))
         return 0
-    head = ["BEGAN (UTC)", "EDIT", "TENANT", "REGION", "STATE", "DELIVERED", "REASON"]
+    head = [
+        f"BEGAN ({_zone()})",
+        "EDIT",
+        "TENANT",
+        "REGION",
+        "MODEL",
+        "STATE",
+        "DELIVERED",
+        "REASON",
+    ]
     rows = [
         [
-            _when(record.created),
+            _here(record.created),
             record.edit_id,
             record.tenant,
             record.region,
+            record.model,
             record.state,
             _yes(record.delivered),
             record.error_code or "",
@@ -136,7 +146,7 @@ def _since(text: str) -> float:
         raise ConfigError(
             f"--since: {text!r} is not a time; use 30m, 2h or 2026-11-23T09:00"
         ) from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return when.timestamp()  # without an offset it is of the local zone
 
 
 def _show(record: EditRecord, beside: _Beside, *, as_json: bool) -> None:
@@ -145,6 +155,9 @@ def _show(record: EditRecord, beside: _Beside, *, as_json: bool) -> None:
         print(json.dumps(plain, indent=2))
         return
     tasks = plain.pop("tasks")
+    plain["created"] = _here(record.created)
+    for task, known in zip(tasks, record.tasks, strict=True):
+        task["intended_at"] = _here(known.intended_at)
     print_table((), [(name, _text(value)) for name, value in plain.items()])
     for task in tasks:
         print()
@@ -178,6 +191,15 @@ def _text(value: Any) -> str:
 
 def _yes(value: object) -> str:
     return "yes" if value else "no"
+
+
+def _zone() -> str:
+    return datetime.now().astimezone().tzname() or "local"
+
+
+def _here(epoch: float) -> str:
+    """Write a time for people: in the zone of this machine."""
+    return datetime.fromtimestamp(epoch, UTC).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _when(epoch: float) -> str:

@@ -73,19 +73,25 @@ def find_edit(place: Place, edit_id: str) -> EditRecord | None:
 
 def find_ids(place: Place, prefix: str, limit: int) -> list[str]:
     """
-    Return the ids with this prefix, the newest first; ``edit_`` may be missing.
+    Return the edits whose id, or the id of one of whose tasks, has this prefix, newest first.
 
     Args:
         place: The ledger.
-        prefix: A shortened id, as the dashboard and ``top`` show it.
+        prefix: Of DashScope's id of a task, or of the edit's, as the dashboard and ``top`` show
+            it; ``edit_`` may be missing.
         limit: The maximum number.
 
     Raises:
         LedgerError: it cannot be read as a ledger.
     """
     whole = prefix if prefix.startswith(_PREFIX) else _PREFIX + prefix
-    where = "WHERE substr(edit_id, 1, ?) = ? ORDER BY created DESC LIMIT ?"
-    return [edit.edit_id for edit in _read(place, where, (len(whole), whole, limit))]
+    tasks = "wan_gateway.tasks" if isinstance(place, str) else "tasks"
+    of_task = f"SELECT edit_id FROM {tasks} WHERE substr(task_id, 1, ?) = ?"  # noqa: S608 - our own names
+    where = (
+        f"WHERE substr(edit_id, 1, ?) = ? OR edit_id IN ({of_task}) ORDER BY created DESC LIMIT ?"
+    )
+    values = (len(whole), whole, len(prefix), prefix, limit)
+    return [edit.edit_id for edit in _read(place, where, values)]
 
 
 def list_unfinished(place: Place) -> list[EditRecord]:

@@ -1,9 +1,11 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +107,18 @@ def test_a_row_of_the_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 
     young, failed, _ = capsys.readouterr().out.splitlines()[1:]
     assert young.split()[1:] == [
-        *("edit_young", "acme", "beijing", "open", "no"),
+        *("edit_young", "acme", "beijing", "wan2.5-i2i-preview", "open", "no"),
     ]
     assert failed.split()[1:] == [
-        *("edit_failed", "other", "beijing", "failed", "no", "moderation_blocked"),
+        *(
+            "edit_failed",
+            "other",
+            "beijing",
+            "wan2.5-i2i-preview",
+            "failed",
+            "no",
+            "moderation_blocked",
+        ),
     ]
 
 
@@ -214,11 +224,39 @@ def test_without_a_config(
     assert len(_listed(capsys.readouterr().out)) == 3
 
 
-@pytest.mark.parametrize("cut", ["youn", "edit_youn", "edit_young"])
+@pytest.mark.parametrize("cut", ["youn", "edit_youn", "edit_young", "task-1", "task"])
 def test_an_id_that_was_cut(folder: Path, cut: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An edit is found by the beginning of its id, as top and the dashboard show it."""
+    """An edit is found by its id or its task's, or their beginning, as others show them."""
     assert _run(folder, "show", cut, "--json") == 0
     assert json.loads(capsys.readouterr().out)["edit_id"] == "edit_young"
+
+
+def test_times_are_local(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """People read and write the time of this machine; programs read UTC."""
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        began = datetime.now(UTC) - timedelta(seconds=30)
+        here = (began + timedelta(hours=8)).strftime("%Y-%m-%dT%H:%M:%S")
+        assert _run(folder, "list", "--since", here) == 0
+        listed = capsys.readouterr().out
+        _run(folder, "show", "edit_young")
+        shown = capsys.readouterr().out
+        _run(folder, "show", "edit_young", "--json")
+        plain = json.loads(capsys.readouterr().out)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert listed.startswith("BEGAN (CST)")
+    assert _listed(listed) == ["edit_young"]
+    created = datetime.fromisoformat(plain["created"])
+    local = (created + timedelta(hours=8)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert created.utcoffset() == timedelta(0)
+    assert local in shown
+    assert local in listed
 
 
 def test_a_cut_id_of_several(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
