@@ -27,7 +27,7 @@ from gateway.config.regions import (
     workspace_url,
 )
 from gateway.config.results import read_results
-from gateway.config.rules import BaseUrl, Collector, KeyReference, is_database_url, read, take
+from gateway.config.rules import BaseUrl, Collector, KeyReference, database_url_fault, read, take
 from gateway.config.schema import (
     Config,
     DashboardConfig,
@@ -167,8 +167,8 @@ def read_state(table: Table, environ: Mapping[str, str]) -> StateConfig:
     url = state.url
     if url.startswith(("env:", "file:")):
         url = secret(table, "url", url, environ)
-        if not is_database_url(url):
-            what = f"{shown(state.url)} is not the URL of a PostgreSQL database"
+        if fault := database_url_fault(url):
+            what = f"{shown(state.url)} {fault}"
             raise table.wrong("url", what, "write postgres://USER:PASSWORD@HOST/DATABASE there")
     if not _is_installed("asyncpg"):
         what = "needs a package that is not installed"

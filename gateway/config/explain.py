@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.config.regions import BUILT_IN
+from gateway.config.rules import database_hosts
 from gateway.config.schema import (
     ClusterConfig,
     Config,
@@ -105,8 +106,9 @@ def _address(host: str) -> str:
 
 def _ledger(state: StateConfig) -> str:
     if state.url is not None:
-        url = urlsplit(state.url)
-        return f"edits in the PostgreSQL database {url.path.strip('/')} at {url.hostname}"
+        name = urlsplit(state.url).path.strip("/")
+        hosts = ", ".join(database_hosts(state.url))
+        return f"edits in the PostgreSQL database {name} at {hosts}"
     if state.path == "memory":
         return "edits until it exits"
     survives = "a loss of power" if state.sync == "full" else "SIGKILL"

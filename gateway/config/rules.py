@@ -352,21 +352,35 @@ class DatabaseUrl:
     def read(self, value: object) -> str:
         if isinstance(value, str) and value.startswith(("env:", "file:")):
             return KeyReference().read(value)
-        if not isinstance(value, str) or not is_database_url(value):
-            raise Unfit("is not the URL of a PostgreSQL database")
-        if urlsplit(value).password or "password" in parse_qs(urlsplit(value).query):
+        text = value if isinstance(value, str) else ""
+        if fault := database_url_fault(text):
+            raise Unfit(fault)
+        if urlsplit(text).password or "password" in parse_qs(urlsplit(text).query):
             raise Unfit("holds a password")
-        return value
+        return text
 
 
-def is_database_url(text: str) -> bool:
-    """Return whether *text* names a host and a database of PostgreSQL."""
+def database_url_fault(text: str) -> str:
+    """Return what is wrong with the URL of a database; empty if nothing is."""
+    hosts = database_hosts(text)
+    if not hosts or not urlsplit(text).path.strip("/"):
+        return "is not the URL of a PostgreSQL database"
+    wanted = parse_qs(urlsplit(text).query).get("target_session_attrs")
+    if len(hosts) > 1 and wanted not in (["primary"], ["read-write"]):
+        return "names several hosts without ?target_session_attrs=primary, which finds the primary"
+    return ""
+
+
+def database_hosts(text: str) -> tuple[str, ...]:
+    """Return the hosts that the URL of a database names; none if it is no such URL."""
     try:
         url = urlsplit(text)
-        fits = url.scheme in ("postgres", "postgresql") and url.port != 0
+        places = [urlsplit(f"//{it}") for it in url.netloc.rpartition("@")[2].split(",")]
+        fits = url.scheme in ("postgres", "postgresql") and all(it.port != 0 for it in places)
     except ValueError:  # of a host or a port
-        return False
-    return fits and bool(url.hostname and url.path.strip("/"))
+        return ()
+    hosts = tuple(it.hostname or "" for it in places)
+    return hosts if fits and all(hosts) else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,24 @@ WRONG_SETTINGS = [
         id="url-with-a-wrong-port",
     ),
     pytest.param(
+        '[state]\nurl = "postgres://db/"',
+        ": state.url: is not the URL of a PostgreSQL database; "
+        'use "env:NAME" or "file:PATH" of postgres://USER:PASSWORD@HOST/DATABASE',
+        id="url-without-a-database",
+    ),
+    pytest.param(
+        '[state]\nurl = "postgres://a:5432,:5433/gateway?target_session_attrs=primary"',
+        ": state.url: is not the URL of a PostgreSQL database; "
+        'use "env:NAME" or "file:PATH" of postgres://USER:PASSWORD@HOST/DATABASE',
+        id="url-with-a-port-of-no-host",
+    ),
+    pytest.param(
+        '[state]\nurl = "postgres://a,b/gateway"',
+        ": state.url: names several hosts without ?target_session_attrs=primary, which finds the "
+        'primary; use "env:NAME" or "file:PATH" of postgres://USER:PASSWORD@HOST/DATABASE',
+        id="url-of-any-of-two-hosts",
+    ),
+    pytest.param(
         '[state]\nurl = "postgres://me:canary@db/gateway"',
         ': state.url: holds a password; use "env:NAME" or "file:PATH" of '
         "postgres://USER:PASSWORD@HOST/DATABASE",

@@ -34,9 +34,14 @@ def _binary(name: str) -> str:
 
 
 class PostgresServer:
-    """A server on loopback, in a temporary folder, that ends with this process."""
+    """
+    A server on loopback, in a temporary folder, that ends with this process.
 
-    def __init__(self) -> None:
+    Args:
+        primary: The URL of another one, whose standby this one is to be.
+    """
+
+    def __init__(self, primary: str | None = None) -> None:
         # Not in pytest's folders, which another user cannot enter.
         self.folder = Path(tempfile.mkdtemp(prefix="wan-gateway-"))
         self.data = self.folder / "data"
@@ -46,8 +51,12 @@ class PostgresServer:
         if os.geteuid() == 0:  # the server refuses to run as root
             for path in (self.folder, self.data):
                 shutil.chown(path, USER)
-        initdb = [_binary("initdb"), "-D", self.data, "-U", USER, "-A", "trust", "--no-sync"]
-        self._run(*initdb, "-E", "UTF8", "--no-locale")
+        if primary is None:
+            initdb = [_binary("initdb"), "-D", self.data, "-U", USER, "-A", "trust", "--no-sync"]
+            self._run(*initdb, "-E", "UTF8", "--no-locale")
+        else:
+            copy = [_binary("pg_basebackup"), "-D", self.data, "-d", primary, "--no-sync"]
+            self._run(*copy, "--write-recovery-conf", "--checkpoint=fast")
         self.start()
 
     def start(self) -> None:
@@ -72,6 +81,11 @@ class PostgresServer:
         """End it at once, as a crash does."""
         self._popen.send_signal(signal.SIGQUIT)
         self._popen.wait(60)
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        (row,) = execute(self.url("postgres"), "SELECT pg_promote() AS done")
+        assert row["done"]
 
     def create(self, owner: str = USER) -> str:
         """Create an empty database; return its URL."""
@@ -98,7 +112,7 @@ class PostgresServer:
         assert self._popen.poll() is None, (self.folder / "log").read_text()
         pid_file = self.data / "postmaster.pid"
         lines = pid_file.read_text().split("\n") if pid_file.exists() else []
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[7].strip() in {"ready", "standby"}
 
     def _run(self, *program: object) -> None:
         command = [*_as_user(), *map(str, program)]

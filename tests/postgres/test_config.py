@@ -38,6 +38,19 @@ def test_a_url_without_a_password_may_be_in_the_file(tmp_path: Path) -> None:
     assert load_config(file, {"K": "sk-1"}).state.url == "postgres://wan@[::1]/gateway"
 
 
+def test_a_url_may_name_the_standby_too(tmp_path: Path) -> None:
+    """Whichever of its hosts is the primary is used; `check` names all of them."""
+    file = tmp_path / "g.toml"
+    file.write_text(f'{GOOD}[state]\nurl = "env:DATABASE"')
+    url = "postgres://wan:canary@a.internal:5433,b.internal/gateway?target_session_attrs=primary"
+
+    config = load_config(file, {"K": "sk-1", "DATABASE": url})
+
+    lines = explain(config).splitlines()
+    assert "remembers edits in the PostgreSQL database gateway at a.internal, b.internal" in lines
+    assert "canary" not in explain(config)
+
+
 WITHOUT = """
 import sys
 
