@@ -208,7 +208,7 @@ async def cluster(
     **sandbox: Any,
 ) -> AsyncIterator[Nodes]:
     """Run a node for each letter of *names*, before a region whose tasks take *seconds*."""
-    told = SandboxConfig(
+    sandbox_config = SandboxConfig(
         accounts={tenant: (f"sk-{tenant}",) for tenant in TENANTS},
         latency=Constant(seconds),
         picture="plain",
@@ -216,7 +216,7 @@ async def cluster(
         **sandbox,
     )
     async with AsyncExitStack() as stack:
-        region = await stack.enter_async_context(running(create_sandbox(told)))
+        region = await stack.enter_async_context(running(create_sandbox(sandbox_config)))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=150.0, trust_env=False))
         nodes: dict[str, NodeProcess] = {}
         proxies: dict[str, SilentProxy] = {}
