@@ -329,14 +329,18 @@ class PollingPlan:
     # Which mode, and when to fetch.
 
     def _choose_mode(self, now: float) -> None:
-        """Use the list while that is worthwhile; after a change, plan every task again."""
+        """
+        Use the list while that is worthwhile; after a change, plan the tasks again.
+
+        Those that a list missed stay planned for now.
+        """
         running = self._watches.running
         uses_list = self._policy.is_worthwhile(len(running), now, in_use=self._uses_list)
         if uses_list == self._uses_list:
             return
         self._uses_list = uses_list
         for watch in running.values():
-            if not watch.fetching:
+            if not watch.fetching and not watch.missing_at:
                 self._plan_next(watch, now)
 
     def _first_entry(self) -> _Entry | None:

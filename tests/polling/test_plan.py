@@ -482,6 +482,17 @@ def test_how_stale_the_list_is() -> None:
     assert plan._policy.staleness == pytest.approx(12.5 - 10.0)
 
 
+def test_what_a_list_missed_is_fetched_though_the_list_is_suspended() -> None:
+    """A change to fetches does not delay those that a list has called for."""
+    plan = a_plan()
+    watches = watched(plan, 5)
+    list_shows(plan, 10.0, *watches)
+    list_shows(plan, 11.0, *watches[2:])
+    plan._policy.suspend(11.0)
+
+    assert fetches_at(plan, 11.0) == watches[:2]
+
+
 def test_a_hidden_end() -> None:
     """A list that shows a task after its end is accused three times over."""
     plan = a_plan()
