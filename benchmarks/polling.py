@@ -258,6 +258,16 @@ def _hard_scenes() -> list[Scenario]:
         *(few(f"{n} running, become 3 x faster", n, then=fast) for n in (1, 5, 40)),
         *(few(f"{n} running, become 3 x slower", n, then=slow) for n in (1, 5, 40)),
         *(few(f"{n} running, of 0.2-3 s", n, _uniform(0.2, 3), warm=0) for n in (1, 5, 10)),
+        *(
+            few(
+                f"{n} running, short: {seconds} s",
+                n,
+                _uniform(0.9 * seconds, 1.1 * seconds),
+                warm=40,
+            )
+            for seconds in (0.3, 1, 3)
+            for n in (1, 2, 5, 8)
+        ),
         few("5 running, 1 waits ahead", 5, ahead=1),
         few("5 running, 30 wait ahead", 5, ahead=30),
         few("5 running, 30 ahead, refused", 5, ahead=30, listing=Listing(refused=True)),

@@ -1,10 +1,13 @@
 """What is known of an account's task list, and whether calling it is worthwhile."""
 
+import math
 from dataclasses import dataclass
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 
-_PAUSE_MIN = 0.47  # seconds between lists; less gains little
+_PAUSE_MIN = 0.47  # seconds between lists; less gains little,
+_PAUSE_SHORT = 0.2  # unless tasks are short: then down to this,
+_SHORT_SHARE = 0.67  # by this share of a task's seconds, so that one list at least meets each
 _CALL_SHARE = 0.6  # of the account's calls that lists may use; the rest fetches what has ended
 _STARTS_FROM = 3  # running tasks a page from which lists replace fetches,
 _STOPS_BELOW = 2  # and below which fetches replace lists
@@ -45,10 +48,15 @@ class ListPolicy:
     _proofs: int = 0
     _samples: int = 0
 
-    @property
-    def pause_min(self) -> float:
-        """The fewest seconds between two lists, by their share of the account's calls."""
-        return max(_PAUSE_MIN, self.pages / (_CALL_SHARE * self.calls_per_second))
+    def pause_min(self, seconds: float = math.inf) -> float:
+        """
+        Return the fewest seconds between two lists, by their share of the account's calls.
+
+        Args:
+            seconds: How long the shortest of the running tasks takes.
+        """
+        wanted = min(_PAUSE_MIN, max(_PAUSE_SHORT, _SHORT_SHARE * seconds))
+        return max(wanted, self.pages / (_CALL_SHARE * self.calls_per_second))
 
     def is_worthwhile(self, running: int, now: float, *, in_use: bool) -> bool:
         """Return whether one list finds more than fetches of *running* tasks."""
@@ -80,7 +88,7 @@ class ListPolicy:
         self._samples += 1
         self.staleness += (seconds - self.staleness) / min(8, self._samples)
         lag_of_fetches = running / (2 * self.calls_per_second)
-        limit = max(_STALE_SECONDS, lag_of_fetches - self.pause_min / 2)
+        limit = max(_STALE_SECONDS, lag_of_fetches - self.pause_min() / 2)
         if self._samples >= _STALE_SAMPLES and self.staleness > limit:
             self.suspend(now)
 

@@ -19,7 +19,9 @@ from gateway.polling.list_policy import ListPolicy
 from gateway.polling.schedule import (
     Durations,
     Kind,
+    fetches_a_second,
     hazard,
+    median,
     pause,
     remaining,
     until_known_end,
@@ -32,6 +34,7 @@ _PENDING_SECONDS = 10.0  # at least, between fetches of a task that should not r
 _PENDING_LISTED_SECONDS = 45.0  # the same when the list would show it running
 _SIDE_SHARE = 0.1  # of the calls: fetches for safety, and those of tasks that should not run yet
 _FETCH_SHARE = 0.85  # of the calls; cancels and uncertain submits need some
+_SHORT_SECONDS = 4.0  # tasks up to here take no more calls without a list, and are met sooner
 _RETRY_SECONDS = 0.5  # after the first failed fetch, twice as long after each further one
 _RETRY_MAX = 5.0
 
@@ -335,13 +338,26 @@ class PollingPlan:
         Those that a list missed stay planned for now.
         """
         running = self._watches.running
-        uses_list = self._policy.is_worthwhile(len(running), now, in_use=self._uses_list)
+        uses_list = not self._fetches_suffice() and self._policy.is_worthwhile(
+            len(running), now, in_use=self._uses_list
+        )
         if uses_list == self._uses_list:
             return
         self._uses_list = uses_list
         for watch in running.values():
             if not watch.fetching and not watch.missing_at:
                 self._plan_next(watch, now)
+
+    def _fetches_suffice(self) -> bool:
+        """Return whether all that run are short, and few enough for a fetch at each one's end."""
+        running = self._watches.running
+        known = [self._durations.known(watch.kind) for watch in _sample(running.values())]
+        if not known or max(map(median, known)) > _SHORT_SECONDS:
+            return False
+        calls = sum(map(fetches_a_second, known)) * len(running) / len(known)
+        # With a list in use there has to be room to spare, lest the two take turns.
+        share = _FETCH_SHARE * (0.8 if self._uses_list else 1.0)
+        return calls <= share * self._rate()
 
     def _first_entry(self) -> _Entry | None:
         while self._entries:
@@ -456,8 +472,7 @@ class PollingPlan:
         a second. It is the rule of schedule.pause for all tasks at once, and like that it
         does not reach far beyond the next end that is expected.
         """
-        # In order of submission, every so many stand for all ages.
-        sample = list(watches)[:: 1 + len(watches) // _LIST_SAMPLE]
+        sample = _sample(watches)
         ages = [(self._durations.known(w.kind), now - w.runs_since) for w in sample]
         if not ages:
             return _LIST_PAUSE_MAX
@@ -467,7 +482,8 @@ class PollingPlan:
         if next_end < wait:
             then = _best_pause(price, [(known, age + next_end) for known, age in ages])
             wait = min(wait, next_end + then)
-        return max(self._policy.pause_min, min(_LIST_PAUSE_MAX, wait))
+        shortest = min(median(known) for known, _ in ages)
+        return max(self._policy.pause_min(shortest), min(_LIST_PAUSE_MAX, wait))
 
     def _is_worth_reading(self, pages: int, now: float) -> bool:
         """Return whether a list of so many pages finds more than fetches would."""
@@ -524,6 +540,11 @@ class PollingPlan:
     def _end_list(self) -> None:
         self._rows = []
         self._page = 1
+
+
+def _sample(watches: Collection[Watch]) -> list[Watch]:
+    """Return some that stand for all: in order of submission, every so many."""
+    return list(watches)[:: 1 + len(watches) // _LIST_SAMPLE]
 
 
 def _on_our_clock(watch: Watch, task: Task, theirs: float | None, now: float) -> float | None:

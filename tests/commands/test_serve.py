@@ -1,8 +1,9 @@
+import gc
 import platform
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,6 +12,13 @@ from gateway.commands import serve
 from gateway.config import Config, ConfigError
 
 ENVIRON = {"DASHSCOPE_API_KEY": "sk-canary"}
+
+
+@pytest.fixture(autouse=True)
+def _collected_again() -> Iterator[None]:
+    """The objects of the other tests are garbage one day."""
+    yield
+    gc.unfreeze()
 
 
 def test_serves_the_config_at_the_address_asked_for() -> None:
@@ -25,6 +33,21 @@ def test_serves_the_config_at_the_address_asked_for() -> None:
 
     assert code == 7
     assert [(it.server.host, it.server.port) for it in served] == [("localhost", 9)]
+
+
+def test_the_collector_leaves_the_start_alone() -> None:
+    """While it serves, a full collection looks only at what came since."""
+    watched: list[int] = []
+
+    def fake(config: Config) -> int:
+        watched.append(len(gc.get_objects()))
+        return 0
+
+    before = len(gc.get_objects())
+    serve.run(Namespace(config=None, host="localhost", port=9, abandon=False), ENVIRON, fake)
+
+    assert before > 10_000
+    assert watched[0] < before / 10
 
 
 def test_nothing_to_serve(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,8 +32,17 @@ def test_enough_tasks_a_page(running: int, pages: int, worthwhile: bool, *, in_u
 
 def test_lists_leave_calls_for_fetches() -> None:
     """Many pages are read less often: lists use at most 60 % of the calls."""
-    assert ListPolicy(20.0).pause_min == 0.47
-    assert ListPolicy(20.0, pages=12).pause_min == pytest.approx(1.0)
+    assert ListPolicy(20.0).pause_min() == 0.47
+    assert ListPolicy(20.0, pages=12).pause_min() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pause"), [(45.0, 0.47), (0.6, 0.402), (0.3, 0.201), (0.1, 0.2)]
+)
+def test_short_tasks_are_listed_more_often(seconds: float, pause: float) -> None:
+    """Tasks of under 0.7 s would begin and end between two lists."""
+    assert ListPolicy(20.0).pause_min(seconds) == pytest.approx(pause)
+    assert ListPolicy(20.0, pages=12).pause_min(seconds) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

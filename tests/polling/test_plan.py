@@ -493,6 +493,50 @@ def test_what_a_list_missed_is_fetched_though_the_list_is_suspended() -> None:
     assert fetches_at(plan, 11.0) == watches[:2]
 
 
+def short_tasks(count: int, *seconds: float) -> PollingPlan:
+    """A plan with so many tasks of a kind that has taken *seconds*."""
+    durations = Durations()
+    for it in seconds * 8:
+        durations.learn(KIND, it)
+    plan = a_plan(durations=durations)
+    watched(plan, count)
+    return plan
+
+
+def lists(plan: PollingPlan) -> bool:
+    plan.next(0.0)
+    return plan._uses_list
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "by_list"),
+    [
+        pytest.param(8, [0.3], False, id="eight of 0.3 s"),
+        pytest.param(9, [0.3], True, id="nine of 0.3 s, 18 a second"),
+        pytest.param(20, [1.0], False, id="twenty of 1 s"),
+        pytest.param(21, [1.0], True, id="more of 1 s than calls allow"),
+        pytest.param(10, [0.2, 3.0], True, id="ends that nobody can foresee"),
+        pytest.param(5, [4.1], True, id="long ones"),
+        pytest.param(5, [], True, id="nothing known"),
+    ],
+)
+def test_short_tasks_are_fetched(count: int, seconds: list[float], *, by_list: bool) -> None:
+    """Each is fetched at its expected end, as long as the calls suffice for that; else listed."""
+    assert lists(short_tasks(count, *seconds)) is by_list
+
+
+def test_a_list_in_use_stays_a_while() -> None:
+    """Where fetches would only just suffice, the plan keeps to the way it has."""
+    plan = short_tasks(8, 0.3)
+    by_fetches = lists(plan)
+    plan._uses_list = True
+    by_list = lists(plan)
+    for watch in list(plan._watches)[:2]:
+        plan.forget(watch, 0.0)
+
+    assert (by_fetches, by_list, lists(plan)) == (False, True, False)
+
+
 def test_a_hidden_end() -> None:
     """A list that shows a task after its end is accused three times over."""
     plan = a_plan()
