@@ -55,9 +55,10 @@ def _seconds_of(code: str) -> float:
 
 
 def summary(figures: dict[str, Any]) -> str:
+    ready, cpu = figures["ready_s"], figures["ready_cpu_s"]
     return (
-        f"ready in {figures['ready_s']:.3f} s, {figures['x_libraries']:.2f} x the import of its"
-        f" libraries, with {figures['ready_cpu_s']:.2f} s of CPU; imported in {figures['import_s']:.3f} s"
+        f"ready in {ready:.3f} s with {cpu:.2f} s of CPU, {figures['x_libraries']:.2f} x the import"
+        f" of its libraries; imported in {figures['import_s']:.3f} s"
     )
 
 
