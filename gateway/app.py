@@ -6,57 +6,54 @@ opening, and leaving it closes that.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 
 from gateway.cluster.ports import ClusterMember, EditHost
+from gateway.config.changes import Changes, changes_between, refuse_fixed
 from gateway.config.explain import explain
 from gateway.config.results import place_of
 from gateway.config.schema import Config
+from gateway.config.table import ConfigError
 from gateway.domain.clock import Clock, SystemClock
-from gateway.domain.models import Operation
+from gateway.domain.models import Model, ModelTable
 from gateway.domain.trace import NO_TRACER, Tracer
-from gateway.downstream.access_log import AccessLogMiddleware
-from gateway.downstream.access_record import AccessRecord, log_fields, safe_traceback
-from gateway.downstream.auth import Keyring
-from gateway.downstream.body import BodyLimits
-from gateway.downstream.cors import Cors
-from gateway.downstream.edits import Edits
+from gateway.downstream.access_record import safe_traceback
 from gateway.downstream.memory_budget import MemoryBudget
-from gateway.downstream.ops import Ops, Readiness
+from gateway.downstream.ops import Readiness
 from gateway.downstream.pacer import Pacer
-from gateway.downstream.ports import AccessLog, DashboardHooks
-from gateway.downstream.request_reader import RequestReader
-from gateway.downstream.responses import exception_handlers
-from gateway.downstream.result_files import ResultFiles, ResultLinks
-from gateway.downstream.routes import Models, metrics_routes, routes
+from gateway.downstream.ports import DashboardHooks
+from gateway.edits.account import AccountsChangedError
 from gateway.edits.ports import Ports
 from gateway.edits.service import EditService
-from gateway.imaging.inspect import pixels_of
+from gateway.generation import (
+    Lasting,
+    LiveApp,
+    body_limits_of,
+    keyring_of,
+    make_generation,
+    write_record,
+)
 from gateway.imaging.workers import Imaging
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.health import LedgerHealth
 from gateway.ledger.open import open_stores
 from gateway.observe.edit_log import log_ended_edit
-from gateway.observe.logs import log_line
-from gateway.observe.metrics import Metrics, configured_names
+from gateway.observe.metrics import ConfiguredNames, Metrics, configured_names
 from gateway.observe.sampling import measure_loop_lag, sample
 from gateway.results.keeper import ResultKeeper
-from gateway.results.names import owner_of
 from gateway.results.open import open_store
-from gateway.results.signatures import ResultSigner
 from gateway.results.store import reason_of
 from gateway.upstream.clients import Clients, Transports
 from gateway.upstream.dashscope import DashScopeApi
@@ -66,20 +63,21 @@ _LEASE_SECONDS = 10.0
 Task = Callable[[], Coroutine[Any, Any, Any]]
 """Runs in the background for as long as the gateway is open."""
 
+PlanReload = Callable[[Config], Callable[[], None]]
+
 
 class Gateway:
     """
     An async context manager: open inside ``async with``, which is also the app's lifespan.
 
     Args:
-        app: Serves clients.
-        metrics_app: Serves /metrics where it has a port of its own.
-        clock: Time.
-        service: Has the edits.
-        cluster: This node's part in a cluster, if it is in one.
-        readiness: Read by /readyz and by every new edit.
-        metrics: Counts.
-        dashboard: If it is on.
+        config: In force until ``reload``.
+        lasting: What outlives a reload.
+        models: Those of *config*, and of earlier ones.
+        dashscope: Makes the calls upstream.
+        home_of: For each tenant, of earlier configs too, the account of its first upstream.
+        plan_reload: Returns what makes the edits go by another config, or raises
+            AccountsChangedError.
         prepare: Tries whether it can be opened at once; returns why not, or nothing.
         ledger_lost: Whether another gateway has taken the ledger, so that this one has to end.
         resources: Entered in this order and left in the reverse one.
@@ -89,33 +87,39 @@ class Gateway:
     def __init__(
         self,
         *,
-        app: Starlette,
-        metrics_app: Starlette | None,
-        clock: Clock,
-        service: EditHost,
-        cluster: ClusterMember | None,
-        readiness: Readiness,
-        metrics: Metrics,
-        dashboard: DashboardHooks | None,
+        config: Config,
+        lasting: Lasting,
+        models: dict[str, Model],
+        dashscope: DashScopeApi,
+        home_of: dict[str, str],
+        plan_reload: PlanReload,
         prepare: Callable[[], Awaitable[str]],
         ledger_lost: Callable[[], bool],
         resources: Sequence[AbstractAsyncContextManager[object]],
         background: Sequence[Task],
     ) -> None:
-        self.app = app
-        self.metrics_app = metrics_app
-        self.clock = clock
-        self.service = service
-        self._cluster = cluster
-        self.readiness = readiness
-        self.metrics = metrics
-        self.dashboard = dashboard
+        generation = make_generation(config, lasting)
+        self.app = LiveApp(generation.app)
+        self.metrics_app = LiveApp(generation.metrics_app) if generation.metrics_app else None
+        self.clock = lasting.clock
+        self.service = lasting.service
+        self.readiness = lasting.readiness
+        self.metrics = lasting.metrics
+        self.registry = lasting.registry
+        self.dashboard = lasting.dashboard
         self.prepare = prepare
         self.ledger_lost = ledger_lost
+        self.config = config
+        self._lasting = lasting
+        self._cluster = lasting.cluster
+        self._plan_reload = plan_reload
+        self._models = models
+        self._dashscope = dashscope
+        self._home_of = home_of
         self._resources = resources
         self._background = background
         self._opened = AsyncExitStack()
-        app.router.lifespan_context = self._lifespan
+        self.app.router.lifespan_context = self._lifespan
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -158,6 +162,49 @@ class Gateway:
         self.metrics.draining(True)
         self.metrics.ready(False)
 
+    def reload(self, config: Config) -> Changes:
+        """
+        Serve by *config* from the next request on; what runs goes on (D116).
+
+        Nothing here waits: a request finds the old config in force, or the new one.
+
+        Raises:
+            ConfigError: it cannot be taken without a restart; nothing has changed.
+        """
+        if self.readiness.leaving:
+            raise ConfigError(f"{config.source}: the gateway is about to stop; start it again")
+        refuse_fixed(replace(self.config, models=ModelTable(self._models)), config)
+        changes = changes_between(self.config, config)
+        generation = make_generation(config, self._lasting)
+        try:
+            reload_edits = self._plan_reload(config)
+        except AccountsChangedError as error:
+            raise ConfigError(f"{config.source}: {error}") from None
+
+        self._models.update(config.models.by_name)
+        self._home_of.update(_homes(config))
+        reload_edits()
+        self._dashscope.inline_bytes = config.server.inline_bytes
+        self._lasting.budget.resize(
+            config.server.max_bytes_in_flight, shared=len(config.tenants) > 1
+        )
+        self.metrics.inflight_limit(config.server.max_bytes_in_flight)
+        if self._lasting.keeper is not None and config.results is not None:
+            self._lasting.keeper.keep_seconds = config.results.keep_seconds
+        if self.dashboard is not None and config.dashboard.token != self.config.dashboard.token:
+            self.dashboard.end_streams()
+        self.metrics.config_reloaded(_names(config), _config_hash(config))
+        self.metrics.config_loaded(self.clock.epoch())
+        self.app.current = generation.app
+        if self.metrics_app is not None and generation.metrics_app is not None:
+            self.metrics_app.current = generation.metrics_app
+        self.config = config
+        return changes
+
+    def refuse_reload(self) -> None:
+        """Count a reload that was refused."""
+        self.metrics.config_reload_failed()
+
     def turn_away(self) -> None:
         """Answer the clients that still wait: 503, and how to fetch their result later."""
         self.service.turn_away()
@@ -190,16 +237,8 @@ def build(
 
     # What everything reports to
     registry = CollectorRegistry()
-    metrics = Metrics(
-        registry,
-        configured_names(
-            config.tenants.values(),
-            config.models.by_name,
-            config.prices,
-            config.upstreams.values(),
-        ),
-        config_hash=_config_hash(config),
-    )
+    metrics = Metrics(registry, _names(config), config_hash=_config_hash(config))
+    metrics.config_loaded(clock.epoch())
     metrics.ready(True)
     metrics.draining(False)
     metrics.inflight_limit(server.max_bytes_in_flight)
@@ -208,8 +247,11 @@ def build(
     # The edits, and what they work with
     clients = Clients(transports)
     imaging = Imaging()
-    in_file = config.state.url is None and config.state.path != "memory"
-    ledger_health = LedgerHealth(Path(config.state.path) if in_file else None, clock)
+    ledger_health = LedgerHealth(config.state.file, clock)
+    # Both know what earlier configs had, too.
+    models = dict(config.models.by_name)
+    home_of = _homes(config)
+    table = ModelTable(models)
     stores = open_stores(
         config.state.path,
         config.state.sync,
@@ -217,25 +259,26 @@ def build(
         url=config.state.url,
         node=config.cluster.node if config.cluster else None,
         lease_seconds=config.cluster.lease_seconds if config.cluster else _LEASE_SECONDS,
-        home_of={t.name: t.upstreams[0].account.name for t in config.tenants.values()},
+        home_of=home_of,
         on_failure=partial(_report_ledger_failure, metrics, ledger_health),
     )
     budget = MemoryBudget(
         server.max_bytes_in_flight, metrics.inflight_bytes, shared=len(config.tenants) > 1
     )
     keeper = _result_keeper(config, clock, metrics)
+    dashscope = DashScopeApi(clients, clock, metrics, table, server.inline_bytes)
     ports = Ports(
-        dashscope=DashScopeApi(clients, clock, metrics, config.models, server.inline_bytes),
+        dashscope=dashscope,
         ledger=stores.ledger,
         result_urls=stores.result_urls,
         promises=stores.promises,
         mask_sources=stores.mask_sources,
         finisher=imaging,
         clock=clock,
-        models=config.models,
+        models=table,
         observer=metrics,
         notify=_warn,
-        ended=partial(log_ended_edit, config.prices),
+        ended=lambda edit: log_ended_edit(metrics.prices, edit),
         submits_end_at=stores.submits_end_at,
         may_submit=stores.may_submit,
         memory_of=budget.room,
@@ -244,17 +287,6 @@ def build(
     make_service = partial(
         EditService, on_bug=_log_bug, spool=stores.spool, tracer=tracer, abandon=config.abandon
     )
-    keyring = Keyring(
-        config.tenants,
-        config.tenant_by_key,
-        config.tenants[config.open_tenant] if config.open_tenant else None,
-        server.cors_origins,
-    )
-    limits = BodyLimits(
-        max_body_bytes=server.max_body_bytes,
-        body_seconds=server.body_seconds,
-        idle_body_seconds=server.idle_body_seconds,
-    )
     cluster: ClusterMember | None = None
     if config.cluster is not None:  # otherwise it is not even imported
         cluster = import_module("gateway.cluster.assembly").join_cluster(
@@ -262,8 +294,9 @@ def build(
             stores.database,
             ports=ports,
             make_service=make_service,
-            keyring=keyring,
-            limits=limits,
+            home_of=home_of,
+            keyring=keyring_of(config),
+            limits=body_limits_of(config),
             budget=budget,
             metrics=metrics,
             notify=_note,
@@ -271,11 +304,16 @@ def build(
         )
         service: EditHost = cluster.service
         counts = cluster.counts
+        plan_reload: PlanReload = cluster.plan_reload
     else:
-        service = make_service(
+        alone = make_service(
             tenants=config.tenants.values(), upstreams=config.upstreams.values(), ports=ports
         )
+        service = alone
         counts = stores.ledger.counts
+
+        def plan_reload(config: Config) -> Callable[[], None]:
+            return alone.plan_reload(config.tenants.values(), config.upstreams.values())
 
     # What clients and operators reach over HTTP
     readiness = Readiness(ledger_is_failing=lambda: ledger_health.is_failing)
@@ -285,83 +323,34 @@ def build(
             token=config.dashboard.token,
             config=explain(config),
             service=service,
-            log=_write_record,
+            log=write_record,
             budget=budget,
             readiness=readiness,
             shrink=imaging.thumbnail if config.dashboard.thumbnails else None,
             clock=clock,
         )
-    reader = RequestReader(
-        imaging=imaging,
+    lasting = Lasting(
+        clock=clock,
         pacer=Pacer(clock),
-        limits=limits,
-        operation=Operation.EDIT,
-        max_wait_seconds=server.max_wait_seconds,
-        clock=clock,
-        observer=metrics,
+        registry=registry,
+        metrics=metrics,
         tracer=tracer,
-        keeps=keeper is not None,
-    )
-    links, files = _result_endpoints(config, keeper, keyring, clock)
-    edits = Edits(
-        keyring=keyring,
-        readiness=readiness,
-        reader=reader,
-        service=service,
+        imaging=imaging,
         budget=budget,
-        measure=pixels_of,
-        heartbeat_seconds=server.heartbeat_seconds,
-        clock=clock,
-        observer=metrics,
-        prices=config.prices if server.cost_header else {},
-        on_created=dashboard.on_created if dashboard else None,
-        links=links,
-    )
-    generations = replace(edits, reader=replace(reader, operation=Operation.GENERATE))
-    ops = Ops(readiness, registry, config.metrics_token, shows_tenants=config.shows_tenants)
-
-    def access_log(log: AccessLog) -> Middleware:
-        return Middleware(AccessLogMiddleware, clock=clock, observer=metrics, log=log)
-
-    app = Starlette(
-        routes=routes(
-            cluster.guard_all(edits) if cluster else edits,
-            cluster.guard_all(generations) if cluster else generations,
-            Models(keyring),
-            ops,
-            metrics,
-            with_metrics=not config.metrics.port,
-            results=files,
-            more=dashboard.routes(metrics) if dashboard else (),
-        ),
-        exception_handlers=exception_handlers(),
-        middleware=[
-            # Outermost, so that a page's script may read even the response to a bug.
-            *([Middleware(Cors, origins=server.cors_origins)] if server.cors_origins else []),
-            access_log(dashboard.write_record if dashboard else _write_record),
-            *([cluster.middleware] if cluster else []),
-        ],
-    )
-    metrics_app = None
-    if config.metrics.port:
-        metrics_app = Starlette(
-            routes=metrics_routes(ops, metrics),
-            exception_handlers=exception_handlers(),
-            middleware=[access_log(_write_record)],
-        )
-    for served in (app, metrics_app):
-        if served is not None:
-            served.router.redirect_slashes = False
-
-    return Gateway(
-        app=app,
-        metrics_app=metrics_app,
-        clock=clock,
+        keeper=keeper,
         service=service,
         cluster=cluster,
         readiness=readiness,
-        metrics=metrics,
         dashboard=dashboard,
+    )
+
+    return Gateway(
+        config=config,
+        lasting=lasting,
+        models=models,
+        dashscope=dashscope,
+        home_of=home_of,
+        plan_reload=plan_reload,
         prepare=stores.prepare,
         ledger_lost=stores.is_lost if cluster is None else lambda: cluster.replaced,
         resources=[
@@ -423,18 +412,6 @@ def _result_keeper(config: Config, clock: Clock, metrics: Metrics) -> ResultKeep
     return ResultKeeper(store, keep_seconds=keep_seconds, clock=clock, observer=metrics)
 
 
-def _result_endpoints(
-    config: Config, keeper: ResultKeeper | None, keyring: Keyring, clock: Clock
-) -> tuple[ResultLinks | None, ResultFiles | None]:
-    results = config.results
-    if results is None or keeper is None:
-        return None, None
-    signer = ResultSigner(results.secret, results.previous_secret)
-    owners = {owner_of(name): name for name in config.tenants}
-    files = ResultFiles(keeper, signer, keyring, clock, tenant_by_owner=owners)
-    return ResultLinks(signer, results.public_url), files
-
-
 def _tracer(config: Config, clock: Clock) -> Tracer:
     traces = config.traces
     if traces.endpoint is None:
@@ -444,14 +421,24 @@ def _tracer(config: Config, clock: Clock) -> Tracer:
     return tracer
 
 
+def _names(config: Config) -> ConfiguredNames:
+    return configured_names(
+        config.tenants.values(),
+        config.models.by_name,
+        config.prices,
+        config.upstreams.values(),
+    )
+
+
+def _homes(config: Config) -> dict[str, str]:
+    """Return for each tenant the account of its first upstream."""
+    return {it.name: it.upstreams[0].account.name for it in config.tenants.values()}
+
+
 def _config_hash(config: Config) -> str:
-    """Return a short name of what *config* says; keys of upstreams are not part of it."""
-    text = f"{config}{sorted(config.tenant_by_key.items())}"
+    """Return a short name of what its file says, the same in every process."""
+    text = json.dumps(config.values, sort_keys=True, default=str)
     return sha256(text.encode()).hexdigest()[:12]
-
-
-def _write_record(record: AccessRecord) -> None:
-    log_line(log_fields(record))
 
 
 def _warn(event: str, /, **fields: str | float) -> None:

@@ -22,6 +22,7 @@ EXIT_CODES = {
     "serve": "0 after a drain; 2 bad config",
     "health": "0 it answers; 1 it does not, or there is none; 2 bad config",
     "check": "0; 2 bad config",
+    "reload": "0 taken; 1 refused, or no gateway answers; 2 the file cannot be read",
     "key": "0",
     "doctor": "0 all work; 1 some do not; 2 bad config",
     "edits": "0; 1 no such edit, or not all cancelled; 2 bad config",
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _serve(commands)
     _health(commands)
     _check(commands)
+    _reload(commands)
     _key(commands)
     _doctor(commands)
     _edits(commands)
@@ -129,6 +131,13 @@ def _health(commands: Any) -> None:
 
 def _check(commands: Any) -> None:
     command = _command(commands, "check", "check a config and explain what it means")
+    _config(command)
+
+
+def _reload(commands: Any) -> None:
+    command = _command(
+        commands, "reload", "have the running gateway read its config again, without a restart"
+    )
     _config(command)
 
 

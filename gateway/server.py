@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
     nullcontext,
@@ -33,12 +34,15 @@ from gateway.edits.takeover import OrphanedEditsError
 from gateway.ledger.errors import LedgerError
 from gateway.observe.log_writer import LogWriter
 from gateway.observe.logs import configure_logs
+from gateway.observe.process_file import ProcessFile, process_file_of
+from gateway.reload import Reloader
 
 _LAST_RESPONSES_SECONDS = 5
 _LEDGER_SECONDS = 1.0  # between two tries to reach it
 _BACKLOG = 2048
-_IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""They would end the process; tools that rotate logs or reload configs send them."""
+_RELOAD = signal.SIGHUP
+_IGNORED = (_RELOAD, signal.SIGUSR1, signal.SIGUSR2)
+"""They would end the process. SIGHUP reloads the config; tools that rotate logs send the others."""
 
 
 class SideServer(uvicorn.Server):
@@ -80,17 +84,21 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         gateway: Gateway,
         *,
+        load: Callable[[], Config] | None,
+        process_file: ProcessFile,
         drain_seconds: float,
         metrics_server: SideServer | None = None,
     ) -> None:
         super().__init__(config)
+        self._process_file = process_file
+        self._reloader = load and Reloader(load, gateway, process_file, self._reloaded)
         self._metrics_server = metrics_server
         self._gateway = gateway
         self._drain_seconds = drain_seconds
         self._drain_until: float | None = None
         self._signals = 0
         self._ignored: deque[int] = deque()
-        """Ignored signals that are to be logged: a signal handler must not take the log's lock."""
+        """Those that came since the last tick: a signal handler must not take the log's lock."""
         self._log = structlog.get_logger("gateway.server")
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -107,9 +115,31 @@ class Server(uvicorn.Server):
             # The metrics can be scraped until the end of the drain, so they stop last.
             metrics = self._metrics_server.running() if self._metrics_server else nullcontext()
             if await self._is_ledger_ready(sockets or []):
-                async with self._gateway, metrics:
+                async with self._gateway, metrics, self._reloading():
                     await super().serve(sockets)
         self._log.info("stopped")
+
+    @asynccontextmanager
+    async def _reloading(self) -> AsyncIterator[None]:
+        """Reload the config whenever a signal asks for it, within the block."""
+        if self._reloader is None:
+            yield
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._process_file)
+            except OSError as error:  # SIGHUP works without it
+                reason = error.strerror
+                self._log.warning(
+                    "no_process_file", file=str(self._process_file.path), reason=reason
+                )
+            async with asyncio.TaskGroup() as group:
+                reloads = group.create_task(self._reloader.run())
+                yield
+                reloads.cancel()
+
+    def _reloaded(self, config: Config) -> None:
+        self._drain_seconds = config.server.drain_seconds
 
     async def _is_ledger_ready(self, sockets: list[socket.socket]) -> bool:
         """
@@ -175,8 +205,11 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         while self._ignored:
-            name = signal.Signals(self._ignored.popleft()).name
-            self._log.warning("signal_ignored", signal=name)
+            number = self._ignored.popleft()
+            if number == _RELOAD and self._reloader is not None:
+                self._reloader.request()
+            else:
+                self._log.warning("signal_ignored", signal=signal.Signals(number).name)
         if (self._signals or self._gateway.ledger_lost()) and not self.should_exit:
             self._wind_down(self._gateway.clock.now())
         return bool(await super().on_tick(counter))
@@ -206,7 +239,12 @@ def handle_ignored(handler: Any) -> dict[int, Any]:
 
 
 def server(
-    gateway: Gateway, config: Config, *, metrics: socket.socket | None = None, **more: Any
+    gateway: Gateway,
+    config: Config,
+    *,
+    load: Callable[[], Config] | None = None,
+    metrics: socket.socket | None = None,
+    **more: Any,
 ) -> Server:
     """
     Return a server that is ready to run.
@@ -214,6 +252,7 @@ def server(
     Args:
         gateway: Not opened yet.
         config: Has the address and the time to drain.
+        load: Reads the config again at each SIGHUP; default: that is ignored.
         metrics: The listener of the metrics' port, if they have one of their own.
         more: For uvicorn.Config.
     """
@@ -231,6 +270,8 @@ def server(
     return Server(
         settings,
         gateway,
+        load=load,
+        process_file=ProcessFile(process_file_of(config.state.file, config.source)),
         drain_seconds=config.server.drain_seconds,
         metrics_server=metrics_server,
     )
@@ -253,12 +294,17 @@ def _settings(app: Any, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(app, **settings)
 
 
-def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
+def run(
+    config: Config,
+    load: Callable[[], Config] | None = None,
+    make: Callable[[Config], Gateway] = build,
+) -> int:
     """
     Serve until a signal.
 
     Args:
         config: Checked.
+        load: Reads it again at each SIGHUP; default: that is ignored.
         make: Builds the gateway; a test passes its own.
 
     Returns:
@@ -274,17 +320,22 @@ def run(config: Config, make: Callable[[Config], Gateway] = build) -> int:
         node = config.cluster.node if config.cluster else ""
         configure_logs(config.log.level, config.log.format, log, node)
         log_stray_errors()
-        return _run(config, make, log)
+        return _run(config, load, make, log)
 
 
-def _run(config: Config, make: Callable[[Config], Gateway], log: LogWriter) -> int:
+def _run(
+    config: Config,
+    load: Callable[[], Config] | None,
+    make: Callable[[Config], Gateway],
+    log: LogWriter,
+) -> int:
     for warning in warnings(config):
         structlog.get_logger("gateway.config").warning("config", mind=warning)
     gateway = make(config)
     log.count_drops(gateway.metrics.log_lines_dropped)
     with listen(config) as listener, listen_for_metrics(config) as metrics:
         try:
-            server(gateway, config, metrics=metrics).run(sockets=[listener])
+            server(gateway, config, load=load, metrics=metrics).run(sockets=[listener])
         except LedgerError as error:
             raise ConfigError(f"{config.source}: {error.key}: {error}") from None
         except OrphanedEditsError as error:

@@ -40,6 +40,10 @@ class FakeLedger(MemoryLedger):
         self._maybe_raise("intend")
         await super().intend(edit, task)
 
+    async def owed(self) -> list[EditRecord]:
+        self._maybe_raise("owed")
+        return await super().owed()
+
     async def accept(
         self, edit_id: str, part: int, upstream: str, task_id: str, *, attempt: str = ""
     ) -> bool:

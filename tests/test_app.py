@@ -82,6 +82,9 @@ FAMILIES = [
     "shard_takeovers",
     "peers_up",
     "config_differs",
+    "config_reloads",
+    "config_last_reload_successful",
+    "config_last_reload_success_timestamp_seconds",
     "event_loop_lag_seconds",
     "journal_entries",
     "ledger_write_failures",
@@ -193,7 +196,7 @@ async def _hash_of(config: Config) -> str:
 
 
 async def test_the_config_has_a_name() -> None:
-    """Two processes of one config tell the same hash; of another config or key, another."""
+    """Every process of one config tells the same hash; of another config or key, another."""
     hashes = [
         await _hash_of(config)
         for config in (
@@ -207,6 +210,7 @@ async def test_the_config_has_a_name() -> None:
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
     assert all(len(name) == 12 for name in hashes)
+    assert hashes[0] == "90e64bdbaab8"
 
 
 async def test_draining_is_seen_everywhere() -> None:

@@ -1,6 +1,6 @@
 """All that a node of a cluster has beside a single gateway, made once and joined."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from gateway.cluster.peers import PeerClient
 from gateway.cluster.shard_host import ShardHost, ShardLedger
 from gateway.cluster.shards import Shard, shards_of
 from gateway.config.schema import Config
+from gateway.domain.tenant import Tenant, Upstream
 from gateway.downstream.auth import Keyring
 from gateway.downstream.body import BodyLimits
 from gateway.downstream.memory_budget import MemoryBudget
@@ -41,6 +42,7 @@ class Cluster:
     service: ShardHost
     door: FrontDoor
     node: Node
+    routing: "Routing"
     middleware: Middleware
     """Takes what other nodes say of a request; within the access log."""
     resources: Sequence[AbstractAsyncContextManager[object]]
@@ -51,9 +53,38 @@ class Cluster:
         """Whether another process has this node's name, so that this one has to end."""
         return self.node.replaced
 
-    def guard_all(self, edits: EditEndpoints) -> EditEndpoints:
-        """Return endpoints that answer as *edits* do at the owner of the tenant."""
-        return self.door.guard_all(edits)
+    def guard_of(
+        self, config: Config, keyring: Keyring, limits: BodyLimits
+    ) -> Callable[[EditEndpoints], EditEndpoints]:
+        """Return what makes endpoints of *config* answer as they do at the owner of the tenant."""
+        door = replace(
+            self.door,
+            shard_by_tenant=_shard_by_tenant(_shards_of(config)),
+            keyring=keyring,
+            limits=limits,
+            max_wait_seconds=config.server.max_wait_seconds,
+            heartbeat_seconds=config.server.heartbeat_seconds,
+        )
+        return door.guard_all
+
+    def plan_reload(self, config: Config) -> Callable[[], None]:
+        """
+        Return what makes this node go by another config; that cannot fail (D116).
+
+        Raises:
+            AccountsChangedError: accounts would come, go, or be joined by a tenant: each node
+                would own other shards than the nodes with the old config.
+        """
+        routing = Routing.of(config)
+        reload_edits = self.service.plan_reload(_shards_of(config), routing.of_shard)
+
+        def reload() -> None:
+            self.routing.tenants = routing.tenants
+            self.routing.upstreams = routing.upstreams
+            reload_edits()
+            self.node.reconfigure(shared_config(config))
+
+        return reload
 
     async def counts(self) -> Mapping[str, int]:
         """Return how many edits of the owned shards are in the ledger, by state."""
@@ -73,12 +104,32 @@ class Cluster:
         self.door.turn_away()
 
 
+@dataclass(slots=True)
+class Routing:
+    """The tenants and upstreams of the config in force."""
+
+    tenants: Mapping[str, Tenant]
+    upstreams: Mapping[str, Upstream]
+
+    @classmethod
+    def of(cls, config: Config) -> "Routing":
+        return cls(config.tenants, config.upstreams)
+
+    def of_shard(self, shard: Shard) -> tuple[list[Tenant], list[Upstream]]:
+        """Return those of one shard."""
+        return (
+            [self.tenants[name] for name in shard.tenants],
+            [up for up in self.upstreams.values() if up.account.name in shard.accounts],
+        )
+
+
 def join_cluster(
     config: Config,
     database: Database,
     *,
     ports: Ports,
     make_service: Callable[..., EditService],
+    home_of: Mapping[str, str],
     keyring: Keyring,
     limits: BodyLimits,
     budget: MemoryBudget,
@@ -94,6 +145,7 @@ def join_cluster(
         database: The ledger's.
         ports: As for a single gateway; each shard has a ledger of its own.
         make_service: EditService, all but its tenants, upstreams and ports.
+        home_of: For each tenant the account of its first upstream; it changes with a reload.
         keyring: Who calls.
         limits: Of bodies.
         budget: Of bytes.
@@ -104,17 +156,18 @@ def join_cluster(
     settings = config.cluster
     assert settings is not None
     clock = ports.clock
-    shards = shards_of(config.tenants.values(), config.upstreams.values())
+    shards = _shards_of(config)
+    routing = Routing.of(config)
     owners = Owners(shards, settings.node)
-    home_of = {t.name: t.upstreams[0].account.name for t in config.tenants.values()}
 
     def make_ledger(shard: Shard) -> ShardLedger:
         return PostgresLedger(database, shard.accounts, home_of=home_of)
 
     def serve_shard(shard: Shard, ledger: ShardLedger) -> EditService:
+        tenants, upstreams = routing.of_shard(shard)
         return make_service(
-            tenants=[config.tenants[name] for name in shard.tenants],
-            upstreams=[up for up in config.upstreams.values() if up.account.name in shard.accounts],
+            tenants=tenants,
+            upstreams=upstreams,
             ports=replace(
                 ports,
                 ledger=ledger,
@@ -128,6 +181,7 @@ def join_cluster(
         owners,
         make_ledger=make_ledger,
         make_service=serve_shard,
+        routing_of=routing.of_shard,
         clock=clock,
         observer=metrics,
         notify=notify,
@@ -138,7 +192,7 @@ def join_cluster(
         node=settings.node,
         secret=settings.secret,
         owners=owners,
-        shard_by_tenant={name: shard.name for shard in shards for name in shard.tenants},
+        shard_by_tenant=_shard_by_tenant(shards),
         keyring=keyring,
         limits=limits,
         budget=budget,
@@ -172,10 +226,19 @@ def join_cluster(
         service=host,
         door=door,
         node=node,
+        routing=routing,
         middleware=Middleware(NodeRequests, secret=settings.secret),
         resources=[peers, node, host],
         background=[partial(node.run)],
     )
+
+
+def _shards_of(config: Config) -> tuple[Shard, ...]:
+    return shards_of(config.tenants.values(), config.upstreams.values())
+
+
+def _shard_by_tenant(shards: Iterable[Shard]) -> Mapping[str, str]:
+    return {name: shard.name for shard in shards for name in shard.tenants}
 
 
 def shared_config(config: Config) -> str:

@@ -21,6 +21,9 @@ _OVERDUE_SECONDS = 3.0
 class NodeRows(Protocol):
     """The nodes' rows in the database; gateway.ledger.postgres_nodes implements it."""
 
+    config: str
+    """A short name of what this node's config says."""
+
     async def look(self, *, takes: bool) -> ClusterView | None:
         """
         Show that this node lives, and return what the others have written.
@@ -121,6 +124,11 @@ class Node:
                     return
                 self._update(view)
             await self._clock.sleep(_LOOK_SECONDS)
+
+    def reconfigure(self, config: str) -> None:
+        """Show the others that this node has another config from now on."""
+        self._config = config
+        self._rows.config = config
 
     def drain(self, seconds: float) -> bool:
         """

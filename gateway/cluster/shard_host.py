@@ -14,7 +14,8 @@ from gateway.domain.edit import ResponseFormat
 from gateway.domain.errors import GatewayError, LedgerUnavailable
 from gateway.domain.record import EditState
 from gateway.domain.snapshot import Snapshot
-from gateway.domain.tenant import Tenant
+from gateway.domain.tenant import Tenant, Upstream
+from gateway.edits.account import AccountsChangedError
 from gateway.edits.ports import Ledger, Notify
 from gateway.edits.request import EditRequest, EditStatus, ShardMoved
 from gateway.edits.service import EditService
@@ -58,6 +59,9 @@ class ShardLedger(Ledger, Protocol):
         ...
 
 
+RoutingOf = Callable[[Shard], tuple[Iterable[Tenant], Iterable[Upstream]]]
+
+
 class HostObserver(Protocol):
     """Counts; gateway.observe.metrics implements it."""
 
@@ -88,6 +92,7 @@ class ShardHost:
         owners: Hears which shards are owned here.
         make_ledger: Makes the ledger of a shard, for one time of owning it.
         make_service: Makes the service that carries its edits with that ledger.
+        routing_of: Returns the tenants and upstreams of a shard, by the config in force.
         clock: Time.
         observer: Counts.
         notify: Notifies the operator.
@@ -101,6 +106,7 @@ class ShardHost:
         *,
         make_ledger: Callable[[Shard], ShardLedger],
         make_service: Callable[[Shard, ShardLedger], EditService],
+        routing_of: RoutingOf,
         clock: Clock,
         observer: HostObserver,
         notify: Notify,
@@ -111,6 +117,7 @@ class ShardHost:
         self._owners = owners
         self._make_ledger = make_ledger
         self._make_service = make_service
+        self._routing_of = routing_of
         self._clock = clock
         self._observer = observer
         self._notify = notify
@@ -130,6 +137,32 @@ class ShardHost:
         """Hand every shard over."""
         self.hand_over()
         await self._group.__aexit__(None, None, None)
+
+    def plan_reload(self, shards: Iterable[Shard], routing_of: RoutingOf) -> Callable[[], None]:
+        """
+        Return what makes every service here go by other tenants and upstreams.
+
+        Raises:
+            AccountsChangedError: the shards would have other accounts.
+        """
+        shards = tuple(shards)
+        _refuse_other_accounts(self.shards, shards)
+        by_name = {shard.name: shard for shard in shards}
+        plans = [
+            hosted.service.plan_reload(*routing_of(by_name[name]))
+            for name, hosted in self._hosted.items()
+            if hosted.service is not None
+        ]
+
+        def reload() -> None:
+            self.shards = shards
+            self._shard_by_tenant = {name: one.name for one in shards for name in one.tenants}
+            for name, hosted in self._hosted.items():
+                hosted.shard = by_name[name]
+            for plan in plans:
+                plan()
+
+        return reload
 
     # ------------------------------------------------------------ owning shards
 
@@ -187,6 +220,7 @@ class ShardHost:
             self._observer.shard_taken(why)
             self._notify("shard_taken", shard=name, why=why)
             self._observer.shard_held(name, held=True)
+            service.plan_reload(*self._routing_of(hosted.shard))()  # it may have changed meanwhile
             hosted.service = service
             self._owners.opened(name)
             try:
@@ -322,6 +356,16 @@ class ShardHost:
         if hosted is None:
             raise ShardMoved
         return hosted
+
+
+def _refuse_other_accounts(old: Iterable[Shard], new: Iterable[Shard]) -> None:
+    accounts = {shard.accounts for shard in new} ^ {shard.accounts for shard in old}
+    if accounts:
+        names = ", ".join(sorted(set().union(*accounts)))
+        raise AccountsChangedError(
+            f"upstreams: in a cluster no account comes or goes, and no tenant joins two of them, "
+            f"while the nodes run ({names}); restart the nodes one after another, or put it back"
+        )
 
 
 def _service(hosted: _Hosted) -> EditService:

@@ -19,7 +19,7 @@ _MIB = 2**20
 def run(
     args: Namespace,
     environ: Mapping[str, str],
-    serve: Callable[[Config], int] = run_server,
+    serve: Callable[[Config, Callable[[], Config]], int] = run_server,
 ) -> int:
     """
     Serve until a signal stops it; raise ConfigError before a socket opens.
@@ -29,12 +29,17 @@ def run(
         environ: Holds the keys, and the config if there is no file.
         serve: Runs the gateway; a test passes its own.
     """
-    config = replace(load_config_to_run(args.config, environ), abandon=args.abandon)
+
+    def load() -> Config:
+        config = replace(load_config_to_run(args.config, environ), abandon=args.abandon)
+        return listen_at(config, host=args.host, port=args.port)
+
+    config = load()
     keep_buffers()
     # What the imports and the config made lives as long as the process. To look through it for
     # garbage takes the collector a twentieth of a second, in which the event loop stands still.
     gc.freeze()
-    return serve(listen_at(config, host=args.host, port=args.port))
+    return serve(config, load)
 
 
 def keep_buffers() -> bool:

@@ -126,6 +126,7 @@ def build(source: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         prices=routing.prices,
         results=results,
         cluster=cluster,
+        values=values,
     )
     refuse_open_to_the_network(config)
     return config

@@ -58,6 +58,8 @@ class ConfigKey:
     unit: str
     """``seconds``, ``bytes`` …; empty for none."""
     meaning: str
+    live: bool = True
+    """Whether a reload may change it; otherwise only a restart does."""
 
 
 def config_keys() -> list[ConfigKey]:
@@ -84,6 +86,7 @@ _HEADERS = ConfigKey(
     "none",
     "",
     "Where the value of a header for the collector is kept.",
+    live=False,
 )
 
 
@@ -99,7 +102,9 @@ _PRICES = ConfigKey(
 def _key(path: str, field: Declared) -> ConfigKey:
     key = field.key
     default = "required" if field.required else key.default or _spelled(field.default)
-    return ConfigKey(f"{path}.{field.name}", key.rule.takes, default, key.unit, key.meaning)
+    return ConfigKey(
+        f"{path}.{field.name}", key.rule.takes, default, key.unit, key.meaning, key.live
+    )
 
 
 def _spelled(default: Any) -> str:

@@ -530,6 +530,8 @@ class Key:
     unit: str = ""
     default: str = ""
     """What an absent key means, if the field's default does not say it."""
+    live: bool = True
+    """Whether a reload may change it; otherwise only a restart does (D116)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ docs/reference/config.md with this file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from gateway.config.prices import PricesByRegion
 from gateway.config.rules import (
@@ -85,8 +86,8 @@ _TENANT = Tenant("", "", ())
 class ServerConfig:
     """``[server]``"""
 
-    host: Annotated[str, Key(Text(), "The address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Key(Whole(0, 65535), "The port; 0 takes a free one.")] = 8080
+    host: Annotated[str, Key(Text(), "The address to listen on.", live=False)] = "127.0.0.1"
+    port: Annotated[int, Key(Whole(0, 65535), "The port; 0 takes a free one.", live=False)] = 8080
     max_wait_seconds: Annotated[
         float, Key(Number(0), "The longest time that a client is kept waiting.", "seconds")
     ] = 540
@@ -122,11 +123,18 @@ class StateConfig:
     """``[state]``"""
 
     path: Annotated[
-        str, Key(Text('a file, or "memory"'), 'The ledger\'s file; "memory" forgets at exit.')
+        str,
+        Key(
+            Text('a file, or "memory"'), 'The ledger\'s file; "memory" forgets at exit.', live=False
+        ),
     ] = "state/gateway.db"
     sync: Annotated[
         str,
-        Key(Choice(("normal", "full")), "normal survives SIGKILL, full also a loss of power."),
+        Key(
+            Choice(("normal", "full")),
+            "normal survives SIGKILL, full also a loss of power.",
+            live=False,
+        ),
     ] = "normal"
     url: Annotated[
         str | None,
@@ -134,29 +142,41 @@ class StateConfig:
             DatabaseUrl(),
             "A PostgreSQL database for the ledger, in place of path and sync.",
             default="a local file",
+            live=False,
         ),
     ] = field(default=None, repr=False)
+
+    @property
+    def file(self) -> Path | None:
+        """The ledger's file; ``None``: it has none."""
+        return None if self.url or self.path == "memory" else Path(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterTable:
     """``[cluster]``"""
 
-    node: Annotated[str, Key(OrVariable(Name()), "This node's name, which no other node has.")]
+    node: Annotated[
+        str, Key(OrVariable(Name()), "This node's name, which no other node has.", live=False)
+    ]
     url: Annotated[
         str,
         Key(
             OrVariable(BaseUrl('a URL such as "http://10.0.0.5:8080"')),
             "Where the other nodes reach this one.",
+            live=False,
         ),
     ]
-    secret: Annotated[str, Key(KeyReference(), "Where the secret is kept that the nodes share.")]
+    secret: Annotated[
+        str, Key(KeyReference(), "Where the secret is kept that the nodes share.", live=False)
+    ]
     lease_seconds: Annotated[
         float,
         Key(
             Number(1, or_least=True),
             "How long after a node's death another one takes over.",
             "seconds",
+            live=False,
         ),
     ] = 10
 
@@ -180,7 +200,8 @@ class LogConfig:
         str, Key(Choice(("debug", "info", "warning", "error")), "The least that is written.")
     ] = "info"
     format: Annotated[
-        str, Key(Choice(("auto", "json", "text")), "auto: text on a terminal, else JSON.")
+        str,
+        Key(Choice(("auto", "json", "text")), "auto: text on a terminal, else JSON.", live=False),
     ] = "auto"
 
 
@@ -189,10 +210,14 @@ class MetricsConfig:
     """``[metrics]``"""
 
     port: Annotated[
-        int, Key(Whole(0, 65535), "A port of its own for /metrics; 0: it is on server.port.")
+        int,
+        Key(
+            Whole(0, 65535), "A port of its own for /metrics; 0: it is on server.port.", live=False
+        ),
     ] = 0
     host: Annotated[
-        str | None, Key(Text(), "The address to listen on there.", default="that of server")
+        str | None,
+        Key(Text(), "The address to listen on there.", default="that of server", live=False),
     ] = None
     token: Annotated[
         str | None,
@@ -210,7 +235,12 @@ class TracesConfig:
 
     endpoint: Annotated[
         str | None,
-        Key(Collector(), "Where traces go: a collector of OTLP over HTTP.", default="nowhere"),
+        Key(
+            Collector(),
+            "Where traces go: a collector of OTLP over HTTP.",
+            default="nowhere",
+            live=False,
+        ),
     ] = None
     sample: Annotated[
         float | None,
@@ -218,6 +248,7 @@ class TracesConfig:
             Share(),
             "Share of edits that are traced, unless the client's own trace decides.",
             default="what OTEL_TRACES_SAMPLER says, or 1",
+            live=False,
         ),
     ] = None
 
@@ -226,7 +257,7 @@ class TracesConfig:
 class DashboardTable:
     """``[dashboard]``"""
 
-    on: Annotated[bool, Key(Flag(), "Serve the live page at /dashboard.")] = False
+    on: Annotated[bool, Key(Flag(), "Serve the live page at /dashboard.", live=False)] = False
     token: Annotated[
         str | None,
         Key(
@@ -236,7 +267,7 @@ class DashboardTable:
         ),
     ] = None
     thumbnails: Annotated[
-        bool, Key(Flag(), "Show small pictures of what is edited; kept in memory only.")
+        bool, Key(Flag(), "Show small pictures of what is edited; kept in memory only.", live=False)
     ] = False
 
 
@@ -255,7 +286,7 @@ class ResultsTable:
 
     store: Annotated[
         str,
-        Key(StoreAddress(), "Where pictures are kept that are answered by a URL."),
+        Key(StoreAddress(), "Where pictures are kept that are answered by a URL.", live=False),
     ] = "off"
     public_url: Annotated[
         str | None,
@@ -290,14 +321,17 @@ class ResultsTable:
             BaseUrl('a URL such as "https://oss-cn-beijing.aliyuncs.com"'),
             "The service that has the bucket.",
             default="Amazon's, by its region",
+            live=False,
         ),
     ] = None
     s3_region: Annotated[
         str | None,
-        Key(Text("the name of a region"), "Its region.", default="what AWS_REGION says"),
+        Key(
+            Text("the name of a region"), "Its region.", default="what AWS_REGION says", live=False
+        ),
     ] = None
     s3_bucket_in_host: Annotated[
-        bool, Key(Flag(), "true: the bucket is part of the host name, as OSS requires.")
+        bool, Key(Flag(), "true: the bucket is part of the host name, as OSS requires.", live=False)
     ] = False
     s3_access_key: Annotated[
         str | None,
@@ -305,6 +339,7 @@ class ResultsTable:
             KeyReference(),
             "Where the id of its access key is kept.",
             default="AWS_ACCESS_KEY_ID, or the machine's role",
+            live=False,
         ),
     ] = None
     s3_secret_key: Annotated[
@@ -313,6 +348,7 @@ class ResultsTable:
             KeyReference(),
             "Where its secret access key is kept.",
             default="AWS_SECRET_ACCESS_KEY, or the machine's role",
+            live=False,
         ),
     ] = None
 
@@ -354,13 +390,19 @@ class ModelSettings:
     """``[models."NAME"]``: a model of DashScope's; of a built-in one only what differs."""
 
     family: Annotated[
-        str, Key(Choice(tuple(Family)), "Its wire format: synthesis is that of wan2.5 and before.")
+        str,
+        Key(
+            Choice(tuple(Family)),
+            "Its wire format: synthesis is that of wan2.5 and before.",
+            live=False,
+        ),
     ]
     pixels: Annotated[
         tuple[int, int], Key(Span(1), "Width x height of what it makes, from and to.", "pixels")
     ]
     tasks: Annotated[
-        bool, Key(Flag(), "false: a submit is answered with the pictures, not with a task.")
+        bool,
+        Key(Flag(), "false: a submit is answered with the pictures, not with a task.", live=False),
     ] = True
     edits: Annotated[bool, Key(Flag(), "It edits pictures.")] = False
     generations: Annotated[bool, Key(Flag(), "It makes pictures of a prompt alone.")] = False
@@ -705,6 +747,8 @@ class Config:
     """``None``: pictures are not kept, and a URL is DashScope's own."""
     cluster: ClusterConfig | None = None
     """``None``: this is the only node."""
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The tables that it was built from, as they were written."""
     abandon: bool = False
     """``serve --abandon``: start although open edits cannot be followed any more."""
 

@@ -9,11 +9,11 @@ page are refused with and without a token, even where CORS lets that page call t
 
 import hmac
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from urllib.parse import parse_qs
 
 import orjson
@@ -75,6 +75,10 @@ class DashboardAccess:
     def __init__(self, token: str | None, clock: Clock) -> None:
         self._token = token
         self._clock = clock
+
+    def with_token(self, token: str | None) -> "DashboardAccess":
+        """Return the same for another token."""
+        return DashboardAccess(token, self._clock)
 
     def check_origin(self, request: HTTPConnection, *, navigation: bool = False) -> None:
         """
@@ -199,6 +203,14 @@ class Dashboard:
     def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs in tasks of its own as long as the process serves."""
         return (self.thumbnails.run,) if self.thumbnails else ()
+
+    def of_config(self, token: str | None, config: str) -> Self:
+        """Return the same dashboard for another token and text of the config."""
+        return replace(self, access=self.access.with_token(token), config=config)
+
+    def end_streams(self) -> None:
+        """End every stream, so that its viewer has to show the token that is in force."""
+        self.viewers.end_streams()
 
     def close(self) -> None:
         """End every stream: the process stops."""

@@ -34,6 +34,11 @@ class MemoryBudget:
         self._held = 0
         self._of_tenant: Counter[str] = Counter()
 
+    def resize(self, limit: int, *, shared: bool) -> None:
+        """Change the limit; what is held beyond it stays held."""
+        self._limit = limit
+        self._shared = shared
+
     @property
     def limit(self) -> int:
         return self._limit

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from starlette.routing import Route
 
@@ -106,6 +106,14 @@ class DashboardHooks(Protocol):
         ...
 
     def routes(self, observer: EdgeObserver) -> list[Route]: ...
+
+    def of_config(self, token: str | None, config: str) -> Self:
+        """Return the same dashboard for another token and text of the config."""
+        ...
+
+    def end_streams(self) -> None:
+        """End every stream, so that its viewer has to show the token that is in force."""
+        ...
 
     def close(self) -> None:
         """End every stream: the process stops."""

@@ -72,6 +72,10 @@ class Viewers:
     def close(self) -> None:
         """End every stream now, and each later one at once: the process stops."""
         self._closed = True
+        self.end_streams()
+
+    def end_streams(self) -> None:
+        """End every stream now; its viewer may connect again."""
         while self._endings:
             self._endings.pop().set_result(None)
 
@@ -94,7 +98,7 @@ class Viewers:
 
     async def stream(self, send: Send, client: DisconnectWatch) -> None:
         """
-        Send states until the viewer disconnects or the process stops.
+        Send states until the viewer disconnects, or its stream is ended.
 
         Raises:
             ClientLeft: the viewer has disconnected, or takes no bytes.
@@ -105,7 +109,8 @@ class Viewers:
             # How many milliseconds a browser waits before it connects again.
             await _send(send, b"retry: 2000\n\n")
             await self._send_states(send, client, ending)
-            await _send(send, b"event: end\ndata: {}\n\n")
+            if self._closed:
+                await _send(send, b"event: end\ndata: {}\n\n")
         finally:
             self._endings.discard(ending)
 
@@ -114,7 +119,7 @@ class Viewers:
     ) -> None:
         seen = 0
         sent_at = self._clock.now()
-        while not self._closed:
+        while not (self._closed or ending.done()):
             if event := self._event(seen, self._clock.now() - sent_at):
                 seen = self._number
                 sent_at = self._clock.now()

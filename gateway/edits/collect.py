@@ -204,7 +204,7 @@ class ResultCollector:
         upstream = run.life.upstream
         if upstream is None:
             return ()
-        account = self._accounts[upstream.account]
+        account = self._accounts.of(upstream)
         return await self._strategy_of(active).results(account, active, run, fresh=fresh)
 
     async def _download(self, active: ActiveEdit, upstream: Upstream, url: str) -> bytes:

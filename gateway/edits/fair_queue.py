@@ -163,9 +163,27 @@ class FairQueue:
         self._by_model = by_model or {}
         self._models: dict[str, _ModelSlots] = {}
         self._tenants: dict[str, _TenantUsage] = {}
+        self._settings: Mapping[str, Tenant] = {}
+        """By name, of the tenants of the last reload."""
         self._number = 0
         self._entries = 0
         self.prompts = Prompts(self._prompt_released)
+
+    def reconfigure(
+        self,
+        capacity: Capacity,
+        by_model: Mapping[str, Capacity],
+        tenants: Mapping[str, Tenant],
+    ) -> None:
+        """Go by other limits, and by the settings of *tenants*; what has a slot keeps it."""
+        self._capacity = capacity
+        self._by_model = by_model
+        self._settings = tenants
+        for name, model in self._models.items():
+            model.capacity = by_model.get(name, capacity)
+        for usage in self._tenants.values():
+            usage.tenant = tenants.get(usage.tenant.name, usage.tenant)
+            self._reconsider(usage)
 
     @asynccontextmanager
     async def slot(self, ticket: Ticket) -> AsyncIterator[None]:
@@ -306,7 +324,8 @@ class FairQueue:
     def _usage(self, tenant: Tenant) -> _TenantUsage:
         usage = self._tenants.get(tenant.name)
         if usage is None:
-            usage = self._tenants[tenant.name] = _TenantUsage(tenant)
+            settings = self._settings.get(tenant.name, tenant)
+            usage = self._tenants[tenant.name] = _TenantUsage(settings)
         return usage
 
     def _queue(self, tenant: Tenant, model: str) -> _TenantQueue:

@@ -95,7 +95,7 @@ class EditRunner:
         """Cancel a task that still queues upstream, at no cost; one that runs goes on."""
         upstream = run.life.upstream
         assert upstream is not None
-        await self._with_tasks.cancel(self._accounts[upstream.account], active, run)
+        await self._with_tasks.cancel(self._accounts.of(upstream), active, run)
 
     def refuse_if_full(self, tenant: Tenant, model: str) -> None:
         """
@@ -168,7 +168,7 @@ class EditRunner:
         """Go on with a part that another process began: its slot is in use already."""
         upstream = run.life.upstream
         assert upstream is not None
-        account = self._accounts[upstream.account]
+        account = self._accounts.of(upstream)
         strategy = self.strategy_of(active)
         account.queue.take_slot(active.tenant, active.edit.model)
         try:
@@ -284,7 +284,7 @@ class EditRunner:
                     await self._submitter.submit(account, strategy, active, run)
                 account.queue.release_prompt(ticket)
                 upstream = run.life.upstream
-                if upstream is not None and upstream.account == account.limits:
+                if upstream is not None and self._accounts.of(upstream) is account:
                     await strategy.follow(account, active, run)
         finally:
             if queued:

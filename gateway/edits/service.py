@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from gateway.domain.clock import Phases
 from gateway.domain.edit import ResponseFormat
-from gateway.domain.errors import InvalidRequest, TaskLost
-from gateway.domain.record import EditRecord, EditState
+from gateway.domain.errors import InvalidRequest, LedgerUnavailable, TaskLost
+from gateway.domain.record import KEPT_SECONDS, EditRecord, EditState
 from gateway.domain.snapshot import Snapshot
 from gateway.domain.tenant import Tenant, Upstream
 from gateway.domain.trace import NO_TRACER, Tracer
@@ -28,7 +28,7 @@ from gateway.edits.request import EditRequest, EditStatus, ShardMoved, new_edit_
 from gateway.edits.restore import restore_edit
 from gateway.edits.runner import EditRunner
 from gateway.edits.snapshot import take_snapshot
-from gateway.edits.takeover import PUT_BACK, Takeover
+from gateway.edits.takeover import PUT_BACK, OrphanedEditsError, Takeover
 from gateway.edits.waiter import Waiter
 
 _CANCEL_AGAIN_SECONDS = 60.0
@@ -76,6 +76,7 @@ class EditService:
             notify=ports.notify,
         )
         self._takeover = Takeover(by_name.values(), ports.models)
+        self._account_work: dict[AccountState, list[asyncio.Task[None]]] = {}
         self._orphans_may_end = abandon
         self._on_bug = on_bug
         self._tracer = tracer
@@ -118,8 +119,7 @@ class EditService:
         await self._group.__aenter__()
         # No await from here on: a task that breaks at once finds the group entered.
         for account in self._accounts.values():
-            self._start_loop(account.poller.run)
-            self._start_loop(account.probe)
+            self._attend_to(account)
         self._start_loop(self._owed.run)
         for record in owed:
             self._recover(record)
@@ -143,6 +143,65 @@ class EditService:
     @property
     def accounts(self) -> Iterable[AccountState]:
         return self._accounts.values()
+
+    def plan_reload(
+        self, tenants: Iterable[Tenant], upstreams: Iterable[Upstream]
+    ) -> Callable[[], None]:
+        """
+        Return what makes this service go by other tenants and upstreams; that cannot fail (D116).
+
+        Edits keep the tenant that they began with. Whatever key, limit or name an account gets,
+        it stays the same account; what is not configured any more is kept until its edits have
+        ended, and for as long as their pictures can be had.
+
+        Raises:
+            AccountsChangedError: a key would move from one account to another.
+        """
+        by_tenant = {tenant.name: tenant for tenant in tenants}
+        own = [u for t in by_tenant.values() for u in t.upstreams]
+        by_name = {u.name: u for u in (*own, *upstreams)}
+        take = self._accounts.plan(by_name.values(), by_tenant)
+
+        def reload() -> None:
+            if self._moved:  # another node goes on with its edits
+                return
+            gone = self._tenants.keys() - by_tenant.keys()
+            self._tenants = by_tenant
+            for account in take():
+                self._attend_to(account)
+            for account in self._accounts.drop_retired(self._accounts_in_use(), KEPT_SECONDS):
+                for work in self._account_work.pop(account):
+                    work.cancel()
+            retired = self._accounts.retired
+            in_force = Takeover(by_name.values(), self._ports.models)
+            self._takeover = Takeover(by_name.values(), self._ports.models, retired)
+            if retired or gone:
+                self._start(self._warn_of_orphans(in_force))
+
+        return reload
+
+    def _attend_to(self, account: AccountState) -> None:
+        """Poll the tasks of *account*, and probe its refused keys, from now on."""
+        self._account_work[account] = [
+            self._start_loop(account.poller.run),
+            self._start_loop(account.probe),
+        ]
+
+    def _accounts_in_use(self) -> set[AccountState]:
+        """Return the accounts of the edits that this process has."""
+        edits = list(self._index)
+        own = [upstream for active in edits for upstream in active.tenant.upstreams]
+        used = [part.upstream for active in edits for part in active.life.parts if part.upstream]
+        return set(map(self._accounts.of, (*own, *used)))
+
+    async def _warn_of_orphans(self, in_force: Takeover) -> None:
+        """Warn of open edits that only this process can follow: a restart would be refused."""
+        try:
+            in_force.refuse_orphans(await self._ports.ledger.owed(), self._tenants)
+        except OrphanedEditsError as error:
+            self._ports.notify("restart_would_be_refused", reason=str(error))
+        except LedgerUnavailable:
+            return  # the ledger itself tells the operator
 
     @property
     def busy(self) -> int:
@@ -493,9 +552,9 @@ class EditService:
             replay=replay,
         )
 
-    def _start_loop(self, run: Callable[[], Awaitable[None]]) -> None:
+    def _start_loop(self, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Start what all edits need: without it the service ends."""
-        self._add(self._go_on(run))
+        return self._add(self._go_on(run))
 
     async def _go_on(self, run: Callable[[], Awaitable[None]]) -> None:
         """Restart *run* after a bug, which must not lose the other tasks."""

@@ -6,6 +6,7 @@ for models that make tasks, gateway.edits.without_tasks for those that answer wi
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol
 
 from gateway.domain.clock import Phase
@@ -130,7 +131,7 @@ class Submitter:
         postprocessing: Postprocessing,
     ) -> None:
         self._ports = ports
-        self._upstreams = {up.name: up for it in accounts.values() for up in it.upstreams}
+        self._accounts = accounts
         self._owed = owed
         self._part_ledger = part_ledger
         self._postprocessing = postprocessing
@@ -156,7 +157,7 @@ class Submitter:
             NobodyWaitsError: nothing was intended: no client waits for it at the moment.
         """
         refused: GatewayError = UpstreamUnavailable("No upstream of this account works.")
-        for upstream in account.upstreams_of(active.tenant):
+        for upstream in _untried(account, active):
             try:
                 await self._submit_to(account, upstream, strategy, active, run)
             except TaskFoundError as found:
@@ -191,16 +192,16 @@ class Submitter:
         self._ports.observer.stray_task(upstream.region.name)
         prompt = strategy.prompt_to_lock(active)
         while found.upstream != upstream.name:
-            if found.upstream not in self._upstreams:
+            if found.upstream not in self._accounts.upstreams:
                 raise TaskLost(
                     f"The edit's task {found.task_id} was made by the upstream {found.upstream}, "
                     "which is not configured any more."
                 )
             await self._part_ledger.void(active, run, account=account, prompt=prompt)
-            upstream = self._upstreams[found.upstream]
+            upstream = self._accounts.upstreams[found.upstream]
             found = await self._find_again(found, account, upstream, active, run, prompt)
         active.life.accepted(run.part.index, found.task_id)
-        if upstream.account == account.limits:
+        if self._accounts.of(upstream) is account:
             await strategy.take_over(account, active, run)
 
     async def _find_again(
@@ -340,3 +341,14 @@ class Submitter:
 def given_up() -> TaskLost:
     """Return what ends a part that is not wanted any more before it has a task."""
     return TaskLost("The edit was given up before it was submitted.", retry=True)
+
+
+def _untried(account: AccountState, active: ActiveEdit) -> Iterator[Upstream]:
+    """Yield the tenant's upstreams of this account, those that a reload brings meanwhile too."""
+    tried: list[Upstream] = []
+    while True:
+        left = [one for one in account.upstreams_of(active.tenant) if one not in tried]
+        if not left:
+            return
+        tried.append(left[0])
+        yield left[0]

@@ -27,20 +27,31 @@ class Takeover:
     Args:
         upstreams: All that are configured.
         models: Which models make tasks.
+        retired: Of earlier configs of this process; used where no other one sees a task.
     """
 
-    def __init__(self, upstreams: Iterable[Upstream], models: ModelTable) -> None:
+    def __init__(
+        self, upstreams: Iterable[Upstream], models: ModelTable, retired: Iterable[Upstream] = ()
+    ) -> None:
         self._upstreams = tuple(upstreams)
+        self._retired = tuple(retired)
         self._models = models
 
     def of(self, record: EditRecord, task: TaskRecord) -> Upstream | None:
         """Return the upstream that takes *task* over; ``None``: no key of its account is left."""
+        in_force = self._among(self._upstreams, record, task)
+        return in_force or self._among(self._retired, record, task)
+
+    def _among(
+        self, upstreams: tuple[Upstream, ...], record: EditRecord, task: TaskRecord
+    ) -> Upstream | None:
         if not self._models.model(record.model).has_tasks:
-            return self._of_region(record, task)
-        by_key = [up for up in self._upstreams if _same_key(task, up)]
+            # The result URLs of a model without tasks need no key.
+            return _best(task, [up for up in upstreams if up.region.name == record.region])
+        by_key = [up for up in upstreams if _same_key(task, up)]
         by_account = [
             up
-            for up in self._upstreams
+            for up in upstreams
             if (up.region.name, up.account.name) == (record.region, task.account)
             and _same_place(task, up)
         ]
@@ -96,10 +107,6 @@ class Takeover:
             elif record.state is EditState.SUCCEEDED:
                 kept.append(record)
         return left + len(self.orphans(kept))
-
-    def _of_region(self, record: EditRecord, task: TaskRecord) -> Upstream | None:
-        """Return any upstream: the result URLs of a model without tasks need no key."""
-        return _best(task, [up for up in self._upstreams if up.region.name == record.region])
 
     def _refusal(self, orphans: list[tuple[EditRecord, TaskRecord]]) -> str:
         number = len(orphans)

@@ -151,7 +151,7 @@ class WithTasks:
         theirs = clock.epoch() + self._ports.dashscope.clock_offset(region)
         age = max(0.0, theirs - run.life.intended_at)
         watch = account.poller.watch(
-            upstream,
+            account.renewed(upstream),
             task_id,
             active.kind,
             age=age,
@@ -205,7 +205,7 @@ class WithTasks:
         tried = silent = 0
         while run.life.task is None:
             await account.call_limiter.acquire(f"results of {active.tenant.name}", urgent=False)
-            task = await self._fetched(upstream, task_id)
+            task = await self._fetched(account.renewed(upstream), task_id)
             silent += task is not None and task.inconclusive
             if _is_end_of(task, active, believe_empty=silent >= _EMPTY_ANSWERS):
                 if task.status is TaskStatus.UNKNOWN:

@@ -56,7 +56,8 @@ class NodeTable:
         lease_seconds: float,
     ) -> None:
         self._reader = reader
-        self._row = node, uuid4().hex, url, version, config
+        self.config = config
+        self._row = node, uuid4().hex, url, version
         self._lease_seconds = lease_seconds
 
     async def register(self) -> None:
@@ -101,7 +102,7 @@ class NodeTable:
         """
 
         async def work(connection: Any) -> tuple[list[Any], list[Any], list[Any]]:
-            shown = await connection.fetch(_SHOW, *self._row, takes)
+            shown = await connection.fetch(_SHOW, *self._row, self.config, takes)
             leases = await connection.fetch(_LEASES, self._lease_seconds)
             return shown, leases, await connection.fetch(_NODES, ALIVE_SECONDS)
 

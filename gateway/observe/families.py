@@ -33,7 +33,7 @@ class MetricFamily(Generic[_M]):
     name: str
     """Without the prefix, and without the suffixes of its series."""
     metric: _M
-    labels: Mapping[str, tuple[str, ...]]
+    labels: dict[str, tuple[str, ...]]
     """Label → its values, in the order of the labels."""
     initial: Initial | None
     """``None``: a series begins with its first event."""
@@ -63,6 +63,19 @@ class MetricFamily(Generic[_M]):
         """Put these series at 0, so that ``increase()`` counts their first event, too."""
         for values in self.initial_series(**fixed):
             self.of(*values)
+
+    def widen(self, label: str, values: Sequence[str]) -> tuple[str, ...]:
+        """Add *values* to the set of *label*, if there is one; return those that are new."""
+        old = self.labels.get(label, tuple(values))
+        new = tuple(value for value in dict.fromkeys(values) if value not in old)
+        if new:
+            self.labels[label] = (*old, *new)
+        return new
+
+    def remove(self, *values: str) -> None:
+        """Remove the series with *values*: what it describes is gone."""
+        if self._series.pop(values, None) is not None:
+            self.metric.remove(*values)
 
     def closed(self, label: str, value: str) -> str:
         """Return *value* if it is in the set of *label*, else ``_other`` or ``_unknown``."""
@@ -133,6 +146,22 @@ class Families:
         )
         self._families.append(family)
         return family
+
+    def widen(self, label: str, values: Sequence[str], *, start: bool) -> None:
+        """
+        Add *values* to the set of *label* in every family that has it.
+
+        A value never leaves its set: edits of a tenant that is not configured any more still end.
+
+        Args:
+            label: Which label.
+            values: Some of them may be in its set already.
+            start: Whether to put the new series without a tenant at 0.
+        """
+        for family in self._families:
+            new = family.widen(label, values)
+            if new and start and "tenant" not in family.labels:
+                family.start(**{label: new})
 
     def start(self) -> None:
         """Put the series without a tenant at 0; call it after the last declaration."""

@@ -73,7 +73,7 @@ def configure_logs(
     )
     _quiet_libraries()
     logging.getLogger().addHandler(handler)
-    logging.getLogger("gateway").setLevel(level.upper())
+    set_level(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -91,6 +91,11 @@ def configure_logs(
 def _add_node(node: str, _: object, __: str, event: EventDict) -> EventDict:
     event["node"] = node
     return event
+
+
+def set_level(level: str) -> None:
+    """Write our own lines from *level* on: debug, info, warning or error."""
+    logging.getLogger("gateway").setLevel(level.upper())
 
 
 def _quiet_libraries() -> None:

@@ -580,8 +580,22 @@ class Metrics:
             "build_info", "The version that runs.", version=(__version__,), python=(python,)
         )
         build_info.of(__version__, python).set(1)
-        config_info = families.gauge("config_info", "The config that runs.", hash=(config_hash,))
-        config_info.of(config_hash).set(1)
+        self._config_info = families.gauge(
+            "config_info", "The config that runs.", initial=None, hash=(config_hash,)
+        )
+        self._config_info.of(config_hash).set(1)
+        self._config_hash = config_hash
+        self._config_reloads = families.counter(
+            "config_reloads", "Reloads of the config.", result=("success", "failure")
+        )
+        self._config_loaded = families.gauge(
+            "config_last_reload_successful", "0: the last reload was refused."
+        )
+        self._config_loaded.of().set(1)
+        self._config_loaded_at = families.gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the config that runs was loaded, in Unix time.",
+        )
         self._ready = families.gauge("ready", "1: accepts new edits.")
         self._draining = families.gauge("draining", "1: finishes what runs, accepts nothing new.")
         self._loop_lag = families.histogram(
@@ -628,6 +642,52 @@ class Metrics:
 
     def config_differs(self, *, differs: bool) -> None:
         self._config_differs.of().set(differs)
+
+    @property
+    def prices(self) -> Prices:
+        """The prices in force."""
+        return self._names.prices
+
+    def config_loaded(self, epoch: float) -> None:
+        """Record when the config that runs was loaded, at the start or by a reload."""
+        self._config_loaded_at.of().set(epoch)
+        self._config_loaded.of().set(1)
+
+    def config_reloaded(self, names: ConfiguredNames, config_hash: str) -> None:
+        """
+        Count a reload, and let *names* be label values from now on.
+
+        Names that are not configured any more stay valid: their edits still end. Only the state
+        of a key that is gone is not shown any more.
+        """
+        self._config_reloads.of("success").inc()
+        before, self._names = self._names, names
+        self._widen(names)
+        for region, upstream in set(before.upstreams) - set(names.upstreams):
+            self._key_up.remove(region, upstream)
+        for region, upstream in set(names.upstreams) - set(before.upstreams):
+            self.upstream_key(region, upstream, up=True)
+        if self._count_tenant_series() <= _MAX_INITIAL_TENANT_SERIES:
+            for tenant in set(names.tenants) - set(before.tenants):
+                self._start_tenant(tenant)
+        self._config_info.remove(self._config_hash)
+        self._config_info.widen("hash", (config_hash,))
+        self._config_info.of(config_hash).set(1)
+        self._config_hash = config_hash
+
+    def config_reload_failed(self) -> None:
+        self._config_reloads.of("failure").inc()
+        self._config_loaded.of().set(0)
+
+    def _widen(self, names: ConfiguredNames) -> None:
+        widen = self.families.widen
+        widen("tenant", names.tenants, start=True)
+        widen("region", names.regions, start=True)
+        widen("account", names.accounts, start=True)
+        widen("shard", names.accounts, start=False)
+        widen("model", names.models, start=False)
+        widen("key", [upstream for _, upstream in names.upstreams], start=False)
+        widen("currency", [price.currency for price in names.prices.values()], start=False)
 
     def ready(self, yes: bool) -> None:  # noqa: FBT001 - a gauge's value, not a switch
         self._ready.of().set(yes)

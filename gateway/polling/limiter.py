@@ -51,13 +51,10 @@ class RateLimiter:
     """
 
     def __init__(self, per_second: float, clock: Clock) -> None:
-        self._burst = max(1, int(per_second))
-        self._window = _WINDOW_SECONDS * self._burst / per_second
         self._clock = clock
-        self._sent: deque[float] = deque(maxlen=self._burst)
-        self._sent_by_others: deque[float] = deque(
-            maxlen=max(1, int(self._burst * _OTHERS_SHARE_MAX))
-        )
+        self._sent: deque[float] = deque()
+        self._sent_by_others: deque[float] = deque()
+        self.set_rate(per_second)
         self._urgent = _WaitingCalls()
         self._others = _WaitingCalls()
         self._passed_over = 0
@@ -66,6 +63,15 @@ class RateLimiter:
         self._granting: asyncio.Task[None] | None = None
         self._slowed_at = -1e9
         self._factor = 1.0
+
+    def set_rate(self, per_second: float) -> None:
+        """Change the rate; calls that left already count."""
+        self._burst = max(1, int(per_second))
+        self._window = _WINDOW_SECONDS * self._burst / per_second
+        self._sent = deque(self._sent, self._burst)
+        self._sent_by_others = deque(
+            self._sent_by_others, max(1, int(self._burst * _OTHERS_SHARE_MAX))
+        )
 
     async def acquire(self, flow: str = "", *, urgent: bool = True) -> None:
         """

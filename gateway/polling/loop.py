@@ -118,12 +118,18 @@ class Poller:
         self._observer = observer
         self._failover_for = failover_for
         self._plan = PollingPlan(
-            account, durations, rate=lambda: account.polls_per_second * limiter.factor
+            account, durations, rate=lambda: self._account.polls_per_second * limiter.factor
         )
         self._callers: dict[Watch, _Watcher] = {}
         self._changed = asyncio.Event()
         self._window_end = 0.0
         """Epoch seconds by upstream's clock, for all pages of one list."""
+
+    def reconfigure(self, account: Account, renewed: Callable[[Upstream], Upstream]) -> None:
+        """Go by other limits from now on, and by the keys that *renewed* returns."""
+        self._account = account
+        self._plan.reconfigure(account, renewed, self._clock.now())
+        self._changed.set()
 
     def watch(
         self,

@@ -168,6 +168,15 @@ class _RunOrder:
         self.promote(successor)
         return successor
 
+    def promote_free(self) -> list[Watch]:
+        """Promote what may run by now; return it."""
+        promoted = []
+        for watch in list(self.pending.values()):
+            if self._is_free(watch.kind.model):
+                self.promote(watch)
+                promoted.append(watch)
+        return promoted
+
     def promote(self, watch: Watch) -> None:
         if self._remove_pending(watch):
             self._run(watch)
@@ -250,6 +259,19 @@ class PollingPlan:
     def move(self, watch: Watch, upstream: Upstream) -> None:
         """Fetch *watch* with the key of *upstream* from now on."""
         watch.upstream = upstream
+
+    def reconfigure(
+        self, account: Account, renewed: Callable[[Upstream], Upstream], now: float
+    ) -> None:
+        """Go by other limits from now on, and by the keys that *renewed* returns."""
+        self._account = account
+        self._policy.calls_per_second = account.polls_per_second
+        for watch in self._watches:
+            watch.upstream = renewed(watch.upstream)
+        for watch in self._watches.promote_free():
+            watch.runs_since = now
+            if not watch.fetching:
+                self._plan_next(watch, now)
 
     def restart(self, now: float) -> None:
         """Plan again what was under way: its results will not be reported."""

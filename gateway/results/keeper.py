@@ -45,7 +45,7 @@ class ResultKeeper:
         self, store: ResultStore, *, keep_seconds: float, clock: Clock, observer: ResultObserver
     ) -> None:
         self._store = store
-        self._keep_seconds = keep_seconds
+        self.keep_seconds = keep_seconds
         self._clock = clock
         self._observer = observer
         self._expired: frozenset[ResultName] = frozenset()
@@ -123,7 +123,7 @@ class ResultKeeper:
         return KeptResult(str(stored.name), self._expires(stored))
 
     def _expires(self, stored: Stored) -> int:
-        return int(stored.modified + self._keep_seconds)
+        return int(stored.modified + self.keep_seconds)
 
 
 def _name_of(place: ResultPlace) -> ResultName:

@@ -70,7 +70,7 @@ class DashScopeApi:
         self._clock = clock
         self._calls = calls
         self._models = models
-        self._inline_bytes = inline_bytes
+        self.inline_bytes = inline_bytes
         self._limits = limits
         self._downloads = Downloads(clients, clock, calls, limits)
         self._uploads = Uploads(clients, clock, calls, limits)
@@ -82,7 +82,7 @@ class DashScopeApi:
     ) -> tuple[Picture, ...]:
         """Upload *pictures* if the submit would be too large with them inline; it is free."""
         model = self._models.model(edit.model)
-        if submit_body(model, edit, part, pictures).length <= self._inline_bytes:
+        if submit_body(model, edit, part, pictures).length <= self.inline_bytes:
             return pictures
         return await self._uploads.upload_all(upstream, edit.model, pictures)
 

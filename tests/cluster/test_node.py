@@ -29,6 +29,7 @@ class FakeRows:
     """Rows of nodes, as a test writes them."""
 
     view: ClusterView | None
+    config: str = "c"
     looks: list[bool] = field(default_factory=list)
     """What each look told of taking shards."""
     away: str = ""
@@ -212,3 +213,13 @@ async def test_another_process_has_its_name() -> None:
         assert it.node.replaced
         assert it.rows.looks == [True]
         assert it.seen == [("node_replaced", {"node": "a"})]
+
+
+async def test_another_config() -> None:
+    """After a reload it shows another config, and compares the others with that one."""
+    async with rig(view("a", "b")) as it:
+        it.node.reconfigure("d")
+        await it.clock.sleep(1.5)
+
+    assert it.rows.config == "d"
+    assert ("config_differs", {"nodes": "b"}) in it.seen

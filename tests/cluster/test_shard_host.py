@@ -14,6 +14,7 @@ from gateway.cluster.shard_host import ShardHost, ShardLedger
 from gateway.cluster.shards import Shard
 from gateway.domain.clock import Phases
 from gateway.domain.errors import ContentRefused, GatewayError, LedgerUnavailable, NotFound
+from gateway.edits.account import AccountsChangedError
 from gateway.edits.request import EditRequest, ShardMoved
 from gateway.edits.service import EditService
 from gateway.edits.takeover import OrphanedEditsError
@@ -82,6 +83,7 @@ async def rig(*why_not: object, harness: EditHarness | None = None) -> AsyncIter
         owners,
         make_ledger=made.ledger,
         make_service=made.service,
+        routing_of=lambda _: (harness.tenants, ()),
         clock=harness.clock,
         observer=made,
         notify=lambda event, /, **fields: heard.append((event, fields)),
@@ -371,3 +373,30 @@ async def test_drains_and_turns_away_as_a_single_gateway() -> None:
             await it.complete(it.harness.request("another"))
         it.host.turn_away()
         assert "goes on" in str(await waiting)
+
+
+async def test_another_config() -> None:
+    """The services here, and those that are opened later, go by the tenants of the new config."""
+    async with rig() as it:
+        await it.taken()
+        heavy = a_tenant("acme", weight=7)
+        renamed = Shard("acct", "beijing", ("acct",), ("acme", "new"))
+        it.host.plan_reload([renamed, OTHER], lambda _: ([heavy, a_tenant("new")], ()))()
+        (service,) = it.host._services
+        tenants = {tenant.name: tenant.weight for tenant in service.tenants}
+        result = await it.complete(it.harness.request(tenant=a_tenant("new")))
+
+    assert tenants == {"acme": 7, "new": 1}
+    assert result.pictures
+
+
+async def test_shards_of_other_accounts() -> None:
+    """The other nodes would not know who owns them: that is refused, and nothing has changed."""
+    async with rig() as it:
+        await it.taken()
+        joined = Shard("acct", "beijing", ("acct", "other"), ("acme",))
+
+        with pytest.raises(AccountsChangedError, match=r"\(acct, other\); restart the nodes one"):
+            it.host.plan_reload([joined], lambda _: (it.harness.tenants, ()))
+
+        assert it.host.shards == (SHARD, OTHER)

@@ -22,24 +22,24 @@ def _collected_again() -> Iterator[None]:
 
 
 def test_serves_the_config_at_the_address_asked_for() -> None:
-    """The command line's address wins over the config's; the server's exit code is ours."""
+    """The command line's address wins over the config's, also when that is read again."""
     served: list[Config] = []
 
-    def fake(config: Config) -> int:
-        served.append(config)
+    def fake(config: Config, load: Callable[[], Config]) -> int:
+        served.extend([config, load()])
         return 7
 
     code = serve.run(Namespace(config=None, host="localhost", port=9, abandon=False), ENVIRON, fake)
 
     assert code == 7
-    assert [(it.server.host, it.server.port) for it in served] == [("localhost", 9)]
+    assert [(it.server.host, it.server.port) for it in served] == [("localhost", 9)] * 2
 
 
 def test_the_collector_leaves_the_start_alone() -> None:
     """While it serves, a full collection looks only at what came since."""
     watched: list[int] = []
 
-    def fake(config: Config) -> int:
+    def fake(_: Config, __: Callable[[], Config]) -> int:
         watched.append(len(gc.get_objects()))
         return 0
 
@@ -64,7 +64,7 @@ def test_an_open_tenant_is_not_served_to_the_network() -> None:
     """--host cannot hand the operator's money to everyone around."""
     with pytest.raises(ConfigError):
         serve.run(
-            Namespace(config=None, host="0.0.0.0", port=None, abandon=False), ENVIRON, lambda _: 0
+            Namespace(config=None, host="0.0.0.0", port=None, abandon=False), ENVIRON, lambda *_: 0
         )
 
 

@@ -47,6 +47,7 @@ def test_rows_are_made_from_the_schema() -> None:
         default="8080",
         unit="",
         meaning="The port; 0 takes a free one.",
+        live=False,
     )
     assert by_path["server.max_wait_seconds"].unit == "seconds"
     assert by_path["tenants.NAME.mask"].default == '"composite"'

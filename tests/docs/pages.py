@@ -89,7 +89,13 @@ def table_with(page: Path, first: str) -> list[Row]:
 def config_rows() -> list[Row]:
     """Return the rows of the table of config keys: key, takes, default, unit, meaning."""
     return [
-        (f"`{key.path}`", _quoted(key.takes), _default(key.default), key.unit, key.meaning)
+        (
+            f"`{key.path}`",
+            _quoted(key.takes),
+            _default(key.default),
+            key.unit,
+            key.meaning if key.live else f"{key.meaning} *Restart.*",
+        )
         for key in config_keys()
     ]
 

@@ -378,6 +378,7 @@ def test_wan_gateway_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert verbs == {
         "sandbox",
         "serve",
+        "reload",
         "key",
         "check",
         "doctor",
@@ -402,7 +403,7 @@ def test_commands_of_the_howtos(capsys: pytest.CaptureFixture[str]) -> None:
 
     verbs = {_parser().parse_args(line.split()[1:]).command for line in lines}
 
-    assert verbs == {"backup", "check", "edits", "key", "restore", "results", "sandbox"}
+    assert verbs == {"backup", "check", "edits", "key", "reload", "restore", "results", "sandbox"}
     assert not capsys.readouterr().err
 
 

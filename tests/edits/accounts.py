@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.edits.account import AccountState
+from gateway.domain.tenant import Upstream
+from gateway.edits.account import Accounts, AccountState, build_accounts
 from gateway.edits.fair_queue import Ticket
 from tests.fakes import FakeDashScope, an_account, an_upstream
 from tests.recording_observer import RecordingObserver
@@ -15,10 +16,22 @@ ONE, TWO = an_upstream("one"), an_upstream("two")
 FAR = an_upstream("far", an_account("far"))
 
 
-def account_state(name: str = "acct", **limits: Any) -> AccountState:
+def accounts_of(*upstreams: Upstream) -> Accounts:
+    """Return the accounts of *upstreams*, as a service has them."""
+    clock = WarpClock()
+    return build_accounts(
+        upstreams,
+        dashscope=FakeDashScope(clock),
+        clock=clock,
+        observer=RecordingObserver(),
+    )
+
+
+def account_state(name: str = "acct", *upstreams: Upstream, **limits: Any) -> AccountState:
     clock = WarpClock()
     return AccountState(
         an_account(name, **limits),
+        upstreams,
         dashscope=FakeDashScope(clock),
         clock=clock,
         observer=RecordingObserver(),

@@ -15,7 +15,7 @@ from gateway.domain.errors import (
 )
 from gateway.edits.account import AccountState, route
 from gateway.polling.schedule import Kind
-from tests.edits.accounts import FAR, ONE, TWO, account_state, tickets_queued
+from tests.edits.accounts import FAR, ONE, TWO, account_state, accounts_of, tickets_queued
 from tests.fakes import FakeDashScope, a_tenant, an_account
 from tests.recording_observer import RecordingObserver
 from tests.warp import WarpClock
@@ -31,7 +31,7 @@ async def test_suspended_upstreams_come_last(
     error: UpstreamUnreachable | UpstreamUnavailable, seconds: float
 ) -> None:
     """An upstream that failed is tried after the others, until its suspension is over."""
-    account, tenant = account_state(), a_tenant("acme", ONE, TWO, FAR)
+    account, tenant = account_state("acct", ONE, TWO), a_tenant("acme", ONE, TWO, FAR)
     account.suspend(ONE, error)
 
     suspended = account.upstreams_of(tenant)
@@ -44,8 +44,8 @@ async def test_suspended_upstreams_come_last(
 
 async def test_the_shortest_queue_is_tried_first() -> None:
     """Working before suspended, free before crowded, short before long."""
-    near, far = account_state(), account_state("far")
-    accounts = {ONE.account: near, FAR.account: far}
+    accounts = accounts_of(ONE, FAR)
+    near, far = accounts.of(ONE), accounts.of(FAR)
     tenant = a_tenant("acme", ONE, FAR)
     orders = [route(accounts, tenant, "")]
 
@@ -228,7 +228,7 @@ async def test_what_concerns_the_operator(error: GatewayError, event: str | None
 
 async def test_arrears_are_not_probed() -> None:
     """A list call would not tell whether the account may submit again."""
-    account = account_state()
+    account = account_state("acct", ONE)
     account.suspend(ONE, UpstreamUnavailable("pay", upstream_code="Arrearage"))
 
     async with asyncio.TaskGroup() as group:

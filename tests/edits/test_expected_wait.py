@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.edits.account import expected_wait
-from tests.edits.accounts import FAR, ONE, account_state, tickets_queued
+from tests.edits.accounts import FAR, ONE, accounts_of, tickets_queued
 from tests.edits.harness import EditHarness, complete, error_of
 from tests.fakes import Run, a_tenant
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_wait_of_those_in_line() -> None:
     """An edit waits for the last of its parts; one that is not queued, for the shortest queue."""
-    near, far = account_state(), account_state("far")
-    accounts = {ONE.account: near, FAR.account: far}
+    accounts = accounts_of(ONE, FAR)
+    near = accounts.of(ONE)
     tenant = a_tenant("acme", ONE, FAR)
     places = [near.queue.issue_ticket(tenant, 1) for _ in range(6 + 4)]
     async with tickets_queued(near, *places):

@@ -248,8 +248,9 @@ async def test_many_tenants_and_accounts_are_cut() -> None:
     active = ActiveEdit.begin(
         "edit_1", a_request(clock, tenants[150]), EDITOR, created=clock.epoch()
     )
-    accounts = [account_state(f"a{i}") for i in range(100)]
-    accounts[99].suspend(an_upstream("last", an_account("a99")), UpstreamUnavailable("no"))
+    last = an_upstream("last", an_account("a99"))
+    accounts = [*(account_state(f"a{i}") for i in range(99)), account_state("a99", last)]
+    accounts[99].suspend(last, UpstreamUnavailable("no"))
 
     seen: Snapshot = take_snapshot(tenants, accounts, [active], clock)
 

@@ -43,7 +43,9 @@ a test compares.
   and those of statuses and refusals with their first event.
   Other statuses, and histograms of phases, outcomes and sizes, always start with their first event.
 - There are no exemplars: nothing here leads to a single edit. Logs and [traces](traces.md) do.
-- There is no family for a reload of the config or for a circuit breaker, since there is neither.
+- A name that a reload takes out of the config stays a label until the restart: its edits still end.
+  Only `wan_gateway_upstream_key_up` of a key that is gone goes with it.
+- There is no family for a circuit breaker, since there is none.
 - Counters end in `_total`; a histogram has `_bucket`, `_sum` and `_count`.
 
 Process and garbage collector metrics of the Python client come with them.

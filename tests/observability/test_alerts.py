@@ -215,6 +215,12 @@ CASES = {
         "Two nodes have had different tenants, upstreams or models for 5 minutes.",
         {'wan_gateway_config_differs{instance="a:8080"}': "0x27 1x20"},
     ),
+    "WanGatewayConfigReloadFailed": AlertCase(
+        {f"wan_gateway_config_last_reload_successful{{{_ONE}}}": "1x5 0x30"},
+        "a:8080 refused the last reload and goes on with the config that it had.",
+        {f"wan_gateway_config_last_reload_successful{{{_ONE}}}": "1x40"},
+        {"instance": "a:8080", "job": "wan-gateway"},
+    ),
     "WanGatewayDeliveryBurnsFast": AlertCase(
         _delivery(20),
         f"20% {_NOT_DELIVERED}",

@@ -341,6 +341,12 @@ async def the_memory_budget_is_used_up(scrapes: Scrapes) -> None:
         assert refused.status_code == 503
 
 
+async def the_config_is_reloaded(scrapes: Scrapes) -> None:
+    async with scrapes.harness() as harness:
+        harness.gateway.reload(harness.gateway.config)
+        harness.gateway.refuse_reload()
+
+
 async def the_gateway_drains(scrapes: Scrapes) -> None:
     """An edit arrives after SIGTERM, while another one still runs."""
     async with scrapes.harness(SLOW) as harness, asyncio.TaskGroup() as group:

@@ -129,6 +129,9 @@ EVENTS: Mapping[str, Mapping[str, Scenario]] = {
     ),
     "shard_takeovers_total:why": dict.fromkeys(("given", "expired"), scenarios.shards_are_taken),
     "journal_entries:state": dict.fromkeys(("open", "succeeded", "failed"), _ENDS),
+    "config_reloads_total:result": dict.fromkeys(
+        ("success", "failure"), scenarios.the_config_is_reloaded
+    ),
     "http_requests_total:method": dict.fromkeys(
         ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"),
         scenarios.every_method_is_tried,

@@ -275,3 +275,17 @@ async def test_all_waiting_calls_are_cancelled(*, urgent: bool) -> None:
 
     assert limiter.used == 0.0
     assert limiter.seconds_until_free() == 0.0
+
+
+@pytest.mark.parametrize(("before", "after"), [(20, 5), (5, 20), (0.5, 4)])
+async def test_another_rate(before: float, after: float) -> None:
+    """What left under the old rate counts for the new one, and no second has too many."""
+    clock = WarpClock()
+    limiter = RateLimiter(before, clock)
+    sent = await acquire_all(limiter, clock, [0.0] * 20, set())
+    limiter.set_rate(after)
+    sent += await acquire_all(limiter, clock, [0.0] * 40, set())
+
+    assert most_within(sent[20:], 1.0) <= after
+    assert most_within(sent, 1.0) <= max(before, after)
+    assert sent[-1] - sent[20] == pytest.approx(40 / after * 1.08, rel=0.2)

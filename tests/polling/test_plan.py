@@ -125,6 +125,33 @@ def test_a_task_seen_running_takes_one_slot() -> None:
 # Which call comes next.
 
 
+def test_other_limits() -> None:
+    """More slots promote what waits, at once; tasks are fetched with the keys in force."""
+    plan = a_plan(slots=1)
+    watches = watched(plan, 3)
+    renewed = an_upstream("renewed")
+
+    plan.reconfigure(an_account(running_tasks=2, polls_per_second=5), lambda _: renewed, 50.0)
+
+    assert [watch.runs_since for watch in watches] == [0.0, 50.0, 0.0]
+    assert {watch.upstream for watch in watches} == {renewed}
+    assert plan._policy.calls_per_second == 5
+
+
+def test_other_limits_while_a_call_is_under_way() -> None:
+    """A task that is being fetched is not fetched a second time."""
+    plan = a_plan(slots=1)
+    running, waiting = watched(plan, 2)
+    for _ in range(99):
+        waiting.fetching = waiting.fetching or waiting in fetches_at(plan, 200.0)
+
+    plan.reconfigure(an_account(running_tasks=2), lambda upstream: upstream, 200.0)
+
+    assert waiting.fetching
+    assert waiting not in fetches_at(plan, 200.0)
+    assert running.fetching
+
+
 def test_nothing_to_do() -> None:
     """Without tasks there is nothing to wait for."""
     assert a_plan().next(0.0) == Wait(float("inf"))

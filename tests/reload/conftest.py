@@ -1,0 +1,3 @@
+from tests.fixtures import anyio_backend
+
+__all__ = ["anyio_backend"]
