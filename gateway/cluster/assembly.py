@@ -42,7 +42,7 @@ class Cluster:
     service: ShardHost
     door: FrontDoor
     node: Node
-    routing: "Routing"
+    routing: "LiveRouting"
     middleware: Middleware
     """Takes what other nodes say of a request; within the access log."""
     resources: Sequence[AbstractAsyncContextManager[object]]
@@ -75,7 +75,7 @@ class Cluster:
             AccountsChangedError: accounts would come, go, or be joined by a tenant: each node
                 would own other shards than the nodes with the old config.
         """
-        routing = Routing.of(config)
+        routing = LiveRouting.of(config)
         reload_edits = self.service.plan_reload(_shards_of(config), routing.of_shard)
 
         def reload() -> None:
@@ -105,14 +105,14 @@ class Cluster:
 
 
 @dataclass(slots=True)
-class Routing:
+class LiveRouting:
     """The tenants and upstreams of the config in force."""
 
     tenants: Mapping[str, Tenant]
     upstreams: Mapping[str, Upstream]
 
     @classmethod
-    def of(cls, config: Config) -> "Routing":
+    def of(cls, config: Config) -> "LiveRouting":
         return cls(config.tenants, config.upstreams)
 
     def of_shard(self, shard: Shard) -> tuple[list[Tenant], list[Upstream]]:
@@ -157,7 +157,7 @@ def join_cluster(
     assert settings is not None
     clock = ports.clock
     shards = _shards_of(config)
-    routing = Routing.of(config)
+    routing = LiveRouting.of(config)
     owners = Owners(shards, settings.node)
 
     def make_ledger(shard: Shard) -> ShardLedger:
