@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gateway.domain.price import Price
+from gateway.domain.price import Bill, Price
 from tests.observe.exposition import EDITS, MODEL, NAMES, ExposedMetrics
 
 WIDER = replace(
@@ -22,6 +22,7 @@ def test_new_names_are_labels() -> None:
 
     exposed.metrics.config_reloaded(WIDER, "2a3b")
     exposed.metrics.pictures("initech", "virginia", "wan9", "delivered", 2)
+    exposed.metrics.task_billed("initech", "virginia", "wan9", Bill((None, None)))
     exposed.metrics.poll_budget_used("us", 0.5)
     exposed.metrics.http_request_ended(EDITS, "POST", 200, "initech", 1, 1, 1)
 
