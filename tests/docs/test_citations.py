@@ -57,7 +57,7 @@ def test_what_contributing_names_exists() -> None:
     )
 
     assert [path for path in paths if not (ROOT / "gateway" / path).exists()] == []
-    assert len(methods) == 3
+    assert len(methods) == 2
     for owner, method in methods:
         assert f"class {owner}" in source
         assert f"def {method}(" in source
