@@ -173,6 +173,7 @@ async def shards_are_taken(scrapes: Scrapes) -> None:
         Owners([shard], "a"),
         make_ledger=ledger,
         make_service=lambda _, ledger: harness.service(ledger=ledger),
+        routing_of=lambda _: (harness.tenants, ()),
         clock=harness.clock,
         observer=metrics,
         notify=lambda *_, **__: None,
