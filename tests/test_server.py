@@ -217,6 +217,19 @@ def test_other_signals_end_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_reload_without_a_process_file(tmp_path: Path) -> None:
+    """That it cannot be written is logged, and SIGHUP reloads all the same."""
+    (tmp_path / "gateway.db.process").mkdir()
+    with GatewayProcess(tmp_path, tables(tmp_path)) as process:
+        until(lambda: len(process.logged("no_process_file")) == 1)
+        process.send(signal.SIGHUP)
+        until(lambda: len(process.logged("config_reloaded")) == 1)
+        process.terminate()
+
+        assert process.end() == 0
+
+
+@pytest.mark.slow
 def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
     """Standard output and standard error are one full pipe: all is served, and it ends well."""
     port = free_port()

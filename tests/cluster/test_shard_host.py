@@ -400,3 +400,16 @@ async def test_shards_of_other_accounts() -> None:
             it.host.plan_reload([joined], lambda _: (it.harness.tenants, ()))
 
         assert it.host.shards == (SHARD, OTHER)
+
+
+async def test_a_config_for_a_shard_that_has_left() -> None:
+    """Its service carries nothing any more, so that nothing of it is changed."""
+    async with rig() as it:
+        await it.taken()
+        (service,) = it.host._services
+        reload_edits = service.plan_reload([a_tenant("acme", weight=7)], ())
+        service.move()
+
+        reload_edits()
+
+        assert [tenant.weight for tenant in service.tenants] == [1]

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.config import ConfigError
@@ -157,6 +158,23 @@ async def test_the_token_of_the_metrics() -> None:
 
     assert changes.changed == ("metrics.token",)
     assert (old, new) == (401, 200)
+
+
+async def test_a_port_of_the_metrics() -> None:
+    """Where they have a port of their own the renewed token opens them there."""
+    async with start_reloading(metrics={"port": 9, "token": "env:TOKEN"}) as reloading:
+        reloading.reload({**ENVIRON, "TOKEN": "renewed"})
+        app = reloading.harness.gateway.metrics_app
+        assert app is not None
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://metrics"
+        ) as http:
+            codes = [
+                (await http.get("/metrics", headers={"authorization": f"Bearer {it}"})).status_code
+                for it in (ENVIRON["TOKEN"], "renewed")
+            ]
+
+    assert codes == [401, 200]
 
 
 async def test_the_token_of_the_dashboard() -> None:
