@@ -10,8 +10,7 @@ from gateway.domain.edit import MaskSource
 from gateway.edits.ports import MaskSources
 from gateway.ledger.edit_files import DurableMaskSources, MemoryMaskSources
 from gateway.ledger.open import open_stores
-from gateway.ledger.postgres_files import EditRows
-from tests.postgres.ledgers import database_at
+from tests.postgres.ledgers import OldRows, database_at
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +27,9 @@ async def mask_sources(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[MaskSources]:
     if request.param == "postgres":
-        async with database_at(request.getfixturevalue("postgres_url")) as database:
-            yield DurableMaskSources(EditRows(database.reader, "mask_sources"))
+        url = request.getfixturevalue("postgres_url")
+        async with database_at(url) as database:
+            yield DurableMaskSources(OldRows(url, database, "mask_sources"))
         return
     path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
     yield open_stores(path, "normal", SystemClock()).mask_sources

@@ -71,9 +71,9 @@ def test_the_sample_sets_every_field() -> None:
     assert not [it.name for it in fields(Edit) if getattr(EDIT, it.name) == getattr(plain, it.name)]
     form = [it.name for it in fields(OutputOptions) if getattr(FORM, it.name) == it.default]
     assert not form
-    # What was done to a picture is in the edit: its own list is not kept.
+    # What was done to a picture is in the edit: its own list and mark are not kept.
     stored = {"content", "media_type", "url", "size"}
-    assert {it.name for it in fields(Picture)} == {*stored, "adjusted"}
+    assert {it.name for it in fields(Picture)} == {*stored, "adjusted", "moved"}
 
 
 def test_a_file_of_the_first_release_is_read() -> None:

@@ -11,8 +11,7 @@ from gateway.domain.task import ResultImage
 from gateway.edits.ports import ResultUrls
 from gateway.ledger.edit_files import DurableResultUrls, MemoryResultUrls
 from gateway.ledger.open import open_stores
-from gateway.ledger.postgres_files import EditRows
-from tests.postgres.ledgers import database_at
+from tests.postgres.ledgers import OldRows, database_at
 
 pytestmark = pytest.mark.anyio
 
@@ -26,8 +25,9 @@ TWO = (ResultImage("https://oss.test/2/0?Signature=c"),)
 @pytest.fixture(params=["memory", "files", "postgres"])
 async def result_urls(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResultUrls]:
     if request.param == "postgres":
-        async with database_at(request.getfixturevalue("postgres_url")) as database:
-            yield DurableResultUrls(EditRows(database.reader, "result_urls"))
+        url = request.getfixturevalue("postgres_url")
+        async with database_at(url) as database:
+            yield DurableResultUrls(OldRows(url, database, "result_urls"))
         return
     path = "memory" if request.param == "memory" else str(tmp_path / "state" / "gateway.db")
     yield open_stores(path, "normal", SystemClock()).result_urls

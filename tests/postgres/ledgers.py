@@ -8,6 +8,7 @@ from typing import Any
 from gateway.domain.clock import SystemClock
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.postgres_database import Database
+from gateway.ledger.postgres_files import EditRows
 from gateway.ledger.postgres_lease import ALL
 from tests.postgres.server import fetch
 
@@ -36,6 +37,20 @@ def database_at(url: str, node: str = "a", **options: Any) -> Database:
 
 def ledger_of(database: Database, names: Sequence[str] = (ALL,)) -> PostgresLedger:
     return PostgresLedger(database, names, home_of=AnyTenant())
+
+
+class OldRows(EditRows):
+    """Rows that are old when they are listed: young ones may be of an edit that begins."""
+
+    def __init__(self, url: str, database: Database, table: str) -> None:
+        super().__init__(database.reader, table)
+        self._url = url
+        rows = f"wan_gateway.{table}"
+        self._age = f"UPDATE {rows} SET stored = stored - interval '2 hours'"  # noqa: S608 - ours
+
+    async def list_ids(self) -> list[str]:
+        await fetch(self._url, self._age)
+        return await super().list_ids()
 
 
 @asynccontextmanager
