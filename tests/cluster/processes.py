@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +38,17 @@ class NodeProcess:
     process: asyncio.subprocess.Process | None = None
 
     @property
+    def faults(self) -> Path:
+        """Each file in it is a fault of tests.cluster.faulty_node that is on."""
+        return self.folder / f"{self.name}.faults"
+
+    @property
+    def stands_still(self) -> bool:
+        assert self.process is not None
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text("ascii")
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -54,13 +66,19 @@ class NodeProcess:
         return found
 
     async def start(self) -> None:
+        self.faults.mkdir(exist_ok=True)
         plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
         keys = {f"KEY_{tenant.upper()}": f"sk-{tenant}" for tenant in TENANTS}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", "serve"),
+                *(sys.executable, "-m", "tests.cluster.faulty_node", "serve"),
                 *("--config", str(self.folder / f"{self.name}.toml")),
-                env={**plain, **keys, "SECRET": "a-secret-of-the-nodes"},
+                env={
+                    **plain,
+                    **keys,
+                    "SECRET": "a-secret-of-the-nodes",
+                    "NODE_FAULTS": str(self.faults),
+                },
                 stdout=log,
                 stderr=log,
             )
@@ -85,6 +103,16 @@ class NodeProcess:
         assert self.process is not None
         async with asyncio.timeout(60):
             return await self.process.wait()
+
+    async def start_again(self, *faults: str) -> None:
+        """Kill it, and start it with *faults* alone."""
+        await self.kill()
+        for file in self.faults.iterdir():
+            file.unlink()
+        for fault in faults:
+            (self.faults / fault).touch()
+        await self.start()
+        await self.ready()
 
     async def kill(self) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -160,6 +188,15 @@ class Nodes:
 
         await eventually(seen)
 
+    async def judge(self, answers: Mapping[str, httpx.Response]) -> "Verdict":
+        """Compare what the region was asked for with what clients got, by their prompts."""
+        tasks = Counter(task["prompt_sha256"] for task in await self.tasks())
+        return Verdict(
+            paid_twice=sum(number - 1 for number in tasks.values()),
+            wrong=sum(it.status_code == 200 and not is_of(it, p) for p, it in answers.items()),
+            lost=sum(it.status_code != 200 for it in answers.values()),
+        )
+
     async def metrics(self, node: str) -> str:
         return (await self.http.get(f"{self[node].url}/metrics")).text
 
@@ -186,6 +223,21 @@ class Nodes:
         config = config.replace(f"port = {self[name].port}\n", f"port = {twin.port}\n")
         (self.folder / f"{twin.name}.toml").write_text(config, "utf-8")
         return twin
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a run: all must be 0."""
+
+    paid_twice: int = 0
+    """Tasks beyond one for each prompt."""
+    wrong: int = 0
+    """Answers with another prompt's picture."""
+    lost: int = 0
+    """Clients without a picture."""
+
+
+INNOCENT = Verdict()
 
 
 def is_of(answer: httpx.Response, prompt: str) -> bool:

@@ -3,16 +3,19 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
+import httpx
 import pytest
 
-from gateway.sandbox import AccountLimits
-from tests.cluster.processes import LEASE_SECONDS, Nodes, cluster, is_of
+from gateway.sandbox import AccountLimits, Fault, Hang
+from tests.cluster.faulty_node import NO_EXPIRY, OTHER_DIGEST, STOP_BEFORE_SUBMIT
+from tests.cluster.processes import INNOCENT, LEASE_SECONDS, Nodes, Verdict, cluster, is_of
 from tests.harness import eventually
-from tests.postgres.server import PostgresServer, execute
+from tests.postgres.server import PostgresServer, execute, fetch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -191,12 +194,90 @@ async def test_owner_is_killed(nodes: Nodes) -> None:
     await _paid_once(nodes, 31)
 
 
+@pytest.mark.parametrize("faults", [(), (NO_EXPIRY,)])
+async def test_an_intent_expires(nodes: Nodes, faults: tuple[str, ...]) -> None:
+    """
+    The owner stops between its intent's commit and the submit, and wakes cut off from the database.
+
+    Meanwhile the next owner found no task and submitted: what the first one still sent would be
+    paid twice, as it is where intents do not expire.
+    """
+    owner, others = await _others(nodes)
+    for fault in (STOP_BEFORE_SUBMIT, *faults):
+        (nodes[owner].faults / fault).touch()
+    prompt = f"wakes {faults}"
+    expired = _expired(await nodes.metrics(owner))
+    try:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(nodes.edit(others[0], prompt))
+            await eventually(partial(_stands_still, nodes, owner))
+            await nodes.owner("acme", besides=owner)
+        nodes.proxies[owner].cut()
+        nodes[owner].send(SIGCONT)
+        await eventually(partial(_has_tried, nodes, owner, expired))
+        nodes.proxies[owner].heal()
+        verdict = await nodes.judge({prompt: waiting.result()})
+    finally:
+        await nodes[owner].start_again()
+    assert verdict == Verdict(paid_twice=1 if faults else 0)
+
+
+async def _stands_still(nodes: Nodes, name: str) -> bool:
+    return nodes[name].stands_still
+
+
+async def _has_tried(nodes: Nodes, owner: str, expired: float) -> bool:
+    """Say whether *owner* has submitted after it woke, or has left its submit unfinished."""
+    return _expired(await nodes.metrics(owner)) > expired or len(await nodes.tasks()) > 1
+
+
+def _expired(metrics: str) -> float:
+    """Return how many intents a node let expire."""
+    found = [line for line in metrics.splitlines() if "_intents_expired_total{" in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+
+@pytest.mark.parametrize("faults", [(), (OTHER_DIGEST,)])
+async def test_equal_digests(nodes: Nodes, faults: tuple[str, ...]) -> None:
+    """
+    The owner dies with a task that runs; its client's retry joins that at the next owner.
+
+    Where the nodes make different digests of one request, it is paid twice.
+    """
+    owner, others = await _others(nodes)
+    prompt = f"digests {faults}"
+    try:
+        for name in others if faults else ():
+            await nodes[name].start_again(*faults)
+        async with asyncio.TaskGroup() as group:
+            broken = group.create_task(_broken(nodes.edit(owner, prompt)))
+            await nodes.made(1)
+            await nodes[owner].kill()
+        assert broken.result()
+        following = await nodes.owner("acme", besides=owner)
+        retry = await nodes.edit(following, prompt, x_stainless_retry_count="1")
+        verdict = await nodes.judge({prompt: retry})
+    finally:
+        for name in others if faults else ():
+            await nodes[name].start_again()
+    assert verdict == Verdict(paid_twice=1 if faults else 0)
+
+
+async def _broken(answer: Awaitable[httpx.Response]) -> bool:
+    """Say whether the connection broke before the answer."""
+    try:
+        await answer
+    except httpx.TransportError:
+        return True
+    return False
+
+
 async def test_fence(tmp_path: Path, postgres_url: str) -> None:
     """
     An owner that does not hear of its loss submits nothing after it was replaced.
 
     The owner's own clock is no help, since its lease was taken early, as by a server whose
-    clock was set ahead.
+    clock was set ahead. Without the fence the same run pays twice.
     """
     async with cluster(
         tmp_path,
@@ -206,25 +287,42 @@ async def test_fence(tmp_path: Path, postgres_url: str) -> None:
         lease_seconds=10.0,
         limits=LIMITS,
         running_tasks=1,
+        faults=(Fault("submit", Hang(seconds=0.5, after=True)),),
     ) as nodes:
-        assert await _made_by_two(nodes, postgres_url, 16, "fenced") == 16
+        assert await _taken_early(nodes, postgres_url, 12, "fenced") == INNOCENT
+        (function,) = await fetch(
+            postgres_url, "SELECT pg_get_functiondef('wan_gateway.write'::regproc) AS text"
+        )
+        unfenced = function["text"].replace("<> cardinality(p_names)", "< 0")
+        assert unfenced != function["text"]
+        await fetch(postgres_url, unfenced)
+        assert (await _taken_early(nodes, postgres_url, 12, "unfenced")).paid_twice > 0
 
 
-async def _made_by_two(nodes: Nodes, database: str, edits: int, name: str) -> int:
-    """Let another node take over from an owner that hears nothing; return how often was paid."""
+async def _taken_early(nodes: Nodes, database: str, edits: int, name: str) -> Verdict:
+    """Let another node take over from an owner that hears nothing of it."""
     await nodes.begin()
     owner = await nodes.owner("acme")
+    accepted = {}
     for i in range(edits):
-        accepted = await nodes.edit(owner, f"{name} {i}", prefer="respond-async")
-        assert accepted.status_code == 202
+        prompt = f"{name} {i}"
+        answer = await nodes.edit(owner, prompt, prefer="respond-async")
+        assert answer.status_code == 202
+        accepted[prompt] = answer.headers["x-wan-edit-id"]
     nodes.proxies[owner].holds = lambda data: b"SET until" in data
     execute(
         database,
         "UPDATE wan_gateway.leases SET until = clock_timestamp() - interval '1 s' "
         "WHERE name = 'acme'",
     )
-    await nodes.owner("acme", besides=owner)
-    await nodes.made(edits)
-    await asyncio.sleep(1.0)  # what is paid twice shows in the books
+    following = await nodes.owner("acme", besides=owner)
+    answers = {}
+
+    async def delivered(prompt: str, edit_id: str) -> bool:
+        answers[prompt] = await nodes.call("GET", following, edit_id)
+        return answers[prompt].status_code == 200
+
+    for prompt, edit_id in accepted.items():
+        await eventually(partial(delivered, prompt, edit_id))
     nodes.proxies[owner].heal()
-    return len(await nodes.tasks())
+    return await nodes.judge(answers)
