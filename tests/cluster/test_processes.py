@@ -318,11 +318,11 @@ async def _taken_early(nodes: Nodes, database: str, edits: int, name: str) -> Ve
     following = await nodes.owner("acme", besides=owner)
     answers = {}
 
-    async def delivered(prompt: str, edit_id: str) -> bool:
+    async def ended(prompt: str, edit_id: str) -> bool:
         answers[prompt] = await nodes.call("GET", following, edit_id)
-        return answers[prompt].status_code == 200
+        return answers[prompt].status_code not in (202, 503)
 
     for prompt, edit_id in accepted.items():
-        await eventually(partial(delivered, prompt, edit_id))
+        await eventually(partial(ended, prompt, edit_id))
     nodes.proxies[owner].heal()
     return await nodes.judge(answers)
