@@ -188,10 +188,10 @@ class Nodes:
 
         await eventually(seen)
 
-    async def judge(self, answers: Mapping[str, httpx.Response]) -> "Verdict":
+    async def judge(self, answers: Mapping[str, httpx.Response]) -> "Judgement":
         """Compare what the region was asked for with what clients got, by their prompts."""
         tasks = Counter(task["prompt_sha256"] for task in await self.tasks())
-        return Verdict(
+        return Judgement(
             paid_twice=sum(number - 1 for number in tasks.values()),
             wrong=sum(it.status_code == 200 and not is_of(it, p) for p, it in answers.items()),
             lost=sum(it.status_code != 200 for it in answers.values()),
@@ -226,7 +226,7 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What is wrong with a run: all must be 0."""
 
     paid_twice: int = 0
@@ -237,7 +237,7 @@ class Verdict:
     """Clients without a picture."""
 
 
-INNOCENT = Verdict()
+INNOCENT = Judgement()
 
 
 def is_of(answer: httpx.Response, prompt: str) -> bool:

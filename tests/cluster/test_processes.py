@@ -13,7 +13,7 @@ import pytest
 
 from gateway.sandbox import AccountLimits, Fault, Hang
 from tests.cluster.faulty_node import NO_EXPIRY, OTHER_DIGEST, STOP_BEFORE_SUBMIT
-from tests.cluster.processes import INNOCENT, LEASE_SECONDS, Nodes, Verdict, cluster, is_of
+from tests.cluster.processes import INNOCENT, LEASE_SECONDS, Nodes, Judgement, cluster, is_of
 from tests.harness import eventually
 from tests.postgres.server import PostgresServer, execute, fetch
 
@@ -219,7 +219,7 @@ async def test_an_intent_expires(nodes: Nodes, faults: tuple[str, ...]) -> None:
         verdict = await nodes.judge({prompt: waiting.result()})
     finally:
         await nodes[owner].start_again()
-    assert verdict == Verdict(paid_twice=1 if faults else 0)
+    assert verdict == Judgement(paid_twice=1 if faults else 0)
 
 
 async def _stands_still(nodes: Nodes, name: str) -> bool:
@@ -260,7 +260,7 @@ async def test_equal_digests(nodes: Nodes, faults: tuple[str, ...]) -> None:
     finally:
         for name in others if faults else ():
             await nodes[name].start_again()
-    assert verdict == Verdict(paid_twice=1 if faults else 0)
+    assert verdict == Judgement(paid_twice=1 if faults else 0)
 
 
 async def _broken(answer: Awaitable[httpx.Response]) -> bool:
@@ -299,7 +299,7 @@ async def test_fence(tmp_path: Path, postgres_url: str) -> None:
         assert (await _taken_early(nodes, postgres_url, 12, "unfenced")).paid_twice > 0
 
 
-async def _taken_early(nodes: Nodes, database: str, edits: int, name: str) -> Verdict:
+async def _taken_early(nodes: Nodes, database: str, edits: int, name: str) -> Judgement:
     """Let another node take over from an owner that hears nothing of it."""
     await nodes.begin()
     owner = await nodes.owner("acme")
