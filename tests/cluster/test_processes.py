@@ -13,7 +13,7 @@ import pytest
 
 from gateway.sandbox import AccountLimits, Fault, Hang
 from tests.cluster.faulty_node import NO_EXPIRY, OTHER_DIGEST, STOP_BEFORE_SUBMIT
-from tests.cluster.processes import INNOCENT, LEASE_SECONDS, Nodes, Judgement, cluster, is_of
+from tests.cluster.processes import INNOCENT, LEASE_SECONDS, Judgement, Nodes, cluster, is_of
 from tests.harness import eventually
 from tests.postgres.server import PostgresServer, execute, fetch
 
