@@ -243,6 +243,7 @@ def _shard_by_tenant(shards: Iterable[Shard]) -> Mapping[str, str]:
 
 def shared_config(config: Config) -> str:
     """Return a short name of what must be equal on all nodes; where each listens is not."""
+    results = config.results
     parts = (
         config.tenants,
         config.upstreams,
@@ -252,6 +253,10 @@ def shared_config(config: Config) -> str:
         config.catalogs,
         sorted(config.tenant_by_key.items()),
         config.open_tenant,
+        config.prices,
+        results,
+        # A URL that one node signs is checked by another.
+        results and sha256(results.secret.encode()).hexdigest(),
     )
     return sha256(repr(_ordered(parts)).encode()).hexdigest()[:12]
 

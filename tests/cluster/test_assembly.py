@@ -12,7 +12,7 @@ from gateway.config import load_config_to_run
 from tests.harness import KEY, UPSTREAM_KEY
 from tests.process import tables
 
-_ENVIRON = {"KEY": UPSTREAM_KEY, "CUSTOMER": KEY}
+_ENVIRON = {"KEY": UPSTREAM_KEY, "CUSTOMER": KEY, "S1": "1" * 32, "S2": "2" * 32}
 _PROGRAM = """
 import sys
 from pathlib import Path
@@ -20,6 +20,14 @@ from gateway.cluster.assembly import shared_config
 from gateway.config import load_config_to_run
 print(shared_config(load_config_to_run(Path(sys.argv[1]), {"KEY": "sk-1"})))
 """
+
+
+def _results(folder: str, secret: str) -> str:
+    """Return the table of a store in *folder*, whose URLs are signed with *secret*."""
+    return (
+        f'\n[results]\nstore = "folder:{folder}"\nsecret = "env:{secret}"\n'
+        'public_url = "https://pictures.test"\n'
+    )
 
 
 def _name(file: Path, text: str) -> str:
@@ -51,12 +59,25 @@ def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
         pytest.param("[tenants.acme]", "[tenants.acme]\nfit = false", False, id="a-tenant"),
         pytest.param('key = "env:KEY"', 'key = "env:KEY"\nrunning_tasks = 9', False, id="a-limit"),
         pytest.param("9/api/v1", "10/api/v1", False, id="a-region"),
+        pytest.param("", '\n[prices.beijing]\n"wan2.7-image" = 9', False, id="a-price"),
+        pytest.param("", _results("/one", "S1"), False, id="kept-results"),
     ],
 )
 def test_what_has_to_be_equal(tmp_path: Path, old: str, new: str, *, same: bool) -> None:
-    """Tenants, limits and regions; not what is a node's own."""
+    """Tenants, limits, regions, prices and results; not what is a node's own."""
     file = tmp_path / "g.toml"
     text = tables(tmp_path)
     assert old in text
+    changed = text.replace(old, new) if old else text + new
 
-    assert (_name(file, text) == _name(file, text.replace(old, new))) is same
+    assert (_name(file, text) == _name(file, changed)) is same
+
+
+def test_kept_results_have_to_be_equal(tmp_path: Path) -> None:
+    """A URL that one node signs is checked by another, which needs the store and the secret."""
+    file = tmp_path / "g.toml"
+    text = tables(tmp_path)
+
+    names = {_name(file, text + _results(*it)) for it in (("/a", "S1"), ("/b", "S1"), ("/a", "S2"))}
+
+    assert len(names) == 3
