@@ -277,7 +277,8 @@ async def test_fence(tmp_path: Path, postgres_url: str) -> None:
     An owner that does not hear of its loss submits nothing after it was replaced.
 
     The owner's own clock is no help, since its lease was taken early, as by a server whose
-    clock was set ahead. Without the fence the same run pays twice.
+    clock was set ahead. Without the fence a run is guilty, one of three at the latest: it
+    takes a submit of both owners for one edit, or an end that one of them overwrites.
     """
     async with cluster(
         tmp_path,
@@ -296,7 +297,11 @@ async def test_fence(tmp_path: Path, postgres_url: str) -> None:
         unfenced = function["text"].replace("<> cardinality(p_names)", "< 0")
         assert unfenced != function["text"]
         await fetch(postgres_url, unfenced)
-        assert (await _taken_early(nodes, postgres_url, 12, "unfenced")).paid_twice > 0
+        for attempt in range(3):
+            judgement = await _taken_early(nodes, postgres_url, 12, f"unfenced {attempt}")
+            if judgement != INNOCENT:
+                break
+        assert judgement != INNOCENT
 
 
 async def _taken_early(nodes: Nodes, database: str, edits: int, name: str) -> Judgement:

@@ -34,8 +34,8 @@ CUT = SubmitUncertain("The connection was cut.")
 async def test_an_edit_waits_for_the_ledger() -> None:
     """No byte goes out before the intent is written; the edit waits for that in its turn."""
     harness = EditHarness()
-    harness.ledger.away = True
     async with harness.service() as service, asyncio.TaskGroup() as group:
+        harness.ledger.away = True
         buying = group.create_task(complete(service, harness.request(patience=300.0)))
         await harness.clock.sleep(120.0)
         submitted = harness.dashscope.count("submit")
@@ -110,8 +110,8 @@ async def test_its_patience_ends(name: str) -> None:
 async def test_who_leaves_meanwhile_costs_nothing() -> None:
     """An edit whose client leaves while it waits for the ledger is dropped."""
     harness = EditHarness()
-    harness.ledger.away = True
     async with harness.service() as service:
+        harness.ledger.away = True
         await leave_after(service, harness.request(), 5.0)
         await harness.clock.sleep(10.0)
         harness.ledger.away = False

@@ -305,5 +305,5 @@ async def test_the_log_names_the_trace() -> None:
         async with start_harness(traces=traces_table(kept)) as harness:
             await harness.edit(headers=_SAMPLED)
 
-    (line,) = (line for line in lines if line.get("edit_id"))
+    (line,) = (line for line in lines if line["event"] == "request" and line.get("edit_id"))
     assert line["trace_id"] == _TRACE
