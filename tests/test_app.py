@@ -1,3 +1,4 @@
+import asyncio
 import re
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from gateway.app import build, create_app
@@ -160,6 +162,25 @@ def test_neither_import_nor_build_touches_anything(tmp_path: Path) -> None:
     )
 
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "1 False False\n")
+
+
+async def test_a_server_opens_it_by_the_lifespan() -> None:
+    """A server that speaks ASGI's lifespan opens the gateway at its start, and closes it."""
+    gateway = build(a_config())
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
+    outgoing: asyncio.Queue[Message] = asyncio.Queue()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            gateway.app({"type": "lifespan", "state": {}}, incoming.get, outgoing.put)
+        )
+        await incoming.put({"type": "lifespan.startup"})
+        assert (await outgoing.get())["type"] == "lifespan.startup.complete"
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(gateway.app), base_url="http://gateway"
+        ) as http:
+            assert (await http.get("/readyz")).status_code == 200
+        await incoming.put({"type": "lifespan.shutdown"})
+        assert (await outgoing.get())["type"] == "lifespan.shutdown.complete"
 
 
 async def test_every_family_is_exposed() -> None:

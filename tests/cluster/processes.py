@@ -68,7 +68,7 @@ class NodeProcess:
     async def start(self) -> None:
         self.faults.mkdir(exist_ok=True)
         plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        keys = {f"KEY_{tenant.upper()}": f"sk-{tenant}" for tenant in TENANTS}
+        keys = {f"KEY_{tenant.upper()}": f"sk-{tenant}" for tenant in (*TENANTS, "delta")}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.cluster.faulty_node", "serve"),

@@ -6,15 +6,23 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP, SIGTERM
+from signal import SIGCONT, SIGHUP, SIGSTOP, SIGTERM
 
 import httpx
 import pytest
 
 from gateway.sandbox import AccountLimits, Fault, Hang
 from tests.cluster.faulty_node import NO_EXPIRY, OTHER_DIGEST, STOP_BEFORE_SUBMIT
-from tests.cluster.processes import INNOCENT, LEASE_SECONDS, Judgement, Nodes, cluster, is_of
-from tests.harness import eventually
+from tests.cluster.processes import (
+    INNOCENT,
+    LEASE_SECONDS,
+    Judgement,
+    Nodes,
+    cluster,
+    is_of,
+    key_of,
+)
+from tests.harness import eventually, hashed
 from tests.postgres.server import PostgresServer, execute, fetch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -270,6 +278,41 @@ async def _broken(answer: Awaitable[httpx.Response]) -> bool:
     except httpx.TransportError:
         return True
     return False
+
+
+async def test_a_config_is_reloaded(nodes: Nodes) -> None:
+    """A new key holds at each node once its file has it; until all have, each says so."""
+    one, *others = nodes.nodes
+    for name in nodes.nodes:
+        file = nodes.folder / f"{name}.toml"
+        text = file.read_text("utf-8")
+        old, new = hashed(key_of("acme")), hashed(key_of("new"))
+        file.write_text(text.replace(f'"{old}"', f'"{old}", "{new}"'), "utf-8")
+    nodes[one].send(SIGHUP)
+    await eventually(partial(_shows, nodes, one, "config_differs 1.0"))
+    assert (await nodes.edit(others[0], "too early", "new")).status_code == 401
+    for name in others:
+        nodes[name].send(SIGHUP)
+    for name in nodes.nodes:
+        await eventually(partial(_shows, nodes, name, "config_differs 0.0"))
+    for name in nodes.nodes:
+        assert is_of(await nodes.edit(name, f"reloaded {name}", "new"), f"reloaded {name}")
+
+    # An account more would be a shard that the other nodes do not know.
+    file = nodes.folder / f"{one}.toml"
+    before = file.read_text("utf-8")
+    delta = '[upstreams.delta]\nregion = "beijing"\nkey = "env:KEY_DELTA"\n'
+    file.write_text(before + delta, "utf-8")
+    nodes[one].send(SIGHUP)
+    await eventually(partial(_shows, nodes, one, "config_last_reload_successful 0.0"))
+    file.write_text(before, "utf-8")
+    nodes[one].send(SIGHUP)
+    await eventually(partial(_shows, nodes, one, "config_last_reload_successful 1.0"))
+    await _paid_once(nodes, len(nodes.nodes))
+
+
+async def _shows(nodes: Nodes, name: str, sample: str) -> bool:
+    return f"wan_gateway_{sample}" in await nodes.metrics(name)
 
 
 async def test_fence(tmp_path: Path, postgres_url: str) -> None:

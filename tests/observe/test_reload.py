@@ -100,3 +100,14 @@ def test_the_hash_and_the_counters() -> None:
     assert exposed.value("config_reloads_total", result="success") == 1
     assert exposed.value("config_info", hash="1f2e") is None
     assert exposed.value("config_info", hash="2a3b") == 1
+
+
+def test_a_series_is_removed_once() -> None:
+    """What has no series, as a key that was never used, is removed without an error."""
+    exposed = ExposedMetrics()
+    (keys,) = (it for it in exposed.metrics.families if it.name == "upstream_key_up")
+
+    for _ in range(2):
+        keys.remove("beijing", "beijing-main")
+
+    assert exposed.value("upstream_key_up", region="beijing", key="beijing-main") is None
