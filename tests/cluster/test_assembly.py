@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import build
 from gateway.cluster.assembly import shared_config
-from gateway.config import load_config_to_run
+from gateway.config import Config, ConfigError, load_config_to_run
 from tests.harness import KEY, UPSTREAM_KEY
 from tests.process import tables
 
@@ -81,3 +82,38 @@ def test_kept_results_have_to_be_equal(tmp_path: Path) -> None:
     names = {_name(file, text + _results(*it)) for it in (("/a", "S1"), ("/b", "S1"), ("/a", "S2"))}
 
     assert len(names) == 3
+
+
+_CLUSTER = """
+[state]
+url = "postgres://127.0.0.1:1/none"
+[cluster]
+node = "a"
+url = "http://127.0.0.1:2"
+secret = "env:S1"
+"""
+
+
+def test_a_reload_renames_the_config(tmp_path: Path) -> None:
+    """The other nodes see that this one has another config; other accounts need a restart."""
+    text = tables(tmp_path)
+    file = tmp_path / "g.toml"
+    start, _, rest = text.partition("[state]")
+    text = start + "[" + rest.partition("[")[2] + _CLUSTER
+
+    def load(text: str) -> Config:
+        file.write_text(text)
+        return load_config_to_run(file, _ENVIRON)
+
+    config = load(text)
+    changed = load(text.replace("[tenants.acme]", "[tenants.acme]\nfit = false"))
+    other = load(text + '[upstreams.more]\nregion = "beijing"\nkey = "env:S2"\n')
+    gateway = build(config)
+    rows = gateway._cluster.node._rows  # type: ignore[union-attr]  # there is one
+
+    gateway.reload(changed)
+    renamed = rows.config
+    with pytest.raises(ConfigError, match="account"):
+        gateway.reload(other)
+
+    assert renamed == rows.config == shared_config(changed) != shared_config(config)
